@@ -1,0 +1,40 @@
+"""What a user is told when something cannot be done: found, expected, remedy, in one sentence."""
+
+from __future__ import annotations
+
+
+class InspectError(Exception):
+    """A refusal that a person can act on.
+
+    `found` and `expected` are noun phrases, `remedy` is an instruction; together they read
+    "Found 0 bytes in 'cat.jpg'; expected a JPEG or PNG image; choose another file."
+    """
+
+    def __init__(self, found: str, expected: str, remedy: str) -> None:
+        super().__init__(found, expected, remedy)
+        self.found = found
+        self.expected = expected
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"Found {self.found}; expected {self.expected}; {self.remedy}."
+
+
+class BadImage(InspectError):
+    """The bytes are not an image that can be shown right."""
+
+
+class BadParameter(InspectError):
+    """A value is outside what the model or the analysis allows."""
+
+
+class UnsupportedModel(InspectError):
+    """The model computes something that this analysis would misrepresent."""
+
+
+class WeightsUnavailable(InspectError):
+    """The model is known but its weights cannot be had here."""
+
+
+class OutputFailed(InspectError):
+    """A file could not be written; nothing was left under its final name."""
