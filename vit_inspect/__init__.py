@@ -1,0 +1,98 @@
+"""A microscope for vision transformers: the inspection figures of the ViT paper, for any model.
+
+    model = vit_inspect.load("dinov2_small")
+    image = vit_inspect.read_image("photo.jpg")
+    capture = vit_inspect.capture(model, image)
+    vit_inspect.attention_rollout(capture).relevance
+
+Names are imported when they are first used, so that importing the package stays quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vit_inspect.analyses.attention_distance import attention_distance
+    from vit_inspect.analyses.attention_maps import attention_maps, mass_mask
+    from vit_inspect.analyses.attention_rollout import attention_rollout
+    from vit_inspect.analyses.embedding_filters import embedding_filters
+    from vit_inspect.analyses.position_similarity import position_similarity
+    from vit_inspect.recorder import Capture, capture
+    from vit_inspect.catalog import FIGURES
+    from vit_inspect.errors import (
+        BadImage,
+        BadParameter,
+        InspectError,
+        OutputFailed,
+        UnsupportedModel,
+        WeightsUnavailable,
+    )
+    from vit_inspect.exporter import export
+    from vit_inspect.images import SAMPLES, read_image, sample
+    from vit_inspect.layout import TokenLayout
+    from vit_inspect.model import Model
+    from vit_inspect.models import load
+
+_HOMES = {
+    "analyses.attention_distance": ("attention_distance",),
+    "analyses.attention_maps": ("attention_maps", "mass_mask"),
+    "analyses.attention_rollout": ("attention_rollout",),
+    "analyses.embedding_filters": ("embedding_filters",),
+    "analyses.position_similarity": ("position_similarity",),
+    "recorder": ("Capture", "capture"),
+    "catalog": ("FIGURES",),
+    "errors": (
+        "BadImage",
+        "BadParameter",
+        "InspectError",
+        "OutputFailed",
+        "UnsupportedModel",
+        "WeightsUnavailable",
+    ),
+    "exporter": ("export",),
+    "images": ("SAMPLES", "read_image", "sample"),
+    "layout": ("TokenLayout",),
+    "model": ("Model",),
+    "models": ("load",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "FIGURES",
+    "SAMPLES",
+    "BadImage",
+    "BadParameter",
+    "Capture",
+    "InspectError",
+    "Model",
+    "OutputFailed",
+    "TokenLayout",
+    "UnsupportedModel",
+    "WeightsUnavailable",
+    "attention_distance",
+    "attention_maps",
+    "attention_rollout",
+    "capture",
+    "embedding_filters",
+    "export",
+    "load",
+    "mass_mask",
+    "position_similarity",
+    "read_image",
+    "sample",
+]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,70 @@
+"""What is inspected: a network, the order of its tokens, and how it wants its input."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor, nn
+
+from vit_inspect.layout import TokenLayout
+from vit_inspect.preprocessing import Recipe, prepare
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A vision transformer, ready to be inspected; `vit_inspect.load` makes one.
+
+    id: the name that loads it again.
+    module: the network, in evaluation mode. It may be shared by threads.
+    blocks: the transformer's blocks, first layer first.
+    layout: its tokens at the input size chosen when it was loaded.
+    source: where the weights come from, in words.
+    filters: weights of the convolution that first sees the pixels, (filter, 3, row px, column px).
+    filters_name: what that convolution is: "patch embedding" or "stem convolution".
+    positions: position embeddings of the patches at the size they were trained for; None where
+        the model has no table of absolute positions.
+    """
+
+    id: str
+    module: nn.Module
+    blocks: tuple[nn.Module, ...]
+    layout: TokenLayout
+    recipe: Recipe
+    source: str
+    filters: Float[Tensor, "filter 3 row column"]
+    filters_name: str
+    positions: Float[Tensor, "row column width"] | None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self.filters.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights and of the model input."""
+        return self.filters.dtype
+
+    @cached_property
+    def parameter_count(self) -> int:
+        """Number of trained values."""
+        return sum(parameter.numel() for parameter in self.module.parameters())
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """Identifies the weights: a hash of all parameters and buffers by name, type and shape."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.module.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    def prepare(self, image: Image.Image) -> Float[Tensor, "1 3 row column"]:
+        """The pixels that the network gets for this RGB picture, on its device, in its type."""
+        pixels, _ = prepare(image, self.recipe, self.layout.input_px)
+        return pixels.to(self.device, self.dtype)

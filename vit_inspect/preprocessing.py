@@ -1,0 +1,84 @@
+"""From a photograph to the model input, and from the input back onto the photograph.
+
+Follows timm's evaluation transform to the pixel: resize, centre crop, normalise, with the numbers
+of the model's own data configuration. Resizing only the part that survives the crop gives the
+same pixels and lets a 10,000 x 3 px picture through without an enormous intermediate.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from vit_inspect.layout import Box
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model wants its input.
+
+    mean, std: per channel, of values in [0, 1].
+    interpolation: a filter of Pillow, "bicubic", "bilinear", "lanczos", ...
+    crop_fraction: share of the resized picture's side that the centre crop keeps.
+    crop_mode: "center" keeps the aspect ratio and cuts, "squash" stretches to the input's shape.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+    crop_fraction: float
+    crop_mode: Literal["center", "squash"]
+
+
+def prepare(
+    image: Image.Image, recipe: Recipe, input_px: tuple[int, int]
+) -> tuple[Float[Tensor, "1 3 row column"], Box]:
+    """The model input of an RGB picture, and the box of the picture that it shows.
+
+    input_px is (rows px, columns px). The pixels are float32 and normalised.
+    """
+    resized = _resized_size((image.height, image.width), recipe, input_px)
+    seen = _seen_box((image.height, image.width), resized, input_px)
+    resample = Image.Resampling[recipe.interpolation.upper()]
+    picture = image.resize((input_px[1], input_px[0]), resample, box=seen)
+    values = torch.from_numpy(np.array(picture, dtype=np.float32)).div_(255)
+    mean, std = torch.tensor(recipe.mean), torch.tensor(recipe.std)
+    return ((values - mean) / std).permute(2, 0, 1)[None].contiguous(), seen
+
+
+def _resized_size(
+    size: tuple[int, int], recipe: Recipe, input_px: tuple[int, int]
+) -> tuple[int, int]:
+    """(rows, columns) of the whole picture after timm's resize, before the crop.
+
+    timm's two ways round differently: truncation for a square target, nearest otherwise.
+    """
+    target = tuple(math.floor(side / recipe.crop_fraction) for side in input_px)
+    if recipe.crop_mode == "squash":
+        return target[0], target[1]
+    rows, columns = size
+    if target[0] != target[1]:
+        ratio = min(rows / target[0], columns / target[1])
+        return round(rows / ratio), round(columns / ratio)
+    if rows <= columns:
+        return target[0], int(target[0] * columns / rows)
+    return int(target[0] * rows / columns), target[0]
+
+
+def _seen_box(size: tuple[int, int], resized: tuple[int, int], input_px: tuple[int, int]) -> Box:
+    """The centre crop of the resized picture, in pixels of the original."""
+    edges = []
+    for side, scaled, kept in zip(size, resized, input_px, strict=True):
+        start = round((scaled - kept) / 2)
+        scale = side / scaled
+        # The last pixel can lie a rounding error outside, which Pillow refuses.
+        edges.append((max(0.0, start * scale), min(float(side), (start + kept) * scale)))
+    (top, bottom), (left, right) = edges
+    return Box(left, top, right, bottom)
