@@ -1,0 +1,151 @@
+"""Attention weights of one layer, made from queries and keys when somebody asks for them.
+
+The only place where q meets k. A whole N x N matrix is never stored: single rows are computed on
+demand, and sums over all rows stream over blocks of bounded size, from the last layer to the
+first, so that one sweep serves every analysis that needs one.
+
+Scores of float16 and bfloat16 layers are computed in float32; float64 stays float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+CPU_BLOCK_BYTES = 3 * 2**20
+"""Size of a block on a CPU: what stays in the cache between two operations on it."""
+
+DEVICE_MEMORY_SHARE = 1 / 16
+"""Size of a block on a GPU, as a share of the memory that is free."""
+
+
+@dataclass(frozen=True, eq=False)
+class LayerAttention:
+    """What one softmax was computed from: softmax(scale * queries keys^T + bias) values.
+
+    bias: added to the scores before the softmax; None where the layer has none.
+    """
+
+    queries: Float[Tensor, "image head query width"]
+    keys: Float[Tensor, "image head key width"]
+    values: Float[Tensor, "image head key value_width"]
+    bias: Float[Tensor, "#image #head #query key"] | None
+    scale: float
+
+
+class RowBlock(NamedTuple):
+    """Complete attention rows of some images and queries, for all heads; each row sums to 1."""
+
+    images: slice
+    queries: slice
+    weights: Float[Tensor, "image head query key"]
+
+
+class Reduction(Protocol):
+    """Something that is summed up over all rows of all layers."""
+
+    def add(self, layer: int, block: RowBlock) -> None:
+        """Take in one block; layers come last first, queries of a layer in order."""
+
+
+def rows(layer: LayerAttention, queries: Sequence[int]) -> Float[Tensor, "image head row key"]:
+    """Attention of the given query tokens on all tokens; each row sums to 1."""
+    chosen = torch.as_tensor(queries, device=layer.queries.device)
+    scaled, keys = _scaled(layer)
+    bias = layer.bias
+    if bias is not None and bias.shape[2] > 1:
+        bias = bias[:, :, chosen]
+    return _softmax(scaled[:, :, chosen], keys, bias)
+
+
+def row_blocks(
+    layer: LayerAttention, *, block_bytes: int | None = None
+) -> Iterator[RowBlock]:
+    """All rows of a layer, in blocks of about `block_bytes` (by default, what suits the device).
+
+    A block holds several whole images, or some queries of one image.
+    """
+    scaled, keys = _scaled(layer)
+    images, heads, query_count, _ = scaled.shape
+    budget = block_bytes or _block_bytes(scaled.device)
+    row_bytes = heads * keys.shape[2] * keys.element_size()
+    images_per_block = max(1, budget // (query_count * row_bytes))
+    queries_per_block = min(query_count, max(1, budget // row_bytes))
+    for first_image in range(0, images, images_per_block):
+        image = slice(first_image, min(first_image + images_per_block, images))
+        for first_query in range(0, query_count, queries_per_block):
+            query = slice(first_query, min(first_query + queries_per_block, query_count))
+            bias = None if layer.bias is None else _part(layer.bias, image, query)
+            yield RowBlock(image, query, _softmax(scaled[image, :, query], keys[image], bias))
+
+
+def sweep(layers: Sequence[LayerAttention], *reductions: Reduction, first_layer: int = 0) -> None:
+    """Compute every attention row once, from the last layer to `first_layer`, for all reductions.
+
+    The order is the one in which a read-out row is carried back through the network.
+    """
+    with torch.inference_mode():
+        for index in reversed(range(first_layer, len(layers))):
+            for block in row_blocks(layers[index]):
+                for reduction in reductions:
+                    reduction.add(index, block)
+
+
+def row_product(
+    layer: LayerAttention, weights: Float[Tensor, "image query"]
+) -> Float[Tensor, "image head key"]:
+    """Weighted sum of attention rows, per head: sum over q of weights[q] * A[q, :]."""
+    images, heads, _, _ = layer.queries.shape
+    kind = _compute_type(layer.queries.dtype)
+    total = torch.zeros(images, heads, layer.keys.shape[2], dtype=kind, device=weights.device)
+    for block in row_blocks(layer):
+        left = weights[block.images, None, None, block.queries].to(kind)
+        total[block.images] += (left @ block.weights).squeeze(2)
+    return total
+
+
+def _compute_type(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def _scaled(
+    layer: LayerAttention,
+) -> tuple[Float[Tensor, "image head query width"], Float[Tensor, "image head key width"]]:
+    """Queries times scale, and keys, contiguous in the type that scores are computed in."""
+    kind = _compute_type(layer.queries.dtype)
+    return layer.queries.to(kind).mul(layer.scale).contiguous(), layer.keys.to(kind).contiguous()
+
+
+def _softmax(
+    scaled: Float[Tensor, "image head query width"],
+    keys: Float[Tensor, "image head key width"],
+    bias: Float[Tensor, "#image #head #query key"] | None,
+) -> Float[Tensor, "image head query key"]:
+    scores = scaled @ keys.transpose(-2, -1)
+    if bias is not None:
+        scores += bias
+    # In place: the block stays in the cache.
+    return torch.softmax(scores, dim=-1, out=scores)
+
+
+def _part(
+    bias: Float[Tensor, "#image #head #query key"], images: slice, queries: slice
+) -> Float[Tensor, "#image #head #query key"]:
+    """The bias of some images and queries, where it differs between them at all."""
+    if bias.shape[0] > 1:
+        bias = bias[images]
+    return bias[:, :, queries] if bias.shape[2] > 1 else bias
+
+
+def _block_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free * DEVICE_MEMORY_SHARE)
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory() * DEVICE_MEMORY_SHARE)
+    return CPU_BLOCK_BYTES

@@ -1,0 +1,247 @@
+"""One forward pass, and what the softmax of every attention was computed from.
+
+The only place with hooks and the function mode. A mode of `torch.overrides` sees each call of
+`scaled_dot_product_attention` with the very queries, keys, bias and scale that the model uses,
+after normalisation, rotation and relative positions, while the model keeps its fused kernel.
+Hooks on the blocks say which layer is running. Hooks are set once, when a model is
+loaded, and look up the capture of the calling thread: a shared model holds no state of anyone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextvars import ContextVar, Token
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Self
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
+
+from vit_inspect.attention import LayerAttention, rows
+from vit_inspect.errors import BadParameter, UnsupportedModel
+from vit_inspect.images import describe
+from vit_inspect.layout import POOL, Box, TokenLayout
+from vit_inspect.model import Model
+from vit_inspect.preprocessing import prepare
+from vit_inspect.results import Photograph
+
+SHOWN_PX = 1024
+"""Longest side of the copy of a photograph that is kept for showing."""
+
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 4e-3}
+"""Largest verified error that a capture may have, by the type of the queries."""
+
+
+@dataclass(frozen=True, eq=False)
+class Capture:
+    """Everything the analyses of one batch of photographs start from, on the model's device.
+
+    layers: first layer first. Tokens are in the order of `layout`.
+    pool: the attention that reads the tokens at the end, where the model has one.
+    output: what the model returned, (image, ...).
+    error: the largest difference, relative to the largest value, between the model's attention
+        output and the one recomputed from the recorded queries, keys and values.
+    """
+
+    model: Model
+    photographs: tuple[Photograph, ...]
+    layers: tuple[LayerAttention, ...]
+    pool: LayerAttention | None
+    output: Tensor
+    error: float
+
+    @property
+    def layout(self) -> TokenLayout:
+        """The order and the geometry of the tokens."""
+        return self.model.layout
+
+
+def capture(model: Model, image: Image.Image | Sequence[Image.Image]) -> Capture:
+    """Run the model once on a picture or a batch of pictures, and record its attention.
+
+    The output is what the model returns without the recording, to the bit. Raises
+    `UnsupportedModel` where what was seen is not one softmax over all tokens in every block,
+    or does not explain what the attention returned.
+    """
+    images = [image] if isinstance(image, Image.Image) else list(image)
+    if not images:
+        raise BadParameter("no image", "one image or a list of images", "give at least one")
+    prepared = [prepare(each, model.recipe, model.layout.input_px) for each in images]
+    pixels = torch.cat([each for each, _ in prepared]).to(model.device, model.dtype)
+    recorder = _Recorder()
+    with torch.inference_mode(), recorder:
+        output = model.module(pixels)
+    layers = recorder.checked_layers(model)
+    return Capture(
+        model=model,
+        photographs=tuple(
+            _photograph(each, seen) for each, (_, seen) in zip(images, prepared, strict=True)
+        ),
+        layers=layers,
+        pool=recorder.checked_pool(model.layout),
+        output=output,
+        error=recorder.error,
+    )
+
+
+def instrument(blocks: Sequence[nn.Module]) -> None:
+    """Set the hooks that tell a capture which layer is running; once, when a model is loaded."""
+    for layer, module in enumerate(blocks):
+        module.register_forward_pre_hook(partial(_enter, layer))
+        module.register_forward_hook(_leave)
+
+
+_running: ContextVar[_Recorder | None] = ContextVar("running capture of this thread", default=None)
+
+
+def _enter(layer: int, module: nn.Module, args: tuple[Any, ...]) -> None:
+    if recorder := _running.get():
+        recorder.layer = layer
+
+
+def _leave(module: nn.Module, args: tuple[Any, ...], output: object) -> None:
+    if recorder := _running.get():
+        recorder.layer = None
+
+
+class _Recorder(TorchFunctionMode):
+    """Keeps what every fused attention call of this thread was given, by running layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer: int | None = None
+        self.calls: dict[int | None, list[LayerAttention]] = {}
+        self.error = 0.0
+        self.tolerance = 0.0
+
+    def __enter__(self) -> Self:
+        self._token: Token[_Recorder | None] = _running.set(self)
+        return super().__enter__()
+
+    def __exit__(self, *exception: object) -> None:
+        super().__exit__(*exception)
+        _running.reset(self._token)
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if func is scaled_dot_product_attention:
+            self._record(output, *args, **(kwargs or {}))
+        return output
+
+    def _record(
+        self,
+        output: Tensor,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> None:
+        for name, present in (
+            ("dropout", dropout_p > 0),
+            ("a causal mask", is_causal),
+            ("grouped queries", enable_gqa),
+        ):
+            if present:
+                raise UnsupportedModel(
+                    f"attention with {name}",
+                    "plain attention of all tokens to all tokens, in evaluation mode",
+                    "call module.eval(), or choose another model",
+                )
+        bias = attn_mask
+        if bias is not None:
+            if bias.dtype == torch.bool:
+                bias = torch.zeros_like(bias, dtype=query.dtype).masked_fill_(~bias, -torch.inf)
+            bias = bias[(None,) * (4 - bias.dim())]
+        layer = LayerAttention(
+            queries=query,
+            keys=key,
+            values=value,
+            bias=bias,
+            scale=query.shape[-1] ** -0.5 if scale is None else scale,
+        )
+        self.calls.setdefault(self.layer, []).append(layer)
+        self.error = max(self.error, _verified_error(layer, output))
+        self.tolerance = TOLERANCE[query.dtype]
+
+    def checked_layers(self, model: Model) -> tuple[LayerAttention, ...]:
+        """The layers in order, or the reason why they cannot be trusted."""
+        for index in range(len(model.blocks)):
+            calls = self.calls.get(index, [])
+            if len(calls) != 1:
+                raise UnsupportedModel(
+                    f"{len(calls) or 'no'} fused attention calls in block {index} of {model.id}",
+                    "one call of scaled_dot_product_attention in every block",
+                    "load a plain vision transformer that is neither compiled nor scripted, with "
+                    "fused attention on (environment variable TIMM_FUSED_ATTN unset or 1)",
+                )
+            counts = {calls[0].queries.shape[2], calls[0].keys.shape[2]}
+            layout = model.layout
+            if counts != {layout.token_count}:
+                found = " and ".join(str(count) for count in sorted(counts))
+                raise UnsupportedModel(
+                    f"attention over {found} tokens in block {index} of {model.id}",
+                    f"{layout.token_count} ({layout.prefix_count} prefix tokens and "
+                    f"{layout.grid[0]} x {layout.grid[1]} patches)",
+                    "choose a model in which every token attends to all tokens",
+                )
+        if self.error > self.tolerance:
+            raise UnsupportedModel(
+                f"attention outputs of {model.id} that differ by {self.error:.1e} from those "
+                "recomputed from its queries and keys",
+                f"at most {self.tolerance:.0e}",
+                "load the model with dtype=torch.float32 or float64",
+            )
+        return tuple(self.calls[index][0] for index in range(len(model.blocks)))
+
+    def checked_pool(self, layout: TokenLayout) -> LayerAttention | None:
+        """The attention that reads the tokens, if the layout says that there is one."""
+        calls = self.calls.get(None, [])
+        if layout.readout != POOL:
+            return None
+        if len(calls) != 1 or calls[0].keys.shape[2] not in (
+            layout.token_count,
+            layout.patch_count,
+        ):
+            raise UnsupportedModel(
+                f"{len(calls)} attention calls after the last block",
+                "one, which pools the tokens",
+                "choose a model with a class token or average pooling",
+            )
+        return calls[0]
+
+
+def _verified_error(layer: LayerAttention, output: Tensor) -> float:
+    """Largest difference of a few output rows from softmax(q k^T) v, relative to the values."""
+    count = layer.queries.shape[2]
+    chosen = sorted({0, count // 3, 2 * count // 3, count - 1})
+    weights = rows(layer, chosen)
+    expected = weights @ layer.values.to(weights.dtype)
+    difference = (expected - output[:, :, chosen].to(weights.dtype)).abs().amax()
+    # nan must count as the largest error, not as none.
+    error = float(difference / layer.values.abs().amax().clamp_min(1e-30))
+    return error if error == error else float("inf")
+
+
+def _photograph(image: Image.Image, seen: Box) -> Photograph:
+    origin = describe(image)
+    shown = image.copy()
+    shown.thumbnail((SHOWN_PX, SHOWN_PX))
+    return Photograph(
+        name=origin.name,
+        pixels=np.array(shown),
+        size_px=(image.height, image.width),
+        seen=seen,
+        sha256=origin.sha256,
+        source=origin.source,
+    )
