@@ -1,0 +1,1 @@
+"""Pure functions from a model or a capture to a small frozen record; one file per question."""

@@ -1,0 +1,114 @@
+"""Which patches reach the read-out? Attention rollout (Abnar and Zuidema 2020; ViT, Fig. 6)."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vit_inspect.analyses.readout import readout_weights
+from vit_inspect.attention import RowBlock, sweep
+from vit_inspect.recorder import Capture
+from vit_inspect.errors import BadParameter
+from vit_inspect.results import AttentionRollout
+
+Fusion = Literal["mean", "max", "min"]
+
+
+def attention_rollout(
+    capture: Capture, *, fusion: Fusion = "mean", discard: float = 0.0, start_layer: int = 0
+) -> AttentionRollout:
+    """The read-out's row of the product over layers of (A + I) / 2, later layers on the left.
+
+    A is the attention fused over heads: "mean", as in the paper, or the rows of "max" or "min"
+    divided by their sums. discard: share of each patch's weakest attention to patches that is
+    dropped before the rows are normalised again; prefix tokens keep theirs, as queries and as
+    keys. start_layer: first layer of the product.
+
+    Only the row that is shown is carried, from the last layer to the first, which gives the same
+    row as the product of matrices. Each map and its prefix masses sum to 1.
+    """
+    rollout = RolloutReduction(capture, fusion=fusion, discard=discard, start_layer=start_layer)
+    sweep(capture.layers, rollout, first_layer=start_layer)
+    return rollout.result()
+
+
+class RolloutReduction:
+    """Carries the read-out's row back through the layers, block by block."""
+
+    def __init__(
+        self,
+        capture: Capture,
+        *,
+        fusion: Fusion = "mean",
+        discard: float = 0.0,
+        start_layer: int = 0,
+    ) -> None:
+        depth = len(capture.layers)
+        for wrong, found, expected in (
+            (fusion not in get_args(Fusion), f"the fusion {fusion!r}", "'mean', 'max' or 'min'"),
+            (not 0 <= discard < 1, f"the discard share {discard}", "a share from 0 to below 1"),
+            (
+                not 0 <= start_layer < depth,
+                f"the start layer {start_layer}",
+                f"a layer of 0..{depth - 1}",
+            ),
+        ):
+            if wrong:
+                raise BadParameter(found, expected, "choose one of these")
+        self.capture = capture
+        self.fusion = fusion
+        self.discard = discard
+        self.start_layer = start_layer
+        self.layer = depth
+        self.row = readout_weights(capture)
+        self.next = self.row
+
+    def add(self, layer: int, block: RowBlock) -> None:
+        """Take in the rows of one block."""
+        if layer != self.layer:
+            self.layer, self.row, self.next = layer, self.next, self.next / 2
+        weights = self.row[block.images, block.queries] / 2
+        if self.fusion == "mean" and not self.discard:
+            heads = block.weights.shape[1]
+            left = (weights / heads).repeat(1, heads)[:, None]
+            self.next[block.images] += (left @ block.weights.flatten(1, 2)).squeeze(1)
+            return
+        fused = self._fused(block)
+        # A row that fusion or discarding left empty attends to nothing: its token keeps itself.
+        self.next[block.images, block.queries] += weights * (1 - fused.sum(dim=2))
+        self.next[block.images] += (weights[:, None] @ fused).squeeze(1)
+
+    def _fused(self, block: RowBlock) -> Float[Tensor, "image query key"]:
+        """Rows of the heads' fusion, with the weakest dropped; each sums to 1, or is empty."""
+        if self.fusion == "mean":
+            fused = block.weights.mean(dim=1)
+        elif self.fusion == "max":
+            fused = block.weights.amax(dim=1)
+        else:
+            fused = block.weights.amin(dim=1)
+        prefix = self.capture.layout.prefix_count
+        dropped = int(self.discard * self.capture.layout.patch_count)
+        if dropped:
+            patches = fused[:, max(0, prefix - block.queries.start) :, prefix:]
+            weakest = patches.topk(dropped, dim=2, largest=False).indices
+            patches.scatter_(2, weakest, 0)
+        total = fused.sum(dim=2, keepdim=True)
+        return torch.where(total > 0, fused / total, fused)
+
+    def result(self) -> AttentionRollout:
+        """The map, once all blocks are in."""
+        layout = self.capture.layout
+        row = self.next.cpu().numpy()
+        return AttentionRollout(
+            model=self.capture.model.id,
+            layout=layout,
+            photographs=self.capture.photographs,
+            fusion=self.fusion,
+            discard=self.discard,
+            start_layer=self.start_layer,
+            relevance=row[:, layout.prefix_count :].reshape(-1, *layout.grid),
+            prefix_mass=row[:, : layout.prefix_count],
+        )

@@ -1,0 +1,35 @@
+"""What does a patch embedding look for? Principal components of its filters (ViT, Fig. 7 left)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sklearn.decomposition import PCA
+
+from vit_inspect.model import Model
+from vit_inspect.results import EmbeddingFilters
+
+
+def embedding_filters(model: Model, *, count: int = 28) -> EmbeddingFilters:
+    """The first `count` principal components of the filters, and the variance all explain.
+
+    Samples are the filters, features their pixel weights. Components are orthonormal; their
+    signs are arbitrary and fixed so that the largest weight is positive. At most
+    min(filters - 1, weights) components exist; `explained_variance_ratio` covers them all.
+    """
+    filters = model.filters.detach().to("cpu", torch.float64).permute(0, 2, 3, 1).numpy()
+    samples = filters.reshape(len(filters), -1)
+    rank = min(len(samples) - 1, samples.shape[1])
+    # Both solvers are exact; the covariance is cheaper unless there are more weights than filters.
+    solver = "covariance_eigh" if samples.shape[1] <= len(samples) else "full"
+    pca = PCA(n_components=rank, svd_solver=solver).fit(samples)
+    components = pca.components_[:count]
+    peaks = np.abs(components).argmax(axis=1)
+    components = components * np.sign(components[np.arange(len(components)), peaks])[:, None]
+    height, width = filters.shape[1:3]
+    return EmbeddingFilters(
+        model=model.id,
+        source=f"{model.filters_name}, {len(filters)} filters of {height} x {width} px",
+        components=components.reshape(-1, height, width, 3).astype(np.float32),
+        explained_variance_ratio=pca.explained_variance_ratio_,
+    )

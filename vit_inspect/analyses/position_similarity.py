@@ -1,0 +1,31 @@
+"""What do the position embeddings know of the plane? Their cosine similarity (ViT, Fig. 7 centre)."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import normalize
+
+from vit_inspect.errors import UnsupportedModel
+from vit_inspect.model import Model
+from vit_inspect.results import PositionSimilarity
+
+
+def position_similarity(model: Model) -> PositionSimilarity:
+    """Cosine of every pair of the patches' position embeddings, on the grid they were trained for.
+
+    Prefix tokens are left out and no mean is subtracted, as in the paper. Symmetric, in [-1, 1],
+    1 of a position with itself.
+    """
+    if model.positions is None:
+        raise UnsupportedModel(
+            f"{model.id} without a table of absolute position embeddings",
+            "one embedding per patch position",
+            "look at another figure: this model encodes positions inside its attention",
+        )
+    rows, columns, width = model.positions.shape
+    unit = normalize(model.positions.detach().to("cpu", torch.float64).reshape(-1, width), dim=1)
+    similarity = (unit @ unit.T).clamp_(-1, 1).to(torch.float32)
+    return PositionSimilarity(
+        model=model.id,
+        similarity=similarity.reshape(rows, columns, rows, columns).numpy(),
+    )

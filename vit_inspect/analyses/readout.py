@@ -1,0 +1,36 @@
+"""How does the model read its tokens at the end? As weights on the tokens of each image."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vit_inspect.attention import rows
+from vit_inspect.recorder import Capture
+from vit_inspect.errors import UnsupportedModel
+from vit_inspect.layout import POOL
+
+
+def readout_weights(capture: Capture) -> Float[Tensor, "image token"]:
+    """Share of each token in what the model reads; each row sums to 1.
+
+    One-hot for a class token, uniform for averages, the pooling attention's own row (mean over
+    its heads) for an attention pool. Raises `UnsupportedModel` where maxima are taken.
+    """
+    layout, queries = capture.layout, capture.layers[0].queries
+    kind = torch.float64 if queries.dtype == torch.float64 else torch.float32
+    fixed = layout.readout_weights()
+    if fixed is not None:
+        weights = torch.from_numpy(fixed).to(kind).to(queries.device)
+        return weights.expand(len(queries), -1)
+    if layout.readout != POOL or capture.pool is None:
+        raise UnsupportedModel(
+            f"the read-out of {capture.model.id}, which takes maxima over tokens",
+            "a token, an average or an attention pool",
+            "ask for the attention of a patch or a prefix token instead",
+        )
+    pooled = rows(capture.pool, range(capture.pool.queries.shape[2])).mean(dim=(1, 2))
+    missing = layout.token_count - pooled.shape[1]
+    # A pool that leaves the prefix tokens out reads nothing from them.
+    return torch.nn.functional.pad(pooled, (missing, 0))
