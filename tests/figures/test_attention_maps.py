@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from vit_inspect.errors import BadParameter
+from vit_inspect.figures import style
+from vit_inspect.figures.attention_maps import _limit, _patch, _tiles, draw, plot
+from vit_inspect.figures.overlay import patch_box
+
+
+def test_map_l_h_lies_in_row_l_column_h_on_the_shared_scale(maps):
+    tiles = _tiles(maps, 1, "shared")
+    limit = np.percentile(maps.weights[1], 99.5)
+    expected = style.colour(maps.weights[1], style.WEIGHT_MAP, (0.0, limit))
+    down, right = tiles.pitch_px
+    for layer, head in np.ndindex(3, 2):
+        corner = tiles.picture[layer * down, head * right]
+        assert np.array_equal(corner, expected[layer, head, 0, 0])
+
+
+def test_per_map_scale_shows_the_largest_weight_of_each_map_alike(maps):
+    tiles = _tiles(maps, 0, "per map")
+    lightest = style.colour(np.array(1.0), style.WEIGHT_MAP, (0.0, 1.0))
+    down, right = tiles.pitch_px
+    for layer, head in np.ndindex(3, 2):
+        place = tiles.picture[layer * down : (layer + 1) * down, head * right : (head + 1) * right]
+        assert (place == lightest).all(axis=-1).any()
+
+
+def test_the_colour_bar_tells_its_range_and_that_more_lies_above(maps):
+    limit, above = _limit(maps, 0, "shared")
+    assert above
+    bar = draw(maps).axes[1]
+    assert bar.get_xlim() == (0, pytest.approx(limit))
+    assert bar.get_xlabel() == "attention weight"
+    assert f"0 to {limit:.3g}" in " ".join(text.get_text() for text in draw(maps).texts)
+    even = replace(maps, weights=np.full_like(maps.weights, 0.1))
+    assert _limit(even, 0, "shared") == (pytest.approx(0.1), False)
+    assert "largest" in draw(maps, scale="per map").axes[1].get_xlabel()
+
+
+def test_one_peak_among_zeros_sets_the_scale_itself(maps):
+    weights = np.zeros((2, 3, 2, 20, 20))
+    weights[0, 0, 0, 3, 4] = 0.25
+    assert _limit(replace(maps, weights=weights), 0, "shared") == (0.25, False)
+
+
+@pytest.mark.parametrize("scale", ["shared", "per map"])
+def test_zero_maps_are_dark_not_an_error(maps, scale):
+    zero = replace(maps, weights=np.zeros_like(maps.weights))
+    tiles = _tiles(zero, 0, scale)
+    dark = style.colour(np.array(0.0), style.WEIGHT_MAP, (0.0, 1.0))
+    assert (tiles.picture[tiles.picture[..., 3] == 255] == dark).all()
+    draw(zero, scale=scale).canvas.draw()
+
+
+def test_an_unknown_scale_is_refused_in_words(maps):
+    with pytest.raises(BadParameter, match="'shared' or 'per map'"):
+        draw(maps, scale="log")
+
+
+def test_the_table_holds_the_percentages_level_with_the_maps(maps):
+    _, _, tiles, table = draw(maps, image=1).axes
+    masses = maps.prefix_mass[1].sum(axis=-1)
+    assert np.array_equal(table.images[0].get_array(), masses)
+    assert table.images[0].get_clim() == (0, 1)
+    assert [text.get_text() for text in table.texts] == [f"{100 * m:.0f}" for m in masses.ravel()]
+    assert table.get_ylim() == tiles.get_ylim()
+    assert (table.get_position().y0, table.get_position().y1) == pytest.approx(
+        (tiles.get_position().y0, tiles.get_position().y1)
+    )
+    assert [tick.get_text() for tick in tiles.get_yticklabels()] == ["0", "1", "2"]
+    assert [tick.get_text() for tick in tiles.get_xticklabels()] == ["1", "2"]
+
+
+def test_a_patch_that_looks_is_outlined_and_named(maps, photograph):
+    figure = draw(maps)
+    box = patch_box(photograph, (2, 3), (1, 2))
+    outlines = [p for p in figure.axes[0].patches if p.get_xy() == (box.left, box.top)]
+    assert len(outlines) == 2
+    assert "patch (1, 2)" in figure.texts[0].get_text()
+    assert "patch (1, 2)" in plot(maps).layout.annotations[0].text
+    token = replace(maps, query="token 'reg1'")
+    assert len(draw(token).axes[0].patches) == len(figure.axes[0].patches) - 2
+
+
+@pytest.mark.parametrize(
+    ("query", "patch"),
+    [("patch (1, 12)", (1, 12)), ("token 'reg1'", None), ("read-out (mean)", None)],
+)
+def test_the_words_of_the_query_name_a_patch_or_none(query, patch):
+    assert _patch(query) == patch
+
+
+def test_a_map_on_screen_knows_its_layer_head_and_prefix_masses(maps):
+    markers = plot(maps, image=1).data[0]
+    assert list(markers.customdata) == [[layer, head] for layer in range(3) for head in range(2)]
+    cls, register = maps.prefix_mass[1, 2, 1]
+    words = markers.text[5]
+    for part in ("Layer 2, Head 2", f"cls {cls:.1%}", f"reg1 {register:.1%}"):
+        assert part in words
+    assert f"{maps.weights[1, 2, 1].max():.3g}" in words
+    assert markers.marker.cmax == pytest.approx(_limit(maps, 1, "shared")[0])

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from vit_inspect.figures import style
+from vit_inspect.figures.attention_rollout import _blur, _paper_look, _words, draw, plot
+from vit_inspect.figures.overlay import crop
+from vit_inspect.layout import Box
+from vit_inspect.results import Photograph
+
+WHITE = np.full((16, 24, 3), 255, np.uint8)
+
+
+def test_the_absolute_map_lies_where_the_model_looked_from_zero(rollout, photograph):
+    panel, bar = draw(rollout, image=1).axes[2:]
+    image = panel.images[1]
+    left, top, right, bottom = photograph.seen
+    assert tuple(image.get_extent()) == (left, right, bottom, top)
+    assert np.array_equal(image.get_array(), rollout.relevance[1])
+    assert image.get_clim() == (0, rollout.relevance[1].max())
+    assert bar.get_ylim() == pytest.approx(image.get_clim())
+
+
+def test_the_input_is_what_the_model_saw(rollout, photograph, layout):
+    first, second = draw(rollout).axes[:2]
+    assert (first.get_title(), second.get_title()) == ("Input", "Attention")
+    assert np.array_equal(first.images[0].get_array(), crop(photograph, layout.input_px))
+
+
+def test_the_papers_look_is_dark_where_least_and_whole_where_most():
+    relevance = np.zeros((2, 3))
+    relevance[0, 2] = 0.01
+    light = _paper_look(WHITE, relevance, (4, 4))[..., 0]
+    assert light.min() == 0
+    assert light.max() == 255
+    row, column = np.unravel_index(light.argmax(), light.shape)
+    assert row < 8
+    assert column >= 16
+    assert light[15, 0] < 10
+
+
+def test_the_papers_look_does_not_depend_on_the_unit():
+    relevance = np.arange(6.0).reshape(2, 3)
+    assert np.array_equal(
+        _paper_look(WHITE, relevance, (8, 8)), _paper_look(WHITE, relevance / 64, (8, 8))
+    )
+
+
+def test_maps_without_contrast_keep_their_meaning():
+    assert _paper_look(WHITE, np.zeros((2, 3)), (8, 8)).max() == 0
+    assert _paper_look(WHITE, np.full((2, 3), 0.2), (8, 8)).min() >= 254
+
+
+def test_the_blur_is_a_gaussian_that_keeps_the_sum():
+    blur = _blur(41, 3)
+    assert np.allclose(blur.sum(axis=1), 1)
+    assert blur[20, 23] / blur[20, 20] == pytest.approx(np.exp(-0.5))
+
+
+def test_a_zero_map_can_be_drawn(rollout):
+    zero = replace(rollout, relevance=np.zeros_like(rollout.relevance))
+    figure = draw(zero)
+    figure.canvas.draw()
+    assert figure.axes[2].images[1].get_clim() == (0, 1)
+    assert plot(zero).data[0].zmax == 1
+
+
+def test_what_the_picture_leaves_out_is_told(rollout):
+    words = _words(rollout, 0)
+    cls, register = rollout.prefix_mass[0]
+    assert f"{cls:.1%} on cls, {register:.1%} on reg1" in words
+    assert f"{rollout.relevance[0].sum():.1%} on patches" in words
+    strongest = rollout.relevance[0].max() / rollout.relevance[0].sum()
+    assert f"The strongest patch holds {strongest:.1%}" in words
+    assert draw(rollout).texts[0].get_text() == words
+
+
+def test_a_reader_is_warned_when_few_patches_hold_most(rollout):
+    peaked = np.zeros_like(rollout.relevance)
+    peaked[0, 1, 1] = 0.5
+    even = np.full_like(peaked, 0.1)
+    assert "Careful" in _words(replace(rollout, relevance=peaked), 0)
+    assert "Careful" not in _words(replace(rollout, relevance=even), 0)
+
+
+def test_cells_on_screen_lie_on_the_seen_part(rollout, photograph):
+    cells = plot(rollout).data[0]
+    left, top, right, bottom = photograph.seen
+    assert cells.x0 - cells.dx / 2 == pytest.approx(left)
+    assert cells.x0 + 2.5 * cells.dx == pytest.approx(right)
+    assert cells.y0 - cells.dy / 2 == pytest.approx(top)
+    assert cells.y0 + 1.5 * cells.dy == pytest.approx(bottom)
+    assert np.allclose(cells.z, rollout.relevance[0])
+    assert cells.customdata[1][2] == [1, 2]
+    assert (cells.zmin, cells.zmax) == (0, rollout.relevance[0].max())
+
+
+@pytest.mark.parametrize(
+    ("pixels", "size", "seen"),
+    [
+        ((1, 1), (1, 1), Box(0, 0, 1, 1)),
+        ((1024, 1), (10000, 3), Box(0, 4998.5, 3, 5001.5)),
+        ((1, 1024), (3, 10000), Box(4998.5, 0, 5001.5, 3)),
+    ],
+)
+def test_extreme_photographs_can_be_drawn_on_a_page(rollout, pixels, size, seen):
+    extreme = Photograph("a", np.zeros((*pixels, 3), np.uint8), size, seen)
+    figure = draw(replace(rollout, photographs=(extreme, extreme)))
+    figure.canvas.draw()
+    width, height = figure.get_size_inches()
+    assert width <= style.PAGE_IN + 0.01
+    assert 1 < height < 4

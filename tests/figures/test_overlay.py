@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from vit_inspect.figures import style
+from vit_inspect.figures.overlay import (
+    crop,
+    draw_map,
+    draw_patch,
+    draw_photograph,
+    patch_box,
+    plot_photograph,
+    unseen,
+)
+from vit_inspect.layout import Box
+from vit_inspect.results import Photograph
+
+BOXES = [
+    Box(0, 0, 80, 40),
+    Box(20, 0, 60, 40),
+    Box(0, 5.5, 80, 33),
+    Box(11.5, 2, 68.5, 40),
+    Box(3, 4, 5, 6),
+]
+
+
+def inside(box, x, y):
+    return box.left <= x < box.right and box.top <= y < box.bottom
+
+
+@pytest.fixture
+def axes():
+    return style.place(Figure(), left=0.0, top=0.0, width=2.0, height=2.0)
+
+
+@pytest.mark.parametrize("seen", BOXES)
+def test_every_point_is_either_seen_or_in_exactly_one_veil(seen):
+    photograph = Photograph("a", np.zeros((20, 40, 3), np.uint8), (40, 80), seen)
+    veils = unseen(photograph)
+    for x, y in np.random.default_rng(0).uniform((0, 0), (80, 40), (500, 2)):
+        assert inside(seen, x, y) + sum(inside(veil, x, y) for veil in veils) == 1
+
+
+def test_veils_are_drawn_where_nothing_was_seen(axes, photograph):
+    draw_photograph(axes, photograph)
+    drawn = {
+        (patch.get_x(), patch.get_y(), patch.get_width(), patch.get_height())
+        for patch in axes.patches
+        if isinstance(patch, Rectangle) and patch.get_fill()
+    }
+    expected = {(b.left, b.top, b.right - b.left, b.bottom - b.top) for b in unseen(photograph)}
+    assert drawn == expected
+    assert len(drawn) == 3
+
+
+def test_the_photograph_fills_its_own_size(axes, photograph):
+    draw_photograph(axes, photograph)
+    assert tuple(axes.images[0].get_extent()) == (0, 80, 40, 0)
+    assert np.array_equal(axes.images[0].get_array(), photograph.pixels)
+    assert axes.get_xlim() == (0, 80)
+    assert axes.get_ylim() == (40, 0)
+
+
+def test_a_map_fills_what_was_seen_and_keeps_its_values(axes, photograph):
+    values = np.arange(6.0).reshape(2, 3)
+    draw_photograph(axes, photograph, grey=True)
+    image = draw_map(axes, photograph, values, (0.0, 4.0))
+    left, top, right, bottom = photograph.seen
+    assert tuple(image.get_extent()) == (left, right, bottom, top)
+    assert np.array_equal(image.get_array(), values)
+    assert image.get_clim() == (0, 4)
+    assert image.cmap.name == style.WEIGHT_MAP
+    assert axes.get_xlim() == (0, 80)
+
+
+def test_a_patch_lights_up_where_its_outline_is():
+    dark = Photograph("a", np.zeros((40, 80, 3), np.uint8), (40, 80), Box(11.5, 2.0, 68.5, 40.0))
+    sheet = Figure(figsize=(8, 4), dpi=100)
+    axes = sheet.add_axes((0, 0, 1, 1))
+    values = np.zeros((2, 3))
+    values[1, 2] = 1
+    draw_photograph(axes, dark)
+    draw_map(axes, dark, values, (0.0, 1.0))
+    canvas = FigureCanvasAgg(sheet)
+    canvas.draw()
+    light = np.asarray(canvas.buffer_rgba())[..., :3].sum(axis=-1)
+    for row, column in np.ndindex(2, 3):
+        box = patch_box(dark, (2, 3), (row, column))
+        x, y = int(5 * (box.left + box.right)), int(5 * (box.top + box.bottom))
+        assert (light[y, x] > 300) == ((row, column) == (1, 2))
+
+
+def test_patches_tile_what_was_seen(photograph):
+    first, last = patch_box(photograph, (2, 3), (0, 0)), patch_box(photograph, (2, 3), (1, 2))
+    assert first[:2] == photograph.seen[:2]
+    assert last[2:] == pytest.approx(photograph.seen[2:])
+    assert patch_box(photograph, (2, 3), (1, 0)).top == pytest.approx(first.bottom)
+    assert patch_box(photograph, (2, 3), (0, 1)).left == pytest.approx(first.right)
+
+
+def test_the_outline_is_the_patch(axes, photograph):
+    draw_patch(axes, photograph, grid=(2, 3), patch=(1, 2))
+    box = patch_box(photograph, (2, 3), (1, 2))
+    assert all(patch.get_xy() == (box.left, box.top) for patch in axes.patches)
+    assert {patch.get_width() for patch in axes.patches} == {box.right - box.left}
+
+
+def test_a_crop_shows_the_seen_part_at_the_size_of_the_input():
+    row, column = np.mgrid[:20, :40]
+    pixels = np.stack([10 * row, 5 * column, 0 * row], axis=-1).astype(np.uint8)
+    photograph = Photograph("a", pixels, (40, 80), Box(20.0, 10.0, 60.0, 30.0))
+    picture = crop(photograph, (16, 24)).astype(float)
+    assert picture.shape == (16, 24, 3)
+    down = 5 + (np.arange(16) + 0.5) * 10 / 16 - 0.5
+    right = 10 + (np.arange(24) + 0.5) * 20 / 24 - 0.5
+    assert np.abs(picture[:, 0, 0] - 10 * down).max() < 2
+    assert np.abs(picture[0, :, 1] - 5 * right).max() < 2
+
+
+@pytest.mark.parametrize(
+    ("pixels", "size", "seen"),
+    [((1, 1), (1, 1), Box(0, 0, 1, 1)), ((1024, 1), (10000, 3), Box(0, 4998.5, 3, 5001.5))],
+)
+def test_extreme_photographs_can_be_cropped_and_drawn(axes, pixels, size, seen):
+    photograph = Photograph("a", np.full((*pixels, 3), 7, np.uint8), size, seen)
+    assert np.array_equal(crop(photograph, (4, 4)), np.full((4, 4, 3), 7))
+    draw_photograph(axes, photograph)
+    draw_map(axes, photograph, np.ones((2, 2)), (0.0, 1.0))
+    axes.figure.canvas.draw()
+    assert plot_photograph(style.screen("", "", height=300), photograph).to_json()
+
+
+def test_a_box_a_hair_outside_is_cropped_at_the_edge(photograph):
+    seen = Box(0, -1e-9, 80 + 1e-9, 40)
+    wide = Photograph("a", photograph.pixels, (40, 80), seen)
+    assert np.array_equal(crop(wide, (20, 40)), photograph.pixels)
+
+
+def test_the_screen_has_the_same_places(photograph):
+    figure = plot_photograph(style.screen("", "", height=300), photograph)
+    image = figure.layout.images[0]
+    assert (image.x, image.y, image.sizex, image.sizey) == (0, 0, 80, 40)
+    shapes = {Box(s.x0, s.y0, s.x1, s.y1) for s in figure.layout.shapes}
+    assert shapes == set(unseen(photograph))
+    assert figure.layout.yaxis.range == (40, 0)
+    assert figure.layout.yaxis.scaleanchor == "x"

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vit_inspect.figures import style
+from vit_inspect.figures.position_similarity import _shown, _tiles, draw, plot
+from vit_inspect.results import PositionSimilarity
+
+
+def square(side: int) -> PositionSimilarity:
+    return PositionSimilarity("toy", np.zeros((side, side, 2, 2)))
+
+
+def test_tile_i_j_is_the_similarity_of_patch_i_j(similarity):
+    tiles = _tiles(similarity)
+    down, right = tiles.pitch_px
+    expected = style.colour(similarity.similarity, "viridis", (-1.0, 1.0))
+    for row, column in np.ndindex(2, 3):
+        corner = tiles.picture[row * down, column * right]
+        assert np.array_equal(corner, expected[row, column, 0, 0])
+    lower_right = tiles.picture[-1, -1]
+    assert tuple(lower_right) == tuple(expected[1, 2, 1, 2])
+
+
+def test_axes_count_from_one_and_have_the_papers_names(similarity):
+    axes, bar = draw(similarity).axes
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "2", "3"]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["1", "2"]
+    assert axes.get_xlabel() == "Input patch column"
+    assert axes.get_ylabel() == "Input patch row"
+    assert bar.get_ylim() == (-1, 1)
+    assert list(bar.get_yticks()) == [-1, 1]
+    assert bar.get_ylabel() == "Cosine similarity"
+
+
+@pytest.mark.parametrize(
+    ("side", "shown", "step"), [(14, 14, 1), (15, 8, 2), (24, 8, 3), (37, 10, 4)]
+)
+def test_large_grids_show_evenly_spaced_tiles_and_say_so(side, shown, step):
+    result = square(side)
+    rows, _ = _shown(result)
+    assert len(rows) == shown
+    assert set(np.diff(rows)) == {step}
+    assert abs(rows[0] - (side - 1 - rows[-1])) <= 1
+    words = [text.get_text() for text in draw(result).texts]
+    assert (f"one in {step} is shown" in words[0]) == (step > 1)
+    assert plot(result).layout.yaxis.ticktext == tuple(str(row + 1) for row in rows)
+
+
+def test_a_tile_on_screen_tells_the_true_patch():
+    tiles = plot(square(37)).data[0]
+    assert tiles.customdata[11] == [4, 4]
+    assert tiles.text[11] == "Row 5, column 5"
+    assert (tiles.marker.cmin, tiles.marker.cmax) == (-1, 1)

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+import pytest
+
+from vit_inspect.figures import style
+
+
+@pytest.mark.parametrize("name", [style.WEIGHT_MAP, style.SIMILARITY_MAP])
+def test_lightness_only_grows(name):
+    colours = matplotlib.colormaps[name](np.linspace(0, 1, 64))[:, :3]
+    linear = np.where(colours > 0.04045, ((colours + 0.055) / 1.055) ** 2.4, colours / 12.92)
+    assert (np.diff(linear @ [0.2126, 0.7152, 0.0722]) > 0).all()
+
+
+def test_colours_stop_at_the_limits():
+    low, inside, high, above = style.colour(np.array([-1.0, 0.5, 1.0, 9.0]), "magma", (0.0, 1.0))
+    assert np.array_equal(high, above)
+    assert np.array_equal(low, style.colour(np.array([0.0]), "magma", (0.0, 1.0))[0])
+    assert not np.array_equal(low, inside)
+    assert inside.dtype == np.uint8
+
+
+def test_screen_and_print_have_the_same_colours():
+    for stop, text in style.colour_scale("viridis", 0.5):
+        red, green, blue, _ = style.colour(np.array(stop), "viridis", (0.0, 1.0))
+        assert text == f"rgba({red},{green},{blue},0.5)"
+
+
+def test_head_colours_are_the_papers_and_repeat_after_ten():
+    assert style.head_colour(0) == "#1f77b4"
+    assert style.head_colour(13) == style.head_colour(3) == "#d62728"
+
+
+def test_tick_labels_never_overlap():
+    assert style.tick_labels(range(1, 5), 0.2) == ["1", "2", "3", "4"]
+    assert style.tick_labels(range(1, 6), 0.08) == ["1", "", "3", "", "5"]
+
+
+def test_places_are_inches_from_the_top_left_corner():
+    axes = style.place(style.page(4.0, 2.0), left=1.0, top=0.5, width=2.0, height=1.0)
+    assert axes.get_position().bounds == pytest.approx((0.25, 0.25, 0.5, 0.5))
+
+
+def test_names_from_strangers_are_no_markup():
+    figure = style.screen("<b>a</b>", "x & y", height=100)
+    assert "&lt;b&gt;a&lt;/b&gt;" in figure.layout.annotations[0].text
+    assert "x &amp; y" in figure.layout.annotations[0].text
+    axes = style.place(style.page(1.0, 1.0), left=0.0, top=0.0, width=1.0, height=1.0)
+    style.label(axes, title="$\\nonsense")
+    axes.figure.canvas.draw()
+
+
+def test_a_dark_page_changes_ink_and_paper():
+    figure = style.theme(style.screen("a", "b", height=100), ink="#eeeeee", paper="#111111")
+    assert figure.layout.font.color == "#eeeeee"
+    assert figure.layout.paper_bgcolor == "#111111"

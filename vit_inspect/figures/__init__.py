@@ -1,0 +1,1 @@
+"""Result -> figure: `draw` (matplotlib, to print) and `plot` (plotly, to explore)."""

@@ -1,0 +1,155 @@
+"""How far do heads look, layer by layer? (ViT paper 2010.11929, Fig. 7 right and Fig. 11)"""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from vit_inspect.figures import style
+from vit_inspect.results import AttentionDistance
+
+DEPTH, DISTANCE = "Network depth (layer)", "Mean attention distance (pixels)"
+NAMED_HEADS = 3
+
+
+def draw(result: AttentionDistance) -> Figure:
+    """One dot per head; below, how much of its attention falls on prefix tokens instead."""
+    figure = style.page(style.COLUMN_IN, 3.75)
+    main = style.place(figure, left=0.55, top=0.25, width=2.27, height=2.15)
+    slim = style.place(figure, left=0.55, top=2.5, width=2.27, height=0.55)
+    _draw_heads(main, result.distance_px.mean(axis=0))
+    _draw_heads(slim, result.prefix_mass.mean(axis=0))
+    uniform = result.layout.uniform_distance_px()
+    main.axhline(
+        uniform,
+        color=style.QUIET,
+        linewidth=0.8,
+        linestyle=(0, (4, 3)),
+        zorder=1,
+        label="Uniform attention",
+    )
+    main.set_ylim(0, _top_px(result))
+    main.tick_params(labelbottom=False)
+    percent = style.place(figure, left=0.55, top=0.25, width=2.27, height=2.15)
+    percent.set(xticks=[], ylim=(0, 100 * _top_px(result) / result.layout.diagonal_px))
+    percent.yaxis.tick_right()
+    percent.yaxis.set_label_position("right")
+    percent.spines[:].set_visible(False)
+    style.label(percent, y="% of the image diagonal")
+    percent.yaxis.labelpad = 4
+    _draw_legend(main, heads=result.distance_px.shape[2])
+    style.label(main, y=_distance_title(result), title=result.model)
+    slim.set(ylim=(-0.05, 1.05), yticks=(0, 0.5, 1))
+    style.label(slim, x=DEPTH, y="Prefix\nmass")
+    style.write(figure, _caption(result), left=0.05, top=3.45, linespacing=1.3)
+    return figure
+
+
+def plot(result: AttentionDistance) -> go.Figure:
+    """The same; a dot tells layer, head, distance, spread over the images and prefix mass."""
+    figure = style.screen(result.model, _caption(result), height=640)
+    distance, mass = result.distance_px.mean(axis=0), result.prefix_mass.mean(axis=0)
+    spread = result.distance_px.std(axis=0)
+    images, layers, heads = result.distance_px.shape
+    for head in range(heads):
+        hover = [
+            f"<b>Layer {layer}, {style.head_name(head)}</b>"
+            f"<br>{distance[layer, head]:.1f} px, "
+            f"{distance[layer, head] / result.layout.diagonal_px:.1%} of the diagonal"
+            + (f"<br>± {spread[layer, head]:.1f} px over the images" if images > 1 else "")
+            + f"<br>{mass[layer, head]:.1%} on prefix tokens"
+            for layer in range(layers)
+        ]
+        for values, y_axis in ((distance, "y"), (mass, "y2")):
+            figure.add_scatter(
+                x=np.arange(layers),
+                y=values[:, head],
+                xaxis="x",
+                yaxis=y_axis,
+                mode="markers",
+                marker={"color": style.head_colour(head), "size": 7},
+                name=style.head_name(head),
+                legendgroup=style.head_name(head),
+                showlegend=y_axis == "y",
+                text=hover,
+                customdata=[[layer, head] for layer in range(layers)],
+                hovertemplate="%{text}<extra></extra>",
+            )
+    uniform = result.layout.uniform_distance_px()
+    figure.add_scatter(
+        x=[-0.6, layers - 0.4],
+        y=[uniform, uniform],
+        mode="lines",
+        line={"color": style.QUIET, "width": 1, "dash": "dash"},
+        name=f"Uniform, {uniform:.0f} px",
+        hoverinfo="skip",
+    )
+    figure.update_layout(
+        showlegend=True,
+        legend={"x": 1.02, "y": 1, "tracegroupgap": 0, "font_size": 12},
+        xaxis=style.screen_axis(DEPTH, range=[-0.6, layers - 0.4], anchor="y2"),
+        yaxis=style.screen_axis(
+            _distance_title(result), range=[0, _top_px(result)], domain=(0.3, 1)
+        ),
+        yaxis2=style.screen_axis("Prefix mass", range=[-0.05, 1.05], domain=(0, 0.22)),
+    )
+    figure.update_xaxes(tickmode="auto" if layers > 1 else "array", tickvals=np.arange(layers))
+    return figure
+
+
+def _draw_heads(axes: Axes, values: np.ndarray) -> None:
+    layers, heads = values.shape
+    for head in range(heads):
+        axes.scatter(
+            np.arange(layers),
+            values[:, head],
+            s=7,
+            color=style.head_colour(head),
+            linewidths=0,
+            label=style.head_name(head),
+            clip_on=False,
+            zorder=2,
+        )
+    axes.set_xlim(-0.6, layers - 0.4)
+    axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True))
+
+
+def _draw_legend(axes: Axes, *, heads: int) -> None:
+    """As the paper: the first three heads by name, the fourth dot stands for all others."""
+    handles, labels = axes.get_legend_handles_labels()
+    named = [*range(min(heads, NAMED_HEADS + 1)), len(handles) - 1]
+    words = [labels[index] if index != NAMED_HEADS else "..." for index in named]
+    words[-1] = labels[-1]
+    legend = axes.legend(
+        [handles[index] for index in named],
+        words,
+        fontsize=style.TEXT_PT,
+        loc="best",
+        borderpad=0.5,
+        handletextpad=0.5,
+        labelspacing=0.35,
+        handlelength=1.6,
+        edgecolor=style.QUIET,
+        labelcolor=style.INK,
+        framealpha=0.85,
+    )
+    legend.get_frame().set_linewidth(style.RULE_PT)
+
+
+def _top_px(result: AttentionDistance) -> float:
+    highest = max(float(result.distance_px.mean(axis=0).max()), result.layout.uniform_distance_px())
+    return 1.08 * highest or 1.0
+
+
+def _distance_title(result: AttentionDistance) -> str:
+    return DISTANCE if result.definition == "paper" else f"{DISTANCE},\n{result.definition}"
+
+
+def _caption(result: AttentionDistance) -> str:
+    images = len(result.distance_px)
+    over = "One image" if images == 1 else f"Mean over {images} images"
+    tokens = ", ".join(result.layout.prefix) or "none"
+    return f"{over}, {result.definition} definition.\nPrefix tokens: {tokens}."

@@ -1,0 +1,163 @@
+"""Where does one query look, in every layer and head? (raw attention, without rollout)"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from vit_inspect.errors import BadParameter
+from vit_inspect.figures import style
+from vit_inspect.figures.overlay import draw_patch, draw_photograph
+from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, fit, name_tiles, plot_tiles
+from vit_inspect.results import AttentionMaps
+
+BODY_IN = 1.65
+"""Height of the head of the sheet, with the photograph and the colour bar."""
+
+
+def draw(result: AttentionMaps, *, image: int = 0, scale: str = "shared") -> Figure:
+    """Layers down, heads across; beside them the mass on prefix tokens, above the photograph.
+
+    scale: "shared" by all maps of the image, or "per map", each from 0 to its largest weight.
+    """
+    tiles, (limit, above) = _tiles(result, image, scale), _limit(result, image, scale)
+    layers, heads = tiles.count
+    table_width = float(np.clip(0.2 * heads, 0.9, 2.4))
+    room = style.PAGE_IN - table_width - 0.75
+    width, height = fit(tiles, width=min(room, 0.7 * heads), height=6.6)
+    page_width = max(4.8, width + table_width + 0.75)
+    figure = style.page(page_width, BODY_IN + height + 0.05)
+
+    photograph = result.photographs[image]
+    rows, columns = photograph.size_px
+    photo_width = float(np.clip(1.1 * columns / rows, 0.5, 1.8))
+    photo = style.place(figure, left=0.05, top=0.08, width=photo_width, height=1.1)
+    draw_photograph(photo, photograph)
+    if patch := _patch(result.query):
+        draw_patch(photo, photograph, grid=result.layout.grid, patch=patch)
+    left = photo_width + 0.25
+    title: dict[str, Any] = {"fontsize": style.TITLE_PT, "color": style.INK}
+    style.write(figure, _title(result), left=left, top=0.08, **title)
+    style.write(figure, _caption(result, image, scale), left=left, top=0.28, linespacing=1.4)
+    bar = style.place(figure, left=left, top=0.75, width=2.3, height=0.09)
+    style.colour_bar(
+        bar,
+        style.WEIGHT_MAP,
+        (0.0, limit),
+        name=_unit(scale),
+        ticks=MaxNLocator(4),
+        orientation="horizontal",
+        extend="max" if above else "neither",
+        extendfrac=0.04,
+    )
+
+    maps = style.place(figure, left=0.35, top=BODY_IN, width=width, height=height)
+    draw_tiles(maps, tiles)
+    maps.set(
+        xticklabels=style.tick_labels(range(1, heads + 1), width / heads),
+        yticklabels=style.tick_labels(range(layers), height / layers),
+    )
+    style.label(maps, x="Head", y="Layer")
+    table = style.place(figure, left=width + 0.65, top=BODY_IN, width=table_width, height=height)
+    digits_pt = min(style.TEXT_PT, 72 * 0.42 * min(table_width / heads, height / layers))
+    _draw_masses(table, result.prefix_mass[image].sum(axis=-1), digits_pt=digits_pt)
+    table.set(
+        ylim=maps.get_ylim(),
+        xticklabels=style.tick_labels(range(1, heads + 1), table_width / heads),
+    )
+    for axes in (maps, table):
+        axes.xaxis.tick_top()
+        axes.xaxis.set_label_position("top")
+        style.bare(axes)
+    return figure
+
+
+def plot(result: AttentionMaps, *, image: int = 0, scale: str = "shared") -> go.Figure:
+    """The maps as one picture; customdata of a map is its (layer, head), from 0."""
+    tiles, (limit, _) = _tiles(result, image, scale), _limit(result, image, scale)
+    layers, heads = tiles.count
+    height = max(360, min(1100, 64 * layers)) + 210
+    caption = _caption(result, image, scale)
+    figure = style.screen(_title(result), caption, height=height, above=110)
+    picked = [(layer, head) for layer in range(layers) for head in range(heads)]
+    hover = [_hover(result, image, layer, head) for layer, head in picked]
+    plot_tiles(figure, tiles, hover=hover, picked=picked)
+    numbers = range(1, heads + 1)
+    name_tiles(figure, tiles, rows=("Layer", range(layers)), columns=("Head", numbers), side="top")
+    figure.update_layout(margin_b=24)
+    figure.data[0].marker.update(
+        cmin=0,
+        cmax=limit,
+        colorscale=style.colour_scale(style.WEIGHT_MAP),
+        showscale=True,
+        colorbar=style.screen_colour_bar(_unit(scale), nticks=5, ypad=50),
+    )
+    return figure
+
+
+def _tiles(result: AttentionMaps, image: int, scale: str) -> Tiles:
+    weights = result.weights[image]
+    if scale == "per map":
+        largest = weights.max(axis=(-2, -1), keepdims=True)
+        weights = weights / np.where(largest > 0, largest, 1)
+    limit, _ = _limit(result, image, scale)
+    return compose(style.colour(weights, style.WEIGHT_MAP, (0.0, limit)))
+
+
+def _limit(result: AttentionMaps, image: int, scale: str) -> tuple[float, bool]:
+    """The upper end of the colour scale, and whether weights lie above it."""
+    if scale not in ("shared", "per map"):
+        raise BadParameter(f"the scale {scale!r}", "'shared' or 'per map'", "choose one of these")
+    if scale == "per map":
+        return 1.0, False
+    largest = float(result.weights[image].max())
+    limit = float(np.percentile(result.weights[image], style.SHARED_SCALE_PERCENTILE))
+    limit = limit or largest or 1.0
+    return limit, largest > limit
+
+
+def _patch(query: str) -> tuple[int, int] | None:
+    """The (row, column) that the query's words name, or None for a read-out or prefix token."""
+    found = re.search(r"patch\D*(\d+)\D+(\d+)", query)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def _draw_masses(axes: Axes, masses: Float[np.ndarray, "layer head"], *, digits_pt: float) -> None:
+    """A table of percentages on their colours, its rows level with those of the maps."""
+    axes.imshow(masses, cmap=style.WEIGHT_MAP, vmin=0, vmax=1, aspect="auto", interpolation="none")
+    for (layer, head), mass in np.ndenumerate(masses):
+        ink = style.INK if mass > 0.6 else style.PAPER
+        place: dict[str, Any] = {"ha": "center", "va": "center_baseline"}
+        axes.text(head, layer, f"{100 * mass:.0f}", fontsize=digits_pt, color=ink, **place)
+    axes.set(xticks=range(masses.shape[1]), yticks=[])
+    style.label(axes, x="% on prefix tokens")
+
+
+def _hover(result: AttentionMaps, image: int, layer: int, head: int) -> str:
+    masses = zip(result.layout.prefix, result.prefix_mass[image, layer, head], strict=True)
+    lines = [f"{name} {mass:.1%}" for name, mass in masses]
+    largest = f"largest patch weight {result.weights[image, layer, head].max():.3g}"
+    return "<br>".join([f"<b>Layer {layer}, {style.head_name(head)}</b>", largest, *lines])
+
+
+def _title(result: AttentionMaps) -> str:
+    return f"Attention of the query: {result.query}"
+
+
+def _unit(scale: str) -> str:
+    return "attention weight" if scale == "shared" else "attention weight / largest of the map"
+
+
+def _caption(result: AttentionMaps, image: int, scale: str) -> str:
+    limit, _ = _limit(result, image, scale)
+    if scale == "per map":
+        return f"{result.model}\nEach map from 0 to its own largest weight."
+    share = style.SHARED_SCALE_PERCENTILE
+    return f"{result.model}\nOne scale for all: 0 to {limit:.3g}, the {share}th percentile."

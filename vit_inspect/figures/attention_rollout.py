@@ -1,0 +1,134 @@
+"""Which patches reach the read-out through all layers? (ViT paper, Fig. 6; Abnar and Zuidema)"""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float, UInt8
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from PIL import Image
+
+from vit_inspect.figures import style
+from vit_inspect.figures.overlay import crop, draw_map, draw_photograph, plot_photograph
+from vit_inspect.results import AttentionRollout
+
+UNIT = "Share of the read-out"
+STRONGEST = 0.01
+"""The share of patches whose joint relevance is told."""
+CONCENTRATED = 0.5
+"""From here on the picture rests on a few patches, and a reader is warned."""
+
+
+def draw(result: AttentionRollout, *, image: int = 0) -> Figure:
+    """Input and Attention as in the paper, then the map in its own units on the photograph."""
+    photograph, layout = result.photographs[image], result.layout
+    picture = crop(photograph, layout.input_px)
+    input_width = layout.input_px[1] / layout.input_px[0]
+    # A panorama or a tower must not squeeze the other panels.
+    photograph_width = float(np.clip(photograph.size_px[1] / photograph.size_px[0], 0.4, 2.5))
+    height = min(2.2, (style.PAGE_IN - 1.1) / (2 * input_width + photograph_width))
+    width, wide = input_width * height, photograph_width * height
+    figure = style.page(2 * width + wide + 1.1, height + 0.9)
+    panels = [
+        style.place(figure, left=left, top=0.22, width=panel, height=height)
+        for left, panel in ((0.05, width), (0.15 + width, width), (0.25 + 2 * width, wide))
+    ]
+    attention = _paper_look(picture, result.relevance[image], layout.patch_px)
+    for axes, pixels, title in zip(
+        panels[:2], (picture, attention), ("Input", "Attention"), strict=True
+    ):
+        axes.imshow(pixels, aspect="equal")
+        axes.set(xticks=[], yticks=[])
+        style.bare(axes)
+        style.label(axes, title=title)
+    limits = _limits(result, image)
+    draw_photograph(panels[2], photograph, grey=True)
+    draw_map(panels[2], photograph, result.relevance[image], limits)
+    style.label(panels[2], title="Rollout")
+    bar = style.place(figure, left=0.33 + 2 * width + wide, top=0.22, width=0.09, height=height)
+    style.colour_bar(
+        bar,
+        style.WEIGHT_MAP,
+        limits,
+        name=UNIT,
+        opacity=style.MAP_OPACITY,
+        ticks=MaxNLocator(4),
+        format=PercentFormatter(1.0),
+    )
+    style.write(figure, _words(result, image), left=0.05, top=height + 0.33, linespacing=1.4)
+    return figure
+
+
+def plot(result: AttentionRollout, *, image: int = 0) -> go.Figure:
+    """The map over the whole photograph; a patch tells its row, column and relevance."""
+    photograph, (rows, columns) = result.photographs[image], result.layout.grid
+    title, words = _words(result, image).split("\n", 1)
+    figure = style.screen(title, words, height=720, above=60)
+    plot_photograph(figure, photograph)
+    left, top, right, bottom = photograph.seen
+    down, across = (bottom - top) / rows, (right - left) / columns
+    least, greatest = _limits(result, image)
+    figure.add_heatmap(
+        z=result.relevance[image].astype(np.float32),
+        x0=left + across / 2,
+        dx=across,
+        y0=top + down / 2,
+        dy=down,
+        zmin=least,
+        zmax=greatest,
+        zsmooth=False,
+        colorscale=style.colour_scale(style.WEIGHT_MAP, style.MAP_OPACITY),
+        colorbar=style.screen_colour_bar(UNIT, tickformat="~%", nticks=5),
+        customdata=[[[row, column] for column in range(columns)] for row in range(rows)],
+        hovertemplate="Row %{customdata[0]}, column %{customdata[1]}<br>%{z:.3%}<extra></extra>",
+    )
+    return figure
+
+
+def _limits(result: AttentionRollout, image: int) -> style.Limits:
+    return 0.0, float(result.relevance[image].max()) or 1.0
+
+
+def _paper_look(
+    picture: UInt8[np.ndarray, "row_px column_px 3"],
+    relevance: Float[np.ndarray, "row column"],
+    patch_px: tuple[int, int],
+) -> UInt8[np.ndarray, "row_px column_px 3"]:
+    """The picture lit by the map: resized (Lanczos), blurred by one patch, min-max, multiplied."""
+    rows, columns, _ = picture.shape
+    mask = relevance / (relevance.max() or 1.0)
+    smooth = Image.fromarray(mask.astype(np.float32)).resize(
+        (columns, rows), Image.Resampling.LANCZOS
+    )
+    light = _blur(rows, patch_px[0]) @ np.asarray(smooth) @ _blur(columns, patch_px[1]).T
+    span = light.max() - light.min()
+    # An even map has no contrast to stretch, only rounding errors.
+    if span > 1e-5:
+        light = (light - light.min()) / span
+    return np.round(picture * np.clip(light, 0, 1)[..., None]).astype(np.uint8)
+
+
+def _blur(side_px: int, radius_px: int) -> Float[np.ndarray, "to from"]:
+    """A Gaussian blur along one side as a matrix; its rows sum to 1, at the border as well."""
+    pixel = np.arange(side_px)
+    weights = np.exp(-0.5 * ((pixel[:, None] - pixel[None, :]) / radius_px) ** 2)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def _words(result: AttentionRollout, image: int) -> str:
+    """What the picture leaves out, in four lines."""
+    relevance = result.relevance[image]
+    masses = zip(result.layout.prefix, result.prefix_mass[image], strict=True)
+    prefix = "".join(f", {mass:.1%} on {name}" for name, mass in masses)
+    count = max(1, round(STRONGEST * relevance.size))
+    strongest = np.sort(relevance, axis=None)[-count:].sum() / (relevance.sum() or 1.0)
+    warning = "Careful: " if strongest > CONCENTRATED else ""
+    patches = "patch holds" if count == 1 else f"{count} patches hold"
+    return (
+        f"{result.model}: attention rollout to the read-out ({result.layout.readout})\n"
+        f"{relevance.sum():.1%} on patches{prefix}\n"
+        f"{warning}The strongest {patches} {strongest:.1%} of what is on patches.\n"
+        f"Heads fused by {result.fusion}, discard {result.discard:g}, from layer "
+        f"{result.start_layer}."
+    )

@@ -1,0 +1,140 @@
+"""Which patterns does the patch embedding look for? (ViT paper 2010.11929, Fig. 7 left)"""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, PercentFormatter, StrMethodFormatter
+
+from vit_inspect.figures import style
+from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, fit, plot_tiles
+from vit_inspect.results import EmbeddingFilters
+
+SHOWN, COLUMNS = 28, 7
+
+
+def draw(result: EmbeddingFilters) -> Figure:
+    """The first 28 components, each on its own scale, and the variance that they explain."""
+    tiles, shown = _tiles(result), _shown(result)
+    width, height = fit(tiles, width=4.2, height=4.2)
+    panel_height = max(height, 1.2)
+    figure = style.page(style.PAGE_IN, panel_height + 0.8)
+    pictures = style.place(figure, left=0.05, top=0.36, width=width, height=height)
+    draw_tiles(pictures, tiles)
+    pictures.set(xticks=[], yticks=[])
+    style.label(pictures, title=_title(shown).replace(" (", "\n("))
+
+    curve = style.place(figure, left=4.95, top=0.36, width=1.75, height=panel_height)
+    cumulative = _cumulative(result)
+    curve.plot(np.arange(len(cumulative)) + 1, cumulative, color=style.INK, linewidth=1.0)
+    curve.plot(shown, cumulative[shown - 1], "o", color=style.ACCENT, markersize=4)
+    curve.text(
+        0.97,
+        0.05,
+        _note(result).replace("<br>", "\n"),
+        transform=curve.transAxes,
+        ha="right",
+        fontsize=style.TEXT_PT,
+        color=style.ACCENT,
+    )
+    curve.set(xscale="log", xlim=(1, max(2, len(cumulative))), ylim=(0, 1.02))
+    curve.xaxis.set(major_formatter=StrMethodFormatter("{x:g}"), minor_formatter=NullFormatter())
+    curve.yaxis.set_major_formatter(PercentFormatter(1.0))
+    curve.spines[["top", "right"]].set_visible(False)
+    style.label(curve, x="Principal components", y="Explained variance (cumulative)")
+    style.write(figure, _caption(result), left=0.05, top=panel_height + 0.5, linespacing=1.3)
+    return figure
+
+
+def plot(result: EmbeddingFilters) -> go.Figure:
+    """The same; a tile tells its component's share of the variance."""
+    shown, ratio, cumulative = _shown(result), result.explained_variance_ratio, _cumulative(result)
+    figure = style.screen(_title(shown), _caption(result), height=460)
+    hover = [f"Component {n + 1}<br>{ratio[n]:.2%} of the variance" for n in range(shown)]
+    picked = [[n] for n in range(shown)]
+    plot_tiles(figure, _tiles(result), hover=hover, picked=picked, domain=(0.0, 0.64))
+    figure.update_layout(margin_l=16)
+    numbers = np.arange(len(cumulative)) + 1
+    figure.add_scatter(
+        x=numbers,
+        y=cumulative,
+        xaxis="x2",
+        yaxis="y2",
+        mode="lines",
+        line={"color": style.QUIET, "width": 2},
+        hovertemplate="First %{x} components<br>%{y:.1%} of the variance<extra></extra>",
+    )
+    figure.add_scatter(
+        x=numbers[shown - 1 : shown],
+        y=cumulative[shown - 1 : shown],
+        xaxis="x2",
+        yaxis="y2",
+        mode="markers",
+        marker={"color": style.ACCENT, "size": 9},
+        hoverinfo="skip",
+    )
+    figure.add_annotation(
+        text=_note(result),
+        font={"color": style.ACCENT},
+        align="right",
+        x=0.97,
+        y=0.04,
+        xref="x2 domain",
+        yref="y2 domain",
+        xanchor="right",
+        yanchor="bottom",
+        showarrow=False,
+    )
+    figure.update_layout(
+        xaxis2=style.screen_axis(
+            "Principal components",
+            type="log",
+            range=[0, np.log10(max(2, len(cumulative)))],
+            domain=(0.74, 1.0),
+            anchor="y2",
+            dtick=1,
+        ),
+        yaxis2=style.screen_axis(
+            "Explained variance (cumulative)", range=[0, 1.02], tickformat=".0%", anchor="x2"
+        ),
+    )
+    return figure
+
+
+def _shown(result: EmbeddingFilters) -> int:
+    return min(SHOWN, len(result.components))
+
+
+def _cumulative(result: EmbeddingFilters) -> Float[np.ndarray, " rank"]:
+    return np.cumsum(result.explained_variance_ratio)
+
+
+def _note(result: EmbeddingFilters) -> str:
+    shown = _shown(result)
+    return f"{shown} components<br>hold {_cumulative(result)[shown - 1]:.1%}"
+
+
+def _title(shown: int) -> str:
+    return f"RGB embedding filters (first {shown} principal components)"
+
+
+def _caption(result: EmbeddingFilters) -> str:
+    return f"{result.model}\n{result.source}. Each tile on its own scale."
+
+
+def _tiles(result: EmbeddingFilters) -> Tiles:
+    """Each component between its own least and greatest weight, over pixels and RGB jointly."""
+    components = result.components[: _shown(result)]
+    least = components.min(axis=(1, 2, 3), keepdims=True)
+    span = components.max(axis=(1, 2, 3), keepdims=True) - least
+    flat = span == 0
+    scaled = np.where(flat, 0.5, (components - least) / np.where(flat, 1, span))
+    count, height, width, _ = scaled.shape
+    rows = -(-count // COLUMNS)
+    columns = min(COLUMNS, count)
+    pictures = np.zeros((rows * columns, height, width, 4), np.uint8)
+    pictures[:count, ..., :3] = np.round(255 * scaled)
+    pictures[:count, ..., 3] = 255
+    return compose(pictures.reshape(rows, columns, height, width, 4))

@@ -1,0 +1,134 @@
+"""Where on the photograph does a map lie? Exactly on the part that the model saw.
+
+Coordinates are pixels of the original, (0, 0) at its top left corner.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float, UInt8
+from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from vit_inspect.figures import style
+from vit_inspect.figures.tiles import data_uri
+from vit_inspect.layout import Box
+from vit_inspect.results import Photograph
+
+
+def unseen(photograph: Photograph) -> tuple[Box, ...]:
+    """The boxes, none overlapping, that make up what the model never saw."""
+    (height, width), seen = photograph.size_px, photograph.seen
+    around = (
+        Box(0, 0, width, seen.top),
+        Box(0, seen.bottom, width, height),
+        Box(0, seen.top, seen.left, seen.bottom),
+        Box(seen.right, seen.top, width, seen.bottom),
+    )
+    return tuple(box for box in around if box.right > box.left and box.bottom > box.top)
+
+
+def patch_box(photograph: Photograph, grid: tuple[int, int], patch: tuple[int, int]) -> Box:
+    """The box of a patch (row, column) of the grid (rows, columns)."""
+    (rows, columns), (row, column), seen = grid, patch, photograph.seen
+    height, width = (seen.bottom - seen.top) / rows, (seen.right - seen.left) / columns
+    left, top = seen.left + column * width, seen.top + row * height
+    return Box(left, top, left + width, top + height)
+
+
+def crop(photograph: Photograph, size_px: tuple[int, int]) -> UInt8[np.ndarray, "row column 3"]:
+    """What the model saw, at (rows px, columns px)."""
+    rows, columns = photograph.pixels.shape[:2]
+    down, right = rows / photograph.size_px[0], columns / photograph.size_px[1]
+    seen = photograph.seen
+    # Rounding may put the edge a hair outside, which Pillow refuses.
+    box = (
+        max(0.0, seen.left * right),
+        max(0.0, seen.top * down),
+        min(float(columns), seen.right * right),
+        min(float(rows), seen.bottom * down),
+    )
+    picture = Image.fromarray(photograph.pixels)
+    return np.asarray(picture.resize(size_px[::-1], Image.Resampling.LANCZOS, box))
+
+
+def draw_photograph(axes: Axes, photograph: Photograph, *, grey: bool = False) -> None:
+    """The whole photograph, what the model never saw shaded; `grey` leaves colour to a map."""
+    height, width = photograph.size_px
+    pixels = np.asarray(_grey(photograph)) if grey else photograph.pixels
+    axes.imshow(pixels, extent=(0, width, height, 0), aspect="equal")
+    for box in unseen(photograph):
+        veil = {"facecolor": style.UNSEEN, "alpha": style.UNSEEN_OPACITY, "linewidth": 0}
+        axes.add_patch(_rectangle(box, **veil, antialiased=False, zorder=2))
+    axes.add_patch(
+        _rectangle(photograph.seen, fill=False, edgecolor=style.QUIET, linewidth=style.RULE_PT)
+    )
+    axes.set(xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0))
+    style.bare(axes)
+
+
+def draw_patch(
+    axes: Axes, photograph: Photograph, *, grid: tuple[int, int], patch: tuple[int, int]
+) -> None:
+    """Outlines one patch."""
+    box = patch_box(photograph, grid, patch)
+    axes.add_patch(_rectangle(box, fill=False, edgecolor=style.PAPER, linewidth=1.8, zorder=4))
+    axes.add_patch(_rectangle(box, fill=False, edgecolor=style.ACCENT, linewidth=1.0, zorder=5))
+
+
+def draw_map(
+    axes: Axes,
+    photograph: Photograph,
+    values: Float[np.ndarray, "row column"],
+    limits: style.Limits,
+) -> AxesImage:
+    """A map of the patches over the part of the photograph that the model saw."""
+    left, top, right, bottom = photograph.seen
+    return axes.imshow(
+        values,
+        cmap=style.WEIGHT_MAP,
+        vmin=limits[0],
+        vmax=limits[1],
+        alpha=style.MAP_OPACITY,
+        extent=(left, right, bottom, top),
+        interpolation="none",
+        aspect="equal",
+        zorder=1.5,
+    )
+
+
+def plot_photograph(figure: go.Figure, photograph: Photograph) -> go.Figure:
+    """The whole photograph in grey as a layout image, what the model never saw shaded."""
+    height, width = photograph.size_px
+    figure.add_layout_image(
+        source=data_uri(_grey(photograph), "WEBP"),
+        x=0,
+        y=0,
+        sizex=width,
+        sizey=height,
+        xref="x",
+        yref="y",
+        sizing="stretch",
+        layer="below",
+    )
+    veil = {"fillcolor": style.UNSEEN, "opacity": style.UNSEEN_OPACITY, "line": {"width": 0}}
+    for left, top, right, bottom in unseen(photograph):
+        figure.add_shape(type="rect", x0=left, y0=top, x1=right, y1=bottom, **veil)
+    axis = style.screen_axis(visible=False, constrain="domain")
+    figure.update_layout(
+        xaxis=axis | {"range": [0, width], "constraintoward": "left"},
+        yaxis=axis | {"range": [height, 0], "scaleanchor": "x", "constraintoward": "top"},
+    )
+    return figure
+
+
+def _grey(photograph: Photograph) -> Image.Image:
+    return Image.fromarray(photograph.pixels).convert("L").convert("RGB")
+
+
+def _rectangle(box: Box, **properties: object) -> Rectangle:
+    width, height = box.right - box.left, box.bottom - box.top
+    return Rectangle((box.left, box.top), width, height, **properties)  # type: ignore[arg-type]

@@ -1,0 +1,92 @@
+"""Do position embeddings know rows, columns, neighbours? (ViT paper 2010.11929, Fig. 7 centre)"""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+from matplotlib.figure import Figure
+
+from vit_inspect.figures import style
+from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, fit, name_tiles, plot_tiles
+from vit_inspect.results import PositionSimilarity
+
+TITLE = "Position embedding similarity"
+ROW, COLUMN, UNIT = "Input patch row", "Input patch column", "Cosine similarity"
+EVERY_PATCH_UP_TO = 14
+"""Patches a side; of larger grids about ten a side are shown."""
+
+
+def draw(result: PositionSimilarity) -> Figure:
+    """Tile (i, j) shows how similar patch (i, j) is to every patch; limits -1 and 1."""
+    tiles, (rows, columns) = _tiles(result), _shown(result)
+    width, height = fit(tiles, width=2.3, height=2.3)
+    figure = style.page(style.COLUMN_IN, height + 0.9)
+    axes = style.place(figure, left=0.45, top=0.25, width=width, height=height)
+    draw_tiles(axes, tiles)
+    axes.set(
+        xticklabels=style.tick_labels(_from_one(columns), width / len(columns)),
+        yticklabels=style.tick_labels(_from_one(rows), height / len(rows)),
+    )
+    style.label(axes, x=COLUMN, y=ROW, title=TITLE)
+    bar = style.place(figure, left=0.55 + width, top=0.25, width=0.09, height=height)
+    limits = style.SIMILARITY_LIMITS
+    style.colour_bar(bar, style.SIMILARITY_MAP, limits, name=UNIT, ticks=limits)
+    bar.set_yticklabels(["−1", "1"])
+    style.write(figure, _caption(result), left=0.05, top=height + 0.62, linespacing=1.3)
+    return figure
+
+
+def plot(result: PositionSimilarity) -> go.Figure:
+    """The same; a tile tells its patch, customdata is its (row, column) from 0."""
+    tiles, (rows, columns) = _tiles(result), _shown(result)
+    figure = style.screen(TITLE, _caption(result), height=740, above=60)
+    picked = [(row, column) for row in rows for column in columns]
+    hover = [f"Row {row + 1}, column {column + 1}" for row, column in picked]
+    plot_tiles(figure, tiles, hover=hover, picked=picked)
+    name_tiles(
+        figure,
+        tiles,
+        rows=(ROW, _from_one(rows)),
+        columns=(COLUMN, _from_one(columns)),
+        side="bottom",
+    )
+    least, greatest = style.SIMILARITY_LIMITS
+    figure.data[0].marker.update(
+        cmin=least,
+        cmax=greatest,
+        colorscale=style.colour_scale(style.SIMILARITY_MAP),
+        showscale=True,
+        colorbar=style.screen_colour_bar(UNIT, tickvals=[least, greatest]),
+    )
+    return figure
+
+
+def _step(result: PositionSimilarity) -> int:
+    side = max(result.similarity.shape[:2])
+    return 1 if side <= EVERY_PATCH_UP_TO else -(-side // 10)
+
+
+def _shown(result: PositionSimilarity) -> tuple[list[int], list[int]]:
+    """Rows and columns of the patches that are shown, from 0, centred."""
+    step = _step(result)
+    rows, columns = (
+        list(range((side - 1) % step // 2, side, step)) for side in result.similarity.shape[:2]
+    )
+    return rows, columns
+
+
+def _from_one(numbers: list[int]) -> list[int]:
+    """As the paper counts on the axes."""
+    return [number + 1 for number in numbers]
+
+
+def _tiles(result: PositionSimilarity) -> Tiles:
+    chosen = result.similarity[np.ix_(*_shown(result))]
+    return compose(style.colour(chosen, style.SIMILARITY_MAP, style.SIMILARITY_LIMITS))
+
+
+def _caption(result: PositionSimilarity) -> str:
+    side = "×".join(str(count) for count in result.similarity.shape[:2])
+    step = _step(result)
+    chosen = "" if step == 1 else f"; one in {step} is shown along each axis"
+    return f"{result.model}\n{side} patches{chosen}."

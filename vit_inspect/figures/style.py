@@ -1,0 +1,211 @@
+"""What do all figures look like? The one home of their colours, limits, sizes and fonts.
+
+Rules: lightness means "more" (dark to light, never jet); colours are always set, never left to
+a library's default. Layers, rows and columns count from 0 as in the records; heads, and the axes
+of the position figure, from 1 as in the paper (2010.11929, Fig. 7).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from html import escape
+from typing import Any
+
+import matplotlib
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float, UInt8
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import Normalize, to_hex
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+INK, QUIET, PAPER, ACCENT = "#1f2328", "#6b7280", "#ffffff", "#d1495b"
+HEAD_COLOURS = tuple(to_hex(colour) for colour in matplotlib.colormaps["tab10"].colors)  # type: ignore[attr-defined]
+WEIGHT_MAP = "magma"
+"""Shares of attention, from 0."""
+SIMILARITY_MAP, SIMILARITY_LIMITS = "viridis", (-1.0, 1.0)
+SHARED_SCALE_PERCENTILE = 99.5
+"""A few sink tokens must not turn every other map black."""
+MAP_OPACITY = 0.65
+UNSEEN, UNSEEN_OPACITY = "#ffffff", 0.75
+"""The veil over what the model never saw."""
+
+COLUMN_IN, PAGE_IN, PRINT_DPI = 3.3, 6.9, 300
+TEXT_PT, TITLE_PT, RULE_PT = 7.0, 8.0, 0.5
+SCREEN_FONT = "Inter, Helvetica, Arial, sans-serif"
+Limits = tuple[float, float]
+
+
+def head_name(head: int) -> str:
+    """A head's name in every figure, from "Head 1" as in the paper's legend."""
+    return f"Head {head + 1}"
+
+
+def head_colour(head: int) -> str:
+    """A head's colour; ten repeat, as in the paper."""
+    return HEAD_COLOURS[head % len(HEAD_COLOURS)]
+
+
+def colour(
+    values: Float[np.ndarray, "*shape"], colour_map: str, limits: Limits
+) -> UInt8[np.ndarray, "*shape 4"]:
+    """The RGBA bytes of values; those beyond the limits take the colour of the limit."""
+    scaled = np.asarray(Normalize(*limits)(values))
+    return np.asarray(matplotlib.colormaps[colour_map](scaled, bytes=True))
+
+
+def colour_scale(colour_map: str, opacity: float = 1.0) -> list[tuple[float, str]]:
+    """The same colour map for plotly."""
+    stops = np.linspace(0, 1, 33)
+    colours = matplotlib.colormaps[colour_map](stops, bytes=True)
+    return [
+        (float(stop), f"rgba({red},{green},{blue},{opacity})")
+        for stop, (red, green, blue, _) in zip(stops, colours.tolist(), strict=True)
+    ]
+
+
+def page(width_in: float, height_in: float) -> Figure:
+    """An empty sheet to draw on, in inches."""
+    return Figure(figsize=(width_in, height_in), dpi=PRINT_DPI, facecolor=PAPER)
+
+
+def place(figure: Figure, *, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes with thin grey rules, in inches from the top left corner of the sheet."""
+    page_width, page_height = figure.get_size_inches()
+    bottom = page_height - top - height
+    axes = figure.add_axes(
+        (left / page_width, bottom / page_height, width / page_width, height / page_height),
+        facecolor="none",
+    )
+    axes.tick_params(
+        which="both",
+        labelsize=TEXT_PT,
+        labelcolor=INK,
+        color=QUIET,
+        width=RULE_PT,
+        length=2.5,
+        pad=2,
+    )
+    axes.tick_params(which="minor", length=1.5)
+    for spine in axes.spines.values():
+        spine.set(linewidth=RULE_PT, color=QUIET)
+    return axes
+
+
+def bare(axes: Axes) -> None:
+    """Leaves a picture without frame and tick marks; tick labels stay."""
+    axes.spines[:].set_visible(False)
+    axes.tick_params(which="both", length=0)
+
+
+def label(axes: Axes, *, x: str = "", y: str = "", title: str = "") -> None:
+    """Names the axes; what is empty is left out."""
+    axes.set_xlabel(x, fontsize=TEXT_PT, color=INK, labelpad=2.5)
+    axes.set_ylabel(y, fontsize=TEXT_PT, color=INK, labelpad=2.5)
+    axes.set_title(title, fontsize=TITLE_PT, color=INK, pad=4, parse_math=False)
+
+
+def write(figure: Figure, text: str, *, left: float, top: float, **properties: Any) -> Text:
+    """A line of text on the sheet, in inches from its top left corner."""
+    width, height = figure.get_size_inches()
+    given: dict[str, Any] = {"fontsize": TEXT_PT, "color": QUIET}
+    given |= {"va": "top", "parse_math": False} | properties
+    return figure.text(left / width, 1 - top / height, text, **given)
+
+
+def colour_bar(
+    axes: Axes, colour_map: str, limits: Limits, *, name: str, opacity: float = 1.0, **options: Any
+) -> Colorbar:
+    """Fills the axes with the colour bar of a map; `options` are matplotlib's, such as `ticks`."""
+    colours = ScalarMappable(Normalize(*limits), colour_map)
+    bar = axes.figure.colorbar(colours, cax=axes, alpha=opacity, drawedges=False, **options)
+    bar.outline.set(linewidth=RULE_PT, edgecolor=QUIET)
+    bar.set_label(name, fontsize=TEXT_PT, color=INK, labelpad=3)
+    return bar
+
+
+def tick_labels(numbers: Iterable[int], pitch_in: float) -> list[str]:
+    """Labels of ticks that lie `pitch_in` apart; so many are left out that none overlap."""
+    step = max(1, math.ceil(0.155 / pitch_in))
+    return [str(number) if index % step == 0 else "" for index, number in enumerate(numbers)]
+
+
+def screen(title: str, subtitle: str, *, height: int, above: int = 0) -> go.Figure:
+    """An empty plotly figure in the style of the house, as wide as its place.
+
+    height, above: of all, and what is kept free above the drawing for a colour bar, in CSS px.
+    """
+    lines = [escape(line, quote=False) for line in (title, *subtitle.split("\n"))]
+    small = f'<span style="font-size:13px;color:{QUIET}">{"<br>".join(lines[1:])}</span>'
+    layout = go.Layout(
+        font={"family": SCREEN_FONT, "size": 13, "color": INK},
+        paper_bgcolor=PAPER,
+        plot_bgcolor="rgba(0,0,0,0)",
+        height=height,
+        margin={"l": 64, "r": 24, "t": 26 + 20 * len(lines) + above, "b": 56},
+        hoverlabel={"bgcolor": PAPER, "bordercolor": QUIET, "font": {"color": INK}},
+        hovermode="closest",
+        showlegend=False,
+        dragmode=False,
+    )
+    # An empty template: plotly would otherwise add its own colours to whatever is left unset.
+    figure = go.Figure(layout=layout, layout_template=go.layout.Template())
+    # Not plotly's own title, which a horizontal colour bar pushes off the sheet.
+    return figure.add_annotation(
+        text=f'<span style="font-size:16px">{lines[0]}</span><br>{small}',
+        align="left",
+        x=0,
+        y=1,
+        xref="paper",
+        yref="paper",
+        xanchor="left",
+        yanchor="bottom",
+        yshift=above + 10,
+        borderpad=0,
+        showarrow=False,
+    )
+
+
+def screen_axis(title: str = "", **properties: Any) -> dict[str, Any]:
+    """A thin grey plotly axis; `properties` are plotly's and win."""
+    return {
+        "title": {"text": title, "font": {"size": 13}, "standoff": 10},
+        "showgrid": False,
+        "zeroline": False,
+        "showline": True,
+        "linecolor": QUIET,
+        "linewidth": 1,
+        "ticks": "outside",
+        "ticklen": 4,
+        "tickcolor": QUIET,
+    } | properties
+
+
+def screen_colour_bar(title: str, **properties: Any) -> dict[str, Any]:
+    """A slim plotly colour bar above the drawing; `properties` are plotly's and win."""
+    return {
+        "title": {"text": title, "side": "top", "font": {"size": 13}},
+        "orientation": "h",
+        "x": 0,
+        "xanchor": "left",
+        "xpad": 0,
+        "y": 1,
+        "yanchor": "bottom",
+        "lenmode": "pixels",
+        "len": 260,
+        "thickness": 10,
+        "outlinewidth": 0.5,
+        "outlinecolor": QUIET,
+        "ticks": "outside",
+        "ticklen": 4,
+        "tickcolor": QUIET,
+    } | properties
+
+
+def theme(figure: go.Figure, *, ink: str, paper: str) -> go.Figure:
+    """Puts a plotly figure on other paper with other ink, as for a dark page."""
+    return figure.update_layout(font_color=ink, paper_bgcolor=paper)
