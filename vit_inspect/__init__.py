@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from vit_inspect.analyses.attention_rollout import attention_rollout
     from vit_inspect.analyses.embedding_filters import embedding_filters
     from vit_inspect.analyses.position_similarity import position_similarity
-    from vit_inspect.recorder import Capture, capture
     from vit_inspect.catalog import FIGURES
     from vit_inspect.errors import (
         BadImage,
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from vit_inspect.layout import TokenLayout
     from vit_inspect.model import Model
     from vit_inspect.models import load
+    from vit_inspect.recorder import Capture, capture
 
 _HOMES = {
     "analyses.attention_distance": ("attention_distance",),

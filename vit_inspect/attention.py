@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -46,6 +46,7 @@ class RowBlock(NamedTuple):
     weights: Float[Tensor, "image head query key"]
 
 
+@runtime_checkable
 class Reduction(Protocol):
     """Something that is summed up over all rows of all layers."""
 
@@ -63,9 +64,7 @@ def rows(layer: LayerAttention, queries: Sequence[int]) -> Float[Tensor, "image 
     return _softmax(scaled[:, :, chosen], keys, bias)
 
 
-def row_blocks(
-    layer: LayerAttention, *, block_bytes: int | None = None
-) -> Iterator[RowBlock]:
+def row_blocks(layer: LayerAttention, *, block_bytes: int | None = None) -> Iterator[RowBlock]:
     """All rows of a layer, in blocks of about `block_bytes` (by default, what suits the device).
 
     A block holds several whole images, or some queries of one image.

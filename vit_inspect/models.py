@@ -20,19 +20,19 @@ from urllib.parse import urlparse
 
 import huggingface_hub.constants
 import timm
-import timm.data
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from timm.data.config import resolve_model_data_config
 from timm.models import load_checkpoint
 from torch import Tensor, nn
 
 from vit_inspect.assets import DINOV2_SMALL
-from vit_inspect.recorder import instrument
 from vit_inspect.errors import BadParameter, UnsupportedModel, WeightsUnavailable
 from vit_inspect.layout import MEAN, MEAN_ALL, NONLINEAR, POOL, TokenLayout
 from vit_inspect.model import Model
 from vit_inspect.preprocessing import Recipe
+from vit_inspect.recorder import instrument
 from vit_inspect.zoo import BUNDLED
 
 BUNDLED_ARCHITECTURE = "vit_small_patch14_dinov2.lvd142m"
@@ -197,7 +197,7 @@ def _model(
     blocks, embed = getattr(module, "blocks", None), getattr(module, "patch_embed", None)
     if not isinstance(blocks, nn.Sequential | nn.ModuleList) or not hasattr(embed, "feat_ratio"):
         raise _not_a_vit(name)
-    data = timm.data.resolve_model_data_config(module)
+    data = resolve_model_data_config(module)
     native = data["input_size"][1:]
     filters, filters_name = _filters(module)
     return Model(
@@ -221,7 +221,8 @@ def _model(
 
 def _layout(name: str, module: nn.Module, img_size: int | tuple[int, int]) -> TokenLayout:
     size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
-    patch = module.patch_embed.feat_ratio(as_scalar=False)
+    embed: Any = module.patch_embed
+    patch = embed.feat_ratio(as_scalar=False)
     if len(size) != 2 or any(px < step or px % step for px, step in zip(size, patch, strict=True)):
         nearest = [max(step, round(px / step) * step) for px, step in zip(size, patch)]  # noqa: B905
         raise BadParameter(
@@ -230,9 +231,7 @@ def _layout(name: str, module: nn.Module, img_size: int | tuple[int, int]) -> To
             f"use {' x '.join(map(str, nearest))}",
         )
     prefix = [
-        kind
-        for kind in ("cls", "dist")
-        if getattr(module, f"{kind}_token", None) is not None
+        kind for kind in ("cls", "dist") if getattr(module, f"{kind}_token", None) is not None
     ]
     registers = getattr(module, "num_prefix_tokens", len(prefix)) - len(prefix)
     prefix += [f"reg{number + 1}" for number in range(registers)]
@@ -276,5 +275,6 @@ def _positions(module: nn.Module) -> Tensor | None:
     table = getattr(module, "pos_embed", None)
     if not isinstance(table, Tensor) or table.dim() != 3:
         return None
-    grid = module.patch_embed.grid_size
-    return table[0, table.shape[1] - grid[0] * grid[1] :].unflatten(0, grid)
+    embed: Any = module.patch_embed
+    rows, columns = embed.grid_size
+    return table[0, table.shape[1] - rows * columns :].unflatten(0, (rows, columns))

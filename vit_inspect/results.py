@@ -6,7 +6,9 @@ columns count from 0. What an analysis left out (the mass on prefix tokens) trav
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self, TypeVar, get_type_hints
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -31,8 +33,14 @@ class Photograph:
     source: str | None = None
 
 
+@dataclass(frozen=True, eq=False)
 class Result:
-    """Makes every array of a record read-only, so that a cached one cannot be changed."""
+    """Makes every array of a record read-only, so that a cached one cannot be changed.
+
+    model: the name that loads the model again.
+    """
+
+    model: str
 
     def __post_init__(self) -> None:
         for array in self.arrays().values():
@@ -40,8 +48,31 @@ class Result:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The record's arrays by name, in order."""
-        values = ((field.name, getattr(self, field.name)) for field in fields(self))  # type: ignore[arg-type]
+        values = ((field.name, getattr(self, field.name)) for field in fields(self))
         return {name: value for name, value in values if isinstance(value, np.ndarray)}
+
+    def axes(self) -> dict[str, tuple[str, ...]]:
+        """The names of every array's axes."""
+        kinds = get_type_hints(type(self))
+        return {name: tuple(kinds[name].dim_str.split()) for name in self.arrays()}
+
+    def of_image(self, image: int) -> Self:
+        """The same record of one image of the batch."""
+        parts: dict[str, Any] = {name: array[[image]] for name, array in self.arrays().items()}
+        if hasattr(self, "photographs"):
+            parts["photographs"] = (self.photographs[image],)
+        return replace(self, **parts)
+
+
+AnyResult = TypeVar("AnyResult", bound=Result)
+
+
+def join(parts: Sequence[AnyResult]) -> AnyResult:
+    """One record of all images, from records of batches of the same model and input size."""
+    arrays: dict[str, Any] = {
+        name: np.concatenate([part.arrays()[name] for part in parts]) for name in parts[0].arrays()
+    }
+    return replace(parts[0], **arrays)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +84,6 @@ class EmbeddingFilters(Result):
     source: what the filters are, such as "patch embedding, 384 filters of 14x14 px".
     """
 
-    model: str
     source: str
     components: Float[np.ndarray, "component row column channel"]
     explained_variance_ratio: Float[np.ndarray, "rank"]
@@ -66,7 +96,6 @@ class PositionSimilarity(Result):
     similarity: [i, j, k, m] compares patch (i, j) with patch (k, m); in [-1, 1], 1 on i=k, j=m.
     """
 
-    model: str
     similarity: Float[np.ndarray, "row column other_row other_column"]
 
 
@@ -79,7 +108,6 @@ class AttentionMaps(Result):
     query: the read-out, the prefix token or the patch that looks, in words.
     """
 
-    model: str
     layout: TokenLayout
     photographs: tuple[Photograph, ...]
     query: str
@@ -95,7 +123,6 @@ class AttentionDistance(Result):
     prefix_mass: mean attention of the patches on all prefix tokens together.
     """
 
-    model: str
     layout: TokenLayout
     definition: str
     distance_px: Float[np.ndarray, "image layer head"]
@@ -110,7 +137,6 @@ class AttentionRollout(Result):
     prefix_mass: what stays on each prefix token, in the order of `layout.prefix`.
     """
 
-    model: str
     layout: TokenLayout
     photographs: tuple[Photograph, ...]
     fusion: str

@@ -32,7 +32,7 @@ ZOO = (
     Checkpoint(
         "vit_large_patch16_224.orig_in21k",
         "attention distance, rollout",
-        "the paper's Figures 6, 7 right and 11: local and global heads side by side in early layers",
+        "the paper's Figures 6, 7 right and 11: local and global heads side by side",
     ),
     Checkpoint(
         "vit_base_patch16_224.augreg_in21k_ft_in1k",

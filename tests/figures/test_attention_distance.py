@@ -46,7 +46,7 @@ def test_the_right_axis_is_the_left_in_percent_of_the_diagonal(distance):
 def test_the_baseline_is_uniform_attention(distance):
     line = draw(distance).axes[0].lines[0]
     assert set(line.get_ydata()) == {distance.layout.uniform_distance_px()}
-    assert line.get_label() == "Uniform attention"
+    assert line.get_label() == "Uniform"
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_the_legend_is_the_papers(layout, heads, words):
     made = AttentionDistance("m", layout, "paper", np.ones((1, 2, heads)), np.ones((1, 2, heads)))
     axes = draw(made).axes[0]
     texts = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert texts == [*words, "Uniform attention"]
+    assert texts == [*words, "Uniform"]
 
 
 def test_the_definition_and_the_number_of_images_are_told(distance):

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal, get_args
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from vit_inspect.attention import RowBlock, sweep
-from vit_inspect.recorder import Capture
 from vit_inspect.errors import BadParameter
+from vit_inspect.recorder import Capture
 from vit_inspect.results import AttentionDistance
 
 Definition = Literal["paper", "renormalised"]
 
 
-def attention_distance(
-    capture: Capture, *, definition: Definition = "paper"
-) -> AttentionDistance:
+def attention_distance(capture: Capture, *, definition: Definition = "paper") -> AttentionDistance:
     """Mean distance between a patch and what it attends to, in px of the model input.
 
     "paper" weighs every patch with its attention as it is, so that mass on prefix tokens counts
@@ -75,7 +71,9 @@ class DistanceReduction:
         for row in range(first // columns, -(-last // columns)):
             left, right = max(first, row * columns), min(last, (row + 1) * columns)
             table[left + prefix - queries.start : right + prefix - queries.start, prefix:] = (
-                self.windows[rows - 1 - row, (row + 1) * columns - right : (row + 1) * columns - left]
+                self.windows[
+                    rows - 1 - row, (row + 1) * columns - right : (row + 1) * columns - left
+                ]
                 .flip(0)
                 .flatten(1)
             )
@@ -91,15 +89,3 @@ class DistanceReduction:
             distance_px=(self.distance / count).cpu().numpy(),
             prefix_mass=(self.prefix_mass / count).cpu().numpy(),
         )
-
-
-def join(parts: Sequence[AttentionDistance]) -> AttentionDistance:
-    """One record of all images, from records of batches of the same model and input size."""
-    first = parts[0]
-    return AttentionDistance(
-        model=first.model,
-        layout=first.layout,
-        definition=first.definition,
-        distance_px=np.concatenate([part.distance_px for part in parts]),
-        prefix_mass=np.concatenate([part.prefix_mass for part in parts]),
-    )

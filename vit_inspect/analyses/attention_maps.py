@@ -8,9 +8,9 @@ from jaxtyping import Bool, Float
 
 from vit_inspect.analyses.readout import readout_weights
 from vit_inspect.attention import row_product, rows
-from vit_inspect.recorder import Capture
 from vit_inspect.errors import BadParameter
 from vit_inspect.layout import READOUT, Query
+from vit_inspect.recorder import Capture
 from vit_inspect.results import AttentionMaps
 
 
@@ -51,7 +51,9 @@ def mass_mask(
     The share is of the mass on the patches. Dropping the weakest patch kept falls below it.
     """
     if not 0 < mass <= 1:
-        raise BadParameter(f"the mass {mass}", "a share above 0 and up to 1", "use 0.6, as DINO does")
+        raise BadParameter(
+            f"the mass {mass}", "a share above 0 and up to 1", "use 0.6, as DINO does"
+        )
     flat = weights.reshape(*weights.shape[:-2], -1).astype(np.float64)
     order = np.argsort(-flat, axis=-1, kind="stable")
     ranked = np.take_along_axis(flat, order, axis=-1)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from vit_inspect.analyses.readout import readout_weights
 from vit_inspect.attention import RowBlock, sweep
-from vit_inspect.recorder import Capture
 from vit_inspect.errors import BadParameter
+from vit_inspect.recorder import Capture
 from vit_inspect.results import AttentionRollout
 
 Fusion = Literal["mean", "max", "min"]

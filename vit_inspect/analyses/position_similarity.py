@@ -1,4 +1,4 @@
-"""What do the position embeddings know of the plane? Their cosine similarity (ViT, Fig. 7 centre)."""
+"""What do position embeddings know of the plane? Their similarity (ViT, Fig. 7 centre)."""
 
 from __future__ import annotations
 

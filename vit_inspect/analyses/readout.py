@@ -7,9 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vit_inspect.attention import rows
-from vit_inspect.recorder import Capture
 from vit_inspect.errors import UnsupportedModel
 from vit_inspect.layout import POOL
+from vit_inspect.recorder import Capture
 
 
 def readout_weights(capture: Capture) -> Float[Tensor, "image token"]:

@@ -17,9 +17,9 @@ NAMED_HEADS = 3
 
 def draw(result: AttentionDistance) -> Figure:
     """One dot per head; below, how much of its attention falls on prefix tokens instead."""
-    figure = style.page(style.COLUMN_IN, 3.75)
-    main = style.place(figure, left=0.55, top=0.25, width=2.27, height=2.15)
-    slim = style.place(figure, left=0.55, top=2.5, width=2.27, height=0.55)
+    figure = style.page(style.COLUMN_IN, 3.9)
+    main = style.place(figure, left=0.55, top=0.4, width=2.27, height=2.15)
+    slim = style.place(figure, left=0.55, top=2.65, width=2.27, height=0.55)
     _draw_heads(main, result.distance_px.mean(axis=0))
     _draw_heads(slim, result.prefix_mass.mean(axis=0))
     uniform = result.layout.uniform_distance_px()
@@ -29,11 +29,11 @@ def draw(result: AttentionDistance) -> Figure:
         linewidth=0.8,
         linestyle=(0, (4, 3)),
         zorder=1,
-        label="Uniform attention",
+        label="Uniform",
     )
     main.set_ylim(0, _top_px(result))
     main.tick_params(labelbottom=False)
-    percent = style.place(figure, left=0.55, top=0.25, width=2.27, height=2.15)
+    percent = style.place(figure, left=0.55, top=0.4, width=2.27, height=2.15)
     percent.set(xticks=[], ylim=(0, 100 * _top_px(result) / result.layout.diagonal_px))
     percent.yaxis.tick_right()
     percent.yaxis.set_label_position("right")
@@ -41,10 +41,11 @@ def draw(result: AttentionDistance) -> Figure:
     style.label(percent, y="% of the image diagonal")
     percent.yaxis.labelpad = 4
     _draw_legend(main, heads=result.distance_px.shape[2])
-    style.label(main, y=_distance_title(result), title=result.model)
+    style.label(main, y=_distance_title(result))
+    main.set_title(result.model, fontsize=style.TITLE_PT, color=style.INK, pad=16, parse_math=False)
     slim.set(ylim=(-0.05, 1.05), yticks=(0, 0.5, 1))
     style.label(slim, x=DEPTH, y="Prefix\nmass")
-    style.write(figure, _caption(result), left=0.05, top=3.45, linespacing=1.3)
+    style.write(figure, _caption(result), left=0.05, top=3.6, linespacing=1.3)
     return figure
 
 
@@ -123,20 +124,22 @@ def _draw_legend(axes: Axes, *, heads: int) -> None:
     named = [*range(min(heads, NAMED_HEADS + 1)), len(handles) - 1]
     words = [labels[index] if index != NAMED_HEADS else "..." for index in named]
     words[-1] = labels[-1]
-    legend = axes.legend(
+    # Above the axes: inside, it would hide dots.
+    axes.legend(
         [handles[index] for index in named],
         words,
         fontsize=style.TEXT_PT,
-        loc="best",
-        borderpad=0.5,
-        handletextpad=0.5,
-        labelspacing=0.35,
-        handlelength=1.6,
-        edgecolor=style.QUIET,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        ncols=len(words),
+        frameon=False,
+        borderpad=0,
+        borderaxespad=0.3,
+        handletextpad=0.1,
+        columnspacing=0.7,
+        handlelength=1.5,
         labelcolor=style.INK,
-        framealpha=0.85,
     )
-    legend.get_frame().set_linewidth(style.RULE_PT)
 
 
 def _top_px(result: AttentionDistance) -> float:

@@ -18,7 +18,7 @@ EVERY_PATCH_UP_TO = 14
 
 def draw(result: PositionSimilarity) -> Figure:
     """Tile (i, j) shows how similar patch (i, j) is to every patch; limits -1 and 1."""
-    tiles, (rows, columns) = _tiles(result), _shown(result)
+    tiles, (rows, columns) = _tiles(result), shown(result)
     width, height = fit(tiles, width=2.3, height=2.3)
     figure = style.page(style.COLUMN_IN, height + 0.9)
     axes = style.place(figure, left=0.45, top=0.25, width=width, height=height)
@@ -38,7 +38,7 @@ def draw(result: PositionSimilarity) -> Figure:
 
 def plot(result: PositionSimilarity) -> go.Figure:
     """The same; a tile tells its patch, customdata is its (row, column) from 0."""
-    tiles, (rows, columns) = _tiles(result), _shown(result)
+    tiles, (rows, columns) = _tiles(result), shown(result)
     figure = style.screen(TITLE, _caption(result), height=740, above=60)
     picked = [(row, column) for row in rows for column in columns]
     hover = [f"Row {row + 1}, column {column + 1}" for row, column in picked]
@@ -61,12 +61,7 @@ def plot(result: PositionSimilarity) -> go.Figure:
     return figure
 
 
-def _step(result: PositionSimilarity) -> int:
-    side = max(result.similarity.shape[:2])
-    return 1 if side <= EVERY_PATCH_UP_TO else -(-side // 10)
-
-
-def _shown(result: PositionSimilarity) -> tuple[list[int], list[int]]:
+def shown(result: PositionSimilarity) -> tuple[list[int], list[int]]:
     """Rows and columns of the patches that are shown, from 0, centred."""
     step = _step(result)
     rows, columns = (
@@ -75,13 +70,18 @@ def _shown(result: PositionSimilarity) -> tuple[list[int], list[int]]:
     return rows, columns
 
 
+def _step(result: PositionSimilarity) -> int:
+    side = max(result.similarity.shape[:2])
+    return 1 if side <= EVERY_PATCH_UP_TO else -(-side // 10)
+
+
 def _from_one(numbers: list[int]) -> list[int]:
     """As the paper counts on the axes."""
     return [number + 1 for number in numbers]
 
 
 def _tiles(result: PositionSimilarity) -> Tiles:
-    chosen = result.similarity[np.ix_(*_shown(result))]
+    chosen = result.similarity[np.ix_(*shown(result))]
     return compose(style.colour(chosen, style.SIMILARITY_MAP, style.SIMILARITY_LIMITS))
 
 

@@ -1,0 +1,154 @@
+"""The command line: `python -m vit_inspect`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from vit_inspect.errors import BadParameter, InspectError
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from vit_inspect.model import Model
+    from vit_inspect.recorder import Capture
+
+app = typer.Typer(
+    help="A microscope for vision transformers.", no_args_is_help=True, add_completion=False
+)
+
+
+@app.command()
+def figures(
+    photographs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PHOTO...",
+            help="Picture files, folders of them, or samples such as chelsea.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the figures.")],
+    model: Annotated[
+        str, typer.Option(help="dinov2_small, a timm id, or hf-hub:organisation/name.")
+    ] = "dinov2_small",
+    img_size: Annotated[
+        str | None,
+        typer.Option(metavar="N|ROWSxCOLUMNS", help="Model input in px; a multiple of the patch."),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Weights in a file, for --architecture.")
+    ] = None,
+    architecture: Annotated[
+        str | None, typer.Option(help="The timm id that the checkpoint belongs to.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    batch: Annotated[int, typer.Option(min=1, help="Photographs in one forward pass.")] = 4,
+) -> None:
+    """Write every inspection figure of photographs into a folder.
+
+    Attention distance is averaged over all photographs; maps and rollout are drawn for each.
+    """
+    # Imported here, so that --help answers at once.
+    from tqdm import tqdm
+
+    from vit_inspect.exporter import ensure_folder, export
+    from vit_inspect.images import find_photographs
+    from vit_inspect.models import load
+
+    refused: list[InspectError] = []
+    paths: list[Path] = []
+    for argument in photographs:
+        try:
+            paths += find_photographs([argument])
+        except InspectError as error:
+            refused.append(error)
+    if not paths:
+        _stop(refused)
+    try:
+        ensure_folder(out)
+        subject = load(
+            model,
+            img_size=_size(img_size),
+            checkpoint=checkpoint,
+            architecture=architecture,
+            device=device,
+        )
+        with tqdm(total=len(paths), unit="photo", disable=None) as bar:
+            captures = _captures(subject, paths, batch, refused, bar)
+            written = export(
+                captures, out, command=shlex.join(["python", "-m", "vit_inspect", *sys.argv[1:]])
+            )
+    except InspectError as error:
+        _stop([*refused, error])
+    typer.echo(f"{len(written)} files in {out}; start with {out / 'report.html'}")
+    if refused:
+        _stop(refused)
+
+
+@app.command()
+def models() -> None:
+    """List models worth a look, and what for."""
+    from vit_inspect.zoo import ZOO
+
+    width = max(len(each.name) for each in ZOO)
+    for each in ZOO:
+        typer.echo(f"{each.name:<{width}}  {each.shows}\n{'':<{width}}  {each.why}")
+    typer.echo(
+        "\nEvery other vision transformer of timm loads by its id, or from a hub by "
+        "hf-hub:organisation/name.\nWeights in a file: --checkpoint FILE --architecture ID."
+    )
+
+
+def _captures(
+    model: Model, paths: list[Path], batch: int, refused: list[InspectError], bar: tqdm[Any]
+) -> Iterator[Capture]:
+    """The photographs batch by batch; those that cannot be read are left out and remembered."""
+    from vit_inspect.images import read_image
+    from vit_inspect.recorder import capture
+
+    for first in range(0, len(paths), batch):
+        some = paths[first : first + batch]
+        images = []
+        for path in some:
+            try:
+                images.append(read_image(path))
+            except InspectError as error:
+                refused.append(error)
+        if images:
+            yield capture(model, images)
+        bar.update(len(some))
+
+
+def _size(text: str | None) -> int | tuple[int, int] | None:
+    if text is None:
+        return None
+    try:
+        sides = [int(side) for side in text.lower().split("x")]
+    except ValueError:
+        sides = []
+    if len(sides) not in (1, 2):
+        raise BadParameter(
+            f"the input size {text!r}", "N or ROWSxCOLUMNS in px", "use 224 or 224x448, for example"
+        )
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+
+
+def _stop(refused: list[InspectError]) -> NoReturn:
+    """Tell what was wrong, and leave as for wrong arguments."""
+    for error in refused:
+        typer.echo(str(error), err=True)
+    raise typer.Exit(2)
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="python -m vit_inspect")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""Which figures are there? One explicit tuple: menus, exports and contract tests derive from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from vit_inspect.analyses.attention_distance import DistanceReduction, attention_distance
+from vit_inspect.analyses.attention_maps import attention_maps
+from vit_inspect.analyses.attention_rollout import RolloutReduction, attention_rollout
+from vit_inspect.analyses.embedding_filters import embedding_filters
+from vit_inspect.analyses.position_similarity import position_similarity
+from vit_inspect.attention import sweep
+from vit_inspect.errors import InspectError
+from vit_inspect.figures import attention_distance as distance_figure
+from vit_inspect.figures import attention_maps as maps_figure
+from vit_inspect.figures import attention_rollout as rollout_figure
+from vit_inspect.figures import embedding_filters as filters_figure
+from vit_inspect.figures import position_similarity as position_figure
+from vit_inspect.recorder import Capture
+from vit_inspect.results import Result
+
+
+@dataclass(frozen=True)
+class FigureSpec:
+    """One figure: what it answers, how it is computed and how it is shown.
+
+    slug: its name in files and addresses.
+    scope: what one figure is made of: the "model" alone, all "images" together, or each "image".
+    analyse: from a model (scope "model") or a capture to the record.
+    draw, plot: from the record to a matplotlib or a plotly figure.
+    reduction: for those that need every attention row, so that one sweep serves them all.
+    shown: the positions along an axis that a drawing picks, by axis; the table holds the same.
+    """
+
+    slug: str
+    title: str
+    question: str
+    reading: str
+    caveat: str
+    formula: str
+    source: str
+    scope: Literal["model", "images", "image"]
+    analyse: Callable[..., Result]
+    draw: Callable[..., Any]
+    plot: Callable[..., Any]
+    reduction: Callable[[Capture], Any] | None = None
+    shown: Callable[[Any], dict[str, list[int]]] = lambda result: {}
+
+
+PAPER = "Dosovitskiy et al., An Image is Worth 16x16 Words, arXiv 2010.11929"
+
+FIGURES = (
+    FigureSpec(
+        slug="embedding_filters",
+        title="Embedding filters",
+        question="What patterns does the model look for in a patch?",
+        reading=(
+            "Each tile is one principal component of the filters that turn a patch into a token, "
+            "the strongest first. Smooth waves in a few directions and colours, like the basis of "
+            "a compression, mean that training found a compact code for patches. The curve says "
+            "how much of all filters the tiles hold."
+        ),
+        caveat=(
+            "Each tile is stretched to its own range, so tiles cannot be compared in strength. "
+            "Signs are arbitrary: a tile and its negative are the same component."
+        ),
+        formula="centred PCA of the matrix (filters × patch pixels and channels)",
+        source=f"{PAPER}, Figure 7 left",
+        scope="model",
+        analyse=embedding_filters,
+        draw=filters_figure.draw,
+        plot=filters_figure.plot,
+    ),
+    FigureSpec(
+        slug="position_similarity",
+        title="Position embeddings",
+        question="Does the model know which patches are neighbours?",
+        reading=(
+            "The tile in row i and column j compares the position embedding of patch (i, j) with "
+            "those of all patches. A bright spot at the tile's own place says that near patches "
+            "have similar embeddings; bright rows and columns say that these are told apart."
+        ),
+        caveat=(
+            "This is the learned table, at the size it was trained for. It says what the input "
+            "adds to the tokens, not whether later layers use it."
+        ),
+        formula="S[i, j] = pᵢ·pⱼ / (|pᵢ| |pⱼ|), patches only, no mean subtracted",
+        source=f"{PAPER}, Figures 7 centre and 10",
+        scope="model",
+        analyse=position_similarity,
+        draw=position_figure.draw,
+        plot=position_figure.plot,
+        shown=lambda result: dict(
+            zip(("row", "column"), position_figure.shown(result), strict=True)
+        ),
+    ),
+    FigureSpec(
+        slug="attention_distance",
+        title="Attention distance",
+        question="How far does each head look?",
+        reading=(
+            "One dot per head and layer: the mean distance, in pixels, between a patch and what "
+            "it attends to. Low dots are local heads, like small convolutions; dots near the "
+            "dashed line attend everywhere alike, or far and near in balance."
+        ),
+        caveat=(
+            "Attention to prefix tokens (class token, registers) counts as distance 0 in the "
+            "paper's definition, so a head can look local because it rests on them: see the "
+            "prefix mass. One image says little; the paper averages 128."
+        ),
+        formula="d = mean over q of Σₖ A[q, k] · |centre of q − centre of k|, q and k patches",
+        source=f"{PAPER}, Figures 7 right and 11, Appendix D.7",
+        scope="images",
+        analyse=attention_distance,
+        draw=distance_figure.draw,
+        plot=distance_figure.plot,
+        reduction=DistanceReduction,
+    ),
+    FigureSpec(
+        slug="attention_maps",
+        title="Attention maps",
+        question="Where does the read-out look, in every layer and head?",
+        reading=(
+            "Each small map is one head: bright patches get most of the attention of the token "
+            "that the model reads at the end. Rows are layers, the first on top. All maps share "
+            "one colour scale."
+        ),
+        caveat=(
+            "Attention on prefix tokens lies outside the picture; its share is told with each "
+            "map. Attention shows what is mixed into a token, not what the decision rests on."
+        ),
+        formula="A[layer, head, query, :] = softmax(q·K / √d)",
+        source="Vaswani et al., arXiv 1706.03762; Caron et al. (DINO), arXiv 2104.14294",
+        scope="image",
+        analyse=attention_maps,
+        draw=maps_figure.draw,
+        plot=maps_figure.plot,
+    ),
+    FigureSpec(
+        slug="attention_rollout",
+        title="Attention rollout",
+        question="Which patches reach the read-out through all layers?",
+        reading=(
+            "Attention multiplied through the layers, half of each token passing straight on. "
+            "Bright patches are those whose content can reach the read-out most."
+        ),
+        caveat=(
+            "Rollout ignores values, MLPs and the class, and favours tokens that everything "
+            "attends to: when a few patches hold most of the mass, they are often artefacts of "
+            "the model, not objects."
+        ),
+        formula="R = Â[L−1] ⋯ Â[1] Â[0],  Â[l] = (mean over heads of A[l] + I) / 2",
+        source=f"Abnar and Zuidema, arXiv 2005.00928; {PAPER}, Figures 6 and 14",
+        scope="image",
+        analyse=attention_rollout,
+        draw=rollout_figure.draw,
+        plot=rollout_figure.plot,
+        reduction=RolloutReduction,
+    ),
+)
+
+
+def analyse(capture: Capture) -> dict[str, Result | InspectError]:
+    """The records of all figures of a capture's images, or why there is none, by slug.
+
+    Every attention row is computed once. Figures of the model alone are not among them.
+    """
+    specs = [spec for spec in FIGURES if spec.scope != "model"]
+    found: dict[str, Any] = {}
+    for spec in specs:
+        try:
+            found[spec.slug] = spec.reduction(capture) if spec.reduction else spec.analyse(capture)
+        except InspectError as refusal:
+            found[spec.slug] = refusal
+    sums = {
+        spec.slug: found[spec.slug]
+        for spec in specs
+        if spec.reduction and not isinstance(found[spec.slug], InspectError)
+    }
+    sweep(capture.layers, *sums.values())
+    return found | {slug: total.result() for slug, total in sums.items()}

@@ -1,0 +1,294 @@
+"""How do figures leave the program? One in any format, or the bundle of all, with provenance.
+
+Nothing is left half-written under a final name, and the same input gives the same bytes: no
+dates, no random identifiers.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import os
+import platform
+import re
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import jinja2
+import matplotlib
+import numpy as np
+import plotly.offline
+from matplotlib.figure import Figure
+
+import vit_inspect
+from vit_inspect.catalog import FIGURES, FigureSpec, analyse
+from vit_inspect.errors import BadParameter, InspectError, OutputFailed, UnsupportedModel
+from vit_inspect.model import Model
+from vit_inspect.recorder import Capture
+from vit_inspect.results import Photograph, Result, join
+
+Format = Literal["svg", "pdf", "png", "html", "npz", "csv"]
+
+BUNDLE_FORMATS: tuple[Format, ...] = ("svg", "pdf", "png", "npz", "csv")
+"""Formats of every figure of the bundle; the report shows them all as HTML."""
+
+REPORT_PHOTOGRAPHS = 12
+"""Photographs that the report shows; the others' figures are in their folders."""
+
+PLOTLY_CONFIG = {"displaylogo": False, "showSendToCloud": False, "responsive": True}
+
+PACKAGES = ("torch", "timm", "numpy", "scikit-learn", "pillow", "matplotlib", "plotly")
+
+# matplotlib's settings are global: whoever renders must not meet another's.
+_rendering = threading.Lock()
+
+
+def render(spec: FigureSpec, result: Result, format: Format, *, image: int = 0) -> bytes:
+    """One figure of the catalogue as the bytes of a file.
+
+    svg, pdf and png are drawn for print; html is interactive and self-contained; npz holds the
+    record's arrays, csv the plotted ones in long form (quantity, one column per axis, value).
+    `image` picks one of a batch for figures of single images.
+    """
+    if format not in get_args(Format):
+        raise BadParameter(
+            f"the format {format!r}", ", ".join(get_args(Format)), "choose one of these"
+        )
+    if spec.scope == "image":
+        result = result.of_image(image)
+    if format == "npz":
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **result.arrays())  # type: ignore[arg-type]
+        return buffer.getvalue()
+    if format == "csv":
+        return _table(result, spec.shown(result)).encode()
+    if format == "html":
+        figure = spec.plot(result)
+        return figure.to_html(config=PLOTLY_CONFIG, div_id=spec.slug).encode()
+    return _drawing(spec.draw(result), format)
+
+
+def write(path: Path, data: bytes) -> None:
+    """Put a file in its place whole, or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError as error:
+        # Where the folder itself cannot be written there is nothing to remove.
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise OutputFailed(
+            f"'{path}' cannot be written ({error.strerror or error})",
+            "a folder that may be written and a disk with room",
+            "free some space or choose another folder",
+        ) from error
+
+
+def ensure_folder(folder: Path) -> None:
+    """Make the folder, and see that files can be put there, before any long work."""
+    probe = folder / f".probe.{os.getpid()}"
+    write(probe, b"")
+    probe.unlink()
+
+
+def export(
+    captures: Capture | Iterable[Capture],
+    folder: str | os.PathLike[str],
+    *,
+    command: str | None = None,
+    progress: Callable[[Path], None] = lambda path: None,
+) -> list[Path]:
+    """Write the bundle of all figures into a folder; returns the files.
+
+    captures: one, or batches of the same model, such as a generator that runs it batch by batch;
+    attention distance is averaged over all their images. Figures of single images go into a
+    folder each, named like the photograph. A figure that the model has not is left out, and the
+    report says why. progress: called with every file that was written.
+    """
+    bundle = _Bundle(Path(folder), progress)
+    for capture in [captures] if isinstance(captures, Capture) else captures:
+        bundle.add(capture)
+    bundle.finish(command)
+    return bundle.written
+
+
+class _Bundle:
+    """Writes figures as they come, and remembers what the report and the provenance tell."""
+
+    def __init__(self, root: Path, progress: Callable[[Path], None]) -> None:
+        self.root = root
+        self.progress = progress
+        self.written: list[Path] = []
+        self.model: Model | None = None
+        self.error = 0.0
+        self.photographs: dict[str, Photograph] = {}
+        self.joint: dict[str, list[Result]] = {}
+        self.sections: list[dict[str, Any]] = []
+        self.parameters: dict[str, dict[str, Any]] = {}
+        self.refused: dict[str, str] = {}
+
+    def add(self, capture: Capture) -> None:
+        """Write the figures of a batch's single images; keep what is averaged over all."""
+        self.model, self.error = capture.model, max(self.error, capture.error)
+        found = analyse(capture)
+        results = {slug: each for slug, each in found.items() if isinstance(each, Result)}
+        for slug, each in found.items():
+            if isinstance(each, InspectError):
+                self.refused[slug] = str(each)
+        for spec in FIGURES:
+            if spec.scope == "images" and spec.slug in results:
+                self.joint.setdefault(spec.slug, []).append(results[spec.slug])
+        for index, photograph in enumerate(capture.photographs):
+            folder = self._folder(photograph)
+            self.photographs[folder] = photograph
+            for spec in FIGURES:
+                if spec.scope == "image" and spec.slug in results:
+                    self._put_figure(spec, results[spec.slug].of_image(index), folder)
+
+    def finish(self, command: str | None) -> None:
+        """Write the figures of the model and of all images, the report and the provenance."""
+        if self.model is None:
+            raise BadParameter("no photograph", "at least one", "give a picture that can be read")
+        for spec in FIGURES:
+            if spec.scope == "model":
+                try:
+                    self._put_figure(spec, spec.analyse(self.model))
+                except UnsupportedModel as refusal:
+                    self.refused[spec.slug] = str(refusal)
+            elif spec.slug in self.joint:
+                self._put_figure(spec, join(self.joint[spec.slug]))
+        facts = self._provenance(self.model, command)
+        self._put("provenance.json", (json.dumps(facts, indent=2) + "\n").encode())
+        self._put("report.html", _report(self, facts).encode())
+
+    def _put_figure(self, spec: FigureSpec, result: Result, folder: str = "") -> None:
+        for kind in BUNDLE_FORMATS:
+            self._put(Path(folder, f"{spec.slug}.{kind}"), render(spec, result, kind))
+        self.parameters[spec.slug] = {
+            name: value
+            for name, value in vars(result).items()
+            if isinstance(value, str | int | float) and name != "model"
+        }
+        photograph = self.photographs.get(folder)
+        if photograph is None or len(self.photographs) <= REPORT_PHOTOGRAPHS:
+            plot = spec.plot(result).to_html(
+                full_html=False,
+                include_plotlyjs=False,
+                config=PLOTLY_CONFIG,
+                div_id=f"{spec.slug}-{folder}",
+            )
+            heading = photograph.name if photograph else ""
+            self.sections.append({"spec": spec, "photograph": heading, "plot": plot})
+
+    def _put(self, name: str | Path, data: bytes) -> None:
+        path = self.root / name
+        write(path, data)
+        self.written.append(path)
+        self.progress(path)
+
+    def _folder(self, photograph: Photograph) -> str:
+        """A folder of its own, named like the photograph, whose name may come from a stranger."""
+        stem = re.sub(r"[^\w-]+", "_", Path(photograph.name).stem).strip("_") or "image"
+        names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+        return next(name for name in names if name not in self.photographs)
+
+    def _provenance(self, model: Model, command: str | None) -> dict[str, Any]:
+        """Everything that the figures depend on."""
+        layout = model.layout
+        return {
+            "command": command,
+            "model": {
+                "id": model.id,
+                "weights": model.source,
+                "weights_sha256": model.weights_sha256,
+                "parameters": model.parameter_count,
+                "device": str(model.device),
+                "dtype": str(model.dtype).removeprefix("torch."),
+            },
+            "input": {
+                "size_px": layout.input_px,
+                "patch_px": layout.patch_px,
+                "grid": layout.grid,
+                "prefix_tokens": layout.prefix,
+                "readout": layout.readout,
+                "preprocessing": asdict(model.recipe),
+            },
+            "photographs": [
+                {
+                    "folder": folder,
+                    "name": photograph.name,
+                    "sha256": photograph.sha256,
+                    "size_px": photograph.size_px,
+                    "seen_px": photograph.seen._asdict(),
+                }
+                for folder, photograph in self.photographs.items()
+            ],
+            "figures": self.parameters,
+            "refused": self.refused,
+            "largest_verified_error": self.error,
+            "versions": {
+                "vit_inspect": vit_inspect.__version__,
+                "python": platform.python_version(),
+                **{package: version(package) for package in PACKAGES},
+            },
+        }
+
+
+def _drawing(figure: Figure, kind: str) -> bytes:
+    """A matplotlib figure as a file, without dates or random identifiers."""
+    dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
+    buffer = io.BytesIO()
+    # TrueType fonts in a PDF stay text that an editor can change.
+    settings: Any = {"svg.hashsalt": "vit_inspect", "pdf.fonttype": 42}
+    with _rendering, matplotlib.rc_context(settings):
+        figure.savefig(buffer, format=kind, metadata=dates[kind])
+    return buffer.getvalue()
+
+
+def _table(result: Result, shown: dict[str, list[int]]) -> str:
+    """The arrays in long form: quantity, one column per axis, value."""
+    axes = result.axes()
+    columns = list(dict.fromkeys(axis for names in axes.values() for axis in names))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["quantity", *columns, "value"])
+    for quantity, array in result.arrays().items():
+        sizes = dict(zip(axes[quantity], array.shape, strict=True))
+        picked = [shown.get(axis, range(size)) for axis, size in sizes.items()]
+        places = [columns.index(axis) for axis in axes[quantity]]
+        values = array[np.ix_(*picked)].ravel().tolist()
+        for index, value in zip(itertools.product(*picked), values, strict=True):
+            row: list[object] = [""] * len(columns)
+            for place, number in zip(places, index, strict=True):
+                row[place] = number
+            writer.writerow([quantity, *row, f"{value:.7g}"])
+    return text.getvalue()
+
+
+def _report(bundle: _Bundle, facts: dict[str, Any]) -> str:
+    """All figures with their explanations on one page that needs nothing else."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("vit_inspect", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    order = {spec.slug: place for place, spec in enumerate(FIGURES)}
+    sections = sorted(
+        bundle.sections, key=lambda section: (section["photograph"], order[section["spec"].slug])
+    )
+    return environment.get_template("report.html").render(
+        sections=sections,
+        facts=facts,
+        provenance=json.dumps(facts, indent=2),
+        shown=REPORT_PHOTOGRAPHS,
+        plotly=plotly.offline.get_plotlyjs(),
+    )

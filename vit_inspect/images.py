@@ -1,0 +1,472 @@
+"""How do bytes or a file become an upright RGB picture, safely? And which pictures are at hand?
+
+A picture from a stranger is refused before it can do harm, by its header, or shown right: upright,
+in sRGB, on white, with its whole range of tones. Whatever is wrong with it is one `BadImage`.
+
+Where a picture came from travels in `image.info["origin"]`, because the public record is a plain
+Pillow image, whose copies keep `info`. `describe` reads it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import stat
+import threading
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+from typing import BinaryIO
+
+import numpy as np
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL.TiffImagePlugin import (
+    PREFIXES,
+    STRIPOFFSETS,
+    TILELENGTH,
+    TILEOFFSETS,
+    TILEWIDTH,
+    ImageFileDirectory_v2,
+)
+
+from vit_inspect.errors import BadImage
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+MAX_PIXELS = 40_000_000
+MAX_BYTES = 100_000_000
+MAX_NAME = 80
+
+MAX_SCANS = 100
+"""Passes over a JPEG; cameras and web sites write about 10. Each may cost 60 bytes and 40 ms."""
+
+MAX_TIFF_PARTS = 100_000
+"""Strips or tiles of a TIFF; one row each makes 40,000 at most in a square picture."""
+
+ACCEPTED = (
+    f"a PNG, JPEG, WebP, BMP, GIF or TIFF picture of at most {MAX_PIXELS // 10**6} megapixels"
+    f" and {MAX_BYTES // 10**6} MB"
+)
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes each EXIF orientation; 1 and unknown values are upright."""
+
+_MAGIC = rb"\x89PNG|\xff\xd8\xff|GIF8[79]a|RIFF....WEBP|II[*+]\0|MM\0[*+]|BM[^\0]*\0"
+"""How files of the accepted formats begin."""
+
+_KINDS = (
+    (rb"....ftyp(heic|heix|mif1|msf1)", "a HEIC picture"),
+    (rb"....ftypavi[fs]", "an AVIF picture"),
+    (rb"....ftyp", "a video"),
+    (rb"%PDF", "a PDF document"),
+    (rb"PK\x03\x04", "a ZIP archive"),
+    (rb"[^\0]*<svg", "an SVG drawing"),
+    (rb"[^\0-\x08\x0e-\x1f]+\Z", "text"),
+)
+"""How the first bytes of what people take for a picture look, in order of certainty."""
+
+_MAKE_SMALLER = "make it smaller first"
+
+_WARNINGS = threading.Lock()
+
+# At run time an io.BytesIO is no BinaryIO.
+BinaryFile = BinaryIO | io.BufferedIOBase
+
+
+@dataclass(frozen=True)
+class ImageOrigin:
+    """Where a picture came from.
+
+    name: file name without folders, for display; from a stranger, but free of control characters.
+    sha256: of the file's bytes; of size and pixels where the picture came from no file.
+    source: the path as it was given, or None for bytes.
+    notices: sentences for the user about what was decided when the picture was read.
+    pixels_sha256: of size and pixels, by which `describe` knows the picture from an edited copy.
+    """
+
+    name: str
+    sha256: str
+    source: str | None
+    notices: tuple[str, ...]
+    pixels_sha256: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A photograph that lies inside an installed package.
+
+    file: the path inside the package.
+    licence: the terms, and who is to be named.
+    """
+
+    title: str
+    package: str
+    file: str
+    licence: str
+
+
+SAMPLES: Mapping[str, Sample] = MappingProxyType(
+    {
+        "chelsea": Sample(
+            "Chelsea the cat", "skimage", "data/chelsea.png", "CC0, Stefan van der Walt"
+        ),
+        "astronaut": Sample(
+            "Eileen Collins, astronaut", "skimage", "data/astronaut.png", "public domain, NASA"
+        ),
+        "coffee": Sample("A cup of coffee", "skimage", "data/coffee.png", "CC0, Rachel Michetti"),
+        "rocket": Sample(
+            "Launch of a Falcon 9", "skimage", "data/rocket.jpg", "public domain, SpaceX"
+        ),
+        "china": Sample(
+            "A Chinese temple", "sklearn", "datasets/images/china.jpg", "CC BY 2.0, danielbuechele"
+        ),
+        "flower": Sample(
+            "A dahlia", "sklearn", "datasets/images/flower.jpg", "CC BY 2.0, vultilion"
+        ),
+        "grace_hopper": Sample(
+            "Grace Hopper, computer scientist",
+            "matplotlib",
+            "mpl-data/sample_data/grace_hopper.jpg",
+            "public domain, United States Navy",
+        ),
+    }
+)
+"""The gallery, by short name; `sample` opens one, without a download."""
+
+
+def read_image(
+    source: str | os.PathLike[str] | bytes | BinaryFile, *, name: str | None = None
+) -> Image.Image:
+    """The upright RGB picture in a file, in bytes or in an open binary file (from its start).
+
+    `name` is what to call it, by default the file's own name. Transparency is laid on white, deep
+    pixels are scaled to 8 bits, colour profiles are applied, and of several frames the first is
+    taken; `describe(image).notices` tells the user. Raises `BadImage` for everything else,
+    such as a damaged file or more than 40 megapixels or 100 MB. Safe to call from any thread.
+    """
+    path = None
+    if isinstance(source, bytes):
+        data, own_name = source, None
+    elif isinstance(source, (str, os.PathLike)):
+        path = own_name = os.fspath(source)
+        data = _file_bytes(path)
+    else:
+        data, own_name = _stream_bytes(source), getattr(source, "name", None)
+    name = _display_name(name if name is not None else own_name)
+    image, told_by_file = _decoded(data, name)
+    image, told_by_pixels = _as_rgb(image)
+    image.info = {}
+    image.info["origin"] = ImageOrigin(
+        name=name,
+        sha256=hashlib.sha256(data).hexdigest(),
+        source=path,
+        notices=(*told_by_file, *told_by_pixels),
+        pixels_sha256=_pixels_sha256(image),
+    )
+    return image
+
+
+def describe(image: Image.Image) -> ImageOrigin:
+    """Where a picture came from, for any Pillow image.
+
+    One that was cropped, resized or painted on after `read_image` is no longer that file: it keeps
+    its name, but its sha256 is that of its pixels, and a notice says so.
+    """
+    pixels = _pixels_sha256(image)
+    origin = image.info.get("origin")
+    if not isinstance(origin, ImageOrigin):
+        return ImageOrigin("image", pixels, None, (), pixels)
+    if origin.pixels_sha256 == pixels:
+        return origin
+    edited = (*origin.notices, "The picture was changed after it was read.")
+    return replace(origin, sha256=pixels, source=None, notices=edited, pixels_sha256=pixels)
+
+
+def sample(name: str) -> Image.Image:
+    """A photograph of the gallery, by its short name; raises `BadImage` for any other name."""
+    return read_image(_sample_path(name))
+
+
+def find_photographs(arguments: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The picture files that the words of a command line stand for, in their order.
+
+    A file stands for itself; a folder for the picture files in it, by suffix and sorted, without
+    hidden files and folders; the name of a sample for the sample, unless a file has that name.
+    """
+    return [path for argument in arguments for path in _photographs(os.fspath(argument))]
+
+
+def _photographs(argument: str) -> list[Path]:
+    path = Path(argument)
+    if argument in SAMPLES and not path.exists():
+        return [_sample_path(argument)]
+    try:
+        if not stat.S_ISDIR(path.stat().st_mode):
+            return [path]
+        files = sorted(path.iterdir())
+    except (OSError, ValueError) as error:
+        raise _unopened(argument, error) from error
+    pictures = [
+        file
+        for file in files
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+    ]
+    if not pictures:
+        raise BadImage(
+            f"no picture in the folder '{_printable(argument)}'",
+            f"files that end in {', '.join(SUFFIXES)}",
+            "name another folder, or the files themselves",
+        )
+    return pictures
+
+
+def _sample_path(name: str) -> Path:
+    if name not in SAMPLES:
+        raise BadImage(
+            f"no sample called '{_printable(name)}'",
+            f"one of {', '.join(SAMPLES)}",
+            "choose one of these",
+        )
+    package = SAMPLES[name].package
+    # find_spec of a top-level package finds it without importing it.
+    specification = find_spec(package)
+    folders = (specification and specification.submodule_search_locations) or ()
+    for folder in folders:
+        path = Path(folder, SAMPLES[name].file)
+        if path.is_file():
+            return path
+    raise BadImage(
+        f"no file of the sample '{name}'",
+        f"it inside the installed package {package}",
+        f"install {package} again, or choose another picture",
+    )
+
+
+def _file_bytes(path: str) -> bytes:
+    """The bytes of an ordinary file; a device or a pipe might never end."""
+    try:
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            raise BadImage(
+                f"a folder at '{_printable(path)}'", "a picture file", "name a file inside it"
+            )
+        if not stat.S_ISREG(status.st_mode):
+            raise BadImage(
+                f"a device or pipe at '{_printable(path)}'", "a picture file", "name a file"
+            )
+        with open(path, "rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise _unopened(path, error) from error
+
+
+def _stream_bytes(file: BinaryFile) -> bytes:
+    try:
+        if file.seekable():
+            file.seek(0)
+        return file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise _unopened(getattr(file, "name", None) or "the open file", error) from error
+
+
+def _unopened(path: object, error: OSError | ValueError) -> BadImage:
+    """What to say of a file that cannot be read at all."""
+    where = f"'{_printable(str(path))}'"
+    if isinstance(error, PermissionError):
+        return BadImage(
+            f"a file that may not be read, {where}",
+            "a readable file",
+            "change its permissions or choose another file",
+        )
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return BadImage(
+            f"nothing at {where}",
+            "a picture file",
+            f"check the path, or take one of the samples {', '.join(SAMPLES)}",
+        )
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return BadImage(
+        f"a file that cannot be opened at {where} ({_printable(reason)})",
+        "a readable file",
+        "choose another file",
+    )
+
+
+def _decoded(data: bytes, name: str) -> tuple[Image.Image, list[str]]:
+    """The first frame, loaded and upright, in whatever mode the file has it; and notices."""
+    if not data:
+        raise BadImage(f"0 bytes in '{name}'", ACCEPTED, "choose another file")
+    if len(data) > MAX_BYTES:
+        raise BadImage(f"more than {MAX_BYTES // 10**6} MB in '{name}'", ACCEPTED, _MAKE_SMALLER)
+    try:
+        # Python's warning filters belong to the process: changed by two threads at once they
+        # would stay changed. The lock also bounds the memory: one file is decoded at a time.
+        with _WARNINGS, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            return _first_frame(data, name)
+    except BadImage:
+        raise
+    except UnidentifiedImageError as error:
+        # Pillow also says so of its own formats when their headers are damaged.
+        if re.match(_MAGIC, data, re.DOTALL):
+            raise _damaged(name) from error
+        raise BadImage(f"{_kind(data)} in '{name}'", ACCEPTED, "choose another file") from error
+    except Image.DecompressionBombError as error:
+        raise _too_many_pixels(f"far more than {MAX_PIXELS // 10**6} megapixels", name) from error
+    # On damaged bytes Pillow's plugins raise nearly anything, and no list of it stays complete.
+    except Exception as error:
+        raise _damaged(name) from error
+
+
+def _first_frame(data: bytes, name: str) -> tuple[Image.Image, list[str]]:
+    _refuse_slow(data, name)
+    with Image.open(io.BytesIO(data), formats=FORMATS) as file:
+        if file.width * file.height > MAX_PIXELS:
+            raise _too_many_pixels(f"{file.width} x {file.height} px", name)
+        file.load()
+        notices = []
+        try:
+            orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
+        except Exception:
+            # The pixels are whole, and most pictures with such data are upright.
+            orientation = 1
+            notices.append("Its EXIF data is damaged, so it may not be upright.")
+        # Not ImageOps.exif_transpose: it also writes all the EXIF data anew, and refuses good
+        # pictures with one odd tag, for a result that is thrown away here.
+        turn = _UPRIGHT.get(orientation)
+        frame = file.copy() if turn is None else file.transpose(turn)
+        # Counting the frames would walk through all of a long animation. The companions of a
+        # phone's picture (previews, depth) in an MPO are no frames of it.
+        if file.format != "MPO" and getattr(file, "is_animated", False):
+            notices.append("Shown is the first of several frames.")
+        return frame, notices
+
+
+def _refuse_slow(data: bytes, name: str) -> None:
+    """Refuses files whose few bytes would keep Pillow busy for minutes or fill the memory."""
+    found = None
+    # In a JPEG's compressed pixels these two bytes cannot follow each other.
+    if data.startswith(b"\xff\xd8") and (scans := data.count(b"\xff\xda")) > MAX_SCANS:
+        found = f"a JPEG of {scans} passes"
+    elif data.startswith(tuple(PREFIXES)):
+        # Pillow makes an object of each strip or tile before it tells the picture's size, and a
+        # buffer of a whole tile even where the picture is small.
+        tags = _tiff_tags(data)
+        parts = max(len(tags.get(tag, ())) for tag in (STRIPOFFSETS, TILEOFFSETS))
+        if parts > MAX_TIFF_PARTS:
+            found = f"a TIFF of {parts} strips or tiles"
+        width, height = tags.get(TILEWIDTH), tags.get(TILELENGTH)
+        if isinstance(width, int) and isinstance(height, int) and width * height > MAX_PIXELS:
+            found = f"a TIFF with tiles of {width} x {height} px"
+    if found:
+        raise BadImage(f"{found} in '{name}'", ACCEPTED, "save it again with common settings")
+
+
+def _tiff_tags(data: bytes) -> ImageFileDirectory_v2:
+    """The tags of a TIFF's first picture; BigTIFF's header is twice as long."""
+    tags = ImageFileDirectory_v2(data[: 16 if data[2] == 43 else 8])
+    stream = io.BytesIO(data)
+    stream.seek(tags.next)
+    tags.load(stream)
+    return tags
+
+
+def _too_many_pixels(size: str, name: str) -> BadImage:
+    return BadImage(f"{size} in '{name}'", ACCEPTED, _MAKE_SMALLER)
+
+
+def _damaged(name: str) -> BadImage:
+    return BadImage(
+        f"a damaged or cut off picture in '{name}'",
+        "a whole file",
+        "save or download it again, or choose another file",
+    )
+
+
+def _kind(data: bytes) -> str:
+    """What bytes that Pillow does not know look like."""
+    for pattern, kind in _KINDS:
+        if re.match(pattern, data[:512], re.DOTALL):
+            return kind
+    return "a file of another kind"
+
+
+def _as_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
+    """Any loaded picture as 8-bit sRGB on white; and notices."""
+    profile = image.info.get("icc_profile")
+    notices: list[str] = []
+    if image.mode == "F" or image.mode.startswith("I"):
+        image, notices = _as_grey(image)
+    elif image.has_transparency_data:
+        layer = image.convert("RGBA")
+        if layer.getchannel("A").getextrema() != (255, 255):
+            notices.append("Transparency was laid on white.")
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    elif image.mode not in ("L", "RGB", "CMYK"):
+        image = image.convert("RGB")
+    if profile is not None:
+        try:
+            image = _in_srgb(image, profile)
+        except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
+            notices.append("Its colour profile could not be applied.")
+    elif image.mode == "CMYK":
+        notices.append("Its print colours (CMYK) were converted without a profile.")
+    return image.convert("RGB"), notices
+
+
+def _as_grey(image: Image.Image) -> tuple[Image.Image, list[str]]:
+    """A picture of more than 8 bits, scaled: 16 bits by 1/257, others by their own range.
+
+    What is not finite is drawn at the end of the range, and what is no number in black. A constant
+    picture is black.
+    """
+    values = np.asarray(image)
+    if image.mode.startswith("I;16"):
+        return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8)), []
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    scaled = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low)
+    scaled -= low
+    if high > low:
+        scaled *= 255 / (high - low)
+    notice = f"Its values, {low:g} to {high:g}, were scaled to black to white."
+    return Image.fromarray(np.rint(scaled).astype(np.uint8)), [notice]
+
+
+def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    # A conversion from sRGB to itself would only move some pixels by a rounding error.
+    if image.mode != "CMYK" and "sRGB" in ImageCms.getProfileDescription(given):
+        return image
+    to_srgb = ImageCms.buildTransform(given, ImageCms.createProfile("sRGB"), image.mode, "RGB")
+    return to_srgb.apply(image)
+
+
+def _pixels_sha256(image: Image.Image) -> str:
+    rgb = image if image.mode == "RGB" else _as_rgb(image)[0]
+    digest = hashlib.sha256(f"{rgb.width} x {rgb.height}:".encode())
+    digest.update(rgb.tobytes())
+    return digest.hexdigest()
+
+
+def _display_name(name: object) -> str:
+    """A file name for display; it comes from a stranger, with folders of any system."""
+    last = re.split(r"[/\\]", name)[-1] if isinstance(name, str) else ""
+    return _printable(last).strip()[:MAX_NAME] or "image"
+
+
+def _printable(text: str) -> str:
+    return "".join(character for character in text if character.isprintable())
