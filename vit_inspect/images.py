@@ -46,7 +46,7 @@ MAX_SCANS = 100
 """Passes over a JPEG; cameras and web sites write about 10. Each may cost 60 bytes and 40 ms."""
 
 MAX_TIFF_PARTS = 100_000
-"""Strips or tiles of a TIFF; one row each makes 40,000 at most in a square picture."""
+"""Strips or tiles of a TIFF; with a strip for each row, a square picture has about 6,000."""
 
 ACCEPTED = (
     f"a PNG, JPEG, WebP, BMP, GIF or TIFF picture of at most {MAX_PIXELS // 10**6} megapixels"
@@ -256,7 +256,7 @@ def _sample_path(name: str) -> Path:
 
 
 def _file_bytes(path: str) -> bytes:
-    """The bytes of an ordinary file; a device or a pipe might never end."""
+    """The bytes of an ordinary file; a pipe might never open."""
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
@@ -268,12 +268,13 @@ def _file_bytes(path: str) -> bytes:
                 f"a device or pipe at '{_printable(path)}'", "a picture file", "name a file"
             )
         with open(path, "rb") as file:
-            return file.read(MAX_BYTES + 1)
+            return _stream_bytes(file)
     except (OSError, ValueError) as error:
         raise _unopened(path, error) from error
 
 
 def _stream_bytes(file: BinaryFile) -> bytes:
+    """Everything, or one byte more than is accepted."""
     try:
         if file.seekable():
             file.seek(0)
