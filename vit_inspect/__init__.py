@@ -29,7 +29,8 @@ if TYPE_CHECKING:
         WeightsUnavailable,
     )
     from vit_inspect.exporter import export
-    from vit_inspect.images import SAMPLES, read_image, sample
+    from vit_inspect.gallery import SAMPLES, sample
+    from vit_inspect.images import read_image
     from vit_inspect.layout import TokenLayout
     from vit_inspect.model import Model
     from vit_inspect.models import load
@@ -52,7 +53,8 @@ _HOMES = {
         "WeightsUnavailable",
     ),
     "exporter": ("export",),
-    "images": ("SAMPLES", "read_image", "sample"),
+    "gallery": ("SAMPLES", "sample"),
+    "images": ("read_image",),
     "layout": ("TokenLayout",),
     "model": ("Model",),
     "models": ("load",),

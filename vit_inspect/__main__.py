@@ -57,7 +57,7 @@ def figures(
     from tqdm import tqdm
 
     from vit_inspect.exporter import ensure_folder, export
-    from vit_inspect.images import find_photographs
+    from vit_inspect.gallery import find_photographs
     from vit_inspect.models import load
 
     refused: list[InspectError] = []

@@ -1,4 +1,4 @@
-"""How do bytes or a file become an upright RGB picture, safely? And which pictures are at hand?
+"""How do bytes or a file become an upright RGB picture, safely?
 
 A picture from a stranger is refused before it can do harm, by its header, or shown right: upright,
 in sRGB, on white, with its whole range of tones. Whatever is wrong with it is one `BadImage`.
@@ -16,11 +16,7 @@ import re
 import stat
 import threading
 import warnings
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
-from pathlib import Path
-from types import MappingProxyType
 from typing import BinaryIO
 
 import numpy as np
@@ -104,49 +100,6 @@ class ImageOrigin:
     pixels_sha256: str
 
 
-@dataclass(frozen=True)
-class Sample:
-    """A photograph that lies inside an installed package.
-
-    file: the path inside the package.
-    licence: the terms, and who is to be named.
-    """
-
-    title: str
-    package: str
-    file: str
-    licence: str
-
-
-SAMPLES: Mapping[str, Sample] = MappingProxyType(
-    {
-        "chelsea": Sample(
-            "Chelsea the cat", "skimage", "data/chelsea.png", "CC0, Stefan van der Walt"
-        ),
-        "astronaut": Sample(
-            "Eileen Collins, astronaut", "skimage", "data/astronaut.png", "public domain, NASA"
-        ),
-        "coffee": Sample("A cup of coffee", "skimage", "data/coffee.png", "CC0, Rachel Michetti"),
-        "rocket": Sample(
-            "Launch of a Falcon 9", "skimage", "data/rocket.jpg", "public domain, SpaceX"
-        ),
-        "china": Sample(
-            "A Chinese temple", "sklearn", "datasets/images/china.jpg", "CC BY 2.0, danielbuechele"
-        ),
-        "flower": Sample(
-            "A dahlia", "sklearn", "datasets/images/flower.jpg", "CC BY 2.0, vultilion"
-        ),
-        "grace_hopper": Sample(
-            "Grace Hopper, computer scientist",
-            "matplotlib",
-            "mpl-data/sample_data/grace_hopper.jpg",
-            "public domain, United States Navy",
-        ),
-    }
-)
-"""The gallery, by short name; `sample` opens one, without a download."""
-
-
 def read_image(
     source: str | os.PathLike[str] | bytes | BinaryFile, *, name: str | None = None
 ) -> Image.Image:
@@ -195,82 +148,22 @@ def describe(image: Image.Image) -> ImageOrigin:
     return replace(origin, sha256=pixels, source=None, notices=edited, pixels_sha256=pixels)
 
 
-def sample(name: str) -> Image.Image:
-    """A photograph of the gallery, by its short name; raises `BadImage` for any other name."""
-    return read_image(_sample_path(name))
-
-
-def find_photographs(arguments: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """The picture files that the words of a command line stand for, in their order.
-
-    A file stands for itself; a folder for the picture files in it, by suffix and sorted, without
-    hidden files and folders; the name of a sample for the sample, unless a file has that name.
-    """
-    return [path for argument in arguments for path in _photographs(os.fspath(argument))]
-
-
-def _photographs(argument: str) -> list[Path]:
-    path = Path(argument)
-    if argument in SAMPLES and not path.exists():
-        return [_sample_path(argument)]
-    try:
-        if not stat.S_ISDIR(path.stat().st_mode):
-            return [path]
-        files = sorted(path.iterdir())
-    except (OSError, ValueError) as error:
-        raise _unopened(argument, error) from error
-    pictures = [
-        file
-        for file in files
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
-    ]
-    if not pictures:
-        raise BadImage(
-            f"no picture in the folder '{_printable(argument)}'",
-            f"files that end in {', '.join(SUFFIXES)}",
-            "name another folder, or the files themselves",
-        )
-    return pictures
-
-
-def _sample_path(name: str) -> Path:
-    if name not in SAMPLES:
-        raise BadImage(
-            f"no sample called '{_printable(name)}'",
-            f"one of {', '.join(SAMPLES)}",
-            "choose one of these",
-        )
-    package = SAMPLES[name].package
-    # find_spec of a top-level package finds it without importing it.
-    specification = find_spec(package)
-    folders = (specification and specification.submodule_search_locations) or ()
-    for folder in folders:
-        path = Path(folder, SAMPLES[name].file)
-        if path.is_file():
-            return path
-    raise BadImage(
-        f"no file of the sample '{name}'",
-        f"it inside the installed package {package}",
-        f"install {package} again, or choose another picture",
-    )
-
-
 def _file_bytes(path: str) -> bytes:
     """The bytes of an ordinary file; a pipe might never open."""
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
             raise BadImage(
-                f"a folder at '{_printable(path)}'", "a picture file", "name a file inside it"
+                f"a folder at '{printable(path)}'", "a picture file", "name a file inside it"
             )
         if not stat.S_ISREG(status.st_mode):
             raise BadImage(
-                f"a device or pipe at '{_printable(path)}'", "a picture file", "name a file"
+                f"a device or pipe at '{printable(path)}'", "a picture file", "name a file"
             )
         with open(path, "rb") as file:
             return _stream_bytes(file)
     except (OSError, ValueError) as error:
-        raise _unopened(path, error) from error
+        raise unopened(path, error) from error
 
 
 def _stream_bytes(file: BinaryFile) -> bytes:
@@ -280,12 +173,14 @@ def _stream_bytes(file: BinaryFile) -> bytes:
             file.seek(0)
         return file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
-        raise _unopened(getattr(file, "name", None) or "the open file", error) from error
+        raise unopened(getattr(file, "name", None) or "the open file", error) from error
 
 
-def _unopened(path: object, error: OSError | ValueError) -> BadImage:
+def unopened(
+    path: object, error: OSError | ValueError, *, remedy: str = "check the path"
+) -> BadImage:
     """What to say of a file that cannot be read at all."""
-    where = f"'{_printable(str(path))}'"
+    where = f"'{printable(str(path))}'"
     if isinstance(error, PermissionError):
         return BadImage(
             f"a file that may not be read, {where}",
@@ -296,11 +191,11 @@ def _unopened(path: object, error: OSError | ValueError) -> BadImage:
         return BadImage(
             f"nothing at {where}",
             "a picture file",
-            f"check the path, or take one of the samples {', '.join(SAMPLES)}",
+            remedy,
         )
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return BadImage(
-        f"a file that cannot be opened at {where} ({_printable(reason)})",
+        f"a file that cannot be opened at {where} ({printable(reason)})",
         "a readable file",
         "choose another file",
     )
@@ -466,8 +361,9 @@ def _pixels_sha256(image: Image.Image) -> str:
 def _display_name(name: object) -> str:
     """A file name for display; it comes from a stranger, with folders of any system."""
     last = re.split(r"[/\\]", name)[-1] if isinstance(name, str) else ""
-    return _printable(last).strip()[:MAX_NAME] or "image"
+    return printable(last).strip()[:MAX_NAME] or "image"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """Text from a stranger without control characters."""
     return "".join(character for character in text if character.isprintable())

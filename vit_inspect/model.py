@@ -38,7 +38,7 @@ class Model:
     source: str
     filters: Float[Tensor, "filter 3 row column"]
     filters_name: str
-    positions: Float[Tensor, "row column width"] | None
+    positions: Float[Tensor, "grid_row grid_column width"] | None
 
     @property
     def device(self) -> torch.device:

@@ -73,7 +73,7 @@ def capture(model: Model, image: Image.Image | Sequence[Image.Image]) -> Capture
         raise BadParameter("no image", "one image or a list of images", "give at least one")
     prepared = [prepare(each, model.recipe, model.layout.input_px) for each in images]
     pixels = torch.cat([each for each, _ in prepared]).to(model.device, model.dtype)
-    recorder = _Recorder()
+    recorder = _Recorder(len(images))
     with torch.inference_mode(), recorder:
         output = model.module(pixels)
     layers = recorder.checked_layers(model)
@@ -112,8 +112,9 @@ def _leave(module: nn.Module, args: tuple[Any, ...], output: object) -> None:
 class _Recorder(TorchFunctionMode):
     """Keeps what every fused attention call of this thread was given, by running layer."""
 
-    def __init__(self) -> None:
+    def __init__(self, images: int) -> None:
         super().__init__()
+        self.images = images
         self.layer: int | None = None
         self.calls: dict[int | None, list[LayerAttention]] = {}
         self.error = 0.0
@@ -163,6 +164,13 @@ class _Recorder(TorchFunctionMode):
                     "call module.eval(), or choose another model",
                 )
         bias = attn_mask
+        if query.dim() == 3:
+            # SAM joins images and heads in one axis.
+            split = (self.images, -1)
+            query, key, value, output = (
+                each.unflatten(0, split) for each in (query, key, value, output)
+            )
+            bias = None if bias is None else bias.unflatten(0, split)
         if bias is not None:
             if bias.dtype == torch.bool:
                 bias = torch.zeros_like(bias, dtype=query.dtype).masked_fill_(~bias, -torch.inf)

@@ -1,0 +1,123 @@
+"""Which pictures does a word stand for: a sample, a file, or a folder of them?"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+
+from PIL import Image
+
+from vit_inspect.errors import BadImage
+from vit_inspect.images import SUFFIXES, printable, read_image, unopened
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A photograph that lies inside an installed package.
+
+    file: the path inside the package.
+    licence: the terms, and who is to be named.
+    """
+
+    title: str
+    package: str
+    file: str
+    licence: str
+
+
+SAMPLES: Mapping[str, Sample] = MappingProxyType(
+    {
+        "chelsea": Sample(
+            "Chelsea the cat", "skimage", "data/chelsea.png", "CC0, Stefan van der Walt"
+        ),
+        "astronaut": Sample(
+            "Eileen Collins, astronaut", "skimage", "data/astronaut.png", "public domain, NASA"
+        ),
+        "coffee": Sample("A cup of coffee", "skimage", "data/coffee.png", "CC0, Rachel Michetti"),
+        "rocket": Sample(
+            "Launch of a Falcon 9", "skimage", "data/rocket.jpg", "public domain, SpaceX"
+        ),
+        "china": Sample(
+            "A Chinese temple", "sklearn", "datasets/images/china.jpg", "CC BY 2.0, danielbuechele"
+        ),
+        "flower": Sample(
+            "A dahlia", "sklearn", "datasets/images/flower.jpg", "CC BY 2.0, vultilion"
+        ),
+        "grace_hopper": Sample(
+            "Grace Hopper, computer scientist",
+            "matplotlib",
+            "mpl-data/sample_data/grace_hopper.jpg",
+            "public domain, United States Navy",
+        ),
+    }
+)
+"""The gallery, by short name; `sample` opens one, without a download."""
+
+
+def sample(name: str) -> Image.Image:
+    """A photograph of the gallery, by its short name; raises `BadImage` for any other name."""
+    return read_image(_sample_path(name))
+
+
+def find_photographs(arguments: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The picture files that the words of a command line stand for, in their order.
+
+    A file stands for itself; a folder for the picture files in it, by suffix and sorted, without
+    hidden files and folders; the name of a sample for the sample, unless a file has that name.
+    """
+    return [path for argument in arguments for path in _photographs(os.fspath(argument))]
+
+
+def _photographs(argument: str) -> list[Path]:
+    path = Path(argument)
+    if argument in SAMPLES and not path.exists():
+        return [_sample_path(argument)]
+    try:
+        if not stat.S_ISDIR(path.stat().st_mode):
+            return [path]
+        files = sorted(path.iterdir())
+    except (OSError, ValueError) as error:
+        raise unopened(
+            argument,
+            error,
+            remedy=f"check the path, or take one of the samples {', '.join(SAMPLES)}",
+        ) from error
+    pictures = [
+        file
+        for file in files
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+    ]
+    if not pictures:
+        raise BadImage(
+            f"no picture in the folder '{printable(argument)}'",
+            f"files that end in {', '.join(SUFFIXES)}",
+            "name another folder, or the files themselves",
+        )
+    return pictures
+
+
+def _sample_path(name: str) -> Path:
+    if name not in SAMPLES:
+        raise BadImage(
+            f"no sample called '{printable(name)}'",
+            f"one of {', '.join(SAMPLES)}",
+            "choose one of these",
+        )
+    package = SAMPLES[name].package
+    # find_spec of a top-level package finds it without importing it.
+    specification = find_spec(package)
+    folders = (specification and specification.submodule_search_locations) or ()
+    for folder in folders:
+        path = Path(folder, SAMPLES[name].file)
+        if path.is_file():
+            return path
+    raise BadImage(
+        f"no file of the sample '{name}'",
+        f"it inside the installed package {package}",
+        f"install {package} again, or choose another picture",
+    )
