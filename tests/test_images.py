@@ -484,11 +484,10 @@ def test_files_that_cannot_be_opened_have_sentences_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     missing = tmp_path / "none.png"
-    expected = (
-        f"Found nothing at '{missing}'; expected a picture file; check the path, or take one of"
-        " the samples chelsea, astronaut, coffee, rocket, china, flower, grace_hopper."
+    assert (
+        refusal(missing)
+        == f"Found nothing at '{missing}'; expected a picture file; check the path."
     )
-    assert refusal(missing) == expected
     expected = f"Found a folder at '{tmp_path}'; expected a picture file; name a file inside it."
     assert refusal(tmp_path) == expected
     assert refusal("a\0.png").startswith("Found a file that cannot be opened at 'a.png' (embedded")

@@ -134,7 +134,7 @@ def _softmax(
 
 def _part(
     bias: Float[Tensor, "#image #head #query key"], images: slice, queries: slice
-) -> Float[Tensor, "#image #head #query key"]:
+) -> Float[Tensor, "#some_image #head #some_query key"]:
     """The bias of some images and queries, where it differs between them at all."""
     if bias.shape[0] > 1:
         bias = bias[images]

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import jinja2
 import matplotlib
@@ -34,10 +34,10 @@ from vit_inspect.model import Model
 from vit_inspect.recorder import Capture
 from vit_inspect.results import Photograph, Result, join
 
-Format = Literal["svg", "pdf", "png", "html", "npz", "csv"]
-
-BUNDLE_FORMATS: tuple[Format, ...] = ("svg", "pdf", "png", "npz", "csv")
+BUNDLE_FORMATS = ("svg", "pdf", "png", "npz", "csv")
 """Formats of every figure of the bundle; the report shows them all as HTML."""
+
+FORMATS = (*BUNDLE_FORMATS, "html")
 
 REPORT_PHOTOGRAPHS = 12
 """Photographs that the report shows; the others' figures are in their folders."""
@@ -50,17 +50,15 @@ PACKAGES = ("torch", "timm", "numpy", "scikit-learn", "pillow", "matplotlib", "p
 _rendering = threading.Lock()
 
 
-def render(spec: FigureSpec, result: Result, format: Format, *, image: int = 0) -> bytes:
+def render(spec: FigureSpec, result: Result, format: str, *, image: int = 0) -> bytes:
     """One figure of the catalogue as the bytes of a file.
 
     svg, pdf and png are drawn for print; html is interactive and self-contained; npz holds the
     record's arrays, csv the plotted ones in long form (quantity, one column per axis, value).
     `image` picks one of a batch for figures of single images.
     """
-    if format not in get_args(Format):
-        raise BadParameter(
-            f"the format {format!r}", ", ".join(get_args(Format)), "choose one of these"
-        )
+    if format not in FORMATS:
+        raise BadParameter(f"the format {format!r}", ", ".join(FORMATS), "choose one of these")
     if spec.scope == "image":
         result = result.of_image(image)
     if format == "npz":

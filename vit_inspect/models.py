@@ -173,18 +173,18 @@ def _load_file(module: nn.Module, path: Path) -> None:
 
 def _device(device: str | torch.device) -> torch.device:
     if device != "auto":
-        chosen = torch.device(device)
         available = {
             "cpu": True,
             "cuda": torch.cuda.is_available(),
             "mps": torch.backends.mps.is_available(),
         }
-        if not available.get(chosen.type, False):
-            names = ", ".join(kind for kind, present in available.items() if present)
+        kind = device.type if isinstance(device, torch.device) else device.partition(":")[0]
+        if not available.get(kind, False):
+            names = ", ".join(name for name, present in available.items() if present)
             raise BadParameter(
-                f"the device {device!r}, which is not there", names, "use device='auto'"
+                f"the device '{device}', which is not there", names, "use device='auto'"
             )
-        return chosen
+        return torch.device(device)
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

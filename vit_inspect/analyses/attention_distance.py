@@ -52,14 +52,15 @@ class DistanceReduction:
     def add(self, layer: int, block: RowBlock) -> None:
         """Take in the rows of one block."""
         prefix = self.capture.layout.prefix_count
-        patches = block.weights[:, :, max(0, prefix - block.queries.start) :]
+        first = max(0, prefix - block.queries.start)
+        patches = block.weights[:, :, first:]
         mass = patches[..., :prefix].sum(dim=3)
         self.prefix_mass[block.images, layer] += mass.sum(dim=2)
         summed = torch.einsum("ihqk,qk->ihq", block.weights, self._distances(block.queries))
         if self.definition == "renormalised":
             # Where everything lies on prefix tokens there is no distance: it counts as 0.
-            share = (1 - mass).clamp_min(torch.finfo(mass.dtype).tiny)
-            summed = summed[:, :, -mass.shape[2] :] / share
+            share = patches[..., prefix:].sum(dim=3).clamp_min(torch.finfo(mass.dtype).tiny)
+            summed = summed[:, :, first:] / share
         self.distance[block.images, layer] += summed.sum(dim=2)
 
     def _distances(self, queries: slice) -> Float[Tensor, "query key"]:

@@ -1,0 +1,178 @@
+"""What does inspection cost, beside the plain forward pass and beside stored attention maps?
+
+    python -m tests.benchmarks.cost [--rounds N] [--only NAME]
+
+Times are paired: in every round each way runs once, in turn, in one process; the table shows the
+median over the rounds of each way's time divided by the plain fused forward pass of that round.
+Memory is the peak of a process of its own, less that of one that only runs the plain forward pass.
+
+"capture" is the forward pass with queries, keys and values kept; "figures" adds attention
+distance, prefix masses, rollout and read-out maps of all layers and heads, and the two figures
+of the weights. "stored" is timm's `AttentionExtract` on the same model with fused attention off,
+doing the same work on the maps. Weights are random (costs do not depend on them), except those
+of the bundled model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+import timm.layers
+import torch
+from PIL import Image
+from timm.utils import AttentionExtract
+
+import vit_inspect as vi
+from tests.oracle import pair_distances
+from vit_inspect.catalog import analyse
+from vit_inspect.model import Model
+
+
+class Case(NamedTuple):
+    """A model, an input size and a number of photographs; stored maps may not fit."""
+
+    name: str
+    model: str
+    img_size: int
+    images: int = 1
+    stored: bool = True
+
+
+CASES = (
+    Case("ViT-B/16, 224 px", "vit_base_patch16_224", 224, images=4),
+    Case("dinov2_small, 518 px", "dinov2_small", 518),
+    Case("ViT-L/16, 384 px", "vit_large_patch16_384", 384),
+    Case("dinov2_small, 1036 px", "dinov2_small", 1036, stored=False),
+)
+WAYS = ("plain", "capture", "figures", "stored")
+
+
+def photographs(case: Case) -> list[Image.Image]:
+    names = ("chelsea", "astronaut", "coffee", "china")
+    return [vi.sample(name) for name in names[: case.images]]
+
+
+def load(case: Case) -> Model:
+    return vi.load(case.model, img_size=case.img_size, pretrained=case.model == "dinov2_small")
+
+
+def ways(case: Case, wanted: tuple[str, ...]) -> dict[str, Callable[[], object]]:
+    """The wanted ways of doing the work, from pictures that are ready for the model."""
+    images = photographs(case)
+    model = load(case)
+    pixels = torch.cat([model.prepare(image) for image in images])
+
+    def plain() -> object:
+        with torch.inference_mode():
+            return model.module(pixels)
+
+    def figures() -> object:
+        return (
+            analyse(vi.capture(model, images)),
+            vi.embedding_filters(model),
+            vi.position_similarity(model),
+        )
+
+    made: dict[str, Callable[[], object]] = {
+        "plain": plain,
+        "capture": lambda: vi.capture(model, images),
+        "figures": figures,
+    }
+    if "stored" in wanted:
+        made["stored"] = stored(case, model, pixels)
+    return {way: made[way] for way in wanted}
+
+
+def stored(case: Case, model: Model, pixels: torch.Tensor) -> Callable[[], object]:
+    """The usual way: fused attention off, all maps kept, the same numbers from them."""
+    timm.layers.set_fused_attn(False)
+    module = load(case).module
+    timm.layers.set_fused_attn(True)
+    extract = AttentionExtract(module, method="hook")
+    prefix = model.layout.prefix_count
+    distances = torch.from_numpy(
+        pair_distances(model.layout.grid, model.layout.patch_px).astype(np.float32)
+    )
+
+    def work() -> object:
+        with torch.inference_mode():
+            maps = list(extract(pixels).values())
+            patches = [each[:, :, prefix:, prefix:] for each in maps]
+            distance = [(each * distances).sum(-1).mean(-1) for each in patches]
+            mass = [each[:, :, prefix:, :prefix].sum(-1).mean(-1) for each in maps]
+            row = torch.zeros(len(pixels), 1, maps[0].shape[-1])
+            row[:, :, 0] = 1
+            for each in reversed(maps):
+                row = (row + row @ each.mean(1)) / 2
+            readout = [each[:, :, 0] for each in maps]
+        return (
+            distance,
+            mass,
+            row,
+            readout,
+            vi.embedding_filters(model),
+            vi.position_similarity(model),
+        )
+
+    return work
+
+
+def peak_mb(case: Case, way: str) -> float:
+    """Peak memory of a fresh process that does it twice."""
+    command = [sys.executable, "-m", "tests.benchmarks.cost", "--only", case.name, "--peak", way]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--only", default="", help="part of a case's name")
+    parser.add_argument("--peak", choices=WAYS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    cases = [case for case in CASES if arguments.only in case.name]
+    write = sys.stdout.write
+    if arguments.peak:
+        work = ways(cases[0], (arguments.peak,))[arguments.peak]
+        work()
+        work()
+        write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}")
+        return
+    write(f"{'':24}{'plain s':>8}" + "".join(f"{way:>10}" for way in WAYS[1:]))
+    write("".join(f"{way + ' MB':>12}" for way in WAYS[1:]) + f"{'in all MB':>11}\n")
+    for case in cases:
+        wanted = WAYS if case.stored else WAYS[:3]
+        work = ways(case, wanted)
+        seconds: dict[str, list[float]] = {way: [] for way in wanted}
+        for round_number in range(arguments.rounds + 1):
+            for way, run in work.items():
+                start = time.perf_counter()
+                run()
+                # The first round warms up.
+                if round_number:
+                    seconds[way].append(time.perf_counter() - start)
+        del work
+        ratios = {
+            way: median(a / b for a, b in zip(seconds[way], seconds["plain"], strict=True))
+            for way in wanted
+        }
+        peaks = {way: peak_mb(case, way) for way in wanted}
+        write(f"{case.name:24}{median(seconds['plain']):8.2f}")
+        write(
+            "".join(f"{ratios[way]:9.2f}x" if way in ratios else f"{'-':>10}" for way in WAYS[1:])
+        )
+        for way in WAYS[1:]:
+            write(f"{peaks[way] - peaks['plain']:12.0f}" if way in peaks else f"{'-':>12}")
+        write(f"{peaks['figures']:11.0f}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Every figure of the catalogue keeps the contract that menus, pages and exports rely on."""
+
+from __future__ import annotations
+
+import matplotlib.figure
+import plotly.graph_objects as go
+import pytest
+
+import vit_inspect as vi
+from tests.conftest import noise
+from vit_inspect.catalog import FIGURES, FigureSpec, analyse
+from vit_inspect.errors import InspectError
+
+
+@pytest.fixture(scope="module")
+def capture() -> vi.Capture:
+    model = vi.load("vit_tiny_patch16_224", img_size=(32, 48), pretrained=False)
+    return vi.capture(model, [noise((90, 60), seed) for seed in (1, 2)])
+
+
+def test_slugs_are_unique_and_name_the_public_function() -> None:
+    slugs = [spec.slug for spec in FIGURES]
+    assert len(set(slugs)) == len(slugs)
+    assert all(getattr(vi, spec.slug) is spec.analyse for spec in FIGURES)
+
+
+@pytest.mark.parametrize("spec", FIGURES, ids=lambda spec: spec.slug)
+def test_every_figure_explains_itself(spec: FigureSpec) -> None:
+    assert spec.question.endswith("?")
+    for text in (spec.reading, spec.caveat):
+        assert text.endswith(".")
+        assert len(text) > 60
+    assert spec.formula
+    assert "arXiv" in spec.source
+
+
+@pytest.mark.parametrize("spec", FIGURES, ids=lambda spec: spec.slug)
+def test_every_figure_is_drawn_and_plotted(spec: FigureSpec, capture: vi.Capture) -> None:
+    result = spec.analyse(capture.model if spec.scope == "model" else capture)
+    assert isinstance(spec.draw(result), matplotlib.figure.Figure)
+    assert isinstance(spec.plot(result), go.Figure)
+    assert set(result.axes()) == set(result.arrays())
+    for name, array in result.arrays().items():
+        assert array.ndim == len(result.axes()[name])
+        assert not array.flags.writeable
+
+
+def test_one_sweep_gives_what_each_analysis_gives_alone(capture: vi.Capture) -> None:
+    found = analyse(capture)
+    assert set(found) == {spec.slug for spec in FIGURES if spec.scope != "model"}
+    for slug, result in found.items():
+        assert not isinstance(result, InspectError)
+        alone = getattr(vi, slug)(capture)
+        for name, array in result.arrays().items():
+            assert (array == alone.arrays()[name]).all()

@@ -1,0 +1,209 @@
+"""The bundle holds the numbers that the analyses give, whole files only, the same bytes twice."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import io
+import json
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import vit_inspect as vi
+from tests.conftest import noise
+from vit_inspect.catalog import FIGURES, FigureSpec, analyse
+from vit_inspect.exporter import BUNDLE_FORMATS, ensure_folder, export, render, write
+from vit_inspect.results import Result
+
+SPECS = {spec.slug: spec for spec in FIGURES}
+
+
+@pytest.fixture(scope="module")
+def tiny() -> vi.Model:
+    torch.manual_seed(0)
+    return vi.load("vit_tiny_patch16_224", img_size=(32, 48), pretrained=False)
+
+
+@pytest.fixture(scope="module")
+def capture(tiny: vi.Model) -> vi.Capture:
+    return vi.capture(tiny, [noise((90, 60), seed) for seed in (1, 2)])
+
+
+@pytest.fixture(scope="module")
+def results(capture: vi.Capture) -> dict[str, Result]:
+    found = analyse(capture)
+    return {spec.slug: found.get(spec.slug) or spec.analyse(capture.model) for spec in FIGURES}
+
+
+def csv_values(data: bytes) -> dict[str, dict[tuple[int, ...], float]]:
+    """quantity -> index -> value, of a table in long form."""
+    found: dict[str, dict[tuple[int, ...], float]] = defaultdict(dict)
+    for row in csv.DictReader(io.StringIO(data.decode())):
+        quantity, value = row.pop("quantity"), row.pop("value")
+        found[quantity][tuple(int(index) for index in row.values() if index)] = float(value)
+    return found
+
+
+@pytest.mark.parametrize("spec", FIGURES, ids=lambda spec: spec.slug)
+def test_npz_and_csv_hold_the_numbers(spec: FigureSpec, results: dict[str, Result]) -> None:
+    expected = results[spec.slug]
+    if spec.scope == "image":
+        expected = expected.of_image(1)
+    stored = np.load(io.BytesIO(render(spec, results[spec.slug], "npz", image=1)))
+    assert set(stored.files) == set(expected.arrays())
+    table = csv_values(render(spec, results[spec.slug], "csv", image=1))
+    for name, array in expected.arrays().items():
+        assert np.array_equal(stored[name], array)
+        assert len(table[name]) == array.size
+        assert all(
+            np.isclose(array[index], value, rtol=1e-6) for index, value in table[name].items()
+        )
+
+
+def test_the_table_of_a_large_position_grid_holds_the_drawn_tiles(dinov2: vi.Model) -> None:
+    result = vi.position_similarity(dinov2)
+    table = csv_values(render(SPECS["position_similarity"], result, "csv"))["similarity"]
+    rows = sorted({index[0] for index in table})
+    assert rows == list(range(0, 37, 4))
+    assert len(table) == len(rows) ** 2 * 37 * 37
+    assert np.isclose(table[4, 8, 30, 2], result.similarity[4, 8, 30, 2], rtol=1e-6)
+
+
+@pytest.mark.parametrize("spec", FIGURES, ids=lambda spec: spec.slug)
+@pytest.mark.parametrize(
+    ("kind", "start"),
+    [("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89PNG"), ("html", b"<!doctype html>")],
+)
+def test_every_format_opens_and_is_the_same_twice(
+    spec: FigureSpec, kind: str, start: bytes, results: dict[str, Result]
+) -> None:
+    first = render(spec, results[spec.slug], kind, image=1)
+    assert first.startswith(start)
+    assert render(spec, results[spec.slug], kind, image=1) == first
+    if kind == "png":
+        assert min(Image.open(io.BytesIO(first)).size) > 300
+    if kind == "html":
+        assert b'src="http' not in first
+
+
+def test_an_unknown_format_is_refused(results: dict[str, Result]) -> None:
+    with pytest.raises(vi.BadParameter, match="the format 'jpg'; expected svg, pdf, png"):
+        render(FIGURES[0], results[FIGURES[0].slug], "jpg")
+
+
+def test_the_bundle(capture: vi.Capture, tmp_path: Path) -> None:
+    written = export(capture, tmp_path / "out", command="the command")
+    names = {str(path.relative_to(tmp_path / "out")) for path in written}
+    folders = {"model": [""], "images": [""], "image": ["image/", "image-2/"]}
+    assert names == {"report.html", "provenance.json"} | {
+        f"{folder}{spec.slug}.{kind}"
+        for spec in FIGURES
+        for folder in folders[spec.scope]
+        for kind in BUNDLE_FORMATS
+    }
+    assert names == {
+        str(path.relative_to(tmp_path / "out"))
+        for path in (tmp_path / "out").rglob("*")
+        if path.is_file()
+    }
+    second = np.load(tmp_path / "out/image-2/attention_rollout.npz")["relevance"]
+    assert np.allclose(second[0], vi.attention_rollout(capture).relevance[1])
+
+    facts = json.loads((tmp_path / "out/provenance.json").read_text())
+    assert facts["command"] == "the command"
+    assert facts["model"]["weights_sha256"] == capture.model.weights_sha256
+    assert facts["input"]["grid"] == [2, 3]
+    assert facts["input"]["preprocessing"]["crop_fraction"] == capture.model.recipe.crop_fraction
+    assert [each["sha256"] for each in facts["photographs"]] == [
+        photograph.sha256 for photograph in capture.photographs
+    ]
+    assert facts["figures"]["attention_rollout"] == {
+        "fusion": "mean",
+        "discard": 0.0,
+        "start_layer": 0,
+    }
+    assert facts["largest_verified_error"] == capture.error
+    assert facts["versions"]["torch"] == torch.__version__.partition("+")[0] or torch.__version__
+
+    report = (tmp_path / "out/report.html").read_text()
+    for spec in FIGURES:
+        assert spec.question in report
+    assert report.count("Plotly.newPlot") >= 7
+
+
+def test_two_runs_give_the_same_bytes(capture: vi.Capture, tiny: vi.Model, tmp_path: Path) -> None:
+    again = vi.capture(tiny, [noise((90, 60), seed) for seed in (1, 2)])
+    first, second = export(capture, tmp_path / "a"), export(again, tmp_path / "b")
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_batches_are_averaged_as_one(capture: vi.Capture, tiny: vi.Model, tmp_path: Path) -> None:
+    singles = (vi.capture(tiny, noise((90, 60), seed)) for seed in (1, 2))
+    export(singles, tmp_path)
+    joined = np.load(tmp_path / "attention_distance.npz")["distance_px"]
+    assert np.allclose(joined, vi.attention_distance(capture).distance_px, atol=1e-4)
+
+
+def test_names_from_strangers_become_plain_folders_and_text(
+    capture: vi.Capture, tmp_path: Path
+) -> None:
+    names = ("../../<b>a</b>.png", "..")
+    strange = replace(
+        capture,
+        photographs=tuple(
+            replace(photograph, name=name)
+            for photograph, name in zip(capture.photographs, names, strict=True)
+        ),
+    )
+    written = export(strange, tmp_path / "out")
+    assert all(path.is_relative_to(tmp_path / "out") for path in written)
+    assert {path.parent.name for path in written} == {"out", "b", "image"}
+    report = (tmp_path / "out/report.html").read_text()
+    assert "<b>a</b>" not in report
+    assert "&lt;b&gt;a&lt;/b&gt;" in report
+
+
+def test_what_a_model_has_not_is_left_out_with_the_reason(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    rope = vi.load("vit_small_patch16_rope_224", img_size=32, pretrained=False)
+    written = export(vi.capture(rope, noise((40, 40), 0)), tmp_path)
+    assert not any("position_similarity" in path.name for path in written)
+    reason = json.loads((tmp_path / "provenance.json").read_text())["refused"]
+    assert "without a table of absolute position embeddings" in reason["position_similarity"]
+    assert "Left out: position similarity" in (tmp_path / "report.html").read_text()
+
+
+def test_no_photograph_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(vi.BadParameter, match="no photograph"):
+        export(iter(()), tmp_path)
+
+
+def test_a_full_disk_leaves_no_half_written_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.svg").write_bytes(b"before")
+
+    def half(path: Path, data: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(vi.OutputFailed, match=r"a\.svg' cannot be written \(No space left"):
+        write(tmp_path / "a.svg", b"0123456789")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.svg"]
+    assert (tmp_path / "a.svg").read_text() == "before"
+
+
+def test_a_folder_that_cannot_be_is_refused_first(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(vi.OutputFailed, match="expected a folder that may be written"):
+        ensure_folder(tmp_path / "file" / "out")
+    ensure_folder(tmp_path / "new" / "out")
+    assert list((tmp_path / "new" / "out").iterdir()) == []

@@ -1,0 +1,133 @@
+"""The command line as a person uses it: real processes, exit codes, sentences."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.conftest import noise
+
+HEAD = [sys.executable, "-m", "vit_inspect"]
+
+
+def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*HEAD, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def bomb() -> bytes:
+    """A small PNG whose header promises 9000 x 9000 px."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        checked = kind + data
+        return struct.pack(">I", len(data)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+    header = struct.pack(">IIBBBBB", 9000, 9000, 8, 0, 0, 0, 0)
+    pixels = zlib.compress(bytes(9001 * 9000))
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    )
+
+
+def test_help_names_the_commands_and_loads_no_torch() -> None:
+    code = (
+        "import sys\nfrom vit_inspect.__main__ import main\nsys.argv = ['x', '--help']\n"
+        "try: main()\nfinally: sys.stderr.write(str('torch' in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "figures" in done.stdout
+    assert "models" in done.stdout
+    assert done.stderr == "False"
+
+
+def test_models_lists_what_can_be_loaded_and_what_for() -> None:
+    done = run("models")
+    assert done.returncode == 0
+    for words in ("dinov2_small", "all figures, offline", "vit_large_patch32_224.orig_in21k"):
+        assert words in done.stdout
+
+
+def test_bad_photographs_are_refused_and_the_others_done(tmp_path: Path) -> None:
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    noise((60, 40), 0).save(photographs / "good.png")
+    noise((30, 50), 1).convert("CMYK").save(photographs / "print.jpg")
+    Image.new("RGB", (1, 1), "red").save(photographs / "dot.png")
+    noise((10_000, 3), 2).save(photographs / "stripe.png")
+    cut = io.BytesIO()
+    noise((60, 40), 3).save(cut, "JPEG")
+    (photographs / "cut.jpg").write_bytes(cut.getvalue()[:-200])
+    (photographs / "empty.png").touch()
+    (photographs / "text.png").write_text("no picture")
+    (photographs / "bomb.png").write_bytes(bomb())
+
+    out = tmp_path / "out"
+    done = run("figures", photographs, "missing.png", "--out", out, "--img-size", 56, "--batch", 2)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    sentences = [line for line in done.stderr.splitlines() if line.startswith("Found ")]
+    assert len(sentences) == 5
+    for words in (
+        "nothing at 'missing.png'",
+        "0 bytes in 'empty.png'",
+        "text in 'text.png'",
+        "9000 x 9000 px in 'bomb.png'",
+        "cut off picture in 'cut.jpg'",
+    ):
+        assert any(words in sentence for sentence in sentences), words
+    facts = json.loads((out / "provenance.json").read_text())
+    assert [each["folder"] for each in facts["photographs"]] == ["dot", "good", "print", "stripe"]
+    assert facts["command"].startswith("python -m vit_inspect figures ")
+    assert "--img-size 56" in facts["command"]
+    assert (out / "report.html").exists()
+    assert (out / "stripe" / "attention_rollout.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--model", "vit_bse_patch16_224"), "the unknown model 'vit_bse_patch16_224'"),
+        (("--img-size", "225"), "an input of 225 x 225 px"),
+        (("--img-size", "wide"), "the input size 'wide'"),
+        (("--device", "abacus"), "the device 'abacus'"),
+        (("--checkpoint", "x.pth"), "without an architecture"),
+    ],
+)
+def test_wrong_arguments_get_one_sentence(
+    arguments: tuple[str, ...], words: str, tmp_path: Path
+) -> None:
+    done = run("figures", "chelsea", "--out", tmp_path / "out", *arguments)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_output_that_is_no_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = run("figures", "chelsea", "--out", tmp_path / "file")
+    assert done.returncode == 2
+    assert "expected a folder that may be written" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_only_bad_photographs_write_nothing(tmp_path: Path) -> None:
+    (tmp_path / "empty.png").touch()
+    done = run("figures", tmp_path / "empty.png", "--out", tmp_path / "out", "--img-size", 56)
+    assert done.returncode == 2
+    assert "0 bytes in 'empty.png'" in done.stderr
+    assert list((tmp_path / "out").iterdir()) == []

@@ -1,0 +1,75 @@
+"""What the README promises runs as it stands there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import vit_inspect as vi
+from tests.conftest import noise
+from vit_inspect.__main__ import app
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_python_api_runs_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (snippet,) = blocks("python")
+    names: dict[str, object] = {}
+    exec(snippet, names)
+    assert (tmp_path / "out" / "report.html").exists()
+    for line in snippet.splitlines():
+        if match := re.match(r"(vi\.\w+\(.*\)\.\w+) +# \((.*)\)$", line):
+            assert eval(match[1], names).ndim == len(match[2].split(","))
+
+
+def test_the_two_commands_are_those_of_ci_and_of_the_first_picture() -> None:
+    run, test = (block.strip() for block in blocks("sh")[:2])
+    assert (ROOT / ".ci/run").read_text().splitlines()[-1] == test
+    install = (
+        "python -m venv .venv && .venv/bin/pip install -r requirements.txt && .venv/bin/python -m "
+    )
+    assert run.startswith(install + "vit_inspect figures ")
+    assert test == install + "pytest"
+
+
+def test_the_command_lines_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parsed and run as printed, on a small random model in place of the weights they name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photographs").mkdir()
+    for name in ("photo.jpg", "photographs/a.png", "photographs/b.png"):
+        noise((60, 40), 0).save(name)
+    asked: list[dict[str, object]] = []
+    tiny = vi.load("vit_tiny_patch16_224", img_size=(32, 48), pretrained=False)
+
+    def load(name: str, **options: object) -> vi.Model:
+        asked.append({"name": name, **options})
+        return tiny
+
+    monkeypatch.setattr("vit_inspect.models.load", load)
+    lines = blocks("sh")[2].strip().splitlines()
+    assert len(lines) == 6
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        assert words[:3] == ["python", "-m", "vit_inspect"]
+        done = CliRunner().invoke(app, words[3:], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+    assert asked[2]["img_size"] == (224, 448)
+    assert asked[3]["name"] == "vit_base_patch16_224.augreg_in21k_ft_in1k"
+    assert asked[4]["architecture"] == "vit_base_patch16_224"
+
+
+def test_every_link_and_picture_is_there() -> None:
+    targets = re.findall(r'(?:src="|\]\()((?!http)[^")]+)', README)
+    assert len(targets) >= 6
+    for target in targets:
+        assert (ROOT / target).exists(), target
