@@ -1,0 +1,95 @@
+"""Is position similarity the cosine of patch positions, and of nothing else?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+import vit_inspect as vi
+from tests.made import layout_of, model_of
+
+GRID = (2, 3)
+
+
+def similarity_of(positions: np.ndarray) -> np.ndarray:
+    model = model_of(layout_of("cls", grid=positions.shape[:2]), positions=positions)
+    return vi.position_similarity(model).similarity
+
+
+def test_equals_the_cosine_of_every_pair(random: np.random.Generator) -> None:
+    table = random.normal(size=(*GRID, 5)) + 1
+    similarity = similarity_of(table)
+    for i, j, k, m in np.ndindex(*GRID, *GRID):
+        a, b = table[i, j], table[k, m]
+        wanted = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+        assert similarity[i, j, k, m] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_symmetric_with_unit_diagonal_in_range(random: np.random.Generator) -> None:
+    table = random.normal(size=(*GRID, 3))
+    table[1, 1] = -2 * table[0, 0]
+    similarity = similarity_of(table)
+    matrix = similarity.reshape(6, 6)
+    np.testing.assert_array_equal(matrix, matrix.T)
+    np.testing.assert_allclose(np.diag(matrix), 1, rtol=0, atol=1e-6)
+    assert matrix.max() <= 1
+    assert matrix.min() >= -1
+    assert similarity[0, 0, 1, 1] == pytest.approx(-1, abs=1e-6)
+
+
+def test_a_sine_cosine_table_depends_on_the_offset_only() -> None:
+    rows, columns = np.indices((4, 5))
+    angles = [axis[..., None] * np.geomspace(0.1, 1, 3) for axis in (rows, columns)]
+    table = np.concatenate([f(angle) for angle in angles for f in (np.sin, np.cos)], axis=-1)
+    similarity = similarity_of(table)
+    seen: dict[tuple[int, int], float] = {}
+    for i, j, k, m in np.ndindex(4, 5, 4, 5):
+        wanted = seen.setdefault((k - i, m - j), similarity[i, j, k, m])
+        assert similarity[i, j, k, m] == pytest.approx(wanted, abs=1e-6)
+    assert len(set(np.round(list(seen.values()), 4))) > 10
+
+
+@pytest.mark.parametrize(
+    ("architecture", "prefix"),
+    [
+        ("vit_tiny_patch16_224", 1),
+        ("deit_tiny_distilled_patch16_224", 2),
+        ("deit3_small_patch16_224", 0),
+        ("vit_small_patch14_reg4_dinov2", 0),
+    ],
+)
+def test_rows_of_prefix_tokens_are_left_out(
+    small: Callable[..., vi.Model], architecture: str, prefix: int
+) -> None:
+    """Some tables have rows for prefix tokens, others leave them out."""
+    model = small(architecture, None, depth=1)
+    table = model.module.pos_embed[0]
+    rows, columns, _ = model.positions.shape
+    assert len(table) == prefix + rows * columns
+    patches = table[prefix:].reshape(rows, columns, -1)
+    assert torch.equal(model.positions, patches)
+    similarity = vi.position_similarity(model).similarity
+    first, last = patches[0, 0], patches[rows - 1, columns - 2]
+    wanted = torch.cosine_similarity(first, last, dim=0).item()
+    assert similarity[0, 0, rows - 1, columns - 2] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_the_table_is_the_trained_one_at_any_input_size(dinov2: vi.Model) -> None:
+    assert dinov2.layout.grid == (16, 16)
+    assert dinov2.positions.shape == (37, 37, 384)
+    assert vi.position_similarity(dinov2).similarity.shape == (37, 37, 37, 37)
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    ["vit_small_patch16_rope_224", "vit_relpos_small_patch16_224", "beit_base_patch16_224"],
+)
+def test_models_without_absolute_positions_are_refused(
+    small: Callable[..., vi.Model], architecture: str
+) -> None:
+    model = small(architecture, 32, depth=1)
+    with pytest.raises(vi.UnsupportedModel, match="without a table of absolute position"):
+        vi.position_similarity(model)

@@ -1,0 +1,254 @@
+"""Are streamed attention rows those of the plain softmax, each once, in blocks that stay small?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from vit_inspect.attention import (
+    LayerAttention,
+    RowBlock,
+    row_blocks,
+    row_product,
+    rows,
+    sweep,
+)
+
+IMAGES, HEADS, TOKENS, WIDTH = 3, 2, 7, 4
+
+
+def made(
+    *,
+    bias_shape: tuple[int, ...] | None = None,
+    keys: int = TOKENS,
+    queries: int = TOKENS,
+    heads: int = HEADS,
+    images: int = IMAGES,
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+) -> LayerAttention:
+    """A layer with peaked attention; the values have a width of their own."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+
+    return LayerAttention(
+        queries=3 * normal(images, heads, queries, WIDTH),
+        keys=normal(images, heads, keys, WIDTH),
+        values=normal(images, heads, keys, WIDTH + 1),
+        bias=None if bias_shape is None else 2 * normal(*bias_shape),
+        scale=0.7,
+    )
+
+
+def explicit(layer: LayerAttention) -> np.ndarray:
+    """Softmax of scale * q . k + bias, by loops over everything."""
+    queries, keys = (each.double().numpy() for each in (layer.queries, layer.keys))
+    shape = (*queries.shape[:3], keys.shape[2])
+    bias = np.zeros(shape)
+    if layer.bias is not None:
+        bias = np.broadcast_to(layer.bias.double().numpy(), shape)
+    result = np.zeros(shape)
+    for image, head, query in np.ndindex(*shape[:3]):
+        scores = [
+            layer.scale * sum(queries[image, head, query] * keys[image, head, key])
+            + bias[image, head, query, key]
+            for key in range(shape[3])
+        ]
+        exponentials = np.exp(np.array(scores) - max(scores))
+        result[image, head, query] = exponentials / exponentials.sum()
+    return result
+
+
+BIASES = (
+    None,
+    (1, 1, TOKENS, TOKENS),
+    (1, HEADS, TOKENS, TOKENS),
+    (IMAGES, 1, TOKENS, TOKENS),
+    (IMAGES, HEADS, TOKENS, TOKENS),
+    (1, HEADS, 1, TOKENS),
+    (IMAGES, 1, 1, TOKENS),
+    (1, 1, 1, TOKENS),
+)
+BUDGETS = (1, 200, 500, 1000, 10**6)
+
+
+@pytest.mark.parametrize("bias_shape", BIASES, ids=str)
+def test_rows_are_the_plain_softmax(bias_shape: tuple[int, ...] | None) -> None:
+    layer = made(bias_shape=bias_shape)
+    chosen = [5, 0, 6, 5]
+    found = rows(layer, chosen)
+    np.testing.assert_allclose(found.numpy(), explicit(layer)[:, :, chosen], rtol=1e-12)
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("bias_shape", BIASES, ids=str)
+def test_blocks_are_the_plain_softmax(bias_shape: tuple[int, ...] | None, budget: int) -> None:
+    layer = made(bias_shape=bias_shape)
+    wanted = explicit(layer)
+    for block in row_blocks(layer, block_bytes=budget):
+        np.testing.assert_allclose(
+            block.weights.numpy(), wanted[block.images, :, block.queries], rtol=1e-12
+        )
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_a_bias_of_minus_infinity_hides_keys(budget: int) -> None:
+    layer = made(bias_shape=(1, HEADS, TOKENS, TOKENS))
+    hidden = torch.rand(1, HEADS, TOKENS, TOKENS, generator=torch.Generator().manual_seed(1)) < 0.4
+    hidden[..., 0] = False
+    layer.bias.masked_fill_(hidden, -torch.inf)
+    wanted = explicit(layer)
+    for block in row_blocks(layer, block_bytes=budget):
+        found = block.weights.numpy()
+        np.testing.assert_allclose(found, wanted[block.images, :, block.queries], rtol=1e-12)
+        assert np.all(found[hidden[:, :, block.queries].expand_as(block.weights).numpy()] == 0)
+
+
+def test_cross_attention_has_as_many_keys_as_it_likes() -> None:
+    layer = made(queries=2, keys=9, bias_shape=(1, 1, 2, 9))
+    np.testing.assert_allclose(rows(layer, [1, 0]).numpy(), explicit(layer)[:, :, [1, 0]])
+    blocks = list(row_blocks(layer, block_bytes=1))
+    assert [block.weights.shape for block in blocks] == [(1, HEADS, 1, 9)] * (IMAGES * 2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    images=st.integers(1, 4),
+    heads=st.integers(1, 3),
+    tokens=st.integers(1, 9),
+    budget=st.integers(1, 9000),
+)
+def test_blocks_cover_every_row_once_within_the_budget(
+    images: int, heads: int, tokens: int, budget: int
+) -> None:
+    layer = made(images=images, heads=heads, queries=tokens, keys=tokens)
+    seen = np.zeros((images, tokens), int)
+    row_bytes = heads * tokens * 8
+    previous = (-1, -1)
+    for block in row_blocks(layer, block_bytes=budget):
+        seen[block.images, block.queries] += 1
+        size = (block.images.stop - block.images.start, block.queries.stop - block.queries.start)
+        assert block.weights.shape == (size[0], heads, size[1], tokens)
+        assert size[0] * size[1] * row_bytes <= max(budget, row_bytes)
+        assert size[0] == 1 or size[1] == tokens
+        assert (block.images.start, block.queries.start) > previous
+        previous = (block.images.start, block.queries.start)
+        sums = block.weights.sum(dim=-1)
+        torch.testing.assert_close(sums, torch.ones_like(sums), rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(seen, 1)
+
+
+def test_a_tiny_budget_gives_single_rows_and_a_large_one_everything_at_once() -> None:
+    layer = made()
+    tiny = list(row_blocks(layer, block_bytes=1))
+    large = list(row_blocks(layer, block_bytes=10**9))
+    assert len(tiny) == IMAGES * TOKENS
+    assert [(block.images, block.queries) for block in large] == [
+        (slice(0, IMAGES), slice(0, TOKENS))
+    ]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_row_product_is_the_product_with_the_matrix(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = made(bias_shape=(1, HEADS, TOKENS, TOKENS), dtype=dtype)
+    weights = torch.rand(IMAGES, TOKENS, generator=torch.Generator().manual_seed(2))
+    wanted = np.einsum("iq,ihqk->ihk", weights.double().numpy(), explicit(layer))
+    for budget in (1, 300, 10**6):
+        monkeypatch.setattr("vit_inspect.attention.CPU_BLOCK_BYTES", budget)
+        found = row_product(layer, weights)
+        assert found.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+        tolerance = 1e-6 if dtype != torch.float64 else 1e-12
+        np.testing.assert_allclose(found.numpy(), wanted, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_single(dtype: torch.dtype) -> None:
+    """Scores of about 10 in half precision would be wrong in the second digit."""
+    layer = made(dtype=dtype, bias_shape=(1, 1, TOKENS, TOKENS))
+    found = rows(layer, range(TOKENS))
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found.numpy(), explicit(layer), rtol=0, atol=1e-6)
+    for block in row_blocks(layer):
+        assert block.weights.dtype == torch.float32
+        np.testing.assert_allclose(block.weights.numpy(), explicit(layer), rtol=0, atol=1e-6)
+
+
+class Listed:
+    """A reduction that writes down what it was given."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, int, int]] = []
+
+    def add(self, layer: int, block: RowBlock) -> None:
+        assert torch.is_inference_mode_enabled()
+        self.seen.append((layer, block.images.start, block.queries.start))
+
+
+@pytest.mark.parametrize("first_layer", [0, 1, 2])
+def test_a_sweep_goes_from_the_last_layer_to_the_first_with_queries_in_order(
+    first_layer: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vit_inspect.attention.CPU_BLOCK_BYTES", 1)
+    one, other = Listed(), Listed()
+    sweep([made(seed=seed) for seed in range(3)], one, other, first_layer=first_layer)
+    wanted = [
+        (layer, image, query)
+        for layer in reversed(range(first_layer, 3))
+        for image in range(IMAGES)
+        for query in range(TOKENS)
+    ]
+    assert one.seen == wanted
+    assert other.seen == wanted
+
+
+class Largest(TorchDispatchMode):
+    """Remembers the largest tensor with memory of its own that any operation made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numel = 0
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        given = {each.untyped_storage().data_ptr() for each in args if isinstance(each, Tensor)}
+        for each in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(each, Tensor) and each.untyped_storage().data_ptr() not in given:
+                self.numel = max(self.numel, each.numel())
+        return result
+
+
+TALL = 400
+
+
+@pytest.mark.parametrize("bias_shape", [None, (1, HEADS, TALL, TALL)], ids=["plain", "bias"])
+def test_nothing_as_large_as_the_matrix_is_ever_made(
+    bias_shape: tuple[int, ...] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = made(images=1, queries=TALL, keys=TALL, bias_shape=bias_shape)
+    ten_rows = 10 * HEADS * TALL
+    monkeypatch.setattr("vit_inspect.attention.CPU_BLOCK_BYTES", ten_rows * 8)
+    with Largest() as largest:
+        rows(layer, [0, 7])
+        row_product(layer, torch.ones(1, TALL))
+    assert largest.numel == ten_rows
+
+
+def test_the_watch_for_large_tensors_sees_a_matrix() -> None:
+    layer = made(images=1, queries=TALL, keys=TALL)
+    with Largest() as largest:
+        row_product(layer, torch.ones(1, TALL))
+    assert largest.numel == HEADS * TALL * TALL

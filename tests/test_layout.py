@@ -1,0 +1,127 @@
+"""Is every token where its layout says, and every distance that between patch centres?"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.made import layout_of
+from tests.oracle import pair_distances
+from vit_inspect.errors import BadParameter
+from vit_inspect.layout import MEAN, MEAN_ALL, NONLINEAR, POOL, TokenLayout
+
+
+@pytest.mark.parametrize(
+    ("side", "patch", "wanted"),
+    [
+        (14, 16, 116.492227),
+        (7, 32, 115.502894),
+        (16, 14, 116.565053),
+        (28, 8, 116.721636),
+        (24, 16, 200.047983),
+        (37, 14, 269.991880),
+    ],
+)
+def test_distance_of_uniform_attention(side: int, patch: int, wanted: float) -> None:
+    layout = layout_of(grid=(side, side), patch_px=(patch, patch), readout=MEAN)
+    assert layout.uniform_distance_px() == pytest.approx(wanted, abs=1e-6)
+
+
+GRIDS = (((2, 3), (4, 6)), ((5, 2), (7, 3)), ((1, 4), (8, 8)), ((1, 1), (16, 16)))
+
+
+@pytest.mark.parametrize(("grid", "patch_px"), GRIDS)
+def test_the_offset_table_holds_the_distance_of_every_pair(
+    grid: tuple[int, int], patch_px: tuple[int, int]
+) -> None:
+    layout = layout_of(grid=grid, patch_px=patch_px, readout=MEAN)
+    table, pairs = layout.offset_distances_px(), pair_distances(grid, patch_px)
+    assert table.shape == (2 * grid[0] - 1, 2 * grid[1] - 1)
+    patches = list(np.ndindex(*grid))
+    for query, (row, column) in enumerate(patches):
+        for key, (other_row, other_column) in enumerate(patches):
+            offset = other_row - row + grid[0] - 1, other_column - column + grid[1] - 1
+            assert table[offset] == pytest.approx(pairs[query, key], abs=1e-12)
+    assert layout.uniform_distance_px() == pytest.approx(pairs.mean(), abs=1e-12)
+
+
+def test_tokens_are_prefix_first_then_patches_in_raster_order() -> None:
+    layout = layout_of("cls", "reg1", grid=(2, 3))
+    names = ["cls", "reg1", *np.ndindex(2, 3)]
+    assert [layout.token(name) for name in names] == list(range(8))
+    assert (layout.prefix_count, layout.patch_count, layout.token_count) == (2, 6, 8)
+
+
+def test_sizes_are_rows_then_columns() -> None:
+    layout = layout_of("cls", grid=(2, 3), patch_px=(4, 6))
+    assert layout.input_px == (8, 18)
+    assert layout.diagonal_px == pytest.approx((8**2 + 18**2) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "query", "words"),
+    [
+        (
+            ("cls", "reg1"),
+            "dist",
+            "Found the token name 'dist'; expected a prefix token of this model ('cls', 'reg1') "
+            "or a patch (row, column); choose one of these.",
+        ),
+        (
+            (),
+            "cls",
+            "Found the token name 'cls'; expected a prefix token of this model (none at all) "
+            "or a patch (row, column); choose one of these.",
+        ),
+        *(
+            (
+                (),
+                patch,
+                f"Found the patch {patch}; expected a row of 0..1 and a column of 0..2; "
+                "choose a patch inside the grid.",
+            )
+            for patch in ((2, 0), (0, 3), (-1, 0), (0, -1))
+        ),
+    ],
+)
+def test_a_token_that_is_not_there_is_refused(
+    prefix: tuple[str, ...], query: str | tuple[int, int], words: str
+) -> None:
+    layout = layout_of(*prefix, grid=(2, 3), readout=MEAN)
+    with pytest.raises(BadParameter) as refusal:
+        layout.token(query)
+    assert str(refusal.value) == words
+
+
+@pytest.mark.parametrize(
+    ("readout", "wanted"),
+    [
+        ("cls", [1, 0, 0, 0]),
+        ("reg1", [0, 1, 0, 0]),
+        (MEAN, [0, 0, 1 / 2, 1 / 2]),
+        (MEAN_ALL, [1 / 4] * 4),
+    ],
+)
+def test_readout_weights(readout: str, wanted: list[float]) -> None:
+    layout = layout_of("cls", "reg1", grid=(1, 2), readout=readout)
+    np.testing.assert_allclose(layout.readout_weights(), wanted, rtol=1e-15)
+
+
+@pytest.mark.parametrize("readout", [POOL, NONLINEAR])
+def test_a_readout_that_depends_on_the_image_has_no_weights(readout: str) -> None:
+    assert layout_of("cls", readout=readout).readout_weights() is None
+
+
+@pytest.mark.parametrize(
+    ("grid", "patch_px", "readout", "words"),
+    [
+        ((0, 3), (4, 4), "cls", "empty grid"),
+        ((2, 3), (4, 0), "cls", "empty grid"),
+        ((2, 3), (4, 4), "dist", "read-out 'dist' is no token"),
+    ],
+)
+def test_an_impossible_layout_is_refused(
+    grid: tuple[int, int], patch_px: tuple[int, int], readout: str, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        TokenLayout(("cls",), grid, patch_px, readout)

@@ -1,0 +1,394 @@
+"""Do models load offline, right and safely, or say in a sentence why not?"""
+
+from __future__ import annotations
+
+import pickle
+import socket
+from pathlib import Path
+
+import huggingface_hub.constants
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+import vit_inspect as vi
+from vit_inspect.layout import MEAN, MEAN_ALL, NONLINEAR, POOL
+from vit_inspect.models import _model
+from vit_inspect.zoo import BUNDLED, ZOO
+
+TINY = "vit_tiny_patch16_224"
+
+
+@pytest.fixture
+def unreachable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """No host has an address, no proxy helps, and no weights are cached; the hosts asked for."""
+    asked: list[str] = []
+
+    def fail(host: str, *_: object, **__: object) -> None:
+        asked.append(host)
+        raise socket.gaierror("Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    return asked
+
+
+@pytest.fixture
+def no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("a socket was asked for")
+
+    monkeypatch.setattr(socket, "socket", fail)
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    monkeypatch.setattr(socket, "create_connection", fail)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> vi.Model:
+    torch.manual_seed(0)
+    return vi.load(TINY, pretrained=False, device="cpu")
+
+
+@pytest.mark.usefixtures("no_sockets")
+def test_the_bundled_model_loads_without_a_network() -> None:
+    model = vi.load(img_size=28, device="cpu")
+    assert model.id == "dinov2_small"
+    assert model.source == "bundled file"
+    assert model.layout.prefix == ("cls",)
+    assert model.layout.patch_px == (14, 14)
+    assert model.positions.shape == (37, 37, 384)
+
+
+def test_the_bundled_model_without_its_weights_is_random() -> None:
+    model = vi.load("dinov2_small", img_size=28, pretrained=False, device="cpu")
+    assert model.source == "random weights"
+    assert model.weights_sha256 != vi.load(img_size=28, device="cpu").weights_sha256
+
+
+@pytest.mark.parametrize(
+    ("name", "similar"),
+    [("dinov2_smal", "'dinov2_small'"), ("vit_bas_patch16_224", "'vit_base_patch16_224'")],
+)
+def test_an_unknown_name_is_refused_with_similar_ones(name: str, similar: str) -> None:
+    with pytest.raises(vi.BadParameter) as refusal:
+        vi.load(name)
+    assert refusal.value.found == f"the unknown model '{name}'"
+    assert similar in refusal.value.remedy
+    assert "'hf-hub:organisation/name'" in refusal.value.expected
+
+
+def test_an_unknown_name_that_resembles_nothing_says_so() -> None:
+    with pytest.raises(vi.BadParameter, match="choose one from the list of models"):
+        vi.load("qqqqqqqqqqqqqqqqqqqqqqqqq", pretrained=False)
+
+
+def test_an_unreachable_hub_is_explained_with_both_remedies(unreachable: list[str]) -> None:
+    with pytest.raises(vi.WeightsUnavailable) as refusal:
+        vi.load("vit_tiny_patch16_224.augreg_in21k_ft_in1k")
+    words = str(refusal.value)
+    name = "'vit_tiny_patch16_224.augreg_in21k_ft_in1k'"
+    assert f"no weights for {name} (" in words
+    assert "connect to the hub, or give a downloaded file" in words
+    assert f"checkpoint=FILE, architecture={name}" in words
+    assert "'dinov2_small' works without a connection" in words
+    # One question and no second try, which is what makes the answer quick.
+    assert len(unreachable) == 1
+    assert huggingface_hub.constants.HF_HUB_OFFLINE is False
+
+
+def test_a_hub_model_that_cannot_be_reached_is_explained(unreachable: list[str]) -> None:
+    with pytest.raises(vi.WeightsUnavailable, match="no weights for 'hf-hub:someone/something'"):
+        vi.load("hf-hub:someone/something")
+    assert len(unreachable) == 1
+    assert huggingface_hub.constants.HF_HUB_OFFLINE is False
+
+
+@pytest.mark.usefixtures("unreachable")
+def test_an_architecture_without_pretrained_weights_says_so() -> None:
+    with pytest.raises(vi.WeightsUnavailable, match="no weights for 'vit_small_patch16_36x1_224'"):
+        vi.load("vit_small_patch16_36x1_224")
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+def test_a_checkpoint_gives_the_same_output(
+    tiny: vi.Model, chelsea: Image.Image, tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / f"mine.{suffix}"
+    state = tiny.module.state_dict()
+    save_file(state, path) if suffix == "safetensors" else torch.save(state, path)
+    model = vi.load("mine", checkpoint=path, architecture=TINY, device="cpu")
+    assert model.id == "mine"
+    assert model.source == f"file mine.{suffix}, as {TINY}"
+    assert model.weights_sha256 == tiny.weights_sha256
+    outputs = [vi.capture(each, chelsea).output for each in (tiny, model)]
+    assert torch.equal(*outputs)
+
+
+def truncated(path: Path, tiny: vi.Model) -> None:
+    save_file(tiny.module.state_dict(), path)
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def of_another_model(path: Path, tiny: vi.Model) -> None:
+    state = tiny.module.state_dict()
+    state["blocks.0.attn.qkv.weight"] = torch.zeros(3, 3)
+    save_file(state, path)
+
+
+def incomplete(path: Path, tiny: vi.Model) -> None:
+    state = tiny.module.state_dict()
+    del state["blocks.3.norm1.weight"]
+    save_file(state, path)
+
+
+def text(path: Path, tiny: vi.Model) -> None:
+    path.write_text("not weights")
+
+
+def empty(path: Path, tiny: vi.Model) -> None:
+    path.write_bytes(b"")
+
+
+def bytes_without_sense(path: Path, tiny: vi.Model) -> None:
+    path.write_bytes(bytes(range(256)) * 8)
+
+
+def saved_number(path: Path, tiny: vi.Model) -> None:
+    torch.save(3, path)
+
+
+def half_a_zip(path: Path, tiny: vi.Model) -> None:
+    torch.save(tiny.module.state_dict(), path)
+    path.write_bytes(path.read_bytes()[:100_000])
+
+
+def archive_of_something_else(path: Path, tiny: vi.Model) -> None:
+    with path.open("wb") as file:
+        np.savez(file, unrelated=np.arange(3))
+
+
+def missing(path: Path, tiny: vi.Model) -> None:
+    assert not path.exists()
+
+
+def folder(path: Path, tiny: vi.Model) -> None:
+    path.mkdir()
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pth", "npz"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        text,
+        empty,
+        bytes_without_sense,
+        saved_number,
+        half_a_zip,
+        archive_of_something_else,
+        missing,
+        folder,
+    ],
+)
+def test_what_is_no_checkpoint_is_refused(
+    tiny: vi.Model, tmp_path: Path, make: object, suffix: str
+) -> None:
+    path = tmp_path / f"wrong.{suffix}"
+    make(path, tiny)
+    with pytest.raises(vi.WeightsUnavailable, match=f"the checkpoint 'wrong.{suffix}' that does"):
+        vi.load("mine", checkpoint=path, architecture=TINY, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [(truncated, ""), (of_another_model, "size mismatch"), (incomplete, "blocks.3.norm1.weight")],
+)
+def test_a_wrong_checkpoint_is_refused(
+    tiny: vi.Model, tmp_path: Path, make: object, reason: str
+) -> None:
+    path = tmp_path / "wrong.safetensors"
+    make(path, tiny)
+    with pytest.raises(vi.WeightsUnavailable) as refusal:
+        vi.load("mine", checkpoint=path, architecture=TINY, device="cpu")
+    assert reason in refusal.value.found
+    assert str(tmp_path) not in refusal.value.expected
+
+
+@pytest.mark.parametrize(("make", "reason"), [(empty, "it is damaged"), (missing, "no such file")])
+def test_a_reason_is_always_given(
+    tiny: vi.Model, tmp_path: Path, make: object, reason: str
+) -> None:
+    make(tmp_path / "wrong.pth", tiny)
+    with pytest.raises(vi.WeightsUnavailable, match=f"does not load \\({reason}\\)"):
+        vi.load("mine", checkpoint=tmp_path / "wrong.pth", architecture=TINY, device="cpu")
+
+
+class Explosive:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors", "npz"])
+def test_a_checkpoint_runs_no_code(tmp_path: Path, suffix: str) -> None:
+    evidence, path = tmp_path / "evidence", tmp_path / f"evil.{suffix}"
+    if suffix == "pth":
+        torch.save({"state_dict": Explosive(evidence)}, path)
+    else:
+        path.write_bytes(pickle.dumps(Explosive(evidence)))
+    with pytest.raises(vi.WeightsUnavailable, match="that does not load"):
+        vi.load("mine", checkpoint=path, architecture=TINY, device="cpu")
+    assert not evidence.exists()
+    # The file is one that would have.
+    if suffix != "pth":
+        pickle.loads(path.read_bytes()).close()
+        assert evidence.exists()
+
+
+def test_a_checkpoint_needs_its_architecture(tmp_path: Path) -> None:
+    with pytest.raises(vi.BadParameter, match="add architecture=ID, such as"):
+        vi.load("mine", checkpoint=tmp_path / "mine.pth")
+
+
+@pytest.mark.parametrize(
+    ("img_size", "found", "remedy"),
+    [
+        (100, "an input of 100 x 100 px", "use 96 x 96"),
+        ((33, 47), "an input of 33 x 47 px", "use 32 x 48"),
+        (0, "an input of 0 x 0 px", "use 16 x 16"),
+        (-32, "an input of -32 x -32 px", "use 16 x 16"),
+        (7, "an input of 7 x 7 px", "use 16 x 16"),
+    ],
+)
+def test_an_input_that_patches_do_not_tile_is_refused_with_the_nearest(
+    img_size: int | tuple[int, int], found: str, remedy: str
+) -> None:
+    with pytest.raises(vi.BadParameter) as refusal:
+        vi.load(TINY, pretrained=False, img_size=img_size, device="cpu")
+    assert refusal.value.found == found
+    assert refusal.value.expected == "multiples of the patch, 16 x 16 px"
+    assert refusal.value.remedy == remedy
+
+
+@pytest.mark.parametrize("architecture", [TINY, "vit_relpos_small_patch16_224"])
+def test_rectangles_are_rows_then_columns(architecture: str, chelsea: Image.Image) -> None:
+    model = vi.load(architecture, pretrained=False, img_size=(32, 80), device="cpu")
+    assert model.layout.grid == (2, 5)
+    assert model.prepare(chelsea).shape == (1, 3, 32, 80)
+    assert vi.capture(model, chelsea).layers[0].queries.shape[2] == model.layout.token_count
+
+
+def test_the_size_is_the_trained_one_by_default(tiny: vi.Model) -> None:
+    assert tiny.layout.input_px == (224, 224)
+    assert vi.load(device="cpu").layout.input_px == (518, 518)
+
+
+@pytest.mark.parametrize("device", ["xpu", "meta"])
+def test_a_device_that_is_not_there_is_refused(device: str) -> None:
+    with pytest.raises(vi.BadParameter) as refusal:
+        vi.load(TINY, pretrained=False, device=device)
+    assert refusal.value.found == f"the device '{device}', which is not there"
+    assert "cpu" in refusal.value.expected
+    assert refusal.value.remedy == "use device='auto'"
+
+
+def test_the_recipe_is_the_models_own() -> None:
+    clip = vi.load("vit_xsmall_patch16_clip_224", pretrained=False, device="cpu").recipe
+    plain = vi.load("vit_tiny_patch16_224", pretrained=False, device="cpu").recipe
+    assert plain.mean == (0.5, 0.5, 0.5)
+    assert plain.crop_fraction == 0.9
+    assert clip != plain
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        "resnet18",
+        "swin_tiny_patch4_window7_224",
+        "xcit_nano_12_p16_224",
+        "levit_128s",
+        "pit_ti_224",
+    ],
+)
+def test_what_is_no_plain_vision_transformer_is_refused(architecture: str) -> None:
+    with pytest.raises(vi.UnsupportedModel) as refusal:
+        vi.load(architecture, pretrained=False, device="cpu")
+    assert refusal.value.found == f"'{architecture}', which is not a plain vision transformer"
+    assert "choose a ViT" in refusal.value.remedy
+
+
+@pytest.mark.parametrize("architecture", ["cait_xxs24_224", "convit_tiny"])
+def test_attention_that_is_no_single_softmax_is_refused(
+    architecture: str, chelsea: Image.Image
+) -> None:
+    model = vi.load(architecture, pretrained=False, device="cpu")
+    with pytest.raises(vi.UnsupportedModel, match="no fused attention calls in block 0"):
+        vi.capture(model, chelsea)
+
+
+@pytest.mark.parametrize(
+    ("options", "readout"),
+    [
+        ({}, "cls"),
+        ({"global_pool": "avg"}, MEAN),
+        ({"global_pool": "avg", "pool_include_prefix": True}, MEAN_ALL),
+        ({"global_pool": "max"}, NONLINEAR),
+        ({"global_pool": "avgmax"}, NONLINEAR),
+        ({"global_pool": "map"}, POOL),
+        ({"global_pool": "avg", "class_token": False}, MEAN),
+    ],
+)
+def test_the_readout_is_what_the_model_pools(options: dict[str, object], readout: str) -> None:
+    module = timm.create_model(TINY, pretrained=False, depth=1, **options)
+    assert _model("toy", module, source="", img_size=None).layout.readout == readout
+
+
+@pytest.mark.parametrize(
+    ("architecture", "count"),
+    [
+        ("vit_tiny_patch16_224", 5_717_416),
+        ("vit_small_patch16_224", 22_050_664),
+        ("vit_small_patch32_224", 22_878_952),
+        ("vit_base_patch32_224", 88_224_232),
+        ("vit_base_patch16_224", 86_567_656),
+        ("vit_base_patch8_224", 86_576_872),
+        ("vit_large_patch32_224", 306_535_400),
+        ("vit_large_patch16_224", 304_326_632),
+        ("vit_small_r26_s32_224", 36_431_912),
+    ],
+)
+def test_parameter_counts_are_the_published_ones(architecture: str, count: int) -> None:
+    with torch.device("meta"):
+        module = timm.create_model(architecture, pretrained=False, num_classes=1000)
+    assert _model(architecture, module, source="", img_size=None).parameter_count == count
+
+
+def test_hybrids_show_the_filters_of_their_stem() -> None:
+    model = vi.load("vit_small_r26_s32_224", pretrained=False, img_size=64, device="cpu")
+    assert model.filters_name == "stem convolution"
+    assert model.filters.shape == (64, 3, 7, 7)
+
+
+def test_the_zoo_is_in_timm_or_bundled() -> None:
+    names = [checkpoint.name for checkpoint in ZOO]
+    assert names[0] == BUNDLED
+    assert len(set(names)) == len(names)
+    assert set(names[1:]) <= set(timm.list_pretrained())
+    assert all(checkpoint.shows and checkpoint.why for checkpoint in ZOO)
+
+
+def test_the_hash_identifies_the_weights(tiny: vi.Model) -> None:
+    torch.manual_seed(1)
+    other = vi.load(TINY, pretrained=False, device="cpu")
+    assert len(tiny.weights_sha256) == 64
+    assert other.weights_sha256 != tiny.weights_sha256
