@@ -23,7 +23,7 @@ from vit_inspect.layout import MEAN, MEAN_ALL, NONLINEAR, POOL, TokenLayout
     ],
 )
 def test_distance_of_uniform_attention(side: int, patch: int, wanted: float) -> None:
-    layout = layout_of(grid=(side, side), patch_px=(patch, patch), readout=MEAN)
+    layout = layout_of("cls", "reg1", grid=(side, side), patch_px=(patch, patch))
     assert layout.uniform_distance_px() == pytest.approx(wanted, abs=1e-6)
 
 

@@ -211,6 +211,60 @@ def test_a_model_runs_unrecorded_after_a_failed_capture(tiny: vi.Model) -> None:
     assert _running.get() is None
 
 
+class Instructions(TorchFunctionMode):
+    """Adds options to the fused kernel's call, inside the recording."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__()
+        self.options = options
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is scaled_dot_product_attention:
+            kwargs |= self.options
+        return func(*args, **kwargs)
+
+
+class Instructed(nn.Module):
+    """An attention that hands options to the fused kernel which no model of timm uses so far."""
+
+    def __init__(self, attention: nn.Module, **options: object) -> None:
+        super().__init__()
+        self.attention = attention
+        self.options = options
+
+    def forward(self, tokens: Tensor, **options: object) -> Tensor:
+        with Instructions(**self.options):
+            return self.attention(tokens, **options)
+
+
+HIDDEN = torch.arange(7) == torch.tensor([2, 2, 5, 5, 5, 0, 0])[:, None]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"scale": 0.3},
+        {"attn_mask": ~HIDDEN},
+        {"attn_mask": (~HIDDEN)[None, None]},
+        {"attn_mask": torch.linspace(-3, 3, 49, dtype=torch.float64).reshape(7, 7)},
+        {"attn_mask": torch.zeros(7, 7, dtype=torch.float64).masked_fill(HIDDEN, -torch.inf)},
+    ],
+    ids=["scale", "mask", "mask of four dimensions", "bias", "bias of minus infinity"],
+)
+def test_options_of_the_kernel_are_recorded(tiny: vi.Model, options: dict[str, Any]) -> None:
+    tiny.blocks[1].attn = Instructed(tiny.blocks[1].attn, **options)
+    layer = (capture := vi.capture(tiny, IMAGES)).layers[1]
+    scores = options.get("scale", layer.queries.shape[-1] ** -0.5) * (
+        layer.queries @ layer.keys.transpose(2, 3)
+    )
+    mask = options.get("attn_mask", torch.ones(7, 7, dtype=torch.bool))
+    scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
+    found = rows(layer, range(7))
+    torch.testing.assert_close(found, scores.softmax(dim=-1), rtol=0, atol=1e-12)
+    assert capture.error < 1e-13
+
+
 def unfused(model: vi.Model) -> vi.Model:
     for block in model.blocks:
         block.attn.fused_attn = False
@@ -243,34 +297,8 @@ def with_a_pool_that_does_not_exist(model: vi.Model) -> vi.Model:
     return replace(model, layout=replace(model.layout, readout=POOL))
 
 
-class Causal(nn.Module):
-    """An attention that no vision transformer of timm has: a causal mask inside the kernel."""
-
-    def __init__(self, attention: nn.Module) -> None:
-        super().__init__()
-        self.attention = attention
-
-    def forward(self, tokens: Tensor, **options: object) -> Tensor:
-        with _Changed(is_causal=True):
-            return self.attention(tokens, **options)
-
-
-class _Changed(TorchFunctionMode):
-    """Adds options to the fused kernel's call, inside the recording."""
-
-    def __init__(self, **options: object) -> None:
-        super().__init__()
-        self.options = options
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is scaled_dot_product_attention:
-            kwargs |= self.options
-        return func(*args, **kwargs)
-
-
 def causal(model: vi.Model) -> vi.Model:
-    model.blocks[0].attn = Causal(model.blocks[0].attn)
+    model.blocks[0].attn = Instructed(model.blocks[0].attn, is_causal=True)
     return model
 
 

@@ -57,11 +57,11 @@ class Reduction(Protocol):
 def rows(layer: LayerAttention, queries: Sequence[int]) -> Float[Tensor, "image head row key"]:
     """Attention of the given query tokens on all tokens; each row sums to 1."""
     chosen = torch.as_tensor(queries, device=layer.queries.device)
-    scaled, keys = _scaled(layer)
+    kind = _compute_type(layer.queries.dtype)
     bias = layer.bias
     if bias is not None and bias.shape[2] > 1:
         bias = bias[:, :, chosen]
-    return _softmax(scaled[:, :, chosen], keys, bias)
+    return _softmax(layer.queries[:, :, chosen].to(kind) * layer.scale, layer.keys.to(kind), bias)
 
 
 def row_blocks(layer: LayerAttention, *, block_bytes: int | None = None) -> Iterator[RowBlock]:
@@ -69,7 +69,9 @@ def row_blocks(layer: LayerAttention, *, block_bytes: int | None = None) -> Iter
 
     A block holds several whole images, or some queries of one image.
     """
-    scaled, keys = _scaled(layer)
+    kind = _compute_type(layer.queries.dtype)
+    scaled = layer.queries.to(kind).mul(layer.scale).contiguous()
+    keys = layer.keys.to(kind).contiguous()
     images, heads, query_count, _ = scaled.shape
     budget = block_bytes or _block_bytes(scaled.device)
     row_bytes = heads * keys.shape[2] * keys.element_size()
@@ -110,14 +112,6 @@ def row_product(
 
 def _compute_type(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
-
-
-def _scaled(
-    layer: LayerAttention,
-) -> tuple[Float[Tensor, "image head query width"], Float[Tensor, "image head key width"]]:
-    """Queries times scale, and keys, contiguous in the type that scores are computed in."""
-    kind = _compute_type(layer.queries.dtype)
-    return layer.queries.to(kind).mul(layer.scale).contiguous(), layer.keys.to(kind).contiguous()
 
 
 def _softmax(

@@ -162,8 +162,10 @@ def _load_file(module: nn.Module, path: Path) -> None:
     convert = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
     try:
         load_checkpoint(module, str(path), strict=True, filter_fn=convert, weights_only=True)
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300] or "no such file"
+    # A file that is not what it seems fails in any way: EOFError, IndexError, BadZipFile, ...
+    except Exception as error:
+        unsaid = "it is damaged" if path.exists() else "no such file"
+        reason = " ".join(str(error).split())[:300] or unsaid
         raise WeightsUnavailable(
             f"the checkpoint {path.name!r} that does not load ({reason})",
             "weights of the named architecture as .safetensors, .pth or .npz",

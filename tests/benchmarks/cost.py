@@ -4,7 +4,9 @@
 
 Times are paired: in every round each way runs once, in turn, in one process; the table shows the
 median over the rounds of each way's time divided by the plain fused forward pass of that round.
-Memory is the peak of a process of its own, less that of one that only runs the plain forward pass.
+Memory is what the work adds at its peak to a fresh process that holds the loaded model (Linux),
+less what the plain forward pass adds; "in all" is everything, interpreter and libraries included.
+Every way starts from the same pictures.
 
 "capture" is the forward pass with queries, keys and values kept; "figures" adds attention
 distance, prefix masses, rollout and read-out maps of all layers and heads, and the two figures
@@ -16,11 +18,12 @@ of the bundled model.
 from __future__ import annotations
 
 import argparse
-import resource
+import gc
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
@@ -68,11 +71,13 @@ def ways(case: Case, wanted: tuple[str, ...]) -> dict[str, Callable[[], object]]
     """The wanted ways of doing the work, from pictures that are ready for the model."""
     images = photographs(case)
     model = load(case)
-    pixels = torch.cat([model.prepare(image) for image in images])
+
+    def pixels() -> torch.Tensor:
+        return torch.cat([model.prepare(image) for image in images])
 
     def plain() -> object:
         with torch.inference_mode():
-            return model.module(pixels)
+            return model.module(pixels())
 
     def figures() -> object:
         return (
@@ -91,7 +96,7 @@ def ways(case: Case, wanted: tuple[str, ...]) -> dict[str, Callable[[], object]]
     return {way: made[way] for way in wanted}
 
 
-def stored(case: Case, model: Model, pixels: torch.Tensor) -> Callable[[], object]:
+def stored(case: Case, model: Model, pixels: Callable[[], torch.Tensor]) -> Callable[[], object]:
     """The usual way: fused attention off, all maps kept, the same numbers from them."""
     timm.layers.set_fused_attn(False)
     module = load(case).module
@@ -104,11 +109,11 @@ def stored(case: Case, model: Model, pixels: torch.Tensor) -> Callable[[], objec
 
     def work() -> object:
         with torch.inference_mode():
-            maps = list(extract(pixels).values())
+            maps = list(extract(pixels()).values())
             patches = [each[:, :, prefix:, prefix:] for each in maps]
             distance = [(each * distances).sum(-1).mean(-1) for each in patches]
             mass = [each[:, :, prefix:, :prefix].sum(-1).mean(-1) for each in maps]
-            row = torch.zeros(len(pixels), 1, maps[0].shape[-1])
+            row = torch.zeros(len(maps[0]), 1, maps[0].shape[-1])
             row[:, :, 0] = 1
             for each in reversed(maps):
                 row = (row + row @ each.mean(1)) / 2
@@ -125,10 +130,31 @@ def stored(case: Case, model: Model, pixels: torch.Tensor) -> Callable[[], objec
     return work
 
 
-def peak_mb(case: Case, way: str) -> float:
-    """Peak memory of a fresh process that does it twice."""
+def peaks_mb(case: Case, way: str) -> tuple[float, float]:
+    """What the work adds at its peak, and the peak in all, in a fresh process."""
     command = [sys.executable, "-m", "tests.benchmarks.cost", "--only", case.name, "--peak", way]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    added, total = map(float, done.stdout.split())
+    return added, total
+
+
+def status_mb(name: str) -> float:
+    """A line of the kernel's account of this process."""
+    line = next(
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)
+    )
+    return int(line.split()[1]) / 1024
+
+
+def print_peak(case: Case, way: str) -> None:
+    work = ways(case, (way,))[way]
+    gc.collect()
+    before = status_mb("VmRSS")
+    # Forgets the peak of loading.
+    Path("/proc/self/clear_refs").write_text("5")
+    work()
+    work()
+    sys.stdout.write(f"{status_mb('VmHWM') - before} {status_mb('VmHWM')}")
 
 
 def main() -> None:
@@ -140,10 +166,7 @@ def main() -> None:
     cases = [case for case in CASES if arguments.only in case.name]
     write = sys.stdout.write
     if arguments.peak:
-        work = ways(cases[0], (arguments.peak,))[arguments.peak]
-        work()
-        work()
-        write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}")
+        print_peak(cases[0], arguments.peak)
         return
     write(f"{'':24}{'plain s':>8}" + "".join(f"{way:>10}" for way in WAYS[1:]))
     write("".join(f"{way + ' MB':>12}" for way in WAYS[1:]) + f"{'in all MB':>11}\n")
@@ -163,14 +186,15 @@ def main() -> None:
             way: median(a / b for a, b in zip(seconds[way], seconds["plain"], strict=True))
             for way in wanted
         }
-        peaks = {way: peak_mb(case, way) for way in wanted}
+        peaks = {way: peaks_mb(case, way) for way in wanted}
         write(f"{case.name:24}{median(seconds['plain']):8.2f}")
         write(
             "".join(f"{ratios[way]:9.2f}x" if way in ratios else f"{'-':>10}" for way in WAYS[1:])
         )
         for way in WAYS[1:]:
-            write(f"{peaks[way] - peaks['plain']:12.0f}" if way in peaks else f"{'-':>12}")
-        write(f"{peaks['figures']:11.0f}\n")
+            extra = peaks[way][0] - peaks["plain"][0] if way in peaks else None
+            write(f"{'-':>12}" if extra is None else f"{extra:12.0f}")
+        write(f"{peaks['figures'][1]:11.0f}\n")
         sys.stdout.flush()
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from vit_inspect.attention import RowBlock, sweep
 from vit_inspect.errors import BadParameter
@@ -46,39 +44,28 @@ class DistanceReduction:
         self.distance = torch.zeros(shape, dtype=kind, device=queries.device)
         self.prefix_mass = torch.zeros_like(self.distance)
         offsets = torch.from_numpy(layout.offset_distances_px()).to(kind).to(queries.device)
-        # Windows of the table in the reversed order of the queries, without a copy.
-        self.windows = offsets.unfold(0, layout.grid[0], 1).unfold(1, layout.grid[1], 1)
+        # (column, offset row, key column): the distances of one grid row of queries to all keys
+        # are a view of it, so that no table of patch pairs is ever made.
+        self.distances = offsets.unfold(1, layout.grid[1], 1).flip(1).transpose(0, 1).contiguous()
 
     def add(self, layer: int, block: RowBlock) -> None:
-        """Take in the rows of one block."""
-        prefix = self.capture.layout.prefix_count
-        first = max(0, prefix - block.queries.start)
-        patches = block.weights[:, :, first:]
-        mass = patches[..., :prefix].sum(dim=3)
-        self.prefix_mass[block.images, layer] += mass.sum(dim=2)
-        summed = torch.einsum("ihqk,qk->ihq", block.weights, self._distances(block.queries))
-        if self.definition == "renormalised":
-            # Where everything lies on prefix tokens there is no distance: it counts as 0.
-            share = patches[..., prefix:].sum(dim=3).clamp_min(torch.finfo(mass.dtype).tiny)
-            summed = summed[:, :, first:] / share
-        self.distance[block.images, layer] += summed.sum(dim=2)
-
-    def _distances(self, queries: slice) -> Float[Tensor, "query key"]:
-        """Distances of the block's queries to all tokens; 0 to and from prefix tokens."""
-        layout = self.capture.layout
-        (rows, columns), prefix = layout.grid, layout.prefix_count
-        table = self.windows.new_zeros(queries.stop - queries.start, layout.token_count)
-        first, last = max(queries.start - prefix, 0), queries.stop - prefix
+        """Take in the rows of one block, one row of the grid at a time."""
+        (rows, columns), prefix = self.capture.layout.grid, self.capture.layout.prefix_count
+        first, last = max(block.queries.start - prefix, 0), block.queries.stop - prefix
         for row in range(first // columns, -(-last // columns)):
             left, right = max(first, row * columns), min(last, (row + 1) * columns)
-            table[left + prefix - queries.start : right + prefix - queries.start, prefix:] = (
-                self.windows[
-                    rows - 1 - row, (row + 1) * columns - right : (row + 1) * columns - left
-                ]
-                .flip(0)
-                .flatten(1)
-            )
-        return table
+            start, stop = (patch + prefix - block.queries.start for patch in (left, right))
+            weights = block.weights[:, :, start:stop]
+            self.prefix_mass[block.images, layer] += weights[..., :prefix].sum(dim=(2, 3))
+            table = self.distances[left - row * columns : right - row * columns]
+            table = table[:, rows - 1 - row : 2 * rows - 1 - row].flatten(1)
+            summed = torch.linalg.vecdot(weights[..., prefix:], table)
+            if self.definition == "renormalised":
+                # Where everything lies on prefix tokens there is no distance: it counts as 0.
+                # Not 1 - mass, which rounding destroys where nearly everything does.
+                share = weights[..., prefix:].sum(dim=3)
+                summed = summed / share.clamp_min(torch.finfo(share.dtype).tiny)
+            self.distance[block.images, layer] += summed.sum(dim=2)
 
     def result(self) -> AttentionDistance:
         """The means, once all blocks are in."""
