@@ -363,3 +363,9 @@ def test_one_image_is_a_batch_of_one(tiny: vi.Model) -> None:
     assert torch.equal(one.output, batch.output)
     assert len(one.photographs) == 1
     assert np.array_equal(one.photographs[0].pixels, np.array(IMAGES[0]))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK"])
+def test_an_image_that_is_not_rgb_is_refused(tiny: vi.Model, mode: str) -> None:
+    with pytest.raises(vi.BadParameter, match=f"an image of mode {mode}; expected an RGB image"):
+        vi.capture(tiny, noise((40, 40), 0).convert(mode))

@@ -1,8 +1,9 @@
 """From a photograph to the model input, and from the input back onto the photograph.
 
-Follows timm's evaluation transform to the pixel: resize, centre crop, normalise, with the numbers
-of the model's own data configuration. Resizing only the part that survives the crop gives the
-same pixels and lets a 10,000 x 3 px picture through without an enormous intermediate.
+Follows timm's evaluation transform: resize, centre crop, normalise, with the numbers of the model's
+own data configuration. Only the part that survives the crop is resized, which lets a 10,000 x 3 px
+picture through without an enormous intermediate; Pillow's rounding between its two passes then
+moves some pixels by one grey level.
 """
 
 from __future__ import annotations

@@ -71,6 +71,13 @@ def capture(model: Model, image: Image.Image | Sequence[Image.Image]) -> Capture
     images = [image] if isinstance(image, Image.Image) else list(image)
     if not images:
         raise BadParameter("no image", "one image or a list of images", "give at least one")
+    for each in images:
+        if each.mode != "RGB":
+            raise BadParameter(
+                f"an image of mode {each.mode}",
+                "an RGB image",
+                "open it with vit_inspect.read_image, or call convert('RGB')",
+            )
     prepared = [prepare(each, model.recipe, model.layout.input_px) for each in images]
     pixels = torch.cat([each for each, _ in prepared]).to(model.device, model.dtype)
     recorder = _Recorder(len(images))

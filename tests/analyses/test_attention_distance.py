@@ -175,3 +175,18 @@ def test_an_unknown_definition_is_refused() -> None:
     capture = capture_of(np.full((1, 1, 1, 7, 7), 1 / 7), layout_of("cls"))
     with pytest.raises(vi.BadParameter, match="'median'; expected 'paper' or 'renormalised'"):
         vi.attention_distance(capture, definition="median")
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 10**9], ids=["made each time", "kept"])
+@pytest.mark.parametrize("block_bytes", [1, 3000, 10**9])
+def test_tables_of_every_block_are_the_distances(
+    kept_bytes: int, block_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks that begin and end inside a row of the grid, or among the prefix tokens."""
+    monkeypatch.setattr("vit_inspect.analyses.attention_distance.KEPT_BYTES", kept_bytes)
+    monkeypatch.setattr("vit_inspect.attention.CPU_BLOCK_BYTES", block_bytes)
+    layout = layout_of("cls", "reg1", grid=(5, 4), patch_px=(3, 7))
+    attention = np.random.default_rng(0).dirichlet(np.ones(22), (2, 3, 2, 22))
+    expected = mean_distance(attention, pair_distances((5, 4), (3, 7)), 2, renormalised=False)
+    found = distance_of(attention, layout)
+    np.testing.assert_allclose(found, expected.transpose(1, 0, 2), rtol=1e-12)

@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from vit_inspect.attention import RowBlock, sweep
 from vit_inspect.errors import BadParameter
 from vit_inspect.recorder import Capture
 from vit_inspect.results import AttentionDistance
+
+KEPT_BYTES = 16 * 2**20
+"""Pair distances that are kept between layers; those of larger grids are made again each time."""
 
 Definition = Literal["paper", "renormalised"]
 
@@ -45,27 +50,44 @@ class DistanceReduction:
         self.prefix_mass = torch.zeros_like(self.distance)
         offsets = torch.from_numpy(layout.offset_distances_px()).to(kind).to(queries.device)
         # (column, offset row, key column): the distances of one grid row of queries to all keys
-        # are a view of it, so that no table of patch pairs is ever made.
+        # are a view of it.
         self.distances = offsets.unfold(1, layout.grid[1], 1).flip(1).transpose(0, 1).contiguous()
+        self.tables: dict[tuple[int, int], Tensor] = {}
 
     def add(self, layer: int, block: RowBlock) -> None:
-        """Take in the rows of one block, one row of the grid at a time."""
+        """Take in the rows of one block."""
+        prefix = self.capture.layout.prefix_count
+        first = max(prefix - block.queries.start, 0)
+        patches = block.weights[:, :, first:]
+        self.prefix_mass[block.images, layer] += patches[..., :prefix].sum(dim=(2, 3))
+        summed = torch.linalg.vecdot(block.weights, self._table(block.queries))
+        if self.definition == "renormalised":
+            # Summed, not 1 - prefix mass, which loses all digits where a sink takes nearly
+            # everything. Where it takes all there is no distance: it counts as 0.
+            share = patches[..., prefix:].sum(dim=3)
+            summed = summed[:, :, first:] / share.clamp_min(torch.finfo(share.dtype).tiny)
+        self.distance[block.images, layer] += summed.sum(dim=2)
+
+    def _table(self, queries: slice) -> Float[Tensor, "query token"]:
+        """Distances of the block's queries to all tokens; 0 to and from prefix tokens.
+
+        Every layer needs the same ones: those of small grids are kept, up to `KEPT_BYTES`.
+        """
+        bounds = queries.start, queries.stop
+        if bounds in self.tables:
+            return self.tables[bounds]
         (rows, columns), prefix = self.capture.layout.grid, self.capture.layout.prefix_count
-        first, last = max(block.queries.start - prefix, 0), block.queries.stop - prefix
+        table = self.distances.new_zeros(queries.stop - queries.start, prefix + rows * columns)
+        first, last = max(queries.start - prefix, 0), queries.stop - prefix
         for row in range(first // columns, -(-last // columns)):
             left, right = max(first, row * columns), min(last, (row + 1) * columns)
-            start, stop = (patch + prefix - block.queries.start for patch in (left, right))
-            weights = block.weights[:, :, start:stop]
-            self.prefix_mass[block.images, layer] += weights[..., :prefix].sum(dim=(2, 3))
-            table = self.distances[left - row * columns : right - row * columns]
-            table = table[:, rows - 1 - row : 2 * rows - 1 - row].flatten(1)
-            summed = torch.linalg.vecdot(weights[..., prefix:], table)
-            if self.definition == "renormalised":
-                # Where everything lies on prefix tokens there is no distance: it counts as 0.
-                # Not 1 - mass, which rounding destroys where nearly everything does.
-                share = weights[..., prefix:].sum(dim=3)
-                summed = summed / share.clamp_min(torch.finfo(share.dtype).tiny)
-            self.distance[block.images, layer] += summed.sum(dim=2)
+            part = self.distances[left - row * columns : right - row * columns]
+            part = part[:, rows - 1 - row : 2 * rows - 1 - row].flatten(1)
+            offset = prefix - queries.start
+            table[left + offset : right + offset, prefix:] = part
+        if table.nbytes + sum(kept.nbytes for kept in self.tables.values()) <= KEPT_BYTES:
+            self.tables[bounds] = table
+        return table
 
     def result(self) -> AttentionDistance:
         """The means, once all blocks are in."""
