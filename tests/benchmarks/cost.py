@@ -9,10 +9,10 @@ less what the plain forward pass adds; "in all" is everything, interpreter and l
 Every way starts from the same pictures.
 
 "capture" is the forward pass with queries, keys and values kept; "figures" adds attention
-distance, prefix masses, rollout and read-out maps of all layers and heads, and the two figures
-of the weights. "stored" is timm's `AttentionExtract` on the same model with fused attention off,
-doing the same work on the maps. Weights are random (costs do not depend on them), except those
-of the bundled model.
+distance, prefix masses, rollout and read-out maps of all layers and heads; "stored" is timm's
+`AttentionExtract` on the same model with fused attention off, doing the same work on the maps.
+The two figures of the weights, filters and positions, are made once per model: "weights s".
+Weights are random (costs do not depend on them), except those of the bundled model.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ CASES = (
     Case("ViT-L/16, 384 px", "vit_large_patch16_384", 384),
     Case("dinov2_small, 1036 px", "dinov2_small", 1036, stored=False),
 )
-WAYS = ("plain", "capture", "figures", "stored")
+WAYS = ("plain", "capture", "figures", "stored", "weights")
 
 
 def photographs(case: Case) -> list[Image.Image]:
@@ -79,17 +79,11 @@ def ways(case: Case, wanted: tuple[str, ...]) -> dict[str, Callable[[], object]]
         with torch.inference_mode():
             return model.module(pixels())
 
-    def figures() -> object:
-        return (
-            analyse(vi.capture(model, images)),
-            vi.embedding_filters(model),
-            vi.position_similarity(model),
-        )
-
     made: dict[str, Callable[[], object]] = {
         "plain": plain,
         "capture": lambda: vi.capture(model, images),
-        "figures": figures,
+        "figures": lambda: analyse(vi.capture(model, images)),
+        "weights": lambda: (vi.embedding_filters(model), vi.position_similarity(model)),
     }
     if "stored" in wanted:
         made["stored"] = stored(case, model, pixels)
@@ -118,14 +112,7 @@ def stored(case: Case, model: Model, pixels: Callable[[], torch.Tensor]) -> Call
             for each in reversed(maps):
                 row = (row + row @ each.mean(1)) / 2
             readout = [each[:, :, 0] for each in maps]
-        return (
-            distance,
-            mass,
-            row,
-            readout,
-            vi.embedding_filters(model),
-            vi.position_similarity(model),
-        )
+        return distance, mass, row, readout
 
     return work
 
@@ -168,10 +155,12 @@ def main() -> None:
     if arguments.peak:
         print_peak(cases[0], arguments.peak)
         return
-    write(f"{'':24}{'plain s':>8}" + "".join(f"{way:>10}" for way in WAYS[1:]))
-    write("".join(f"{way + ' MB':>12}" for way in WAYS[1:]) + f"{'in all MB':>11}\n")
+    per_image = WAYS[1:4]
+    write(f"{'':24}{'plain s':>9}" + "".join(f"{way:>10}" for way in per_image))
+    write(f"{'weights s':>11}" + "".join(f"{way + ' MB':>12}" for way in per_image))
+    write(f"{'in all MB':>11}\n")
     for case in cases:
-        wanted = WAYS if case.stored else WAYS[:3]
+        wanted = tuple(way for way in WAYS if case.stored or way != "stored")
         work = ways(case, wanted)
         seconds: dict[str, list[float]] = {way: [] for way in wanted}
         for round_number in range(arguments.rounds + 1):
@@ -182,18 +171,16 @@ def main() -> None:
                 if round_number:
                     seconds[way].append(time.perf_counter() - start)
         del work
-        ratios = {
-            way: median(a / b for a, b in zip(seconds[way], seconds["plain"], strict=True))
-            for way in wanted
-        }
-        peaks = {way: peaks_mb(case, way) for way in wanted}
-        write(f"{case.name:24}{median(seconds['plain']):8.2f}")
-        write(
-            "".join(f"{ratios[way]:9.2f}x" if way in ratios else f"{'-':>10}" for way in WAYS[1:])
-        )
-        for way in WAYS[1:]:
-            extra = peaks[way][0] - peaks["plain"][0] if way in peaks else None
-            write(f"{'-':>12}" if extra is None else f"{extra:12.0f}")
+        peaks = {way: peaks_mb(case, way) for way in wanted if way != "weights"}
+        write(f"{case.name:24}{median(seconds['plain']):9.2f}")
+        for way in per_image:
+            pairs = zip(seconds.get(way, ()), seconds["plain"], strict=False)
+            ratios = [own / plain for own, plain in pairs]
+            write(f"{median(ratios):9.2f}x" if ratios else f"{'-':>10}")
+        write(f"{median(seconds['weights']):11.2f}")
+        for way in per_image:
+            added = peaks[way][0] - peaks["plain"][0] if way in peaks else None
+            write(f"{'-':>12}" if added is None else f"{added:12.0f}")
         write(f"{peaks['figures'][1]:11.0f}\n")
         sys.stdout.flush()
 
