@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vit_inspect.figures import style
-from vit_inspect.figures.position_similarity import _shown, _tiles, draw, plot
+from vit_inspect.figures.position_similarity import _tiles, draw, plot
 from vit_inspect.results import PositionSimilarity
 
 
@@ -39,7 +39,7 @@ def test_axes_count_from_one_and_have_the_papers_names(similarity):
 )
 def test_large_grids_show_evenly_spaced_tiles_and_say_so(side, shown, step):
     result = square(side)
-    rows, _ = _shown(result)
+    rows, _ = shown(result)
     assert len(rows) == shown
     assert set(np.diff(rows)) == {step}
     assert abs(rows[0] - (side - 1 - rows[-1])) <= 1
