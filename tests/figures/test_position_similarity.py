@@ -35,12 +35,12 @@ def test_axes_count_from_one_and_have_the_papers_names(similarity):
 
 
 @pytest.mark.parametrize(
-    ("side", "shown", "step"), [(14, 14, 1), (15, 8, 2), (24, 8, 3), (37, 10, 4)]
+    ("side", "count", "step"), [(14, 14, 1), (15, 8, 2), (24, 8, 3), (37, 10, 4)]
 )
-def test_large_grids_show_evenly_spaced_tiles_and_say_so(side, shown, step):
+def test_large_grids_show_evenly_spaced_tiles_and_say_so(side, count, step):
     result = square(side)
     rows, _ = shown(result)
-    assert len(rows) == shown
+    assert len(rows) == count
     assert set(np.diff(rows)) == {step}
     assert abs(rows[0] - (side - 1 - rows[-1])) <= 1
     words = [text.get_text() for text in draw(result).texts]
