@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vit_inspect.figures import style
-from vit_inspect.figures.position_similarity import _tiles, draw, plot
+from vit_inspect.figures.position_similarity import _tiles, draw, plot, shown
 from vit_inspect.results import PositionSimilarity
 
 
