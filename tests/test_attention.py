@@ -16,13 +16,23 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from vit_inspect.attention import (
     LayerAttention,
     RowBlock,
+    memory_refusal,
     row_blocks,
-    row_product,
     rows,
     sweep,
 )
+from vit_inspect.errors import OutOfMemory
 
 IMAGES, HEADS, TOKENS, WIDTH = 3, 2, 7, 4
+
+
+def product(layer: LayerAttention, row: Tensor) -> Tensor:
+    """The row-vector product, put together from all blocks."""
+    images, heads, keys, _ = layer.keys.shape
+    total = torch.zeros(images, heads, keys, dtype=torch.float64)
+    for block in row_blocks(layer):
+        total[block.images] += block.product(row)
+    return total
 
 
 def made(
@@ -159,7 +169,7 @@ def test_a_tiny_budget_gives_single_rows_and_a_large_one_everything_at_once() ->
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_row_product_is_the_product_with_the_matrix(
+def test_the_blocks_products_add_up_to_the_product_with_the_matrix(
     dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layer = made(bias_shape=(1, HEADS, TOKENS, TOKENS), dtype=dtype)
@@ -167,8 +177,7 @@ def test_row_product_is_the_product_with_the_matrix(
     wanted = np.einsum("iq,ihqk->ihk", weights.double().numpy(), explicit(layer))
     for budget in (1, 300, 10**6):
         monkeypatch.setattr("vit_inspect.attention.CPU_BLOCK_BYTES", budget)
-        found = row_product(layer, weights)
-        assert found.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+        found = product(layer, weights)
         tolerance = 1e-6 if dtype != torch.float64 else 1e-12
         np.testing.assert_allclose(found.numpy(), wanted, rtol=0, atol=tolerance)
 
@@ -243,12 +252,45 @@ def test_nothing_as_large_as_the_matrix_is_ever_made(
     monkeypatch.setattr("vit_inspect.attention.CPU_BLOCK_BYTES", ten_rows * 8)
     with Largest() as largest:
         rows(layer, [0, 7])
-        row_product(layer, torch.ones(1, TALL))
+        product(layer, torch.ones(1, TALL))
     assert largest.numel == ten_rows
 
 
 def test_the_watch_for_large_tensors_sees_a_matrix() -> None:
     layer = made(images=1, queries=TALL, keys=TALL)
     with Largest() as largest:
-        row_product(layer, torch.ones(1, TALL))
+        product(layer, torch.ones(1, TALL))
     assert largest.numel == HEADS * TALL * TALL
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        MemoryError(),
+    ],
+)
+def test_a_full_device_is_told_in_a_sentence(error: Exception) -> None:
+    with (
+        pytest.raises(OutOfMemory, match=r"device cpu; expected room for 2 images of 1,370 tokens"),
+        memory_refusal(2, 1370, torch.device("cpu")),
+    ):
+        raise error
+
+
+def test_other_failures_pass() -> None:
+    with (
+        pytest.raises(RuntimeError, match="shapes"),
+        memory_refusal(1, 5, torch.device("cpu")),
+    ):
+        raise RuntimeError("shapes")
+
+
+def test_a_sweep_that_does_not_fit_is_told_in_a_sentence() -> None:
+    class Huge:
+        def add(self, layer: int, block: RowBlock) -> None:
+            torch.empty(2**60)
+
+    with pytest.raises(OutOfMemory, match=f"room for {IMAGES} images of {TOKENS} tokens"):
+        sweep([made()], Huge())

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import matplotlib.figure
 import plotly.graph_objects as go
 import pytest
 
 import vit_inspect as vi
 from tests.conftest import noise
+from vit_inspect.analyses.attention_maps import ReadoutReduction
+from vit_inspect.analyses.attention_rollout import RolloutReduction
+from vit_inspect.attention import sweep
 from vit_inspect.catalog import FIGURES, FigureSpec, analyse
 from vit_inspect.errors import InspectError
 
@@ -45,7 +50,24 @@ def test_every_figure_is_drawn_and_plotted(spec: FigureSpec, capture: vi.Capture
         assert not array.flags.writeable
 
 
-def test_one_sweep_gives_what_each_analysis_gives_alone(capture: vi.Capture) -> None:
+@pytest.mark.parametrize(
+    ("architecture", "kind"),
+    [
+        ("vit_tiny_patch16_224", RolloutReduction),
+        ("vit_relpos_small_patch16_224", ReadoutReduction),
+    ],
+)
+def test_one_sweep_gives_what_each_analysis_gives_alone(
+    architecture: str, kind: type, small: Callable[..., vi.Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capture = vi.capture(small(architecture, (32, 48)), [noise((90, 60), seed) for seed in (1, 2)])
+    swept: list[object] = []
+
+    def counted(layers: object, *reductions: object, **options: object) -> None:
+        swept.extend(reductions)
+        sweep(layers, *reductions, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("vit_inspect.catalog.sweep", counted)
     found = analyse(capture)
     assert set(found) == {spec.slug for spec in FIGURES if spec.scope != "model"}
     for slug, result in found.items():
@@ -53,3 +75,4 @@ def test_one_sweep_gives_what_each_analysis_gives_alone(capture: vi.Capture) -> 
         alone = getattr(vi, slug)(capture)
         for name, array in result.arrays().items():
             assert (array == alone.arrays()[name]).all()
+    assert kind in map(type, swept)

@@ -10,12 +10,15 @@ Scores of float16 and bfloat16 layers are computed in float32; float64 stays flo
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from vit_inspect.errors import OutOfMemory
 
 CPU_BLOCK_BYTES = 3 * 2**20
 """Size of a block on a CPU: what stays in the cache between two operations on it."""
@@ -45,6 +48,14 @@ class RowBlock(NamedTuple):
     queries: slice
     weights: Float[Tensor, "image head query key"]
 
+    def product(self, row: Float[Tensor, "images queries"]) -> Float[Tensor, "image head key"]:
+        """This block's part of the row-vector product: the sum over q of row[q] * A[q, :].
+
+        `row` is of all images and queries of the layer; the blocks' parts add up to the product.
+        """
+        left = row[self.images, None, None, self.queries].to(self.weights.dtype)
+        return (left @ self.weights).squeeze(2)
+
 
 @runtime_checkable
 class Reduction(Protocol):
@@ -57,7 +68,7 @@ class Reduction(Protocol):
 def rows(layer: LayerAttention, queries: Sequence[int]) -> Float[Tensor, "image head row key"]:
     """Attention of the given query tokens on all tokens; each row sums to 1."""
     chosen = torch.as_tensor(queries, device=layer.queries.device)
-    kind = _compute_type(layer.queries.dtype)
+    kind = compute_type(layer.queries.dtype)
     bias = layer.bias
     if bias is not None and bias.shape[2] > 1:
         bias = bias[:, :, chosen]
@@ -69,7 +80,7 @@ def row_blocks(layer: LayerAttention, *, block_bytes: int | None = None) -> Iter
 
     A block holds several whole images, or some queries of one image.
     """
-    kind = _compute_type(layer.queries.dtype)
+    kind = compute_type(layer.queries.dtype)
     scaled = layer.queries.to(kind).mul(layer.scale).contiguous()
     keys = layer.keys.to(kind).contiguous()
     images, heads, query_count, _ = scaled.shape
@@ -88,29 +99,36 @@ def row_blocks(layer: LayerAttention, *, block_bytes: int | None = None) -> Iter
 def sweep(layers: Sequence[LayerAttention], *reductions: Reduction, first_layer: int = 0) -> None:
     """Compute every attention row once, from the last layer to `first_layer`, for all reductions.
 
-    The order is the one in which a read-out row is carried back through the network.
+    The order is the one in which a read-out row is carried back through the network. Raises
+    `OutOfMemory` where the device has no room for a block.
     """
-    with torch.inference_mode():
+    images, _, tokens, _ = layers[-1].queries.shape
+    with torch.inference_mode(), memory_refusal(images, tokens, layers[-1].queries.device):
         for index in reversed(range(first_layer, len(layers))):
             for block in row_blocks(layers[index]):
                 for reduction in reductions:
                     reduction.add(index, block)
 
 
-def row_product(
-    layer: LayerAttention, weights: Float[Tensor, "image query"]
-) -> Float[Tensor, "image head key"]:
-    """Weighted sum of attention rows, per head: sum over q of weights[q] * A[q, :]."""
-    images, heads, _, _ = layer.queries.shape
-    kind = _compute_type(layer.queries.dtype)
-    total = torch.zeros(images, heads, layer.keys.shape[2], dtype=kind, device=weights.device)
-    for block in row_blocks(layer):
-        left = weights[block.images, None, None, block.queries].to(kind)
-        total[block.images] += (left @ block.weights).squeeze(2)
-    return total
+@contextmanager
+def memory_refusal(images: int, tokens: int, device: torch.device) -> Iterator[None]:
+    """Turns a full device into an `OutOfMemory` that says what was asked of it."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        # On a CPU the allocator's words are all that tells a full memory from another failure.
+        full = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not full and "can't allocate memory" not in str(error):
+            raise
+        raise OutOfMemory(
+            f"no memory left on the device {device}",
+            f"room for {images} {'image' if images == 1 else 'images'} of {tokens:,} tokens",
+            "take fewer images at once, a smaller input or another device",
+        ) from error
 
 
-def _compute_type(dtype: torch.dtype) -> torch.dtype:
+def compute_type(dtype: torch.dtype) -> torch.dtype:
+    """The type of scores, weights and sums over them, by the type of the queries."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 

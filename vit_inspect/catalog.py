@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from vit_inspect.analyses.attention_distance import DistanceReduction, attention_distance
-from vit_inspect.analyses.attention_maps import attention_maps
+from vit_inspect.analyses.attention_maps import attention_maps, readout_reduction
 from vit_inspect.analyses.attention_rollout import RolloutReduction, attention_rollout
 from vit_inspect.analyses.embedding_filters import embedding_filters
 from vit_inspect.analyses.position_similarity import position_similarity
@@ -30,7 +30,8 @@ class FigureSpec:
     scope: what one figure is made of: the "model" alone, all "images" together, or each "image".
     analyse: from a model (scope "model") or a capture to the record.
     draw, plot: from the record to a matplotlib or a plotly figure.
-    reduction: for those that need every attention row, so that one sweep serves them all.
+    reduction: for those that need every attention row, so that one sweep serves them all; None
+        where this capture needs no sweep.
     shown: the positions along an axis that a drawing picks, by axis; the table holds the same.
     """
 
@@ -57,10 +58,10 @@ FIGURES = (
         title="Embedding filters",
         question="What patterns does the model look for in a patch?",
         reading=(
-            "Each tile is one principal component of the filters that turn a patch into a token, "
-            "the strongest first. Smooth waves in a few directions and colours, like the basis of "
-            "a compression, mean that training found a compact code for patches. The curve says "
-            "how much of all filters the tiles hold."
+            "Each tile is one principal component of the filters that the model applies to the "
+            "picture first, the strongest first. Smooth waves in a few directions and colours, "
+            "like the basis of a compression, mean that training found a compact code for "
+            "patches. The curve says how much of all filters the tiles hold."
         ),
         caveat=(
             "Each tile is stretched to its own range, so tiles cannot be compared in strength. "
@@ -83,8 +84,8 @@ FIGURES = (
             "have similar embeddings; bright rows and columns say that these are told apart."
         ),
         caveat=(
-            "This is the learned table, at the size it was trained for. It says what the input "
-            "adds to the tokens, not whether later layers use it."
+            "This is the table that is added to the tokens, at the model's input size. It says "
+            "what the input tells of place, not whether later layers use it."
         ),
         formula="S[i, j] = pᵢ·pⱼ / (|pᵢ| |pⱼ|), patches only, no mean subtracted",
         source=f"{PAPER}, Figures 7 centre and 10",
@@ -135,6 +136,7 @@ FIGURES = (
         source="Vaswani et al., arXiv 1706.03762; Caron et al. (DINO), arXiv 2104.14294",
         scope="image",
         analyse=attention_maps,
+        reduction=readout_reduction,
         draw=maps_figure.draw,
         plot=maps_figure.plot,
     ),
@@ -167,17 +169,17 @@ def analyse(capture: Capture) -> dict[str, Result | InspectError]:
 
     Every attention row is computed once. Figures of the model alone are not among them.
     """
-    specs = [spec for spec in FIGURES if spec.scope != "model"]
     found: dict[str, Any] = {}
-    for spec in specs:
+    sums: dict[str, Any] = {}
+    for spec in FIGURES:
+        if spec.scope == "model":
+            continue
         try:
-            found[spec.slug] = spec.reduction(capture) if spec.reduction else spec.analyse(capture)
+            if spec.reduction and (total := spec.reduction(capture)):
+                sums[spec.slug] = total
+            else:
+                found[spec.slug] = spec.analyse(capture)
         except InspectError as refusal:
             found[spec.slug] = refusal
-    sums = {
-        spec.slug: found[spec.slug]
-        for spec in specs
-        if spec.reduction and not isinstance(found[spec.slug], InspectError)
-    }
     sweep(capture.layers, *sums.values())
     return found | {slug: total.result() for slug, total in sums.items()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self, TypeVar, get_type_hints
+from typing import Any, Self, get_type_hints
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -22,7 +22,9 @@ class Photograph:
 
     pixels: upright RGB, scaled down to at most 1024 px a side, for showing.
     size_px: (rows px, columns px) of the original, the unit of `seen`.
-    sha256, source: identify the original: hash of its bytes, and the path if there is one.
+    sha256: hash of the original's bytes.
+    notices: what a reader of the picture should know of it, such as that transparency was laid
+        on white.
     """
 
     name: str
@@ -30,7 +32,10 @@ class Photograph:
     size_px: tuple[int, int]
     seen: Box
     sha256: str = ""
-    source: str | None = None
+    notices: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.pixels.setflags(write=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,17 +69,6 @@ class Result:
         return replace(self, **parts)
 
 
-AnyResult = TypeVar("AnyResult", bound=Result)
-
-
-def join(parts: Sequence[AnyResult]) -> AnyResult:
-    """One record of all images, from records of batches of the same model and input size."""
-    arrays: dict[str, Any] = {
-        name: np.concatenate([part.arrays()[name] for part in parts]) for name in parts[0].arrays()
-    }
-    return replace(parts[0], **arrays)
-
-
 @dataclass(frozen=True, eq=False)
 class EmbeddingFilters(Result):
     """Principal components of the filters that turn a patch into a token (ViT paper, Fig. 7 left).
@@ -106,11 +100,13 @@ class AttentionMaps(Result):
     weights: attention on the patches; with `prefix_mass` each map sums to 1.
     prefix_mass: attention on each prefix token, in the order of `layout.prefix`.
     query: the read-out, the prefix token or the patch that looks, in words.
+    patch: the (row, column) of the patch that looks; None for other queries.
     """
 
     layout: TokenLayout
     photographs: tuple[Photograph, ...]
     query: str
+    patch: tuple[int, int] | None
     weights: Float[np.ndarray, "image layer head row column"]
     prefix_mass: Float[np.ndarray, "image layer head prefix"]
 
@@ -127,6 +123,14 @@ class AttentionDistance(Result):
     definition: str
     distance_px: Float[np.ndarray, "image layer head"]
     prefix_mass: Float[np.ndarray, "image layer head"]
+
+
+def join(parts: Sequence[AttentionDistance]) -> AttentionDistance:
+    """One record of all images, from records of batches of the same model and input size."""
+    arrays: dict[str, Any] = {
+        name: np.concatenate([part.arrays()[name] for part in parts]) for name in parts[0].arrays()
+    }
+    return replace(parts[0], **arrays)
 
 
 @dataclass(frozen=True, eq=False)

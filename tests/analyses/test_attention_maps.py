@@ -51,6 +51,14 @@ def test_a_querys_maps_are_its_rows(
     np.testing.assert_allclose(as_rows(maps), wanted, rtol=1e-12)
     assert maps.weights.shape == (2, 3, 4, 2, 3)
     assert maps.query == words
+    assert maps.patch == (None if isinstance(query, str) else query)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_patch_may_be_given_as_numpy_gives_it(attention: np.ndarray, layout: TokenLayout) -> None:
+    maps = vi.attention_maps(capture_of(attention, layout), query=np.unravel_index(4, (2, 3)))
+    assert maps.patch == (1, 1)
+    assert maps.query == "patch (1, 1)"
 
 
 @pytest.mark.usefixtures("block_bytes")

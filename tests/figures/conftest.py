@@ -63,6 +63,7 @@ def maps(random: np.random.Generator, layout: TokenLayout, photograph: Photograp
         layout,
         (photograph,) * IMAGES,
         "patch (1, 2)",
+        (1, 2),
         tokens[..., 2:].reshape(IMAGES, LAYERS, HEADS, *GRID),
         tokens[..., :2].copy(),
     )

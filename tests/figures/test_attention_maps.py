@@ -7,7 +7,7 @@ import pytest
 
 from vit_inspect.errors import BadParameter
 from vit_inspect.figures import style
-from vit_inspect.figures.attention_maps import _limit, _patch, _tiles, draw, plot
+from vit_inspect.figures.attention_maps import _limit, _tiles, draw, plot
 from vit_inspect.figures.overlay import patch_box
 
 
@@ -83,16 +83,8 @@ def test_a_patch_that_looks_is_outlined_and_named(maps, photograph):
     assert len(outlines) == 2
     assert "patch (1, 2)" in figure.texts[0].get_text()
     assert "patch (1, 2)" in plot(maps).layout.annotations[0].text
-    token = replace(maps, query="token 'reg1'")
+    token = replace(maps, query="token 'reg1'", patch=None)
     assert len(draw(token).axes[0].patches) == len(figure.axes[0].patches) - 2
-
-
-@pytest.mark.parametrize(
-    ("query", "patch"),
-    [("patch (1, 12)", (1, 12)), ("token 'reg1'", None), ("read-out (mean)", None)],
-)
-def test_the_words_of_the_query_name_a_patch_or_none(query, patch):
-    assert _patch(query) == patch
 
 
 def test_a_map_on_screen_knows_its_layer_head_and_prefix_masses(maps):

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vit_inspect.attention import RowBlock, sweep
+from vit_inspect.attention import RowBlock, compute_type, sweep
 from vit_inspect.errors import BadParameter
 from vit_inspect.recorder import Capture
 from vit_inspect.results import AttentionDistance
@@ -25,6 +25,7 @@ def attention_distance(capture: Capture, *, definition: Definition = "paper") ->
     "paper" weighs every patch with its attention as it is, so that mass on prefix tokens counts
     as distance 0; "renormalised" divides by the mass on patches first. A patch's attention to
     itself counts, at distance 0. Mean over the queries; one value per image, layer and head.
+    Raises `BadParameter` for another definition.
     """
     distance = DistanceReduction(capture, definition=definition)
     sweep(capture.layers, distance)
@@ -44,7 +45,7 @@ class DistanceReduction:
         self.capture = capture
         self.definition = definition
         layout, queries = capture.layout, capture.layers[0].queries
-        kind = torch.float64 if queries.dtype == torch.float64 else torch.float32
+        kind = compute_type(queries.dtype)
         shape = (len(queries), len(capture.layers), queries.shape[1])
         self.distance = torch.zeros(shape, dtype=kind, device=queries.device)
         self.prefix_mass = torch.zeros_like(self.distance)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from torch import Tensor
 
 from vit_inspect.analyses.readout import readout_weights
-from vit_inspect.attention import row_product, rows
+from vit_inspect.attention import RowBlock, rows, sweep
 from vit_inspect.errors import BadParameter
 from vit_inspect.layout import READOUT, Query
 from vit_inspect.recorder import Capture
@@ -19,27 +20,64 @@ def attention_maps(capture: Capture, *, query: Query = READOUT) -> AttentionMaps
 
     query: "readout" (the class token's row, or the mean of the rows that the model pools), a
     prefix token's name, or a patch as (row, column). Each map and its prefix masses sum to 1.
+    Raises `BadParameter` for a token that is not there, `UnsupportedModel` for the read-out of a
+    model that takes maxima.
     """
     layout = capture.layout
-    if query == READOUT and layout.readout not in layout.prefix:
-        with torch.inference_mode():
-            start = readout_weights(capture)
-            weights = [row_product(layer, start) for layer in capture.layers]
-        words = f"read-out ({layout.readout})"
-    else:
-        token = layout.readout if query == READOUT else query
-        index = layout.token(token)
-        with torch.inference_mode():
-            weights = [rows(layer, [index])[:, :, 0] for layer in capture.layers]
-        words = f"token {token!r}" if isinstance(token, str) else f"patch {token}"
-    values = torch.stack(weights, dim=1).cpu().numpy()
+    if query == READOUT and (averaged := readout_reduction(capture)):
+        sweep(capture.layers, averaged)
+        return averaged.result()
+    token = layout.readout if query == READOUT else query
+    index = layout.token(token)
+    with torch.inference_mode():
+        weights = torch.stack([rows(layer, [index])[:, :, 0] for layer in capture.layers], dim=1)
+    if isinstance(token, str):
+        return _record(capture, weights, query=f"token {token!r}")
+    patch = int(token[0]), int(token[1])
+    return _record(capture, weights, query=f"patch {patch}", patch=patch)
+
+
+def readout_reduction(capture: Capture) -> ReadoutReduction | None:
+    """What sums the rows of all tokens that the model reads; None where it reads a single one."""
+    return None if capture.layout.readout in capture.layout.prefix else ReadoutReduction(capture)
+
+
+class ReadoutReduction:
+    """Sums the rows of the tokens that the model reads, each with its share."""
+
+    def __init__(self, capture: Capture) -> None:
+        self.capture = capture
+        self.row = readout_weights(capture)
+        queries = capture.layers[0].queries
+        shape = (len(queries), len(capture.layers), queries.shape[1], queries.shape[2])
+        self.total = self.row.new_zeros(shape)
+
+    def add(self, layer: int, block: RowBlock) -> None:
+        """Take in the rows of one block."""
+        self.total[block.images, layer] += block.product(self.row)
+
+    def result(self) -> AttentionMaps:
+        """The maps, once all blocks are in."""
+        return _record(self.capture, self.total, query=f"read-out ({self.capture.layout.readout})")
+
+
+def _record(
+    capture: Capture,
+    weights: Float[Tensor, "image layer head token"],
+    *,
+    query: str,
+    patch: tuple[int, int] | None = None,
+) -> AttentionMaps:
+    layout, values = capture.layout, weights.cpu().numpy()
+    maps = values[..., layout.prefix_count :]
     return AttentionMaps(
         model=capture.model.id,
         layout=layout,
         photographs=capture.photographs,
-        query=words,
-        weights=values[..., layout.prefix_count :].reshape(*values.shape[:3], *layout.grid),
-        prefix_mass=values[..., : layout.prefix_count],
+        query=query,
+        patch=patch,
+        weights=maps.reshape(*maps.shape[:3], *layout.grid),
+        prefix_mass=values[..., : layout.prefix_count].copy(),
     )
 
 

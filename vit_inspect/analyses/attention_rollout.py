@@ -28,7 +28,8 @@ def attention_rollout(
     keys. start_layer: first layer of the product.
 
     Only the row that is shown is carried, from the last layer to the first, which gives the same
-    row as the product of matrices. Each map and its prefix masses sum to 1.
+    row as the product of matrices. Each map and its prefix masses sum to 1. Raises
+    `BadParameter` for a value outside these ranges, `UnsupportedModel` for a read-out by maxima.
     """
     rollout = RolloutReduction(capture, fusion=fusion, discard=discard, start_layer=start_layer)
     sweep(capture.layers, rollout, first_layer=start_layer)
@@ -70,12 +71,10 @@ class RolloutReduction:
         """Take in the rows of one block."""
         if layer != self.layer:
             self.layer, self.row, self.next = layer, self.next, self.next / 2
-        weights = self.row[block.images, block.queries] / 2
         if self.fusion == "mean" and not self.discard:
-            heads = block.weights.shape[1]
-            left = (weights / heads).repeat(1, heads)[:, None]
-            self.next[block.images] += (left @ block.weights.flatten(1, 2)).squeeze(1)
+            self.next[block.images] += block.product(self.row / 2).mean(dim=1)
             return
+        weights = self.row[block.images, block.queries] / 2
         fused = self._fused(block)
         # A row that fusion or discarding left empty attends to nothing: its token keeps itself.
         self.next[block.images, block.queries] += weights * (1 - fused.sum(dim=2))

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vit_inspect.attention import rows
+from vit_inspect.attention import compute_type, rows
 from vit_inspect.errors import UnsupportedModel
 from vit_inspect.layout import POOL
 from vit_inspect.recorder import Capture
@@ -19,7 +19,7 @@ def readout_weights(capture: Capture) -> Float[Tensor, "image token"]:
     its heads) for an attention pool. Raises `UnsupportedModel` where maxima are taken.
     """
     layout, queries = capture.layout, capture.layers[0].queries
-    kind = torch.float64 if queries.dtype == torch.float64 else torch.float32
+    kind = compute_type(queries.dtype)
     fixed = layout.readout_weights()
     if fixed is not None:
         weights = torch.from_numpy(fixed).to(kind).to(queries.device)

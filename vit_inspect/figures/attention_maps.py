@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
@@ -40,8 +39,8 @@ def draw(result: AttentionMaps, *, image: int = 0, scale: str = "shared") -> Fig
     photo_width = float(np.clip(1.1 * columns / rows, 0.5, 1.8))
     photo = style.place(figure, left=0.05, top=0.08, width=photo_width, height=1.1)
     draw_photograph(photo, photograph)
-    if patch := _patch(result.query):
-        draw_patch(photo, photograph, grid=result.layout.grid, patch=patch)
+    if result.patch is not None:
+        draw_patch(photo, photograph, grid=result.layout.grid, patch=result.patch)
     left = photo_width + 0.25
     title: dict[str, Any] = {"fontsize": style.TITLE_PT, "color": style.INK}
     style.write(figure, _title(result), left=left, top=0.08, **title)
@@ -121,12 +120,6 @@ def _limit(result: AttentionMaps, image: int, scale: str) -> tuple[float, bool]:
     limit = float(np.percentile(result.weights[image], style.SHARED_SCALE_PERCENTILE))
     limit = limit or largest or 1.0
     return limit, largest > limit
-
-
-def _patch(query: str) -> tuple[int, int] | None:
-    """The (row, column) that the query's words name, or None for a read-out or prefix token."""
-    found = re.search(r"patch\D*(\d+)\D+(\d+)", query)
-    return (int(found[1]), int(found[2])) if found else None
 
 
 def _draw_masses(axes: Axes, masses: Float[np.ndarray, "layer head"], *, digits_pt: float) -> None:
