@@ -308,7 +308,7 @@ REFUSALS = (
     (training_with_dropout, "attention with dropout", "call module.eval()"),
     (causal, "attention with a causal mask", "plain attention of all tokens to all tokens"),
     (with_one_token_too_many, "attention over 7 tokens in block 0", "8 (2 prefix tokens and 2 x 3"),
-    (not_finite, "differ by inf", "dtype=torch.float32 or float64"),
+    (not_finite, "infinite or undefined numbers in the attention", "check the weights"),
     (with_a_pool_that_does_not_exist, "0 attention calls after the last block", "pools the tokens"),
 )
 

@@ -36,5 +36,9 @@ class WeightsUnavailable(InspectError):
     """The model is known but its weights cannot be had here."""
 
 
+class OutOfMemory(InspectError):
+    """The device has no room for the work; nothing of it was kept."""
+
+
 class OutputFailed(InspectError):
     """A file could not be written; nothing was left under its final name."""

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from functools import partial
+from math import isfinite
 from typing import Any, Self
 
 import numpy as np
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
-from vit_inspect.attention import LayerAttention, rows
+from vit_inspect.attention import LayerAttention, memory_refusal, rows
 from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.images import describe
 from vit_inspect.layout import POOL, Box, TokenLayout
@@ -33,6 +34,9 @@ from vit_inspect.results import Photograph
 SHOWN_PX = 1024
 """Longest side of the copy of a photograph that is kept for showing."""
 
+VERIFIED_ROWS = 4
+"""Query rows of every block that a capture recomputes, spread evenly; all heads and images."""
+
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 4e-3}
 """Largest verified error that a capture may have, by the type of the queries."""
 
@@ -41,11 +45,13 @@ TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 3e-2, to
 class Capture:
     """Everything the analyses of one batch of photographs start from, on the model's device.
 
+    model, photographs: what was run on what, in the order of the batch.
     layers: first layer first. Tokens are in the order of `layout`.
     pool: the attention that reads the tokens at the end, where the model has one.
     output: what the model returned, (image, ...).
     error: the largest difference, relative to the largest value, between the model's attention
-        output and the one recomputed from the recorded queries, keys and values.
+        output and the one recomputed from the recorded queries, keys and values, in
+        `VERIFIED_ROWS` query rows of every block.
     """
 
     model: Model
@@ -66,7 +72,7 @@ def capture(model: Model, image: Image.Image | Sequence[Image.Image]) -> Capture
 
     The output is what the model returns without the recording, to the bit. Raises
     `UnsupportedModel` where what was seen is not one softmax over all tokens in every block,
-    or does not explain what the attention returned.
+    or does not explain what the attention returned, `OutOfMemory` where the device is too small.
     """
     images = [image] if isinstance(image, Image.Image) else list(image)
     if not images:
@@ -79,10 +85,14 @@ def capture(model: Model, image: Image.Image | Sequence[Image.Image]) -> Capture
                 "open it with vit_inspect.read_image, or call convert('RGB')",
             )
     prepared = [prepare(each, model.recipe, model.layout.input_px) for each in images]
-    pixels = torch.cat([each for each, _ in prepared]).to(model.device, model.dtype)
+    pixels = torch.cat([each for each, _ in prepared])
     recorder = _Recorder(len(images))
-    with torch.inference_mode(), recorder:
-        output = model.module(pixels)
+    with (
+        memory_refusal(len(images), model.layout.token_count, model.device),
+        torch.inference_mode(),
+        recorder,
+    ):
+        output = model.module(pixels.to(model.device, model.dtype))
     layers = recorder.checked_layers(model)
     return Capture(
         model=model,
@@ -159,16 +169,14 @@ class _Recorder(TorchFunctionMode):
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> None:
-        for name, present in (
-            ("dropout", dropout_p > 0),
-            ("a causal mask", is_causal),
-            ("grouped queries", enable_gqa),
+        for name, present, remedy in (
+            ("dropout", dropout_p > 0, "call module.eval() before the capture"),
+            ("a causal mask", is_causal, "choose a model in which every token sees all tokens"),
+            ("grouped queries", enable_gqa, "choose a model with as many keys as queries"),
         ):
             if present:
                 raise UnsupportedModel(
-                    f"attention with {name}",
-                    "plain attention of all tokens to all tokens, in evaluation mode",
-                    "call module.eval(), or choose another model",
+                    f"attention with {name}", "plain attention of all tokens to all tokens", remedy
                 )
         bias = attn_mask
         if query.dim() == 3:
@@ -214,12 +222,19 @@ class _Recorder(TorchFunctionMode):
                     f"{layout.grid[0]} x {layout.grid[1]} patches)",
                     "choose a model in which every token attends to all tokens",
                 )
+        if not isfinite(self.error):
+            raise UnsupportedModel(
+                f"infinite or undefined numbers in the attention of {model.id}",
+                "finite ones",
+                "check the weights, or load the model with dtype=torch.float32",
+            )
         if self.error > self.tolerance:
             raise UnsupportedModel(
                 f"attention outputs of {model.id} that differ by {self.error:.1e} from those "
                 "recomputed from its queries and keys",
                 f"at most {self.tolerance:.0e}",
-                "load the model with dtype=torch.float32 or float64",
+                "load the model with a wider dtype, or choose a model whose attention is one "
+                "plain softmax",
             )
         return tuple(self.calls[index][0] for index in range(len(model.blocks)))
 
@@ -241,9 +256,9 @@ class _Recorder(TorchFunctionMode):
 
 
 def _verified_error(layer: LayerAttention, output: Tensor) -> float:
-    """Largest difference of a few output rows from softmax(q k^T) v, relative to the values."""
-    count = layer.queries.shape[2]
-    chosen = sorted({0, count // 3, 2 * count // 3, count - 1})
+    """Largest difference of some output rows from softmax(q k^T) v, relative to the values."""
+    last = layer.queries.shape[2] - 1
+    chosen = sorted({round(last * part / (VERIFIED_ROWS - 1)) for part in range(VERIFIED_ROWS)})
     weights = rows(layer, chosen)
     expected = weights @ layer.values.to(weights.dtype)
     difference = (expected - output[:, :, chosen].to(weights.dtype)).abs().amax()
@@ -262,5 +277,5 @@ def _photograph(image: Image.Image, seen: Box) -> Photograph:
         size_px=(image.height, image.width),
         seen=seen,
         sha256=origin.sha256,
-        source=origin.source,
+        notices=origin.notices,
     )
