@@ -153,7 +153,7 @@ def test_batches_are_averaged_as_one(capture: vi.Capture, tiny: vi.Model, tmp_pa
 def test_names_from_strangers_become_plain_folders_and_text(
     capture: vi.Capture, tmp_path: Path
 ) -> None:
-    names = ("../../<b>a</b>.png", "..")
+    names = ("../../<b>a</b>.png", "../B.png")
     strange = replace(
         capture,
         photographs=tuple(
@@ -163,7 +163,7 @@ def test_names_from_strangers_become_plain_folders_and_text(
     )
     written = export(strange, tmp_path / "out")
     assert all(path.is_relative_to(tmp_path / "out") for path in written)
-    assert {path.parent.name for path in written} == {"out", "b", "image"}
+    assert {path.parent.name for path in written} == {"out", "b", "B-2"}
     report = (tmp_path / "out/report.html").read_text()
     assert "<b>a</b>" not in report
     assert "&lt;b&gt;a&lt;/b&gt;" in report
@@ -177,6 +177,44 @@ def test_what_a_model_has_not_is_left_out_with_the_reason(tmp_path: Path) -> Non
     reason = json.loads((tmp_path / "provenance.json").read_text())["refused"]
     assert "without a table of absolute position embeddings" in reason["position_similarity"]
     assert "Left out: position similarity" in (tmp_path / "report.html").read_text()
+
+
+def test_what_a_reader_should_know_of_a_picture_is_told(tiny: vi.Model, tmp_path: Path) -> None:
+    file = io.BytesIO()
+    glass = noise((60, 40), 0)
+    glass.putalpha(100)
+    glass.save(file, "PNG")
+    export(vi.capture(tiny, vi.read_image(file.getvalue(), name="glass.png")), tmp_path)
+    told = "Transparency was laid on white."
+    assert json.loads((tmp_path / "provenance.json").read_text())["photographs"][0]["notices"] == [
+        told
+    ]
+    assert f"glass.png: {told}" in (tmp_path / "report.html").read_text()
+
+
+def test_a_second_bundle_leaves_nothing_of_the_first(
+    capture: vi.Capture, tiny: vi.Model, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    export(capture, out)
+    (out / "image-2" / "notes.txt").write_text("mine")
+    (tmp_path / "attention_maps.svg").write_text("mine too")
+    facts = json.loads((out / "provenance.json").read_text())
+    facts["files"] += ["../attention_maps.svg", "image-2/notes.txt", 3]
+    (out / "provenance.json").write_text(json.dumps(facts))
+    export(capture, out)
+    facts["files"].pop()
+    (out / "provenance.json").write_text(json.dumps(facts))
+    written = export(vi.capture(tiny, noise((90, 60), 1)), out)
+    left = {path for path in out.rglob("*") if path.is_file()}
+    assert left == {*written, out / "image-2" / "notes.txt"}
+    assert (tmp_path / "attention_maps.svg").exists()
+
+
+def test_captures_of_two_models_are_not_mixed(capture: vi.Capture, tmp_path: Path) -> None:
+    other = vi.load("vit_tiny_patch16_224", img_size=(32, 48), pretrained=False)
+    with pytest.raises(vi.BadParameter, match="export each model into a folder of its own"):
+        export([capture, vi.capture(other, noise((90, 60), 1))], tmp_path)
 
 
 def test_no_photograph_is_an_error(tmp_path: Path) -> None:

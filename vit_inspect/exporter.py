@@ -13,8 +13,9 @@ import json
 import os
 import platform
 import re
+import tempfile
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
@@ -31,7 +32,7 @@ import vit_inspect
 from vit_inspect.catalog import FIGURES, FigureSpec, analyse
 from vit_inspect.errors import BadParameter, InspectError, OutputFailed, UnsupportedModel
 from vit_inspect.model import Model
-from vit_inspect.recorder import Capture
+from vit_inspect.recorder import VERIFIED_ROWS, Capture
 from vit_inspect.results import Photograph, Result, join
 
 BUNDLE_FORMATS = ("svg", "pdf", "png", "npz", "csv")
@@ -75,7 +76,7 @@ def render(spec: FigureSpec, result: Result, format: str, *, image: int = 0) -> 
 
 def write(path: Path, data: bytes) -> None:
     """Put a file in its place whole, or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(data)
@@ -84,18 +85,25 @@ def write(path: Path, data: bytes) -> None:
         # Where the folder itself cannot be written there is nothing to remove.
         with suppress(OSError):
             part.unlink(missing_ok=True)
-        raise OutputFailed(
-            f"'{path}' cannot be written ({error.strerror or error})",
-            "a folder that may be written and a disk with room",
-            "free some space or choose another folder",
-        ) from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> OutputFailed:
+    return OutputFailed(
+        f"'{path}' cannot be written ({error.strerror or error})",
+        "a folder that may be written and a disk with room",
+        "free some space or choose another folder",
+    )
 
 
 def ensure_folder(folder: Path) -> None:
     """Make the folder, and see that files can be put there, before any long work."""
-    probe = folder / f".probe.{os.getpid()}"
-    write(probe, b"")
-    probe.unlink()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _unwritable(folder, error) from error
 
 
 def export(
@@ -103,16 +111,17 @@ def export(
     folder: str | os.PathLike[str],
     *,
     command: str | None = None,
-    progress: Callable[[Path], None] = lambda path: None,
 ) -> list[Path]:
     """Write the bundle of all figures into a folder; returns the files.
 
     captures: one, or batches of the same model, such as a generator that runs it batch by batch;
     attention distance is averaged over all their images. Figures of single images go into a
     folder each, named like the photograph. A figure that the model has not is left out, and the
-    report says why. progress: called with every file that was written.
+    report says why. What an earlier bundle wrote there and this one does not, is removed.
+    command: repeats the export, for its provenance. Raises `BadParameter` for no capture and for
+    captures of several models, `OutputFailed` where a file cannot be written.
     """
-    bundle = _Bundle(Path(folder), progress)
+    bundle = _Bundle(Path(folder))
     for capture in [captures] if isinstance(captures, Capture) else captures:
         bundle.add(capture)
     bundle.finish(command)
@@ -122,20 +131,25 @@ def export(
 class _Bundle:
     """Writes figures as they come, and remembers what the report and the provenance tell."""
 
-    def __init__(self, root: Path, progress: Callable[[Path], None]) -> None:
+    def __init__(self, root: Path) -> None:
         self.root = root
-        self.progress = progress
         self.written: list[Path] = []
         self.model: Model | None = None
         self.error = 0.0
         self.photographs: dict[str, Photograph] = {}
-        self.joint: dict[str, list[Result]] = {}
+        self.joint: dict[str, list[Any]] = {}
         self.sections: list[dict[str, Any]] = []
         self.parameters: dict[str, dict[str, Any]] = {}
         self.refused: dict[str, str] = {}
 
     def add(self, capture: Capture) -> None:
         """Write the figures of a batch's single images; keep what is averaged over all."""
+        if self.model not in (None, capture.model):
+            raise BadParameter(
+                f"captures of {self.model.id if self.model else ''} and of {capture.model.id}",
+                "captures of one model at one input size",
+                "export each model into a folder of its own",
+            )
         self.model, self.error = capture.model, max(self.error, capture.error)
         found = analyse(capture)
         results = {slug: each for slug, each in found.items() if isinstance(each, Result)}
@@ -156,6 +170,7 @@ class _Bundle:
         """Write the figures of the model and of all images, the report and the provenance."""
         if self.model is None:
             raise BadParameter("no photograph", "at least one", "give a picture that can be read")
+        earlier = _earlier_files(self.root)
         for spec in FIGURES:
             if spec.scope == "model":
                 try:
@@ -167,6 +182,10 @@ class _Bundle:
         facts = self._provenance(self.model, command)
         self._put("provenance.json", (json.dumps(facts, indent=2) + "\n").encode())
         self._put("report.html", _report(self, facts).encode())
+        for left_over in earlier - set(self.written):
+            left_over.unlink(missing_ok=True)
+            with suppress(OSError):
+                left_over.parent.rmdir()
 
     def _put_figure(self, spec: FigureSpec, result: Result, folder: str = "") -> None:
         for kind in BUNDLE_FORMATS:
@@ -184,20 +203,20 @@ class _Bundle:
                 config=PLOTLY_CONFIG,
                 div_id=f"{spec.slug}-{folder}",
             )
-            heading = photograph.name if photograph else ""
-            self.sections.append({"spec": spec, "photograph": heading, "plot": plot})
+            self.sections.append({"spec": spec, "photograph": photograph, "plot": plot})
 
     def _put(self, name: str | Path, data: bytes) -> None:
         path = self.root / name
         write(path, data)
         self.written.append(path)
-        self.progress(path)
 
     def _folder(self, photograph: Photograph) -> str:
         """A folder of its own, named like the photograph, whose name may come from a stranger."""
         stem = re.sub(r"[^\w-]+", "_", Path(photograph.name).stem).strip("_") or "image"
         names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
-        return next(name for name in names if name not in self.photographs)
+        # On some disks "Cat" and "cat" are one folder.
+        taken = {name.casefold() for name in self.photographs}
+        return next(name for name in names if name.casefold() not in taken)
 
     def _provenance(self, model: Model, command: str | None) -> dict[str, Any]:
         """Everything that the figures depend on."""
@@ -227,11 +246,13 @@ class _Bundle:
                     "sha256": photograph.sha256,
                     "size_px": photograph.size_px,
                     "seen_px": photograph.seen._asdict(),
+                    "notices": photograph.notices,
                 }
                 for folder, photograph in self.photographs.items()
             ],
             "figures": self.parameters,
             "refused": self.refused,
+            "files": [path.relative_to(self.root).as_posix() for path in self.written],
             "largest_verified_error": self.error,
             "versions": {
                 "vit_inspect": vit_inspect.__version__,
@@ -239,6 +260,26 @@ class _Bundle:
                 **{package: version(package) for package in PACKAGES},
             },
         }
+
+
+def _earlier_files(root: Path) -> set[Path]:
+    """The figures that an earlier bundle in this folder says it wrote."""
+    try:
+        names = json.loads((root / "provenance.json").read_text())["files"]
+        parts = [Path(name).parts for name in names]
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+    slugs = {spec.slug for spec in FIGURES}
+    # The file may be anybody's: nothing but a figure is ever removed, in no other folder.
+    return {
+        root.joinpath(*part)
+        for part in parts
+        if len(part) <= 2
+        and ".." not in part
+        and Path(part[-1]).stem in slugs
+        and Path(part[-1]).suffix[1:] in BUNDLE_FORMATS
+        and not Path(*part).is_absolute()
+    }
 
 
 def _drawing(figure: Figure, kind: str) -> bytes:
@@ -279,14 +320,20 @@ def _report(bundle: _Bundle, facts: dict[str, Any]) -> str:
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
-    order = {spec.slug: place for place, spec in enumerate(FIGURES)}
+    order = [spec.slug for spec in FIGURES]
+    photographs = [None, *bundle.photographs.values()]
     sections = sorted(
-        bundle.sections, key=lambda section: (section["photograph"], order[section["spec"].slug])
+        bundle.sections,
+        key=lambda section: (
+            photographs.index(section["photograph"]),
+            order.index(section["spec"].slug),
+        ),
     )
     return environment.get_template("report.html").render(
         sections=sections,
         facts=facts,
         provenance=json.dumps(facts, indent=2),
         shown=REPORT_PHOTOGRAPHS,
+        verified_rows=VERIFIED_ROWS,
         plotly=plotly.offline.get_plotlyjs(),
     )
