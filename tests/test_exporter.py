@@ -41,6 +41,12 @@ def results(capture: vi.Capture) -> dict[str, Result]:
     return {spec.slug: found.get(spec.slug) or spec.analyse(capture.model) for spec in FIGURES}
 
 
+@pytest.fixture
+def numbers_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bundles without pictures, which take most of the time."""
+    monkeypatch.setattr("vit_inspect.exporter.BUNDLE_FORMATS", ("npz",))
+
+
 def csv_values(data: bytes) -> dict[str, dict[tuple[int, ...], float]]:
     """quantity -> index -> value, of a table in long form."""
     found: dict[str, dict[tuple[int, ...], float]] = defaultdict(dict)
@@ -143,6 +149,7 @@ def test_two_runs_give_the_same_bytes(capture: vi.Capture, tiny: vi.Model, tmp_p
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
+@pytest.mark.usefixtures("numbers_only")
 def test_batches_are_averaged_as_one(capture: vi.Capture, tiny: vi.Model, tmp_path: Path) -> None:
     singles = (vi.capture(tiny, noise((90, 60), seed)) for seed in (1, 2))
     export(singles, tmp_path)
@@ -150,6 +157,7 @@ def test_batches_are_averaged_as_one(capture: vi.Capture, tiny: vi.Model, tmp_pa
     assert np.allclose(joined, vi.attention_distance(capture).distance_px, atol=1e-4)
 
 
+@pytest.mark.usefixtures("numbers_only")
 def test_names_from_strangers_become_plain_folders_and_text(
     capture: vi.Capture, tmp_path: Path
 ) -> None:
@@ -169,6 +177,7 @@ def test_names_from_strangers_become_plain_folders_and_text(
     assert "&lt;b&gt;a&lt;/b&gt;" in report
 
 
+@pytest.mark.usefixtures("numbers_only")
 def test_what_a_model_has_not_is_left_out_with_the_reason(tmp_path: Path) -> None:
     torch.manual_seed(0)
     rope = vi.load("vit_small_patch16_rope_224", img_size=32, pretrained=False)
@@ -179,6 +188,7 @@ def test_what_a_model_has_not_is_left_out_with_the_reason(tmp_path: Path) -> Non
     assert "Left out: position similarity" in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.usefixtures("numbers_only")
 def test_what_a_reader_should_know_of_a_picture_is_told(tiny: vi.Model, tmp_path: Path) -> None:
     file = io.BytesIO()
     glass = noise((60, 40), 0)
@@ -192,15 +202,16 @@ def test_what_a_reader_should_know_of_a_picture_is_told(tiny: vi.Model, tmp_path
     assert f"glass.png: {told}" in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.usefixtures("numbers_only")
 def test_a_second_bundle_leaves_nothing_of_the_first(
     capture: vi.Capture, tiny: vi.Model, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     export(capture, out)
     (out / "image-2" / "notes.txt").write_text("mine")
-    (tmp_path / "attention_maps.svg").write_text("mine too")
+    (tmp_path / "attention_maps.npz").write_text("mine too")
     facts = json.loads((out / "provenance.json").read_text())
-    facts["files"] += ["../attention_maps.svg", "image-2/notes.txt", 3]
+    facts["files"] += ["../attention_maps.npz", "image-2/notes.txt", 3]
     (out / "provenance.json").write_text(json.dumps(facts))
     export(capture, out)
     facts["files"].pop()
@@ -208,9 +219,10 @@ def test_a_second_bundle_leaves_nothing_of_the_first(
     written = export(vi.capture(tiny, noise((90, 60), 1)), out)
     left = {path for path in out.rglob("*") if path.is_file()}
     assert left == {*written, out / "image-2" / "notes.txt"}
-    assert (tmp_path / "attention_maps.svg").exists()
+    assert (tmp_path / "attention_maps.npz").exists()
 
 
+@pytest.mark.usefixtures("numbers_only")
 def test_captures_of_two_models_are_not_mixed(capture: vi.Capture, tmp_path: Path) -> None:
     other = vi.load("vit_tiny_patch16_224", img_size=(32, 48), pretrained=False)
     with pytest.raises(vi.BadParameter, match="export each model into a folder of its own"):

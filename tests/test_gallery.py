@@ -54,6 +54,20 @@ def test_words_that_stand_for_nothing_are_refused(tmp_path: Path) -> None:
         find_photographs([tmp_path])
 
 
+def test_a_folder_that_may_not_be_searched_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder with the right to list it, but not to look at what is in it."""
+    (tmp_path / "cat.png").touch()
+
+    def fail(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", fail)
+    with pytest.raises(BadImage, match="may not be read"):
+        find_photographs([tmp_path])
+
+
 def test_importing_it_and_opening_a_sample_import_nothing_heavy() -> None:
     code = (
         "import sys, vit_inspect.gallery as gallery; gallery.sample('grace_hopper');"

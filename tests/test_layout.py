@@ -8,7 +8,7 @@ import pytest
 from tests.made import layout_of
 from tests.oracle import pair_distances
 from vit_inspect.errors import BadParameter
-from vit_inspect.layout import MEAN, MEAN_ALL, NONLINEAR, POOL, TokenLayout
+from vit_inspect.layout import MEAN, MEAN_ALL, MEAN_PREFIX, NONLINEAR, POOL, TokenLayout
 
 
 @pytest.mark.parametrize(
@@ -100,6 +100,7 @@ def test_a_token_that_is_not_there_is_refused(
         ("reg1", [0, 1, 0, 0]),
         (MEAN, [0, 0, 1 / 2, 1 / 2]),
         (MEAN_ALL, [1 / 4] * 4),
+        (MEAN_PREFIX, [1 / 2, 1 / 2, 0, 0]),
     ],
 )
 def test_readout_weights(readout: str, wanted: list[float]) -> None:

@@ -11,9 +11,12 @@ import zlib
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 from PIL import Image
+from typer.testing import CliRunner
 
 from tests.conftest import noise
+from vit_inspect.__main__ import app
 
 HEAD = [sys.executable, "-m", "vit_inspect"]
 
@@ -25,6 +28,13 @@ def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[st
         text=True,
         check=False,
         **options,  # type: ignore[arg-type]
+    )
+
+
+def invoke(*arguments: object) -> Result:
+    """The same without a process of its own, which takes seconds to import everything."""
+    return CliRunner().invoke(
+        app, [str(argument) for argument in arguments], catch_exceptions=False
     )
 
 
@@ -110,8 +120,8 @@ def test_bad_photographs_are_refused_and_the_others_done(tmp_path: Path) -> None
 def test_wrong_arguments_get_one_sentence(
     arguments: tuple[str, ...], words: str, tmp_path: Path
 ) -> None:
-    done = run("figures", "chelsea", "--out", tmp_path / "out", *arguments)
-    assert done.returncode == 2
+    done = invoke("figures", "chelsea", "--out", tmp_path / "out", *arguments)
+    assert done.exit_code == 2
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
     assert list((tmp_path / "out").iterdir()) == []
@@ -119,15 +129,14 @@ def test_wrong_arguments_get_one_sentence(
 
 def test_an_output_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    done = run("figures", "chelsea", "--out", tmp_path / "file")
-    assert done.returncode == 2
+    done = invoke("figures", "chelsea", "--out", tmp_path / "file")
+    assert done.exit_code == 2
     assert "expected a folder that may be written" in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 def test_only_bad_photographs_write_nothing(tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
-    done = run("figures", tmp_path / "empty.png", "--out", tmp_path / "out", "--img-size", 56)
-    assert done.returncode == 2
+    done = invoke("figures", tmp_path / "empty.png", "--out", tmp_path / "out", "--img-size", 56)
+    assert done.exit_code == 2
     assert "0 bytes in 'empty.png'" in done.stderr
     assert list((tmp_path / "out").iterdir()) == []

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import pickle
+import re
 import socket
+import sys
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -15,7 +18,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import vit_inspect as vi
-from vit_inspect.layout import MEAN, MEAN_ALL, NONLINEAR, POOL
+from vit_inspect.layout import MEAN, MEAN_ALL, MEAN_PREFIX, NONLINEAR, POOL
 from vit_inspect.models import _model
 from vit_inspect.zoo import BUNDLED, ZOO
 
@@ -66,6 +69,10 @@ def test_the_bundled_model_loads_without_a_network() -> None:
     assert model.positions.shape == (37, 37, 384)
 
 
+def test_a_model_without_weights_says_so(tiny: vi.Model) -> None:
+    assert (tiny.id, tiny.source) == (TINY, "random weights")
+
+
 def test_the_bundled_model_without_its_weights_is_random() -> None:
     model = vi.load("dinov2_small", img_size=28, pretrained=False, device="cpu")
     assert model.source == "random weights"
@@ -89,6 +96,28 @@ def test_an_unknown_name_that_resembles_nothing_says_so() -> None:
         vi.load("qqqqqqqqqqqqqqqqqqqqqqqqq", pretrained=False)
 
 
+def test_an_unknown_tag_is_refused_with_those_that_exist() -> None:
+    with pytest.raises(vi.BadParameter) as refusal:
+        vi.load("vit_base_patch16_224.foo")
+    assert refusal.value.found == "the unknown tag 'foo' of 'vit_base_patch16_224'"
+    assert "'vit_base_patch16_224.augreg_in21k_ft_in1k'" in refusal.value.expected
+    assert "'vit_base_patch16_224.mae'" in refusal.value.expected
+    assert refusal.value.remedy == "choose one of these"
+
+
+@pytest.mark.usefixtures("no_sockets")
+def test_a_repository_without_its_prefix_is_told_to_add_it() -> None:
+    with pytest.raises(vi.BadParameter, match=r"use 'hf-hub:timm/vit_base_patch16_224\.mae'"):
+        vi.load("timm/vit_base_patch16_224.mae")
+
+
+@pytest.mark.usefixtures("no_sockets")
+@pytest.mark.parametrize("name", ["hf-hub:a/b@c@d", "hf-hub:a@b@c", "hf-hub:", "hf-hub:a"])
+def test_a_hub_name_that_names_no_repository_is_refused(name: str) -> None:
+    with pytest.raises(vi.BadParameter, match=f"the hub name '{name}'; expected 'hf-hub:org"):
+        vi.load(name)
+
+
 def test_an_unreachable_hub_is_explained_with_both_remedies(unreachable: list[str]) -> None:
     with pytest.raises(vi.WeightsUnavailable) as refusal:
         vi.load("vit_tiny_patch16_224.augreg_in21k_ft_in1k")
@@ -103,9 +132,14 @@ def test_an_unreachable_hub_is_explained_with_both_remedies(unreachable: list[st
     assert huggingface_hub.constants.HF_HUB_OFFLINE is False
 
 
-def test_a_hub_model_that_cannot_be_reached_is_explained(unreachable: list[str]) -> None:
-    with pytest.raises(vi.WeightsUnavailable, match="no weights for 'hf-hub:someone/something'"):
-        vi.load("hf-hub:someone/something")
+@pytest.mark.parametrize(("pretrained", "missing"), [(True, "weights"), (False, "configuration")])
+def test_a_hub_model_that_cannot_be_reached_is_explained(
+    unreachable: list[str], pretrained: bool, missing: str
+) -> None:
+    with pytest.raises(vi.WeightsUnavailable) as refusal:
+        vi.load("hf-hub:someone/something@main", pretrained=pretrained)
+    assert f"no {missing} for 'hf-hub:someone/something@main' (" in refusal.value.found
+    assert "checkpoint=FILE, architecture=ID, its timm id" in refusal.value.remedy
     assert len(unreachable) == 1
     assert huggingface_hub.constants.HF_HUB_OFFLINE is False
 
@@ -123,7 +157,7 @@ def test_a_checkpoint_gives_the_same_output(
     path = tmp_path / f"mine.{suffix}"
     state = tiny.module.state_dict()
     save_file(state, path) if suffix == "safetensors" else torch.save(state, path)
-    model = vi.load("mine", checkpoint=path, architecture=TINY, device="cpu")
+    model = vi.load(checkpoint=path, architecture=TINY, device="cpu")
     assert model.id == "mine"
     assert model.source == f"file mine.{suffix}, as {TINY}"
     assert model.weights_sha256 == tiny.weights_sha256
@@ -260,13 +294,39 @@ def test_a_checkpoint_needs_its_architecture(tmp_path: Path) -> None:
         vi.load("mine", checkpoint=tmp_path / "mine.pth")
 
 
+def test_a_name_for_a_checkpoint_is_kept(tiny: vi.Model, tmp_path: Path) -> None:
+    save_file(tiny.module.state_dict(), tmp_path / "step-100.safetensors")
+    path = tmp_path / "step-100.safetensors"
+    assert vi.load("night run", checkpoint=path, architecture=TINY, device="cpu").id == "night run"
+
+
+def test_an_architecture_needs_its_checkpoint() -> None:
+    with pytest.raises(vi.BadParameter) as refusal:
+        vi.load(architecture=TINY)
+    assert refusal.value.found == f"the architecture '{TINY}' without a checkpoint"
+    assert refusal.value.remedy == f"add checkpoint=FILE, or load '{TINY}' by its name"
+
+
+@pytest.mark.usefixtures("unchecked", "no_sockets")
+@pytest.mark.parametrize(
+    "img_size", [0, -16, (224,), (224, 0), (224, 224, 3), 224.0, (224.0, 224), "224"]
+)
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_what_is_no_size_is_refused_before_anything_is_made(
+    img_size: object, pretrained: bool
+) -> None:
+    with pytest.raises(vi.BadParameter) as refusal:
+        vi.load("vit_relpos_small_patch16_224", pretrained=pretrained, img_size=img_size)
+    assert refusal.value.found == f"the input size {img_size!r}"
+    assert refusal.value.expected == "a positive number of px, or two of them as (rows, columns)"
+    assert refusal.value.remedy == "use 224 or (224, 448), for example"
+
+
 @pytest.mark.parametrize(
     ("img_size", "found", "remedy"),
     [
         (100, "an input of 100 x 100 px", "use 96 x 96"),
         ((33, 47), "an input of 33 x 47 px", "use 32 x 48"),
-        (0, "an input of 0 x 0 px", "use 16 x 16"),
-        (-32, "an input of -32 x -32 px", "use 16 x 16"),
         (7, "an input of 7 x 7 px", "use 16 x 16"),
     ],
 )
@@ -278,6 +338,13 @@ def test_an_input_that_patches_do_not_tile_is_refused_with_the_nearest(
     assert refusal.value.found == found
     assert refusal.value.expected == "multiples of the patch, 16 x 16 px"
     assert refusal.value.remedy == remedy
+
+
+def test_random_weights_never_send_to_the_hub() -> None:
+    """Its table of relative positions cannot be made for less than a patch."""
+    with pytest.raises(vi.BadParameter, match="at a size that it cannot be made for") as refusal:
+        vi.load("vit_relpos_small_patch16_224", pretrained=False, img_size=7, device="cpu")
+    assert refusal.value.remedy == "leave img_size out, or choose another"
 
 
 @pytest.mark.parametrize("architecture", [TINY, "vit_relpos_small_patch16_224"])
@@ -293,13 +360,38 @@ def test_the_size_is_the_trained_one_by_default(tiny: vi.Model) -> None:
     assert vi.load(device="cpu").layout.input_px == (518, 518)
 
 
-@pytest.mark.parametrize("device", ["xpu", "meta"])
+@pytest.fixture
+def three_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Says that there are three, and MPS too."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+
+
+@pytest.mark.usefixtures("three_gpus")
+@pytest.mark.parametrize("device", ["xpu", "meta", "cpu:foo", "", "cpu:1", "cuda:3", "cuda:-1"])
 def test_a_device_that_is_not_there_is_refused(device: str) -> None:
     with pytest.raises(vi.BadParameter) as refusal:
         vi.load(TINY, pretrained=False, device=device)
     assert refusal.value.found == f"the device '{device}', which is not there"
-    assert "cpu" in refusal.value.expected
+    assert refusal.value.expected == "cpu, cuda:0..2, mps"
     assert refusal.value.remedy == "use device='auto'"
+
+
+def test_cuda_without_a_driver_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(vi.BadParameter, match="the device 'cuda', which is not there"):
+        vi.load(TINY, pretrained=False, device="cuda")
+    assert vi.load(TINY, pretrained=False, device="cpu:0").device.type == "cpu"
+
+
+@pytest.mark.usefixtures("three_gpus")
+def test_a_type_that_mps_has_not_is_refused() -> None:
+    with pytest.raises(vi.BadParameter) as refusal:
+        vi.load(TINY, pretrained=False, device="mps", dtype=torch.float64)
+    assert refusal.value.found == "float64 on MPS, which has no such type"
+    assert refusal.value.remedy == "use dtype=torch.float32 or device='cpu'"
 
 
 def test_the_recipe_is_the_models_own() -> None:
@@ -308,6 +400,15 @@ def test_the_recipe_is_the_models_own() -> None:
     assert plain.mean == (0.5, 0.5, 0.5)
     assert plain.crop_fraction == 0.9
     assert clip != plain
+
+
+def test_a_crop_that_is_not_ours_is_refused() -> None:
+    overlay = {"crop_mode": "border"}
+    module = timm.create_model(TINY, depth=1, pretrained_cfg_overlay=overlay)
+    with pytest.raises(vi.UnsupportedModel) as refusal:
+        _model("toy", module, source="", img_size=None)
+    assert refusal.value.found == "'toy', which wants its pictures cropped by 'border'"
+    assert refusal.value.expected == "'center' or 'squash'"
 
 
 @pytest.mark.parametrize(
@@ -327,13 +428,20 @@ def test_what_is_no_plain_vision_transformer_is_refused(architecture: str) -> No
     assert "choose a ViT" in refusal.value.remedy
 
 
-@pytest.mark.parametrize("architecture", ["cait_xxs24_224", "convit_tiny"])
-def test_attention_that_is_no_single_softmax_is_refused(
-    architecture: str, chelsea: Image.Image
-) -> None:
-    model = vi.load(architecture, pretrained=False, device="cpu")
-    with pytest.raises(vi.UnsupportedModel, match="no fused attention calls in block 0"):
-        vi.capture(model, chelsea)
+@pytest.mark.parametrize(
+    ("architecture", "reason"),
+    [
+        ("cait_xxs24_224", "mixes its heads before and after the softmax"),
+        ("convit_tiny", "blends its softmax with a map of positions"),
+        ("vit_dwee_patch16_reg1_gap_256", "subtracts one softmax from another"),
+    ],
+)
+def test_attention_that_is_no_single_softmax_is_refused(architecture: str, reason: str) -> None:
+    module = timm.create_model(architecture, depth=1)
+    with pytest.raises(vi.UnsupportedModel) as refusal:
+        _model(architecture, module, source="", img_size=None)
+    assert refusal.value.found == f"'{architecture}', whose attention {reason}"
+    assert "fused" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(
@@ -351,6 +459,18 @@ def test_attention_that_is_no_single_softmax_is_refused(
 def test_the_readout_is_what_the_model_pools(options: dict[str, object], readout: str) -> None:
     module = timm.create_model(TINY, pretrained=False, depth=1, **options)
     assert _model("toy", module, source="", img_size=None).layout.readout == readout
+
+
+def test_a_distilled_model_reads_the_mean_of_its_two_tokens() -> None:
+    """With the same head on both, its answer is that head's of the mean token."""
+    torch.manual_seed(0)
+    module = timm.create_model("deit_tiny_distilled_patch16_224", depth=1).eval()
+    layout = _model("toy", module, source="", img_size=None).layout
+    assert layout.readout == MEAN_PREFIX
+    module.head_dist = module.head
+    tokens = torch.randn(1, layout.token_count, 192)
+    mean = torch.from_numpy(layout.readout_weights()).float() @ tokens
+    torch.testing.assert_close(module.forward_head(tokens), module.head(mean))
 
 
 @pytest.mark.parametrize(
@@ -375,7 +495,7 @@ def test_parameter_counts_are_the_published_ones(architecture: str, count: int) 
 
 def test_hybrids_show_the_filters_of_their_stem() -> None:
     model = vi.load("vit_small_r26_s32_224", pretrained=False, img_size=64, device="cpu")
-    assert model.filters_name == "stem convolution"
+    assert model.filters_name == "ResNet stem convolution"
     assert model.filters.shape == (64, 3, 7, 7)
 
 
@@ -392,3 +512,16 @@ def test_the_hash_identifies_the_weights(tiny: vi.Model) -> None:
     other = vi.load(TINY, pretrained=False, device="cpu")
     assert len(tiny.weights_sha256) == 64
     assert other.weights_sha256 != tiny.weights_sha256
+
+
+def test_what_fetches_the_weights_is_required() -> None:
+    """Its own imports, not only what others happen to bring along."""
+    root = Path(vi.__file__).parents[1]
+    required = set(re.findall(r"^\w+", (root / "requirements.txt").read_text(), re.MULTILINE))
+    tree = ast.parse((root / "vit_inspect/models.py").read_text())
+    imported = {
+        alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names
+    }
+    imported |= {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
+    packages = {name.partition(".")[0] for name in imported} - sys.stdlib_module_names
+    assert packages - {"vit_inspect"} <= required

@@ -51,11 +51,13 @@ def test_the_command_lines_are_understood(tmp_path: Path, monkeypatch: pytest.Mo
     asked: list[dict[str, object]] = []
     tiny = vi.load("vit_tiny_patch16_224", img_size=(32, 48), pretrained=False)
 
-    def load(name: str, **options: object) -> vi.Model:
+    def load(name: str | None, **options: object) -> vi.Model:
         asked.append({"name": name, **options})
         return tiny
 
     monkeypatch.setattr("vit_inspect.models.load", load)
+    # Drawing is tested elsewhere; here the words must lead to it.
+    monkeypatch.setattr("vit_inspect.exporter.BUNDLE_FORMATS", ("npz",))
     lines = blocks("sh")[2].strip().splitlines()
     assert len(lines) == 6
     for line in lines:

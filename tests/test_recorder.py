@@ -20,7 +20,7 @@ import vit_inspect as vi
 from tests.conftest import noise
 from tests.oracle import explicit_attention
 from vit_inspect.attention import rows
-from vit_inspect.layout import MEAN, POOL, TokenLayout
+from vit_inspect.layout import MEAN, MEAN_PREFIX, POOL, TokenLayout
 from vit_inspect.recorder import TOLERANCE, _running
 
 Make = Callable[..., vi.Model]
@@ -47,7 +47,7 @@ def family(
 REGISTERS = ("reg1", "reg2", "reg3", "reg4")
 FAMILIES = (
     family("vit_tiny_patch16_224"),
-    family("deit_tiny_distilled_patch16_224", prefix=("cls", "dist")),
+    family("deit_tiny_distilled_patch16_224", prefix=("cls", "dist"), readout=MEAN_PREFIX),
     family("deit3_small_patch16_224", grid=(3, 2)),
     family("vit_small_patch14_reg4_dinov2", patch=14, prefix=("cls", *REGISTERS)),
     family("vit_wee_patch16_reg1_gap_256", prefix=("reg1",), readout=MEAN),

@@ -34,8 +34,9 @@ def figures(
     ],
     out: Annotated[Path, typer.Option(help="Folder for the figures.")],
     model: Annotated[
-        str, typer.Option(help="dinov2_small, a timm id, or hf-hub:organisation/name.")
-    ] = "dinov2_small",
+        str | None,
+        typer.Option(help="A timm id or hf-hub:organisation/name; dinov2_small if none is given."),
+    ] = None,
     img_size: Annotated[
         str | None,
         typer.Option(metavar="N|ROWSxCOLUMNS", help="Model input in px; a multiple of the patch."),

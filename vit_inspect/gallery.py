@@ -80,18 +80,17 @@ def _photographs(argument: str) -> list[Path]:
     try:
         if not stat.S_ISDIR(path.stat().st_mode):
             return [path]
-        files = sorted(path.iterdir())
+        pictures = [
+            file
+            for file in sorted(path.iterdir())
+            if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+        ]
     except (OSError, ValueError) as error:
         raise unopened(
             argument,
             error,
             remedy=f"check the path, or take one of the samples {', '.join(SAMPLES)}",
         ) from error
-    pictures = [
-        file
-        for file in files
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
-    ]
     if not pictures:
         raise BadImage(
             f"no picture in the folder '{printable(argument)}'",

@@ -21,6 +21,9 @@ MEAN = "mean of the patches"
 MEAN_ALL = "mean of all tokens"
 """Read-out of a model that averages its prefix tokens too."""
 
+MEAN_PREFIX = "mean of the prefix tokens"
+"""Read-out of a distilled model, which averages the heads of its class and distillation tokens."""
+
 POOL = "attention pool"
 """Read-out of a model that pools its tokens by one more attention."""
 
@@ -61,7 +64,7 @@ class TokenLayout:
     def __post_init__(self) -> None:
         if min(self.grid) < 1 or min(self.patch_px) < 1:
             raise ValueError(f"empty grid {self.grid} or patch {self.patch_px}")
-        if self.readout not in (*self.prefix, MEAN, MEAN_ALL, POOL, NONLINEAR):
+        if self.readout not in (*self.prefix, MEAN, MEAN_ALL, MEAN_PREFIX, POOL, NONLINEAR):
             raise ValueError(f"read-out {self.readout!r} is no token of {self.prefix}")
 
     @property
@@ -101,6 +104,8 @@ class TokenLayout:
             weights[self.prefix_count :] = 1 / self.patch_count
         elif self.readout == MEAN_ALL:
             weights[:] = 1 / self.token_count
+        elif self.readout == MEAN_PREFIX:
+            weights[: self.prefix_count] = 1 / self.prefix_count
         else:
             return None
         return weights

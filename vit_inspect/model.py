@@ -19,15 +19,19 @@ from vit_inspect.preprocessing import Recipe, prepare
 class Model:
     """A vision transformer, ready to be inspected; `vit_inspect.load` makes one.
 
-    id: the name that loads it again.
+    id: the name that it was loaded by; of a checkpoint, what its figures call it.
     module: the network, in evaluation mode. It may be shared by threads.
     blocks: the transformer's blocks, first layer first.
     layout: its tokens at the input size chosen when it was loaded.
-    source: where the weights come from, in words.
-    filters: weights of the convolution that first sees the pixels, (filter, 3, row px, column px).
-    filters_name: what that convolution is: "patch embedding" or "stem convolution".
-    positions: position embeddings of the patches at the size they were trained for; None where
-        the model has no table of absolute positions.
+    recipe: how a photograph becomes the model input.
+    source: where the weights come from, in words; "random weights" where they were not trained.
+    filters: weights that the first convolution applies to the pixels, (filter, 3, row px, column
+        px); standardised where the network does so.
+    filters_name: what that convolution is: "patch embedding", "ResNet stem convolution" or "stem
+        convolution".
+    positions: table of absolute positions, learned or fixed, as (grid row, grid column, width), on
+        the grid that the network holds it for, whatever the layout's; None where there is no such
+        table. timm resamples weights of another grid while it loads them.
     """
 
     id: str

@@ -7,6 +7,7 @@ read here, once, into a `Model`.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sys
 import threading
@@ -24,12 +25,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.data.config import resolve_model_data_config
-from timm.models import load_checkpoint
+from timm.layers.std_conv import StdConv2d, StdConv2dSame
+from timm.models import ResNet, ResNetV2, load_checkpoint
 from torch import Tensor, nn
+from torch.nn.functional import batch_norm
 
 from vit_inspect.assets import DINOV2_SMALL
 from vit_inspect.errors import BadParameter, UnsupportedModel, WeightsUnavailable
-from vit_inspect.layout import MEAN, MEAN_ALL, NONLINEAR, POOL, TokenLayout
+from vit_inspect.layout import MEAN, MEAN_ALL, MEAN_PREFIX, NONLINEAR, POOL, TokenLayout
 from vit_inspect.model import Model
 from vit_inspect.preprocessing import Recipe
 from vit_inspect.recorder import instrument
@@ -37,11 +40,22 @@ from vit_inspect.zoo import BUNDLED
 
 BUNDLED_ARCHITECTURE = "vit_small_patch14_dinov2.lvd142m"
 
+HUB = "hf-hub:"
+REPOSITORY = re.compile(r"[^/:@]+/[^/:@]+(@[^@]+)?")
+"""A repository on the hub, with a revision or without."""
+
+OTHER_ATTENTION = {
+    "DiffAttention": "subtracts one softmax from another",
+    "GPSA": "blends its softmax with a map of positions",
+    "TalkingHeadAttn": "mixes its heads before and after the softmax",
+}
+"""timm's attentions that are no single softmax, and what they are instead."""
+
 _hub_lock = threading.Lock()
 
 
 def load(
-    name: str = BUNDLED,
+    name: str | None = None,
     *,
     img_size: int | tuple[int, int] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -52,48 +66,78 @@ def load(
 ) -> Model:
     """Load a vision transformer and get it ready to be inspected.
 
-    name: the bundled "dinov2_small", a timm id, or "hf-hub:organisation/name".
+    name: the bundled "dinov2_small" (the default), a timm id, or "hf-hub:organisation/name". Of a
+        checkpoint it is only what figures call it, by default the file's name without its suffix.
     img_size: side of the model input in px, or (rows px, columns px); a multiple of the patch.
         By default the size the model was trained for.
-    checkpoint: a file of weights (.safetensors, .pth, .npz) for the timm id `architecture`;
-        `name` is then only a name.
+    checkpoint: a file of weights (.safetensors, .pth, .npz).
+    architecture: the timm id that the checkpoint belongs to; goes with `checkpoint` only.
     device: "auto" takes CUDA, then MPS, then the CPU.
+    dtype: type of the weights and of the model input. MPS has no float64.
     pretrained: False gives random weights.
 
-    Raises `WeightsUnavailable`, `UnsupportedModel` or `BadParameter`.
+    Raises `BadParameter` for a name, size, device or combination that does not exist,
+    `WeightsUnavailable` where the weights cannot be fetched or do not fit, and `UnsupportedModel`
+    for what is no plain vision transformer or is fed otherwise.
     """
+    size, target = _sides(img_size), _device(device, dtype)
     if checkpoint is not None and architecture is None:
         raise BadParameter(
             f"the checkpoint {os.fspath(checkpoint)!r} without an architecture",
             "the timm id that its weights belong to",
             "add architecture=ID, such as 'vit_base_patch16_224'",
         )
+    if architecture is not None and checkpoint is None:
+        raise BadParameter(
+            f"the architecture {architecture!r} without a checkpoint",
+            "the file of weights that belong to it",
+            f"add checkpoint=FILE, or load {architecture!r} by its name",
+        )
+    if name is None:
+        name = BUNDLED if checkpoint is None else Path(checkpoint).stem
     if checkpoint is not None and architecture is not None:
-        module = _create(architecture, pretrained=False, img_size=img_size)
+        module = _create(architecture, pretrained=False, img_size=size)
         _load_file(module, Path(checkpoint))
         source = f"file {Path(checkpoint).name}, as {architecture}"
     elif name == BUNDLED and pretrained:
-        module = _create(BUNDLED_ARCHITECTURE, pretrained=False, img_size=518, num_classes=0)
+        module = _create(BUNDLED_ARCHITECTURE, pretrained=False, img_size=None, num_classes=0)
         module.load_state_dict(load_file(DINOV2_SMALL), strict=True)
         source = "bundled file"
     elif name == BUNDLED:
-        module = _create(BUNDLED_ARCHITECTURE, pretrained=False, img_size=518, num_classes=0)
+        module = _create(BUNDLED_ARCHITECTURE, pretrained=False, img_size=None, num_classes=0)
         source = "random weights"
     else:
-        module = _create(name, pretrained=pretrained, img_size=img_size)
+        module = _create(name, pretrained=pretrained, img_size=size)
         source = "hub" if pretrained else "random weights"
-    module.eval().requires_grad_(False).to(_device(device), dtype)
-    model = _model(name, module, source=source, img_size=img_size)
+    module.eval().requires_grad_(False).to(target, dtype)
+    model = _model(name, module, source=source, img_size=size)
     instrument(model.blocks)
     return model
 
 
+def _sides(img_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    """(rows px, columns px); whether patches tile them is known only with the model."""
+    if img_size is None:
+        return None
+    sides = img_size if isinstance(img_size, tuple) else (img_size, img_size)
+    if len(sides) != 2 or not all(isinstance(px, int) and px > 0 for px in sides):
+        raise BadParameter(
+            f"the input size {img_size!r}",
+            "a positive number of px, or two of them as (rows, columns)",
+            "use 224 or (224, 448), for example",
+        )
+    return sides
+
+
 def _create(
-    name: str, *, pretrained: bool, img_size: int | tuple[int, int] | None, **options: Any
+    name: str, *, pretrained: bool, img_size: tuple[int, int] | None, **options: Any
 ) -> nn.Module:
     """A timm model that takes inputs of `img_size`, or a sentence why there is none."""
+    _check_name(name)
+    # A repository's configuration is fetched even for random weights.
+    missing = "weights" if pretrained else "configuration" if name.startswith(HUB) else None
     try:
-        with _hub() if pretrained else nullcontext():
+        with _hub() if missing else nullcontext():
             try:
                 # The table of positions stays as trained; timm resamples it at each forward.
                 return timm.create_model(
@@ -106,7 +150,47 @@ def _create(
     except TypeError as error:
         raise _not_a_vit(name) from error
     except (RuntimeError, ValueError, OSError, SafetensorError) as error:
-        raise _unavailable(name, error) from error
+        if missing is None:
+            raise BadParameter(
+                f"{name!r} at a size that it cannot be made for ({_reason(error)})",
+                "an input that the model can take",
+                "leave img_size out, or choose another",
+            ) from error
+        raise _unavailable(name, missing, error) from error
+
+
+def _check_name(name: str) -> None:
+    """Refuse a name that cannot be known, before anything is made or fetched."""
+    if name.startswith(HUB):
+        if not REPOSITORY.fullmatch(name.removeprefix(HUB)):
+            raise BadParameter(
+                f"the hub name {name!r}",
+                f"'{HUB}organisation/name' or '{HUB}organisation/name@revision'",
+                "write it so",
+            )
+        return
+    if REPOSITORY.fullmatch(name):
+        raise BadParameter(
+            f"the name {name!r}, which says no source",
+            f"'{HUB}' before the name of a repository",
+            f"use '{HUB}{name}'",
+        )
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        known = [BUNDLED, *timm.list_models()]
+        similar = ", ".join(repr(each) for each in get_close_matches(architecture, known, n=3))
+        raise BadParameter(
+            f"the unknown model {name!r}",
+            f"{BUNDLED!r}, a timm id or '{HUB}organisation/name'",
+            f"perhaps you mean {similar}" if similar else "choose one from the list of models",
+        )
+    tagged = timm.list_models(f"{architecture}.*", include_tags=True)
+    if tag and name not in tagged:
+        raise BadParameter(
+            f"the unknown tag {tag!r} of {architecture!r}",
+            ", ".join(repr(each) for each in tagged) or "no tag",
+            "choose one of these" if tagged else f"use {architecture!r}",
+        )
 
 
 @contextmanager
@@ -130,22 +214,17 @@ def _hub() -> Iterator[None]:
             constants.HF_HUB_OFFLINE = before
 
 
-def _unavailable(name: str, error: Exception) -> BadParameter | WeightsUnavailable:
-    reason = " ".join(str(error).split()).removesuffix(".")
-    if isinstance(error, RuntimeError | ValueError) and "nknown model" in reason:
-        base = name.partition(".")[0]
-        known = [BUNDLED, *timm.list_models()]
-        similar = ", ".join(repr(each) for each in get_close_matches(base, known, n=3))
-        return BadParameter(
-            f"the unknown model {name!r}",
-            f"{BUNDLED!r}, a timm id or 'hf-hub:organisation/name'",
-            f"perhaps you mean {similar}" if similar else "choose one from the list of models",
-        )
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()).removesuffix(".")[:300]
+
+
+def _unavailable(name: str, missing: str, error: Exception) -> WeightsUnavailable:
+    architecture = "ID, its timm id" if name.startswith(HUB) else repr(name)
     return WeightsUnavailable(
-        f"no weights for {name!r} ({reason[:300]})",
-        "a hub that can be reached, or weights in its local cache",
-        f"connect to the hub, or give a downloaded file as checkpoint=FILE, architecture={name!r}; "
-        f"{BUNDLED!r} works without a connection",
+        f"no {missing} for {name!r} ({_reason(error)})",
+        f"a hub that can be reached, or {missing} in its local cache",
+        "connect to the hub, or give a downloaded file as checkpoint=FILE, "
+        f"architecture={architecture}; {BUNDLED!r} works without a connection",
     )
 
 
@@ -165,48 +244,70 @@ def _load_file(module: nn.Module, path: Path) -> None:
     # A file that is not what it seems fails in any way: EOFError, IndexError, BadZipFile, ...
     except Exception as error:
         unsaid = "it is damaged" if path.exists() else "no such file"
-        reason = " ".join(str(error).split())[:300] or unsaid
         raise WeightsUnavailable(
-            f"the checkpoint {path.name!r} that does not load ({reason})",
+            f"the checkpoint {path.name!r} that does not load ({_reason(error) or unsaid})",
             "weights of the named architecture as .safetensors, .pth or .npz",
             "check the path and the architecture",
         ) from error
 
 
-def _device(device: str | torch.device) -> torch.device:
-    if device != "auto":
-        available = {
-            "cpu": True,
-            "cuda": torch.cuda.is_available(),
-            "mps": torch.backends.mps.is_available(),
-        }
-        kind = device.type if isinstance(device, torch.device) else device.partition(":")[0]
-        if not available.get(kind, False):
-            names = ", ".join(name for name, present in available.items() if present)
-            raise BadParameter(
-                f"the device '{device}', which is not there", names, "use device='auto'"
-            )
-        return torch.device(device)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+def _device(device: str | torch.device, dtype: torch.dtype) -> torch.device:
+    present = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
+    }
+    if device == "auto":
+        device = next(kind for kind in ("cuda", "mps", "cpu") if present[kind])
+    try:
+        target = torch.device(device)
+        there = (target.index or 0) < present.get(target.type, 0)
+    except RuntimeError:
+        there = False
+    if not there:
+        kinds = (
+            kind if count == 1 else f"{kind}:0..{count - 1}"
+            for kind, count in present.items()
+            if count
+        )
+        raise BadParameter(
+            f"the device '{device}', which is not there", ", ".join(kinds), "use device='auto'"
+        )
+    if target.type == "mps" and dtype == torch.float64:
+        raise BadParameter(
+            "float64 on MPS, which has no such type",
+            "float32 there, or another device",
+            "use dtype=torch.float32 or device='cpu'",
+        )
+    return target
 
 
-def _model(
-    name: str, module: nn.Module, *, source: str, img_size: int | tuple[int, int] | None
-) -> Model:
+def _model(name: str, module: nn.Module, *, source: str, img_size: tuple[int, int] | None) -> Model:
     """Read what the other rooms need off timm's attributes."""
     blocks, embed = getattr(module, "blocks", None), getattr(module, "patch_embed", None)
     if not isinstance(blocks, nn.Sequential | nn.ModuleList) or not hasattr(embed, "feat_ratio"):
         raise _not_a_vit(name)
+    for layer in blocks.modules():
+        if kind := OTHER_ATTENTION.get(type(layer).__name__):
+            raise UnsupportedModel(
+                f"{name!r}, whose attention {kind}",
+                "one softmax in each block, applied to the values as it is",
+                "choose a ViT, DeiT, DINO, BEiT, EVA or SigLIP model",
+            )
     data = resolve_model_data_config(module)
+    if data["crop_mode"] not in ("center", "squash"):
+        raise UnsupportedModel(
+            f"{name!r}, which wants its pictures cropped by {data['crop_mode']!r}",
+            "'center' or 'squash'",
+            "choose a model that is fed one of these ways",
+        )
     native = data["input_size"][1:]
     filters, filters_name = _filters(module)
     return Model(
         id=name,
         module=module,
         blocks=tuple(blocks),
-        layout=_layout(name, module, native if img_size is None else img_size),
+        layout=_layout(module, native if img_size is None else img_size),
         recipe=Recipe(
             mean=tuple(data["mean"]),
             std=tuple(data["std"]),
@@ -221,12 +322,11 @@ def _model(
     )
 
 
-def _layout(name: str, module: nn.Module, img_size: int | tuple[int, int]) -> TokenLayout:
-    size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
+def _layout(module: nn.Module, size: tuple[int, int]) -> TokenLayout:
     embed: Any = module.patch_embed
     patch = embed.feat_ratio(as_scalar=False)
-    if len(size) != 2 or any(px < step or px % step for px, step in zip(size, patch, strict=True)):
-        nearest = [max(step, round(px / step) * step) for px, step in zip(size, patch)]  # noqa: B905
+    if any(px % step for px, step in zip(size, patch, strict=True)):
+        nearest = [max(step, round(px / step) * step) for px, step in zip(size, patch, strict=True)]
         raise BadParameter(
             f"an input of {' x '.join(map(str, size))} px",
             f"multiples of the patch, {patch[0]} x {patch[1]} px",
@@ -252,19 +352,23 @@ def _readout(module: nn.Module, prefix: list[str]) -> str:
     kind = getattr(module, "global_pool", "token")
     if kind == "avg":
         return MEAN_ALL if getattr(module, "pool_include_prefix", False) else MEAN
+    # The heads of the class and the distillation token are averaged.
+    if "dist" in prefix:
+        return MEAN_PREFIX
     if kind in ("token", ""):
         return prefix[0] if "cls" in prefix else MEAN
     return NONLINEAR
 
 
 def _filters(module: nn.Module) -> tuple[Tensor, str]:
-    """The convolution that sees the pixels, and what it is."""
-    embedding = getattr(module.patch_embed, "proj", None)
-    if isinstance(embedding, nn.Conv2d) and embedding.in_channels == 3:
-        return embedding.weight, "patch embedding"
+    """The weights that the first convolution applies to the pixels, and what it is."""
+    embed: Any = module.patch_embed
+    resnet = isinstance(getattr(embed, "backbone", None), ResNet | ResNetV2)
+    stem = "ResNet stem convolution" if resnet else "stem convolution"
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d) and layer.in_channels == 3:
-            return layer.weight, "stem convolution"
+            own = layer is getattr(embed, "proj", None)
+            return _applied_weights(layer), "patch embedding" if own else stem
     raise UnsupportedModel(
         "no convolution on RGB pixels",
         "a patch embedding or a convolutional stem with three input channels",
@@ -272,11 +376,23 @@ def _filters(module: nn.Module) -> tuple[Tensor, str]:
     )
 
 
+def _applied_weights(layer: nn.Conv2d) -> Tensor:
+    """Hybrids standardise the weights of each filter in every forward pass."""
+    if not isinstance(layer, StdConv2d | StdConv2dSame):
+        return layer.weight
+    filters = layer.weight.reshape(1, layer.out_channels, -1)
+    standardised = batch_norm(filters, None, None, training=True, eps=layer.eps)
+    return standardised.reshape_as(layer.weight)
+
+
 def _positions(module: nn.Module) -> Tensor | None:
     """The table of absolute positions on its own grid, without the rows of prefix tokens."""
     table = getattr(module, "pos_embed", None)
-    if not isinstance(table, Tensor) or table.dim() != 3:
+    if not isinstance(table, Tensor):
         return None
+    # SAM's table is a grid already.
+    if table.dim() == 4:
+        return table[0]
     embed: Any = module.patch_embed
     rows, columns = embed.grid_size
     return table[0, table.shape[1] - rows * columns :].unflatten(0, (rows, columns))

@@ -62,7 +62,7 @@ ZOO = (
     Checkpoint(
         "deit_small_distilled_patch16_224.fb_in1k",
         "attention maps",
-        "two read-out tokens, class and distillation, to compare",
+        "two read-out tokens, class and distillation, whose heads are averaged",
     ),
     Checkpoint(
         "vit_base_patch16_224.mae",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 import vit_inspect as vi
 from tests.made import layout_of, model_of
@@ -100,6 +101,18 @@ def test_28_by_default_and_a_name(random: np.random.Generator) -> None:
     assert len(result.components) == 28
     assert len(result.explained_variance_ratio) == 48
     assert result.source == "patch embedding, 60 filters of 4 x 4 px"
+
+
+def test_a_hybrid_has_the_filters_that_its_stem_applies() -> None:
+    """What the stem makes of one window is that window times the filters."""
+    torch.manual_seed(0)
+    model = vi.load("vit_tiny_r_s16_p8_224", pretrained=False, device="cpu", dtype=torch.float64)
+    stem = next(each for each in model.module.modules() if isinstance(each, torch.nn.Conv2d))
+    pixels = torch.randn(1, 3, 8, 8, dtype=torch.float64)
+    # Steps of 2 px over a border of 2 px: the second window starts at the first pixel.
+    wanted = stem(pixels)[0, :, 1, 1]
+    found = (model.filters * pixels[:, :, :7, :7]).sum(dim=(1, 2, 3))
+    torch.testing.assert_close(found, wanted)
 
 
 def test_the_bundled_model_has_the_filters_of_its_patch_embedding(dinov2: vi.Model) -> None:

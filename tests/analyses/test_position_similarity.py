@@ -77,6 +77,17 @@ def test_rows_of_prefix_tokens_are_left_out(
     assert similarity[0, 0, rows - 1, columns - 2] == pytest.approx(wanted, abs=1e-6)
 
 
+def test_a_table_that_is_a_grid_is_taken_as_it_is() -> None:
+    torch.manual_seed(0)
+    model = vi.load("samvit_base_patch16", img_size=(32, 48), pretrained=False, device="cpu")
+    torch.nn.init.normal_(model.module.pos_embed)
+    assert torch.equal(model.positions, model.module.pos_embed[0])
+    similarity = vi.position_similarity(model).similarity
+    assert similarity.shape == (2, 3, 2, 3)
+    wanted = torch.cosine_similarity(*model.module.pos_embed[0, [0, 1], [1, 2]], dim=0).item()
+    assert similarity[0, 1, 1, 2] == pytest.approx(wanted, abs=1e-6)
+
+
 def test_the_table_is_the_trained_one_at_any_input_size(dinov2: vi.Model) -> None:
     assert dinov2.layout.grid == (16, 16)
     assert dinov2.positions.shape == (37, 37, 384)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -62,3 +64,10 @@ def test_a_tile_on_screen_tells_its_number_and_share(filters):
     share = filters.explained_variance_ratio[2]
     assert tiles.text[2] == f"Component 3<br>{share:.2%} of the variance"
     assert tiles.customdata[2] == [2]
+
+
+def test_filters_of_a_stem_are_not_called_an_embedding(filters):
+    assert "RGB embedding filters" in plot(filters).layout.annotations[0].text
+    stem = replace(filters, source="ResNet stem convolution, 64 filters of 7 x 7 px")
+    assert "RGB filters of the ResNet stem convolution" in plot(stem).layout.annotations[0].text
+    assert "ResNet stem" in draw(stem).axes[0].get_title()

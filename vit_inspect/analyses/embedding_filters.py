@@ -13,9 +13,10 @@ from vit_inspect.results import EmbeddingFilters
 def embedding_filters(model: Model, *, count: int = 28) -> EmbeddingFilters:
     """The first `count` principal components of the filters, and the variance all explain.
 
-    Samples are the filters, features their pixel weights. Components are orthonormal; their
-    signs are arbitrary and fixed so that the largest weight is positive. At most
-    min(filters - 1, weights) components exist; `explained_variance_ratio` covers them all.
+    The filters are those that the network applies: of a hybrid, after standardisation. Samples
+    are the filters, features their pixel weights. Components are orthonormal; their signs are
+    arbitrary and fixed so that the largest weight is positive. At most min(filters - 1, weights)
+    components exist; `explained_variance_ratio` covers them all.
     """
     filters = model.filters.detach().to("cpu", torch.float64).permute(0, 2, 3, 1).numpy()
     samples = filters.reshape(len(filters), -1)

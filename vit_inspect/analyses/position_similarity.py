@@ -11,15 +11,17 @@ from vit_inspect.results import PositionSimilarity
 
 
 def position_similarity(model: Model) -> PositionSimilarity:
-    """Cosine of every pair of the patches' position embeddings, on the grid they were trained for.
+    """Cosine of every pair of rows in the position table, learned or fixed, of the patches.
 
-    Prefix tokens are left out and no mean is subtracted, as in the paper. Symmetric, in [-1, 1],
-    1 of a position with itself.
+    On the grid that the network holds the table for, whatever the size of its input; weights of
+    another grid were resampled when they were loaded. Prefix tokens are left out and no mean is
+    subtracted, as in the paper. Symmetric, in [-1, 1], 1 of a position with itself. Raises
+    `UnsupportedModel` where there is no such table.
     """
     if model.positions is None:
         raise UnsupportedModel(
             f"{model.id} without a table of absolute position embeddings",
-            "one embedding per patch position",
+            "a position table with a row for each patch",
             "look at another figure: this model encodes positions inside its attention",
         )
     rows, columns, width = model.positions.shape

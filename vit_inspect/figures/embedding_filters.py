@@ -24,7 +24,7 @@ def draw(result: EmbeddingFilters) -> Figure:
     pictures = style.place(figure, left=0.05, top=0.36, width=width, height=height)
     draw_tiles(pictures, tiles)
     pictures.set(xticks=[], yticks=[])
-    style.label(pictures, title=_title(shown).replace(" (", "\n("))
+    style.label(pictures, title=_title(result).replace(" (", "\n("))
 
     curve = style.place(figure, left=4.95, top=0.36, width=1.75, height=panel_height)
     cumulative = _cumulative(result)
@@ -51,7 +51,7 @@ def draw(result: EmbeddingFilters) -> Figure:
 def plot(result: EmbeddingFilters) -> go.Figure:
     """The same; a tile tells its component's share of the variance."""
     shown, ratio, cumulative = _shown(result), result.explained_variance_ratio, _cumulative(result)
-    figure = style.screen(_title(shown), _caption(result), height=460)
+    figure = style.screen(_title(result), _caption(result), height=460)
     hover = [f"Component {n + 1}<br>{ratio[n]:.2%} of the variance" for n in range(shown)]
     picked = [[n] for n in range(shown)]
     plot_tiles(figure, _tiles(result), hover=hover, picked=picked, domain=(0.0, 0.64))
@@ -116,8 +116,10 @@ def _note(result: EmbeddingFilters) -> str:
     return f"{shown} components<br>hold {_cumulative(result)[shown - 1]:.1%}"
 
 
-def _title(shown: int) -> str:
-    return f"RGB embedding filters (first {shown} principal components)"
+def _title(result: EmbeddingFilters) -> str:
+    layer = result.source.partition(",")[0]
+    filters = "embedding filters" if layer == "patch embedding" else f"filters of the {layer}"
+    return f"RGB {filters} (first {_shown(result)} principal components)"
 
 
 def _caption(result: EmbeddingFilters) -> str:
