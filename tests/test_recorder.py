@@ -333,7 +333,14 @@ def test_windows_are_refused_by_their_token_count(small: Make) -> None:
 
 
 def test_two_softmaxes_in_one_block_are_refused(small: Make) -> None:
-    model = small("vit_dwee_patch16_reg1_gap_256", 32)
+    model = small("vit_tiny_patch16_224", 32)
+    attention = model.module.blocks[0].attn
+
+    class Twice(nn.Module):
+        def forward(self, tokens: Tensor, **options: Any) -> Tensor:
+            return attention(tokens, **options) - attention(tokens, **options)
+
+    model.module.blocks[0].attn = Twice()
     with pytest.raises(vi.UnsupportedModel, match="2 fused attention calls in block 0"):
         vi.capture(model, IMAGES[0])
 
