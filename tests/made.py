@@ -30,6 +30,7 @@ def model_of(
     filters: np.ndarray | None = None,
     positions: np.ndarray | None = None,
     depth: int = 1,
+    labels: tuple[str, ...] | None = None,
 ) -> Model:
     """A model without a network."""
     weights = np.zeros((2, 3, 1, 1)) if filters is None else filters
@@ -43,6 +44,7 @@ def model_of(
         filters=torch.from_numpy(weights),
         filters_name="patch embedding",
         positions=None if positions is None else torch.from_numpy(positions),
+        labels=labels,
     )
 
 

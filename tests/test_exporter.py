@@ -47,12 +47,14 @@ def numbers_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vit_inspect.exporter.BUNDLE_FORMATS", ("npz",))
 
 
-def csv_values(data: bytes) -> dict[str, dict[tuple[int, ...], float]]:
-    """quantity -> index -> value, of a table in long form."""
+def csv_values(data: bytes, result: Result) -> dict[str, dict[tuple[int, ...], float]]:
+    """quantity -> index -> value, of a record's table in long form."""
     found: dict[str, dict[tuple[int, ...], float]] = defaultdict(dict)
     for row in csv.DictReader(io.StringIO(data.decode())):
         quantity, value = row.pop("quantity"), row.pop("value")
-        found[quantity][tuple(int(index) for index in row.values() if index)] = float(value)
+        index = tuple(int(row.pop(axis)) for axis in result.axes()[quantity])
+        assert not any(row.values())
+        found[quantity][index] = float(value)
     return found
 
 
@@ -63,7 +65,7 @@ def test_npz_and_csv_hold_the_numbers(spec: FigureSpec, results: dict[str, Resul
         expected = expected.of_image(1)
     stored = np.load(io.BytesIO(render(spec, results[spec.slug], "npz", image=1)))
     assert set(stored.files) == set(expected.arrays())
-    table = csv_values(render(spec, results[spec.slug], "csv", image=1))
+    table = csv_values(render(spec, results[spec.slug], "csv", image=1), expected)
     for name, array in expected.arrays().items():
         assert np.array_equal(stored[name], array)
         assert len(table[name]) == array.size
@@ -74,7 +76,7 @@ def test_npz_and_csv_hold_the_numbers(spec: FigureSpec, results: dict[str, Resul
 
 def test_the_table_of_a_large_position_grid_holds_the_drawn_tiles(dinov2: vi.Model) -> None:
     result = vi.position_similarity(dinov2)
-    table = csv_values(render(SPECS["position_similarity"], result, "csv"))["similarity"]
+    table = csv_values(render(SPECS["position_similarity"], result, "csv"), result)["similarity"]
     rows = sorted({index[0] for index in table})
     assert rows == list(range(0, 37, 4))
     assert len(table) == len(rows) ** 2 * 37 * 37

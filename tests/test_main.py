@@ -127,6 +127,28 @@ def test_wrong_arguments_get_one_sentence(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.parametrize(("options", "fit"), [((), "crop"), (("--fit", "whole"), "whole")])
+def test_the_fit_is_told_in_the_provenance(
+    options: tuple[str, ...], fit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vit_inspect.exporter.BUNDLE_FORMATS", ("npz",))
+    noise((90, 40), 0).save(tmp_path / "wide.png")
+    out = tmp_path / "out"
+    done = invoke("figures", tmp_path / "wide.png", "--out", out, "--img-size", 56, *options)
+    assert done.exit_code == 0
+    facts = json.loads((out / "provenance.json").read_text())
+    assert facts["input"]["preprocessing"]["fit"] == fit
+    whole = {"left": 0, "top": 0, "right": 90, "bottom": 40}
+    assert (facts["photographs"][0]["seen_px"] == whole) == (fit == "whole")
+
+
+def test_another_fit_is_refused_with_those_that_there_are(tmp_path: Path) -> None:
+    done = invoke("figures", "chelsea", "--out", tmp_path / "out", "--fit", "stretch")
+    assert done.exit_code == 2
+    assert all(word in done.stderr for word in ("--fit", "stretch", "crop", "whole"))
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_output_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = invoke("figures", "chelsea", "--out", tmp_path / "file")

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 import vit_inspect as vi
 from vit_inspect.layout import MEAN, MEAN_ALL, MEAN_PREFIX, NONLINEAR, POOL
-from vit_inspect.models import _model
+from vit_inspect.models import _imagenet_names, _model
 from vit_inspect.zoo import BUNDLED, ZOO
 
 TINY = "vit_tiny_patch16_224"
@@ -491,6 +491,87 @@ def test_parameter_counts_are_the_published_ones(architecture: str, count: int) 
     with torch.device("meta"):
         module = timm.create_model(architecture, pretrained=False, num_classes=1000)
     assert _model(architecture, module, source="", img_size=None).parameter_count == count
+
+
+def labels_of(architecture: str, **options: object) -> tuple[str, ...] | None:
+    """The class names of a network without weights."""
+    with torch.device("meta"):
+        module = timm.create_model(architecture, **options)
+    return _model(architecture, module, source="", img_size=None).labels
+
+
+@pytest.mark.parametrize(
+    ("count", "names"),
+    [
+        (1000, {0: "tench", 207: "golden retriever", 281: "tabby", 999: "toilet tissue"}),
+        (11221, {0: "benthos", 4999: "military vehicle", 11220: "knothole"}),
+        (11821, {0: "benthos", 4999: "lever", 11820: "knothole"}),
+        (21841, {0: "organism", 4999: "boxcar", 21840: "knothole"}),
+        (21843, {0: "organism", 4999: "boxcar", 21842: "knothole"}),
+    ],
+)
+def test_the_classes_of_imagenet_are_known_by_their_number(
+    count: int, names: dict[int, str]
+) -> None:
+    labels = labels_of(TINY, num_classes=count)
+    assert len(labels) == count
+    assert {index: labels[index] for index in names} == names
+
+
+def test_classes_of_an_unknown_set_are_numbered() -> None:
+    labels = labels_of(TINY, num_classes=200)
+    assert (len(labels), labels[0], labels[123]) == (200, "class 0", "class 123")
+
+
+@pytest.mark.parametrize(
+    ("told", "labels"),
+    [
+        ({"label_names": ["cat", "dog", "emu"]}, ("cat", "dog", "emu")),
+        ({"label_names": {"0": "cat", "2": "emu"}}, ("cat", "class 1", "emu")),
+        (
+            {"label_names": ["n1", "n2", "n3"], "label_descriptions": {"n2": "dog"}},
+            ("n1", "dog", "n3"),
+        ),
+    ],
+)
+@pytest.mark.parametrize("architecture", [TINY, "vit_xsmall_patch16_clip_224"])
+def test_names_that_come_with_the_weights_are_kept(
+    architecture: str, told: dict[str, object], labels: tuple[str, ...]
+) -> None:
+    overlay = {"num_classes": 3, **told}
+    assert labels_of(architecture, pretrained_cfg_overlay=overlay) == labels
+
+
+def test_a_thousand_classes_with_names_are_not_taken_for_imagenets() -> None:
+    told = [f"street {number}" for number in range(1000)]
+    assert labels_of(TINY, pretrained_cfg_overlay={"label_names": told}) == tuple(told)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "outputs"),
+    [
+        ("vit_small_patch14_dinov2", 0),
+        ("vit_base_patch16_siglip_224", 0),
+        ("vit_xsmall_patch16_clip_224", 512),
+        ("eva02_base_patch16_clip_224", 512),
+        ("vit_pe_core_tiny_patch16_384", 512),
+        ("vit_base_mci_224", 512),
+        ("vitamin_small_224", 768),
+    ],
+)
+def test_outputs_that_are_no_classes_have_no_names(architecture: str, outputs: int) -> None:
+    assert timm.get_pretrained_cfg(architecture).num_classes == outputs
+    assert labels_of(architecture) is None
+
+
+def test_a_tower_that_learned_classes_has_their_names() -> None:
+    assert labels_of("vit_base_patch16_clip_224.openai_ft_in1k")[0] == "tench"
+
+
+def test_names_that_nobody_needs_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    _imagenet_names.cache_clear()
+    monkeypatch.setattr("vit_inspect.models.ImageNetInfo", None)
+    assert labels_of("vit_small_patch14_dinov2") is None
 
 
 def test_hybrids_show_the_filters_of_their_stem() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -129,6 +130,20 @@ def test_extreme_pictures_need_no_enormous_intermediate(
     assert torch.allclose(levels.amin(dim=(1, 2)), torch.tensor([255.0, 0, 0]), atol=1e-3)
     assert 0 <= seen.left < seen.right <= size[0]
     assert 0 <= seen.top < seen.bottom <= size[1]
+
+
+@pytest.mark.parametrize("crop_mode", ["center", "squash"])
+@pytest.mark.parametrize("input_px", [(224, 224), (96, 192)])
+@pytest.mark.parametrize("size", [*SIZES, (1, 7), (10_000, 3)])
+def test_the_whole_photograph_is_squeezed_into_the_input(
+    size: tuple[int, int], input_px: tuple[int, int], crop_mode: str
+) -> None:
+    image = photograph(size)
+    pixels, seen = prepare(image, replace(recipe_of(0.875, crop_mode), fit="whole"), input_px)
+    assert seen == (0, 0, *size)
+    squeezed = np.array(image.resize(input_px[::-1], Image.Resampling.BICUBIC), np.float32)
+    wanted = torch.from_numpy(squeezed).permute(2, 0, 1)
+    torch.testing.assert_close(grey_levels(pixels[0]), wanted, rtol=0, atol=1e-3)
 
 
 def test_the_input_is_contiguous_float32() -> None:

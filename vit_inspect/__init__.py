@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vit_inspect.analyses.attention_rollout import attention_rollout
     from vit_inspect.analyses.embedding_filters import embedding_filters
     from vit_inspect.analyses.position_similarity import position_similarity
+    from vit_inspect.analyses.predictions import predictions
     from vit_inspect.catalog import FIGURES
     from vit_inspect.errors import (
         BadImage,
@@ -43,6 +44,7 @@ _HOMES = {
     "analyses.attention_rollout": ("attention_rollout",),
     "analyses.embedding_filters": ("embedding_filters",),
     "analyses.position_similarity": ("position_similarity",),
+    "analyses.predictions": ("predictions",),
     "recorder": ("Capture", "capture"),
     "catalog": ("FIGURES",),
     "errors": (
@@ -85,6 +87,7 @@ __all__ = [
     "load",
     "mass_mask",
     "position_similarity",
+    "predictions",
     "read_image",
     "sample",
 ]

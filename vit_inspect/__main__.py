@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -41,6 +41,12 @@ def figures(
         str | None,
         typer.Option(metavar="N|ROWSxCOLUMNS", help="Model input in px; a multiple of the patch."),
     ] = None,
+    fit: Annotated[
+        Literal["crop", "whole"],
+        typer.Option(
+            help="What the model sees: its own crop, or the whole photograph squeezed to the input."
+        ),
+    ] = "crop",
     checkpoint: Annotated[
         Path | None, typer.Option(help="Weights in a file, for --architecture.")
     ] = None,
@@ -78,7 +84,7 @@ def figures(
             checkpoint=checkpoint,
             architecture=architecture,
             device=device,
-        )
+        ).fitted(fit)
         with tqdm(total=len(paths), unit="photo", disable=None) as bar:
             captures = _captures(subject, paths, batch, refused, bar)
             written = export(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import get_args
 
 import torch
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
+from vit_inspect.errors import BadParameter
 from vit_inspect.layout import TokenLayout
-from vit_inspect.preprocessing import Recipe, prepare
+from vit_inspect.preprocessing import Fit, Recipe, prepare
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +34,8 @@ class Model:
     positions: table of absolute positions, learned or fixed, as (grid row, grid column, width), on
         the grid that the network holds it for, whatever the layout's; None where there is no such
         table. timm resamples weights of another grid while it loads them.
+    labels: name of every class that the output scores, in its order, "class 7" where it has none;
+        None where the model is not known to score classes.
     """
 
     id: str
@@ -43,6 +47,7 @@ class Model:
     filters: Float[Tensor, "filter 3 row column"]
     filters_name: str
     positions: Float[Tensor, "grid_row grid_column width"] | None
+    labels: tuple[str, ...] | None
 
     @property
     def device(self) -> torch.device:
@@ -67,6 +72,16 @@ class Model:
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
         return digest.hexdigest()
+
+    def fitted(self, fit: Fit) -> Model:
+        """This model, shown another part of each photograph; the network is shared.
+
+        fit: "crop", as the model is evaluated, or "whole", the whole photograph squeezed into the
+        input: nothing is left out, but proportions change.
+        """
+        if fit not in get_args(Fit):
+            raise BadParameter(f"the fit {fit!r}", "'crop' or 'whole'", "choose one of these")
+        return replace(self, recipe=replace(self.recipe, fit=fit))
 
     def prepare(self, image: Image.Image) -> Float[Tensor, "1 3 row column"]:
         """The pixels that the network gets for this RGB picture, on its device, in its type."""

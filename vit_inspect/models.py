@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -25,6 +26,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.data.config import resolve_model_data_config
+from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from timm.layers.std_conv import StdConv2d, StdConv2dSame
 from timm.models import ResNet, ResNetV2, load_checkpoint
 from torch import Tensor, nn
@@ -50,6 +52,9 @@ OTHER_ATTENTION = {
     "TalkingHeadAttn": "mixes its heads before and after the softmax",
 }
 """timm's attentions that are no single softmax, and what they are instead."""
+
+EMBEDDERS = re.compile(r"_(clip|mci|pe_core)_|^vitamin_")
+"""timm's architectures whose head ends in a space shared with captions, not in classes."""
 
 _hub_lock = threading.Lock()
 
@@ -319,6 +324,7 @@ def _model(name: str, module: nn.Module, *, source: str, img_size: tuple[int, in
         filters=filters,
         filters_name=filters_name,
         positions=_positions(module),
+        labels=_labels(module),
     )
 
 
@@ -396,3 +402,25 @@ def _positions(module: nn.Module) -> Tensor | None:
     embed: Any = module.patch_embed
     rows, columns = embed.grid_size
     return table[0, table.shape[1] - rows * columns :].unflatten(0, (rows, columns))
+
+
+def _labels(module: nn.Module) -> tuple[str, ...] | None:
+    """The names of the classes: told with the weights, or ImageNet's where the number is its."""
+    network: Any = module
+    config, count = network.pretrained_cfg, network.num_classes
+    told: Any = config.get("label_names") or ()
+    described: dict[str, str] = config.get("label_descriptions") or {}
+    # Told by index, which JSON makes a text, where some classes have no name.
+    numbered = told.items() if isinstance(told, dict) else enumerate(told)
+    names = {int(index): described.get(name) or name for index, name in numbered}
+    if not names and (subset := infer_imagenet_subset({"num_classes": count})):
+        names = dict(enumerate(_imagenet_names(subset)))
+    if not count or (not names and EMBEDDERS.search(config["architecture"])):
+        return None
+    return tuple(names.get(index, f"class {index}") for index in range(count))
+
+
+@cache
+def _imagenet_names(subset: str) -> tuple[str, ...]:
+    """The first of each class's synonyms."""
+    return tuple(name.partition(",")[0] for name in ImageNetInfo(subset).label_descriptions())

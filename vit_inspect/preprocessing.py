@@ -4,6 +4,8 @@ Follows timm's evaluation transform: resize, centre crop, normalise, with the nu
 own data configuration. Only the part that survives the crop is resized, which lets a 10,000 x 3 px
 picture through without an enormous intermediate; Pillow's rounding between its two passes then
 moves some pixels by one grey level.
+
+A crop can cut off what matters. The other fit squeezes the whole picture into the input instead.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ from torch import Tensor
 
 from vit_inspect.layout import Box
 
+Fit = Literal["crop", "whole"]
+"""What of a photograph a model sees: its own crop, or the whole, whose proportions change."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -29,6 +34,8 @@ class Recipe:
     interpolation: a filter of Pillow, "bicubic", "bilinear", "lanczos", ...
     crop_fraction: share of the resized picture's side that the centre crop keeps.
     crop_mode: "center" keeps the aspect ratio and cuts, "squash" stretches to the input's shape.
+    fit: "crop" goes by these two, the model's own; "whole" leaves them out and stretches the whole
+        picture to the input's shape.
     """
 
     mean: tuple[float, ...]
@@ -36,6 +43,7 @@ class Recipe:
     interpolation: str
     crop_fraction: float
     crop_mode: Literal["center", "squash"]
+    fit: Fit = "crop"
 
 
 def prepare(
@@ -45,8 +53,11 @@ def prepare(
 
     input_px is (rows px, columns px). The pixels are float32 and normalised.
     """
-    resized = _resized_size((image.height, image.width), recipe, input_px)
-    seen = _seen_box((image.height, image.width), resized, input_px)
+    size = image.height, image.width
+    if recipe.fit == "whole":
+        seen = Box(0.0, 0.0, float(image.width), float(image.height))
+    else:
+        seen = _crop_box(size, _resized_size(size, recipe, input_px), input_px)
     resample = Image.Resampling[recipe.interpolation.upper()]
     picture = image.resize((input_px[1], input_px[0]), resample, box=seen)
     values = torch.from_numpy(np.array(picture, dtype=np.float32)).div_(255)
@@ -73,7 +84,7 @@ def _resized_size(
     return int(target[0] * rows / columns), target[0]
 
 
-def _seen_box(size: tuple[int, int], resized: tuple[int, int], input_px: tuple[int, int]) -> Box:
+def _crop_box(size: tuple[int, int], resized: tuple[int, int], input_px: tuple[int, int]) -> Box:
     """The centre crop of the resized picture, in pixels of the original."""
     edges = []
     for side, scaled, kept in zip(size, resized, input_px, strict=True):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Self, get_type_hints
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from vit_inspect.layout import Box, TokenLayout
 
@@ -139,6 +139,8 @@ class AttentionRollout(Result):
 
     relevance: with `prefix_mass` each map sums to 1.
     prefix_mass: what stays on each prefix token, in the order of `layout.prefix`.
+    growth: the relevance when the product starts at a later layer. Its layers count from
+        `start_layer`, where it equals `relevance`, up to the last layer alone.
     """
 
     layout: TokenLayout
@@ -148,3 +150,22 @@ class AttentionRollout(Result):
     start_layer: int
     relevance: Float[np.ndarray, "image row column"]
     prefix_mass: Float[np.ndarray, "image prefix"]
+    growth: Float[np.ndarray, "image layer row column"]
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions(Result):
+    """The classes that the model finds most probable, the most probable first.
+
+    labels: the classes' names, per image.
+    probability: softmax over all classes of what the model returned.
+    class_index: the class's place in the model's output.
+    """
+
+    labels: tuple[tuple[str, ...], ...]
+    probability: Float[np.ndarray, "image rank"]
+    class_index: Int[np.ndarray, "image rank"]
+
+    def of_image(self, image: int) -> Self:
+        """The same record of one image of the batch."""
+        return replace(super().of_image(image), labels=(self.labels[image],))

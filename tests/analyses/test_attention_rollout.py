@@ -144,6 +144,25 @@ def test_the_start_layer_leaves_earlier_ones_out(
     assert result.start_layer == start_layer
 
 
+@pytest.mark.usefixtures("block_bytes")
+@pytest.mark.parametrize("discard", [0.0, 0.5])
+@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("readout", ["cls", MEAN])
+def test_the_growth_is_what_every_start_layer_gives(
+    random: np.random.Generator, readout: str, fusion: str, discard: float
+) -> None:
+    layout = layout_of("cls", "reg1", readout=readout)
+    capture = capture_of(peaked(random, 4, 3, 2, 8, 8), layout)
+    options = {"fusion": fusion, "discard": discard}
+    growth = vi.attention_rollout(capture, **options).growth
+    assert growth.shape == (3, 4, 2, 3)
+    for start_layer in range(4):
+        later = vi.attention_rollout(capture, start_layer=start_layer, **options)
+        np.testing.assert_array_equal(growth[:, start_layer], later.relevance)
+        np.testing.assert_array_equal(growth[:, start_layer:], later.growth)
+    assert len(np.unique(growth[0], axis=0)) == 4
+
+
 @pytest.mark.parametrize(
     ("readout", "start"),
     [("cls", [1, 0, 0, 0, 0, 0, 0]), (MEAN, [0, *[1 / 6] * 6]), (MEAN_ALL, [1 / 7] * 7)],

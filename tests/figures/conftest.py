@@ -81,7 +81,8 @@ def distance(random: np.random.Generator, layout: TokenLayout) -> AttentionDista
 def rollout(
     random: np.random.Generator, layout: TokenLayout, photograph: Photograph
 ) -> AttentionRollout:
-    tokens = random.dirichlet(np.ones(layout.token_count), IMAGES)
+    tokens = random.dirichlet(np.ones(layout.token_count), (IMAGES, LAYERS))
+    growth = tokens[..., 2:].reshape(IMAGES, LAYERS, *GRID)
     return AttentionRollout(
         "toy",
         layout,
@@ -89,6 +90,7 @@ def rollout(
         "mean",
         0.0,
         0,
-        tokens[:, 2:].reshape(IMAGES, *GRID),
-        tokens[:, :2].copy(),
+        growth[:, 0],
+        tokens[:, 0, :2].copy(),
+        growth,
     )

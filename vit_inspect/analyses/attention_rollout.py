@@ -28,8 +28,9 @@ def attention_rollout(
     keys. start_layer: first layer of the product.
 
     Only the row that is shown is carried, from the last layer to the first, which gives the same
-    row as the product of matrices. Each map and its prefix masses sum to 1. Raises
-    `BadParameter` for a value outside these ranges, `UnsupportedModel` for a read-out by maxima.
+    row as the product of matrices; on its way it is the row of every later start layer, which
+    `growth` keeps. Each map and its prefix masses sum to 1. Raises `BadParameter` for a value
+    outside these ranges, `UnsupportedModel` for a read-out by maxima.
     """
     rollout = RolloutReduction(capture, fusion=fusion, discard=discard, start_layer=start_layer)
     sweep(capture.layers, rollout, first_layer=start_layer)
@@ -64,21 +65,22 @@ class RolloutReduction:
         self.discard = discard
         self.start_layer = start_layer
         self.layer = depth
-        self.row = readout_weights(capture)
-        self.next = self.row
+        self.rows = [readout_weights(capture)]
 
     def add(self, layer: int, block: RowBlock) -> None:
         """Take in the rows of one block."""
         if layer != self.layer:
-            self.layer, self.row, self.next = layer, self.next, self.next / 2
+            self.layer = layer
+            self.rows.append(self.rows[-1] / 2)
+        row, earlier = self.rows[-2:]
         if self.fusion == "mean" and not self.discard:
-            self.next[block.images] += block.product(self.row / 2).mean(dim=1)
+            earlier[block.images] += block.product(row / 2).mean(dim=1)
             return
-        weights = self.row[block.images, block.queries] / 2
+        weights = row[block.images, block.queries] / 2
         fused = self._fused(block)
         # A row that fusion or discarding left empty attends to nothing: its token keeps itself.
-        self.next[block.images, block.queries] += weights * (1 - fused.sum(dim=2))
-        self.next[block.images] += (weights[:, None] @ fused).squeeze(1)
+        earlier[block.images, block.queries] += weights * (1 - fused.sum(dim=2))
+        earlier[block.images] += (weights[:, None] @ fused).squeeze(1)
 
     def _fused(self, block: RowBlock) -> Float[Tensor, "image query key"]:
         """Rows of the heads' fusion, with the weakest dropped; each sums to 1, or is empty."""
@@ -100,7 +102,8 @@ class RolloutReduction:
     def result(self) -> AttentionRollout:
         """The map, once all blocks are in."""
         layout = self.capture.layout
-        row = self.next.cpu().numpy()
+        rows = torch.stack(self.rows[:0:-1], dim=1).cpu().numpy()
+        growth = rows[..., layout.prefix_count :].reshape(*rows.shape[:2], *layout.grid)
         return AttentionRollout(
             model=self.capture.model.id,
             layout=layout,
@@ -108,6 +111,7 @@ class RolloutReduction:
             fusion=self.fusion,
             discard=self.discard,
             start_layer=self.start_layer,
-            relevance=row[:, layout.prefix_count :].reshape(-1, *layout.grid),
-            prefix_mass=row[:, : layout.prefix_count],
+            relevance=growth[:, 0],
+            prefix_mass=rows[:, 0, : layout.prefix_count],
+            growth=growth,
         )

@@ -1,0 +1,37 @@
+"""What does the model say it sees? The classes of its head, by probability."""
+
+from __future__ import annotations
+
+import torch
+
+from vit_inspect.errors import BadParameter, UnsupportedModel
+from vit_inspect.recorder import Capture
+from vit_inspect.results import Predictions
+
+
+def predictions(capture: Capture, *, count: int = 5) -> Predictions:
+    """The `count` most probable classes of each image, or all where the model has fewer.
+
+    Probabilities are the softmax of the output over all its classes, of which those left out hold
+    the rest to 1. Raises `UnsupportedModel` where the model is not known to score classes.
+    """
+    labels = capture.model.labels
+    if labels is None:
+        raise UnsupportedModel(
+            f"{capture.model.id}, which has no head that is known to score classes",
+            "a classifier",
+            "load one, such as 'vit_base_patch16_224.augreg_in21k_ft_in1k'",
+        )
+    if count < 1:
+        raise BadParameter(f"{count} classes", "1 or more", "choose a positive number")
+    with torch.inference_mode():
+        # So few numbers that the widest type costs nothing; not every device has it.
+        scores = capture.output.cpu().double()
+        best, places = scores.topk(min(count, len(labels)), dim=1)
+        probability = (best - scores.logsumexp(dim=1, keepdim=True)).exp()
+    return Predictions(
+        model=capture.model.id,
+        labels=tuple(tuple(labels[place] for place in image) for image in places.tolist()),
+        probability=probability.numpy(),
+        class_index=places.numpy(),
+    )
