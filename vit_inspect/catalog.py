@@ -30,6 +30,9 @@ class FigureSpec:
     scope: what one figure is made of: the "model" alone, all "images" together, or each "image".
     analyse: from a model (scope "model") or a capture to the record.
     draw, plot: from the record to a matplotlib or a plotly figure.
+    limits: the ends of a record's scale, which `plot` takes as `limits` too, so that two figures
+        can share one; None where every record has the same.
+    compared: the quantity whose difference says how two records differ; None where there is none.
     reduction: for those that need every attention row, so that one sweep serves them all; None
         where this capture needs no sweep.
     shown: the positions along an axis that a drawing picks, by axis; the table holds the same.
@@ -46,6 +49,8 @@ class FigureSpec:
     analyse: Callable[..., Result]
     draw: Callable[..., Any]
     plot: Callable[..., Any]
+    limits: Callable[[Any], tuple[float, float]] | None = None
+    compared: str | None = None
     reduction: Callable[[Capture], Any] | None = None
     shown: Callable[[Any], dict[str, list[int]]] = lambda result: {}
 
@@ -93,6 +98,7 @@ FIGURES = (
         analyse=position_similarity,
         draw=position_figure.draw,
         plot=position_figure.plot,
+        compared="similarity",
         shown=lambda result: dict(
             zip(("row", "column"), position_figure.shown(result), strict=True)
         ),
@@ -117,6 +123,8 @@ FIGURES = (
         analyse=attention_distance,
         draw=distance_figure.draw,
         plot=distance_figure.plot,
+        limits=distance_figure.limits_of,
+        compared="distance_px",
         reduction=DistanceReduction,
     ),
     FigureSpec(
@@ -139,6 +147,8 @@ FIGURES = (
         reduction=readout_reduction,
         draw=maps_figure.draw,
         plot=maps_figure.plot,
+        limits=maps_figure.limits_of,
+        compared="weights",
     ),
     FigureSpec(
         slug="attention_rollout",
@@ -159,6 +169,8 @@ FIGURES = (
         analyse=attention_rollout,
         draw=rollout_figure.draw,
         plot=rollout_figure.plot,
+        limits=rollout_figure.limits_of,
+        compared="relevance",
         reduction=RolloutReduction,
     ),
 )

@@ -15,6 +15,7 @@ import platform
 import re
 import tempfile
 import threading
+import zipfile
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict
@@ -126,6 +127,21 @@ def export(
         bundle.add(capture)
     bundle.finish(command)
     return bundle.written
+
+
+def bundle(captures: Capture | Iterable[Capture], *, command: str | None = None) -> bytes:
+    """The same as one ZIP archive; the same captures give the same bytes."""
+    archive = io.BytesIO()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file,
+    ):
+        for path in export(captures, folder, command=command):
+            # An entry's date would differ from run to run; this is the earliest there is.
+            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), (1980, 1, 1, 0, 0, 0))
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            file.writestr(entry, path.read_bytes())
+    return archive.getvalue()
 
 
 class _Bundle:

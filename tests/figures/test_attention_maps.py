@@ -12,8 +12,8 @@ from vit_inspect.figures.overlay import patch_box
 
 
 def test_map_l_h_lies_in_row_l_column_h_on_the_shared_scale(maps):
-    tiles = _tiles(maps, 1, "shared")
     limit = np.percentile(maps.weights[1], 99.5)
+    tiles = _tiles(maps, 1, "shared", limit)
     expected = style.colour(maps.weights[1], style.WEIGHT_MAP, (0.0, limit))
     down, right = tiles.pitch_px
     for layer, head in np.ndindex(3, 2):
@@ -22,7 +22,7 @@ def test_map_l_h_lies_in_row_l_column_h_on_the_shared_scale(maps):
 
 
 def test_per_map_scale_shows_the_largest_weight_of_each_map_alike(maps):
-    tiles = _tiles(maps, 0, "per map")
+    tiles = _tiles(maps, 0, "per map", 1.0)
     lightest = style.colour(np.array(1.0), style.WEIGHT_MAP, (0.0, 1.0))
     down, right = tiles.pitch_px
     for layer, head in np.ndindex(3, 2):
@@ -51,7 +51,7 @@ def test_one_peak_among_zeros_sets_the_scale_itself(maps):
 @pytest.mark.parametrize("scale", ["shared", "per map"])
 def test_zero_maps_are_dark_not_an_error(maps, scale):
     zero = replace(maps, weights=np.zeros_like(maps.weights))
-    tiles = _tiles(zero, 0, scale)
+    tiles = _tiles(zero, 0, scale, _limit(zero, 0, scale)[0])
     dark = style.colour(np.array(0.0), style.WEIGHT_MAP, (0.0, 1.0))
     assert (tiles.picture[tiles.picture[..., 3] == 255] == dark).all()
     draw(zero, scale=scale).canvas.draw()

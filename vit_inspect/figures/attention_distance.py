@@ -49,8 +49,11 @@ def draw(result: AttentionDistance) -> Figure:
     return figure
 
 
-def plot(result: AttentionDistance) -> go.Figure:
-    """The same; a dot tells layer, head, distance, spread over the images and prefix mass."""
+def plot(result: AttentionDistance, *, limits: style.Limits | None = None) -> go.Figure:
+    """The same; a dot tells layer, head, distance, spread over the images and prefix mass.
+
+    limits: ends of the distance axis in px, such as those of two figures that are compared.
+    """
     figure = style.screen(result.model, _caption(result), height=640)
     distance, mass = result.distance_px.mean(axis=0), result.prefix_mass.mean(axis=0)
     spread = result.distance_px.std(axis=0)
@@ -93,7 +96,7 @@ def plot(result: AttentionDistance) -> go.Figure:
         legend={"x": 1.02, "y": 1, "tracegroupgap": 0, "font_size": 12},
         xaxis=style.screen_axis(DEPTH, range=[-0.6, layers - 0.4], anchor="y2"),
         yaxis=style.screen_axis(
-            _distance_title(result), range=[0, _top_px(result)], domain=(0.3, 1)
+            _distance_title(result), range=limits or limits_of(result), domain=(0.3, 1)
         ),
         yaxis2=style.screen_axis("Prefix mass", range=[-0.05, 1.05], domain=(0, 0.22)),
     )
@@ -140,6 +143,11 @@ def _draw_legend(axes: Axes, *, heads: int) -> None:
         handlelength=1.5,
         labelcolor=style.INK,
     )
+
+
+def limits_of(result: AttentionDistance) -> style.Limits:
+    """The ends of the distance axis, in px."""
+    return 0.0, _top_px(result)
 
 
 def _top_px(result: AttentionDistance) -> float:

@@ -13,7 +13,13 @@ from matplotlib.ticker import MaxNLocator
 
 from vit_inspect.errors import BadParameter
 from vit_inspect.figures import style
-from vit_inspect.figures.overlay import draw_patch, draw_photograph
+from vit_inspect.figures.overlay import (
+    draw_patch,
+    draw_photograph,
+    height_px,
+    plot_map,
+    plot_photograph,
+)
 from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, fit, name_tiles, plot_tiles
 from vit_inspect.results import AttentionMaps
 
@@ -26,7 +32,8 @@ def draw(result: AttentionMaps, *, image: int = 0, scale: str = "shared") -> Fig
 
     scale: "shared" by all maps of the image, or "per map", each from 0 to its largest weight.
     """
-    tiles, (limit, above) = _tiles(result, image, scale), _limit(result, image, scale)
+    limit, above = _limit(result, image, scale)
+    tiles = _tiles(result, image, scale, limit)
     layers, heads = tiles.count
     table_width = float(np.clip(0.2 * heads, 0.9, 2.4))
     room = style.PAGE_IN - table_width - 0.75
@@ -44,7 +51,7 @@ def draw(result: AttentionMaps, *, image: int = 0, scale: str = "shared") -> Fig
     left = photo_width + 0.25
     title: dict[str, Any] = {"fontsize": style.TITLE_PT, "color": style.INK}
     style.write(figure, _title(result), left=left, top=0.08, **title)
-    style.write(figure, _caption(result, image, scale), left=left, top=0.28, linespacing=1.4)
+    style.write(figure, _caption(result, limit, scale), left=left, top=0.28, linespacing=1.4)
     bar = style.place(figure, left=left, top=0.75, width=2.3, height=0.09)
     style.colour_bar(
         bar,
@@ -78,13 +85,22 @@ def draw(result: AttentionMaps, *, image: int = 0, scale: str = "shared") -> Fig
     return figure
 
 
-def plot(result: AttentionMaps, *, image: int = 0, scale: str = "shared") -> go.Figure:
-    """The maps as one picture; customdata of a map is its (layer, head), from 0."""
-    tiles, (limit, _) = _tiles(result, image, scale), _limit(result, image, scale)
+def plot(
+    result: AttentionMaps,
+    *,
+    image: int = 0,
+    scale: str = "shared",
+    limits: style.Limits | None = None,
+) -> go.Figure:
+    """The maps as one picture; customdata of a map is its (layer, head), from 0.
+
+    limits: ends of the shared colour scale, such as those of two figures that are compared.
+    """
+    limit = limits[1] if limits else _limit(result, image, scale)[0]
+    tiles = _tiles(result, image, scale, limit)
     layers, heads = tiles.count
     height = max(360, min(1100, 64 * layers)) + 210
-    caption = _caption(result, image, scale)
-    figure = style.screen(_title(result), caption, height=height, above=110)
+    figure = style.screen(_title(result), _caption(result, limit, scale), height=height, above=110)
     picked = [(layer, head) for layer in range(layers) for head in range(heads)]
     hover = [_hover(result, image, layer, head) for layer, head in picked]
     plot_tiles(figure, tiles, hover=hover, picked=picked)
@@ -101,12 +117,35 @@ def plot(result: AttentionMaps, *, image: int = 0, scale: str = "shared") -> go.
     return figure
 
 
-def _tiles(result: AttentionMaps, image: int, scale: str) -> Tiles:
+def plot_mean(result: AttentionMaps, *, layer: int, image: int = 0, width: int = 720) -> go.Figure:
+    """The mean of one layer's heads over the whole photograph, for which `width` px are free."""
+    photograph = result.photographs[image]
+    weights = result.weights[image, layer].mean(axis=0)
+    mass = result.prefix_mass[image, layer].mean(axis=0)
+    masses = zip(result.layout.prefix, mass, strict=True)
+    words = ", ".join(
+        f"{share:.1%} on {name}" for name, share in [("patches", weights.sum()), *masses]
+    )
+    title = f"Attention in layer {layer}, mean of heads"
+    figure = style.screen(
+        title, f"{result.query}\n{words}\n ", height=height_px(photograph, width) + 198, above=60
+    )
+    figure.update_layout(margin_b=12)
+    plot_photograph(figure, photograph)
+    limits = 0.0, float(weights.max()) or 1.0
+    return plot_map(figure, photograph, weights, limits, unit="attention weight")
+
+
+def limits_of(result: AttentionMaps, image: int = 0) -> style.Limits:
+    """The ends of the shared colour scale."""
+    return 0.0, _limit(result, image, "shared")[0]
+
+
+def _tiles(result: AttentionMaps, image: int, scale: str, limit: float) -> Tiles:
     weights = result.weights[image]
     if scale == "per map":
         largest = weights.max(axis=(-2, -1), keepdims=True)
         weights = weights / np.where(largest > 0, largest, 1)
-    limit, _ = _limit(result, image, scale)
     return compose(style.colour(weights, style.WEIGHT_MAP, (0.0, limit)))
 
 
@@ -148,9 +187,7 @@ def _unit(scale: str) -> str:
     return "attention weight" if scale == "shared" else "attention weight / largest of the map"
 
 
-def _caption(result: AttentionMaps, image: int, scale: str) -> str:
-    limit, _ = _limit(result, image, scale)
+def _caption(result: AttentionMaps, limit: float, scale: str) -> str:
     if scale == "per map":
         return f"{result.model}\nEach map from 0 to its own largest weight."
-    share = style.SHARED_SCALE_PERCENTILE
-    return f"{result.model}\nOne scale for all: 0 to {limit:.3g}, the {share}th percentile."
+    return f"{result.model}\nOne scale for all: 0 to {limit:.3g}; a few lie above."

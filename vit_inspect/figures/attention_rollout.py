@@ -10,7 +10,15 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image
 
 from vit_inspect.figures import style
-from vit_inspect.figures.overlay import crop, draw_map, draw_photograph, plot_photograph
+from vit_inspect.figures.overlay import (
+    crop,
+    draw_map,
+    draw_photograph,
+    height_px,
+    plot_map,
+    plot_photograph,
+)
+from vit_inspect.figures.tiles import compose, name_tiles, plot_tiles
 from vit_inspect.results import AttentionRollout
 
 UNIT = "Share of the read-out"
@@ -42,7 +50,7 @@ def draw(result: AttentionRollout, *, image: int = 0) -> Figure:
         axes.set(xticks=[], yticks=[])
         style.bare(axes)
         style.label(axes, title=title)
-    limits = _limits(result, image)
+    limits = limits_of(result, image)
     draw_photograph(panels[2], photograph, grey=True)
     draw_map(panels[2], photograph, result.relevance[image], limits)
     style.label(panels[2], title="Rollout")
@@ -60,33 +68,59 @@ def draw(result: AttentionRollout, *, image: int = 0) -> Figure:
     return figure
 
 
-def plot(result: AttentionRollout, *, image: int = 0) -> go.Figure:
-    """The map over the whole photograph; a patch tells its row, column and relevance."""
-    photograph, (rows, columns) = result.photographs[image], result.layout.grid
+def plot(
+    result: AttentionRollout,
+    *,
+    image: int = 0,
+    limits: style.Limits | None = None,
+    width: int = 720,
+) -> go.Figure:
+    """The map over the whole photograph; a patch tells its row, column and relevance.
+
+    limits: ends of the colour scale, such as those of two figures that are compared.
+    width: px that are free for the photograph.
+    """
+    photograph = result.photographs[image]
     title, words = _words(result, image).split("\n", 1)
-    figure = style.screen(title, words, height=720, above=60)
+    figure = style.screen(title, words, height=height_px(photograph, width) + 198, above=60)
+    figure.update_layout(margin_b=12)
     plot_photograph(figure, photograph)
-    left, top, right, bottom = photograph.seen
-    down, across = (bottom - top) / rows, (right - left) / columns
-    least, greatest = _limits(result, image)
-    figure.add_heatmap(
-        z=result.relevance[image].astype(np.float32),
-        x0=left + across / 2,
-        dx=across,
-        y0=top + down / 2,
-        dy=down,
-        zmin=least,
-        zmax=greatest,
-        zsmooth=False,
-        colorscale=style.colour_scale(style.WEIGHT_MAP, style.MAP_OPACITY),
-        colorbar=style.screen_colour_bar(UNIT, tickformat="~%", nticks=5),
-        customdata=[[[row, column] for column in range(columns)] for row in range(rows)],
-        hovertemplate="Row %{customdata[0]}, column %{customdata[1]}<br>%{z:.3%}<extra></extra>",
-    )
+    limits = limits or limits_of(result, image)
+    return plot_map(figure, photograph, result.relevance[image], limits, unit=UNIT)
+
+
+def plot_growth(result: AttentionRollout, *, image: int = 0) -> go.Figure:
+    """The map for each start of the product, the last layer alone first; customdata is the layer.
+
+    Each map has its own scale, as the mass spreads over ever more patches.
+    """
+    maps = result.growth[image][::-1]
+    largest = maps.max(axis=(1, 2), keepdims=True)
+    colours = style.colour(maps / np.where(largest > 0, largest, 1), style.WEIGHT_MAP, (0.0, 1.0))
+    last = result.start_layer + len(maps) - 1
+    layers = [last - place for place in range(len(maps))]
+    tiles = compose(colours[None])
+    title, words = "From the last layer down", "Each map on its own scale."
+    figure = style.screen(title, words, height=210)
+    hover = [
+        f"Layers {layer} to {last}<br>largest {peak:.2%}"
+        for layer, peak in zip(layers, largest.ravel(), strict=True)
+    ]
+    plot_tiles(figure, tiles, hover=hover, picked=[[layer] for layer in layers])
+    names = ("", ()), ("First layer of the product", layers)
+    name_tiles(figure, tiles, rows=names[0], columns=names[1], side="bottom")
     return figure
 
 
-def _limits(result: AttentionRollout, image: int) -> style.Limits:
+def strongest_share(relevance: Float[np.ndarray, "row column"]) -> tuple[int, float]:
+    """How many patches the strongest hundredth is, and their share of what is on patches."""
+    count = max(1, round(STRONGEST * relevance.size))
+    strongest = np.sort(relevance, axis=None)[-count:].sum()
+    return count, float(strongest / (relevance.sum() or 1.0))
+
+
+def limits_of(result: AttentionRollout, image: int = 0) -> style.Limits:
+    """The ends of the colour scale."""
     return 0.0, float(result.relevance[image].max()) or 1.0
 
 
@@ -121,8 +155,7 @@ def _words(result: AttentionRollout, image: int) -> str:
     relevance = result.relevance[image]
     masses = zip(result.layout.prefix, result.prefix_mass[image], strict=True)
     prefix = "".join(f", {mass:.1%} on {name}" for name, mass in masses)
-    count = max(1, round(STRONGEST * relevance.size))
-    strongest = np.sort(relevance, axis=None)[-count:].sum() / (relevance.sum() or 1.0)
+    count, strongest = strongest_share(relevance)
     warning = "Careful: " if strongest > CONCENTRATED else ""
     patches = "patch holds" if count == 1 else f"{count} patches hold"
     return (

@@ -18,6 +18,9 @@ from vit_inspect.figures.tiles import data_uri
 from vit_inspect.layout import Box
 from vit_inspect.results import Photograph
 
+MAX_SCREEN_PX = 620
+"""Height of a photograph on a screen, at most: it should not need scrolling."""
+
 
 def unseen(photograph: Photograph) -> tuple[Box, ...]:
     """The boxes, none overlapping, that make up what the model never saw."""
@@ -100,11 +103,14 @@ def draw_map(
     )
 
 
-def plot_photograph(figure: go.Figure, photograph: Photograph) -> go.Figure:
-    """The whole photograph in grey as a layout image, what the model never saw shaded."""
+def plot_photograph(figure: go.Figure, photograph: Photograph, *, grey: bool = True) -> go.Figure:
+    """The whole photograph as a layout image, what the model never saw shaded.
+
+    grey: leaves colour to a map.
+    """
     height, width = photograph.size_px
     figure.add_layout_image(
-        source=data_uri(_grey(photograph), "WEBP"),
+        source=data_uri(_grey(photograph) if grey else Image.fromarray(photograph.pixels), "WEBP"),
         x=0,
         y=0,
         sizex=width,
@@ -123,6 +129,61 @@ def plot_photograph(figure: go.Figure, photograph: Photograph) -> go.Figure:
         yaxis=axis | {"range": [height, 0], "scaleanchor": "x", "constraintoward": "top"},
     )
     return figure
+
+
+def height_px(photograph: Photograph, width: int) -> int:
+    """How high a photograph is on a screen where `width` px are free for it."""
+    rows, columns = photograph.size_px
+    return round(min(MAX_SCREEN_PX, width * rows / columns))
+
+
+def plot_input(photograph: Photograph, grid: tuple[int, int], *, width: int = 720) -> go.Figure:
+    """The photograph in colour, what the model saw cut into its patches (rows, columns)."""
+    figure = style.screen("", "", height=height_px(photograph, width))
+    figure.update_layout(margin={"l": 0, "r": 0, "t": 0, "b": 0}, annotations=[])
+    plot_photograph(figure, photograph, grey=False)
+    (rows, columns), (left, top, right, bottom) = grid, photograph.seen
+    across, down = np.linspace(left, right, columns + 1), np.linspace(top, bottom, rows + 1)
+    # One line with gaps: a shape for each would be slow on large grids.
+    gaps = np.full(columns + 1 + rows + 1, np.nan)
+    starts = np.concatenate([across, np.full(rows + 1, left)])
+    ends = np.concatenate([across, np.full(rows + 1, right)])
+    tops = np.concatenate([np.full(columns + 1, top), down])
+    bottoms = np.concatenate([np.full(columns + 1, bottom), down])
+    return figure.add_scatter(
+        x=np.stack([starts, ends, gaps], axis=1).ravel(),
+        y=np.stack([tops, bottoms, gaps], axis=1).ravel(),
+        mode="lines",
+        line={"color": "rgba(255,255,255,0.55)", "width": 0.7},
+        hoverinfo="skip",
+    )
+
+
+def plot_map(
+    figure: go.Figure,
+    photograph: Photograph,
+    values: Float[np.ndarray, "row column"],
+    limits: style.Limits,
+    *,
+    unit: str,
+) -> go.Figure:
+    """A map of shares over what the model saw; customdata of a patch is its (row, column)."""
+    (rows, columns), (left, top, right, bottom) = values.shape, photograph.seen
+    down, across = (bottom - top) / rows, (right - left) / columns
+    return figure.add_heatmap(
+        z=values.astype(np.float32),
+        x0=left + across / 2,
+        dx=across,
+        y0=top + down / 2,
+        dy=down,
+        zmin=limits[0],
+        zmax=limits[1],
+        zsmooth=False,
+        colorscale=style.colour_scale(style.WEIGHT_MAP, style.MAP_OPACITY),
+        colorbar=style.screen_colour_bar(unit, tickformat="~%", nticks=5),
+        customdata=[[[row, column] for column in range(columns)] for row in range(rows)],
+        hovertemplate="Row %{customdata[0]}, column %{customdata[1]}<br>%{z:.3%}<extra></extra>",
+    )
 
 
 def _grey(photograph: Photograph) -> Image.Image:

@@ -28,6 +28,8 @@ HEAD_COLOURS = tuple(to_hex(colour) for colour in matplotlib.colormaps["tab10"].
 WEIGHT_MAP = "magma"
 """Shares of attention, from 0."""
 SIMILARITY_MAP, SIMILARITY_LIMITS = "viridis", (-1.0, 1.0)
+DIFFERENCE_MAP = "RdBu_r"
+"""White is no difference."""
 SHARED_SCALE_PERCENTILE = 99.5
 """A few sink tokens must not turn every other map black."""
 MAP_OPACITY = 0.65

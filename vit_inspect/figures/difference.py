@@ -1,0 +1,85 @@
+"""Where do two records of one figure differ? The second less the first, zero in the middle."""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+
+from vit_inspect.errors import BadParameter
+from vit_inspect.figures import style
+from vit_inspect.figures.tiles import compose, name_tiles, plot_tiles
+from vit_inspect.results import Result
+
+
+def plot(
+    first: Result, second: Result, quantity: str, *, shown: dict[str, list[int]] | None = None
+) -> go.Figure:
+    """The difference of one quantity, of the first image of each record.
+
+    Quantities of two axes become one map, of four axes a grid of maps. shown: the positions along
+    an axis to pick, by axis. Raises `BadParameter` where the shapes differ.
+    """
+    arrays = first.arrays()[quantity], second.arrays()[quantity]
+    axes = list(first.axes()[quantity])
+    if axes[0] == "image":
+        arrays, axes = tuple(array[0] for array in arrays), axes[1:]
+    if arrays[0].shape != arrays[1].shape:
+        sizes = [" × ".join(map(str, array.shape)) for array in arrays]
+        raise BadParameter(
+            f"{' × '.join(axes)} of {sizes[0]} and of {sizes[1]}",
+            "the same of both",
+            "choose models and input sizes with the same grid, layers and heads",
+        )
+    values = arrays[1] - arrays[0]
+    sizes_by_axis = dict(zip(axes, values.shape, strict=True))
+    picked = [(shown or {}).get(axis, list(range(size))) for axis, size in sizes_by_axis.items()]
+    values = values[np.ix_(*picked)]
+    largest = float(np.abs(values).max())
+    # As in the figures themselves, a few sink tokens must not turn everything else white.
+    limit = float(np.percentile(np.abs(values), style.SHARED_SCALE_PERCENTILE)) or largest or 1.0
+    title = f"{quantity.removesuffix('_px').replace('_', ' ').capitalize()}: second less first"
+    words = f"{_words(second)} less {_words(first)}\nLargest difference {largest:.3g}."
+    height = 560 if values.ndim == 2 else max(560, min(1100, 64 * len(values)) + 200)
+    figure = style.screen(title, words, height=height, above=60)
+    bar = style.screen_colour_bar("second less first", nticks=5)
+    scale = style.colour_scale(style.DIFFERENCE_MAP)
+    if values.ndim == 2:
+        figure.add_heatmap(
+            z=values.astype(np.float32),
+            x=picked[1],
+            y=picked[0],
+            zmin=-limit,
+            zmax=limit,
+            colorscale=scale,
+            colorbar=bar,
+            hovertemplate=f"{axes[0]} %{{y}}, {axes[1]} %{{x}}<br>%{{z:.3g}}<extra></extra>",
+        )
+        axis = style.screen_axis(constrain="domain")
+        return figure.update_layout(
+            xaxis=axis | {"title": {"text": axes[1]}},
+            yaxis=axis | {"title": {"text": axes[0]}, "autorange": "reversed", "scaleanchor": "x"},
+        )
+    tiles = compose(style.colour(values, style.DIFFERENCE_MAP, (-limit, limit)))
+    places = [(row, column) for row in picked[0] for column in picked[1]]
+    # Heads, and the patches of the position figure, count from 1 as in those figures.
+    names = tuple(
+        (axis.capitalize(), [index + (axis != "layer") for index in indices])
+        for axis, indices in zip(axes, picked[:2], strict=False)
+    )
+    hover = [
+        f"{names[0][0]} {row}, {names[1][0]} {column}<br>"
+        f"largest difference {np.abs(values[i, j]).max():.3g}"
+        for i, row in enumerate(names[0][1])
+        for j, column in enumerate(names[1][1])
+    ]
+    plot_tiles(figure, tiles, hover=hover, picked=places)
+    name_tiles(figure, tiles, rows=names[0], columns=names[1], side="bottom")
+    figure.data[0].marker.update(
+        cmin=-limit, cmax=limit, colorscale=scale, showscale=True, colorbar=bar
+    )
+    return figure
+
+
+def _words(result: Result) -> str:
+    photographs = getattr(result, "photographs", ())
+    return ", ".join([result.model, *(each.name for each in photographs[:1])])
