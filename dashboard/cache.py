@@ -1,0 +1,241 @@
+"""What is kept between reruns, for how many bytes, and whose turn is it on the device?
+
+Models and captures are shared by all sessions; their keys are primitives that determine them. One
+job at a time runs on the device; the others wait in line and are told how many are before them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+import streamlit as st
+import torch
+
+import vit_inspect as vi
+from dashboard.inputs import open_picture
+from dashboard.selection import Subject
+from vit_inspect.catalog import FigureSpec
+from vit_inspect.errors import InspectError, OutOfMemory
+from vit_inspect.results import AttentionDistance, Result, join
+
+MODELS = 2
+CAPTURE_BYTES = 512 * 2**20
+RESULT_BYTES = 128 * 2**20
+WAITING = 24
+"""Jobs that may wait for the device; more are refused."""
+BATCH = 4
+"""Photographs of a survey in one forward pass."""
+
+Value = TypeVar("Value")
+
+
+class Busy(InspectError):
+    """Too many wait for the device."""
+
+
+class ByteCache(Generic[Value]):
+    """The values used last, up to a number of bytes; each is made once, whoever asks."""
+
+    def __init__(self, limit: int, size: Callable[[Value], int]) -> None:
+        self.limit = limit
+        self.size = size
+        self.values: OrderedDict[Hashable, Value] = OrderedDict()
+        self._lock = threading.Lock()
+        self._making: dict[Hashable, threading.Lock] = {}
+
+    def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """The value of the key, made now if it is not there."""
+        with self._lock:
+            if key in self.values:
+                self.values.move_to_end(key)
+                return self.values[key]
+            making = self._making.setdefault(key, threading.Lock())
+        with making:
+            with self._lock:
+                if key in self.values:
+                    return self.values[key]
+            try:
+                value = make()
+            finally:
+                with self._lock:
+                    self._making.pop(key, None)
+            with self._lock:
+                self.values[key] = value
+                # The newest stays, however large: it is about to be used.
+                while len(self.values) > 1 and self.bytes() > self.limit:
+                    self.values.popitem(last=False)
+            return value
+
+    def peek(self, key: Hashable) -> Value | None:
+        """The value of the key, if it is there."""
+        with self._lock:
+            return self.values.get(key)
+
+    def bytes(self) -> int:
+        """What the values hold."""
+        return sum(map(self.size, self.values.values()))
+
+    def drop(self, unwanted: Callable[[Value], bool] = lambda value: True) -> None:
+        """Forget some values, by default all."""
+        with self._lock:
+            for key in [key for key, value in self.values.items() if unwanted(value)]:
+                del self.values[key]
+
+
+class Line:
+    """Those who wait for the device, first come first served; the first one runs."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[object] = deque()
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def turn(self, tell: Callable[[int], object]) -> Iterator[None]:
+        """Wait, telling every now and then how many are before; then hold the device."""
+        ticket = object()
+        with self._changed:
+            if len(self.waiting) > WAITING:
+                raise Busy(
+                    f"{len(self.waiting)} jobs before yours on the device",
+                    f"at most {WAITING}",
+                    "try again in a minute",
+                )
+            self.waiting.append(ticket)
+        try:
+            while before := self._before(ticket):
+                # Streamlit ends an abandoned run at its next call, which is in here.
+                tell(before)
+                with self._changed:
+                    self._changed.wait_for(lambda: self.waiting.index(ticket) < before, 0.5)
+            yield
+        finally:
+            with self._changed:
+                self.waiting.remove(ticket)
+                self._changed.notify_all()
+
+    def _before(self, ticket: object) -> int:
+        with self._changed:
+            return self.waiting.index(ticket)
+
+
+@st.cache_resource(show_spinner=False)
+def captures() -> ByteCache[vi.Capture]:
+    """The captures of all sessions."""
+    return ByteCache(CAPTURE_BYTES, _capture_bytes)
+
+
+@st.cache_resource(show_spinner=False)
+def _results() -> ByteCache[Any]:
+    return ByteCache(RESULT_BYTES, _result_bytes)
+
+
+@st.cache_resource(show_spinner=False)
+def line() -> Line:
+    """The line before the device of this server."""
+    return Line()
+
+
+def _release(model: vi.Model) -> None:
+    """A model that is no longer kept must not live on in its captures."""
+    captures().drop(lambda capture: capture.model.module is model.module)
+
+
+@st.cache_resource(max_entries=MODELS, show_spinner="Loading the model", on_release=_release)
+def _model(name: str, size: int | None) -> vi.Model:
+    return vi.load(name, img_size=size)
+
+
+def model(subject: Subject) -> vi.Model:
+    """The model of the selection, with pictures fitted as chosen."""
+    return _model(subject.model, subject.size).fitted(subject.fit)
+
+
+def capture(subject: Subject) -> vi.Capture:
+    """The capture of the selection: one forward pass, at most."""
+    return captures().get(subject, lambda: _run(subject, [subject.image]))
+
+
+def result(spec: FigureSpec, subject: Subject, **parameters: Any) -> Any:
+    """The record of a figure; raises `InspectError` where there is none."""
+    if spec.scope == "model":
+        key: Hashable = (spec.slug, subject.model, subject.size)
+        return _results().get(key, lambda: spec.analyse(model(subject)))
+    key = (spec.slug, subject, tuple(sorted(parameters.items())))
+    return _results().get(key, lambda: on_device(spec.analyse, capture(subject), **parameters))
+
+
+def kept(key: Hashable, make: Callable[[], Value]) -> Value:
+    """Any other small value that follows from its key, such as packed rows for the browser."""
+    found: Value = _results().get(key, make)
+    return found
+
+
+def survey(
+    subject: Subject, images: Sequence[str], tell: Callable[[int], object], *, definition: str
+) -> AttentionDistance:
+    """Attention distance over many pictures; `tell` hears how many are done.
+
+    What is done is kept for a while, so that a cancelled survey goes on where it was left.
+    """
+    keys = {image: ("survey", definition, subject._replace(image=image)) for image in images}
+    records = {image: _results().peek(key) for image, key in keys.items()}
+    missing = [image for image in images if records[image] is None]
+    size = BATCH
+    while missing:
+        tell(len(images) - len(missing))
+        some = missing[:size]
+        try:
+            distance = on_device(vi.attention_distance, _run(subject, some), definition=definition)
+        except OutOfMemory:
+            if size == 1:
+                raise
+            size //= 2
+            continue
+        for index, image in enumerate(some):
+            records[image] = kept(keys[image], partial(distance.of_image, index))
+        missing = missing[len(some) :]
+    tell(len(images))
+    return join([records[image] for image in images])
+
+
+def on_device(work: Callable[..., Value], *arguments: Any, **parameters: Any) -> Value:
+    """Do the work when it is this session's turn."""
+    place = st.empty()
+    words = "The device is busy: {} before you."
+    with line().turn(lambda before: place.caption(words.format(before))):
+        place.empty()
+        try:
+            return work(*arguments, **parameters)
+        except OutOfMemory:
+            # What others keep is made again when they need it.
+            captures().drop()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            return work(*arguments, **parameters)
+
+
+def _run(subject: Subject, images: Sequence[str]) -> vi.Capture:
+    pictures = [open_picture(image) for image in images]
+    return on_device(vi.capture, model(subject), pictures)
+
+
+def _capture_bytes(capture: vi.Capture) -> int:
+    """Bytes of the tensors a capture keeps alive; queries, keys and values may share theirs."""
+    storages = {}
+    for layer in (*capture.layers, *filter(None, [capture.pool])):
+        for tensor in (layer.queries, layer.keys, layer.values, layer.bias):
+            if tensor is not None:
+                storage = tensor.untyped_storage()
+                storages[storage.data_ptr()] = storage.nbytes()
+    return sum(storages.values()) + sum(each.pixels.nbytes for each in capture.photographs)
+
+
+def _result_bytes(value: Any) -> int:
+    if isinstance(value, Result):
+        return sum(array.nbytes for array in value.arrays().values())
+    return len(value)

@@ -1,0 +1,165 @@
+"""How does one head's attention get into the browser, and a picked patch back?
+
+All rows of the head travel at once, as bytes, so that the map follows the cursor without asking
+Python. `explorer.js` reads what `pack` writes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+from jaxtyping import Float32
+from PIL import Image
+
+from vit_inspect.figures import style
+from vit_inspect.figures.overlay import unseen
+from vit_inspect.layout import READOUT, Query, TokenLayout
+from vit_inspect.results import Photograph
+
+MAX_BYTES = 4_000_000
+"""What the rows of a head may weigh; of a larger layout, send one row and answer clicks."""
+STEPS = 65_535
+"""Weights travel as whole numbers of this many parts of their row's largest."""
+COLOURS = 256
+
+Patch = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class HeadRows:
+    """Some attention rows of one head on one photograph, each complete: it sums to 1.
+
+    queries: whose rows they are, each at most once; `all_queries`, or just the one that is shown.
+    weights: on all tokens, in the order of the layout.
+    """
+
+    photograph: Photograph
+    layout: TokenLayout
+    queries: tuple[Query, ...]
+    weights: Float32[np.ndarray, "query token"]
+
+
+def all_queries(layout: TokenLayout) -> tuple[Query, ...]:
+    """Every token as a query, in the order of the layout."""
+    rows, columns = layout.grid
+    return (*layout.prefix, *((row, column) for row in range(rows) for column in range(columns)))
+
+
+def all_rows_fit(layout: TokenLayout) -> bool:
+    """Whether the rows of all tokens may travel at once."""
+    return layout.token_count * layout.patch_count * np.dtype(np.uint16).itemsize <= MAX_BYTES
+
+
+def explorer(
+    rows: HeadRows,
+    *,
+    pinned: Query,
+    limit: float | None,
+    key: str,
+    on_pick: Callable[[Patch | None], None],
+) -> None:
+    """Shows the rows over the photograph: hovering shows a patch's row, a click pins the patch.
+
+    pinned: the query that is shown while nothing is hovered; its row must be there. The read-out
+        may be the row of the token that is read.
+    limit: upper end of the colours; None takes each row from 0 to its own largest weight.
+    on_pick: is called before the rerun with the patch (row, column) that was clicked or reached by
+        arrow keys, or with None when the user lets go of it with Escape.
+    """
+
+    def picked() -> None:
+        patch = st.session_state[key].get("patch")
+        if patch == -1:
+            on_pick(None)
+        elif isinstance(patch, int) and 0 <= patch < rows.layout.patch_count:
+            on_pick(divmod(patch, rows.layout.grid[1]))
+
+    _component()(key=key, data=pack(rows, pinned=pinned, limit=limit), on_patch_change=picked)
+
+
+def pack(rows: HeadRows, *, pinned: Query, limit: float | None) -> bytes:
+    """Everything the browser draws, in little-endian order.
+
+    The length of the header in bytes (uint32), the header (JSON), each row's largest weight on a
+    patch (float32), its masses on the prefix tokens (float32), its weights on the patches in
+    `STEPS` parts of the largest (uint16), the colour map (RGB), the photograph in grey (WebP).
+    The header is padded to a multiple of 4 bytes, so that all numbers lie where they may.
+    """
+    layout, photograph = rows.layout, rows.photograph
+    masses = rows.weights[:, : layout.prefix_count]
+    weights = rows.weights[:, layout.prefix_count :]
+    largest = weights.max(axis=1)
+    steps = np.rint(weights * (STEPS / np.where(largest > 0, largest, 1))[:, None])
+    ramp = style.colour(np.linspace(0, 1, COLOURS), style.WEIGHT_MAP, (0.0, 1.0))[:, :3]
+    picture = _picture(photograph)
+    queries = [_sent(query, layout) for query in rows.queries]
+    if _sent(pinned, layout) not in queries:
+        raise ValueError(f"no row of the query {pinned!r}")
+    of_map = " / largest of the map" if limit is None else ""
+    header = {
+        "grid": layout.grid,
+        "prefix": layout.prefix,
+        "queries": queries,
+        "pinned": _sent(pinned, layout),
+        "steps": STEPS,
+        "limit": limit,
+        "above": limit is not None and bool(largest.max() > limit),
+        "unit": f"attention weight{of_map}",
+        "picture": hashlib.sha256(picture).hexdigest(),
+        "size": photograph.size_px,
+        "seen": photograph.seen,
+        "unseen": unseen(photograph),
+        "veil": {"colour": style.UNSEEN, "opacity": style.UNSEEN_OPACITY},
+        "opacity": style.MAP_OPACITY,
+        "accent": style.ACCENT,
+        "ink": style.INK,
+        "paper": style.PAPER,
+    }
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 4)
+    return b"".join(
+        (
+            np.uint32(len(text)).astype("<u4").tobytes(),
+            text,
+            largest.astype("<f4").tobytes(),
+            masses.astype("<f4").tobytes(),
+            steps.astype("<u2").tobytes(),
+            ramp.tobytes(),
+            picture,
+        )
+    )
+
+
+def _sent(query: Query, layout: TokenLayout) -> int | str:
+    """A patch as its index in raster order, any other query as its name on the screen."""
+    if query in (READOUT, layout.readout):
+        return f"Read-out ({layout.readout})"
+    token = layout.token(query)
+    return f"Token {query}" if isinstance(query, str) else token - layout.prefix_count
+
+
+@lru_cache(maxsize=8)
+def _picture(photograph: Photograph) -> bytes:
+    """The photograph in grey, which leaves colour to the map; it is the same for all heads."""
+    file = io.BytesIO()
+    Image.fromarray(photograph.pixels).convert("L").convert("RGB").save(file, "WEBP")
+    return file.getvalue()
+
+
+@lru_cache
+def _component() -> Any:
+    """Registers what the browser runs, once."""
+    html, css, js = (
+        Path(__file__).with_suffix(suffix).read_text(encoding="utf-8")
+        for suffix in (".html", ".css", ".js")
+    )
+    return st.components.v2.component("vit_inspect_explorer", html=html, css=css, js=js)

@@ -1,0 +1,93 @@
+"""Which pictures are there: the samples, and what this session has uploaded.
+
+A picture's key is the sample's name, or the sha256 of the uploaded bytes: it determines the pixels.
+Names of files are untrusted; they are shown as text and never used as paths.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import streamlit as st
+from PIL import Image, ImageOps
+
+import vit_inspect as vi
+from vit_inspect.errors import BadImage
+from vit_inspect.images import SUFFIXES, printable
+
+SAMPLE_TITLES = {name: sample.title for name, sample in vi.SAMPLES.items()}
+
+
+def upload() -> None:
+    """The place to drop pictures; a picture that cannot be shown is refused in a sentence."""
+    files = st.file_uploader(
+        "Your pictures",
+        type=[suffix[1:] for suffix in SUFFIXES],
+        accept_multiple_files=True,
+        key="uploads",
+        on_change=_show_newest,
+        help="They stay in this session, in memory.",
+    )
+    for file in files:
+        if problem := _problem(_digest(file), file.name, file.getvalue()):
+            st.error(problem)
+
+
+def names() -> dict[str, str]:
+    """What each picture that can be shown is called, by key."""
+    return SAMPLE_TITLES | {key: printable(file.name) for key, file in _uploads().items()}
+
+
+def uploaded() -> list[str]:
+    """The keys of the uploaded pictures."""
+    return list(_uploads())
+
+
+def open_picture(key: str) -> Image.Image:
+    """The picture of a key; raises `BadImage` where this session has none."""
+    if key in vi.SAMPLES:
+        return vi.sample(key)
+    file = _uploads().get(key)
+    if file is None:
+        raise BadImage(
+            "a picture that is no longer uploaded", "one of the list", "upload it once more"
+        )
+    return vi.read_image(file.getvalue(), name=file.name)
+
+
+def _uploads() -> dict[str, Any]:
+    files = st.session_state.get("uploads") or []
+    return {
+        _digest(file): file
+        for file in files
+        if _problem(_digest(file), file.name, file.getvalue()) is None
+    }
+
+
+def _show_newest() -> None:
+    if uploads := uploaded():
+        st.session_state["image"] = uploads[-1]
+
+
+def _digest(file: Any) -> str:
+    # Streamlit gives each upload an id of its own; hashing megabytes at each rerun would be slow.
+    digests = st.session_state.setdefault("digests", {})
+    if file.file_id not in digests:
+        digests[file.file_id] = hashlib.sha256(file.getvalue()).hexdigest()
+    return str(digests[file.file_id])
+
+
+@st.cache_data(max_entries=512, show_spinner="Reading the picture")
+def _problem(digest: str, name: str, _data: bytes) -> str | None:
+    """Why a picture cannot be shown; the digest stands for the bytes."""
+    try:
+        vi.read_image(_data, name=name)
+    except BadImage as refusal:
+        return str(refusal)
+    return None
+
+
+def thumbnail(key: str) -> Image.Image:
+    """A small copy of one shape, for the gallery."""
+    return ImageOps.fit(open_picture(key), (256, 192))

@@ -1,0 +1,155 @@
+"""What is being looked at: which model, at which size, how fitted, on which picture?
+
+The sidebar's widgets, which are on every page. Each is bound to the address, so that a copied link
+reopens the view; Streamlit drops values from the address that are not among a widget's options.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import streamlit as st
+
+from dashboard import inputs
+from vit_inspect.preprocessing import Fit
+from vit_inspect.zoo import BUNDLED, ZOO
+
+DEFAULT_PX = 224
+"""Where the bundled model starts: a figure within seconds on two cores."""
+SIZES_PX = (224, 256, 336, 384, 448, 512)
+NAME_LENGTH = 120
+
+FITS: dict[Fit, str] = {"crop": "Model's crop", "whole": "Whole picture"}
+
+
+class Subject(NamedTuple):
+    """Primitives that determine a capture, and so the key of everything derived from it.
+
+    size: side of the model input in px; None for the size that the model was trained for.
+    image: a sample's name, or the sha256 of an upload.
+    """
+
+    model: str
+    size: int | None
+    fit: Fit
+    image: str
+
+
+def choose_model() -> str:
+    """A model of the list, or any timm id typed in."""
+    why = {each.name: each.why for each in ZOO}
+    name = st.selectbox(
+        "Model",
+        list(why),
+        key="model",
+        bind="query-params",
+        accept_new_options=True,
+        on_change=_forget_size,
+        help="Pick one, or type a timm id or hf-hub:organisation/name. Only the bundled "
+        f"{BUNDLED} works without a connection.",
+    )
+    if name in why:
+        st.caption(why[name])
+    return str(name)[:NAME_LENGTH]
+
+
+def wanted_size(model: str) -> int | None:
+    """The input size asked for, before there is a model that says which sizes it takes."""
+    asked = st.session_state.get("size", st.query_params.get("size"))
+    if asked is not None and str(asked).isdecimal() and 0 < int(asked) <= max(SIZES_PX) + 16:
+        return int(asked)
+    return DEFAULT_PX if model == BUNDLED else None
+
+
+def choose_size(input_px: int, patch_px: int) -> None:
+    """Larger inputs have more patches; a patch stays as large as it is."""
+    sizes = {max(1, round(size / patch_px)) * patch_px for size in SIZES_PX}
+    options = sorted(sizes | {input_px})
+    st.selectbox(
+        "Model input",
+        options,
+        index=options.index(input_px),
+        format_func=lambda px: f"{px} px, {px // patch_px} × {px // patch_px} patches",
+        key="size",
+        bind="query-params",
+        help="A larger input is cut into more patches of the same size: finer maps, slower.",
+    )
+
+
+def choose_fit() -> Fit:
+    """How a picture becomes a square."""
+    return st.segmented_control(
+        "Picture is fitted by",
+        list(FITS),
+        default="crop",
+        required=True,
+        format_func=FITS.__getitem__,
+        key="fit",
+        bind="query-params",
+        help="The model's own crop cuts the borders away, as in training. The whole picture is "
+        "squeezed to a square: nothing is left out, but proportions change.",
+    )
+
+
+def choose_image() -> str:
+    """A sample or an upload; returns its key."""
+    inputs.upload()
+    names = inputs.names()
+    image = st.selectbox(
+        "Picture",
+        list(names),
+        format_func=names.__getitem__,
+        key="image",
+        bind="query-params",
+        help="Samples, and what you upload.",
+    )
+    with st.container(horizontal=True, gap="small"):
+        step_buttons("image", list(names), keys=("P", "N"), what="picture")
+    return str(image)
+
+
+def choose_number(
+    key: str, label: str, numbers: range, *, start: int, keys: tuple[str, str]
+) -> int:
+    """One of a few numbers, with two keys that go to the previous and the next one."""
+    options = list(numbers)
+    # A model with fewer layers or heads than the one before.
+    if st.session_state.get(key, start) not in options:
+        st.session_state[key] = start
+    with st.container(width="content"):
+        number = st.selectbox(
+            label,
+            options,
+            index=options.index(start),
+            key=key,
+            bind="query-params",
+            width=170,
+            help=f"Previous and next {label.lower()}: keys {keys[0]} and {keys[1]}.",
+        )
+        with st.container(horizontal=True, gap="small", width="content"):
+            step_buttons(key, options, keys=keys, what=label.lower())
+    return int(number)
+
+
+def step_buttons(key: str, options: list[Any], *, keys: tuple[str, str], what: str) -> None:
+    """Two small buttons, and two keys, that go through the options of a widget."""
+    for step, shortcut, words in ((-1, keys[0], "Previous"), (1, keys[1], "Next")):
+        st.button(
+            words,
+            key=f"{key}{step:+}",
+            shortcut=shortcut,
+            type="tertiary",
+            on_click=_step,
+            args=(key, options, step),
+            help=f"{words} {what}; key {shortcut}",
+        )
+
+
+def _step(key: str, options: list[Any], step: int) -> None:
+    here = st.session_state.get(key, options[0])
+    place = options.index(here) if here in options else 0
+    st.session_state[key] = options[min(max(place + step, 0), len(options) - 1)]
+
+
+def _forget_size() -> None:
+    st.session_state.pop("size", None)

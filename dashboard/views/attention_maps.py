@@ -1,0 +1,123 @@
+"""Page: where does one token look, in every layer and head?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import streamlit as st
+
+from dashboard import cache, selection, widgets
+from dashboard.explorer import HeadRows, Patch, all_queries, all_rows_fit, explorer
+from vit_inspect.attention import rows
+from vit_inspect.layout import READOUT, Query
+from vit_inspect.results import AttentionMaps
+
+SCALES = {"shared": "One for all", "per map": "Each its own"}
+
+spec, subject = widgets.SPECS["attention_maps"], widgets.current()
+place = widgets.heading(spec.title, spec.question)
+capture = cache.capture(subject)
+layout = capture.layout
+layers, heads = len(capture.layers), capture.layers[0].queries.shape[1]
+
+
+def name_of(query: Query) -> str:
+    """What a query is called in the list and in the address."""
+    if query == READOUT:
+        return f"Read-out ({layout.readout})"
+    return f"Token {query}" if isinstance(query, str) else f"Patch {query[0]}, {query[1]}"
+
+
+def pick(patch: Patch | None) -> None:
+    """What a click on the picture does."""
+    st.session_state["query"] = name_of(READOUT if patch is None else patch)
+
+
+def open_head(picked: list[int]) -> None:
+    """What a click on one of the small maps does."""
+    st.session_state["layer"], st.session_state["head"] = picked[0], picked[1] + 1
+
+
+def head_rows(maps: AttentionMaps, query: Query, layer: int, head: int) -> HeadRows:
+    """The rows that the browser needs: all, or the one that is shown where all are too many."""
+    one = slice(head, head + 1)
+    attention = capture.layers[layer]
+    bias = attention.bias
+    if bias is not None and bias.shape[1] > 1:
+        bias = bias[:, one]
+    attention = replace(
+        attention,
+        queries=attention.queries[:, one],
+        keys=attention.keys[:, one],
+        values=attention.values[:, one],
+        bias=bias,
+    )
+    shown = np.concatenate(
+        [maps.prefix_mass[0, layer, head], maps.weights[0, layer, head].ravel()]
+    ).astype(np.float32)
+    if not all_rows_fit(layout):
+        return HeadRows(capture.photographs[0], layout, (query,), shown[None])
+    known = all_queries(layout)
+    weights = rows(attention, range(layout.token_count))[0, 0].float().cpu().numpy()
+    if query == READOUT and layout.readout not in layout.prefix:
+        known, weights = (*known, READOUT), np.concatenate([weights, shown[None]])
+    return HeadRows(capture.photographs[0], layout, known, weights)
+
+
+queries: dict[str, Query] = {
+    name_of(query): query for query in (READOUT, *all_queries(layout)) if query != layout.readout
+}
+# A patch of a finer grid, chosen before.
+if st.session_state.get("query") not in (None, *queries):
+    del st.session_state["query"]
+with st.container(horizontal=True, vertical_alignment="top"):
+    query = queries[
+        st.selectbox(
+            "Who looks",
+            list(queries),
+            key="query",
+            bind="query-params",
+            width=190,
+            help="The token whose attention is shown. Or click a patch of the picture.",
+        )
+    ]
+    layer = selection.choose_number(
+        "layer", "Layer", range(layers), start=layers - 1, keys=("J", "K")
+    )
+    head = selection.choose_number("head", "Head", range(1, heads + 1), start=1, keys=("H", "L"))
+    scale = st.segmented_control(
+        "Colour scale",
+        list(SCALES),
+        default="shared",
+        required=True,
+        format_func=SCALES.__getitem__,
+        key="scale",
+        bind="query-params",
+        help="One scale compares maps; a scale for each shows the faint ones too.",
+    )
+maps = cache.result(spec, subject, query=query)
+limit = spec.limits(maps)[1] if spec.limits and scale == "shared" else None
+large, overview = st.columns([3, 2], gap="medium")
+with large:
+    st.markdown(f"**Layer {layer}, head {head}**")
+    explorer(
+        head_rows(maps, query, layer, head - 1),
+        pinned=query,
+        limit=limit,
+        key="explorer",
+        on_pick=pick,
+    )
+    if not all_rows_fit(layout):
+        st.caption("At this input size the rows of a head are too many to follow the cursor.")
+with overview:
+    widgets.plot(
+        spec.plot(maps, scale=scale),
+        key="maps",
+        alt=f"Attention maps of all layers and heads of {subject.model}",
+        on_pick=open_head,
+    )
+    st.caption("Click a map to see it large.")
+with place:
+    widgets.export(spec, maps, name=widgets.title_of(subject))
+widgets.explain(spec)

@@ -1,0 +1,88 @@
+"""Page: how do two models, or two pictures, differ?"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from dashboard import cache, inputs, widgets
+from dashboard.selection import NAME_LENGTH, wanted_size
+from vit_inspect.errors import InspectError
+from vit_inspect.figures import difference
+from vit_inspect.zoo import ZOO
+
+AGAINST = {"picture": "Another picture", "model": "Another model"}
+
+subject = widgets.current()
+widgets.heading("Compare", "How do two models, or two pictures, differ?")
+titles = {slug: spec.title for slug, spec in widgets.SPECS.items()}
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    slug = st.selectbox(
+        "Figure",
+        list(titles),
+        index=list(titles).index("attention_maps"),
+        format_func=titles.__getitem__,
+        key="figure",
+        bind="query-params",
+        width=220,
+        help="The figure that is shown twice, with one colour scale.",
+    )
+    against = st.segmented_control(
+        "Against",
+        list(AGAINST),
+        default="picture",
+        required=True,
+        format_func=AGAINST.__getitem__,
+        key="against",
+        bind="query-params",
+        help="What changes from the left figure to the right one.",
+    )
+    if against == "picture":
+        names = {key: name for key, name in inputs.names().items() if key != subject.image}
+        image = st.selectbox(
+            "Right picture",
+            list(names),
+            format_func=names.__getitem__,
+            key="right_image",
+            bind="query-params",
+            width=260,
+            help="The left one is the picture of the sidebar.",
+        )
+        other = subject._replace(image=image)
+    else:
+        models = [each.name for each in ZOO if each.name != subject.model]
+        name = st.selectbox(
+            "Right model",
+            models,
+            key="right_model",
+            bind="query-params",
+            accept_new_options=True,
+            width=380,
+            help="The left one is the model of the sidebar. Any timm id can be typed in.",
+        )
+        name = str(name)[:NAME_LENGTH]
+        other = subject._replace(model=name, size=wanted_size(name))
+spec = widgets.SPECS[slug]
+records = [cache.result(spec, each) for each in (subject, other)]
+options = {}
+if spec.limits:
+    ends = [spec.limits(record) for record in records]
+    options["limits"] = min(low for low, _ in ends), max(high for _, high in ends)
+for column, record, each, side in zip(
+    st.columns(2), records, (subject, other), ("left", "right"), strict=True
+):
+    with column:
+        st.text(f"{side.capitalize()}: {widgets.title_of(each)}")
+        alt = f"{spec.title} of {record.model}, {side}"
+        widgets.plot(spec.plot(record, **options), key=f"compare_{side}", alt=alt)
+if spec.scope == "model" and against == "picture":
+    st.caption("This figure is of the model alone: it is the same for every picture.")
+elif spec.compared is None:
+    st.caption("Components have no common order or sign, so there is no difference to show.")
+else:
+    try:
+        figure = difference.plot(*records, spec.compared, shown=spec.shown(records[0]))
+    except InspectError as refusal:
+        st.caption(f"No difference: {refusal}")
+    else:
+        widgets.plot(figure, key="difference", alt="Second less first")
+widgets.explain(spec)

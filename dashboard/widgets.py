@@ -1,0 +1,148 @@
+"""What do all pages look like? Heading, figure, explanation, export; and how a refusal is told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from dashboard import cache, inputs
+from dashboard.selection import Subject
+from vit_inspect.catalog import FIGURES, FigureSpec
+from vit_inspect.errors import InspectError
+from vit_inspect.exporter import FORMATS, PLOTLY_CONFIG, render
+from vit_inspect.figures import style
+from vit_inspect.results import Result
+
+SPECS = {spec.slug: spec for spec in FIGURES}
+VIEWS = Path(__file__).parent / "views"
+DARK_INK = "#e6e8eb"
+MEDIA = {
+    "svg": "image/svg+xml",
+    "pdf": "application/pdf",
+    "png": "image/png",
+    "html": "text/html",
+    "npz": "application/octet-stream",
+    "csv": "text/csv",
+}
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """What cannot be done is a sentence in place of the figure."""
+    try:
+        yield
+    except InspectError as refusal:
+        st.error(str(refusal))
+        st.stop()
+
+
+def current() -> Subject:
+    """What the sidebar has chosen."""
+    subject: Subject = st.session_state["subject"]
+    return subject
+
+
+def show_facts(subject: Subject) -> None:
+    """The model in four lines."""
+    model = cache.model(subject)
+    layout = model.layout
+    prefix = ", ".join(layout.prefix) or "no prefix tokens"
+    lines = [
+        f"{model.parameter_count / 1e6:,.1f} M parameters, {len(model.blocks)} layers",
+        f"{layout.token_count:,} tokens: {prefix}, {layout.patch_count:,} patches",
+        f"On {model.device}; weights: {model.source}",
+    ]
+    if capture := cache.captures().peek(subject):
+        lines.append(f"Attention verified to {capture.error:.0e}")
+    st.caption("  \n".join(lines))
+
+
+def heading(title: str, question: str) -> Any:
+    """The page's name and the question it answers; returns the place for the export button."""
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="top"):
+        with st.container(width="content", gap="xxsmall"):
+            st.title(title, anchor=False, width="content")
+            st.markdown(f"##### {question}", width="content")
+        return st.container(width="content")
+
+
+def explain(spec: FigureSpec) -> None:
+    """How to read the figure, what it cannot tell, and where it comes from."""
+    st.divider()
+    reading, caveat, source = st.columns([4, 3, 3], gap="large")
+    reading.markdown("**How to read it**")
+    reading.write(spec.reading)
+    caveat.markdown("**What it cannot tell**")
+    caveat.write(spec.caveat)
+    source.markdown("**Formula and source**")
+    source.text(spec.formula)
+    source.caption(spec.source)
+
+
+def plot(
+    figure: go.Figure, *, key: str, alt: str, on_pick: Callable[[list[int]], None] | None = None
+) -> None:
+    """A plotly figure as the core made it, on the page's paper.
+
+    on_pick: is called before the rerun with the customdata of what was clicked.
+    """
+
+    def picked() -> None:
+        points = st.session_state[key].selection.points
+        if on_pick and points and "customdata" in points[0]:
+            on_pick(points[0]["customdata"])
+
+    options: dict[str, Any] = {}
+    if on_pick:
+        options = {"on_select": picked, "selection_mode": "points"}
+    st.plotly_chart(themed(figure), theme=None, key=key, config=PLOTLY_CONFIG, alt=alt, **options)
+
+
+def themed(figure: go.Figure) -> go.Figure:
+    """The colours of the data stay; ink and paper are the page's."""
+    dark = st.context.theme.type == "dark"
+    return style.theme(figure, ink=DARK_INK if dark else style.INK, paper="rgba(0,0,0,0)")
+
+
+def export(spec: FigureSpec, result: Result, *, name: str) -> None:
+    """A button that opens the formats; each file is made on its click."""
+    with st.popover(":material/download: Export", help="This figure as a file"):
+        st.caption("For print: SVG, PDF, PNG. To explore: HTML. The numbers: NPZ, CSV.")
+        with st.container(horizontal=True):
+            for kind in FORMATS:
+                st.download_button(
+                    kind.upper(),
+                    partial(render, spec, result, kind),
+                    file_name=f"{file_stem(name)}_{spec.slug}.{kind}",
+                    mime=MEDIA[kind],
+                    on_click="ignore",
+                    key=f"export_{spec.slug}_{kind}",
+                )
+
+
+def figure_page(slug: str) -> None:
+    """A whole page of a figure that needs no controls."""
+    spec, subject = SPECS[slug], current()
+    place = heading(spec.title, spec.question)
+    result = cache.result(spec, subject)
+    plot(spec.plot(result), key=slug, alt=f"{spec.title} of {subject.model}")
+    with place:
+        export(spec, result, name=title_of(subject))
+    explain(spec)
+
+
+def title_of(subject: Subject) -> str:
+    """The model and the picture in words."""
+    return f"{subject.model} {inputs.names().get(subject.image, subject.image)}"
+
+
+def file_stem(name: str) -> str:
+    """A name that is safe in any file system, whatever a stranger called the picture."""
+    return re.sub(r"[^\w.-]+", "_", name).strip("._")[:80] or "figure"

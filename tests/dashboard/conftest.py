@@ -1,0 +1,77 @@
+"""A real server and a real browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 120
+"""How long to wait for a page on a machine that does other things too."""
+
+
+@pytest.fixture(scope="session")
+def address() -> Iterator[str]:
+    """Where a dashboard runs, with nothing but what is bundled."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "dashboard/app.py"]
+    command += ["--server.port", str(port), "--server.headless", "true"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as server:
+        try:
+            wait_for_health(port)
+            yield f"http://localhost:{port}"
+        finally:
+            server.terminate()
+
+
+def wait_for_health(port: int) -> None:
+    deadline = time.monotonic() + SECONDS
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://localhost:{port}/_stcore/health") as answer:
+                assert answer.read() == b"ok"
+                return
+        except urllib.error.URLError:
+            assert time.monotonic() < deadline, "the server does not answer"
+            time.sleep(0.2)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's chromium; missing, it is an error in CI and a reason to skip elsewhere."""
+    path = shutil.which("chromium")
+    if path is None:
+        reason = "no browser: install the package chromium"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-sync"]
+        browser = playwright.chromium.launch(executable_path=path, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """A fresh window of a new user."""
+    expect.set_options(timeout=SECONDS * 1000)
+    context = browser.new_context(
+        base_url=address, viewport={"width": 1440, "height": 900}, accept_downloads=True
+    )
+    context.set_default_timeout(SECONDS * 1000)
+    yield context.new_page()
+    context.close()

@@ -1,0 +1,261 @@
+"""Does the dashboard do what a user wants of it, in a real browser?"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+import vit_inspect as vi
+from tests.conftest import noise
+from vit_inspect.attention import rows
+from vit_inspect.figures import style
+
+
+def ready(page: Page) -> None:
+    """Waits until the script has run and nothing of the run before is left."""
+    page.wait_for_timeout(300)
+    page.wait_for_selector('[data-test-script-state="notRunning"]')
+    expect(page.locator('[data-stale="true"]')).to_have_count(0)
+
+
+def show(page: Page, path: str) -> None:
+    page.goto(path)
+    ready(page)
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    page.get_by_label(label, exact=True).first.click()
+    page.get_by_role("option", name=option, exact=True).click()
+    ready(page)
+
+
+def patch_at(canvas: Locator, row: int, column: int, seen: vi.layout.Box, size: tuple[int, int]):
+    """Where a patch of the 16 x 16 grid lies on the canvas, in CSS px."""
+    box = canvas.bounding_box()
+    assert box
+    x = (seen.left + (column + 0.5) * (seen.right - seen.left) / 16) / size[1] * box["width"]
+    y = (seen.top + (row + 0.5) * (seen.bottom - seen.top) / 16) / size[0] * box["height"]
+    return {"x": x, "y": y}
+
+
+@pytest.fixture(scope="module")
+def capture() -> vi.Capture:
+    return vi.capture(vi.load(img_size=224, device="cpu"), vi.sample("chelsea"))
+
+
+@pytest.fixture
+def at(capture: vi.Capture):
+    """Where a patch of chelsea lies on the canvas."""
+    photograph = capture.photographs[0]
+    return lambda canvas, row, column: patch_at(
+        canvas, row, column, photograph.seen, photograph.size_px
+    )
+
+
+def test_opens_on_a_real_model_and_a_real_photograph(page: Page) -> None:
+    show(page, "/")
+    expect(page.get_by_role("heading", name="dinov2_small")).to_be_visible()
+    expect(page.get_by_text("22,056,192")).to_be_visible()
+    expect(page.get_by_text(re.compile("Attention verified to .e-07"))).to_be_visible()
+    expect(page.locator(".js-plotly-plot")).to_be_visible()
+
+
+def test_the_map_follows_the_cursor_and_is_the_true_row(
+    page: Page, capture: vi.Capture, at
+) -> None:
+    show(page, "/attention_maps?layer=7&head=3")
+    canvas = page.locator("canvas.picture")
+    expect(canvas).to_have_attribute("data-shown", "Read-out (cls)")
+    reruns: list[str] = []
+    page.on("websocket", lambda socket: reruns.append(socket.url))
+    canvas.hover(position=at(canvas, 8, 5))
+    expect(canvas).to_have_attribute("data-shown", "8,5")
+    canvas.hover(position=at(canvas, 3, 12))
+    expect(canvas).to_have_attribute("data-shown", "3,12")
+
+    row = rows(capture.layers[7], [capture.layout.token((3, 12))])[0, 2, 0, 1:].numpy()
+    photograph = capture.photographs[0]
+    # The hue of the centre of a patch is that of its weight; grey shines through by a third.
+    page.mouse.move(0, 0)
+    canvas.hover(position=at(canvas, 3, 12))
+    pixels = canvas.evaluate(
+        "c => Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)"
+    )
+    width = canvas.evaluate("c => c.width")
+    picture = np.array(pixels, np.uint8).reshape(-1, width, 4)
+    down = picture.shape[0] / photograph.size_px[0]
+    limit = float(page.locator(".explorer .end").inner_text().removeprefix("≥ "))
+    top, left = photograph.seen.top, photograph.seen.left
+    step = (photograph.seen.bottom - top) / 16, (photograph.seen.right - left) / 16
+    grey = np.asarray(
+        vi.sample("chelsea").convert("L").resize((width, picture.shape[0])), np.float64
+    )
+    for patch in (int(row.argmax()), 0, 100, 255):
+        y = int((top + (patch // 16 + 0.5) * step[0]) * down)
+        x = int((left + (patch % 16 + 0.5) * step[1]) * down)
+        colour = style.colour(row[patch], style.WEIGHT_MAP, (0.0, limit))[:3]
+        wanted = style.MAP_OPACITY * colour + (1 - style.MAP_OPACITY) * grey[y, x]
+        np.testing.assert_allclose(picture[y, x, :3], wanted, atol=12)
+
+
+def test_a_click_pins_the_patch_and_the_address_keeps_it(page: Page, browser, address, at) -> None:
+    show(page, "/attention_maps")
+    canvas = page.locator("canvas.picture")
+    expect(canvas).to_have_attribute("data-shown", "Read-out (cls)")
+    before = page.locator(".js-plotly-plot image").first.get_attribute("href")
+    canvas.click(position=at(canvas, 8, 5))
+    ready(page)
+    expect(page.get_by_text("Attention of the query: patch (8, 5)")).to_be_visible()
+    assert page.locator(".js-plotly-plot image").first.get_attribute("href") != before
+    page.mouse.move(0, 0)
+    expect(canvas).to_have_attribute("data-shown", "8,5")
+    expect(page).to_have_url(re.compile("query=Patch"))
+
+    choose(page, "Layer", "4")
+    other = browser.new_context(base_url=address).new_page()
+    show(other, page.url)
+    expect(other.get_by_text("Attention of the query: patch (8, 5)")).to_be_visible()
+    expect(other.get_by_text("Layer 4, head 1")).to_be_visible()
+    other.context.close()
+
+
+def test_keys_go_to_the_next_layer_head_and_picture(page: Page) -> None:
+    show(page, "/attention_maps?layer=4")
+    for key, words in (
+        ("j", "Layer 3, head 1"),
+        ("l", "Layer 3, head 2"),
+        ("h", "Layer 3, head 1"),
+    ):
+        page.keyboard.press(key)
+        expect(page.get_by_text(words)).to_be_visible()
+    page.keyboard.press("n")
+    ready(page)
+    expect(page).to_have_url(re.compile("image="))
+    expect(page.get_by_text("Layer 3, head 1")).to_be_visible()
+
+
+def test_a_dot_of_the_distance_plot_opens_that_heads_maps(page: Page) -> None:
+    show(page, "/attention_distance")
+    # Head 3 in layer 9: the one that looks farther than uniform attention.
+    dot = page.locator(".js-plotly-plot .scatterlayer .trace").nth(4).locator("path.point").nth(9)
+    dot.click(force=True)
+    expect(page.get_by_text("Layer 9, head 3")).to_be_visible()
+    expect(page).to_have_url(re.compile(r"/attention_maps.*head=3"))
+    # And coming back does not leave again.
+    page.get_by_role("link", name="Attention distance").click()
+    ready(page)
+    expect(page.get_by_role("heading", name="Attention distance")).to_be_visible()
+    page.wait_for_timeout(1000)
+    expect(page.get_by_role("heading", name="Attention distance")).to_be_visible()
+
+
+def test_another_input_size_has_more_patches_on_every_page(page: Page) -> None:
+    show(page, "/attention_rollout")
+    page.get_by_label("Model input", exact=True).first.click()
+    page.get_by_role("option", name="336 px, 24 × 24 patches").click()
+    expect(page.get_by_text("577 tokens: cls, 576 patches")).to_be_visible()
+    ready(page)
+    page.get_by_role("link", name="Overview").click()
+    expect(page.get_by_text("336 × 336 px")).to_be_visible()
+    expect(page).to_have_url(re.compile("size=336"))
+
+
+def test_an_upload_is_shown_and_its_name_is_plain_text(page: Page, tmp_path: Path) -> None:
+    name = "<b>bold</b> **star** $x$ [a](http:b).png"
+    picture = io.BytesIO()
+    noise((90, 60), 0).save(picture, "PNG")
+    show(page, "/")
+    page.locator('[data-testid="stFileUploaderDropzoneInput"]').set_input_files(
+        {"name": name, "mimeType": "image/png", "buffer": picture.getvalue()}
+    )
+    ready(page)
+    # Shortened by nobody: as it stands, in the list and under its picture.
+    expect(page.get_by_role("button", name=name)).to_be_visible()
+    assert page.locator("main b, section b").count() == 0
+    page.get_by_role("link", name="Attention maps").click()
+    ready(page)
+    expect(page.locator("canvas.picture")).to_be_visible()
+    expect(page.get_by_text("Traceback")).to_have_count(0)
+
+
+def test_what_is_no_picture_is_a_sentence(page: Page) -> None:
+    show(page, "/")
+    page.locator('[data-testid="stFileUploaderDropzoneInput"]').set_input_files(
+        {"name": "text.png", "mimeType": "image/png", "buffer": b"no picture"}
+    )
+    expect(page.get_by_text("Found text in 'text.png'; expected a PNG, JPEG")).to_be_visible()
+    expect(page.get_by_role("heading", name="dinov2_small")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["layer=99&head=-1&query=Patch+99,99", "image=../../etc/passwd", "size=7&fit=x&scale=1"],
+)
+def test_nonsense_in_the_address_is_ignored(page: Page, query: str) -> None:
+    show(page, f"/attention_maps?{query}")
+    expect(page.get_by_text("Attention of the query: token 'cls'")).to_be_visible()
+    expect(page.locator('[data-testid="stException"]')).to_have_count(0)
+
+
+def test_an_unknown_model_is_a_sentence(page: Page) -> None:
+    show(page, "/?model=vit_bse_patch16_224")
+    expect(page.get_by_text("Found the unknown model 'vit_bse_patch16_224'")).to_be_visible()
+
+
+def test_a_survey_over_the_samples_is_shown(page: Page) -> None:
+    show(page, "/attention_distance")
+    page.get_by_text("All samples").click()
+    expect(page.get_by_text("Mean over 7 images, paper definition.")).to_be_visible()
+
+
+@pytest.mark.parametrize("kind", ["svg", "pdf", "png", "html", "npz", "csv"])
+def test_a_figure_is_downloaded_in_every_format(
+    page: Page, kind: str, capture: vi.Capture, tmp_path: Path
+) -> None:
+    show(page, "/attention_rollout?fusion=max")
+    page.get_by_role("button", name="Export").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name=kind.upper(), exact=True).click()
+    assert download.value.suggested_filename == (
+        f"dinov2_small_Chelsea_the_cat_attention_rollout.{kind}"
+    )
+    download.value.save_as(tmp_path / "file")
+    data = (tmp_path / "file").read_bytes()
+    starts = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG", "html": b"<!doctype html>"}
+    wanted = vi.attention_rollout(capture, fusion="max").relevance
+    if kind == "npz":
+        np.testing.assert_allclose(np.load(io.BytesIO(data))["relevance"], wanted, atol=1e-6)
+    elif kind == "csv":
+        values = [
+            float(row["value"])
+            for row in csv.DictReader(io.StringIO(data.decode()))
+            if row["quantity"] == "relevance"
+        ]
+        np.testing.assert_allclose(values, wanted.ravel(), atol=1e-6)
+    else:
+        assert data.startswith(starts[kind])
+
+
+def test_the_bundle_holds_whole_files_with_the_right_numbers(
+    page: Page, capture: vi.Capture, tmp_path: Path
+) -> None:
+    show(page, "/export")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download the bundle").click()
+    assert download.value.suggested_filename == "vit_inspect_dinov2_small_Chelsea_the_cat.zip"
+    download.value.save_as(tmp_path / "bundle.zip")
+    with zipfile.ZipFile(tmp_path / "bundle.zip") as bundle:
+        assert bundle.testzip() is None
+        assert len(bundle.namelist()) == 27
+        facts = json.loads(bundle.read("provenance.json"))
+        assert facts["photographs"][0]["name"] == "chelsea.png"
+        stored = np.load(io.BytesIO(bundle.read("attention_distance.npz")))["distance_px"]
+    np.testing.assert_allclose(stored, vi.attention_distance(capture).distance_px, atol=1e-3)

@@ -1,0 +1,119 @@
+"""Does every page open for every kind of model, and tell what cannot be done in a sentence?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import streamlit as st
+import torch
+from streamlit.testing.v1 import AppTest
+
+import vit_inspect as vi
+from vit_inspect.catalog import FIGURES
+from vit_inspect.zoo import Checkpoint
+
+APP = Path(__file__).parents[2] / "dashboard" / "app.py"
+VIEWS = ["overview", *(spec.slug for spec in FIGURES), "compare", "export"]
+KINDS = {
+    "class token": "vit_tiny_patch16_224",
+    "averaged, no prefix, no table of positions": "vit_relpos_small_patch16_224",
+    "attention pool": "vit_base_patch32_siglip_256",
+    "registers": "vit_small_patch14_reg4_dinov2",
+}
+REFUSED = "swin_tiny_patch4_window7_224"
+
+
+@pytest.fixture(autouse=True)
+def random_weights(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Small inputs and random weights in place of a hub."""
+    real = vi.load
+
+    def load(name: str, *, img_size: int | None) -> vi.Model:
+        torch.manual_seed(0)
+        size = 3 * (14 if "patch14" in name else 32)
+        return real(name, img_size=img_size or size, pretrained=False, device="cpu")
+
+    monkeypatch.setattr("dashboard.cache.vi.load", load)
+    # AppTest knows no options that are typed in.
+    names = (*KINDS.values(), REFUSED)
+    listed = tuple(Checkpoint(name, "all figures", "small and random") for name in names)
+    monkeypatch.setattr("dashboard.selection.ZOO", listed)
+    st.cache_resource.clear()
+    yield
+    st.cache_resource.clear()
+
+
+def opened(view: str, **state: object) -> AppTest:
+    app = AppTest.from_file(str(APP), default_timeout=120)
+    for key, value in state.items():
+        app.session_state[key] = value
+    app.run()
+    if view != "overview":
+        app.switch_page(f"views/{view}.py").run()
+    return app
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_page_opens_for_every_kind_of_model(kind: str) -> None:
+    app = opened("overview", model=KINDS[kind])
+    for view in VIEWS:
+        app.switch_page(f"views/{view}.py").run()
+        assert not app.exception, (view, app.exception)
+        refused = [error.value for error in app.error]
+        if view == "position_similarity" and "table" in kind:
+            assert len(refused) == 1
+            assert "without a table of absolute position embeddings" in refused[0]
+        else:
+            assert refused == []
+            assert app.title
+
+
+@pytest.mark.parametrize("spec", FIGURES, ids=lambda spec: spec.slug)
+def test_every_figure_page_says_what_it_asks_and_cannot_tell(spec: object) -> None:
+    app = opened(spec.slug, model=KINDS["class token"])  # type: ignore[attr-defined]
+    words = " ".join(each.value for each in (*app.markdown, *app.caption, *app.text))
+    for part in ("question", "reading", "caveat", "formula", "source"):
+        assert getattr(spec, part) in words
+
+
+def test_a_classifier_names_the_five_most_probable_classes() -> None:
+    app = opened("overview", model=KINDS["class token"])
+    assert any("Five most probable classes" in each.value for each in app.markdown)
+    app = opened("overview", model="vit_small_patch14_reg4_dinov2")
+    assert any("no classes" in each.value for each in app.markdown)
+
+
+def test_a_model_that_cannot_be_inspected_is_a_sentence() -> None:
+    app = opened("overview", model=REFUSED)
+    assert not app.exception
+    assert "expected" in app.error[0].value
+    assert REFUSED in app.error[0].value
+
+
+def test_layer_and_head_of_a_larger_model_fall_back() -> None:
+    app = opened(
+        "attention_maps", model=KINDS["class token"], layer=23, head=16, query="Patch 9, 9"
+    )
+    assert not app.exception
+    assert app.selectbox(key="layer").value == 11
+    assert app.selectbox(key="head").value == 1
+    assert app.selectbox(key="query").value == "Read-out (cls)"
+
+
+def test_a_rollout_that_rests_on_few_patches_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = opened("attention_rollout", model=KINDS["class token"])
+    assert not app.warning
+    monkeypatch.setattr("vit_inspect.figures.attention_rollout.CONCENTRATED", 0.01)
+    app.run()
+    assert "often artefacts of the model" in app.warning[0].value
+
+
+def test_every_control_has_help() -> None:
+    app = opened("overview", model=KINDS["class token"])
+    for view in VIEWS:
+        app.switch_page(f"views/{view}.py").run()
+        for kind in ("selectbox", "slider", "button_group", "file_uploader", "download_button"):
+            for control in app.get(kind):
+                assert control.proto.help or "export_" in control.proto.id, (view, control.label)
