@@ -13,7 +13,9 @@ import streamlit as st
 from dashboard import cache, selection, widgets
 from vit_inspect.catalog import FIGURES
 
-st.set_page_config(page_title="vit_inspect", page_icon=str(Path(__file__).parent / "icon.png"), layout="wide")
+st.set_page_config(
+    page_title="vit_inspect", page_icon=str(Path(__file__).parent / "icon.png"), layout="wide"
+)
 page = st.navigation(
     [
         st.Page(widgets.VIEWS / "overview.py", title="Overview", default=True),

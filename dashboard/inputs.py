@@ -7,6 +7,8 @@ Names of files are untrusted; they are shown as text and never used as paths.
 from __future__ import annotations
 
 import hashlib
+import itertools
+import re
 from typing import Any
 
 import streamlit as st
@@ -15,8 +17,6 @@ from PIL import Image, ImageOps
 import vit_inspect as vi
 from vit_inspect.errors import BadImage
 from vit_inspect.images import SUFFIXES, printable
-
-SAMPLE_TITLES = {name: sample.title for name, sample in vi.SAMPLES.items()}
 
 
 def upload() -> None:
@@ -31,12 +31,27 @@ def upload() -> None:
     )
     for file in files:
         if problem := _problem(_digest(file), file.name, file.getvalue()):
-            st.error(problem)
+            st.error(plain(problem))
 
 
-def names() -> dict[str, str]:
-    """What each picture that can be shown is called, by key."""
-    return SAMPLE_TITLES | {key: printable(file.name) for key, file in _uploads().items()}
+def keys() -> dict[str, str]:
+    """The key of each picture that can be shown, by the name that it has on the page."""
+    found = {name: name for name in vi.SAMPLES}
+    for key, file in _uploads().items():
+        name = printable(file.name)
+        copies = (f"{name} ({number})" for number in itertools.count(2))
+        found[next(each for each in itertools.chain([name], copies) if each not in found)] = key
+    return found
+
+
+def name_of(key: str) -> str:
+    """What a picture is called on the page."""
+    return next((name for name, each in keys().items() if each == key), key)
+
+
+def title_of(key: str) -> str:
+    """What a picture shows, as far as it is known."""
+    return vi.SAMPLES[key].title if key in vi.SAMPLES else name_of(key)
 
 
 def uploaded() -> list[str]:
@@ -67,7 +82,7 @@ def _uploads() -> dict[str, Any]:
 
 def _show_newest() -> None:
     if uploads := uploaded():
-        st.session_state["image"] = uploads[-1]
+        st.session_state["image"] = name_of(uploads[-1])
 
 
 def _digest(file: Any) -> str:
@@ -86,6 +101,11 @@ def _problem(digest: str, name: str, _data: bytes) -> str | None:
     except BadImage as refusal:
         return str(refusal)
     return None
+
+
+def plain(text: str) -> str:
+    """Text of strangers for a place that takes Markdown: every sign stands for itself."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
 
 
 def thumbnail(key: str) -> Image.Image:

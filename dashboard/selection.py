@@ -6,7 +6,7 @@ reopens the view; Streamlit drops values from the address that are not among a w
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import streamlit as st
 
@@ -19,7 +19,7 @@ DEFAULT_PX = 224
 SIZES_PX = (224, 256, 336, 384, 448, 512)
 NAME_LENGTH = 120
 
-FITS: dict[Fit, str] = {"crop": "Model's crop", "whole": "Whole picture"}
+PATCHES_PX = (8, 14, 16, 32)
 
 
 class Subject(NamedTuple):
@@ -55,21 +55,23 @@ def choose_model() -> str:
 
 def wanted_size(model: str) -> int | None:
     """The input size asked for, before there is a model that says which sizes it takes."""
-    asked = st.session_state.get("size", st.query_params.get("size"))
-    if asked is not None and str(asked).isdecimal() and 0 < int(asked) <= max(SIZES_PX) + 16:
-        return int(asked)
-    return DEFAULT_PX if model == BUNDLED else None
+    asked = str(st.session_state.get("size", st.query_params.get("size")))
+    offered = {str(size): size for patch_px in PATCHES_PX for size in sizes_px(patch_px)}
+    return offered.get(asked, DEFAULT_PX if model == BUNDLED else None)
+
+
+def sizes_px(patch_px: int) -> set[int]:
+    """Input sizes that patches of this size tile."""
+    return {max(1, round(size / patch_px)) * patch_px for size in SIZES_PX}
 
 
 def choose_size(input_px: int, patch_px: int) -> None:
     """Larger inputs have more patches; a patch stays as large as it is."""
-    sizes = {max(1, round(size / patch_px)) * patch_px for size in SIZES_PX}
-    options = sorted(sizes | {input_px})
+    options = sorted(sizes_px(patch_px) | {input_px})
     st.selectbox(
-        "Model input",
+        "Model input in px",
         options,
         index=options.index(input_px),
-        format_func=lambda px: f"{px} px, {px // patch_px} × {px // patch_px} patches",
         key="size",
         bind="query-params",
         help="A larger input is cut into more patches of the same size: finer maps, slower.",
@@ -79,33 +81,31 @@ def choose_size(input_px: int, patch_px: int) -> None:
 def choose_fit() -> Fit:
     """How a picture becomes a square."""
     return st.segmented_control(
-        "Picture is fitted by",
-        list(FITS),
+        "Model sees",
+        get_args(Fit),
         default="crop",
         required=True,
-        format_func=FITS.__getitem__,
         key="fit",
         bind="query-params",
-        help="The model's own crop cuts the borders away, as in training. The whole picture is "
-        "squeezed to a square: nothing is left out, but proportions change.",
+        help="'crop' is the model's own: it cuts the borders away, as in its evaluation. 'whole' "
+        "squeezes the whole picture to a square: nothing is left out, but proportions change.",
     )
 
 
 def choose_image() -> str:
     """A sample or an upload; returns its key."""
     inputs.upload()
-    names = inputs.names()
-    image = st.selectbox(
+    keys = inputs.keys()
+    name = st.selectbox(
         "Picture",
-        list(names),
-        format_func=names.__getitem__,
+        list(keys),
         key="image",
         bind="query-params",
         help="Samples, and what you upload.",
     )
     with st.container(horizontal=True, gap="small"):
-        step_buttons("image", list(names), keys=("P", "N"), what="picture")
-    return str(image)
+        step_buttons("image", list(keys), keys=("P", "N"), what="picture")
+    return keys[str(name)]
 
 
 def choose_number(

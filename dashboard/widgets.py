@@ -39,7 +39,7 @@ def refusals() -> Iterator[None]:
     try:
         yield
     except InspectError as refusal:
-        st.error(str(refusal))
+        st.error(inputs.plain(str(refusal)))
         st.stop()
 
 
@@ -68,7 +68,7 @@ def heading(title: str, question: str) -> Any:
     """The page's name and the question it answers; returns the place for the export button."""
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="top"):
         with st.container(width="content", gap="xxsmall"):
-            st.title(title, anchor=False, width="content")
+            st.title(inputs.plain(title), anchor=False, width="content")
             st.markdown(f"##### {question}", width="content")
         return st.container(width="content")
 
@@ -140,7 +140,7 @@ def figure_page(slug: str) -> None:
 
 def title_of(subject: Subject) -> str:
     """The model and the picture in words."""
-    return f"{subject.model} {inputs.names().get(subject.image, subject.image)}"
+    return f"{subject.model}, {inputs.name_of(subject.image)}"
 
 
 def file_stem(name: str) -> str:

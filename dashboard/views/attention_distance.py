@@ -2,57 +2,54 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import streamlit as st
 
+import vit_inspect as vi
 from dashboard import cache, inputs, widgets
-
-OVER = {"picture": "This picture", "samples": "All samples", "uploads": "Your pictures"}
-DEFINITIONS = {"paper": "As in the paper", "renormalised": "Patches only"}
+from vit_inspect.analyses.attention_distance import Definition
 
 
 def open_head(picked: list[int]) -> None:
     """What a click on a dot does; the page is left once the run has begun."""
-    st.session_state["layer"], st.session_state["head"] = picked[0], picked[1] + 1
-    st.session_state["open_maps"] = True
+    st.session_state["open_maps"] = {"layer": picked[0], "head": picked[1] + 1}
 
 
 spec, subject = widgets.SPECS["attention_distance"], widgets.current()
+groups = {"this picture": [subject.image], "all samples": list(vi.SAMPLES)}
+if inputs.uploaded():
+    groups["your pictures"] = inputs.uploaded()
 place = widgets.heading(spec.title, spec.question)
 with st.container(horizontal=True, vertical_alignment="bottom"):
     definition = st.segmented_control(
         "Distance",
-        list(DEFINITIONS),
+        get_args(Definition),
         default="paper",
         required=True,
-        format_func=DEFINITIONS.__getitem__,
         key="definition",
         bind="query-params",
-        help="The paper counts attention on prefix tokens as distance 0. 'Patches only' divides "
+        help="The paper counts attention on prefix tokens as distance 0. 'renormalised' divides "
         "by the attention on patches first.",
     )
     over = st.segmented_control(
         "Averaged over",
-        list(OVER) if inputs.uploaded() else [*OVER][:2],
-        default="picture",
+        list(groups),
+        default="this picture",
         required=True,
-        format_func=OVER.__getitem__,
         key="over",
         bind="query-params",
         help="One picture says little; the paper averages 128.",
     )
-images = {
-    "picture": [subject.image],
-    "samples": list(inputs.SAMPLE_TITLES),
-    "uploads": inputs.uploaded(),
-}[over]
-if over == "picture":
+images = groups[over]
+if len(images) == 1:
     result = cache.result(spec, subject, definition=definition)
 else:
     with st.container() as progress:
         bar = st.progress(0.0, text="Waiting for the first pictures")
         # A click on it reruns the page, which ends the survey at its next step.
         cancel = st.button(
-            "Cancel", on_click=st.session_state.__setitem__, args=("over", "picture")
+            "Cancel", on_click=st.session_state.__setitem__, args=("over", "this picture")
         )
     result = cache.survey(
         subject,
@@ -67,8 +64,8 @@ widgets.plot(
     alt=f"Mean attention distance of every head at every depth of {subject.model}",
     on_pick=open_head,
 )
-if st.session_state.pop("open_maps", False):
-    st.switch_page(widgets.VIEWS / "attention_maps.py")
+if head := st.session_state.pop("open_maps", None):
+    st.switch_page(widgets.VIEWS / "attention_maps.py", query_params={**st.query_params, **head})
 st.caption("Click a dot to open that head's maps.")
 with place:
     widgets.export(spec, result, name=widgets.title_of(subject))

@@ -13,8 +13,6 @@ from vit_inspect.attention import rows
 from vit_inspect.layout import READOUT, Query
 from vit_inspect.results import AttentionMaps
 
-SCALES = {"shared": "One for all", "per map": "Each its own"}
-
 spec, subject = widgets.SPECS["attention_maps"], widgets.current()
 place = widgets.heading(spec.title, spec.question)
 capture = cache.capture(subject)
@@ -88,13 +86,12 @@ with st.container(horizontal=True, vertical_alignment="top"):
     head = selection.choose_number("head", "Head", range(1, heads + 1), start=1, keys=("H", "L"))
     scale = st.segmented_control(
         "Colour scale",
-        list(SCALES),
+        ("shared", "per map"),
         default="shared",
         required=True,
-        format_func=SCALES.__getitem__,
         key="scale",
         bind="query-params",
-        help="One scale compares maps; a scale for each shows the faint ones too.",
+        help="A shared scale compares maps; one per map shows the faint ones too.",
     )
 maps = cache.result(spec, subject, query=query)
 limit = spec.limits(maps)[1] if spec.limits and scale == "shared" else None

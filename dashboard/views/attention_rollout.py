@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import streamlit as st
 
 from dashboard import cache, widgets
+from vit_inspect.analyses.attention_rollout import Fusion
 from vit_inspect.figures import attention_maps as maps_figure
 from vit_inspect.figures import attention_rollout as rollout_figure
-
-FUSIONS = {"mean": "Mean of heads", "max": "Largest head", "min": "Smallest head"}
 
 spec, subject = widgets.SPECS["attention_rollout"], widgets.current()
 place = widgets.heading(spec.title, spec.question)
@@ -16,13 +17,12 @@ layers = len(cache.model(subject).blocks)
 with st.container(horizontal=True, vertical_alignment="bottom"):
     fusion = st.segmented_control(
         "Heads are fused by",
-        list(FUSIONS),
+        get_args(Fusion),
         default="mean",
         required=True,
-        format_func=FUSIONS.__getitem__,
         key="fusion",
         bind="query-params",
-        help="The paper takes the mean. The rows of the others are divided by their sums.",
+        help="The paper takes the mean; of max and min, rows are divided by their sums.",
     )
     discard = st.slider(
         "Weakest attention left out",

@@ -6,48 +6,44 @@ import streamlit as st
 
 from dashboard import cache, inputs, widgets
 from dashboard.selection import NAME_LENGTH, wanted_size
+from vit_inspect.catalog import FIGURES
 from vit_inspect.errors import InspectError
 from vit_inspect.figures import difference
 from vit_inspect.zoo import ZOO
 
-AGAINST = {"picture": "Another picture", "model": "Another model"}
-
 subject = widgets.current()
 widgets.heading("Compare", "How do two models, or two pictures, differ?")
-titles = {slug: spec.title for slug, spec in widgets.SPECS.items()}
+specs = {spec.title: spec for spec in FIGURES}
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    slug = st.selectbox(
+    title = st.selectbox(
         "Figure",
-        list(titles),
-        index=list(titles).index("attention_maps"),
-        format_func=titles.__getitem__,
+        list(specs),
+        index=list(specs).index(widgets.SPECS["attention_maps"].title),
         key="figure",
         bind="query-params",
         width=220,
         help="The figure that is shown twice, with one colour scale.",
     )
     against = st.segmented_control(
-        "Against",
-        list(AGAINST),
+        "Against another",
+        ("picture", "model"),
         default="picture",
         required=True,
-        format_func=AGAINST.__getitem__,
         key="against",
         bind="query-params",
         help="What changes from the left figure to the right one.",
     )
     if against == "picture":
-        names = {key: name for key, name in inputs.names().items() if key != subject.image}
-        image = st.selectbox(
+        keys = {name: key for name, key in inputs.keys().items() if key != subject.image}
+        name = st.selectbox(
             "Right picture",
-            list(names),
-            format_func=names.__getitem__,
+            list(keys),
             key="right_image",
             bind="query-params",
             width=260,
             help="The left one is the picture of the sidebar.",
         )
-        other = subject._replace(image=image)
+        other = subject._replace(image=keys[str(name)])
     else:
         models = [each.name for each in ZOO if each.name != subject.model]
         name = st.selectbox(
@@ -61,7 +57,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         )
         name = str(name)[:NAME_LENGTH]
         other = subject._replace(model=name, size=wanted_size(name))
-spec = widgets.SPECS[slug]
+spec = specs[title]
 records = [cache.result(spec, each) for each in (subject, other)]
 options = {}
 if spec.limits:
@@ -82,7 +78,7 @@ else:
     try:
         figure = difference.plot(*records, spec.compared, shown=spec.shown(records[0]))
     except InspectError as refusal:
-        st.caption(f"No difference: {refusal}")
+        st.caption(inputs.plain(f"No difference: {refusal}"))
     else:
         widgets.plot(figure, key="difference", alt="Second less first")
 widgets.explain(spec)

@@ -6,7 +6,8 @@ import shlex
 
 import streamlit as st
 
-from dashboard import cache, inputs, widgets
+import vit_inspect as vi
+from dashboard import cache, widgets
 from vit_inspect.exporter import bundle
 
 subject = widgets.current()
@@ -17,7 +18,6 @@ st.write(
     "that says how each was made, down to the hash of the weights."
 )
 capture = cache.capture(subject)
-names = inputs.names()
 st.download_button(
     "Download the bundle",
     lambda: bundle(capture),
@@ -28,11 +28,11 @@ st.download_button(
     icon=":material/folder_zip:",
     help="It is made when you click, which takes some seconds.",
 )
-st.caption(f"{subject.model}, {names[subject.image]}, {capture.layout.input_px[0]} px input.")
+st.text(f"{widgets.title_of(subject)}, {capture.layout.input_px[0]} px")
 st.divider()
 st.markdown("**The same from a terminal**")
 words = ["python", "-m", "vit_inspect", "figures"]
-words += [subject.image if subject.image in inputs.SAMPLE_TITLES else "PHOTO", "--out", "out"]
+words += [subject.image if subject.image in vi.SAMPLES else "PHOTO", "--out", "out"]
 words += ["--model", subject.model, "--img-size", str(capture.layout.input_px[0])]
 st.code(shlex.join([*words, "--fit", subject.fit]), language="sh")
 st.markdown("**One figure at a time**")

@@ -63,15 +63,14 @@ if notices:
     st.info(" ".join(notices))
 st.divider()
 st.markdown("**Pictures at hand**")
-names = inputs.names()
 with st.container(horizontal=True, gap="small"):
-    for key, title in names.items():
-        with st.container(width=128):
-            st.image(inputs.thumbnail(key), width=128, alt=title)
+    for name, key in inputs.keys().items():
+        with st.container(width=128, gap="xxsmall"):
+            st.image(inputs.thumbnail(key), width=128, alt=inputs.title_of(key))
             st.button(
-                title,
+                inputs.plain(inputs.title_of(key)),
                 key=f"open_{key}",
                 on_click=st.session_state.__setitem__,
-                args=("image", key),
-                type="primary" if key == subject.image else "tertiary",
+                args=("image", name),
+                type="secondary" if key == subject.image else "tertiary",
             )

@@ -68,10 +68,10 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser, address: str) -> Iterator[Page]:
     """A fresh window of a new user."""
-    expect.set_options(timeout=SECONDS * 1000)
+    expect.set_options(timeout=45_000)
     context = browser.new_context(
         base_url=address, viewport={"width": 1440, "height": 900}, accept_downloads=True
     )
-    context.set_default_timeout(SECONDS * 1000)
+    context.set_default_timeout(60_000)
     yield context.new_page()
     context.close()
