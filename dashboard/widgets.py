@@ -69,7 +69,7 @@ def heading(title: str, question: str) -> Any:
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="top"):
         with st.container(width="content", gap="xxsmall"):
             st.title(inputs.plain(title), anchor=False, width="content")
-            st.markdown(f"##### {question}", width="content")
+            st.subheader(question, anchor=False, width="content")
         return st.container(width="content")
 
 

@@ -6,6 +6,7 @@ import csv
 import errno
 import io
 import json
+import zipfile
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from PIL import Image
 import vit_inspect as vi
 from tests.conftest import noise
 from vit_inspect.catalog import FIGURES, FigureSpec, analyse
-from vit_inspect.exporter import BUNDLE_FORMATS, ensure_folder, export, render, write
+from vit_inspect.exporter import BUNDLE_FORMATS, bundle, ensure_folder, export, render, write
 from vit_inspect.results import Result
 
 SPECS = {spec.slug: spec for spec in FIGURES}
@@ -143,6 +144,21 @@ def test_the_bundle(capture: vi.Capture, tmp_path: Path) -> None:
     for spec in FIGURES:
         assert spec.question in report
     assert report.count("Plotly.newPlot") >= 7
+
+
+@pytest.mark.usefixtures("numbers_only")
+def test_the_archive_holds_the_bundle_and_is_the_same_twice(
+    capture: vi.Capture, tmp_path: Path
+) -> None:
+    written = export(capture, tmp_path)
+    archive = bundle(capture)
+    assert bundle(capture) == archive
+    with zipfile.ZipFile(io.BytesIO(archive)) as file:
+        assert {tmp_path / name for name in file.namelist()} == set(written)
+        assert all(
+            file.read(path.relative_to(tmp_path).as_posix()) == path.read_bytes()
+            for path in written
+        )
 
 
 def test_two_runs_give_the_same_bytes(capture: vi.Capture, tiny: vi.Model, tmp_path: Path) -> None:

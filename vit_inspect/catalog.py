@@ -89,8 +89,8 @@ FIGURES = (
             "have similar embeddings; bright rows and columns say that these are told apart."
         ),
         caveat=(
-            "This is the table that is added to the tokens, at the model's input size. It says "
-            "what the input tells of place, not whether later layers use it."
+            "This is the table that the model holds, on its own grid; for other input sizes it is "
+            "resampled. It says what the input tells of place, not whether later layers use it."
         ),
         formula="S[i, j] = pᵢ·pⱼ / (|pᵢ| |pⱼ|), patches only, no mean subtracted",
         source=f"{PAPER}, Figures 7 centre and 10",

@@ -45,7 +45,8 @@ images = groups[over]
 if len(images) == 1:
     result = cache.result(spec, subject, definition=definition)
 else:
-    with st.container() as progress:
+    progress = st.empty()
+    with progress.container():
         bar = st.progress(0.0, text="Waiting for the first pictures")
         # A click on it reruns the page, which ends the survey at its next step.
         cancel = st.button(

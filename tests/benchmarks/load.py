@@ -399,11 +399,10 @@ def together(port: int, users: Sequence[int]) -> tuple[list[tuple[Question, Any]
 
 
 def wander(window: Visitor, reruns: int, *, seed: int) -> Iterator[int]:
-    """Many reruns of one session at 224 px, from the same start; yields how many were done."""
+    """Many reruns of one session at 224 px; yields how many were done."""
     choice = random.Random(seed)
     page = "attention_maps"
-    start = {"layer": LAYERS - 1, "head": 1, "query": "Read-out (cls)", "image": name_of("chelsea")}
-    window.open(page, size=SIZES_PX[0], **start)
+    window.open(page, size=SIZES_PX[0])
     steps: dict[str, Callable[[], None]] = {
         "layer": lambda: window.choose("layer", str(choice.randrange(LAYERS))),
         "head": lambda: window.choose("head", str(1 + choice.randrange(HEADS))),

@@ -102,6 +102,13 @@ def test_layer_and_head_of_a_larger_model_fall_back() -> None:
     assert app.selectbox(key="query").value == "Read-out (cls)"
 
 
+def test_a_survey_takes_all_samples() -> None:
+    app = opened("attention_distance", model=KINDS["class token"])
+    app.button_group(key="over").set_value(["all samples"]).run()
+    assert not app.exception
+    assert app.button_group(key="over").value == ["all samples"]
+
+
 def test_a_rollout_that_rests_on_few_patches_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     app = opened("attention_rollout", model=KINDS["class token"])
     assert not app.warning

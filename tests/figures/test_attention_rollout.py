@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from vit_inspect.figures import style
-from vit_inspect.figures.attention_rollout import _blur, _paper_look, _words, draw, plot
+from vit_inspect.figures.attention_rollout import (
+    _blur,
+    _paper_look,
+    _words,
+    draw,
+    plot,
+    plot_growth,
+    strongest_share,
+)
 from vit_inspect.figures.overlay import crop
 from vit_inspect.layout import Box
 from vit_inspect.results import Photograph
@@ -113,3 +121,23 @@ def test_extreme_photographs_can_be_drawn_on_a_page(rollout, pixels, size, seen)
     width, height = figure.get_size_inches()
     assert width <= style.PAGE_IN + 0.01
     assert 1 < height < 4
+
+
+def test_growth_shows_the_last_layer_first_and_knows_the_layers(rollout):
+    figure = plot_growth(rollout)
+    layers = [place[0] for place in figure.data[0].customdata]
+    count = rollout.growth.shape[1]
+    assert layers == list(range(count))[::-1]
+    assert f"largest {rollout.growth[0, 0].max():.2%}" in figure.data[0].text[-1]
+
+
+def test_limits_are_taken_over(rollout):
+    assert plot(rollout, limits=(0.0, 0.7)).data[0].zmax == 0.7
+
+
+def test_the_share_of_the_strongest_hundredth():
+    relevance = np.full((20, 20), 0.001)
+    relevance[3, 4:8] = 0.1
+    count, share = strongest_share(relevance)
+    assert count == 4
+    assert share == pytest.approx(0.4 / (0.4 + 396 * 0.001))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -8,11 +10,14 @@ from matplotlib.patches import Rectangle
 
 from vit_inspect.figures import style
 from vit_inspect.figures.overlay import (
+    MAX_SCREEN_PX,
     crop,
     draw_map,
     draw_patch,
     draw_photograph,
+    height_px,
     patch_box,
+    plot_input,
     plot_photograph,
     unseen,
 )
@@ -148,3 +153,18 @@ def test_the_screen_has_the_same_places(photograph):
     assert shapes == set(unseen(photograph))
     assert figure.layout.yaxis.range == (40, 0)
     assert figure.layout.yaxis.scaleanchor == "x"
+
+
+def test_the_input_is_cut_along_the_borders_of_its_patches(photograph):
+    lines = plot_input(photograph, (2, 3)).data[0]
+    boxes = [patch_box(photograph, (2, 3), (row, column)) for row in (0, 1) for column in (0, 1, 2)]
+    for found, borders in (
+        (lines.x, {box.left for box in boxes} | {boxes[-1].right}),
+        (lines.y, {box.top for box in boxes} | {boxes[-1].bottom}),
+    ):
+        assert sorted(set(found[~np.isnan(found)])) == pytest.approx(sorted(borders))
+
+
+def test_a_photograph_on_a_screen_needs_no_scrolling(photograph):
+    assert height_px(photograph, 720) == 360
+    assert height_px(replace(photograph, size_px=(8000, 80)), 720) == MAX_SCREEN_PX

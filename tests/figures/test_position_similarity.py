@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vit_inspect.figures import style
-from vit_inspect.figures.position_similarity import _tiles, draw, plot, shown
+from vit_inspect.figures.position_similarity import _tiles, draw, plot, plot_tile, shown
 from vit_inspect.results import PositionSimilarity
 
 
@@ -53,3 +53,10 @@ def test_a_tile_on_screen_tells_the_true_patch():
     assert tiles.customdata[11] == [4, 4]
     assert tiles.text[11] == "Row 5, column 5"
     assert (tiles.marker.cmin, tiles.marker.cmax) == (-1, 1)
+
+
+def test_a_large_tile_is_the_similarity_of_its_patch(similarity):
+    figure = plot_tile(similarity, (1, 2))
+    np.testing.assert_allclose(figure.data[0].z, similarity.similarity[1, 2], rtol=1e-6)
+    assert (figure.data[0].zmin, figure.data[0].zmax) == style.SIMILARITY_LIMITS
+    assert "row 2, column 3" in figure.layout.annotations[0].text

@@ -61,6 +61,30 @@ def plot(result: PositionSimilarity) -> go.Figure:
     return figure
 
 
+def plot_tile(result: PositionSimilarity, patch: tuple[int, int]) -> go.Figure:
+    """The similarity of one patch (row, column) to all patches; a patch tells its value."""
+    row, column = patch
+    title = f"Patch in row {row + 1}, column {column + 1}"
+    figure = style.screen(title, f"{result.model}\n ", height=600, above=60)
+    rows, columns = result.similarity.shape[:2]
+    least, greatest = style.SIMILARITY_LIMITS
+    figure.add_heatmap(
+        z=result.similarity[patch].astype(np.float32),
+        x=_from_one(list(range(columns))),
+        y=_from_one(list(range(rows))),
+        zmin=least,
+        zmax=greatest,
+        colorscale=style.colour_scale(style.SIMILARITY_MAP),
+        colorbar=style.screen_colour_bar(UNIT, tickvals=[least, greatest]),
+        hovertemplate="Row %{y}, column %{x}<br>%{z:.3f}<extra></extra>",
+    )
+    downwards = {"autorange": "reversed", "scaleanchor": "x"}
+    return figure.update_layout(
+        xaxis=style.screen_axis(COLUMN, constrain="domain", showline=False),
+        yaxis=style.screen_axis(ROW, constrain="domain", showline=False) | downwards,
+    )
+
+
 def shown(result: PositionSimilarity) -> tuple[list[int], list[int]]:
     """Rows and columns of the patches that are shown, from 0, centred."""
     step = _step(result)
