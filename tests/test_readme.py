@@ -38,7 +38,7 @@ def test_the_two_commands_are_those_of_ci_and_of_the_first_picture() -> None:
     install = (
         "python -m venv .venv && .venv/bin/pip install -r requirements.txt && .venv/bin/python -m "
     )
-    assert run.startswith(install + "vit_inspect figures ")
+    assert run == install + "streamlit run dashboard/app.py"
     assert test == install + "pytest"
 
 
@@ -59,7 +59,7 @@ def test_the_command_lines_are_understood(tmp_path: Path, monkeypatch: pytest.Mo
     # Drawing is tested elsewhere; here the words must lead to it.
     monkeypatch.setattr("vit_inspect.exporter.BUNDLE_FORMATS", ("npz",))
     lines = blocks("sh")[2].strip().splitlines()
-    assert len(lines) == 6
+    assert len(lines) == 7
     for line in lines:
         words = shlex.split(line, comments=True)
         assert words[:3] == ["python", "-m", "vit_inspect"]
