@@ -183,8 +183,11 @@ def survey(
     What is done is kept for a while, so that a cancelled survey goes on where it was left.
     """
     keys = {image: ("survey", definition, subject._replace(image=image)) for image in images}
-    records = {image: _results().peek(key) for image, key in keys.items()}
-    missing = [image for image in images if records[image] is None]
+    done = {image: _results().peek(key) for image, key in keys.items()}
+    records: dict[str, AttentionDistance] = {
+        image: record for image, record in done.items() if record is not None
+    }
+    missing = [image for image in images if image not in records]
     size = BATCH
     while missing:
         tell(len(images) - len(missing))

@@ -17,9 +17,10 @@ from vit_inspect.zoo import BUNDLED, ZOO
 DEFAULT_PX = 224
 """Where the bundled model starts: a figure within seconds on two cores."""
 SIZES_PX = (224, 256, 336, 384, 448, 512)
-NAME_LENGTH = 120
-
+"""Offered input sizes, each rounded to whole patches."""
 PATCHES_PX = (8, 14, 16, 32)
+"""Patch sizes that models have, to know a size of the address from nonsense."""
+NAME_LENGTH = 120
 
 
 class Subject(NamedTuple):

@@ -75,8 +75,9 @@ if spec.scope == "model" and against == "picture":
 elif spec.compared is None:
     st.caption("Components have no common order or sign, so there is no difference to show.")
 else:
+    first, second = records
     try:
-        figure = difference.plot(*records, spec.compared, shown=spec.shown(records[0]))
+        figure = difference.plot(first, second, spec.compared, shown=spec.shown(first))
     except InspectError as refusal:
         st.caption(inputs.plain(f"No difference: {refusal}"))
     else:

@@ -66,7 +66,7 @@ def test_users_at_once_see_what_each_would_see_alone(
 def test_users_leave_no_capture_and_no_network_behind(server: Server) -> None:
     held = server.ask("held")
     assert 0 < held["captures"] <= LIMIT_MB
-    assert held["tensors"] <= held["captures"]
+    assert held["tensors"] <= held["captures"] + held["results"]
     assert held["weights"] <= 2 * NETWORK_MB
 
 
@@ -94,6 +94,6 @@ def test_the_same_again_takes_no_memory(server: Server) -> None:
         after = server.ask("held")
         assert window.problems == []
     assert after["entries"] == before["entries"]
-    assert after["tensors"] <= after["captures"]
+    assert after["tensors"] <= after["captures"] + after["results"]
     assert after["blocks"] - before["blocks"] < BLOCKS * ROUNDS
     assert after["trimmed"] - before["trimmed"] < GROWTH_MB
