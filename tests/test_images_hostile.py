@@ -151,7 +151,7 @@ def test_every_seed_is_a_picture() -> None:
 
 
 @settings(
-    max_examples=1500,
+    max_examples=5000,
     deadline=None,
     derandomize=True,
     database=None,

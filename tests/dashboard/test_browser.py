@@ -218,6 +218,18 @@ def test_a_survey_over_the_samples_is_shown(page: Page) -> None:
     expect(page.get_by_text("Mean over 7 images, paper definition.")).to_be_visible()
 
 
+def test_a_cancelled_survey_leaves_the_page_as_it_was(page: Page) -> None:
+    show(page, "/attention_distance?size=518")
+    page.get_by_text("all samples").click()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("One image, paper definition.")).to_be_visible()
+    expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+    assert "over=" not in page.url
+    # Nothing of it waits for the device: the next figure comes.
+    page.get_by_role("link", name="Attention rollout").click()
+    expect(page.get_by_text("attention rollout to the read-out (cls)")).to_be_visible()
+
+
 @pytest.mark.parametrize("kind", ["svg", "pdf", "png", "html", "npz", "csv"])
 def test_a_figure_is_downloaded_in_every_format(
     page: Page, kind: str, capture: vi.Capture, tmp_path: Path
