@@ -128,20 +128,22 @@ def test_a_click_pins_the_patch_and_the_address_keeps_it(page: Page, browser, ad
     other.context.close()
 
 
-def test_keys_go_to_the_next_layer_head_and_picture(page: Page) -> None:
-    show(page, "/attention_maps?layer=4")
-    for key, words in (
-        ("j", "Layer 3, head 1"),
-        ("l", "Layer 3, head 2"),
-        ("h", "Layer 3, head 1"),
-    ):
-        page.keyboard.press(key)
-        expect(page.get_by_text(words)).to_be_visible()
-        ready(page)
-    page.keyboard.press("n")
-    ready(page)
-    expect(page).to_have_url(re.compile("image="))
-    expect(page.get_by_text("Layer 3, head 1")).to_be_visible()
+@pytest.mark.parametrize(
+    ("key", "words", "kept"),
+    [
+        ("j", "Layer 3, head 2", "layer=3"),
+        ("l", "Layer 4, head 3", "head=3"),
+        ("n", "Layer 4, head 2", "image=astronaut"),
+    ],
+)
+def test_a_key_goes_to_the_next_layer_head_or_picture(
+    page: Page, key: str, words: str, kept: str
+) -> None:
+    show(page, "/attention_maps?layer=4&head=2")
+    expect(page.get_by_text("Layer 4, head 2")).to_be_visible()
+    page.keyboard.press(key)
+    expect(page).to_have_url(re.compile(kept))
+    expect(page.get_by_text(words)).to_be_visible()
 
 
 def test_a_dot_of_the_distance_plot_opens_that_heads_maps(page: Page) -> None:
