@@ -8,7 +8,8 @@ is compared with the one computed here, alone. Memory is the server's resident m
 MB, after the garbage was collected and freed pages were given back to the system ("trimmed"; the
 raw number stands beside it). "captures" and "results" is what the two caches say they hold;
 "weights" is what the parameters of all living networks hold, "tensors" all other living tensors,
-in a cache or not: more than "captures" and "results" is a leak. "blocks" counts Python's small objects.
+in a cache or not: more than "captures" and "results" is a leak. "blocks" are Python's small
+objects.
 """
 
 from __future__ import annotations
