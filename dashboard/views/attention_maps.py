@@ -15,12 +15,9 @@ from vit_inspect.results import AttentionMaps
 
 spec, subject = widgets.SPECS["attention_maps"], widgets.current()
 place = widgets.heading(spec.title, spec.question)
-# No capture among the page's names: its callbacks keep those alive until the session ends.
-layout = cache.model(subject).layout
-layers, heads = (
-    len(cache.capture(subject).layers),
-    cache.capture(subject).layers[0].queries.shape[1],
-)
+capture = cache.capture(subject)
+layout = capture.layout
+layers, heads = len(capture.layers), capture.layers[0].queries.shape[1]
 
 
 def name_of(query: Query) -> str:
@@ -42,7 +39,7 @@ def open_head(picked: list[int]) -> None:
 
 def head_rows(maps: AttentionMaps, query: Query, layer: int, head: int) -> HeadRows:
     """The rows that the browser needs: all, or the one that is shown where all are too many."""
-    capture, one = cache.capture(subject), slice(head, head + 1)
+    one = slice(head, head + 1)
     attention = capture.layers[layer]
     bias = attention.bias
     if bias is not None and bias.shape[1] > 1:
