@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
 import streamlit as st
 import torch
@@ -61,10 +62,12 @@ class ByteCache(Generic[Value]):
                     return self.values[key]
             try:
                 value = make()
-            finally:
+            except BaseException:
                 with self._lock:
                     self._making.pop(key, None)
+                raise
             with self._lock:
+                self._making.pop(key, None)
                 self.values[key] = value
                 # The newest stays, however large: it is about to be used.
                 while len(self.values) > 1 and self.bytes() > self.limit:
@@ -140,9 +143,13 @@ def line() -> Line:
     return Line()
 
 
+_released: WeakSet[torch.nn.Module] = WeakSet()
+
+
 def _release(model: vi.Model) -> None:
     """A model that is no longer kept must not live on in its captures."""
-    captures().drop(lambda capture: capture.model.module is model.module)
+    _released.add(model.module)
+    captures().drop(lambda capture: capture.model.module in _released)
 
 
 @st.cache_resource(max_entries=MODELS, show_spinner="Loading the model", on_release=_release)
@@ -157,7 +164,11 @@ def model(subject: Subject) -> vi.Model:
 
 def capture(subject: Subject) -> vi.Capture:
     """The capture of the selection: one forward pass, at most."""
-    return captures().get(subject, lambda: _run(subject, [subject.image]))
+    found = captures().get(subject, lambda: _run(subject, [subject.image]))
+    if found.model.module in _released:
+        # The model was let go while the capture waited for the device.
+        captures().drop(lambda capture: capture is found)
+    return found
 
 
 def result(spec: FigureSpec, subject: Subject, **parameters: Any) -> Any:
@@ -240,5 +251,6 @@ def _capture_bytes(capture: vi.Capture) -> int:
 
 def _result_bytes(value: Any) -> int:
     if isinstance(value, Result):
-        return sum(array.nbytes for array in value.arrays().values())
+        pictures = (each.pixels for each in getattr(value, "photographs", ()))
+        return sum(array.nbytes for array in (*value.arrays().values(), *pictures))
     return len(value)

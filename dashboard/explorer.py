@@ -75,13 +75,15 @@ def explorer(
     on_pick: is called before the rerun with the patch (row, column) that was clicked or reached by
         arrow keys, or with None when the user lets go of it with Escape.
     """
+    # The session keeps what this names; the rows are large.
+    layout = rows.layout
 
     def picked() -> None:
         patch = st.session_state[key].get("patch")
         if patch == -1:
             on_pick(None)
-        elif isinstance(patch, int) and 0 <= patch < rows.layout.patch_count:
-            on_pick(divmod(patch, rows.layout.grid[1]))
+        elif isinstance(patch, int) and 0 <= patch < layout.patch_count:
+            on_pick(divmod(patch, layout.grid[1]))
 
     _component()(key=key, data=pack(rows, pinned=pinned, limit=limit), on_patch_change=picked)
 

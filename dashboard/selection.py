@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, get_args
 import streamlit as st
 
 from dashboard import inputs
+from vit_inspect.layout import READOUT, Query, TokenLayout
 from vit_inspect.preprocessing import Fit
 from vit_inspect.zoo import BUNDLED, ZOO
 
@@ -144,6 +145,25 @@ def step_buttons(key: str, options: list[Any], *, keys: tuple[str, str], what: s
             args=(key, options, step),
             help=f"{words} {what}; key {shortcut}",
         )
+
+
+def query_name(query: Query, layout: TokenLayout) -> str:
+    """What a query is called in the list and in the address."""
+    if query == READOUT:
+        return f"Read-out ({layout.readout})"
+    return f"Token {query}" if isinstance(query, str) else f"Patch {query[0]}, {query[1]}"
+
+
+# What widgets call lives here: a function of a page would keep all that the page has named,
+# its capture and its network, for as long as the session lasts.
+def pick_patch(layout: TokenLayout, patch: tuple[int, int] | None) -> None:
+    """What a click on the large map does."""
+    st.session_state["query"] = query_name(READOUT if patch is None else patch, layout)
+
+
+def pick_head(picked: list[int]) -> None:
+    """What a click on one of the small maps does."""
+    st.session_state["layer"], st.session_state["head"] = picked[0], picked[1] + 1
 
 
 def _step(key: str, options: list[Any], step: int) -> None:

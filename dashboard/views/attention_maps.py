@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import streamlit as st
 
 from dashboard import cache, selection, widgets
-from dashboard.explorer import HeadRows, Patch, all_queries, all_rows_fit, explorer
+from dashboard.explorer import HeadRows, all_queries, all_rows_fit, explorer
 from vit_inspect.attention import rows
 from vit_inspect.layout import READOUT, Query
 from vit_inspect.results import AttentionMaps
@@ -18,23 +19,6 @@ place = widgets.heading(spec.title, spec.question)
 capture = cache.capture(subject)
 layout = capture.layout
 layers, heads = len(capture.layers), capture.layers[0].queries.shape[1]
-
-
-def name_of(query: Query) -> str:
-    """What a query is called in the list and in the address."""
-    if query == READOUT:
-        return f"Read-out ({layout.readout})"
-    return f"Token {query}" if isinstance(query, str) else f"Patch {query[0]}, {query[1]}"
-
-
-def pick(patch: Patch | None) -> None:
-    """What a click on the picture does."""
-    st.session_state["query"] = name_of(READOUT if patch is None else patch)
-
-
-def open_head(picked: list[int]) -> None:
-    """What a click on one of the small maps does."""
-    st.session_state["layer"], st.session_state["head"] = picked[0], picked[1] + 1
 
 
 def head_rows(maps: AttentionMaps, query: Query, layer: int, head: int) -> HeadRows:
@@ -64,7 +48,9 @@ def head_rows(maps: AttentionMaps, query: Query, layer: int, head: int) -> HeadR
 
 
 queries: dict[str, Query] = {
-    name_of(query): query for query in (READOUT, *all_queries(layout)) if query != layout.readout
+    selection.query_name(query, layout): query
+    for query in (READOUT, *all_queries(layout))
+    if query != layout.readout
 }
 # A patch of a finer grid, chosen before.
 if st.session_state.get("query") not in (None, *queries):
@@ -103,7 +89,7 @@ with large:
         pinned=query,
         limit=limit,
         key="explorer",
-        on_pick=pick,
+        on_pick=partial(selection.pick_patch, layout),
     )
     if not all_rows_fit(layout):
         st.caption("At this input size the rows of a head are too many to follow the cursor.")
@@ -112,7 +98,7 @@ with overview:
         spec.plot(maps, scale=scale),
         key="maps",
         alt=f"Attention maps of all layers and heads of {subject.model}",
-        on_pick=open_head,
+        on_pick=selection.pick_head,
     )
     st.caption("Click a map to see it large.")
 with place:

@@ -73,7 +73,9 @@ def test_every_page_opens_for_every_kind_of_model(kind: str) -> None:
 @pytest.mark.parametrize("spec", FIGURES, ids=lambda spec: spec.slug)
 def test_every_figure_page_says_what_it_asks_and_cannot_tell(spec: object) -> None:
     app = opened(spec.slug, model=KINDS["class token"])  # type: ignore[attr-defined]
-    words = " ".join(each.value for each in (*app.subheader, *app.markdown, *app.caption, *app.text))
+    words = " ".join(
+        each.value for each in (*app.subheader, *app.markdown, *app.caption, *app.text)
+    )
     for part in ("question", "reading", "caveat", "formula", "source"):
         assert getattr(spec, part) in words
 
