@@ -140,7 +140,9 @@ def test_a_key_goes_to_the_next_layer_head_or_picture(
     page: Page, key: str, words: str, kept: str
 ) -> None:
     show(page, "/attention_maps?layer=4&head=2")
-    expect(page.get_by_text("Layer 4, head 2")).to_be_visible()
+    # The last words of a run: from here on the page listens.
+    expect(page.get_by_text("Attention verified")).to_be_visible()
+    page.wait_for_timeout(2000)
     page.keyboard.press(key)
     expect(page).to_have_url(re.compile(kept))
     expect(page.get_by_text(words)).to_be_visible()
