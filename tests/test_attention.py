@@ -177,6 +177,8 @@ def test_the_blocks_products_add_up_to_the_product_with_the_matrix(
     wanted = np.einsum("iq,ihqk->ihk", weights.double().numpy(), explicit(layer))
     for budget in (1, 300, 10**6):
         monkeypatch.setattr("vit_inspect.attention.CPU_BLOCK_BYTES", budget)
+        kind = torch.float64 if dtype == torch.float64 else torch.float32
+        assert {block.product(weights).dtype for block in row_blocks(layer)} == {kind}
         found = product(layer, weights)
         tolerance = 1e-6 if dtype != torch.float64 else 1e-12
         np.testing.assert_allclose(found.numpy(), wanted, rtol=0, atol=tolerance)

@@ -179,7 +179,7 @@ def test_batches_are_averaged_as_one(capture: vi.Capture, tiny: vi.Model, tmp_pa
 def test_names_from_strangers_become_plain_folders_and_text(
     capture: vi.Capture, tmp_path: Path
 ) -> None:
-    names = ("../../<b>a</b>.png", "../B.png")
+    names = ("../../<b>a</b>.png", "..")
     strange = replace(
         capture,
         photographs=tuple(
@@ -189,10 +189,20 @@ def test_names_from_strangers_become_plain_folders_and_text(
     )
     written = export(strange, tmp_path / "out")
     assert all(path.is_relative_to(tmp_path / "out") for path in written)
-    assert {path.parent.name for path in written} == {"out", "b", "B-2"}
+    assert {path.parent.name for path in written} == {"out", "b", "image"}
     report = (tmp_path / "out/report.html").read_text()
     assert "<b>a</b>" not in report
     assert "&lt;b&gt;a&lt;/b&gt;" in report
+
+
+@pytest.mark.usefixtures("numbers_only")
+def test_folders_differ_by_more_than_case(capture: vi.Capture, tmp_path: Path) -> None:
+    named = (
+        replace(photograph, name=name)
+        for photograph, name in zip(capture.photographs, ("Cat.jpg", "cat.png"), strict=True)
+    )
+    written = export(replace(capture, photographs=tuple(named)), tmp_path / "out")
+    assert {path.parent.name for path in written} == {"out", "Cat", "cat-2"}
 
 
 @pytest.mark.usefixtures("numbers_only")

@@ -72,15 +72,19 @@ def test_opens_on_a_real_model_and_a_real_photograph(page: Page) -> None:
 def test_the_map_follows_the_cursor_and_is_the_true_row(
     page: Page, capture: vi.Capture, at
 ) -> None:
+    asked: list[object] = []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: asked.append(frame)))
     show(page, "/attention_maps?layer=7&head=3")
     canvas = page.locator("canvas.picture")
     expect(canvas).to_have_attribute("data-shown", "Read-out (cls)")
-    reruns: list[str] = []
-    page.on("websocket", lambda socket: reruns.append(socket.url))
+    expect(page.get_by_text("Attention verified")).to_be_visible()
+    assert asked
+    asked.clear()
     canvas.hover(position=at(canvas, 8, 5))
     expect(canvas).to_have_attribute("data-shown", "8,5")
     canvas.hover(position=at(canvas, 3, 12))
     expect(canvas).to_have_attribute("data-shown", "3,12")
+    assert not asked, "hovering went to the server"
 
     row = rows(capture.layers[7], [capture.layout.token((3, 12))])[0, 2, 0, 1:].numpy()
     photograph = capture.photographs[0]
