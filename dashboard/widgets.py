@@ -111,15 +111,15 @@ def themed(figure: go.Figure) -> go.Figure:
     return style.theme(figure, ink=DARK_INK if dark else style.INK, paper="rgba(0,0,0,0)")
 
 
-def export(spec: FigureSpec, result: Result, *, name: str) -> None:
-    """A button that opens the formats; each file is made on its click."""
+def export(spec: FigureSpec, result: Result, *, name: str, **look: Any) -> None:
+    """A button that opens the formats; each file is made on its click, and looks as shown."""
     with st.popover(":material/download: Export", help="This figure as a file"):
         st.caption("For print: SVG, PDF, PNG. To explore: HTML. The numbers: NPZ, CSV.")
         with st.container(horizontal=True):
             for kind in FORMATS:
                 st.download_button(
                     kind.upper(),
-                    partial(render, spec, result, kind),
+                    partial(render, spec, result, kind, **look),
                     file_name=f"{file_stem(name)}_{spec.slug}.{kind}",
                     mime=MEDIA[kind],
                     on_click="ignore",

@@ -100,6 +100,15 @@ def test_rows_are_the_plain_softmax(bias_shape: tuple[int, ...] | None) -> None:
     np.testing.assert_allclose(found.numpy(), explicit(layer)[:, :, chosen], rtol=1e-12)
 
 
+@pytest.mark.parametrize("bias_shape", BIASES, ids=str)
+def test_one_head_is_that_head_alone(bias_shape: tuple[int, ...] | None) -> None:
+    layer = made(bias_shape=bias_shape)
+    for head in range(HEADS):
+        found = rows(layer.of_head(head), [3, 0])
+        assert torch.equal(found, rows(layer, [3, 0])[:, head : head + 1])
+        assert layer.of_head(head).queries.data_ptr() != layer.of_head(head - 1).queries.data_ptr()
+
+
 @pytest.mark.parametrize("budget", BUDGETS)
 @pytest.mark.parametrize("bias_shape", BIASES, ids=str)
 def test_blocks_are_the_plain_softmax(bias_shape: tuple[int, ...] | None, budget: int) -> None:

@@ -101,6 +101,17 @@ def test_every_format_opens_and_is_the_same_twice(
         assert b'src="http' not in first
 
 
+def test_a_file_looks_as_the_figure_was_shown(results: dict[str, Result]) -> None:
+    spec = next(spec for spec in FIGURES if spec.slug == "attention_maps")
+    result = results[spec.slug]
+    for kind in ("svg", "html"):
+        data = render(spec, result, kind, scale="per map")
+        assert b"Each map from 0 to its own largest weight" in data
+        assert data != render(spec, result, kind)
+    for kind in ("npz", "csv"):
+        assert render(spec, result, kind, scale="per map") == render(spec, result, kind)
+
+
 def test_an_unknown_format_is_refused(results: dict[str, Result]) -> None:
     with pytest.raises(vi.BadParameter, match="the format 'jpg'; expected svg, pdf, png"):
         render(FIGURES[0], results[FIGURES[0].slug], "jpg")
@@ -251,6 +262,21 @@ def test_a_second_bundle_leaves_nothing_of_the_first(
 
 
 @pytest.mark.usefixtures("numbers_only")
+@pytest.mark.usefixtures("numbers_only")
+def test_a_figure_of_the_first_that_cannot_be_removed_is_told(
+    capture: vi.Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(capture, tmp_path)
+
+    def locked(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", locked)
+    one = replace(capture, photographs=(replace(capture.photographs[0], name="other.png"),) * 2)
+    with pytest.raises(vi.OutputFailed, match=r"cannot be written \(Permission denied\)"):
+        export(one, tmp_path)
+
+
 def test_captures_of_two_models_are_not_mixed(capture: vi.Capture, tmp_path: Path) -> None:
     other = vi.load("vit_tiny_patch16_224", img_size=(32, 48), pretrained=False)
     with pytest.raises(vi.BadParameter, match="export each model into a folder of its own"):

@@ -40,6 +40,16 @@ class LayerAttention:
     bias: Float[Tensor, "#image #head #query key"] | None
     scale: float
 
+    def of_head(self, head: int) -> LayerAttention:
+        """The same of one head, from 0, as views."""
+        one = slice(head, head + 1)
+        bias = self.bias
+        if bias is not None and bias.shape[1] > 1:
+            bias = bias[:, one]
+        return LayerAttention(
+            self.queries[:, one], self.keys[:, one], self.values[:, one], bias, self.scale
+        )
+
 
 class RowBlock(NamedTuple):
     """Complete attention rows of some images and queries, for all heads; each row sums to 1."""

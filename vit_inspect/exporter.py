@@ -52,12 +52,13 @@ PACKAGES = ("torch", "timm", "numpy", "scikit-learn", "pillow", "matplotlib", "p
 _rendering = threading.Lock()
 
 
-def render(spec: FigureSpec, result: Result, format: str, *, image: int = 0) -> bytes:
+def render(spec: FigureSpec, result: Result, format: str, *, image: int = 0, **look: Any) -> bytes:
     """One figure of the catalogue as the bytes of a file.
 
     svg, pdf and png are drawn for print; html is interactive and self-contained; npz holds the
     record's arrays, csv the plotted ones in long form (quantity, one column per axis, value).
-    `image` picks one of a batch for figures of single images.
+    `image` picks one of a batch for figures of single images; `look` goes to the drawing, such as
+    the `scale` of attention maps, and leaves the numbers as they are.
     """
     if format not in FORMATS:
         raise BadParameter(f"the format {format!r}", ", ".join(FORMATS), "choose one of these")
@@ -70,9 +71,9 @@ def render(spec: FigureSpec, result: Result, format: str, *, image: int = 0) -> 
     if format == "csv":
         return _table(result, spec.shown(result)).encode()
     if format == "html":
-        figure = spec.plot(result)
+        figure = spec.plot(result, **look)
         return figure.to_html(config=PLOTLY_CONFIG, div_id=spec.slug).encode()
-    return _drawing(spec.draw(result), format)
+    return _drawing(spec.draw(result, **look), format)
 
 
 def write(path: Path, data: bytes) -> None:
@@ -199,7 +200,10 @@ class _Bundle:
         self._put("provenance.json", (json.dumps(facts, indent=2) + "\n").encode())
         self._put("report.html", _report(self, facts).encode())
         for left_over in earlier - set(self.written):
-            left_over.unlink(missing_ok=True)
+            try:
+                left_over.unlink(missing_ok=True)
+            except OSError as error:
+                raise _unwritable(left_over, error) from error
             with suppress(OSError):
                 left_over.parent.rmdir()
 

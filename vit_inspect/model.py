@@ -81,6 +81,8 @@ class Model:
         """
         if fit not in get_args(Fit):
             raise BadParameter(f"the fit {fit!r}", "'crop' or 'whole'", "choose one of these")
+        if fit == self.recipe.fit:
+            return self
         return replace(self, recipe=replace(self.recipe, fit=fit))
 
     def prepare(self, image: Image.Image) -> Float[Tensor, "1 3 row column"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -23,25 +22,18 @@ layers, heads = len(capture.layers), capture.layers[0].queries.shape[1]
 
 def head_rows(maps: AttentionMaps, query: Query, layer: int, head: int) -> HeadRows:
     """The rows that the browser needs: all, or the one that is shown where all are too many."""
-    one = slice(head, head + 1)
-    attention = capture.layers[layer]
-    bias = attention.bias
-    if bias is not None and bias.shape[1] > 1:
-        bias = bias[:, one]
-    attention = replace(
-        attention,
-        queries=attention.queries[:, one],
-        keys=attention.keys[:, one],
-        values=attention.values[:, one],
-        bias=bias,
-    )
     shown = np.concatenate(
         [maps.prefix_mass[0, layer, head], maps.weights[0, layer, head].ravel()]
     ).astype(np.float32)
     if not all_rows_fit(layout):
         return HeadRows(capture.photographs[0], layout, (query,), shown[None])
     known = all_queries(layout)
-    weights = rows(attention, range(layout.token_count))[0, 0].float().cpu().numpy()
+    weights = (
+        rows(capture.layers[layer].of_head(head), range(layout.token_count))[0, 0]
+        .float()
+        .cpu()
+        .numpy()
+    )
     if query == READOUT and layout.readout not in layout.prefix:
         known, weights = (*known, READOUT), np.concatenate([weights, shown[None]])
     return HeadRows(capture.photographs[0], layout, known, weights)
@@ -52,9 +44,6 @@ queries: dict[str, Query] = {
     for query in (READOUT, *all_queries(layout))
     if query != layout.readout
 }
-# A patch of a finer grid, chosen before.
-if st.session_state.get("query") not in (None, *queries):
-    del st.session_state["query"]
 with st.container(horizontal=True, vertical_alignment="top"):
     query = queries[
         st.selectbox(
@@ -70,13 +59,10 @@ with st.container(horizontal=True, vertical_alignment="top"):
         "layer", "Layer", range(layers), start=layers - 1, keys=("J", "K")
     )
     head = selection.choose_number("head", "Head", range(1, heads + 1), start=1, keys=("H", "L"))
-    scale = st.segmented_control(
+    scale = selection.choose(
+        "scale",
         "Colour scale",
         ("shared", "per map"),
-        default="shared",
-        required=True,
-        key="scale",
-        bind="query-params",
         help="A shared scale compares maps; one per map shows the faint ones too.",
     )
 maps = cache.result(spec, subject, query=query)
@@ -102,5 +88,5 @@ with overview:
     )
     st.caption("Click a map to see it large.")
 with place:
-    widgets.export(spec, maps, name=widgets.title_of(subject))
+    widgets.export(spec, maps, name=widgets.title_of(subject), scale=scale)
 widgets.explain(spec)

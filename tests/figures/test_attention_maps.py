@@ -31,21 +31,22 @@ def test_per_map_scale_shows_the_largest_weight_of_each_map_alike(maps):
 
 
 def test_the_colour_bar_tells_its_range_and_that_more_lies_above(maps):
-    limit, above = _limit(maps, 0, "shared")
-    assert above
+    limit, largest = _limit(maps, 0, "shared")
+    assert largest == maps.weights[0].max() > limit
     bar = draw(maps).axes[1]
     assert bar.get_xlim() == (0, pytest.approx(limit))
     assert bar.get_xlabel() == "attention weight"
-    assert f"0 to {limit:.3g}" in " ".join(text.get_text() for text in draw(maps).texts)
+    words = " ".join(text.get_text() for text in draw(maps).texts)
+    assert f"0 to {limit:.3g}; the largest weight is {largest:.3g}" in words
     even = replace(maps, weights=np.full_like(maps.weights, 0.1))
-    assert _limit(even, 0, "shared") == (pytest.approx(0.1), False)
+    assert _limit(even, 0, "shared") == (pytest.approx(0.1), pytest.approx(0.1))
     assert "largest" in draw(maps, scale="per map").axes[1].get_xlabel()
 
 
 def test_one_peak_among_zeros_sets_the_scale_itself(maps):
     weights = np.zeros((2, 3, 2, 20, 20))
     weights[0, 0, 0, 3, 4] = 0.25
-    assert _limit(replace(maps, weights=weights), 0, "shared") == (0.25, False)
+    assert _limit(replace(maps, weights=weights), 0, "shared") == (0.25, 0.25)
 
 
 @pytest.mark.parametrize("scale", ["shared", "per map"])

@@ -13,13 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from vit_inspect.errors import BadParameter
 from vit_inspect.figures import style
-from vit_inspect.figures.overlay import (
-    draw_patch,
-    draw_photograph,
-    height_px,
-    plot_map,
-    plot_photograph,
-)
+from vit_inspect.figures.overlay import draw_patch, draw_photograph, plot_map, plot_sheet
 from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, fit, name_tiles, plot_tiles
 from vit_inspect.results import AttentionMaps
 
@@ -32,7 +26,7 @@ def draw(result: AttentionMaps, *, image: int = 0, scale: str = "shared") -> Fig
 
     scale: "shared" by all maps of the image, or "per map", each from 0 to its largest weight.
     """
-    limit, above = _limit(result, image, scale)
+    limit, largest = _limit(result, image, scale)
     tiles = _tiles(result, image, scale, limit)
     layers, heads = tiles.count
     table_width = float(np.clip(0.2 * heads, 0.9, 2.4))
@@ -51,7 +45,9 @@ def draw(result: AttentionMaps, *, image: int = 0, scale: str = "shared") -> Fig
     left = photo_width + 0.25
     title: dict[str, Any] = {"fontsize": style.TITLE_PT, "color": style.INK}
     style.write(figure, _title(result), left=left, top=0.08, **title)
-    style.write(figure, _caption(result, limit, scale), left=left, top=0.28, linespacing=1.4)
+    style.write(
+        figure, _caption(result, limit, largest, scale), left=left, top=0.28, linespacing=1.4
+    )
     bar = style.place(figure, left=left, top=0.75, width=2.3, height=0.09)
     style.colour_bar(
         bar,
@@ -60,7 +56,7 @@ def draw(result: AttentionMaps, *, image: int = 0, scale: str = "shared") -> Fig
         name=_unit(scale),
         ticks=MaxNLocator(4),
         orientation="horizontal",
-        extend="max" if above else "neither",
+        extend="max" if largest > limit else "neither",
         extendfrac=0.04,
     )
 
@@ -96,11 +92,14 @@ def plot(
 
     limits: ends of the shared colour scale, such as those of two figures that are compared.
     """
-    limit = limits[1] if limits else _limit(result, image, scale)[0]
+    limit, largest = _limit(result, image, scale)
+    limit = limits[1] if limits else limit
     tiles = _tiles(result, image, scale, limit)
     layers, heads = tiles.count
     height = max(360, min(1100, 64 * layers)) + 210
-    figure = style.screen(_title(result), _caption(result, limit, scale), height=height, above=110)
+    figure = style.screen(
+        _title(result), _caption(result, limit, largest, scale), height=height, above=110
+    )
     picked = [(layer, head) for layer in range(layers) for head in range(heads)]
     hover = [_hover(result, image, layer, head) for layer, head in picked]
     plot_tiles(figure, tiles, hover=hover, picked=picked)
@@ -127,11 +126,7 @@ def plot_mean(result: AttentionMaps, *, layer: int, image: int = 0, width: int =
         f"{share:.1%} on {name}" for name, share in [("patches", weights.sum()), *masses]
     )
     title = f"Attention in layer {layer}, mean of heads"
-    figure = style.screen(
-        title, f"{result.query}\n{words}\n ", height=height_px(photograph, width) + 198, above=60
-    )
-    figure.update_layout(margin_b=12)
-    plot_photograph(figure, photograph)
+    figure = plot_sheet(title, f"{result.query}\n{words}\n ", photograph, width=width)
     limits = 0.0, float(weights.max()) or 1.0
     return plot_map(figure, photograph, weights, limits, unit="attention weight")
 
@@ -149,16 +144,16 @@ def _tiles(result: AttentionMaps, image: int, scale: str, limit: float) -> Tiles
     return compose(style.colour(weights, style.WEIGHT_MAP, (0.0, limit)))
 
 
-def _limit(result: AttentionMaps, image: int, scale: str) -> tuple[float, bool]:
-    """The upper end of the colour scale, and whether weights lie above it."""
+def _limit(result: AttentionMaps, image: int, scale: str) -> tuple[float, float]:
+    """The upper end of the colour scale, and the largest weight, which may lie above it."""
     if scale not in ("shared", "per map"):
         raise BadParameter(f"the scale {scale!r}", "'shared' or 'per map'", "choose one of these")
     if scale == "per map":
-        return 1.0, False
+        return 1.0, 1.0
     largest = float(result.weights[image].max())
     limit = float(np.percentile(result.weights[image], style.SHARED_SCALE_PERCENTILE))
     limit = limit or largest or 1.0
-    return limit, largest > limit
+    return limit, largest
 
 
 def _draw_masses(axes: Axes, masses: Float[np.ndarray, "layer head"], *, digits_pt: float) -> None:
@@ -187,7 +182,9 @@ def _unit(scale: str) -> str:
     return "attention weight" if scale == "shared" else "attention weight / largest of the map"
 
 
-def _caption(result: AttentionMaps, limit: float, scale: str) -> str:
+def _caption(result: AttentionMaps, limit: float, largest: float, scale: str) -> str:
     if scale == "per map":
         return f"{result.model}\nEach map from 0 to its own largest weight."
-    return f"{result.model}\nOne scale for all: 0 to {limit:.3g}; a few lie above."
+    return (
+        f"{result.model}\nOne scale for all: 0 to {limit:.3g}; the largest weight is {largest:.3g}."
+    )

@@ -10,14 +10,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image
 
 from vit_inspect.figures import style
-from vit_inspect.figures.overlay import (
-    crop,
-    draw_map,
-    draw_photograph,
-    height_px,
-    plot_map,
-    plot_photograph,
-)
+from vit_inspect.figures.overlay import crop, draw_map, draw_photograph, plot_map, plot_sheet
 from vit_inspect.figures.tiles import compose, name_tiles, plot_tiles
 from vit_inspect.results import AttentionRollout
 
@@ -82,9 +75,7 @@ def plot(
     """
     photograph = result.photographs[image]
     title, words = _words(result, image).split("\n", 1)
-    figure = style.screen(title, words, height=height_px(photograph, width) + 198, above=60)
-    figure.update_layout(margin_b=12)
-    plot_photograph(figure, photograph)
+    figure = plot_sheet(title, words, photograph, width=width)
     limits = limits or limits_of(result, image)
     return plot_map(figure, photograph, result.relevance[image], limits, unit=UNIT)
 
@@ -107,9 +98,8 @@ def plot_growth(result: AttentionRollout, *, image: int = 0) -> go.Figure:
         for layer, peak in zip(layers, largest.ravel(), strict=True)
     ]
     plot_tiles(figure, tiles, hover=hover, picked=[[layer] for layer in layers])
-    names = ("", ()), ("First layer of the product", layers)
-    name_tiles(figure, tiles, rows=names[0], columns=names[1], side="bottom")
-    return figure
+    columns = "First layer of the product", layers
+    return name_tiles(figure, tiles, rows=("", []), columns=columns, side="bottom")
 
 
 def strongest_share(relevance: Float[np.ndarray, "row column"]) -> tuple[int, float]:

@@ -131,6 +131,13 @@ def plot_photograph(figure: go.Figure, photograph: Photograph, *, grey: bool = T
     return figure
 
 
+def plot_sheet(title: str, subtitle: str, photograph: Photograph, *, width: int) -> go.Figure:
+    """A photograph for which `width` px are free, below a subtitle of three lines and a scale."""
+    figure = style.screen(title, subtitle, height=height_px(photograph, width) + 198, above=60)
+    figure.update_layout(margin_b=12)
+    return plot_photograph(figure, photograph)
+
+
 def height_px(photograph: Photograph, width: int) -> int:
     """How high a photograph is on a screen where `width` px are free for it."""
     rows, columns = photograph.size_px
