@@ -9,19 +9,21 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 import streamlit as st
 import torch
+from PIL import Image
 
 import vit_inspect as vi
 from dashboard.inputs import open_picture
 from dashboard.selection import Subject
 from vit_inspect.catalog import FigureSpec
 from vit_inspect.errors import InspectError, OutOfMemory
+from vit_inspect.exporter import bundle
 from vit_inspect.results import AttentionDistance, Result, join
 
 MODELS = 2
@@ -180,12 +182,6 @@ def result(spec: FigureSpec, subject: Subject, **parameters: Any) -> Any:
     return _results().get(key, lambda: on_device(spec.analyse, capture(subject), **parameters))
 
 
-def kept(key: Hashable, make: Callable[[], Value]) -> Value:
-    """Any other small value that follows from its key, such as packed rows for the browser."""
-    found: Value = _results().get(key, make)
-    return found
-
-
 def survey(
     subject: Subject, images: Sequence[str], tell: Callable[[int], object], *, definition: str
 ) -> AttentionDistance:
@@ -211,10 +207,27 @@ def survey(
             size //= 2
             continue
         for index, image in enumerate(some):
-            records[image] = kept(keys[image], partial(distance.of_image, index))
+            records[image] = _results().get(keys[image], partial(distance.of_image, index))
         missing = missing[len(some) :]
     tell(len(images))
     return join([records[image] for image in images])
+
+
+def archive(subject: Subject, picture: Callable[[], Image.Image]) -> bytes:
+    """The bundle of all figures as a ZIP; runs outside of any session, which is why it is given
+    the picture, and holds no capture until then.
+    """
+
+    def turn() -> AbstractContextManager[None]:
+        return line().turn(lambda before: None)
+
+    def run() -> vi.Capture:
+        with turn():
+            return vi.capture(model(subject), picture())
+
+    found = captures().get(subject, run)
+    with turn():
+        return bundle(found)
 
 
 def on_device(work: Callable[..., Value], *arguments: Any, **parameters: Any) -> Value:
@@ -249,8 +262,6 @@ def _capture_bytes(capture: vi.Capture) -> int:
     return sum(storages.values()) + sum(each.pixels.nbytes for each in capture.photographs)
 
 
-def _result_bytes(value: Any) -> int:
-    if isinstance(value, Result):
-        pictures = (each.pixels for each in getattr(value, "photographs", ()))
-        return sum(array.nbytes for array in (*value.arrays().values(), *pictures))
-    return len(value)
+def _result_bytes(result: Result) -> int:
+    pictures = (each.pixels for each in getattr(result, "photographs", ()))
+    return sum(array.nbytes for array in (*result.arrays().values(), *pictures))

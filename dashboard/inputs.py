@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -61,14 +63,19 @@ def uploaded() -> list[str]:
 
 def open_picture(key: str) -> Image.Image:
     """The picture of a key; raises `BadImage` where this session has none."""
+    return reader(key)()
+
+
+def reader(key: str) -> Callable[[], Image.Image]:
+    """Opens the picture of a key, in whatever thread it is called."""
     if key in vi.SAMPLES:
-        return vi.sample(key)
+        return partial(vi.sample, key)
     file = _uploads().get(key)
     if file is None:
         raise BadImage(
             "a picture that is no longer uploaded", "one of the list", "upload it once more"
         )
-    return vi.read_image(file.getvalue(), name=file.name)
+    return partial(vi.read_image, file.getvalue(), name=file.name)
 
 
 def _uploads() -> dict[str, Any]:
@@ -108,6 +115,7 @@ def plain(text: str) -> str:
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
 
 
+@st.cache_data(max_entries=512, show_spinner=False)
 def thumbnail(key: str) -> Image.Image:
     """A small copy of one shape, for the gallery."""
     return ImageOps.fit(open_picture(key), (256, 192))

@@ -6,6 +6,7 @@ reopens the view; Streamlit drops values from the address that are not among a w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, get_args
 
 import streamlit as st
@@ -82,15 +83,26 @@ def choose_size(input_px: int, patch_px: int) -> None:
 
 def choose_fit() -> Fit:
     """How a picture becomes a square."""
-    return st.segmented_control(
+    fit: Fit = choose(
+        "fit",
         "Model sees",
         get_args(Fit),
-        default="crop",
-        required=True,
-        key="fit",
-        bind="query-params",
         help="'crop' is the model's own: it cuts the borders away, as in its evaluation. 'whole' "
         "squeezes the whole picture to a square: nothing is left out, but proportions change.",
+    )
+    return fit
+
+
+def choose(key: str, label: str, options: Sequence[Any], *, help: str) -> Any:
+    """One of a few words side by side, at first the first one."""
+    return st.segmented_control(
+        label,
+        options,
+        default=options[0],
+        required=True,
+        key=key,
+        bind="query-params",
+        help=help,
     )
 
 
@@ -107,6 +119,7 @@ def choose_image() -> str:
     )
     with st.container(horizontal=True, gap="small"):
         step_buttons("image", list(keys), keys=("P", "N"), what="picture")
+    _shown()["image"] = name
     return keys[str(name)]
 
 
@@ -115,9 +128,6 @@ def choose_number(
 ) -> int:
     """One of a few numbers, with two keys that go to the previous and the next one."""
     options = list(numbers)
-    # A model with fewer layers or heads than the one before.
-    if st.session_state.get(key, start) not in options:
-        st.session_state[key] = start
     with st.container(width="content"):
         number = st.selectbox(
             label,
@@ -130,6 +140,7 @@ def choose_number(
         )
         with st.container(horizontal=True, gap="small", width="content"):
             step_buttons(key, options, keys=keys, what=label.lower())
+    _shown()[key] = number
     return int(number)
 
 
@@ -166,10 +177,27 @@ def pick_head(picked: list[int]) -> None:
     st.session_state["layer"], st.session_state["head"] = picked[0], picked[1] + 1
 
 
+def pick_tile(picked: list[int]) -> None:
+    """What a click on a tile of the position embeddings does."""
+    st.session_state["patch"] = f"{picked[0] + 1}, {picked[1] + 1}"
+
+
+def leave_for_head(picked: list[int]) -> None:
+    """What a click on a dot does; the page is left once the run has begun."""
+    st.session_state["leave_for"] = {"layer": picked[0], "head": picked[1] + 1}
+
+
 def _step(key: str, options: list[Any], step: int) -> None:
-    here = st.session_state.get(key, options[0])
+    # Keys pressed quickly arrive with a value of the widget that is older than the last step.
+    here = _shown().get(key)
     place = options.index(here) if here in options else 0
-    st.session_state[key] = options[min(max(place + step, 0), len(options) - 1)]
+    _shown()[key] = st.session_state[key] = options[min(max(place + step, 0), len(options) - 1)]
+
+
+def _shown() -> dict[str, Any]:
+    """What the last run took from the widgets that have step buttons."""
+    shown: dict[str, Any] = st.session_state.setdefault("shown", {})
+    return shown
 
 
 def _forget_size() -> None:

@@ -6,7 +6,7 @@ from typing import get_args
 
 import streamlit as st
 
-from dashboard import cache, widgets
+from dashboard import cache, selection, widgets
 from vit_inspect.analyses.attention_rollout import Fusion
 from vit_inspect.figures import attention_maps as maps_figure
 from vit_inspect.figures import attention_rollout as rollout_figure
@@ -15,13 +15,10 @@ spec, subject = widgets.SPECS["attention_rollout"], widgets.current()
 place = widgets.heading(spec.title, spec.question)
 layers = len(cache.model(subject).blocks)
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    fusion = st.segmented_control(
+    fusion = selection.choose(
+        "fusion",
         "Heads are fused by",
         get_args(Fusion),
-        default="mean",
-        required=True,
-        key="fusion",
-        bind="query-params",
         help="The paper takes the mean; of max and min, rows are divided by their sums.",
     )
     discard = st.slider(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import cache, inputs, widgets
-from dashboard.selection import NAME_LENGTH, wanted_size
+from dashboard import cache, inputs, selection, widgets
 from vit_inspect.catalog import FIGURES
 from vit_inspect.errors import InspectError
 from vit_inspect.figures import difference
@@ -24,13 +23,10 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         width=220,
         help="The figure that is shown twice, with one colour scale.",
     )
-    against = st.segmented_control(
+    against = selection.choose(
+        "against",
         "Against another",
         ("picture", "model"),
-        default="picture",
-        required=True,
-        key="against",
-        bind="query-params",
         help="What changes from the left figure to the right one.",
     )
     if against == "picture":
@@ -55,8 +51,8 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
             width=380,
             help="The left one is the model of the sidebar. Any timm id can be typed in.",
         )
-        name = str(name)[:NAME_LENGTH]
-        other = subject._replace(model=name, size=wanted_size(name))
+        name = str(name)[: selection.NAME_LENGTH]
+        other = subject._replace(model=name, size=selection.wanted_size(name))
 spec = specs[title]
 records = [cache.result(spec, each) for each in (subject, other)]
 options = {}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 
 import streamlit as st
 
 import vit_inspect as vi
-from dashboard import cache, widgets
-from vit_inspect.exporter import bundle
+from dashboard import cache, inputs, widgets
 
 subject = widgets.current()
 widgets.heading("Export", "How do the figures get into a paper?")
@@ -17,10 +17,10 @@ st.write(
     "slides, the plotted numbers as NPZ and CSV, a report that opens in any browser, and a file "
     "that says how each was made, down to the hash of the weights."
 )
-capture = cache.capture(subject)
+input_px = cache.model(subject).layout.input_px[0]
 st.download_button(
     "Download the bundle",
-    lambda: bundle(capture),
+    partial(cache.archive, subject, inputs.reader(subject.image)),
     file_name=f"vit_inspect_{widgets.file_stem(widgets.title_of(subject))}.zip",
     mime="application/zip",
     on_click="ignore",
@@ -28,12 +28,12 @@ st.download_button(
     icon=":material/folder_zip:",
     help="It is made when you click, which takes some seconds.",
 )
-st.text(f"{widgets.title_of(subject)}, {capture.layout.input_px[0]} px")
+st.text(f"{widgets.title_of(subject)}, {input_px} px")
 st.divider()
 st.markdown("**The same from a terminal**")
 words = ["python", "-m", "vit_inspect", "figures"]
 words += [subject.image if subject.image in vi.SAMPLES else "PHOTO", "--out", "out"]
-words += ["--model", subject.model, "--img-size", str(capture.layout.input_px[0])]
+words += ["--model", subject.model, "--img-size", str(input_px)]
 st.code(shlex.join([*words, "--fit", subject.fit]), language="sh")
 st.markdown("**One figure at a time**")
 st.write("Every page has its own Export button, for the figure as it is shown there.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import cache, widgets
+from dashboard import cache, selection, widgets
 from vit_inspect.figures import position_similarity as position_figure
 
 spec, subject = widgets.SPECS["position_similarity"], widgets.current()
@@ -15,16 +15,6 @@ patches = {
     f"{row + 1}, {column + 1}": (row, column) for row in range(rows) for column in range(columns)
 }
 middle = f"{rows // 2 + 1}, {columns // 2 + 1}"
-
-
-def open_tile(picked: list[int]) -> None:
-    """What a click on a tile does."""
-    st.session_state["patch"] = f"{picked[0] + 1}, {picked[1] + 1}"
-
-
-# A patch of a finer grid, chosen before.
-if st.session_state.get("patch", middle) not in patches:
-    del st.session_state["patch"]
 patch = st.selectbox(
     "Patch (row, column)",
     list(patches),
@@ -40,7 +30,7 @@ with grid:
         spec.plot(result),
         key="tiles",
         alt=f"Cosine similarity of the position embeddings of {subject.model}, a tile per patch",
-        on_pick=open_tile,
+        on_pick=selection.pick_tile,
     )
 with large:
     widgets.plot(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import streamlit as st
 import torch
+from PIL import Image
 
 import vit_inspect as vi
 from dashboard import cache
@@ -17,6 +18,7 @@ from dashboard.cache import Busy, ByteCache, Line
 from dashboard.selection import Subject
 from vit_inspect.catalog import FIGURES
 from vit_inspect.errors import OutOfMemory
+from vit_inspect.exporter import bundle
 
 SUBJECT = Subject("vit_tiny_patch16_224", 32, "crop", "chelsea")
 
@@ -223,4 +225,22 @@ def test_a_device_too_full_for_one_picture_is_a_sentence(monkeypatch: pytest.Mon
     monkeypatch.setattr("dashboard.cache.vi.capture", full)
     with pytest.raises(OutOfMemory):
         cache.capture(SUBJECT)
+    assert not cache.line().waiting
+
+
+def test_the_archive_is_the_bundle_of_the_core_made_without_a_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("vit_inspect.exporter.BUNDLE_FORMATS", ("csv",))
+    read: list[str] = []
+
+    def picture() -> Image.Image:
+        read.append("chelsea")
+        return vi.sample("chelsea")
+
+    found = cache.archive(SUBJECT, picture)
+    assert found == bundle(vi.capture(cache.model(SUBJECT), vi.sample("chelsea")))
+    # A capture that is there already needs no picture.
+    assert cache.archive(SUBJECT, picture) == found
+    assert read == ["chelsea"]
     assert not cache.line().waiting

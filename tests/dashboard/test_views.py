@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 import vit_inspect as vi
-from vit_inspect.catalog import FIGURES
+from dashboard import cache, selection
+from vit_inspect.catalog import FIGURES, FigureSpec
 from vit_inspect.zoo import Checkpoint
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
@@ -43,6 +45,13 @@ def random_weights(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     st.cache_resource.clear()
     yield
     st.cache_resource.clear()
+
+
+def png() -> bytes:
+    """A picture that a user might have."""
+    file = io.BytesIO()
+    vi.sample("coffee").resize((80, 60)).save(file, "PNG")
+    return file.getvalue()
 
 
 def opened(view: str, **state: object) -> AppTest:
@@ -103,6 +112,38 @@ def test_layer_and_head_of_a_larger_model_fall_back() -> None:
     assert app.selectbox(key="layer").value == 11
     assert app.selectbox(key="head").value == 1
     assert app.selectbox(key="query").value == "Read-out (cls)"
+
+
+def test_distance_of_a_single_upload_is_of_that_upload(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    real = cache.result
+
+    def result(spec: FigureSpec, subject: selection.Subject, **parameters: object) -> object:
+        asked.append(subject.image)
+        return real(spec, subject, **parameters)
+
+    monkeypatch.setattr(cache, "result", result)
+    app = opened("attention_distance", model=KINDS["class token"])
+    app.file_uploader(key="uploads").upload("mine.png", png(), "image/png").run()
+    [upload] = set(asked) - {"chelsea"}
+    app.selectbox(key="image").set_value("coffee").run()
+    asked.clear()
+    app.button_group(key="over").set_value("your pictures").run()
+    assert not app.exception
+    assert asked == [upload]
+
+
+def test_what_depended_on_a_removed_upload_starts_anew() -> None:
+    app = opened("attention_distance", model=KINDS["class token"])
+    uploader = app.file_uploader(key="uploads")
+    uploader.upload("mine.png", png(), "image/png").run()
+    assert app.selectbox(key="image").value == "mine.png"
+    app.button_group(key="over").set_value("your pictures").run()
+    app.file_uploader(key="uploads").set_value(None).run()
+    assert not app.exception
+    assert not app.error
+    assert app.selectbox(key="image").value == "chelsea"
+    assert app.button_group(key="over").value == "this picture"
 
 
 def test_a_survey_takes_all_samples() -> None:
