@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.decomposition import PCA
 
 from vit_inspect.model import Model
 from vit_inspect.results import EmbeddingFilters
@@ -18,6 +17,9 @@ def embedding_filters(model: Model, *, count: int = 28) -> EmbeddingFilters:
     arbitrary and fixed so that the largest weight is positive. At most min(filters - 1, weights)
     components exist; `explained_variance_ratio` covers them all.
     """
+    # Imported here: it takes seconds, and a dashboard opens on another figure.
+    from sklearn.decomposition import PCA
+
     filters = model.filters.detach().to("cpu", torch.float64).permute(0, 2, 3, 1).numpy()
     samples = filters.reshape(len(filters), -1)
     rank = min(len(samples) - 1, samples.shape[1])
