@@ -9,6 +9,7 @@ import streamlit as st
 
 from dashboard import cache, selection, widgets
 from dashboard.explorer import HeadRows, all_queries, all_rows_fit, explorer
+from dashboard.magnifier import magnifier
 from vit_inspect.attention import rows
 from vit_inspect.layout import READOUT, Query
 from vit_inspect.results import AttentionMaps
@@ -80,13 +81,13 @@ with large:
     if not all_rows_fit(layout):
         st.caption("At this input size the rows of a head are too many to follow the cursor.")
 with overview:
-    widgets.plot(
+    magnifier(
         spec.plot(maps, scale=scale),
         key="maps",
         alt=f"Attention maps of all layers and heads of {subject.model}",
         on_pick=selection.pick_head,
     )
-    st.caption("Click a map to see it large.")
+    st.caption("Point at a map to look at it, click it to open it.")
 with place:
     widgets.export(spec, maps, name=widgets.title_of(subject), scale=scale)
 widgets.explain(spec)

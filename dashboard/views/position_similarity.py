@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard import cache, selection, widgets
+from dashboard.magnifier import magnifier
 from vit_inspect.figures import position_similarity as position_figure
 
 spec, subject = widgets.SPECS["position_similarity"], widgets.current()
@@ -22,11 +23,11 @@ patch = st.selectbox(
     key="patch",
     bind="query-params",
     width=190,
-    help="The patch whose tile is shown large. Or click a tile.",
+    help="The patch whose tile is shown large. Or click a tile; point at one to look at it.",
 )
 grid, large = st.columns(2, gap="large")
 with grid:
-    widgets.plot(
+    magnifier(
         spec.plot(result),
         key="tiles",
         alt=f"Cosine similarity of the position embeddings of {subject.model}, a tile per patch",

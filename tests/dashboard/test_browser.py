@@ -115,11 +115,11 @@ def test_a_click_pins_the_patch_and_the_address_keeps_it(page: Page, browser, ad
     show(page, "/attention_maps")
     canvas = page.locator("canvas.picture")
     expect(canvas).to_have_attribute("data-shown", "Read-out (cls)")
-    before = page.locator(".js-plotly-plot image").first.get_attribute("href")
+    before = page.locator(".magnifier .picture").get_attribute("src")
     canvas.click(position=at(canvas, 8, 5))
     ready(page)
     expect(page.get_by_text("Attention of the query: patch (8, 5)")).to_be_visible()
-    assert page.locator(".js-plotly-plot image").first.get_attribute("href") != before
+    assert page.locator(".magnifier .picture").get_attribute("src") != before
     page.mouse.move(0, 0)
     expect(canvas).to_have_attribute("data-shown", "8,5")
     expect(page).to_have_url(re.compile("query=Patch"))
@@ -130,6 +130,35 @@ def test_a_click_pins_the_patch_and_the_address_keeps_it(page: Page, browser, ad
     expect(other.get_by_text("Attention of the query: patch (8, 5)")).to_be_visible()
     expect(other.get_by_text("Layer 4, head 1")).to_be_visible()
     other.context.close()
+
+
+def test_the_tile_under_the_cursor_is_large_and_a_click_opens_it(page: Page) -> None:
+    show(page, "/position_similarity")
+    sheet = page.locator(".magnifier .stage")
+    expect(page.locator(".magnifier .lens")).to_be_hidden()
+    box = sheet.bounding_box()
+    assert box
+    # Of ten tiles a side, the fourth in the seventh row.
+    sheet.hover(position={"x": 0.345 * box["width"], "y": 0.645 * box["height"]})
+    expect(page.locator(".magnifier .lens")).to_be_visible()
+    expect(page.locator(".magnifier .words")).to_have_text("Row 25, column 13")
+
+    result = vi.position_similarity(vi.load(img_size=224, device="cpu"))
+    tile = style.colour(
+        result.similarity[24, 12], style.SIMILARITY_MAP, style.SIMILARITY_LIMITS
+    ).astype(int)
+    lens = page.locator(".magnifier canvas")
+    size = lens.evaluate("c => [c.height, c.width]")
+    pixels = lens.evaluate(
+        "c => Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)"
+    )
+    shown = np.array(pixels).reshape(*size, 4)
+    middles = [int((patch + 0.5) * size[0] / 37) for patch in range(37)]
+    assert np.abs(shown[np.ix_(middles, middles)] - tile).max() <= 1
+
+    sheet.click(position={"x": 0.345 * box["width"], "y": 0.645 * box["height"]})
+    expect(page).to_have_url(re.compile("patch=25"))
+    expect(page.get_by_text("Patch in row 25, column 13")).to_be_visible()
 
 
 @pytest.mark.parametrize(

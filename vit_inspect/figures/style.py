@@ -140,6 +140,7 @@ def screen(title: str, subtitle: str, *, height: int, above: int = 0) -> go.Figu
     """An empty plotly figure in the style of the house, as wide as its place.
 
     height, above: of all, and what is kept free above the drawing for a colour bar, in CSS px.
+    The lines of words are kept as the figure's `meta`, for those who show them otherwise.
     """
     lines = [escape(line, quote=False) for line in (title, *subtitle.split("\n"))]
     small = f'<span style="font-size:13px;color:{QUIET}">{"<br>".join(lines[1:])}</span>'
@@ -153,6 +154,7 @@ def screen(title: str, subtitle: str, *, height: int, above: int = 0) -> go.Figu
         hovermode="closest",
         showlegend=False,
         dragmode=False,
+        meta=[title, *subtitle.split("\n")],
     )
     # An empty template: plotly would otherwise add its own colours to whatever is left unset.
     figure = go.Figure(layout=layout, layout_template=go.layout.Template())

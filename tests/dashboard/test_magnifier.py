@@ -1,0 +1,80 @@
+"""What the magnifier shows is the figure it was given: picture, places, words, names and scale."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+import streamlit as st
+from PIL import Image
+
+from dashboard import magnifier as module
+from dashboard.magnifier import described, magnifier
+from vit_inspect.figures import position_similarity, style
+from vit_inspect.results import PositionSimilarity
+
+
+@pytest.fixture
+def result() -> PositionSimilarity:
+    rows, columns = 3, 5
+    positions = np.random.default_rng(0).normal(size=(rows * columns, 8))
+    positions /= np.linalg.norm(positions, axis=1, keepdims=True)
+    similarity = (positions @ positions.T).astype(np.float32)
+    return PositionSimilarity("<b>toy</b>", similarity.reshape(rows, columns, rows, columns))
+
+
+@pytest.fixture
+def figure(result: PositionSimilarity) -> go.Figure:
+    return position_similarity.plot(result)
+
+
+def test_each_tile_lies_where_the_browser_looks_for_it(
+    result: PositionSimilarity, figure: go.Figure
+) -> None:
+    found = described(figure, alt="tiles")
+    encoded = found["picture"].partition("base64,")[2]
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))))
+    left, top, width, height = found["extent"]
+    down, across = picture.shape[0] / height, picture.shape[1] / width
+    for tile, (row, column) in enumerate(np.ndindex(3, 5)):
+        assert tile == row * found["columns"] + column
+        # From the middle of the tile by a fifth of its size, which is one patch of five.
+        x, y = int((column - left) * across), int((row - top) * down)
+        middle = style.colour(
+            result.similarity[row, column, 1, 2][None],
+            style.SIMILARITY_MAP,
+            style.SIMILARITY_LIMITS,
+        )
+        assert np.array_equal(picture[y, x], middle[0])
+
+
+def test_names_words_and_scale_are_the_figures(figure: go.Figure) -> None:
+    found = described(figure, alt="tiles")
+    assert found["lines"] == ["Position embedding similarity", "<b>toy</b>", "3×5 patches."]
+    assert found["rows"] == ["Input patch row", "1", "2", "3"]
+    assert found["across"] == ["Input patch column", *"12345"]
+    assert found["side"] == "bottom"
+    assert found["words"][7] == ["Row 2, column 3"]
+    assert found["scale"]["ends"] == ["-1", "1"]
+    assert found["scale"]["unit"] == "Cosine similarity"
+    assert found["scale"]["colours"][0] == style.colour_scale(style.SIMILARITY_MAP)[0][1]
+
+
+@pytest.mark.parametrize(
+    ("sent", "heard"),
+    [(0, [[0, 0]]), (7, [[1, 2]]), (15, []), (-1, []), ("1", []), (None, [])],
+)
+def test_a_pick_is_a_tile_of_the_figure_or_none(
+    monkeypatch: pytest.MonkeyPatch, figure: go.Figure, sent: Any, heard: list[Any]
+) -> None:
+    picks: list[Any] = []
+    mounted: dict[str, Any] = {}
+    monkeypatch.setattr(module, "_component", lambda: mounted.update)
+    monkeypatch.setattr(st, "session_state", {"one": {"tile": sent}})
+    magnifier(figure, key="one", alt="tiles", on_pick=picks.append)
+    mounted["on_tile_change"]()
+    assert picks == heard
