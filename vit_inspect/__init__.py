@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from vit_inspect.analyses.attention_maps import attention_maps, mass_mask
     from vit_inspect.analyses.attention_rollout import attention_rollout
     from vit_inspect.analyses.embedding_filters import embedding_filters
+    from vit_inspect.analyses.position_bias import position_bias
     from vit_inspect.analyses.position_similarity import position_similarity
     from vit_inspect.analyses.predictions import predictions
+    from vit_inspect.analyses.rotary_similarity import rotary_similarity
     from vit_inspect.catalog import FIGURES
     from vit_inspect.errors import (
         BadImage,
@@ -43,8 +45,10 @@ _HOMES = {
     "analyses.attention_maps": ("attention_maps", "mass_mask"),
     "analyses.attention_rollout": ("attention_rollout",),
     "analyses.embedding_filters": ("embedding_filters",),
+    "analyses.position_bias": ("position_bias",),
     "analyses.position_similarity": ("position_similarity",),
     "analyses.predictions": ("predictions",),
+    "analyses.rotary_similarity": ("rotary_similarity",),
     "recorder": ("Capture", "capture"),
     "catalog": ("FIGURES",),
     "errors": (
@@ -86,9 +90,11 @@ __all__ = [
     "export",
     "load",
     "mass_mask",
+    "position_bias",
     "position_similarity",
     "predictions",
     "read_image",
+    "rotary_similarity",
     "sample",
 ]
 __version__ = "0.1.0"

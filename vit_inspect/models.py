@@ -32,6 +32,7 @@ from timm.models import ResNet, ResNetV2, load_checkpoint
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 
+from vit_inspect import positions
 from vit_inspect.assets import DINOV2_SMALL
 from vit_inspect.errors import BadParameter, UnsupportedModel, WeightsUnavailable
 from vit_inspect.layout import MEAN, MEAN_ALL, MEAN_PREFIX, NONLINEAR, POOL, TokenLayout
@@ -323,7 +324,7 @@ def _model(name: str, module: nn.Module, *, source: str, img_size: tuple[int, in
         source=source,
         filters=filters,
         filters_name=filters_name,
-        positions=_positions(module),
+        positions=positions.table(module),
         labels=_labels(module),
     )
 
@@ -389,19 +390,6 @@ def _applied_weights(layer: nn.Conv2d) -> Tensor:
     filters = layer.weight.reshape(1, layer.out_channels, -1)
     standardised = batch_norm(filters, None, None, training=True, eps=layer.eps)
     return standardised.reshape_as(layer.weight)
-
-
-def _positions(module: nn.Module) -> Tensor | None:
-    """The table of absolute positions on its own grid, without the rows of prefix tokens."""
-    table = getattr(module, "pos_embed", None)
-    if not isinstance(table, Tensor):
-        return None
-    # SAM's table is a grid already.
-    if table.dim() == 4:
-        return table[0]
-    embed: Any = module.patch_embed
-    rows, columns = embed.grid_size
-    return table[0, table.shape[1] - rows * columns :].unflatten(0, (rows, columns))
 
 
 def _labels(module: nn.Module) -> tuple[str, ...] | None:

@@ -94,6 +94,41 @@ class PositionSimilarity(Result):
 
 
 @dataclass(frozen=True, eq=False)
+class PositionBias(Result):
+    """What is added to the attention scores by the offset of key minus query, in patches.
+
+    A single layer stands for all where they share one bias. What is added to the scores of prefix
+    tokens is left out: it has no offset.
+
+    bias: before the softmax, after the scores were scaled.
+    row_offset, column_offset: the offset at each place of the last two axes; 0 in the middle.
+    """
+
+    bias: Float[np.ndarray, "layer head row_offset column_offset"]
+    row_offset: Int[np.ndarray, "row_offset"]
+    column_offset: Int[np.ndarray, "column_offset"]
+
+
+@dataclass(frozen=True, eq=False)
+class RotarySimilarity(Result):
+    """How similar rotation leaves a query and a key that were equal, by their offset, in patches.
+
+    A single layer or head stands for all where they share the rotation.
+
+    similarity: the mean over pairs of cos(frequency . offset); in [-1, 1], 1 at offset 0, the same
+        at the opposite offset.
+    frequency: by how much each pair of a head's dimensions is turned, in radians per patch, for an
+        offset of one row (axis 0) and of one column (axis 1).
+    row_offset, column_offset: the offset at each place of the last two axes; 0 in the middle.
+    """
+
+    similarity: Float[np.ndarray, "layer head row_offset column_offset"]
+    frequency: Float[np.ndarray, "layer head pair axis"]
+    row_offset: Int[np.ndarray, "row_offset"]
+    column_offset: Int[np.ndarray, "column_offset"]
+
+
+@dataclass(frozen=True, eq=False)
 class AttentionMaps(Result):
     """Where one query looks, in every layer and head.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import normalize
 
+from vit_inspect import positions
 from vit_inspect.errors import UnsupportedModel
 from vit_inspect.model import Model
 from vit_inspect.results import PositionSimilarity
@@ -22,7 +23,7 @@ def position_similarity(model: Model) -> PositionSimilarity:
         raise UnsupportedModel(
             f"{model.id} without a table of absolute position embeddings",
             "a position table with a row for each patch",
-            "look at another figure: this model encodes positions inside its attention",
+            positions.instead(model),
         )
     rows, columns, width = model.positions.shape
     unit = normalize(model.positions.detach().to("cpu", torch.float64).reshape(-1, width), dim=1)

@@ -1,0 +1,35 @@
+"""What do scores gain by the offset of key and query? (Shaw et al. 2018, BEiT, Swin)"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from vit_inspect import positions
+from vit_inspect.attention import memory_refusal
+from vit_inspect.errors import UnsupportedModel
+from vit_inspect.model import Model
+from vit_inspect.results import PositionBias
+
+
+def position_bias(model: Model) -> PositionBias:
+    """The bias that every layer and head adds to its scores, by the offset of key minus query.
+
+    Learned in a table or made by a small network, as the model itself computes it for its input
+    size. Raises `UnsupportedModel` where scores have no such bias.
+    """
+    with torch.inference_mode(), memory_refusal(1, model.layout.token_count, model.device):
+        bias = positions.score_bias(model)
+    if bias is None:
+        raise UnsupportedModel(
+            f"{model.id} without a bias by offset",
+            "a number that is added to the score of each key by its offset from the query",
+            positions.instead(model),
+        )
+    rows, columns = (size // 2 for size in bias.shape[2:])
+    return PositionBias(
+        model=model.id,
+        bias=bias.to("cpu", torch.float32).numpy(),
+        row_offset=np.arange(-rows, rows + 1),
+        column_offset=np.arange(-columns, columns + 1),
+    )

@@ -1,0 +1,38 @@
+"""What does rotation alone do to a score, by the offset of key and query? (RoFormer, RoPE-ViT)"""
+
+from __future__ import annotations
+
+import torch
+
+from vit_inspect import positions
+from vit_inspect.errors import UnsupportedModel
+from vit_inspect.model import Model
+from vit_inspect.results import RotarySimilarity
+
+
+def rotary_similarity(model: Model) -> RotarySimilarity:
+    """Cosine of a query and a key that were equal before each was turned by its own position.
+
+    Free of content: every pair of dimensions counts alike, whatever queries and keys hold in it.
+    For the model's grid. Raises `UnsupportedModel` where queries and keys are not turned.
+    """
+    frequency = positions.rotation(model)
+    if frequency is None:
+        raise UnsupportedModel(
+            f"{model.id} without rotary positions",
+            "queries and keys that are turned by their position",
+            positions.instead(model),
+        )
+    rows, columns = (torch.arange(1 - count, count) for count in model.layout.grid)
+    down = frequency[..., 0, None] * rows
+    right = frequency[..., 1, None] * columns
+    # cos(a + b), summed over pairs without an array of all pairs and offsets.
+    total = torch.einsum("lhpr,lhpc->lhrc", down.cos(), right.cos())
+    total -= torch.einsum("lhpr,lhpc->lhrc", down.sin(), right.sin())
+    return RotarySimilarity(
+        model=model.id,
+        similarity=(total / frequency.shape[2]).clamp(-1, 1).to(torch.float32).numpy(),
+        frequency=frequency.to(torch.float32).numpy(),
+        row_offset=rows.numpy(),
+        column_offset=columns.numpy(),
+    )

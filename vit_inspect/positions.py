@@ -1,0 +1,155 @@
+"""How does a network know where a patch lies? Read off what its modules are.
+
+Three ways, of which a network may go several: a table that is added to the patch tokens, a bias
+that is added to the scores by the offset of key and query, and rotations of queries and keys. The
+one home of timm's names for them; bias and rotation are taken from the modules' own methods.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vit_inspect.errors import UnsupportedModel
+from vit_inspect.model import Model
+
+STEADY = 1e-3
+"""Largest difference of a rotation from one that turns evenly with row and column."""
+
+
+def table(module: nn.Module) -> Tensor | None:
+    """The table of absolute positions on its own grid, without the rows of prefix tokens."""
+    table = getattr(module, "pos_embed", None)
+    if not isinstance(table, Tensor):
+        return None
+    # SAM's table is a grid already.
+    if table.dim() == 4:
+        return table[0]
+    network: Any = module
+    side = getattr(network, "pos_embed_grid_size", None)
+    rows, columns = (side, side) if side else network.patch_embed.grid_size
+    return table[0, table.shape[1] - rows * columns :].unflatten(0, (rows, columns))
+
+
+def score_bias(model: Model) -> Float[Tensor, "layer head row_offset column_offset"] | None:
+    """What is added to the scores by the offset of key minus query; None where nothing is.
+
+    Offsets run from -(rows - 1) to rows - 1, and likewise columns, of the grid or the window that
+    attention spans. A single layer stands for all where they share one bias. What the same module
+    adds to the scores of prefix tokens has no offset and is left out.
+    """
+    layers = [torch.stack([_by_offset(each) for each in parts]) for parts in _biases(model)]
+    return torch.stack([parts.sum(dim=0) for parts in layers]) if layers else None
+
+
+def rotation(model: Model) -> Float[Tensor, "layer head pair axis"] | None:
+    """By how much each pair of a head's dimensions is turned from patch to patch, in radians.
+
+    Per row down and per column to the right, up to whole turns, in -pi..pi; 0 along an axis with
+    one patch. A single layer or head stands for all where they share the rotation; None where
+    nothing is turned. Read from the rotation itself at neighbouring patches, in float64 on the
+    CPU, for the model's grid. Raises `UnsupportedModel` where no such steps give the rotation at
+    every patch.
+    """
+    rope: Any = _rope(model)
+    if rope is None:
+        return None
+    rows, columns = model.layout.grid
+    embedded = rope.get_embed(shape=[rows, columns], dtype=torch.float32).to("cpu", torch.float64)
+    embedded = embedded[(None,) * (4 - embedded.dim())][: len(model.blocks)]
+    # Both dimensions of a pair hold the same value: side by side, or half a head apart.
+    attention: Any = model.blocks[0].attn
+    sine, cosine = (
+        part[..., : part.shape[-1] // 2]
+        if getattr(attention, "rotate_half", False)
+        else part[..., ::2]
+        for part in embedded.unflatten(2, (rows, columns)).chunk(2, dim=-1)
+    )
+    turned = torch.complex(cosine, sine)
+    start = turned[:, :, 0, 0]
+    none = torch.zeros_like(sine[:, :, 0, 0])
+    down = torch.angle(turned[:, :, 1, 0] / start) if rows > 1 else none
+    right = torch.angle(turned[:, :, 0, 1] / start) if columns > 1 else none
+    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    angle = row[..., None] * down[:, :, None, None] + column[..., None] * right[:, :, None, None]
+    steady = start[:, :, None, None] * torch.polar(torch.ones_like(angle), angle)
+    if (steady - turned).abs().max() > STEADY:
+        raise UnsupportedModel(
+            f"rotations of {model.id} that do not grow evenly with row and column",
+            "an angle that is the same for the same offset",
+            "look at another figure",
+        )
+    return torch.stack([down, right], dim=-1)
+
+
+def instead(model: Model) -> str:
+    """What to look at where one of the three is asked for and is not there."""
+    ways = {
+        "the similarity of its position embeddings": model.positions is not None,
+        "its relative position bias": bool(_biases(model)),
+        "its rotary positions": _rope(model) is not None,
+    }
+    there = " or ".join(name for name, present in ways.items() if present)
+    if there:
+        return f"look at {there} instead"
+    return (
+        "look at another figure: this model has no position information of the kinds shown here "
+        "(a table of position embeddings, a bias by offset, rotations)"
+    )
+
+
+def _rope(model: Model) -> nn.Module | None:
+    rope = getattr(model.module, "rope", None)
+    return rope if hasattr(rope, "get_embed") else None
+
+
+def _biases(model: Model) -> list[list[nn.Module]]:
+    """The modules whose biases add up, layer by layer; one layer where all share one module."""
+    network: Any = model.module
+    shared = [getattr(network, name, None) for name in ("rel_pos_bias", "shared_rel_pos")]
+    common = [each for each in shared if each is not None]
+    own = [[each for each in _own(block) if _has_bias(each)] for block in model.blocks]
+    if not any(own):
+        return [common] if common else []
+    return [[*each, *common] for each in own]
+
+
+def _own(block: nn.Module) -> list[Any]:
+    attention = getattr(block, "attn", None)
+    return [attention, getattr(attention, "rel_pos", None)]
+
+
+def _has_bias(module: Any) -> bool:
+    names = ("relative_position_bias_table", "cpb_mlp", "meta_mlp", "rel_coords_log")
+    return any(getattr(module, name, None) is not None for name in names)
+
+
+def _by_offset(module: Any) -> Float[Tensor, "head row_offset column_offset"]:
+    """One query and key of every offset, picked from what the module adds to all pairs."""
+    rows, columns = module.window_size
+    pairs = _of_pairs(module)
+    patches = pairs[..., -rows * columns :, -rows * columns :].reshape(-1, *(rows, columns) * 2)
+    (query_row, key_row), (query_column, key_column) = (_ends(rows), _ends(columns))
+    return patches[:, query_row[:, None], query_column, key_row[:, None], key_column]
+
+
+def _ends(count: int) -> tuple[Tensor, Tensor]:
+    """The first query along an axis that has a key at each offset, and that key."""
+    offsets = torch.arange(1 - count, count)
+    queries = (-offsets).clamp(min=0)
+    return queries, queries + offsets
+
+
+def _of_pairs(module: Any) -> Tensor:
+    """The bias of every query and key of a window, prefix tokens first."""
+    for method in ("_get_rel_pos_bias", "get_bias", "_relative_positional_encodings"):
+        if hasattr(module, method):
+            return getattr(module, method)()
+    if not hasattr(module, "cpb_mlp"):
+        return module()
+    # Swin v2 has no method for it; this is what its forward pass does.
+    of_offsets = module.cpb_mlp(module.relative_coords_table).flatten(0, -2)
+    return 16 * torch.sigmoid(of_offsets[module.relative_position_index].permute(2, 0, 1))
