@@ -94,13 +94,29 @@ def test_the_table_is_the_trained_one_at_any_input_size(dinov2: vi.Model) -> Non
     assert vi.position_similarity(dinov2).similarity.shape == (37, 37, 37, 37)
 
 
+def test_the_table_keeps_its_grid_where_the_network_says_which() -> None:
+    model = vi.load("qwen3_vit_88m_enc", img_size=32, pretrained=False, device="cpu")
+    assert model.layout.grid == (2, 2)
+    assert torch.equal(model.positions.flatten(0, 1), model.module.pos_embed[0])
+    assert model.positions.shape[:2] == (48, 48)
+
+
 @pytest.mark.parametrize(
-    "architecture",
-    ["vit_small_patch16_rope_224", "vit_relpos_small_patch16_224", "beit_base_patch16_224"],
+    ("architecture", "instead"),
+    [
+        ("vit_small_patch16_rope_224", "look at its rotary positions instead"),
+        ("vit_relpos_small_patch16_224", "look at its relative position bias instead"),
+        ("beit_base_patch16_224", "look at its relative position bias instead"),
+        (
+            "samvit_base_patch16_224",
+            "this model has no position information of the kinds shown here",
+        ),
+    ],
 )
-def test_models_without_absolute_positions_are_refused(
-    small: Callable[..., vi.Model], architecture: str
+def test_models_without_absolute_positions_are_told_what_they_have(
+    small: Callable[..., vi.Model], architecture: str, instead: str
 ) -> None:
     model = small(architecture, 32, depth=1)
-    with pytest.raises(vi.UnsupportedModel, match="without a table of absolute position"):
+    words = f"without a table of absolute position embeddings.*{instead}"
+    with pytest.raises(vi.UnsupportedModel, match=words):
         vi.position_similarity(model)
