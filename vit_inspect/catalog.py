@@ -10,14 +10,18 @@ from vit_inspect.analyses.attention_distance import DistanceReduction, attention
 from vit_inspect.analyses.attention_maps import attention_maps, readout_reduction
 from vit_inspect.analyses.attention_rollout import RolloutReduction, attention_rollout
 from vit_inspect.analyses.embedding_filters import embedding_filters
+from vit_inspect.analyses.position_bias import position_bias
 from vit_inspect.analyses.position_similarity import position_similarity
+from vit_inspect.analyses.rotary_similarity import rotary_similarity
 from vit_inspect.attention import sweep
 from vit_inspect.errors import InspectError
 from vit_inspect.figures import attention_distance as distance_figure
 from vit_inspect.figures import attention_maps as maps_figure
 from vit_inspect.figures import attention_rollout as rollout_figure
 from vit_inspect.figures import embedding_filters as filters_figure
+from vit_inspect.figures import position_bias as bias_figure
 from vit_inspect.figures import position_similarity as position_figure
+from vit_inspect.figures import rotary_similarity as rotary_figure
 from vit_inspect.recorder import Capture
 from vit_inspect.results import Result
 
@@ -36,6 +40,8 @@ class FigureSpec:
     reduction: for those that need every attention row, so that one sweep serves them all; None
         where this capture needs no sweep.
     shown: the positions along an axis that a drawing picks, by axis; the table holds the same.
+    page: slug of the figure on whose page a dashboard shows this one too, as most models have only
+        one of them; None for a page of its own.
     """
 
     slug: str
@@ -53,6 +59,7 @@ class FigureSpec:
     compared: str | None = None
     reduction: Callable[[Capture], Any] | None = None
     shown: Callable[[Any], dict[str, list[int]]] = lambda result: {}
+    page: str | None = None
 
 
 PAPER = "Dosovitskiy et al., An Image is Worth 16x16 Words, arXiv 2010.11929"
@@ -102,6 +109,56 @@ FIGURES = (
         shown=lambda result: dict(
             zip(("row", "column"), position_figure.shown(result), strict=True)
         ),
+    ),
+    FigureSpec(
+        slug="position_bias",
+        title="Relative position bias",
+        question="Which offsets does each head favour, whatever the picture?",
+        reading=(
+            "Each tile is one head of one layer, with the query in its middle. Red keys get a "
+            "higher score wherever the query lies, blue ones a lower score: a red spot in the "
+            "middle is a local head, one beside it looks that way. All tiles share one scale."
+        ),
+        caveat=(
+            "The score of content is added to it, and may outweigh it. Only differences within a "
+            "tile move attention between patches. The biases of prefix tokens are left out, and "
+            "what spans a window says nothing of keys outside it."
+        ),
+        formula="A[q, :] = softmax(q·K / √d + B[offset of key from query])",
+        source=(
+            "Shaw et al., arXiv 1803.02155; Bao et al. (BEiT), arXiv 2106.08254; "
+            "Liu et al. (Swin), arXiv 2103.14030"
+        ),
+        scope="model",
+        analyse=position_bias,
+        draw=bias_figure.draw,
+        plot=bias_figure.plot,
+        limits=bias_figure.limits_of,
+        compared="bias",
+        page="position_similarity",
+    ),
+    FigureSpec(
+        slug="rotary_similarity",
+        title="Rotary positions",
+        question="What does the turning of queries and keys tell of their offset?",
+        reading=(
+            "Queries and keys are turned by where they lie. A tile shows how similar a key stays "
+            "to an equal query in the middle, by its offset: for each pair of dimensions, or, "
+            "where heads are turned differently, for each head. Short waves tell neighbours "
+            "apart, long ones hardly know of place."
+        ),
+        caveat=(
+            "Queries and keys are taken to be equal, with the same length in every pair. Real "
+            "ones weigh the pairs by content, so a head may use a single wave, or avoid them all."
+        ),
+        formula="S[offset] = mean over pairs of cos(ω·offset), ω = (per row, per column)",
+        source="Su et al. (RoFormer), arXiv 2104.09864; Heo et al. (RoPE-ViT), arXiv 2403.13298",
+        scope="model",
+        analyse=rotary_similarity,
+        draw=rotary_figure.draw,
+        plot=rotary_figure.plot,
+        compared="similarity",
+        page="position_similarity",
     ),
     FigureSpec(
         slug="attention_distance",

@@ -12,7 +12,9 @@ from vit_inspect.results import (
     AttentionRollout,
     EmbeddingFilters,
     Photograph,
+    PositionBias,
     PositionSimilarity,
+    RotarySimilarity,
 )
 
 IMAGES, LAYERS, HEADS, GRID, PREFIX = 2, 3, 2, (2, 3), ("cls", "reg1")
@@ -53,6 +55,37 @@ def made_similarity(random: np.random.Generator, grid: tuple[int, int]) -> Posit
     table = random.normal(size=(*grid, 5))
     table /= np.linalg.norm(table, axis=-1, keepdims=True)
     return PositionSimilarity("toy", np.clip(np.einsum("ijd,kmd->ijkm", table, table), -1, 1))
+
+
+@pytest.fixture
+def bias(random: np.random.Generator) -> PositionBias:
+    return made_bias(random.normal(size=(LAYERS, HEADS, 3, 5)))
+
+
+def made_bias(bias: np.ndarray) -> PositionBias:
+    return PositionBias("toy", bias, *offsets(*bias.shape[2:]))
+
+
+def offsets(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    return tuple(np.arange(-(count // 2), count // 2 + 1) for count in (rows, columns))
+
+
+@pytest.fixture
+def rotary(random: np.random.Generator) -> RotarySimilarity:
+    """All layers and heads are turned alike, by eleven pairs."""
+    return made_rotary(random.uniform(-3, 3, (1, 1, 11, 2)))
+
+
+@pytest.fixture
+def mixed(random: np.random.Generator) -> RotarySimilarity:
+    return made_rotary(random.uniform(-3, 3, (LAYERS, HEADS, 5, 2)))
+
+
+def made_rotary(frequency: np.ndarray) -> RotarySimilarity:
+    row, column = offsets(3, 5)
+    down, right = frequency[..., 0, None, None], frequency[..., 1, None, None]
+    similarity = np.cos(down * row[:, None] + right * column).mean(axis=2)
+    return RotarySimilarity("toy", similarity, frequency, row, column)
 
 
 @pytest.fixture

@@ -18,13 +18,18 @@ from vit_inspect.figures import (
     attention_maps,
     attention_rollout,
     embedding_filters,
+    position_bias,
     position_similarity,
+    rotary_similarity,
     style,
 )
 
 FIGURES = {
     "filters": embedding_filters,
     "similarity": position_similarity,
+    "bias": position_bias,
+    "rotary": rotary_similarity,
+    "mixed": rotary_similarity,
     "distance": attention_distance,
     "maps": attention_maps,
     "rollout": attention_rollout,

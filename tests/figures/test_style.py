@@ -14,6 +14,27 @@ def test_lightness_only_grows(name):
     assert (np.diff(linear @ [0.2126, 0.7152, 0.0722]) > 0).all()
 
 
+@pytest.mark.parametrize("name", [style.DIFFERENCE_MAP, style.BIAS_MAP])
+def test_zero_is_neutral_and_both_signs_grow_away_from_it(name):
+    colours = style.colour(np.linspace(-1, 1, 65), name, (-1.0, 1.0))[:, :3].astype(float)
+    saturation = np.ptp(colours, axis=1)
+    assert saturation[32] < 4
+    assert colours[32].min() > 240
+    # Red against blue is what every kind of colour vision tells apart.
+    assert (colours[:24, 2] > colours[:24, 0] + 40).all()
+    assert (colours[41:, 0] > colours[41:, 2] + 40).all()
+    lightness = colours @ [0.2126, 0.7152, 0.0722]
+    assert (np.diff(lightness[:32]) > 0).all()
+    assert (np.diff(lightness[32:]) < 0).all()
+
+
+def test_offsets_have_names():
+    assert style.offset_name(-2, 1) == "2 up, 1 right"
+    assert style.offset_name(1, -3) == "1 down, 3 left"
+    assert style.offset_name(0, -1) == "1 left"
+    assert style.offset_name(0, 0) == "the query itself"
+
+
 def test_colours_stop_at_the_limits():
     low, inside, high, above = style.colour(np.array([-1.0, 0.5, 1.0, 9.0]), "magma", (0.0, 1.0))
     assert np.array_equal(high, above)

@@ -30,6 +30,8 @@ WEIGHT_MAP = "magma"
 SIMILARITY_MAP, SIMILARITY_LIMITS = "viridis", (-1.0, 1.0)
 DIFFERENCE_MAP = "RdBu_r"
 """White is no difference."""
+BIAS_MAP = "RdBu_r"
+"""White is nothing added, red is more and blue is less; told apart by every eye."""
 SHARED_SCALE_PERCENTILE = 99.5
 """A few sink tokens must not turn every other map black."""
 MAP_OPACITY = 0.65
@@ -45,6 +47,13 @@ Limits = tuple[float, float]
 def head_name(head: int) -> str:
     """A head's name in every figure, from "Head 1" as in the paper's legend."""
     return f"Head {head + 1}"
+
+
+def offset_name(rows: int, columns: int) -> str:
+    """Where a key lies from its query, such as "2 up, 1 right"."""
+    parts = [f"{abs(rows)} {'down' if rows > 0 else 'up'}"] if rows else []
+    parts += [f"{abs(columns)} {'right' if columns > 0 else 'left'}"] if columns else []
+    return ", ".join(parts) or "the query itself"
 
 
 def head_colour(head: int) -> str:
@@ -130,7 +139,7 @@ def colour_bar(
     return bar
 
 
-def tick_labels(numbers: Iterable[int], pitch_in: float) -> list[str]:
+def tick_labels(numbers: Iterable[object], pitch_in: float) -> list[str]:
     """Labels of ticks that lie `pitch_in` apart; so many are left out that none overlap."""
     step = max(1, math.ceil(0.155 / pitch_in))
     return [str(number) if index % step == 0 else "" for index, number in enumerate(numbers)]

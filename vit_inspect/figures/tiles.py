@@ -124,14 +124,14 @@ def name_tiles(
     figure: go.Figure,
     tiles: Tiles,
     *,
-    rows: tuple[str, Sequence[int]],
-    columns: tuple[str, Sequence[int]],
+    rows: tuple[str, Sequence[object]],
+    columns: tuple[str, Sequence[object]],
     side: Literal["top", "bottom"],
 ) -> go.Figure:
-    """Writes title and numbers along the rows and, at the `side`, along the columns."""
+    """Writes title and names along the rows and, at the `side`, along the columns."""
     left, _, bottom, top = tiles.extent
-    for (_, numbers), update in ((rows, figure.update_yaxes), (columns, figure.update_xaxes)):
-        text = [str(number) for number in numbers]
+    for (_, names), update in ((rows, figure.update_yaxes), (columns, figure.update_xaxes)):
+        text = [str(name) for name in names]
         update(showticklabels=True, tickvals=list(range(len(text))), ticktext=text)
     figure.update_xaxes(side=side)
     # An axis title of plotly's stays where the axis was before the picture's proportions moved it.
@@ -142,6 +142,15 @@ def name_tiles(
     )
     middle = (tiles.count[0] - 1) / 2
     return figure.add_annotation(text=rows[0], x=left, y=middle, xshift=-38, textangle=-90, **note)
+
+
+def layers_and_heads(count: tuple[int, int]) -> tuple[list[str], list[str]]:
+    """Names along the rows and columns of a grid; a single one stands for all that share it."""
+    layers, heads = range(count[0]), range(1, count[1] + 1)
+    layer_names, head_names = (
+        [str(index) for index in each] if len(each) > 1 else ["all"] for each in (layers, heads)
+    )
+    return layer_names, head_names
 
 
 def data_uri(picture: Image.Image, encoding: str = "PNG") -> str:

@@ -1,0 +1,113 @@
+"""Which offsets does each head favour, whatever the picture? (Shaw 1803.02155, BEiT 2106.08254)"""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from vit_inspect.figures import style
+from vit_inspect.figures.tiles import (
+    Tiles,
+    compose,
+    draw_tiles,
+    fit,
+    layers_and_heads,
+    name_tiles,
+    plot_tiles,
+)
+from vit_inspect.results import PositionBias
+
+TITLE, UNIT = "Relative position bias", "added to the score"
+HEAD_IN = 1.25
+"""Height of the head of the sheet, with the colour bar."""
+
+
+def draw(result: PositionBias) -> Figure:
+    """Layers down, heads across; in each tile the query is in the middle, its keys around it."""
+    low, high = limits_of(result)
+    tiles = _tiles(result, (low, high))
+    layers, heads = tiles.count
+    width, height = fit(tiles, width=min(style.PAGE_IN - 0.4, 0.7 * heads), height=6.6)
+    figure = style.page(max(4.8, width + 0.4), HEAD_IN + height + 0.05)
+    style.write(figure, TITLE, left=0.05, top=0.08, fontsize=style.TITLE_PT, color=style.INK)
+    style.write(figure, _caption(result), left=0.05, top=0.28, linespacing=1.4)
+    bar = style.place(figure, left=0.05, top=0.62, width=2.3, height=0.09)
+    largest = float(np.abs(result.bias).max())
+    style.colour_bar(
+        bar,
+        style.BIAS_MAP,
+        (low, high),
+        name=UNIT,
+        ticks=MaxNLocator(4),
+        orientation="horizontal",
+        extend="both" if largest > high else "neither",
+        extendfrac=0.04,
+    )
+    axes = style.place(figure, left=0.35, top=HEAD_IN, width=width, height=height)
+    draw_tiles(axes, tiles)
+    names = layers_and_heads(tiles.count)
+    axes.set(
+        yticklabels=style.tick_labels(names[0], height / layers),
+        xticklabels=style.tick_labels(names[1], width / heads),
+    )
+    style.label(axes, x="Head", y="Layer")
+    axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    style.bare(axes)
+    return figure
+
+
+def plot(result: PositionBias, *, limits: style.Limits | None = None) -> go.Figure:
+    """The same; a tile tells the offset that it favours, customdata is its (layer, head), from 0.
+
+    limits: ends of the colour scale, such as those of two figures that are compared.
+    """
+    low, high = limits or limits_of(result)
+    tiles = _tiles(result, (low, high))
+    height = max(360, min(1100, 64 * tiles.count[0])) + 210
+    figure = style.screen(TITLE, _caption(result), height=height, above=110)
+    layers, heads = layers_and_heads(tiles.count)
+    picked = list(np.ndindex(tiles.count))
+    plot_tiles(figure, tiles, hover=[_hover(result, *each) for each in picked], picked=picked)
+    name_tiles(figure, tiles, rows=("Layer", layers), columns=("Head", heads), side="top")
+    figure.update_layout(margin_b=24)
+    figure.data[0].marker.update(
+        cmin=low,
+        cmax=high,
+        colorscale=style.colour_scale(style.BIAS_MAP),
+        showscale=True,
+        colorbar=style.screen_colour_bar(UNIT, nticks=5, ypad=50),
+    )
+    return figure
+
+
+def limits_of(result: PositionBias) -> style.Limits:
+    """The ends of the shared colour scale, as far from zero on both sides."""
+    sizes = np.abs(result.bias)
+    limit = float(np.percentile(sizes, style.SHARED_SCALE_PERCENTILE)) or float(sizes.max()) or 1.0
+    return -limit, limit
+
+
+def _tiles(result: PositionBias, limits: style.Limits) -> Tiles:
+    return compose(style.colour(result.bias, style.BIAS_MAP, limits))
+
+
+def _caption(result: PositionBias) -> str:
+    rows, columns = result.row_offset[-1], result.column_offset[-1]
+    return (
+        f"{result.model}\nThe query in the middle, keys up to {rows} rows and {columns} columns "
+        "away. One scale for all."
+    )
+
+
+def _hover(result: PositionBias, layer: int, head: int) -> str:
+    tile = result.bias[layer, head]
+    layers, heads = layers_and_heads(result.bias.shape[:2])
+    lines = [f"<b>Layer {layers[layer]}, head {heads[head]}</b>"]
+    for name, place in (("most", tile.argmax()), ("least", tile.argmin())):
+        row, column = np.unravel_index(place, tile.shape)
+        where = style.offset_name(int(result.row_offset[row]), int(result.column_offset[column]))
+        lines.append(f"{name} {tile[row, column]:+.3g}, {where}")
+    return "<br>".join(lines)

@@ -1,0 +1,189 @@
+"""What does rotation tell of the offset, whatever the picture? (RoFormer 2104.09864, RoPE-ViT)"""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float, Int
+from matplotlib.figure import Figure
+
+from vit_inspect.figures import style
+from vit_inspect.figures.tiles import (
+    Tiles,
+    compose,
+    draw_tiles,
+    fit,
+    layers_and_heads,
+    name_tiles,
+    plot_tiles,
+)
+from vit_inspect.results import RotarySimilarity
+
+TITLE = "Similarity left by rotation"
+ROW, COLUMN = "Row offset", "Column offset"
+UNIT = "cosine similarity"
+COLUMNS = 8
+"""Pairs of dimensions side by side."""
+MEAN_IN = 1.75
+"""Longer side of the mean in print."""
+
+
+def draw(result: RotarySimilarity) -> Figure:
+    """A tile per pair of dimensions where all heads share them, or per layer and head; their mean.
+
+    In each tile the query is in the middle, its keys around it; limits -1 and 1.
+    """
+    tiles = _tiles(result)
+    rows, columns = result.similarity.shape[2:]
+    mean_width, mean_height = MEAN_IN * min(1, columns / rows), MEAN_IN * min(1, rows / columns)
+    left = 0.05 if _shared(result) else 0.4
+    width, height = fit(tiles, width=4.25 - left, height=5.6)
+    right = left + width + 0.75
+    figure = style.page(
+        max(5.4, right + max(mean_width, 1.5) + 0.1), 0.95 + max(height, mean_height + 1.0)
+    )
+    style.write(figure, TITLE, left=0.05, top=0.08, fontsize=style.TITLE_PT, color=style.INK)
+    style.write(figure, _caption(result), left=0.05, top=0.28, linespacing=1.4)
+    axes = style.place(figure, left=left, top=0.85, width=width, height=height)
+    draw_tiles(axes, tiles)
+    if _shared(result):
+        axes.set(xticks=[], yticks=[])
+    else:
+        layers, heads = layers_and_heads(tiles.count)
+        axes.set(
+            yticklabels=style.tick_labels(layers, height / tiles.count[0]),
+            xticklabels=style.tick_labels(heads, width / tiles.count[1]),
+        )
+        style.label(axes, x="Head", y="Layer")
+        axes.xaxis.tick_top()
+        axes.xaxis.set_label_position("top")
+        style.bare(axes)
+    mean = style.place(figure, left=right, top=0.85, width=mean_width, height=mean_height)
+    row, column = (int(offsets[-1]) + 0.5 for offsets in (result.row_offset, result.column_offset))
+    mean.imshow(
+        style.colour(_mean(result), style.SIMILARITY_MAP, style.SIMILARITY_LIMITS),
+        extent=(-column, column, row, -row),
+        interpolation="none",
+        aspect="auto",
+    )
+    style.label(mean, x=COLUMN, y=ROW, title=_mean_name(result))
+    bar = style.place(figure, left=right, top=1.3 + mean_height, width=mean_width, height=0.09)
+    limits = style.SIMILARITY_LIMITS
+    style.colour_bar(
+        bar, style.SIMILARITY_MAP, limits, name=UNIT, ticks=limits, orientation="horizontal"
+    )
+    bar.set_xticklabels(["−1", "1"])
+    return figure
+
+
+def plot(result: RotarySimilarity) -> go.Figure:
+    """The same; customdata of a tile is its [pair] or its (layer, head), from 0."""
+    tiles = _tiles(result)
+    height = max(560, min(1100, 56 * tiles.count[0]) + 210)
+    figure = style.screen(TITLE, _caption(result), height=height, above=110)
+    if _shared(result):
+        picked = [[int(pair)] for pair in _order(result)]
+        hover = [_pair_name(result, pair) for (pair,) in picked]
+    else:
+        picked = [list(each) for each in np.ndindex(tiles.count)]
+        hover = [f"Layer {layer}, {style.head_name(head)}" for layer, head in picked]
+    # On a page of usual width the mean stands beside the tiles, however few heads there are.
+    rows, columns, _ = tiles.picture.shape
+    right = min(0.58, (height - 230) * columns / rows / 1000)
+    plot_tiles(figure, tiles, hover=hover, picked=picked, domain=(0.0, right))
+    if not _shared(result):
+        layers, heads = layers_and_heads(tiles.count)
+        name_tiles(figure, tiles, rows=("Layer", layers), columns=("Head", heads), side="top")
+    least, greatest = style.SIMILARITY_LIMITS
+    figure.add_heatmap(
+        z=_mean(result).astype(np.float32),
+        x=result.column_offset,
+        y=result.row_offset,
+        zmin=least,
+        zmax=greatest,
+        xaxis="x2",
+        yaxis="y2",
+        colorscale=style.colour_scale(style.SIMILARITY_MAP),
+        colorbar=style.screen_colour_bar(UNIT, tickvals=[least, greatest], ypad=50),
+        hovertemplate="%{y} rows, %{x} columns<br>%{z:.3f}<extra></extra>",
+    )
+    note = {"xref": "x2", "yref": "y2", "showarrow": False}
+    top, left = (float(each[0]) - 0.5 for each in (result.row_offset, result.column_offset))
+    figure.add_annotation(text=_mean_name(result), x=0, y=top, yshift=14, **note)
+    # An axis title of plotly's stays where the axis was before the map's proportions moved it.
+    figure.add_annotation(text=COLUMN, x=0, y=-top, yshift=-38, **note)
+    figure.add_annotation(text=ROW, x=left, y=0, xshift=-42, textangle=-90, **note)
+    axis = style.screen_axis(constrain="domain", showline=False)
+    across = {"range": [left, -left], "domain": (right + 0.1, right + 0.42), "anchor": "y2"}
+    down = {"range": [-top, top], "scaleanchor": "x2", "constraintoward": "top", "anchor": "x2"}
+    return figure.update_layout(
+        xaxis2=axis | across | {"constraintoward": "left"}, yaxis2=axis | down
+    )
+
+
+def _shared(result: RotarySimilarity) -> bool:
+    """Whether all layers and heads turn alike, so that there is room for each pair."""
+    return result.frequency.shape[:2] == (1, 1)
+
+
+def _tiles(result: RotarySimilarity) -> Tiles:
+    if not _shared(result):
+        return _coloured(result.similarity)
+    pairs = _of_pairs(result)[_order(result)]
+    rows = -(-len(pairs) // COLUMNS)
+    grid = np.full((rows * COLUMNS, *pairs.shape[1:]), np.nan)
+    grid[: len(pairs)] = pairs
+    return _coloured(grid.reshape(rows, COLUMNS, *pairs.shape[1:]))
+
+
+def _coloured(values: Float[np.ndarray, "down across row column"]) -> Tiles:
+    """What is not a number stays empty."""
+    return compose(style.colour(values, style.SIMILARITY_MAP, style.SIMILARITY_LIMITS))
+
+
+def _of_pairs(result: RotarySimilarity) -> Float[np.ndarray, "pair row_offset column_offset"]:
+    """The similarity that each pair alone leaves."""
+    down, right = result.frequency[0, 0].astype(np.float64).T
+    return np.cos(
+        down[:, None, None] * result.row_offset[:, None]
+        + right[:, None, None] * result.column_offset
+    )
+
+
+def _order(result: RotarySimilarity) -> Int[np.ndarray, "pair"]:
+    """Pairs by wavelength, the shortest first; of equal ones the first first."""
+    turns = np.hypot(*result.frequency[0, 0].T)
+    return np.argsort(-turns.round(5), kind="stable")
+
+
+def _mean(result: RotarySimilarity) -> Float[np.ndarray, "row_offset column_offset"]:
+    return result.similarity.mean(axis=(0, 1))
+
+
+def _mean_name(result: RotarySimilarity) -> str:
+    return "Mean of all pairs" if _shared(result) else "Mean of all layers and heads"
+
+
+def _wavelength(turn: float) -> str:
+    return f"{float(f'{2 * np.pi / turn:.3g}'):,g} patches" if turn > 1e-6 else "endless"
+
+
+def _pair_name(result: RotarySimilarity, pair: int) -> str:
+    down, right = result.frequency[0, 0, pair].tolist()
+    wave = _wavelength(float(np.hypot(down, right)))
+    return (
+        f"<b>Pair {pair + 1} of dimensions</b><br>wavelength {wave}<br>"
+        f"turned by {down:.3g} per row, {right:.3g} per column (radians)"
+    )
+
+
+def _caption(result: RotarySimilarity) -> str:
+    count = result.frequency.shape[2]
+    if not _shared(result):
+        return f"{result.model}\nEach tile is the mean over {count} pairs of a head's dimensions."
+    turns = np.sort(np.hypot(*result.frequency[0, 0].T))
+    longest, shortest = _wavelength(float(turns[0])), _wavelength(float(turns[-1]))
+    return (
+        f"{result.model}\n{count} pairs of a head's dimensions, the shortest wave first: "
+        f"{shortest} to {longest}. All layers and heads alike."
+    )
