@@ -19,7 +19,11 @@ st.set_page_config(
 page = st.navigation(
     [
         st.Page(widgets.VIEWS / "overview.py", title="Overview", default=True),
-        *(st.Page(widgets.VIEWS / f"{spec.slug}.py", title=spec.title) for spec in FIGURES),
+        *(
+            st.Page(widgets.VIEWS / f"{spec.slug}.py", title=spec.title)
+            for spec in FIGURES
+            if spec.page is None
+        ),
         st.Page(widgets.VIEWS / "compare.py", title="Compare"),
         st.Page(widgets.VIEWS / "export.py", title="Export"),
     ],

@@ -17,13 +17,23 @@ from vit_inspect.catalog import FIGURES, FigureSpec
 from vit_inspect.zoo import Checkpoint
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
-VIEWS = ["overview", *(spec.slug for spec in FIGURES), "compare", "export"]
+PAGES = [spec for spec in FIGURES if spec.page is None]
+VIEWS = ["overview", *(spec.slug for spec in PAGES), "compare", "export"]
 KINDS = {
     "class token": "vit_tiny_patch16_224",
-    "averaged, no prefix, no table of positions": "vit_relpos_small_patch16_224",
+    "averaged, no prefix, positions as a bias": "vit_relpos_small_patch16_224",
+    "positions by rotation": "vit_small_patch16_rope_224",
+    "no positions to show": "samvit_base_patch16_224",
     "attention pool": "vit_base_patch32_siglip_256",
     "registers": "vit_small_patch14_reg4_dinov2",
 }
+WITH_POSITIONS = {
+    "vit_tiny_patch16_224": ["Position embeddings"],
+    "beit_base_patch16_224": ["Relative position bias"],
+    "vit_small_patch16_rope_224": ["Rotary positions"],
+    "eva02_tiny_patch14_224": ["Position embeddings", "Rotary positions"],
+}
+"""Which kinds of positions a model has, by title."""
 REFUSED = "swin_tiny_patch4_window7_224"
 
 
@@ -39,7 +49,7 @@ def random_weights(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr("dashboard.cache.vi.load", load)
     # AppTest knows no options that are typed in.
-    names = (*KINDS.values(), REFUSED)
+    names = (*KINDS.values(), *WITH_POSITIONS, REFUSED)
     listed = tuple(Checkpoint(name, "all figures", "small and random") for name in names)
     monkeypatch.setattr("dashboard.selection.ZOO", listed)
     st.cache_resource.clear()
@@ -71,15 +81,32 @@ def test_every_page_opens_for_every_kind_of_model(kind: str) -> None:
         app.switch_page(f"views/{view}.py").run()
         assert not app.exception, (view, app.exception)
         refused = [error.value for error in app.error]
-        if view == "position_similarity" and "table" in kind:
+        if view == "position_similarity" and kind == "no positions to show":
             assert len(refused) == 1
-            assert "without a table of absolute position embeddings" in refused[0]
+            assert "this model has no position information of the kinds shown here" in refused[0]
         else:
             assert refused == []
             assert app.title
 
 
-@pytest.mark.parametrize("spec", FIGURES, ids=lambda spec: spec.slug)
+@pytest.mark.parametrize(("model", "titles"), WITH_POSITIONS.items())
+def test_one_page_shows_every_kind_of_positions_that_the_model_has(
+    model: str, titles: list[str]
+) -> None:
+    specs = {spec.title: spec for spec in FIGURES}
+    app = opened("position_similarity", model=model)
+    for title in titles:
+        if len(titles) > 1:
+            app.button_group(key="positions").set_value(title).run()
+        assert not app.exception
+        assert not app.error
+        assert app.title[0].value == title
+        assert app.subheader[0].value == specs[title].question
+        assert specs[title].formula in [each.value for each in app.text]
+    assert len(app.get("button_group")) == 1 + (len(titles) > 1)
+
+
+@pytest.mark.parametrize("spec", PAGES, ids=lambda spec: spec.slug)
 def test_every_figure_page_says_what_it_asks_and_cannot_tell(spec: object) -> None:
     app = opened(spec.slug, model=KINDS["class token"])  # type: ignore[attr-defined]
     words = " ".join(
