@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import ast
-import pickle
 import re
 import socket
 import sys
 from pathlib import Path
 
 import huggingface_hub.constants
-import numpy as np
 import pytest
 import timm
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 import vit_inspect as vi
 from vit_inspect.layout import MEAN, MEAN_ALL, MEAN_PREFIX, NONLINEAR, POOL
@@ -150,154 +147,9 @@ def test_an_architecture_without_pretrained_weights_says_so() -> None:
         vi.load("vit_small_patch16_36x1_224")
 
 
-@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
-def test_a_checkpoint_gives_the_same_output(
-    tiny: vi.Model, chelsea: Image.Image, tmp_path: Path, suffix: str
-) -> None:
-    path = tmp_path / f"mine.{suffix}"
-    state = tiny.module.state_dict()
-    save_file(state, path) if suffix == "safetensors" else torch.save(state, path)
-    model = vi.load(checkpoint=path, architecture=TINY, device="cpu")
-    assert model.id == "mine"
-    assert model.source == f"file mine.{suffix}, as {TINY}"
-    assert model.weights_sha256 == tiny.weights_sha256
-    outputs = [vi.capture(each, chelsea).output for each in (tiny, model)]
-    assert torch.equal(*outputs)
-
-
-def truncated(path: Path, tiny: vi.Model) -> None:
-    save_file(tiny.module.state_dict(), path)
-    path.write_bytes(path.read_bytes()[:-1000])
-
-
-def of_another_model(path: Path, tiny: vi.Model) -> None:
-    state = tiny.module.state_dict()
-    state["blocks.0.attn.qkv.weight"] = torch.zeros(3, 3)
-    save_file(state, path)
-
-
-def incomplete(path: Path, tiny: vi.Model) -> None:
-    state = tiny.module.state_dict()
-    del state["blocks.3.norm1.weight"]
-    save_file(state, path)
-
-
-def text(path: Path, tiny: vi.Model) -> None:
-    path.write_text("not weights")
-
-
-def empty(path: Path, tiny: vi.Model) -> None:
-    path.write_bytes(b"")
-
-
-def bytes_without_sense(path: Path, tiny: vi.Model) -> None:
-    path.write_bytes(bytes(range(256)) * 8)
-
-
-def saved_number(path: Path, tiny: vi.Model) -> None:
-    torch.save(3, path)
-
-
-def half_a_zip(path: Path, tiny: vi.Model) -> None:
-    torch.save(tiny.module.state_dict(), path)
-    path.write_bytes(path.read_bytes()[:100_000])
-
-
-def archive_of_something_else(path: Path, tiny: vi.Model) -> None:
-    with path.open("wb") as file:
-        np.savez(file, unrelated=np.arange(3))
-
-
-def missing(path: Path, tiny: vi.Model) -> None:
-    assert not path.exists()
-
-
-def folder(path: Path, tiny: vi.Model) -> None:
-    path.mkdir()
-
-
-@pytest.mark.parametrize("suffix", ["safetensors", "pth", "npz"])
-@pytest.mark.parametrize(
-    "make",
-    [
-        text,
-        empty,
-        bytes_without_sense,
-        saved_number,
-        half_a_zip,
-        archive_of_something_else,
-        missing,
-        folder,
-    ],
-)
-def test_what_is_no_checkpoint_is_refused(
-    tiny: vi.Model, tmp_path: Path, make: object, suffix: str
-) -> None:
-    path = tmp_path / f"wrong.{suffix}"
-    make(path, tiny)
-    with pytest.raises(vi.WeightsUnavailable, match=f"the checkpoint 'wrong.{suffix}' that does"):
-        vi.load("mine", checkpoint=path, architecture=TINY, device="cpu")
-
-
-@pytest.mark.parametrize(
-    ("make", "reason"),
-    [(truncated, ""), (of_another_model, "size mismatch"), (incomplete, "blocks.3.norm1.weight")],
-)
-def test_a_wrong_checkpoint_is_refused(
-    tiny: vi.Model, tmp_path: Path, make: object, reason: str
-) -> None:
-    path = tmp_path / "wrong.safetensors"
-    make(path, tiny)
-    with pytest.raises(vi.WeightsUnavailable) as refusal:
-        vi.load("mine", checkpoint=path, architecture=TINY, device="cpu")
-    assert reason in refusal.value.found
-    assert str(tmp_path) not in refusal.value.expected
-
-
-@pytest.mark.parametrize(("make", "reason"), [(empty, "it is damaged"), (missing, "no such file")])
-def test_a_reason_is_always_given(
-    tiny: vi.Model, tmp_path: Path, make: object, reason: str
-) -> None:
-    make(tmp_path / "wrong.pth", tiny)
-    with pytest.raises(vi.WeightsUnavailable, match=f"does not load \\({reason}\\)"):
-        vi.load("mine", checkpoint=tmp_path / "wrong.pth", architecture=TINY, device="cpu")
-
-
-class Explosive:
-    """Runs code when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, tuple[str, str]]:
-        return open, (str(self.path), "w")
-
-
-@pytest.mark.parametrize("suffix", ["pth", "safetensors", "npz"])
-def test_a_checkpoint_runs_no_code(tmp_path: Path, suffix: str) -> None:
-    evidence, path = tmp_path / "evidence", tmp_path / f"evil.{suffix}"
-    if suffix == "pth":
-        torch.save({"state_dict": Explosive(evidence)}, path)
-    else:
-        path.write_bytes(pickle.dumps(Explosive(evidence)))
-    with pytest.raises(vi.WeightsUnavailable, match="that does not load"):
-        vi.load("mine", checkpoint=path, architecture=TINY, device="cpu")
-    assert not evidence.exists()
-    # The file is one that would have.
-    if suffix != "pth":
-        pickle.loads(path.read_bytes()).close()
-        assert evidence.exists()
-
-
 def test_a_checkpoint_needs_its_architecture(tmp_path: Path) -> None:
     with pytest.raises(vi.BadParameter, match="add architecture=ID, such as"):
         vi.load("mine", checkpoint=tmp_path / "mine.pth")
-
-
-def test_a_name_for_a_checkpoint_is_kept(tiny: vi.Model, tmp_path: Path) -> None:
-    save_file(tiny.module.state_dict(), tmp_path / "step-100.safetensors")
-    path = tmp_path / "step-100.safetensors"
-    assert vi.load("night run", checkpoint=path, architecture=TINY, device="cpu").id == "night run"
 
 
 def test_an_architecture_needs_its_checkpoint() -> None:

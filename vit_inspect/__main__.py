@@ -85,6 +85,8 @@ def figures(
             architecture=architecture,
             device=device,
         ).fitted(fit)
+        for notice in subject.notices:
+            typer.echo(notice, err=True)
         with tqdm(total=len(paths), unit="photo", disable=None) as bar:
             captures = _captures(subject, paths, batch, refused, bar)
             written = export(

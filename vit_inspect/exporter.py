@@ -246,6 +246,7 @@ class _Bundle:
             "model": {
                 "id": model.id,
                 "weights": model.source,
+                "notices": model.notices,
                 "weights_sha256": model.weights_sha256,
                 "parameters": model.parameter_count,
                 "device": str(model.device),

@@ -36,6 +36,7 @@ class Model:
         table. timm resamples weights of another grid while it loads them.
     labels: name of every class that the output scores, in its order, "class 7" where it has none;
         None where the model is not known to score classes.
+    notices: what a reader should know of how it was loaded, in sentences.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Model:
     filters_name: str
     positions: Float[Tensor, "grid_row grid_column width"] | None
     labels: tuple[str, ...] | None
+    notices: tuple[str, ...] = ()
 
     @property
     def device(self) -> torch.device:

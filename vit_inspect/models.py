@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from difflib import get_close_matches
 from functools import cache
+from inspect import signature
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -28,12 +29,13 @@ from safetensors.torch import load_file
 from timm.data.config import resolve_model_data_config
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from timm.layers.std_conv import StdConv2d, StdConv2dSame
-from timm.models import ResNet, ResNetV2, load_checkpoint
+from timm.models import ResNet, ResNetV2
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 
 from vit_inspect import positions
 from vit_inspect.assets import DINOV2_SMALL
+from vit_inspect.checkpoints import RELATIVE_RESAMPLED, load_checkpoint
 from vit_inspect.errors import BadParameter, UnsupportedModel, WeightsUnavailable
 from vit_inspect.layout import MEAN, MEAN_ALL, MEAN_PREFIX, NONLINEAR, POOL, TokenLayout
 from vit_inspect.model import Model
@@ -76,7 +78,9 @@ def load(
         checkpoint it is only what figures call it, by default the file's name without its suffix.
     img_size: side of the model input in px, or (rows px, columns px); a multiple of the patch.
         By default the size the model was trained for.
-    checkpoint: a file of weights (.safetensors, .pth, .npz).
+    checkpoint: a file of weights: .safetensors, .pth of torch.save, or .npz of the official JAX
+        programs. Its number of classes and its position table are taken as they are; what was
+        adapted and what was left out is in the model's `notices`.
     architecture: the timm id that the checkpoint belongs to; goes with `checkpoint` only.
     device: "auto" takes CUDA, then MPS, then the CPU.
     dtype: type of the weights and of the model input. MPS has no float64.
@@ -87,6 +91,7 @@ def load(
     for what is no plain vision transformer or is fed otherwise.
     """
     size, target = _sides(img_size), _device(device, dtype)
+    notices: tuple[str, ...] = ()
     if checkpoint is not None and architecture is None:
         raise BadParameter(
             f"the checkpoint {os.fspath(checkpoint)!r} without an architecture",
@@ -103,7 +108,10 @@ def load(
         name = BUNDLED if checkpoint is None else Path(checkpoint).stem
     if checkpoint is not None and architecture is not None:
         module = _create(architecture, pretrained=False, img_size=size)
-        _load_file(module, Path(checkpoint))
+        size, notices = load_checkpoint(
+            module, Path(checkpoint), architecture=architecture, convert=_convert, size=size
+        )
+        notices += _guessed_names(module)
         source = f"file {Path(checkpoint).name}, as {architecture}"
     elif name == BUNDLED and pretrained:
         module = _create(BUNDLED_ARCHITECTURE, pretrained=False, img_size=None, num_classes=0)
@@ -115,8 +123,9 @@ def load(
     else:
         module = _create(name, pretrained=pretrained, img_size=size)
         source = "hub" if pretrained else "random weights"
+        notices = _resampled(module, size) if pretrained else ()
     module.eval().requires_grad_(False).to(target, dtype)
-    model = _model(name, module, source=source, img_size=size)
+    model = _model(name, module, source=source, img_size=size, notices=notices)
     instrument(model.blocks)
     return model
 
@@ -242,19 +251,28 @@ def _not_a_vit(name: str) -> UnsupportedModel:
     )
 
 
-def _load_file(module: nn.Module, path: Path) -> None:
-    """Load a checkpoint strictly; never runs code that a file may contain."""
-    convert = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
-    try:
-        load_checkpoint(module, str(path), strict=True, filter_fn=convert, weights_only=True)
-    # A file that is not what it seems fails in any way: EOFError, IndexError, BadZipFile, ...
-    except Exception as error:
-        unsaid = "it is damaged" if path.exists() else "no such file"
-        raise WeightsUnavailable(
-            f"the checkpoint {path.name!r} that does not load ({_reason(error) or unsaid})",
-            "weights of the named architecture as .safetensors, .pth or .npz",
-            "check the path and the architecture",
-        ) from error
+def _convert(weights: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
+    """timm's own conversion of the names that a model's authors chose."""
+    family = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
+    if family is None:
+        return weights
+    # DeiT-3 names its layer scales otherwise; timm says so where it makes the model.
+    options = {"adapt_layer_scale"} & signature(family).parameters.keys()
+    return family(weights, module, **dict.fromkeys(options, True))
+
+
+def _guessed_names(module: Any) -> tuple[str, ...]:
+    """Whose names the classes of a file get, which tells only how many there are."""
+    if not infer_imagenet_subset({"num_classes": module.num_classes}):
+        return ()
+    return (f"Its {module.num_classes:,} classes are named as ImageNet's, by their number.",)
+
+
+def _resampled(module: Any, size: tuple[int, int] | None) -> tuple[str, ...]:
+    """What timm did to the weights of a model whose tables are bound to its input size."""
+    native = tuple(module.pretrained_cfg["input_size"][1:])
+    bound = any("relative_position" in name for name in module.state_dict())
+    return (RELATIVE_RESAMPLED,) if bound and size not in (None, native) else ()
 
 
 def _device(device: str | torch.device, dtype: torch.dtype) -> torch.device:
@@ -288,7 +306,14 @@ def _device(device: str | torch.device, dtype: torch.dtype) -> torch.device:
     return target
 
 
-def _model(name: str, module: nn.Module, *, source: str, img_size: tuple[int, int] | None) -> Model:
+def _model(
+    name: str,
+    module: nn.Module,
+    *,
+    source: str,
+    img_size: tuple[int, int] | None,
+    notices: tuple[str, ...] = (),
+) -> Model:
     """Read what the other rooms need off timm's attributes."""
     blocks, embed = getattr(module, "blocks", None), getattr(module, "patch_embed", None)
     if not isinstance(blocks, nn.Sequential | nn.ModuleList) or not hasattr(embed, "feat_ratio"):
@@ -309,11 +334,16 @@ def _model(name: str, module: nn.Module, *, source: str, img_size: tuple[int, in
         )
     native = data["input_size"][1:]
     filters, filters_name = _filters(module)
+    layout = _layout(module, native if img_size is None else img_size)
+    table = positions.table(module)
+    if table is not None and table.shape[:2] != layout.grid:
+        held, wanted = (" x ".join(map(str, grid)) for grid in (table.shape[:2], layout.grid))
+        notices = (*notices, f"Position table resampled from {held} to {wanted}.")
     return Model(
         id=name,
         module=module,
         blocks=tuple(blocks),
-        layout=_layout(module, native if img_size is None else img_size),
+        layout=layout,
         recipe=Recipe(
             mean=tuple(data["mean"]),
             std=tuple(data["std"]),
@@ -324,8 +354,9 @@ def _model(name: str, module: nn.Module, *, source: str, img_size: tuple[int, in
         source=source,
         filters=filters,
         filters_name=filters_name,
-        positions=positions.table(module),
+        positions=table,
         labels=_labels(module),
+        notices=notices,
     )
 
 
@@ -398,12 +429,14 @@ def _labels(module: nn.Module) -> tuple[str, ...] | None:
     config, count = network.pretrained_cfg, network.num_classes
     told: Any = config.get("label_names") or ()
     described: dict[str, str] = config.get("label_descriptions") or {}
+    # The classifier of a checkpoint may have other classes than the architecture's weights.
+    own = count == config["num_classes"]
     # Told by index, which JSON makes a text, where some classes have no name.
     numbered = told.items() if isinstance(told, dict) else enumerate(told)
-    names = {int(index): described.get(name) or name for index, name in numbered}
+    names = {int(index): described.get(name) or name for index, name in numbered} if own else {}
     if not names and (subset := infer_imagenet_subset({"num_classes": count})):
         names = dict(enumerate(_imagenet_names(subset)))
-    if not count or (not names and EMBEDDERS.search(config["architecture"])):
+    if not count or (own and not names and EMBEDDERS.search(config["architecture"])):
         return None
     return tuple(names.get(index, f"class {index}") for index in range(count))
 

@@ -58,9 +58,9 @@ with facts:
         for name, share in zip(found.labels[0], found.probability[0].tolist(), strict=True):
             st.progress(share, text=f"{name}: {share:.1%}")
 
-notices = photograph.notices
-if notices:
-    st.info(" ".join(notices))
+if notices := (*model.notices, *photograph.notices):
+    # Names of weights are the file's words.
+    st.info(inputs.plain(" ".join(notices)))
 st.divider()
 st.markdown("**Pictures at hand**")
 with st.container(horizontal=True, gap="small"):
