@@ -28,8 +28,10 @@ import vit_inspect as vi
 from tests.conftest import noise
 from tests.oracle import sharpen
 from vit_inspect.__main__ import app
+from vit_inspect.checkpoints import load_checkpoint
 from vit_inspect.jaxnames import torch_names
 from vit_inspect.layout import MEAN
+from vit_inspect.models import _convert, _resampled
 
 TINY = "vit_tiny_patch16_224"
 Weights = dict[str, Tensor]
@@ -532,12 +534,15 @@ def test_halves_are_read_exactly(tiny: Weights, tmp_path: Path) -> None:
 
 
 def test_a_list_of_what_was_left_out_ends(tiny: Weights, tmp_path: Path) -> None:
-    more = {f"part{number}.weight": torch.ones(1) for number in range(20)}
-    more["\x1b[31m" + "long" * 40] = torch.ones(1)
-    notice = loaded(saved(tmp_path / "run.pth", tiny | more)).notices[-1]
-    assert notice.endswith("part10.weight, part11.weight and 9 more parts.")
-    notice = loaded(saved(tmp_path / "run.pth", tiny | dict([more.popitem()]))).notices[-1]
-    assert notice == f"Left out of the file: [31m{'long' * 18}l...."
+    more = {f"part{number}.weight": torch.ones(1) for number in range(14)}
+    notices = loaded(saved(tmp_path / "run.pth", tiny | more)).notices
+    assert any(each.endswith("part10.weight, part11.weight and 2 more parts.") for each in notices)
+
+
+def test_names_of_strangers_are_cut_and_cleaned(tiny: Weights, tmp_path: Path) -> None:
+    more = {"\x1b[31m" + "long" * 40: torch.ones(1)}
+    notices = loaded(saved(tmp_path / "run.pth", tiny | more)).notices
+    assert f"Left out of the file: [31m{'long' * 18}l...." in notices
 
 
 # Classifiers of another size.
@@ -662,33 +667,31 @@ def test_a_table_whose_shape_nobody_knows_is_refused(tmp_path: Path) -> None:
 
 
 def test_relative_positions_are_resampled_as_timm_does(tmp_path: Path) -> None:
-    architecture = "vit_srelpos_small_patch16_224"
-    module = network(architecture)
-    path = saved(tmp_path / "run.pth", module.state_dict())
-    assert same(loaded(path, architecture), module.state_dict())
-    model = loaded(path, architecture, img_size=(96, 64))
-    assert model.notices[0] == "Tables of relative positions were resampled for this input."
-    name = next(n for n in module.state_dict() if n.endswith("relative_position_bias_table"))
-    held = model.module.state_dict()[name]
-    expected = resize_rel_pos_bias_table(
-        module.state_dict()[name], new_window_size=(6, 4), new_bias_shape=held.shape
-    )
-    assert torch.equal(held, expected)
+    architecture, name = "beit_base_patch16_224", "blocks.0.attn.relative_position_bias_table"
+    weights = network(architecture, depth=1).state_dict()
+    path = saved(tmp_path / "run.pth", weights)
+    told = "Tables of relative positions were resampled for this input."
+    for size in ((224, 224), (96, 64)):
+        module = timm.create_model(architecture, depth=1, img_size=size)
+        _, notices = load_checkpoint(
+            module, path, architecture=architecture, convert=_convert, size=size
+        )
+        held = module.state_dict()[name]
+        expected = resize_rel_pos_bias_table(
+            weights[name], new_window_size=(size[0] // 16, size[1] // 16), new_bias_shape=held.shape
+        )
+        assert torch.equal(held, expected)
+        assert notices == ((told,) if size == (96, 64) else ())
+        # The same of weights that timm fetched and resampled.
+        assert _resampled(module, size) == notices
+    assert _resampled(module, None) == ()
 
 
-def test_resampling_in_other_weights_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resampling_in_other_weights_is_told_too() -> None:
     assert vi.load(device="cpu").notices == ()
     model = vi.load(img_size=(28, 56), device="cpu")
     assert model.notices == ("Position table resampled from 37 x 37 to 2 x 4.",)
     assert model.fitted("whole").notices == model.notices
-    real = timm.create_model
-    monkeypatch.setattr(
-        "timm.create_model", lambda *a, **kw: real(*a, **kw | {"pretrained": False})
-    )
-    architecture = "vit_srelpos_small_patch16_224"
-    assert vi.load(architecture, device="cpu").notices == ()
-    told = vi.load(architecture, img_size=(96, 64), device="cpu").notices
-    assert told == ("Tables of relative positions were resampled for this input.",)
 
 
 # What is of another architecture.
@@ -976,19 +979,27 @@ def test_notices_are_told_by_command_line_report_and_provenance(
 ) -> None:
     monkeypatch.setattr("vit_inspect.exporter.BUNDLE_FORMATS", ("npz",))
     noise((60, 40), 0).save(tmp_path / "photo.png")
+    weights = network("test_vit", img_size=64, num_classes=3).state_dict()
+    path = saved(tmp_path / "run.pth", weights | {"<b>mask": torch.ones(1)})
     out = tmp_path / "out"
-    words = ["figures", str(tmp_path / "photo.png"), "--out", str(out), "--img-size", "28"]
-    done = CliRunner().invoke(app, words, catch_exceptions=False)
-    told = "Position table resampled from 37 x 37 to 2 x 2."
-    assert told in done.stderr.splitlines()
-    assert told not in done.stdout
-    assert json.loads((out / "provenance.json").read_text())["model"]["notices"] == [told]
-    assert f"<dt>Notices</dt><dd>{told}</dd>" in (out / "report.html").read_text()
+    words = ["figures", tmp_path / "photo.png", "--out", out, "--img-size", "32x48"]
+    words += ["--checkpoint", path, "--architecture", "test_vit"]
+    done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    told = [
+        "Classifier of 3 classes taken from the file.",
+        "Left out of the file: <b>mask.",
+        "Position table resampled from 4 x 4 to 2 x 3.",
+    ]
+    assert [line for line in done.stderr.splitlines() if line in told] == told
+    assert not any(notice in done.stdout for notice in told)
+    assert json.loads((out / "provenance.json").read_text())["model"]["notices"] == told
+    shown = " ".join(told).replace("<b>", "&lt;b&gt;")
+    assert f"<dt>Notices</dt><dd>{shown}</dd>" in (out / "report.html").read_text()
 
 
 def test_without_notices_nothing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vit_inspect.exporter.BUNDLE_FORMATS", ("npz",))
-    model = vi.load(TINY, img_size=224, pretrained=False, device="cpu")
+    model = vi.load("test_vit", pretrained=False, device="cpu")
     assert model.notices == ()
     vi.export(vi.capture(model, noise((60, 40), 0)), tmp_path)
     assert "<dt>Notices</dt>" not in (tmp_path / "report.html").read_text()

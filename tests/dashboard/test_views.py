@@ -123,6 +123,12 @@ def test_a_classifier_names_the_five_most_probable_classes() -> None:
     assert any("no classes" in each.value for each in app.markdown)
 
 
+def test_what_a_reader_should_know_of_the_model_is_told() -> None:
+    app = opened("overview", model=KINDS["registers"])
+    words = [each.value.replace("\\", "") for each in app.info]
+    assert words == ["Position table resampled from 37 x 37 to 3 x 3."]
+
+
 def test_a_model_that_cannot_be_inspected_is_a_sentence() -> None:
     app = opened("overview", model=REFUSED)
     assert not app.exception
