@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -305,3 +306,87 @@ def test_a_sweep_that_does_not_fit_is_told_in_a_sentence() -> None:
 
     with pytest.raises(OutOfMemory, match=f"room for {IMAGES} images of {TOKENS} tokens"):
         sweep([made()], Huge())
+
+
+# Windows of unequal neighbours; token 0 is the padding, which fills three places.
+WINDOWS = torch.tensor([[4, 1, 6], [0, 5, 0], [2, 0, 3]])
+WINDOW_BIASES = (None, (1, 1, 3, 3), (1, HEADS, 3, 3), (3, 1, 3, 3), (3, HEADS, 3, 3))
+
+
+def windowed(bias_shape: tuple[int, ...] | None, *, dtype: torch.dtype = torch.float64) -> Any:
+    whole = made(bias_shape=bias_shape, dtype=dtype)
+    return replace(whole, windows=WINDOWS)
+
+
+def explicit_windows(layer: LayerAttention) -> np.ndarray:
+    """Softmax inside each window, put in its place of the whole rows, by loops over everything."""
+    queries, keys = layer.queries.double().numpy(), layer.keys.double().numpy()
+    bias = np.zeros((3, HEADS, 3, 3))
+    if layer.bias is not None:
+        bias = np.broadcast_to(layer.bias.double().numpy(), bias.shape)
+    result = np.zeros((IMAGES, HEADS, TOKENS, TOKENS))
+    for image, head, window, place in np.ndindex(IMAGES, HEADS, 3, 3):
+        tokens = WINDOWS[window].tolist()
+        scores = [
+            layer.scale * sum(queries[image, head, tokens[place]] * keys[image, head, token])
+            + bias[window, head, place, other]
+            for other, token in enumerate(tokens)
+        ]
+        exponentials = np.exp(np.array(scores) - max(scores))
+        # Later places of the padding replace earlier ones; weights on it add up.
+        row = result[image, head, tokens[place]]
+        row[:] = 0
+        for token, weight in zip(tokens, exponentials / exponentials.sum(), strict=True):
+            row[token] += weight
+    return result
+
+
+@pytest.mark.parametrize("bias_shape", WINDOW_BIASES, ids=str)
+def test_rows_of_windows_are_complete_and_zero_outside(bias_shape: tuple[int, ...] | None) -> None:
+    layer = windowed(bias_shape)
+    chosen = [5, 0, 6, 5, 1, 2]
+    found = rows(layer, chosen)
+    wanted = explicit_windows(layer)
+    np.testing.assert_allclose(found.numpy(), wanted[:, :, chosen], rtol=1e-12, atol=1e-15)
+    for query, token in np.ndindex(TOKENS, TOKENS):
+        together = any({query, token} <= set(window.tolist()) for window in WINDOWS)
+        assert together or np.all(wanted[:, :, query, token] == 0)
+    np.testing.assert_array_equal(
+        rows(layer, [4, 3]).numpy() == 0, wanted[:, :, [4, 3]] == 0, "zeros are exact"
+    )
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("bias_shape", WINDOW_BIASES, ids=str)
+def test_blocks_of_windows_are_their_rows(bias_shape: tuple[int, ...] | None, budget: int) -> None:
+    layer = windowed(bias_shape)
+    wanted = explicit_windows(layer)
+    seen = np.zeros((IMAGES, TOKENS), int)
+    total = torch.zeros(IMAGES, HEADS, TOKENS, dtype=torch.float64)
+    left = torch.rand(IMAGES, TOKENS, dtype=torch.float64)
+    for block in row_blocks(layer, block_bytes=budget):
+        seen[block.images, block.queries] += 1
+        assert block.weights.nbytes <= max(budget, HEADS * TOKENS * 8)
+        np.testing.assert_allclose(
+            block.weights.numpy(), wanted[block.images, :, block.queries], rtol=1e-12, atol=1e-15
+        )
+        total[block.images] += block.product(left)
+    np.testing.assert_array_equal(seen, 1)
+    product = np.einsum("iq,ihqk->ihk", left.numpy(), wanted)
+    np.testing.assert_allclose(total.numpy(), product, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("bias_shape", WINDOW_BIASES, ids=str)
+def test_one_head_of_windows_is_that_head_alone(bias_shape: tuple[int, ...] | None) -> None:
+    layer = windowed(bias_shape)
+    for head in range(HEADS):
+        found = rows(layer.of_head(head), range(TOKENS))
+        assert torch.equal(found, rows(layer, range(TOKENS))[:, head : head + 1])
+
+
+def test_half_precision_windows_are_summed_in_float32() -> None:
+    layer = windowed((3, HEADS, 3, 3), dtype=torch.bfloat16)
+    found = rows(layer, range(TOKENS))
+    assert found.dtype == torch.float32
+    assert {block.weights.dtype for block in row_blocks(layer)} == {torch.float32}
+    np.testing.assert_allclose(found.numpy(), explicit_windows(layer), rtol=1e-5, atol=1e-7)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from vit_inspect.errors import OutOfMemory
@@ -32,13 +32,19 @@ class LayerAttention:
     """What one softmax was computed from: softmax(scale * queries keys^T + bias) values.
 
     bias: added to the scores before the softmax; None where the layer has none.
+    windows: where tokens attend only to those of their own window: the token of each window's
+        places; a place beyond the edge of the grid holds token 0, the padding. None where all
+        tokens attend to all.
     """
 
     queries: Float[Tensor, "image head query width"]
     keys: Float[Tensor, "image head key width"]
     values: Float[Tensor, "image head key value_width"]
-    bias: Float[Tensor, "#image #head #query key"] | None
+    bias: (
+        Float[Tensor, "#image #head #query key"] | Float[Tensor, "#window #head place place"] | None
+    )
     scale: float
+    windows: Int[Tensor, "window place"] | None = None
 
     def of_head(self, head: int) -> LayerAttention:
         """The same of one head, from 0, as views."""
@@ -47,7 +53,12 @@ class LayerAttention:
         if bias is not None and bias.shape[1] > 1:
             bias = bias[:, one]
         return LayerAttention(
-            self.queries[:, one], self.keys[:, one], self.values[:, one], bias, self.scale
+            self.queries[:, one],
+            self.keys[:, one],
+            self.values[:, one],
+            bias,
+            self.scale,
+            self.windows,
         )
 
 
@@ -76,10 +87,16 @@ class Reduction(Protocol):
 
 
 def rows(layer: LayerAttention, queries: Sequence[int]) -> Float[Tensor, "image head row key"]:
-    """Attention of the given query tokens on all tokens; each row sums to 1."""
+    """Attention of the given query tokens on all tokens; each row sums to 1.
+
+    It is 0 outside a query's window. Of the padding it is the row of the last of its places.
+    """
     chosen = torch.as_tensor(queries, device=layer.queries.device)
     kind = compute_type(layer.queries.dtype)
     bias = layer.bias
+    if layer.windows is not None:
+        scaled = layer.queries[:, :, chosen].to(kind) * layer.scale
+        return _window_rows(scaled, layer.keys.to(kind), bias, layer.windows, chosen)
     if bias is not None and bias.shape[2] > 1:
         bias = bias[:, :, chosen]
     return _softmax(layer.queries[:, :, chosen].to(kind) * layer.scale, layer.keys.to(kind), bias)
@@ -102,6 +119,11 @@ def row_blocks(layer: LayerAttention, *, block_bytes: int | None = None) -> Iter
         image = slice(first_image, min(first_image + images_per_block, images))
         for first_query in range(0, query_count, queries_per_block):
             query = slice(first_query, min(first_query + queries_per_block, query_count))
+            if layer.windows is not None:
+                chosen = torch.arange(query.start, query.stop, device=keys.device)
+                part = scaled[image, :, query], keys[image], layer.bias, layer.windows, chosen
+                yield RowBlock(image, query, _window_rows(*part))
+                continue
             bias = None if layer.bias is None else _part(layer.bias, image, query)
             yield RowBlock(image, query, _softmax(scaled[image, :, query], keys[image], bias))
 
@@ -152,6 +174,38 @@ def _softmax(
         scores += bias
     # In place: the block stays in the cache.
     return torch.softmax(scores, dim=-1, out=scores)
+
+
+def _window_rows(
+    scaled: Float[Tensor, "image head query width"],
+    keys: Float[Tensor, "image head key width"],
+    bias: Float[Tensor, "#window #head place place"] | None,
+    windows: Int[Tensor, "window place"],
+    chosen: Int[Tensor, "query"],
+) -> Float[Tensor, "image head query key"]:
+    """The rows of the chosen tokens, each computed in its window and laid out over all tokens."""
+    # Sorted by their tokens, places come in the order of the tokens; of the padding, one is kept.
+    position = windows.flatten().argsort(stable=True)[-keys.shape[2] :][chosen]
+    window, place = position // windows.shape[1], position % windows.shape[1]
+    # Queries of one window meet its keys in one product: each has a slot beside those it shares
+    # the window with. Slots that stay free compute the first query's row once more.
+    met, group, sizes = window.unique(return_inverse=True, return_counts=True)
+    slot = torch.empty_like(group)
+    slot[group.argsort(stable=True)] = torch.cat(
+        [torch.arange(size, device=slot.device) for size in sizes.tolist()]
+    )
+    members = group.new_zeros(len(met), int(sizes.max()))
+    members[group, slot] = torch.arange(len(chosen), device=slot.device)
+    if bias is not None:
+        kinds = met if bias.shape[0] > 1 else torch.zeros_like(met)
+        bias = bias[kinds[:, None], :, place[members]].permute(2, 0, 1, 3)
+    scores = scaled[:, :, members] @ keys[:, :, windows[met]].transpose(-2, -1)
+    if bias is not None:
+        scores += bias
+    weights = torch.softmax(scores, dim=-1, out=scores)[:, :, group, slot]
+    rows = keys.new_zeros(*scaled.shape[:3], keys.shape[2])
+    # Added, because all places of the padding are one token.
+    return rows.scatter_add_(3, windows[window].expand_as(weights), weights)
 
 
 def _part(
