@@ -24,6 +24,9 @@ MEAN_ALL = "mean of all tokens"
 MEAN_PREFIX = "mean of the prefix tokens"
 """Read-out of a distilled model, which averages the heads of its class and distillation tokens."""
 
+CLS_MEAN = "class token and mean of the patches"
+"""Read-out of a model whose head takes the two side by side, each as half of what it reads."""
+
 POOL = "attention pool"
 """Read-out of a model that pools its tokens by one more attention."""
 
@@ -64,7 +67,8 @@ class TokenLayout:
     def __post_init__(self) -> None:
         if min(self.grid) < 1 or min(self.patch_px) < 1:
             raise ValueError(f"empty grid {self.grid} or patch {self.patch_px}")
-        if self.readout not in (*self.prefix, MEAN, MEAN_ALL, MEAN_PREFIX, POOL, NONLINEAR):
+        words = (MEAN, MEAN_ALL, MEAN_PREFIX, CLS_MEAN, POOL, NONLINEAR)
+        if self.readout not in (*self.prefix, *words):
             raise ValueError(f"read-out {self.readout!r} is no token of {self.prefix}")
 
     @property
@@ -106,6 +110,9 @@ class TokenLayout:
             weights[:] = 1 / self.token_count
         elif self.readout == MEAN_PREFIX:
             weights[: self.prefix_count] = 1 / self.prefix_count
+        elif self.readout == CLS_MEAN:
+            weights[self.prefix_count :] = 1 / (2 * self.patch_count)
+            weights[self.prefix.index("cls")] = 1 / 2
         else:
             return None
         return weights

@@ -28,7 +28,7 @@ class Model:
     recipe: how a photograph becomes the model input.
     source: where the weights come from, in words; "random weights" where they were not trained.
     filters: weights that the first convolution applies to the pixels, (filter, 3, row px, column
-        px); standardised where the network does so.
+        px); standardised where the network does so. None where no convolution sees the pixels.
     filters_name: what that convolution is: "patch embedding", "ResNet stem convolution" or "stem
         convolution".
     positions: table of absolute positions, learned or fixed, as (grid row, grid column, width), on
@@ -45,7 +45,7 @@ class Model:
     layout: TokenLayout
     recipe: Recipe
     source: str
-    filters: Float[Tensor, "filter 3 row column"]
+    filters: Float[Tensor, "filter 3 row column"] | None
     filters_name: str
     positions: Float[Tensor, "grid_row grid_column width"] | None
     labels: tuple[str, ...] | None
@@ -54,12 +54,16 @@ class Model:
     @property
     def device(self) -> torch.device:
         """Where the weights lie."""
-        return self.filters.device
+        return self._first_weights.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Type of the weights and of the model input."""
-        return self.filters.dtype
+        return self._first_weights.dtype
+
+    @property
+    def _first_weights(self) -> Tensor:
+        return next(self.module.parameters()) if self.filters is None else self.filters
 
     @cached_property
     def parameter_count(self) -> int:

@@ -1,6 +1,6 @@
 """One forward pass, and what the softmax of every attention was computed from.
 
-The only place with hooks and the function mode. A mode of `torch.overrides` sees each call of
+The only place with lasting hooks. A mode of `torch.overrides` sees each call of
 `scaled_dot_product_attention` with the very queries, keys, bias and scale that the model uses,
 after normalisation, rotation and relative positions, while the model keeps its fused kernel.
 Hooks on the blocks say which layer is running. Hooks are set once, when a model is
@@ -9,10 +9,9 @@ loaded, and look up the capture of the calling thread: a shared model holds no s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
-from functools import partial
 from math import isfinite
 from typing import Any, Self
 
@@ -20,7 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import multi_head_attention_forward, scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
 from vit_inspect.attention import LayerAttention, memory_refusal, rows
@@ -28,6 +27,7 @@ from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.images import describe
 from vit_inspect.layout import POOL, Box, TokenLayout
 from vit_inspect.model import Model
+from vit_inspect.multihead import multihead_attention
 from vit_inspect.preprocessing import prepare
 from vit_inspect.results import Photograph
 
@@ -86,7 +86,7 @@ def capture(model: Model, image: Image.Image | Sequence[Image.Image]) -> Capture
             )
     prepared = [prepare(each, model.recipe, model.layout.input_px) for each in images]
     pixels = torch.cat([each for each, _ in prepared])
-    recorder = _Recorder(len(images))
+    recorder = _Recorder(len(images), model.blocks)
     with (
         memory_refusal(len(images), model.layout.token_count, model.device),
         torch.inference_mode(),
@@ -107,31 +107,35 @@ def capture(model: Model, image: Image.Image | Sequence[Image.Image]) -> Capture
 
 
 def instrument(blocks: Sequence[nn.Module]) -> None:
-    """Set the hooks that tell a capture which layer is running; once, when a model is loaded."""
-    for layer, module in enumerate(blocks):
-        module.register_forward_pre_hook(partial(_enter, layer))
-        module.register_forward_hook(_leave)
+    """Set the hooks that tell a capture which block is running; again, they change nothing."""
+    for module in blocks:
+        if _enter not in module._forward_pre_hooks.values():
+            module.register_forward_pre_hook(_enter)
+            module.register_forward_hook(_leave)
 
 
 _running: ContextVar[_Recorder | None] = ContextVar("running capture of this thread", default=None)
 
 
-def _enter(layer: int, module: nn.Module, args: tuple[Any, ...]) -> None:
-    if recorder := _running.get():
-        recorder.layer = layer
+def _enter(module: nn.Module, args: tuple[Any, ...]) -> None:
+    recorder = _running.get()
+    if recorder and module in recorder.layer_of:
+        recorder.layer = recorder.layer_of[module]
 
 
 def _leave(module: nn.Module, args: tuple[Any, ...], output: object) -> None:
-    if recorder := _running.get():
+    recorder = _running.get()
+    if recorder and module in recorder.layer_of:
         recorder.layer = None
 
 
 class _Recorder(TorchFunctionMode):
     """Keeps what every fused attention call of this thread was given, by running layer."""
 
-    def __init__(self, images: int) -> None:
+    def __init__(self, images: int, blocks: Sequence[nn.Module]) -> None:
         super().__init__()
         self.images = images
+        self.layer_of = {module: layer for layer, module in enumerate(blocks)}
         self.layer: int | None = None
         self.calls: dict[int | None, list[LayerAttention]] = {}
         self.error = 0.0
@@ -155,6 +159,10 @@ class _Recorder(TorchFunctionMode):
         output = func(*args, **(kwargs or {}))
         if func is scaled_dot_product_attention:
             self._record(output, *args, **(kwargs or {}))
+        elif func is multi_head_attention_forward:
+            # The kernel's call inside it is hidden from a function mode.
+            layer, project = multihead_attention(*args, **(kwargs or {}))
+            self._keep(layer, output[0].transpose(0, 1), project)
         return output
 
     def _record(
@@ -191,15 +199,21 @@ class _Recorder(TorchFunctionMode):
                 bias = torch.zeros_like(bias, dtype=query.dtype).masked_fill_(~bias, -torch.inf)
             bias = bias[(None,) * (4 - bias.dim())]
         layer = LayerAttention(
-            queries=query,
-            keys=key,
-            values=value,
-            bias=bias,
+            # A network that is being trained may hand over its very parameters.
+            queries=query.detach(),
+            keys=key.detach(),
+            values=value.detach(),
+            bias=None if bias is None else bias.detach(),
             scale=query.shape[-1] ** -0.5 if scale is None else scale,
         )
+        self._keep(layer, output, lambda heads: heads)
+
+    def _keep(
+        self, layer: LayerAttention, output: Tensor, project: Callable[[Tensor], Tensor]
+    ) -> None:
         self.calls.setdefault(self.layer, []).append(layer)
-        self.error = max(self.error, _verified_error(layer, output))
-        self.tolerance = TOLERANCE[query.dtype]
+        self.error = max(self.error, _verified_error(layer, output, project))
+        self.tolerance = TOLERANCE[layer.queries.dtype]
 
     def checked_layers(self, model: Model) -> tuple[LayerAttention, ...]:
         """The layers in order, or the reason why they cannot be trusted."""
@@ -220,7 +234,8 @@ class _Recorder(TorchFunctionMode):
                     f"attention over {found} tokens in block {index} of {model.id}",
                     f"{layout.token_count} ({layout.prefix_count} prefix tokens and "
                     f"{layout.grid[0]} x {layout.grid[1]} patches)",
-                    "choose a model in which every token attends to all tokens",
+                    "choose a model in which every token attends to all tokens, or correct the "
+                    "layout that was given by hand",
                 )
         if not isfinite(self.error):
             raise UnsupportedModel(
@@ -255,15 +270,20 @@ class _Recorder(TorchFunctionMode):
         return calls[0]
 
 
-def _verified_error(layer: LayerAttention, output: Tensor) -> float:
-    """Largest difference of some output rows from softmax(q k^T) v, relative to the values."""
+def _verified_error(
+    layer: LayerAttention, output: Tensor, project: Callable[[Tensor], Tensor]
+) -> float:
+    """Largest difference of some output rows from softmax(q k^T) v, relative to the values.
+
+    `project` makes of the heads' rows what the output holds of them.
+    """
     last = layer.queries.shape[2] - 1
     chosen = sorted({round(last * part / (VERIFIED_ROWS - 1)) for part in range(VERIFIED_ROWS)})
     weights = rows(layer, chosen)
-    expected = weights @ layer.values.to(weights.dtype)
-    difference = (expected - output[:, :, chosen].to(weights.dtype)).abs().amax()
+    values = layer.values.to(weights.dtype)
+    difference = project(weights @ values) - output[..., chosen, :].to(weights.dtype)
     # nan must count as the largest error, not as none.
-    error = float(difference / layer.values.abs().amax().clamp_min(1e-30))
+    error = float(difference.abs().amax() / project(values).abs().amax().clamp_min(1e-30))
     return error if error == error else float("inf")
 
 

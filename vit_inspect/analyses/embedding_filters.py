@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from vit_inspect.errors import UnsupportedModel
 from vit_inspect.model import Model
 from vit_inspect.results import EmbeddingFilters
 
@@ -15,8 +16,15 @@ def embedding_filters(model: Model, *, count: int = 28) -> EmbeddingFilters:
     The filters are those that the network applies: of a hybrid, after standardisation. Samples
     are the filters, features their pixel weights. Components are orthonormal; their signs are
     arbitrary and fixed so that the largest weight is positive. At most min(filters - 1, weights)
-    components exist; `explained_variance_ratio` covers them all.
+    components exist; `explained_variance_ratio` covers them all. Raises `UnsupportedModel` where
+    the network applies no convolution to the pixels.
     """
+    if model.filters is None:
+        raise UnsupportedModel(
+            f"{model.id} without a convolution on RGB pixels",
+            "a patch embedding or a convolutional stem with three input channels",
+            "look at another figure: no filters of this model can be shown as pictures",
+        )
     # Imported here: it takes seconds, and a dashboard opens on another figure.
     from sklearn.decomposition import PCA
 
