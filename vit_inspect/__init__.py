@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from vit_inspect.layout import TokenLayout
     from vit_inspect.model import Model
     from vit_inspect.models import load
+    from vit_inspect.preprocessing import Recipe
     from vit_inspect.recorder import Capture, capture
+    from vit_inspect.wrapping import wrap
 
 _HOMES = {
     "analyses.attention_distance": ("attention_distance",),
@@ -66,6 +68,8 @@ _HOMES = {
     "layout": ("TokenLayout",),
     "model": ("Model",),
     "models": ("load",),
+    "preprocessing": ("Recipe",),
+    "wrapping": ("wrap",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -79,6 +83,7 @@ __all__ = [
     "Model",
     "OutOfMemory",
     "OutputFailed",
+    "Recipe",
     "TokenLayout",
     "UnsupportedModel",
     "WeightsUnavailable",
@@ -96,6 +101,7 @@ __all__ = [
     "read_image",
     "rotary_similarity",
     "sample",
+    "wrap",
 ]
 __version__ = "0.1.0"
 

@@ -25,6 +25,8 @@ from vit_inspect.layout import Box
 Fit = Literal["crop", "whole"]
 """What of a photograph a model sees: its own crop, or the whole, whose proportions change."""
 
+CropMode = Literal["center", "squash"]
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -42,7 +44,7 @@ class Recipe:
     std: tuple[float, ...]
     interpolation: str
     crop_fraction: float
-    crop_mode: Literal["center", "squash"]
+    crop_mode: CropMode
     fit: Fit = "crop"
 
 

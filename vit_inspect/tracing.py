@@ -1,0 +1,95 @@
+"""Where does a network that nobody described compute attention, and what does it apply to pixels?
+
+One forward pass with passing hooks on every part; they are gone afterwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, multi_head_attention_forward, scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """What was seen in a forward pass.
+
+    attention: of each attention call, in order, the parts that were running, outermost first.
+        Calls with fewer queries than keys are left out: they read tokens, and change none.
+    filters: what the first convolution on three channels applied; None where there was none.
+    stride: of that convolution, as (rows px, columns px).
+    output: what the network returned.
+    """
+
+    attention: tuple[tuple[nn.Module, ...], ...]
+    filters: Tensor | None
+    stride: tuple[int, ...]
+    output: object
+
+
+def trace(module: nn.Module, pixels: Float[Tensor, "image 3 row column"]) -> Trace:
+    """Run the network once and say where its attention is; it stays as it was."""
+    watch = _Watch()
+    hooks = []
+    for part in module.modules():
+        hooks.append(part.register_forward_pre_hook(watch.enter))
+        hooks.append(part.register_forward_hook(watch.leave))
+    try:
+        with torch.inference_mode(), watch:
+            output = module(pixels)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return Trace(tuple(watch.attention), watch.filters, watch.stride, output)
+
+
+class _Watch(TorchFunctionMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.running: list[nn.Module] = []
+        self.attention: list[tuple[nn.Module, ...]] = []
+        self.filters: Tensor | None = None
+        self.stride: tuple[int, ...] = ()
+
+    def enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        self.running.append(module)
+
+    def leave(self, module: nn.Module, args: tuple[Any, ...], output: object) -> None:
+        self.running.pop()
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func is scaled_dot_product_attention:
+            self._attend(-2, *args, **(kwargs or {}))
+        elif func is multi_head_attention_forward:
+            self._attend(0, *args, **(kwargs or {}))
+        elif func is conv2d and self.filters is None:
+            self._convolve(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+    def _attend(self, axis: int, query: Tensor, key: Tensor, *_: Any, **__: Any) -> None:
+        if query.shape[axis] >= key.shape[axis]:
+            self.attention.append(tuple(self.running))
+
+    def _convolve(
+        self,
+        pixels: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Any = 1,
+        *_: Any,
+        **__: Any,
+    ) -> None:
+        if weight.shape[1] == 3 == pixels.shape[-3]:
+            self.filters = weight
+            self.stride = tuple(stride) if isinstance(stride, tuple | list) else (stride, stride)
