@@ -23,24 +23,6 @@ TINY = "vit_tiny_patch16_224"
 
 
 @pytest.fixture
-def unreachable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """No host has an address, no proxy helps, and no weights are cached; the hosts asked for."""
-    asked: list[str] = []
-
-    def fail(host: str, *_: object, **__: object) -> None:
-        asked.append(host)
-        raise socket.gaierror("Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", fail)
-    for name in ("http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    return asked
-
-
-@pytest.fixture
 def no_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("a socket was asked for")

@@ -60,6 +60,7 @@ def violations(root: Path) -> set[str]:
         f"{path}: {module}"
         for module, allowed in (
             ("timm", ("vit_inspect/models.py",)),
+            ("transformers", ("vit_inspect/huggingface.py",)),
             ("plotly", ("vit_inspect/figures/", "vit_inspect/exporter.py", "dashboard/")),
             ("matplotlib", ("vit_inspect/figures/", "vit_inspect/exporter.py")),
             ("matplotlib.pyplot", ()),
@@ -85,11 +86,13 @@ def test_the_files_were_found() -> None:
     paths = {path for path, _ in files(ROOT)}
     assert {"vit_inspect/attention.py", "vit_inspect/figures/style.py"} <= paths
     assert importers(ROOT, "timm") == {"vit_inspect/models.py"}
+    assert importers(ROOT, "transformers") == {"vit_inspect/huggingface.py"}
 
 
 PLANTED = (
     ("vit_inspect/recorder.py", "import timm.layers", "timm"),
     ("vit_inspect/recorder.py", "def late():\n    from timm import create_model", "timm"),
+    ("vit_inspect/wrapping.py", "from transformers import PreTrainedModel", "transformers"),
     ("vit_inspect/results.py", "import plotly.graph_objects as go", "plotly"),
     ("vit_inspect/analyses/readout.py", "from matplotlib.figure import Figure", "matplotlib"),
     ("vit_inspect/figures/style.py", "from matplotlib import pyplot", "matplotlib.pyplot"),
@@ -115,7 +118,7 @@ def test_a_breach_is_seen(tmp_path: Path, path: str, code: str, wall: str) -> No
 
 def loaded_by(statement: str) -> set[str]:
     """Heavy packages that a fresh process has loaded after the statement."""
-    heavy = "{'torch', 'timm', 'plotly', 'matplotlib', 'streamlit'}"
+    heavy = "{'torch', 'timm', 'transformers', 'plotly', 'matplotlib', 'streamlit'}"
     code = f"import sys\n{statement}\nprint(*({heavy} & set(sys.modules)))"
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
@@ -131,6 +134,11 @@ def test_figures_load_neither_torch_nor_streamlit() -> None:
     modules = sorted(path.stem for path in (ROOT / "vit_inspect" / "figures").glob("*.py"))
     names = ", ".join(f"vit_inspect.figures.{name}" for name in modules if name != "__init__")
     assert loaded_by(f"import {names}") == {"plotly", "matplotlib"}
+
+
+def test_transformers_is_loaded_for_its_own_models_only() -> None:
+    load = "vi.load('vit_tiny_patch16_224', pretrained=False, device='cpu')"
+    assert "transformers" not in loaded_by(f"import vit_inspect as vi\nvi.wrap\n{load}")
 
 
 def test_a_heavy_import_is_seen() -> None:

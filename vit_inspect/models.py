@@ -33,7 +33,7 @@ from timm.models import ResNet, ResNetV2
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 
-from vit_inspect import positions
+from vit_inspect import huggingface, positions
 from vit_inspect.assets import DINOV2_SMALL
 from vit_inspect.checkpoints import RELATIVE_RESAMPLED, load_checkpoint
 from vit_inspect.errors import BadParameter, UnsupportedModel, WeightsUnavailable
@@ -74,14 +74,18 @@ def load(
 ) -> Model:
     """Load a vision transformer and get it ready to be inspected.
 
-    name: the bundled "dinov2_small" (the default), a timm id, or "hf-hub:organisation/name". Of a
-        checkpoint it is only what figures call it, by default the file's name without its suffix.
+    name: the bundled "dinov2_small" (the default), a timm id, "hf-hub:organisation/name" for a
+        model of timm, or "transformers:organisation/name" for one of that package; it is never
+        taken for a path. Of a checkpoint it is only what figures call it, by default the file's
+        name without its suffix.
     img_size: side of the model input in px, or (rows px, columns px); a multiple of the patch.
         By default the size the model was trained for.
     checkpoint: a file of weights: .safetensors, .pth of torch.save, or .npz of the official JAX
         programs. Its number of classes and its position table are taken as they are; what was
-        adapted and what was left out is in the model's `notices`.
-    architecture: the timm id that the checkpoint belongs to; goes with `checkpoint` only.
+        adapted and what was left out is in the model's `notices`. Or the folder that
+        `save_pretrained` of transformers wrote.
+    architecture: the timm id that the checkpoint belongs to, or "transformers" for such a folder;
+        goes with `checkpoint` only.
     device: "auto" takes CUDA, then MPS, then the CPU.
     dtype: type of the weights and of the model input. MPS has no float64.
     pretrained: False gives random weights.
@@ -106,6 +110,19 @@ def load(
         )
     if name is None:
         name = BUNDLED if checkpoint is None else Path(checkpoint).stem
+    named = checkpoint is None and name.startswith(huggingface.PREFIX)
+    if named or architecture == huggingface.PACKAGE:
+        if named:
+            _check_name(name)
+        with _hub() if named else nullcontext():
+            return huggingface.load(
+                name,
+                folder=None if checkpoint is None else Path(checkpoint),
+                img_size=size,
+                device=target,
+                dtype=dtype,
+                pretrained=pretrained,
+            )
     if checkpoint is not None and architecture is not None:
         module = _create(architecture, pretrained=False, img_size=size)
         size, notices = load_checkpoint(
@@ -176,14 +193,18 @@ def _create(
 
 def _check_name(name: str) -> None:
     """Refuse a name that cannot be known, before anything is made or fetched."""
-    if name.startswith(HUB):
-        if not REPOSITORY.fullmatch(name.removeprefix(HUB)):
-            raise BadParameter(
-                f"the hub name {name!r}",
-                f"'{HUB}organisation/name' or '{HUB}organisation/name@revision'",
-                "write it so",
-            )
-        return
+    for source in (HUB, huggingface.PREFIX):
+        if name.startswith(source):
+            repository = name.removeprefix(source)
+            if not REPOSITORY.fullmatch(repository):
+                raise BadParameter(
+                    f"the hub name {name!r}",
+                    f"'{source}organisation/name' or '{source}organisation/name@revision'",
+                    "write it so",
+                )
+            if source == huggingface.PREFIX:
+                huggingface.check_repository(repository)
+            return
     if REPOSITORY.fullmatch(name):
         raise BadParameter(
             f"the name {name!r}, which says no source",
