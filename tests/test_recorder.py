@@ -325,13 +325,6 @@ def test_what_cannot_be_trusted_is_refused(
     assert told in str(refusal.value)
 
 
-def test_windows_are_refused_by_their_token_count(small: Make) -> None:
-    """SAM cuts a grid of more than 14 x 14 patches into windows, in most of its blocks."""
-    model = small("samvit_base_patch16_224", 448, depth=1)
-    with pytest.raises(vi.UnsupportedModel, match=r"attention over 196 tokens in block 0"):
-        vi.capture(model, IMAGES[0])
-
-
 def test_two_softmaxes_in_one_block_are_refused(small: Make) -> None:
     model = small("vit_tiny_patch16_224", 32)
     attention = model.module.blocks[0].attn

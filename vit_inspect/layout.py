@@ -30,6 +30,9 @@ CLS_MEAN = "class token and mean of the patches"
 POOL = "attention pool"
 """Read-out of a model that pools its tokens by one more attention."""
 
+MERGED = "merge of neighbouring patches"
+"""Read-out of a model that joins neighbouring patches by a perceptron before it reads them."""
+
 NONLINEAR = "maximum"
 """Read-out of a model that takes maxima, which no weights on the tokens describe."""
 
@@ -67,8 +70,8 @@ class TokenLayout:
     def __post_init__(self) -> None:
         if min(self.grid) < 1 or min(self.patch_px) < 1:
             raise ValueError(f"empty grid {self.grid} or patch {self.patch_px}")
-        words = (MEAN, MEAN_ALL, MEAN_PREFIX, CLS_MEAN, POOL, NONLINEAR)
-        if self.readout not in (*self.prefix, *words):
+        known = (MEAN, MEAN_ALL, MEAN_PREFIX, CLS_MEAN, POOL, MERGED, NONLINEAR)
+        if self.readout not in (*self.prefix, *known):
             raise ValueError(f"read-out {self.readout!r} is no token of {self.prefix}")
 
     @property
@@ -99,7 +102,8 @@ class TokenLayout:
     def readout_weights(self) -> Float[np.ndarray, "token"] | None:
         """Share of each token in what the model reads; sums to 1.
 
-        None where the share depends on the image (`POOL`) or does not exist (`NONLINEAR`).
+        None where the share depends on the image (`POOL`) or does not exist (`MERGED`,
+        `NONLINEAR`).
         """
         weights = np.zeros(self.token_count)
         if self.readout in self.prefix:

@@ -29,7 +29,7 @@ from safetensors.torch import load_file
 from timm.data.config import resolve_model_data_config
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from timm.layers.std_conv import StdConv2d, StdConv2dSame
-from timm.models import ResNet, ResNetV2
+from timm.models import ResNet, ResNetV2, is_model_in_modules
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 
@@ -37,7 +37,8 @@ from vit_inspect import huggingface, positions
 from vit_inspect.assets import DINOV2_SMALL
 from vit_inspect.checkpoints import RELATIVE_RESAMPLED, load_checkpoint
 from vit_inspect.errors import BadParameter, UnsupportedModel, WeightsUnavailable
-from vit_inspect.layout import MEAN, MEAN_ALL, MEAN_PREFIX, NONLINEAR, POOL, TokenLayout
+from vit_inspect.families import OTHER_BLOCKS, OTHER_FAMILIES, embedding_of, trunk_of
+from vit_inspect.layout import MEAN, MEAN_ALL, MEAN_PREFIX, MERGED, NONLINEAR, POOL, TokenLayout
 from vit_inspect.model import Model
 from vit_inspect.preprocessing import Recipe
 from vit_inspect.recorder import instrument
@@ -48,13 +49,6 @@ BUNDLED_ARCHITECTURE = "vit_small_patch14_dinov2.lvd142m"
 HUB = "hf-hub:"
 REPOSITORY = re.compile(r"[^/:@]+/[^/:@]+(@[^@]+)?")
 """A repository on the hub, with a revision or without."""
-
-OTHER_ATTENTION = {
-    "DiffAttention": "subtracts one softmax from another",
-    "GPSA": "blends its softmax with a map of positions",
-    "TalkingHeadAttn": "mixes its heads before and after the softmax",
-}
-"""timm's attentions that are no single softmax, and what they are instead."""
 
 EMBEDDERS = re.compile(r"_(clip|mci|pe_core)_|^vitamin_")
 """timm's architectures whose head ends in a space shared with captions, not in classes."""
@@ -182,7 +176,8 @@ def _create(
     except TypeError as error:
         raise _not_a_vit(name) from error
     except (RuntimeError, ValueError, OSError, SafetensorError) as error:
-        if missing is None:
+        resized = img_size is not None and "size mismatch" in str(error)
+        if missing is None or resized:
             raise BadParameter(
                 f"{name!r} at a size that it cannot be made for ({_reason(error)})",
                 "an input that the model can take",
@@ -227,6 +222,14 @@ def _check_name(name: str) -> None:
             ", ".join(repr(each) for each in tagged) or "no tag",
             "choose one of these" if tagged else f"use {architecture!r}",
         )
+    _check_family(name, architecture)
+
+
+def _check_family(name: str, architecture: str) -> None:
+    """Refuse what is known to be no plain vision transformer."""
+    for family, kind in OTHER_FAMILIES.items():
+        if is_model_in_modules(architecture, {family}):
+            raise _not_a_vit(name, kind)
 
 
 @contextmanager
@@ -264,10 +267,12 @@ def _unavailable(name: str, missing: str, error: Exception) -> WeightsUnavailabl
     )
 
 
-def _not_a_vit(name: str) -> UnsupportedModel:
+def _not_a_vit(
+    name: str, kind: str = "which is not a plain vision transformer"
+) -> UnsupportedModel:
     return UnsupportedModel(
-        f"{name!r}, which is not a plain vision transformer",
-        "patch tokens that pass through a list of blocks",
+        f"{name!r}, {kind}",
+        "one grid of patch tokens, and in each block one softmax from all of them to all",
         "choose a ViT, DeiT, DINO, BEiT, EVA or SigLIP model",
     )
 
@@ -336,16 +341,15 @@ def _model(
     notices: tuple[str, ...] = (),
 ) -> Model:
     """Read what the other rooms need off timm's attributes."""
-    blocks, embed = getattr(module, "blocks", None), getattr(module, "patch_embed", None)
-    if not isinstance(blocks, nn.Sequential | nn.ModuleList) or not hasattr(embed, "feat_ratio"):
+    network: Any = module
+    _check_family(name, network.pretrained_cfg.get("architecture") or "")
+    trunk = trunk_of(module)
+    blocks = getattr(trunk, "blocks", None)
+    if not isinstance(blocks, nn.Sequential | nn.ModuleList) or _patch_px(trunk) is None:
         raise _not_a_vit(name)
     for layer in blocks.modules():
-        if kind := OTHER_ATTENTION.get(type(layer).__name__):
-            raise UnsupportedModel(
-                f"{name!r}, whose attention {kind}",
-                "one softmax in each block, applied to the values as it is",
-                "choose a ViT, DeiT, DINO, BEiT, EVA or SigLIP model",
-            )
+        if kind := OTHER_BLOCKS.get(type(layer).__name__):
+            raise _not_a_vit(name, kind)
     data = resolve_model_data_config(module)
     if data["crop_mode"] not in ("center", "squash"):
         raise UnsupportedModel(
@@ -353,10 +357,10 @@ def _model(
             "'center' or 'squash'",
             "choose a model that is fed one of these ways",
         )
-    native = data["input_size"][1:]
-    filters, filters_name = _filters(module)
-    layout = _layout(module, native if img_size is None else img_size)
-    table = positions.table(module)
+    layout = _layout(module, data["input_size"][1:], img_size)
+    _check_windows(name, blocks, layout)
+    filters, filters_name = _filters(trunk)
+    table = positions.table(trunk, layout.grid)
     if table is not None and table.shape[:2] != layout.grid:
         held, wanted = (" x ".join(map(str, grid)) for grid in (table.shape[:2], layout.grid))
         notices = (*notices, f"Position table resampled from {held} to {wanted}.")
@@ -381,58 +385,121 @@ def _model(
     )
 
 
-def _layout(module: nn.Module, size: tuple[int, int]) -> TokenLayout:
-    embed: Any = module.patch_embed
-    patch = embed.feat_ratio(as_scalar=False)
-    if any(px % step for px, step in zip(size, patch, strict=True)):
-        nearest = [max(step, round(px / step) * step) for px, step in zip(size, patch, strict=True)]
+def _patch_px(trunk: nn.Module) -> tuple[int, int] | None:
+    """Pixels from one token to the next as (rows px, columns px)."""
+    embed = embedding_of(trunk)
+    if hasattr(embed, "feat_ratio"):
+        return embed.feat_ratio(as_scalar=False)
+    return embed.patch_size if hasattr(embed, "input_proj") else None
+
+
+def _layout(
+    module: nn.Module, native: tuple[int, int], img_size: tuple[int, int] | None
+) -> TokenLayout:
+    trunk = trunk_of(module)
+    patch: Any = _patch_px(trunk)
+    # Some were trained at sizes whose last pixels fall outside the last patch.
+    size = tuple(px // step * step for px, step in zip(native, patch, strict=True))
+    cell = _cell_px(trunk, patch)
+    if img_size is not None:
+        size = img_size
+    if any(px % step for px, step in zip(size, cell, strict=True)):
+        nearest = [max(step, round(px / step) * step) for px, step in zip(size, cell, strict=True)]
         raise BadParameter(
             f"an input of {' x '.join(map(str, size))} px",
-            f"multiples of the patch, {patch[0]} x {patch[1]} px",
+            f"multiples of {'the patch' if cell == patch else 'what is merged'}, "
+            f"{cell[0]} x {cell[1]} px",
             f"use {' x '.join(map(str, nearest))}",
         )
     prefix = [
-        kind for kind in ("cls", "dist") if getattr(module, f"{kind}_token", None) is not None
+        kind
+        for kind in ("cls", "dist")
+        if any(
+            getattr(part, f"{kind}_token", None) is not None
+            for part in (trunk, embedding_of(trunk))
+        )
     ]
-    registers = getattr(module, "num_prefix_tokens", len(prefix)) - len(prefix)
+    registers = getattr(trunk, "num_prefix_tokens", len(prefix)) - len(prefix)
     prefix += [f"reg{number + 1}" for number in range(registers)]
     return TokenLayout(
         prefix=tuple(prefix),
         grid=(size[0] // patch[0], size[1] // patch[1]),
-        patch_px=tuple(patch),
+        patch_px=(patch[0], patch[1]),
         readout=_readout(module, prefix),
     )
 
 
+def _cell_px(trunk: Any, patch: tuple[int, int]) -> tuple[int, int]:
+    """What the input must be a multiple of: one patch, or the patches that are merged at the end.
+
+    An aligner pads its patches instead.
+    """
+    merged = 1
+    if merger := getattr(trunk, "merger", None):
+        merged = merger.merge_size
+    elif getattr(trunk, "global_pool", None) == "soft":
+        merged = trunk.pooling_kernel_size
+    return patch[0] * merged, patch[1] * merged
+
+
+def _check_windows(name: str, blocks: nn.Module, layout: TokenLayout) -> None:
+    """SAM pads its grid to whole windows: only a single full one is attention of all to all."""
+    for block in blocks.children():
+        side = getattr(block, "window_size", 0)
+        if side and layout.grid != (side, side):
+            rows, columns = layout.grid
+            raise UnsupportedModel(
+                f"{name!r} at {rows} x {columns} patches, whose tokens attend within windows of "
+                f"{side} x {side}",
+                "a grid that is one window, so that all tokens attend to all",
+                f"use an input of {side * layout.patch_px[0]} px, with weights made for it",
+            )
+
+
 def _readout(module: nn.Module, prefix: list[str]) -> str:
-    pool = getattr(module, "attn_pool", None)
+    trunk, pool = trunk_of(module), getattr(module, "attn_pool", None)
     if pool is not None:
         return POOL if hasattr(pool, "latent") else NONLINEAR
+    if any(getattr(trunk, part, None) is not None for part in ("merger", "aligner")):
+        return MERGED
     kind = getattr(module, "global_pool", "token")
     if kind == "avg":
         return MEAN_ALL if getattr(module, "pool_include_prefix", False) else MEAN
     # The heads of the class and the distillation token are averaged.
     if "dist" in prefix:
         return MEAN_PREFIX
-    if kind in ("token", ""):
+    if kind in ("token", "", "soft"):
         return prefix[0] if "cls" in prefix else MEAN
     return NONLINEAR
 
 
-def _filters(module: nn.Module) -> tuple[Tensor, str]:
+def _filters(trunk: nn.Module) -> tuple[Tensor, str]:
     """The weights that the first convolution applies to the pixels, and what it is."""
-    embed: Any = module.patch_embed
+    embed = embedding_of(trunk)
+    own = getattr(embed, "proj", None)
+    if isinstance(own, nn.Linear):
+        return _square(own.weight, embed, channels_last=embed.channels_last), "patch embedding"
+    if hasattr(embed, "input_proj"):
+        # It stretches pixels of 0..1 to -1..1 first.
+        return 2 * _square(embed.input_proj.weight, embed, channels_last=False), "patch embedding"
     resnet = isinstance(getattr(embed, "backbone", None), ResNet | ResNetV2)
     stem = "ResNet stem convolution" if resnet else "stem convolution"
-    for layer in module.modules():
+    for layer in trunk.modules():
         if isinstance(layer, nn.Conv2d) and layer.in_channels == 3:
-            own = layer is getattr(embed, "proj", None)
-            return _applied_weights(layer), "patch embedding" if own else stem
+            return _applied_weights(layer), "patch embedding" if layer is own else stem
     raise UnsupportedModel(
         "no convolution on RGB pixels",
         "a patch embedding or a convolutional stem with three input channels",
         "choose a model for RGB images",
     )
+
+
+def _square(weight: Tensor, embed: Any, *, channels_last: bool) -> Tensor:
+    """Weights on flattened patches as (filter, 3, row px, column px)."""
+    rows, columns = embed.patch_size
+    if channels_last:
+        return weight.reshape(-1, rows, columns, 3).permute(0, 3, 1, 2)
+    return weight.reshape(-1, 3, rows, columns)
 
 
 def _applied_weights(layer: nn.Conv2d) -> Tensor:

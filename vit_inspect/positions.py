@@ -14,23 +14,33 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vit_inspect.errors import UnsupportedModel
+from vit_inspect.families import embedding_of, trunk_of
 from vit_inspect.model import Model
 
 STEADY = 1e-3
 """Largest difference of a rotation from one that turns evenly with row and column."""
 
 
-def table(module: nn.Module) -> Tensor | None:
-    """The table of absolute positions on its own grid, without the rows of prefix tokens."""
-    table = getattr(module, "pos_embed", None)
+def table(trunk: Any, grid: tuple[int, int]) -> Tensor | None:
+    """The table of absolute positions on its own grid, without the rows of prefix tokens.
+
+    grid: of the model, (rows, columns); some tables cover grids of any size.
+    """
+    embed = embedding_of(trunk)
+    if hasattr(embed, "position_embedding_table"):
+        # One row for every column, one for every row of pictures of any size.
+        across, down = embed.position_embedding_table
+        return down[: grid[0], None] + across[None, : grid[1]]
+    if getattr(embed, "pos_embed_y", None) is not None:
+        return embed.pos_embed_y[0, :, None] + embed.pos_embed_x[0, None]
+    table = getattr(trunk, "pos_embed", getattr(embed, "pos_embed", None))
     if not isinstance(table, Tensor):
         return None
-    # SAM's table is a grid already.
+    # SAM's and NaFlexViT's tables are a grid already.
     if table.dim() == 4:
         return table[0]
-    network: Any = module
-    side = getattr(network, "pos_embed_grid_size", None)
-    rows, columns = (side, side) if side else network.patch_embed.grid_size
+    side = getattr(trunk, "pos_embed_grid_size", None)
+    rows, columns = (side, side) if side else embed.grid_size
     return table[0, table.shape[1] - rows * columns :].unflatten(0, (rows, columns))
 
 
@@ -102,13 +112,13 @@ def instead(model: Model) -> str:
 
 
 def _rope(model: Model) -> nn.Module | None:
-    rope = getattr(model.module, "rope", None)
+    rope = getattr(trunk_of(model.module), "rope", None)
     return rope if hasattr(rope, "get_embed") else None
 
 
 def _biases(model: Model) -> list[list[nn.Module]]:
     """The modules whose biases add up, layer by layer; one layer where all share one module."""
-    network: Any = model.module
+    network = trunk_of(model.module)
     shared = [getattr(network, name, None) for name in ("rel_pos_bias", "shared_rel_pos")]
     common = [each for each in shared if each is not None]
     own = [[each for each in _own(block) if _has_bias(each)] for block in model.blocks]

@@ -79,12 +79,14 @@ def test_rows_of_prefix_tokens_are_left_out(
 
 def test_a_table_that_is_a_grid_is_taken_as_it_is() -> None:
     torch.manual_seed(0)
-    model = vi.load("samvit_base_patch16", img_size=(32, 48), pretrained=False, device="cpu")
-    torch.nn.init.normal_(model.module.pos_embed)
-    assert torch.equal(model.positions, model.module.pos_embed[0])
+    name = "naflexvit_base_patch16_gap"
+    model = vi.load(name, img_size=(32, 48), pretrained=False, device="cpu")
+    table = model.module.embeds.pos_embed
+    torch.nn.init.normal_(table)
+    assert torch.equal(model.positions, table[0])
     similarity = vi.position_similarity(model).similarity
-    assert similarity.shape == (2, 3, 2, 3)
-    wanted = torch.cosine_similarity(*model.module.pos_embed[0, [0, 1], [1, 2]], dim=0).item()
+    assert similarity.shape == (16, 16, 16, 16)
+    wanted = torch.cosine_similarity(*table[0, [0, 1], [1, 2]], dim=0).item()
     assert similarity[0, 1, 1, 2] == pytest.approx(wanted, abs=1e-6)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vit_inspect.attention import compute_type, rows
 from vit_inspect.errors import UnsupportedModel
-from vit_inspect.layout import POOL
+from vit_inspect.layout import MERGED, POOL
 from vit_inspect.recorder import Capture
 
 
@@ -16,7 +16,8 @@ def readout_weights(capture: Capture) -> Float[Tensor, "image token"]:
     """Share of each token in what the model reads; each row sums to 1.
 
     One-hot for a class token, uniform for averages, the pooling attention's own row (mean over
-    its heads) for an attention pool. Raises `UnsupportedModel` where maxima are taken.
+    its heads) for an attention pool. Raises `UnsupportedModel` where maxima are taken or
+    neighbouring patches are merged.
     """
     layout, queries = capture.layout, capture.layers[0].queries
     kind = compute_type(queries.dtype)
@@ -25,8 +26,9 @@ def readout_weights(capture: Capture) -> Float[Tensor, "image token"]:
         weights = torch.from_numpy(fixed).to(kind).to(queries.device)
         return weights.expand(len(queries), -1)
     if layout.readout != POOL or capture.pool is None:
+        reads = "merges neighbouring" if layout.readout == MERGED else "takes maxima over"
         raise UnsupportedModel(
-            f"the read-out of {capture.model.id}, which takes maxima over tokens",
+            f"the read-out of {capture.model.id}, which {reads} tokens",
             "a token, an average or an attention pool",
             "ask for the attention of a patch or a prefix token instead",
         )
