@@ -8,19 +8,30 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 
+def blocks_of(module: nn.Module) -> nn.Module:
+    """The blocks of a timm model; classifiers on a language model's eye wrap it."""
+    return getattr(module, "encoder", module).blocks
+
+
+def attentions(block: nn.Module) -> Iterator[nn.Module]:
+    """The parts of a block that hold a softmax, the block itself among them."""
+    return (part for part in block.modules() if hasattr(part, "fused_attn"))
+
+
 def explicit_attention(module: nn.Module, pixels: Tensor) -> Tensor:
     """(layer, image, head, query, key) of a timm model, by switching its fused attention off."""
     unfused = copy.deepcopy(module)
     maps: list[Tensor] = []
-    for block in unfused.blocks:
-        block.attn.fused_attn = False
-        block.attn.attn_drop.register_forward_pre_hook(lambda _, args: maps.append(args[0]))
+    for part in attentions(blocks_of(unfused)):
+        part.fused_attn = False
+        part.attn_drop.register_forward_pre_hook(lambda _, args: maps.append(args[0]))
     with torch.inference_mode():
         unfused(pixels)
     # SAM's attention joins images and heads in one axis.
@@ -37,9 +48,22 @@ def sharpen(module: nn.Module, factor: float = 24.0) -> None:
         for parameter in module.parameters():
             if parameter.numel() > 1 and parameter.std() < 1e-3:
                 parameter += 0.3 * torch.randn_like(parameter)
-        for block in module.blocks:
-            width = block.attn.qkv.weight.shape[0] // 3
-            block.attn.qkv.weight[:width] *= factor
+        for part in attentions(blocks_of(module)):
+            _query_weight(part).mul_(factor)
+            # Normalised queries forget their size; the norm's own weights set it.
+            norm = getattr(part, "q_norm", None)
+            if getattr(norm, "weight", None) is not None:
+                norm.weight.mul_(factor / 4)
+
+
+def _query_weight(part: nn.Module) -> Tensor:
+    """The rows of an attention's weights that make the queries."""
+    if getattr(part, "qkv", None) is not None:
+        return part.qkv.weight[: len(part.qkv.weight) // 3]
+    if hasattr(part, "in_proj"):
+        hidden, width, _, _ = part.in_split
+        return part.in_proj.weight[hidden : hidden + width]
+    return getattr(part.q_proj, "linear", part.q_proj).weight
 
 
 def pair_distances(grid: tuple[int, int], patch_px: tuple[int, int]) -> np.ndarray:
