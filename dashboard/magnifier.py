@@ -16,7 +16,7 @@ import streamlit as st
 
 
 def magnifier(
-    figure: go.Figure, *, key: str, alt: str, on_pick: Callable[[list[int]], None]
+    figure: go.Figure, *, key: str, alt: str, on_pick: Callable[[list[int]], None] | None = None
 ) -> None:
     """Shows a figure of tiles; pointing at a tile shows it large, with its words.
 
@@ -27,7 +27,7 @@ def magnifier(
 
     def picked() -> None:
         tile = st.session_state[key].get("tile")
-        if isinstance(tile, int) and 0 <= tile < len(tiles):
+        if on_pick and isinstance(tile, int) and 0 <= tile < len(tiles):
             on_pick(tiles[tile])
 
     _component()(key=key, data=described(figure, alt=alt), on_tile_change=picked)

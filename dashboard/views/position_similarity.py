@@ -9,7 +9,7 @@ from dashboard.magnifier import magnifier
 from vit_inspect.catalog import FIGURES, FigureSpec
 from vit_inspect.errors import UnsupportedModel
 from vit_inspect.figures import position_similarity as position_figure
-from vit_inspect.results import PositionSimilarity, Result
+from vit_inspect.results import PositionBias, PositionSimilarity, Result
 
 HOME = "position_similarity"
 subject = widgets.current()
@@ -73,7 +73,8 @@ place = widgets.heading(spec.title, spec.question)
 if isinstance(result, PositionSimilarity):
     show_tiles(spec, result)
 else:
-    widgets.plot(spec.plot(result), key=spec.slug, alt=f"{spec.title} of {subject.model}")
+    show = magnifier if isinstance(result, PositionBias) else widgets.plot
+    show(spec.plot(result), key=spec.slug, alt=f"{spec.title} of {subject.model}")
 with place:
     widgets.export(spec, result, name=widgets.title_of(subject))
 widgets.explain(spec)
