@@ -59,17 +59,17 @@ for spec in FIGURES:
             refusals.append(refusal)
 if not found:
     raise refusals[0]
-kind, control = next(iter(found)), st.empty()
+kind, head = next(iter(found)), st.container()
 if len(found) > 1:
-    with control:
-        kind = selection.choose(
-            "positions",
-            "This model knows places by",
-            list(found),
-            help="It has more than one kind of positions.",
-        )
+    kind = selection.choose(
+        "positions",
+        "This model knows places by",
+        list(found),
+        help="It has more than one kind of positions.",
+    )
 spec, result = found[kind]
-place = widgets.heading(spec.title, spec.question)
+with head:
+    place = widgets.heading(spec.title, spec.question)
 if isinstance(result, PositionSimilarity):
     show_tiles(spec, result)
 else:
