@@ -526,6 +526,14 @@ def test_deit3_names_its_layer_scales_otherwise(tmp_path: Path) -> None:
     assert same(loaded(saved(tmp_path / "deit3.pth", {"model": theirs}), architecture), weights)
 
 
+def test_what_was_left_out_is_told_in_inference_mode_too(tiny: Weights, tmp_path: Path) -> None:
+    path = saved(tmp_path / "run.pth", tiny | {"mask_token": torch.ones(1)})
+    with torch.inference_mode():
+        model = loaded(path)
+    assert same(model, tiny)
+    assert "Left out of the file: mask_token." in model.notices
+
+
 def test_halves_are_read_exactly(tiny: Weights, tmp_path: Path) -> None:
     halves = {name: each.bfloat16() for name, each in tiny.items()}
     assert same(

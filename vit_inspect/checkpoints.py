@@ -73,7 +73,8 @@ def load_checkpoint(
     """
     file = read_weights(path)
     reading = _reading(module, file, convert, architecture)
-    weights, notices = dict(reading.weights), []
+    weights = reading.weights
+    notices: list[str] = []
     if taken := ".".join(filter(None, (file.part, reading.prefix.removesuffix(".")))):
         notices.append(f"Weights taken from the part {shown(taken)!r} of the file.")
     _take_pooling(module, weights, notices)
@@ -155,8 +156,8 @@ def _read(module: Any, file: WeightFile, prefix: str, convert: Convert) -> Readi
         if table is not None:
             module.pos_embed = None
         converted = convert(torch_names(given) if is_jax(given) else given, module)
-    # The conversions take for granted that a file is what they expect.
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
+    # The conversions take for granted that a file is what they expect, and fail in any way.
+    except Exception:
         return None
     finally:
         if table is not None:
@@ -212,9 +213,6 @@ def _take_classes(
             notices.append(f"Classifier of {len(first):,} classes taken from the file.")
         return
     if layered:
-        for name in names:
-            weights.pop(f"{name}.weight", None)
-            weights.pop(f"{name}.bias", None)
         notices.append(
             "The file's classifier reads a layer that the architecture has not (pre_logits): "
             "features only."
