@@ -48,8 +48,8 @@ def choose_model() -> str:
         bind="query-params",
         accept_new_options=True,
         on_change=_forget_size,
-        help="Pick one, or type a timm id or hf-hub:organisation/name. Only the bundled "
-        f"{BUNDLED} works without a connection.",
+        help="Pick one, or type a timm id, hf-hub:organisation/name or "
+        f"transformers:organisation/name. Only the bundled {BUNDLED} works without a connection.",
     )
     if name in why:
         st.caption(why[name])

@@ -106,7 +106,7 @@ def instead(model: Model) -> str:
     if there:
         return f"look at {there} instead"
     return (
-        "look at another figure: this model has no position information of the kinds shown here "
+        "look at another figure: this model shows no position information of the kinds known here "
         "(a table of position embeddings, a bias by offset, rotations)"
     )
 

@@ -105,7 +105,7 @@ def test_a_model_without_positions_is_a_sentence() -> None:
     app = opened("position_similarity", model=WITHOUT_POSITIONS)
     assert not app.exception
     [error] = app.error
-    assert "this model has no position information of the kinds shown here" in error.value
+    assert "this model shows no position information of the kinds known here" in error.value
 
 
 @pytest.mark.parametrize("spec", PAGES, ids=lambda spec: spec.slug)
@@ -203,3 +203,23 @@ def test_every_control_has_help() -> None:
         for kind in ("selectbox", "slider", "button_group", "file_uploader", "download_button"):
             for control in app.get(kind):
                 assert control.proto.help or "export_" in control.proto.id, (view, control.label)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("transformers:someone/something", "connect to the hub, check the name"),
+        ("transformers:../something", "which could be a folder"),
+        ("transformers:/etc", "expected 'transformers:organisation/name'"),
+    ],
+)
+@pytest.mark.usefixtures("unreachable")
+def test_a_name_of_another_package_is_answered_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, name: str, words: str
+) -> None:
+    assert len(name) <= selection.NAME_LENGTH
+    monkeypatch.setattr("dashboard.selection.ZOO", (Checkpoint(name, "all figures", "typed in"),))
+    app = opened("overview", model=name)
+    assert not app.exception
+    (error,) = app.error
+    assert words in error.value.replace("\\", "")
