@@ -8,7 +8,7 @@ import pytest
 from tests.made import layout_of
 from tests.oracle import pair_distances
 from vit_inspect.errors import BadParameter
-from vit_inspect.layout import MEAN, MEAN_ALL, MEAN_PREFIX, NONLINEAR, POOL, TokenLayout
+from vit_inspect.layout import CLS_MEAN, MEAN, MEAN_ALL, MEAN_PREFIX, NONLINEAR, POOL, TokenLayout
 
 
 @pytest.mark.parametrize(
@@ -101,6 +101,7 @@ def test_a_token_that_is_not_there_is_refused(
         (MEAN, [0, 0, 1 / 2, 1 / 2]),
         (MEAN_ALL, [1 / 4] * 4),
         (MEAN_PREFIX, [1 / 2, 1 / 2, 0, 0]),
+        (CLS_MEAN, [1 / 2, 0, 1 / 4, 1 / 4]),
     ],
 )
 def test_readout_weights(readout: str, wanted: list[float]) -> None:
@@ -126,3 +127,8 @@ def test_an_impossible_layout_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=words):
         TokenLayout(("cls",), grid, patch_px, readout)
+
+
+def test_a_class_token_that_is_read_must_be_there() -> None:
+    with pytest.raises(ValueError, match="is no token of \\('reg1',\\)"):
+        TokenLayout(("reg1",), (2, 3), (4, 4), CLS_MEAN)

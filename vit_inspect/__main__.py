@@ -48,10 +48,10 @@ def figures(
         ),
     ] = "crop",
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Weights in a file, for --architecture.")
+        Path | None, typer.Option(help="Weights in a file or a folder, for --architecture.")
     ] = None,
     architecture: Annotated[
-        str | None, typer.Option(help="The timm id that the checkpoint belongs to.")
+        str | None, typer.Option(help="The checkpoint's timm id, or transformers for a folder.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     batch: Annotated[int, typer.Option(min=1, help="Photographs in one forward pass.")] = 4,
@@ -109,7 +109,8 @@ def models() -> None:
         typer.echo(f"{each.name:<{width}}  {each.shows}\n{'':<{width}}  {each.why}")
     typer.echo(
         "\nEvery other vision transformer of timm loads by its id, or from a hub by "
-        "hf-hub:organisation/name.\nWeights in a file: --checkpoint FILE --architecture ID."
+        "hf-hub:organisation/name,\none of transformers by transformers:organisation/name.\n"
+        "Weights in a file: --checkpoint FILE --architecture ID."
     )
 
 

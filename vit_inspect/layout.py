@@ -70,8 +70,9 @@ class TokenLayout:
     def __post_init__(self) -> None:
         if min(self.grid) < 1 or min(self.patch_px) < 1:
             raise ValueError(f"empty grid {self.grid} or patch {self.patch_px}")
-        known = (MEAN, MEAN_ALL, MEAN_PREFIX, CLS_MEAN, POOL, MERGED, NONLINEAR)
-        if self.readout not in (*self.prefix, *known):
+        words = (MEAN, MEAN_ALL, MEAN_PREFIX, POOL, MERGED, NONLINEAR)
+        beside = (CLS_MEAN,) if "cls" in self.prefix else ()
+        if self.readout not in (*self.prefix, *words, *beside):
             raise ValueError(f"read-out {self.readout!r} is no token of {self.prefix}")
 
     @property
