@@ -51,7 +51,7 @@ def registers(count: int) -> tuple[str, ...]:
 
 
 CLS = ("cls",)
-NO_READOUT = "no read-out, as it merges patches: maps of a patch, no rollout"
+MERGED_CELLS = "multiples of 32 px: two patches"
 
 SERVED = (
     Served("ViT", "vit_tiny_patch16_224", CLS, "cls", (14, 14)),
@@ -155,7 +155,7 @@ SERVED = (
         MEAN,
         None,
         grid=(14, 14),
-        limit="one window of 14 × 14 patches, 224 px",
+        limit="224 px, one window of 14 × 14 patches",
     ),
     Served("hybrids", "vit_tiny_r_s16_p8_224", CLS, "cls", (7, 7), 32, filters=STEM),
     Served("hybrids", "vit_small_r26_s32_224", CLS, "cls", (7, 7), 32, filters=RESNET),
@@ -193,7 +193,7 @@ SERVED = (
         16,
         (768, 768),
         grid=(2, 4),
-        limit=NO_READOUT,
+        limit=MERGED_CELLS,
     ),
     Served("Gemma4-ViT", "gemma4_vit_167m", (), MEAN, (2, 3), 16, (768, 768)),
 )

@@ -1,0 +1,73 @@
+"""README's table of models, made from the golden table of the tests.
+
+    python -m tests.benchmarks.support
+
+The error is the largest difference between captured attention rows and the same network's explicit
+softmax, over the family's architectures in float64, as the next power of ten.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from itertools import groupby
+from math import ceil, log10
+
+import torch
+
+import vit_inspect as vi
+from tests.conftest import noise
+from tests.oracle import explicit_attention
+from tests.zoo import SERVED, Served, shallow
+from vit_inspect.attention import rows
+from vit_inspect.layout import MERGED
+
+IMAGE = noise((60, 40), 1)
+
+
+def support(error: Callable[[Served], float]) -> list[str]:
+    """The table's lines; `error` measures one architecture."""
+    lines = ["| family | such as | figures | error | inputs |", "|---|---|---|---|---|"]
+    for family, group in groupby(SERVED, key=lambda served: served.family):
+        members = tuple(group)
+        largest = max(error(served) for served in members)
+        cells = (
+            family,
+            f"`{members[0].architecture}`",
+            _figures(members),
+            f"< 1e{ceil(log10(largest))}",
+            _inputs(members),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _figures(members: Iterable[Served]) -> str:
+    if any(served.readout == MERGED for served in members):
+        return "all but rollout and maps of the read-out"
+    tables = {served.positions is not None for served in members}
+    if tables == {True}:
+        return "all"
+    return "all, positions where there is a table" if True in tables else "all but positions"
+
+
+def _inputs(members: Iterable[Served]) -> str:
+    limits = {served.limit for served in members if served.limit}
+    if limits:
+        return ", ".join(sorted(limits))
+    sides = sorted({served.patch for served in members})
+    return f"multiples of {' or '.join(map(str, sides))} px"
+
+
+def measured(served: Served) -> float:
+    """Largest difference of any row of two blocks from the explicit softmax."""
+    model = shallow(served)
+    capture = vi.capture(model, IMAGE)
+    explicit = explicit_attention(model.module, model.prepare(IMAGE))
+    every = range(model.layout.token_count)
+    found = torch.stack([rows(layer, every) for layer in capture.layers])
+    return float((found - explicit).abs().max())
+
+
+if __name__ == "__main__":
+    sys.stdout.write("\n".join(support(measured)) + "\n")
