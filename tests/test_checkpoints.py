@@ -33,7 +33,7 @@ from vit_inspect.jaxnames import torch_names
 from vit_inspect.layout import MEAN
 from vit_inspect.models import _convert, _resampled
 
-TINY = "vit_tiny_patch16_224"
+TINY = "test_vit"
 Weights = dict[str, Tensor]
 
 
@@ -160,7 +160,7 @@ def logits(weights: dict[str, np.ndarray], pixels: np.ndarray) -> np.ndarray:
     embedded = np.einsum("rpcqd,pqdw->rcw", patches, kernel) + weights["embedding/bias"]
     tokens = np.concatenate([weights["cls"][0], embedded.reshape(rows * columns, -1)])
     tokens = tokens + weights["Transformer/posembed_input/pos_embedding"][0]
-    for layer in range(12):
+    for layer in range(6):
         block = f"Transformer/encoderblock_{layer}"
         seen = normalised(tokens, weights, f"{block}/LayerNorm_0")
         attention = f"{block}/MultiHeadDotProductAttention_1"
@@ -193,7 +193,7 @@ def archived(path: Path, arrays: dict[str, np.ndarray]) -> Path:
 def test_an_official_archive_answers_as_the_paper_says(tmp_path: Path, root: str) -> None:
     module = network(img_size=64, num_classes=7)
     sharpen(module, 8)
-    arrays = official(module.state_dict(), heads=3)
+    arrays = official(module.state_dict(), heads=2)
     path = archived(
         tmp_path / "ViT-Ti_16.npz", {root + name: each for name, each in arrays.items()}
     )
@@ -252,7 +252,7 @@ def big_vision(weights: Weights, heads: int, stacked: bool) -> dict[str, np.ndar
         found[name.replace("Transformer/pos_", "pos_")] = array
     if stacked:
         for name in [name for name in found if "encoderblock_0/" in name]:
-            layers = [found.pop(name.replace("_0/", f"_{layer}/", 1)) for layer in range(12)]
+            layers = [found.pop(name.replace("_0/", f"_{layer}/", 1)) for layer in range(6)]
             found[name.replace("encoderblock_0/", "encoderblock/")] = np.stack(layers)
     if pool:
         found["MAPHead_0/probe"] = pool["latent"]
@@ -278,14 +278,14 @@ def big_vision(weights: Weights, heads: int, stacked: bool) -> dict[str, np.ndar
 @pytest.mark.parametrize("stacked", [False, True])
 def test_an_archive_of_big_vision_lands_too(stacked: bool) -> None:
     weights = network(global_pool="map", class_token=False, img_size=64).state_dict()
-    arrays = big_vision(weights, 3, stacked)
+    arrays = big_vision(weights, 2, stacked)
     found = torch_names({name: torch.from_numpy(each) for name, each in arrays.items()})
     assert found.keys() == weights.keys()
     assert all(torch.equal(found[name], weights[name]) for name in weights)
 
 
 def test_what_an_archive_holds_besides_is_told(tiny: Weights, tmp_path: Path) -> None:
-    arrays = big_vision(tiny, 3, stacked=True)
+    arrays = big_vision(tiny, 2, stacked=True)
     arrays |= {"params/txt/Encoder_0/encoder_norm/scale": np.ones(3), "params/t": np.ones(1)}
     model = loaded(archived(tmp_path / "tower.npz", arrays))
     assert same(model, tiny)
@@ -294,8 +294,8 @@ def test_what_an_archive_holds_besides_is_told(tiny: Weights, tmp_path: Path) ->
 
 @pytest.mark.parametrize("root", ["", "opt/target/"])
 def test_a_classifier_behind_another_layer_is_left_out(tmp_path: Path, root: str) -> None:
-    arrays = official(network().state_dict(), heads=3)
-    arrays |= {"pre_logits/kernel": np.eye(192, dtype=np.float32), "pre_logits/bias": np.ones(192)}
+    arrays = official(network().state_dict(), heads=2)
+    arrays |= {"pre_logits/kernel": np.eye(64, dtype=np.float32), "pre_logits/bias": np.ones(64)}
     model = loaded(archived(tmp_path / "in21k.npz", {root + n: a for n, a in arrays.items()}))
     assert model.labels is None
     assert model.notices == (
@@ -307,7 +307,7 @@ def test_a_classifier_behind_another_layer_is_left_out(tmp_path: Path, root: str
 
 def test_jax_writes_bfloat16_as_two_bytes_without_a_name(tmp_path: Path) -> None:
     weights = {name: each.bfloat16() for name, each in network().state_dict().items()}
-    arrays = official({name: each.float() for name, each in weights.items()}, heads=3)
+    arrays = official({name: each.float() for name, each in weights.items()}, heads=2)
     halves = {name: each.view(np.uint32) >> 16 for name, each in arrays.items()}
     path = archived(
         tmp_path / "half.npz",
@@ -392,7 +392,7 @@ def test_wrappers_are_opened_and_what_lies_beside_is_told(
     path = saved(tmp_path / "run.pth", wrap(tiny, other))
     if part is None:
         # A tensor beside the network may be its weight.
-        with pytest.raises(vi.WeightsUnavailable, match="no weights of vit_tiny"):
+        with pytest.raises(vi.WeightsUnavailable, match="no weights of test_vit"):
             loaded(path)
         return
     model = loaded(path)
@@ -430,7 +430,7 @@ def test_of_student_and_teacher_under_prefixes_the_teacher_is_taken(
     model = loaded(saved(tmp_path / "dinov2.pth", {"model": both}))
     assert same(model, {name: tiny[name] for name in names})
     assert model.notices[0] == "Weights taken from the part 'model.teacher.backbone' of the file."
-    assert "student.backbone.blocks (144 weights)" in model.notices[-1]
+    assert "student.backbone.blocks (72 weights)" in model.notices[-1]
 
 
 def test_of_two_networks_none_is_guessed(tiny: Weights, other: Weights, tmp_path: Path) -> None:
@@ -445,7 +445,7 @@ def test_of_two_networks_none_is_guessed(tiny: Weights, other: Weights, tmp_path
 def test_dino_is_read_as_its_authors_save_it(tiny: Weights, other: Weights, tmp_path: Path) -> None:
     backbone = {name: each for name, each in tiny.items() if not name.startswith("head.")}
     head = {
-        "head.mlp.0.weight": torch.ones(4, 192),
+        "head.mlp.0.weight": torch.ones(4, 64),
         "head.mlp.0.bias": torch.ones(4),
         "head.last_layer.weight_g": torch.ones(8, 1),
     }
@@ -491,7 +491,7 @@ def test_mae_leaves_its_decoder_behind(tiny: Weights, tmp_path: Path) -> None:
     decoder = {
         "mask_token": torch.ones(1, 1, 8),
         "decoder_pos_embed": torch.ones(1, 17, 8),
-        "decoder_embed.weight": torch.ones(8, 192),
+        "decoder_embed.weight": torch.ones(8, 64),
         "decoder_embed.bias": torch.ones(8),
         "decoder_blocks.0.norm1.weight": torch.ones(8),
         "decoder_blocks.1.norm1.weight": torch.ones(8),
@@ -557,7 +557,7 @@ def test_names_of_strangers_are_cut_and_cleaned(tiny: Weights, tmp_path: Path) -
 
 
 def headed(count: int, tiny: Weights) -> Weights:
-    return tiny | {"head.weight": torch.randn(count, 192), "head.bias": torch.randn(count)}
+    return tiny | {"head.weight": torch.randn(count, 64), "head.bias": torch.randn(count)}
 
 
 def test_a_fine_tuned_classifier_has_classes_of_its_own(tiny: Weights, tmp_path: Path) -> None:
@@ -706,15 +706,15 @@ def test_resampling_in_other_weights_is_told_too() -> None:
 
 
 def deeper(weights: Weights) -> None:
-    weights["blocks.12.norm1.weight"] = torch.ones(192)
+    weights["blocks.6.norm1.weight"] = torch.ones(64)
 
 
 def scaled(weights: Weights) -> None:
-    weights["blocks.0.ls1.gamma"] = torch.ones(192)
+    weights["blocks.0.ls1.gamma"] = torch.ones(64)
 
 
 def with_registers(weights: Weights) -> None:
-    weights["reg_token"] = torch.ones(1, 4, 192)
+    weights["reg_token"] = torch.ones(1, 4, 64)
 
 
 def incomplete(weights: Weights) -> None:
@@ -723,23 +723,23 @@ def incomplete(weights: Weights) -> None:
 
 
 def wider(weights: Weights) -> None:
-    weights["blocks.0.attn.qkv.weight"] = torch.ones(1152, 384)
+    weights["blocks.0.attn.qkv.weight"] = torch.ones(600, 128)
 
 
 def of_larger_patches(weights: Weights) -> None:
-    weights["patch_embed.proj.weight"] = torch.ones(192, 3, 32, 32)
+    weights["patch_embed.proj.weight"] = torch.ones(64, 3, 32, 32)
 
 
 def of_other_features(weights: Weights) -> None:
-    weights["head.weight"] = torch.ones(1000, 384)
+    weights["head.weight"] = torch.ones(1000, 128)
 
 
 def quantised(weights: Weights) -> None:
-    weights["norm.weight"] = torch.ones(192, dtype=torch.int8)
+    weights["norm.weight"] = torch.ones(64, dtype=torch.int8)
 
 
 def exploded(weights: Weights) -> None:
-    weights["blocks.7.mlp.fc1.bias"][5] = torch.nan
+    weights["blocks.5.mlp.fc1.bias"][5] = torch.nan
 
 
 def unrelated(weights: Weights) -> None:
@@ -750,7 +750,7 @@ def unrelated(weights: Weights) -> None:
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        (deeper, f"weights in 'x.pth' that {TINY} has no place for (blocks.12.norm1.weight)"),
+        (deeper, f"weights in 'x.pth' that {TINY} has no place for (blocks.6.norm1.weight)"),
         (scaled, f"weights in 'x.pth' that {TINY} has no place for (blocks.0.ls1.gamma)"),
         (with_registers, f"weights in 'x.pth' that {TINY} has no place for (reg_token)"),
         (
@@ -760,15 +760,15 @@ def unrelated(weights: Weights) -> None:
         ),
         (
             wider,
-            "blocks.0.attn.qkv.weight of 1152 x 384 in 'x.pth', and of 576 x 192 in " + TINY,
+            "blocks.0.attn.qkv.weight of 600 x 128 in 'x.pth', and of 192 x 64 in " + TINY,
         ),
         (
             of_larger_patches,
             f"patch filters of 3,072 weights in 'x.pth', and of 768 in {TINY}",
         ),
-        (of_other_features, f"head.weight of 1000 x 384 in 'x.pth', and of 1000 x 192 in {TINY}"),
+        (of_other_features, f"head.weight of 1000 x 128 in 'x.pth', and of 1000 x 64 in {TINY}"),
         (quantised, "norm.weight of type int8 in 'x.pth'"),
-        (exploded, "infinite or undefined numbers in blocks.7.mlp.fc1.bias of 'x.pth'"),
+        (exploded, "infinite or undefined numbers in blocks.5.mlp.fc1.bias of 'x.pth'"),
         (
             unrelated,
             f"no weights of {TINY} in 'x.pth', but layer1.0.conv1.weight, layer2.0.conv1.weight, "
@@ -786,12 +786,20 @@ def test_what_would_compute_something_else_is_refused(
     assert refusal.value.found == found
 
 
-@pytest.mark.parametrize(
-    "architecture", ["vit_small_patch16_224", "resnet18", "beit_base_patch16_224"]
-)
+@pytest.mark.parametrize("architecture", ["test_vit2", "vit_tiny_patch16_224", "test_resnet"])
 def test_another_architecture_is_refused(tiny: Weights, tmp_path: Path, architecture: str) -> None:
     with pytest.raises(vi.WeightsUnavailable, match=f"the weights of {architecture}; check"):
         loaded(saved(tmp_path / "x.pth", tiny), architecture)
+
+
+def test_what_timm_cannot_convert_is_refused(tiny: Weights, tmp_path: Path) -> None:
+    """Its conversion for BEiT breaks on a table of absolute positions."""
+    module = timm.create_model("beit_base_patch16_224", depth=1)
+    path = saved(tmp_path / "x.pth", tiny)
+    with pytest.raises(
+        vi.WeightsUnavailable, match=r"no weights of beit in 'x\.pth', but cls_token"
+    ):
+        load_checkpoint(module, path, architecture="beit", convert=_convert, size=None)
 
 
 # What is no checkpoint, or means harm.
@@ -922,17 +930,21 @@ def test_objects_in_an_archive_are_not_opened(tmp_path: Path) -> None:
     assert evidence.exists()
 
 
-def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bomb_is_not_unpacked(
+    tiny: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vit_inspect.weightfiles.ALWAYS_UNPACKED", 10**6)
     path = tmp_path / "bomb.npz"
-    with (
-        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
-        archive.open("a.npy", "w") as f,
-    ):
-        for _ in range(300):
-            f.write(bytes(10**6))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", bytes(10**7))
+    real = zipfile.ZipFile.open
     monkeypatch.setattr(zipfile.ZipFile, "open", None)
-    with pytest.raises(vi.WeightsUnavailable, match="300,000,000 bytes packed into the"):
+    with pytest.raises(vi.WeightsUnavailable, match="10,000,000 bytes packed into the"):
         loaded(path)
+    # Trained weights are not so easily packed.
+    monkeypatch.setattr(zipfile.ZipFile, "open", real)
+    np.savez_compressed(path, **{name: each.numpy() for name, each in tiny.items()})
+    assert same(loaded(path), tiny)
 
 
 def test_an_array_that_claims_more_than_it_holds_is_refused(tmp_path: Path) -> None:
@@ -951,7 +963,7 @@ def test_an_array_that_claims_more_than_it_holds_is_refused(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: torch.zeros(1).expand(1, 10**12, 192),
+        lambda: torch.zeros(1).expand(1, 10**12, 64),
         lambda: torch.zeros(3, 3).to_sparse(),
         lambda: torch.empty(1, 10**9, device="meta"),
         lambda: torch.quantize_per_tensor(torch.ones(3), 1.0, 0, torch.qint8),
