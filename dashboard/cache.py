@@ -160,8 +160,9 @@ def _model(name: str, size: int | None) -> vi.Model:
 
 
 def model(subject: Subject) -> vi.Model:
-    """The model of the selection, with pictures fitted as chosen."""
-    return _model(subject.model, subject.size).fitted(subject.fit)
+    """The model of the selection, with pictures fitted as chosen, at its stage."""
+    found = _model(subject.model, subject.size).fitted(subject.fit)
+    return found if subject.stage is None else found.at_stage(subject.stage)
 
 
 def capture(subject: Subject) -> vi.Capture:
@@ -176,7 +177,7 @@ def capture(subject: Subject) -> vi.Capture:
 def result(spec: FigureSpec, subject: Subject, **parameters: Any) -> Any:
     """The record of a figure; raises `InspectError` where there is none."""
     if spec.scope == "model":
-        key: Hashable = (spec.slug, subject.model, subject.size)
+        key: Hashable = (spec.slug, subject.model, subject.size, subject.stage)
         return _results().get(key, lambda: spec.analyse(model(subject)))
     key = (spec.slug, subject, tuple(sorted(parameters.items())))
     return _results().get(key, lambda: on_device(spec.analyse, capture(subject), **parameters))

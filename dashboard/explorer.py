@@ -22,7 +22,7 @@ from PIL import Image
 
 from vit_inspect.figures import style
 from vit_inspect.figures.overlay import unseen
-from vit_inspect.layout import READOUT, Query, TokenLayout
+from vit_inspect.layout import PADDING, READOUT, Query, TokenLayout
 from vit_inspect.results import Photograph
 
 MAX_BYTES = 4_000_000
@@ -49,9 +49,10 @@ class HeadRows:
 
 
 def all_queries(layout: TokenLayout) -> tuple[Query, ...]:
-    """Every token as a query, in the order of the layout."""
+    """Every token that looks, as a query, in the order of the layout."""
     rows, columns = layout.grid
-    return (*layout.prefix, *((row, column) for row in range(rows) for column in range(columns)))
+    prefix = (name for name in layout.prefix if name != PADDING)
+    return (*prefix, *((row, column) for row in range(rows) for column in range(columns)))
 
 
 def all_rows_fit(layout: TokenLayout) -> bool:
@@ -144,7 +145,7 @@ def pack(rows: HeadRows, *, pinned: Query, limit: float | None) -> bytes:
 def _sent(query: Query, layout: TokenLayout) -> int | str:
     """A patch as its index in raster order, any other query as its name on the screen."""
     if query in (READOUT, layout.readout):
-        return f"Read-out ({layout.readout})"
+        return layout.readout_words.capitalize()
     token = layout.token(query)
     return f"Token {query}" if isinstance(query, str) else token - layout.prefix_count
 

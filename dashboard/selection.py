@@ -13,6 +13,7 @@ import streamlit as st
 
 from dashboard import inputs
 from vit_inspect.layout import READOUT, Query, TokenLayout
+from vit_inspect.model import Model
 from vit_inspect.preprocessing import Fit
 from vit_inspect.zoo import BUNDLED, ZOO
 
@@ -30,12 +31,14 @@ class Subject(NamedTuple):
 
     size: side of the model input in px; None for the size that the model was trained for.
     image: a sample's name, or the sha256 of an upload.
+    stage: of a hierarchical model the stage that is looked at; None for where it opens.
     """
 
     model: str
     size: int | None
     fit: Fit
     image: str
+    stage: int | None = None
 
 
 def choose_model() -> str:
@@ -79,6 +82,23 @@ def choose_size(input_px: int, patch_px: int) -> None:
         bind="query-params",
         help="A larger input is cut into more patches of the same size: finer maps, slower.",
     )
+
+
+def choose_stage(model: Model) -> int | None:
+    """One stage of a hierarchical model; None for a model that has just one."""
+    if model.stage_count == 1:
+        return None
+    options = list(range(model.stage_count))
+    stage = st.selectbox(
+        "Stage",
+        options,
+        index=model.stage,
+        key="stage",
+        bind="query-params",
+        help="Tokens of this model merge between its stages: each has a grid of its own, the "
+        "first the finest.",
+    )
+    return int(stage)
 
 
 def choose_fit() -> Fit:
@@ -161,7 +181,7 @@ def step_buttons(key: str, options: list[Any], *, keys: tuple[str, str], what: s
 def query_name(query: Query, layout: TokenLayout) -> str:
     """What a query is called in the list and in the address."""
     if query == READOUT:
-        return f"Read-out ({layout.readout})"
+        return layout.readout_words.capitalize()
     return f"Token {query}" if isinstance(query, str) else f"Patch {query[0]}, {query[1]}"
 
 

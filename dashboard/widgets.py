@@ -54,8 +54,9 @@ def show_facts(subject: Subject) -> None:
     model = cache.model(subject)
     layout = model.layout
     prefix = ", ".join(layout.prefix) or "no prefix tokens"
+    stage = f" in stage {model.stage}" if model.stages else ""
     lines = [
-        f"{model.parameter_count / 1e6:,.1f} M parameters, {len(model.blocks)} layers",
+        f"{model.parameter_count / 1e6:,.1f} M parameters, {len(model.blocks)} layers{stage}",
         f"{layout.token_count:,} tokens: {prefix}, {layout.patch_count:,} patches",
         f"On {model.device}; weights: {model.source}",
     ]
@@ -140,7 +141,8 @@ def figure_page(slug: str) -> None:
 
 def title_of(subject: Subject) -> str:
     """The model and the picture in words."""
-    return f"{subject.model}, {inputs.name_of(subject.image)}"
+    stage = "" if subject.stage is None else f" stage {subject.stage}"
+    return f"{subject.model}{stage}, {inputs.name_of(subject.image)}"
 
 
 def file_stem(name: str) -> str:

@@ -245,12 +245,11 @@ def test_a_crop_that_is_not_ours_is_refused() -> None:
     assert refusal.value.expected == "'center' or 'squash'"
 
 
-def test_what_is_no_plain_vision_transformer_is_refused() -> None:
+def test_a_family_that_nobody_named_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vit_inspect.models.OTHER_FAMILIES", {})
     with pytest.raises(vi.UnsupportedModel) as refusal:
-        vi.load("swin_tiny_patch4_window7_224", pretrained=False, device="cpu")
-    assert refusal.value.found == (
-        "'swin_tiny_patch4_window7_224', which is not a plain vision transformer"
-    )
+        vi.load("resnet18", pretrained=False, device="cpu")
+    assert refusal.value.found == "'resnet18', which is not a plain vision transformer"
     assert "choose a ViT" in refusal.value.remedy
 
 

@@ -54,6 +54,10 @@ def figures(
         str | None, typer.Option(help="The checkpoint's timm id, or transformers for a folder.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    stage: Annotated[
+        int | None,
+        typer.Option(help="Of a hierarchical model, the stage to look at, from 0."),
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Photographs in one forward pass.")] = 4,
 ) -> None:
     """Write every inspection figure of photographs into a folder.
@@ -84,6 +88,7 @@ def figures(
             checkpoint=checkpoint,
             architecture=architecture,
             device=device,
+            stage=stage,
         ).fitted(fit)
         for notice in subject.notices:
             typer.echo(notice, err=True)

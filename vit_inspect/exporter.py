@@ -249,6 +249,7 @@ class _Bundle:
                 "notices": model.notices,
                 "weights_sha256": model.weights_sha256,
                 "parameters": model.parameter_count,
+                **({"stage": model.stage} if model.stages else {}),
                 "device": str(model.device),
                 "dtype": str(model.dtype).removeprefix("torch."),
             },

@@ -89,7 +89,6 @@ OTHER_FAMILIES = {
     "sknet": _CONVOLUTIONAL,
     "starnet": _CONVOLUTIONAL,
     "swiftformer": "whose attention is additive, so that no token looks at another",
-    "swin_transformer_v2_cr": _WINDOWS,
     "tiny_vit": _WINDOWS + ", between convolutions",
     "tnt": "which runs a second transformer inside each patch",
     "tresnet": _CONVOLUTIONAL,

@@ -18,6 +18,9 @@ from vit_inspect.errors import BadParameter
 MEAN = "mean of the patches"
 """Read-out of a model that averages its patch tokens."""
 
+MEAN_STAGE = "mean of this stage's patches"
+"""What stands in for the read-out in a stage that only the next one reads."""
+
 MEAN_ALL = "mean of all tokens"
 """Read-out of a model that averages its prefix tokens too."""
 
@@ -36,8 +39,16 @@ MERGED = "merge of neighbouring patches"
 NONLINEAR = "maximum"
 """Read-out of a model that takes maxima, which no weights on the tokens describe."""
 
+PADDING = "padding"
+"""Token that stands for all places which fill up the windows beyond the edge of the grid.
+
+The network lays it there; it is looked at, as no part of the picture, and is nobody's query.
+"""
+
 READOUT = "readout"
 """The query that stands for the model's own read-out."""
+
+READOUTS = (MEAN, MEAN_STAGE, MEAN_ALL, MEAN_PREFIX, POOL, MERGED, NONLINEAR)
 
 Query = str | tuple[int, int]
 """`READOUT`, a prefix token by name, or a patch as (row, column)."""
@@ -70,9 +81,8 @@ class TokenLayout:
     def __post_init__(self) -> None:
         if min(self.grid) < 1 or min(self.patch_px) < 1:
             raise ValueError(f"empty grid {self.grid} or patch {self.patch_px}")
-        words = (MEAN, MEAN_ALL, MEAN_PREFIX, POOL, MERGED, NONLINEAR)
         beside = (CLS_MEAN,) if "cls" in self.prefix else ()
-        if self.readout not in (*self.prefix, *words, *beside):
+        if self.readout not in (*self.prefix, *READOUTS, *beside):
             raise ValueError(f"read-out {self.readout!r} is no token of {self.prefix}")
 
     @property
@@ -89,6 +99,11 @@ class TokenLayout:
     def token_count(self) -> int:
         """Tokens in all."""
         return self.prefix_count + self.patch_count
+
+    @property
+    def readout_words(self) -> str:
+        """What the query `READOUT` is called in a sentence."""
+        return self.readout if self.readout == MEAN_STAGE else f"read-out ({self.readout})"
 
     @property
     def input_px(self) -> tuple[int, int]:
@@ -109,7 +124,7 @@ class TokenLayout:
         weights = np.zeros(self.token_count)
         if self.readout in self.prefix:
             weights[self.prefix.index(self.readout)] = 1
-        elif self.readout == MEAN:
+        elif self.readout in (MEAN, MEAN_STAGE):
             weights[self.prefix_count :] = 1 / self.patch_count
         elif self.readout == MEAN_ALL:
             weights[:] = 1 / self.token_count
@@ -125,8 +140,9 @@ class TokenLayout:
     def token(self, query: str | tuple[int, int]) -> int:
         """Index in the token sequence of a prefix token (by name) or a patch (row, column)."""
         if isinstance(query, str):
-            if query not in self.prefix:
-                names = ", ".join(repr(name) for name in self.prefix) or "none at all"
+            looking = [name for name in self.prefix if name != PADDING]
+            if query not in looking:
+                names = ", ".join(repr(name) for name in looking) or "none at all"
                 raise BadParameter(
                     f"the token name {query!r}",
                     f"a prefix token of this model ({names}) or a patch (row, column)",

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor, nn
 
@@ -18,12 +18,27 @@ from vit_inspect.preprocessing import Fit, Recipe, prepare
 
 
 @dataclass(frozen=True, eq=False)
+class Stage:
+    """The blocks between two merges of tokens: they all see the same grid.
+
+    blocks, layout: as those of a `Model`.
+    windows: of each block, the token at each place of each window, as `LayerAttention` has them.
+    """
+
+    blocks: tuple[nn.Module, ...]
+    layout: TokenLayout
+    windows: tuple[Int[Tensor, "window place"], ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Model:
     """A vision transformer, ready to be inspected; `vit_inspect.load` makes one.
 
+    A hierarchical network, whose tokens merge on their way, is looked at one stage at a time.
+
     id: the name that it was loaded by; of a checkpoint, what its figures call it.
     module: the network, in evaluation mode. It may be shared by threads.
-    blocks: the transformer's blocks, first layer first.
+    blocks: the transformer's blocks, first layer first; of the stage that is looked at.
     layout: its tokens at the input size chosen when it was loaded.
     recipe: how a photograph becomes the model input.
     source: where the weights come from, in words; "random weights" where they were not trained.
@@ -37,6 +52,8 @@ class Model:
     labels: name of every class that the output scores, in its order, "class 7" where it has none;
         None where the model is not known to score classes.
     notices: what a reader should know of how it was loaded, in sentences.
+    stage: the stage that is looked at, from 0; `at_stage` looks at another one.
+    stages: all of them, the first one first; none where the network keeps its tokens throughout.
     """
 
     id: str
@@ -50,6 +67,19 @@ class Model:
     positions: Float[Tensor, "grid_row grid_column width"] | None
     labels: tuple[str, ...] | None
     notices: tuple[str, ...] = ()
+    stage: int = 0
+    stages: tuple[Stage, ...] = ()
+
+    @property
+    def stage_count(self) -> int:
+        """Number of stages; 1 where the network keeps its tokens throughout."""
+        return max(1, len(self.stages))
+
+    @property
+    def input_step_px(self) -> tuple[int, int]:
+        """What the input's sides are multiples of: the largest patch, that of the last stage."""
+        last = self.stages[-1] if self.stages else self
+        return last.layout.patch_px
 
     @property
     def device(self) -> torch.device:
@@ -90,6 +120,24 @@ class Model:
         if fit == self.recipe.fit:
             return self
         return replace(self, recipe=replace(self.recipe, fit=fit))
+
+    def at_stage(self, index: int) -> Model:
+        """This model, looked at in another stage, counted from 0; the network is shared.
+
+        Raises `BadParameter` for a stage that is not there.
+        """
+        if index not in range(self.stage_count):
+            raise BadParameter(
+                f"the stage {index}",
+                f"a stage of 0..{self.stage_count - 1}"
+                if self.stages
+                else f"stage 0, the only one of {self.id}",
+                "choose one of these" if self.stages else "leave the stage out",
+            )
+        if index == self.stage:
+            return self
+        stage = self.stages[index]
+        return replace(self, stage=index, blocks=stage.blocks, layout=stage.layout)
 
     def prepare(self, image: Image.Image) -> Float[Tensor, "1 3 row column"]:
         """The pixels that the network gets for this RGB picture, on its device, in its type."""

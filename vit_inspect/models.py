@@ -30,6 +30,9 @@ from timm.data.config import resolve_model_data_config
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from timm.layers.std_conv import StdConv2d, StdConv2dSame
 from timm.models import ResNet, ResNetV2, is_model_in_modules
+from timm.models.swin_transformer import SwinTransformer
+from timm.models.swin_transformer_v2 import SwinTransformerV2
+from timm.models.swin_transformer_v2_cr import SwinTransformerV2Cr
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 
@@ -38,10 +41,21 @@ from vit_inspect.assets import DINOV2_SMALL
 from vit_inspect.checkpoints import RELATIVE_RESAMPLED, load_checkpoint
 from vit_inspect.errors import BadParameter, UnsupportedModel, WeightsUnavailable
 from vit_inspect.families import OTHER_BLOCKS, OTHER_FAMILIES, embedding_of, trunk_of
-from vit_inspect.layout import MEAN, MEAN_ALL, MEAN_PREFIX, MERGED, NONLINEAR, POOL, TokenLayout
-from vit_inspect.model import Model
+from vit_inspect.layout import (
+    MEAN,
+    MEAN_ALL,
+    MEAN_PREFIX,
+    MEAN_STAGE,
+    MERGED,
+    NONLINEAR,
+    PADDING,
+    POOL,
+    TokenLayout,
+)
+from vit_inspect.model import Model, Stage
 from vit_inspect.preprocessing import Recipe
 from vit_inspect.recorder import instrument
+from vit_inspect.windows import window_table
 from vit_inspect.zoo import BUNDLED
 
 BUNDLED_ARCHITECTURE = "vit_small_patch14_dinov2.lvd142m"
@@ -52,6 +66,9 @@ REPOSITORY = re.compile(r"[^/:@]+/[^/:@]+(@[^@]+)?")
 
 EMBEDDERS = re.compile(r"_(clip|mci|pe_core)_|^vitamin_")
 """timm's architectures whose head ends in a space shared with captions, not in classes."""
+
+SWIN = SwinTransformer | SwinTransformerV2 | SwinTransformerV2Cr
+"""timm's transformers of shifted windows, whose tokens merge between stages."""
 
 _hub_lock = threading.Lock()
 
@@ -65,6 +82,7 @@ def load(
     device: str | torch.device = "auto",
     dtype: torch.dtype = torch.float32,
     pretrained: bool = True,
+    stage: int | None = None,
 ) -> Model:
     """Load a vision transformer and get it ready to be inspected.
 
@@ -83,6 +101,8 @@ def load(
     device: "auto" takes CUDA, then MPS, then the CPU.
     dtype: type of the weights and of the model input. MPS has no float64.
     pretrained: False gives random weights.
+    stage: of a hierarchical network the stage to look at, from 0; by default the one with the most
+        blocks. `Model.at_stage` looks at another one.
 
     Raises `BadParameter` for a name, size, device or combination that does not exist,
     `WeightsUnavailable` where the weights cannot be fetched or do not fit, and `UnsupportedModel`
@@ -137,8 +157,8 @@ def load(
         notices = _resampled(module, size) if pretrained else ()
     module.eval().requires_grad_(False).to(target, dtype)
     model = _model(name, module, source=source, img_size=size, notices=notices)
-    instrument(model.blocks)
-    return model
+    instrument([block for each in model.stages or (model,) for block in each.blocks])
+    return model if stage is None else model.at_stage(stage)
 
 
 def _sides(img_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
@@ -344,10 +364,12 @@ def _model(
     network: Any = module
     _check_family(name, network.pretrained_cfg.get("architecture") or "")
     trunk = trunk_of(module)
-    blocks = getattr(trunk, "blocks", None)
-    if not isinstance(blocks, nn.Sequential | nn.ModuleList) or _patch_px(trunk) is None:
+    blocks: Any = getattr(trunk, "blocks", None)
+    staged = isinstance(module, SWIN)
+    listed = isinstance(blocks, nn.Sequential | nn.ModuleList) and _patch_px(trunk) is not None
+    if not staged and not listed:
         raise _not_a_vit(name)
-    for layer in blocks.modules():
+    for layer in module.modules():
         if kind := OTHER_BLOCKS.get(type(layer).__name__):
             raise _not_a_vit(name, kind)
     data = resolve_model_data_config(module)
@@ -357,8 +379,14 @@ def _model(
             "'center' or 'squash'",
             "choose a model that is fed one of these ways",
         )
-    layout = _layout(module, data["input_size"][1:], img_size)
-    _check_windows(name, blocks, layout)
+    native = data["input_size"][1:]
+    stages = _stages(module, img_size or native) if staged else ()
+    stage = max(range(len(stages)), key=lambda index: len(stages[index].blocks), default=0)
+    if staged:
+        blocks, layout = stages[stage].blocks, stages[stage].layout
+    else:
+        layout = _layout(module, native, img_size)
+        _check_windows(name, blocks, layout)
     filters, filters_name = _filters(trunk)
     table = positions.table(trunk, layout.grid)
     if table is not None and table.shape[:2] != layout.grid:
@@ -382,6 +410,39 @@ def _model(
         positions=table,
         labels=_labels(module),
         notices=notices,
+        stage=stage,
+        stages=stages,
+    )
+
+
+def _stages(module: Any, size: tuple[int, int]) -> tuple[Stage, ...]:
+    """The stages of a Swin transformer; patches of each are twice as large as those before."""
+    parts = getattr(module, "stages", None) or module.layers
+    rows_px, columns_px = module.patch_embed.patch_size
+    patches = [(rows_px * 2**index, columns_px * 2**index) for index in range(len(parts))]
+    _check_size(size, patches[-1], of="the last stage's patch")
+    readouts = [MEAN_STAGE] * (len(parts) - 1) + [_readout(module, [])]
+    return tuple(
+        _stage(tuple(part.blocks), size, patch, readout)
+        for part, patch, readout in zip(parts, patches, readouts, strict=True)
+    )
+
+
+def _stage(
+    blocks: tuple[Any, ...], size: tuple[int, int], patch: tuple[int, int], readout: str
+) -> Stage:
+    grid = size[0] // patch[0], size[1] // patch[1]
+    padded = any(side % step for side, step in zip(grid, blocks[0].window_size, strict=True))
+    layout = TokenLayout((PADDING,) if padded else (), grid, patch, readout)
+    return Stage(
+        blocks,
+        layout,
+        tuple(
+            window_table(
+                grid, size=block.window_size, shift=block.shift_size, prefix=layout.prefix_count
+            ).to(block.norm1.weight.device)
+            for block in blocks
+        ),
     )
 
 
@@ -403,14 +464,7 @@ def _layout(
     cell = _cell_px(trunk, patch)
     if img_size is not None:
         size = img_size
-    if any(px % step for px, step in zip(size, cell, strict=True)):
-        nearest = [max(step, round(px / step) * step) for px, step in zip(size, cell, strict=True)]
-        raise BadParameter(
-            f"an input of {' x '.join(map(str, size))} px",
-            f"multiples of {'the patch' if cell == patch else 'what is merged'}, "
-            f"{cell[0]} x {cell[1]} px",
-            f"use {' x '.join(map(str, nearest))}",
-        )
+    _check_size(size, cell, of="the patch" if cell == patch else "what is merged")
     prefix = [
         kind
         for kind in ("cls", "dist")
@@ -427,6 +481,16 @@ def _layout(
         patch_px=(patch[0], patch[1]),
         readout=_readout(module, prefix),
     )
+
+
+def _check_size(size: tuple[int, ...], step: tuple[int, int], *, of: str) -> None:
+    if any(px % each for px, each in zip(size, step, strict=True)):
+        nearest = [max(each, round(px / each) * each) for px, each in zip(size, step, strict=True)]
+        raise BadParameter(
+            f"an input of {' x '.join(map(str, size))} px",
+            f"multiples of {of}, {step[0]} x {step[1]} px",
+            f"use {' x '.join(map(str, nearest))}",
+        )
 
 
 def _cell_px(trunk: Any, patch: tuple[int, int]) -> tuple[int, int]:

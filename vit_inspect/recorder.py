@@ -3,8 +3,9 @@
 The only place with lasting hooks. A mode of `torch.overrides` sees each call of
 `scaled_dot_product_attention` with the very queries, keys, bias and scale that the model uses,
 after normalisation, rotation and relative positions, while the model keeps its fused kernel.
-Hooks on the blocks say which layer is running. Hooks are set once, when a model is
+Hooks on the blocks say which one is running. Hooks are set once, when a model is
 loaded, and look up the capture of the calling thread: a shared model holds no state of anyone.
+Where a block attends inside windows without a fused kernel, the mode follows its scores.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import multi_head_attention_forward, scaled_dot_product_attention
@@ -30,6 +32,7 @@ from vit_inspect.model import Model
 from vit_inspect.multihead import multihead_attention
 from vit_inspect.preprocessing import prepare
 from vit_inspect.results import Photograph
+from vit_inspect.windows import Scores, by_token
 
 SHOWN_PX = 1024
 """Longest side of the copy of a photograph that is kept for showing."""
@@ -71,8 +74,9 @@ def capture(model: Model, image: Image.Image | Sequence[Image.Image]) -> Capture
     """Run the model once on a picture or a batch of pictures, and record its attention.
 
     The output is what the model returns without the recording, to the bit. Raises
-    `UnsupportedModel` where what was seen is not one softmax over all tokens in every block,
-    or does not explain what the attention returned, `OutOfMemory` where the device is too small.
+    `UnsupportedModel` where what was seen is not one softmax over all tokens in every block, or
+    over those of the windows that the model is known to have, or does not explain what the
+    attention returned, `OutOfMemory` where the device is too small.
     """
     images = [image] if isinstance(image, Image.Image) else list(image)
     if not images:
@@ -86,21 +90,21 @@ def capture(model: Model, image: Image.Image | Sequence[Image.Image]) -> Capture
             )
     prepared = [prepare(each, model.recipe, model.layout.input_px) for each in images]
     pixels = torch.cat([each for each, _ in prepared])
-    recorder = _Recorder(len(images), model.blocks)
+    recorder = _Recorder(model, len(images))
     with (
         memory_refusal(len(images), model.layout.token_count, model.device),
         torch.inference_mode(),
         recorder,
     ):
         output = model.module(pixels.to(model.device, model.dtype))
-    layers = recorder.checked_layers(model)
+    layers = recorder.checked_layers()
     return Capture(
         model=model,
         photographs=tuple(
             _photograph(each, seen) for each, (_, seen) in zip(images, prepared, strict=True)
         ),
         layers=layers,
-        pool=recorder.checked_pool(model.layout),
+        pool=recorder.checked_pool(),
         output=output,
         error=recorder.error,
     )
@@ -108,36 +112,48 @@ def capture(model: Model, image: Image.Image | Sequence[Image.Image]) -> Capture
 
 def instrument(blocks: Sequence[nn.Module]) -> None:
     """Set the hooks that tell a capture which block is running; again, they change nothing."""
-    for module in blocks:
-        if _enter not in module._forward_pre_hooks.values():
-            module.register_forward_pre_hook(_enter)
-            module.register_forward_hook(_leave)
+    for block in blocks:
+        if _enter not in block._forward_pre_hooks.values():
+            block.register_forward_pre_hook(_enter)
+            block.register_forward_hook(_leave)
 
 
 _running: ContextVar[_Recorder | None] = ContextVar("running capture of this thread", default=None)
 
 
-def _enter(module: nn.Module, args: tuple[Any, ...]) -> None:
+def _enter(block: nn.Module, args: tuple[Any, ...]) -> None:
     recorder = _running.get()
-    if recorder and module in recorder.layer_of:
-        recorder.layer = recorder.layer_of[module]
+    if recorder and block in recorder.blocks:
+        recorder.block = block
 
 
-def _leave(module: nn.Module, args: tuple[Any, ...], output: object) -> None:
+def _leave(block: nn.Module, args: tuple[Any, ...], output: object) -> None:
     recorder = _running.get()
-    if recorder and module in recorder.layer_of:
-        recorder.layer = None
+    if recorder and block in recorder.blocks:
+        recorder.block = recorder.scores = None
 
 
 class _Recorder(TorchFunctionMode):
-    """Keeps what every fused attention call of this thread was given, by running layer."""
+    """Keeps what the attention of this thread was given, by running block.
 
-    def __init__(self, images: int, blocks: Sequence[nn.Module]) -> None:
+    Blocks of another stage than the one that is looked at are verified, and not kept.
+    """
+
+    def __init__(self, model: Model, images: int) -> None:
         super().__init__()
+        self.model = model
         self.images = images
-        self.layer_of = {module: layer for layer, module in enumerate(blocks)}
-        self.layer: int | None = None
-        self.calls: dict[int | None, list[LayerAttention]] = {}
+        self.windows: dict[nn.Module, Int[Tensor, "window place"]] = {
+            block: windows
+            for stage in model.stages
+            for block, windows in zip(stage.blocks, stage.windows, strict=True)
+        }
+        self.blocks = {*model.blocks, *self.windows}
+        self.block: nn.Module | None = None
+        self.scores: Scores | None = None
+        self.calls: dict[nn.Module | None, list[LayerAttention]] = {
+            block: [] for block in (None, *model.blocks)
+        }
         self.error = 0.0
         self.tolerance = 0.0
 
@@ -163,7 +179,33 @@ class _Recorder(TorchFunctionMode):
             # The kernel's call inside it is hidden from a function mode.
             layer, project = multihead_attention(*args, **(kwargs or {}))
             self._keep(layer, output[0].transpose(0, 1), project)
+        elif self.block in self.windows and args:
+            self._follow(getattr(func, "__name__", ""), args, kwargs or {}, output)
         return output
+
+    def _follow(
+        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: object
+    ) -> None:
+        """Watch the scores of an attention that no fused kernel computes."""
+        scores = self.scores
+        if not isinstance(output, Tensor):
+            return
+        if scores is None or args[0] is not scores.tensor:
+            if name == "matmul" and output.dim() == 4:
+                self.scores = Scores(output, args[0], args[1].transpose(-2, -1))
+        elif name == "matmul" and scores.weights:
+            self.scores = None
+            self._record(
+                output,
+                scores.queries,
+                scores.keys,
+                args[1],
+                attn_mask=scores.bias,
+                dropout_p=scores.dropout,
+                scale=1.0,
+            )
+        else:
+            self.scores = scores.after(name, args[1:], kwargs, output)
 
     def _record(
         self,
@@ -186,8 +228,22 @@ class _Recorder(TorchFunctionMode):
                 raise UnsupportedModel(
                     f"attention with {name}", "plain attention of all tokens to all tokens", remedy
                 )
-        bias = attn_mask
-        if query.dim() == 3:
+        bias, windows = attn_mask, None
+        if self.block in self.windows:
+            windows = self.windows[self.block]
+            if query.shape[::2] != (self.images * len(windows), windows.shape[1]):
+                raise UnsupportedModel(
+                    f"{query.shape[0]} windows of {query.shape[2]} tokens in a block of "
+                    f"{self.model.id}",
+                    f"{self.images * len(windows)} windows of {windows.shape[1]} tokens",
+                    "choose a model whose blocks attend inside the windows that they name",
+                )
+            query, key, value, output = (
+                by_token(each, windows) for each in (query, key, value, output)
+            )
+            # A mask that is laid out for every image is the same for each.
+            bias = None if bias is None else bias[: len(windows)]
+        elif query.dim() == 3:
             # SAM joins images and heads in one axis.
             split = (self.images, -1)
             query, key, value, output = (
@@ -205,20 +261,30 @@ class _Recorder(TorchFunctionMode):
             values=value.detach(),
             bias=None if bias is None else bias.detach(),
             scale=query.shape[-1] ** -0.5 if scale is None else scale,
+            windows=windows,
         )
         self._keep(layer, output, lambda heads: heads)
 
     def _keep(
         self, layer: LayerAttention, output: Tensor, project: Callable[[Tensor], Tensor]
     ) -> None:
-        self.calls.setdefault(self.layer, []).append(layer)
+        if self.block in self.calls:
+            self.calls[self.block].append(layer)
         self.error = max(self.error, _verified_error(layer, output, project))
         self.tolerance = TOLERANCE[layer.queries.dtype]
 
-    def checked_layers(self, model: Model) -> tuple[LayerAttention, ...]:
+    def checked_layers(self) -> tuple[LayerAttention, ...]:
         """The layers in order, or the reason why they cannot be trusted."""
-        for index in range(len(model.blocks)):
-            calls = self.calls.get(index, [])
+        model = self.model
+        for index, block in enumerate(model.blocks):
+            calls = self.calls[block]
+            if len(calls) != 1 and block in self.windows:
+                raise UnsupportedModel(
+                    f"{len(calls) or 'no'} softmaxes of queries and keys in block {index} of "
+                    f"{model.id}",
+                    "one in every block, whose scores can be followed from product to product",
+                    "load the model neither compiled nor scripted, or choose another one",
+                )
             if len(calls) != 1:
                 raise UnsupportedModel(
                     f"{len(calls) or 'no'} fused attention calls in block {index} of {model.id}",
@@ -251,11 +317,11 @@ class _Recorder(TorchFunctionMode):
                 "load the model with a wider dtype, or choose a model whose attention is one "
                 "plain softmax",
             )
-        return tuple(self.calls[index][0] for index in range(len(model.blocks)))
+        return tuple(self.calls[block][0] for block in model.blocks)
 
-    def checked_pool(self, layout: TokenLayout) -> LayerAttention | None:
+    def checked_pool(self) -> LayerAttention | None:
         """The attention that reads the tokens, if the layout says that there is one."""
-        calls = self.calls.get(None, [])
+        calls, layout = self.calls[None], self.model.layout
         if layout.readout != POOL:
             return None
         if len(calls) != 1 or calls[0].keys.shape[2] not in (

@@ -74,4 +74,9 @@ ZOO = (
         "attention maps, rollout",
         "SigLIP 2: trained with captions, read by an attention pool instead of a class token",
     ),
+    Checkpoint(
+        "swin_tiny_patch4_window7_224.ms_in22k_ft_in1k",
+        "attention maps, distance, stage by stage",
+        "Swin: attends inside windows that shift from layer to layer and widen from stage to stage",
+    ),
 )

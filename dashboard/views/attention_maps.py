@@ -11,7 +11,7 @@ from dashboard import cache, selection, widgets
 from dashboard.explorer import HeadRows, all_queries, all_rows_fit, explorer
 from dashboard.magnifier import magnifier
 from vit_inspect.attention import rows
-from vit_inspect.layout import READOUT, Query
+from vit_inspect.layout import MEAN_STAGE, READOUT, Query
 from vit_inspect.results import AttentionMaps
 
 spec, subject = widgets.SPECS["attention_maps"], widgets.current()
@@ -30,7 +30,7 @@ def head_rows(maps: AttentionMaps, query: Query, layer: int, head: int) -> HeadR
         return HeadRows(capture.photographs[0], layout, (query,), shown[None])
     known = all_queries(layout)
     weights = (
-        rows(capture.layers[layer].of_head(head), range(layout.token_count))[0, 0]
+        rows(capture.layers[layer].of_head(head), [layout.token(each) for each in known])[0, 0]
         .float()
         .cpu()
         .numpy()
@@ -71,6 +71,11 @@ limit = spec.limits(maps)[1] if spec.limits and scale == "shared" else None
 large, overview = st.columns([3, 2], gap="medium")
 with large:
     st.markdown(f"**Layer {layer}, head {head}**")
+    if query == READOUT and layout.readout == MEAN_STAGE:
+        st.caption(
+            "The model reads the last stage only. Here the mean of this stage's patches stands in, "
+            "until you pick one of them."
+        )
     explorer(
         head_rows(maps, query, layer, head - 1),
         pinned=query,

@@ -52,7 +52,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
             help="The left one is the model of the sidebar. Any timm id can be typed in.",
         )
         name = str(name)[: selection.NAME_LENGTH]
-        other = subject._replace(model=name, size=selection.wanted_size(name))
+        other = subject._replace(model=name, size=selection.wanted_size(name), stage=None)
 spec = specs[title]
 records = [cache.result(spec, each) for each in (subject, other)]
 options = {}

@@ -34,6 +34,7 @@ st.markdown("**The same from a terminal**")
 words = ["python", "-m", "vit_inspect", "figures"]
 words += [subject.image if subject.image in vi.SAMPLES else "PHOTO", "--out", "out"]
 words += ["--model", subject.model, "--img-size", str(input_px)]
+words += [] if subject.stage is None else ["--stage", str(subject.stage)]
 st.code(shlex.join([*words, "--fit", subject.fit]), language="sh")
 st.markdown("**One figure at a time**")
 st.write("Every page has its own Export button, for the figure as it is shown there.")

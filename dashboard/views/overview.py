@@ -28,10 +28,11 @@ with picture:
     )
 with facts:
     layer = capture.layers[0]
+    stage = f", in stage {model.stage} of 0..{model.stage_count - 1}" if model.stages else ""
     width = layer.queries.shape[1] * layer.queries.shape[3]
     prefix = ", ".join(layout.prefix) or "none"
     rows = {
-        "Layers": f"{len(capture.layers)}",
+        "Layers": f"{len(capture.layers)}{stage}",
         "Heads": f"{layer.queries.shape[1]} in each layer, {layer.queries.shape[3]} wide",
         "Width": f"{width}",
         "Parameters": f"{model.parameter_count:,}",

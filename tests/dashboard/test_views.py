@@ -25,6 +25,7 @@ KINDS = {
     "positions by rotation": "vit_small_patch16_rope_224",
     "attention pool": "vit_base_patch32_siglip_256",
     "registers": "vit_small_patch14_reg4_dinov2",
+    "windows, no table of positions": "swin_tiny_patch4_window7_224",
 }
 WITH_POSITIONS = {
     "vit_tiny_patch16_224": ["Position embeddings"],
@@ -34,7 +35,7 @@ WITH_POSITIONS = {
 }
 """Which kinds of positions a model has, by title."""
 WITHOUT_POSITIONS = "samvit_base_patch16_224"
-REFUSED = "swin_tiny_patch4_window7_224"
+REFUSED = "xcit_nano_12_p16_224"
 
 
 @pytest.fixture(autouse=True)
@@ -80,8 +81,13 @@ def test_every_page_opens_for_every_kind_of_model(kind: str) -> None:
     for view in VIEWS:
         app.switch_page(f"views/{view}.py").run()
         assert not app.exception, (view, app.exception)
-        assert not app.error
-        assert app.title
+        refused = [error.value.replace("\\", "") for error in app.error]
+        if view == "attention_rollout" and "windows" in kind:
+            assert len(refused) == 1
+            assert "merge from stage to stage" in refused[0]
+        else:
+            assert refused == []
+            assert app.title
 
 
 @pytest.mark.parametrize(("model", "titles"), WITH_POSITIONS.items())

@@ -18,8 +18,9 @@ from vit_inspect.results import AttentionMaps
 def attention_maps(capture: Capture, *, query: Query = READOUT) -> AttentionMaps:
     """Attention of one query on every token, in all layers and heads.
 
-    query: "readout" (the class token's row, or the mean of the rows that the model pools), a
-    prefix token's name, or a patch as (row, column). Each map and its prefix masses sum to 1.
+    query: "readout" (the class token's row, or the mean of the rows that the model pools; in a
+    stage that is not the last, the mean of its rows), a prefix token's name, or a patch as
+    (row, column). Each map and its prefix masses sum to 1.
     Raises `BadParameter` for a token that is not there, `UnsupportedModel` for the read-out of a
     model that takes maxima.
     """
@@ -58,7 +59,7 @@ class ReadoutReduction:
 
     def result(self) -> AttentionMaps:
         """The maps, once all blocks are in."""
-        return _record(self.capture, self.total, query=f"read-out ({self.capture.layout.readout})")
+        return _record(self.capture, self.total, query=self.capture.layout.readout_words)
 
 
 def _record(

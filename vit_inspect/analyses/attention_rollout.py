@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vit_inspect.analyses.readout import readout_weights
 from vit_inspect.attention import RowBlock, sweep
-from vit_inspect.errors import BadParameter
+from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.recorder import Capture
 from vit_inspect.results import AttentionRollout
 
@@ -30,7 +30,7 @@ def attention_rollout(
     Only the row that is shown is carried, from the last layer to the first, which gives the same
     row as the product of matrices; on its way it is the row of every later start layer, which
     `growth` keeps. Each map and its prefix masses sum to 1. Raises `BadParameter` for a value
-    outside these ranges, `UnsupportedModel` for a read-out by maxima.
+    outside these ranges, `UnsupportedModel` for a read-out by maxima and for a hierarchical model.
     """
     rollout = RolloutReduction(capture, fusion=fusion, discard=discard, start_layer=start_layer)
     sweep(capture.layers, rollout, first_layer=start_layer)
@@ -48,6 +48,12 @@ class RolloutReduction:
         discard: float = 0.0,
         start_layer: int = 0,
     ) -> None:
+        if capture.model.stage_count > 1:
+            raise UnsupportedModel(
+                f"{capture.model.id}, whose tokens merge from stage to stage",
+                "the same tokens in every layer, so that attention can be multiplied through them",
+                "look at the attention maps of one stage instead",
+            )
         depth = len(capture.layers)
         for wrong, found, expected in (
             (fusion not in get_args(Fusion), f"the fusion {fusion!r}", "'mean', 'max' or 'min'"),
