@@ -122,3 +122,12 @@ def test_models_without_absolute_positions_are_told_what_they_have(
     words = f"without a table of absolute position embeddings.*{instead}"
     with pytest.raises(vi.UnsupportedModel, match=words):
         vi.position_similarity(model)
+
+
+def test_a_table_too_large_to_compare_is_refused() -> None:
+    layout = layout_of("cls")
+    vi.position_similarity(model_of(layout, positions=np.ones((32, 128, 1))))
+    with pytest.raises(vi.UnsupportedModel) as refusal:
+        vi.position_similarity(model_of(layout, positions=np.ones((32, 129, 1))))
+    assert refusal.value.found == "toy with a table of 32 x 129 positions"
+    assert refusal.value.expected.startswith("at most 4096")

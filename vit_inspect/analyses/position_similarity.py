@@ -10,6 +10,9 @@ from vit_inspect.errors import UnsupportedModel
 from vit_inspect.model import Model
 from vit_inspect.results import PositionSimilarity
 
+MAX_POSITIONS = 64 * 64
+"""The record grows with their square: 67 MB here."""
+
 
 def position_similarity(model: Model) -> PositionSimilarity:
     """Cosine of every pair of rows in the position table, learned or fixed, of the patches.
@@ -17,7 +20,7 @@ def position_similarity(model: Model) -> PositionSimilarity:
     On the grid that the network holds the table for, whatever the size of its input; weights of
     another grid were resampled when they were loaded. Prefix tokens are left out and no mean is
     subtracted, as in the paper. Symmetric, in [-1, 1], 1 of a position with itself. Raises
-    `UnsupportedModel` where there is no such table.
+    `UnsupportedModel` where there is no such table, or one of more than `MAX_POSITIONS`.
     """
     if model.positions is None:
         raise UnsupportedModel(
@@ -26,6 +29,12 @@ def position_similarity(model: Model) -> PositionSimilarity:
             positions.instead(model),
         )
     rows, columns, width = model.positions.shape
+    if rows * columns > MAX_POSITIONS:
+        raise UnsupportedModel(
+            f"{model.id} with a table of {rows} x {columns} positions",
+            f"at most {MAX_POSITIONS}, since each is compared with every other",
+            "look at another figure of this model",
+        )
     unit = normalize(model.positions.detach().to("cpu", torch.float64).reshape(-1, width), dim=1)
     similarity = (unit @ unit.T).clamp_(-1, 1).to(torch.float32)
     return PositionSimilarity(
