@@ -6,7 +6,7 @@ Nothing here is made by the code under test. README's table of models follows fr
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import timm
@@ -28,6 +28,7 @@ class Served(NamedTuple):
     grid: the one that it is tried on.
     default: its input when no size is asked for, as (rows px, columns px).
     limit: what it does not allow, for README.
+    key_heads: heads of the keys and values, where timm is told them block by block.
     """
 
     family: str
@@ -40,6 +41,12 @@ class Served(NamedTuple):
     filters: str = PATCHES
     grid: tuple[int, int] = (2, 3)
     limit: str = ""
+    key_heads: int | None = None
+
+    def of_depth(self, depth: int) -> dict[str, Any]:
+        """What tells timm to make it with so many blocks."""
+        fewer = {} if self.key_heads is None else {"num_kv_heads": (self.key_heads,) * depth}
+        return {"depth": depth, **fewer}
 
     @property
     def input_px(self) -> tuple[int, int]:
@@ -103,6 +110,16 @@ SERVED = (
     ),
     Served(
         "DINOv3", "vit_small_patch16_lingbot", ("cls", *registers(4)), "cls", None, 16, (512, 512)
+    ),
+    Served(
+        "Sapiens2",
+        "vit_base_patch16_sapiens2",
+        ("cls", *registers(8)),
+        "cls",
+        None,
+        16,
+        (1024, 768),
+        key_heads=6,
     ),
     Served("BEiT", "beit_base_patch16_224", CLS, MEAN, None),
     Served("BEiT", "beitv2_base_patch16_224", CLS, MEAN, None, grid=(3, 2)),
@@ -203,7 +220,7 @@ SERVED = (
 def shallow(served: Served, *, dtype: torch.dtype = torch.float64, depth: int = 2) -> vi.Model:
     """The architecture with two blocks and random weights that make peaked attention."""
     torch.manual_seed(0)
-    with patch.object(timm, "create_model", partial(timm.create_model, depth=depth)):
+    with patch.object(timm, "create_model", partial(timm.create_model, **served.of_depth(depth))):
         model = vi.load(
             served.architecture,
             img_size=served.input_px,

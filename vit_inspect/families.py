@@ -92,7 +92,7 @@ OTHER_FAMILIES = {
     "tiny_vit": _WINDOWS + ", between convolutions",
     "tnt": "which runs a second transformer inside each patch",
     "tresnet": _CONVOLUTIONAL,
-    "twins": "whose tokens attend within windows, and to a thinned grid",
+    "twins": "whose tokens attend to a thinned grid or within windows",
     "vgg": _CONVOLUTIONAL,
     "visformer": _SHRINKING,
     "volo": "whose first blocks predict their attention from one token, without keys",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from itertools import groupby
-from math import ceil, log10
+from math import ceil, log10, prod
 
 import torch
 
@@ -19,6 +19,7 @@ import vit_inspect as vi
 from tests.conftest import noise
 from tests.oracle import explicit_attention
 from tests.zoo import SERVED, Served, shallow
+from vit_inspect.analyses.position_similarity import MAX_POSITIONS
 from vit_inspect.attention import rows
 from vit_inspect.layout import MERGED
 
@@ -45,10 +46,13 @@ def support(error: Callable[[Served], float]) -> list[str]:
 def _figures(members: Iterable[Served]) -> str:
     if any(served.readout == MERGED for served in members):
         return "all but rollout and maps of the read-out"
-    tables = {served.positions is not None for served in members}
-    if tables == {True}:
+    compared = {
+        served.positions is not None and prod(served.positions) <= MAX_POSITIONS
+        for served in members
+    }
+    if compared == {True}:
         return "all"
-    return "all, positions where there is a table" if True in tables else "all but positions"
+    return "all, positions of some" if True in compared else "all but positions"
 
 
 def _inputs(members: Iterable[Served]) -> str:
