@@ -171,6 +171,17 @@ class WithoutConvolution(Own):
         return torch.cat([self.prefix.expand(len(pixels), -1, -1), patches + self.table], dim=1)
 
 
+class Unshuffled(Own):
+    """Has a convolution, but of pixels that are channels already."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(3 * 64, WIDTH, 1)
+
+    def tokens(self, pixels: Tensor) -> Tensor:
+        return super().tokens(nn.functional.pixel_unshuffle(pixels, 8))
+
+
 def test_filters_are_those_that_meet_the_pixels() -> None:
     network = own(WithStem)
     model = wrapped(network)
@@ -180,11 +191,12 @@ def test_filters_are_those_that_meet_the_pixels() -> None:
     assert torch.equal(wrapped(standardised).filters, 2 * standardised.embed.weight)
 
 
-def test_without_a_convolution_only_that_figure_is_refused() -> None:
-    model = wrapped(own(WithoutConvolution))
+@pytest.mark.parametrize("kind", [WithoutConvolution, Unshuffled])
+def test_without_a_convolution_only_that_figure_is_refused(kind: type[Own]) -> None:
+    model = wrapped(own(kind))
     with pytest.raises(vi.UnsupportedModel) as refusal:
         vi.embedding_filters(model)
-    assert refusal.value.found == "WithoutConvolution without a convolution on RGB pixels"
+    assert refusal.value.found == f"{kind.__name__} without a convolution on RGB pixels"
     assert "look at another figure" in refusal.value.remedy
     assert (model.device.type, model.dtype) == ("cpu", torch.float64)
     assert vi.attention_rollout(vi.capture(model, IMAGES[0])).relevance.shape == (1, 2, 3)
@@ -284,6 +296,14 @@ def test_torchs_encoder_layers_are_seen(norm_first: bool) -> None:
     assert 0 < capture.error < 1e-13
     with torch.inference_mode():
         assert torch.equal(capture.output, model.module(pixels_of(model)))
+
+
+def test_dropout_in_torchs_attention_is_refused() -> None:
+    network = own(Encoder)
+    model = wrapped(network)
+    network.train()
+    with pytest.raises(vi.UnsupportedModel, match="MultiheadAttention with dropout"):
+        vi.capture(model, IMAGES)
 
 
 class AsksForWeights(Block):
