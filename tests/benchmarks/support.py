@@ -52,7 +52,7 @@ def _figures(members: Iterable[Served]) -> str:
     }
     if compared == {True}:
         return "all"
-    return "all, positions of some" if True in compared else "all but positions"
+    return "all, position similarity of some" if True in compared else "all but position similarity"
 
 
 def _inputs(members: Iterable[Served]) -> str:
