@@ -118,7 +118,7 @@ def test_the_table_keeps_its_grid_where_the_network_says_which() -> None:
 def test_models_without_absolute_positions_are_told_what_they_have(
     small: Callable[..., vi.Model], architecture: str, instead: str
 ) -> None:
-    model = small(architecture, 32, depth=1)
+    model = small(architecture, 224 if "sam" in architecture else 32, depth=1)
     words = f"without a table of absolute position embeddings.*{instead}"
     with pytest.raises(vi.UnsupportedModel, match=words):
         vi.position_similarity(model)

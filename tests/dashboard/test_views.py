@@ -45,7 +45,7 @@ def random_weights(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     def load(name: str, *, img_size: int | None) -> vi.Model:
         torch.manual_seed(0)
-        size = 3 * (14 if "patch14" in name else 32)
+        size = 224 if "sam" in name else 3 * (14 if "patch14" in name else 32)
         return real(name, img_size=img_size or size, pretrained=False, device="cpu")
 
     monkeypatch.setattr("dashboard.cache.vi.load", load)
