@@ -280,6 +280,7 @@ def test_rectangles_are_rows_then_columns(kind: str, told: bool) -> None:
     assert pixels.shape == (2, 3, 16, 40)
     capture = vi.capture(model, IMAGES)
     options = {"interpolate_pos_encoding": True} if told else {}
+    assert model.module.options == options
     expected = eager(network, pixels, **options)
     torch.testing.assert_close(all_rows(capture), expected, rtol=0, atol=1e-9)
     assert vi.attention_rollout(capture).relevance.shape == (2, 2, 5)

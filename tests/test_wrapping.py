@@ -156,6 +156,18 @@ class WithStem(Own):
         return super().tokens(self.stem(pixels))
 
 
+class Painting(Own):
+    """Ends with a convolution on the three channels of a picture of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paint = nn.Conv2d(3, 5, 1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        scores = super().forward(pixels)
+        return scores + self.paint(pixels).mean(dim=(2, 3))
+
+
 class Standardised(Own):
     """Applies other weights to the pixels than its convolution holds."""
 
@@ -187,6 +199,8 @@ def test_filters_are_those_that_meet_the_pixels() -> None:
     model = wrapped(network)
     assert model.filters is network.stem.weight
     assert model.filters_name == "stem convolution"
+    painting = own(Painting)
+    assert wrapped(painting).filters is painting.embed.weight
     standardised = own(Standardised)
     assert torch.equal(wrapped(standardised).filters, 2 * standardised.embed.weight)
 
