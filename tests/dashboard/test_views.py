@@ -141,7 +141,7 @@ def test_a_model_that_cannot_be_inspected_is_a_sentence() -> None:
     app = opened("overview", model=REFUSED)
     assert not app.exception
     words = app.error[0].value.replace("\\", "")
-    assert "not a plain vision transformer; expected" in words
+    assert "which attends between channels, not between tokens; expected" in words
     assert REFUSED in words
 
 
