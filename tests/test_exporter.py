@@ -322,3 +322,28 @@ def test_a_folder_that_cannot_be_is_refused_first(tmp_path: Path) -> None:
         ensure_folder(tmp_path / "file" / "out")
     ensure_folder(tmp_path / "new" / "out")
     assert list((tmp_path / "new" / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("index", [0, 3])
+def test_a_stage_is_told_and_what_it_cannot_show_is_left_out(
+    index: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vit_inspect.exporter.BUNDLE_FORMATS", ("npz",))
+    model = vi.load(
+        "swin_tiny_patch4_window7_224", img_size=64, pretrained=False, device="cpu", stage=index
+    )
+    export(vi.capture(model, noise((90, 60), 1)), tmp_path)
+    facts = json.loads((tmp_path / "provenance.json").read_text())
+    assert facts["model"]["stage"] == index
+    assert facts["input"]["grid"] == [64 // 2 ** (index + 2)] * 2
+    assert set(facts["refused"]) == {"position_similarity", "attention_rollout"}
+    assert "merge from stage to stage" in facts["refused"]["attention_rollout"]
+    assert (
+        f"<dt>Stage</dt><dd>{index}, counted from 0</dd>" in (tmp_path / "report.html").read_text()
+    )
+
+
+def test_a_model_without_stages_tells_none(capture: vi.Capture, tmp_path: Path) -> None:
+    export(capture, tmp_path)
+    assert "stage" not in json.loads((tmp_path / "provenance.json").read_text())["model"]
+    assert "<dt>Stage</dt>" not in (tmp_path / "report.html").read_text()

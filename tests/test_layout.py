@@ -8,7 +8,17 @@ import pytest
 from tests.made import layout_of
 from tests.oracle import pair_distances
 from vit_inspect.errors import BadParameter
-from vit_inspect.layout import CLS_MEAN, MEAN, MEAN_ALL, MEAN_PREFIX, NONLINEAR, POOL, TokenLayout
+from vit_inspect.layout import (
+    CLS_MEAN,
+    MEAN,
+    MEAN_ALL,
+    MEAN_PREFIX,
+    MEAN_STAGE,
+    NONLINEAR,
+    PADDING,
+    POOL,
+    TokenLayout,
+)
 
 
 @pytest.mark.parametrize(
@@ -132,3 +142,18 @@ def test_an_impossible_layout_is_refused(
 def test_a_class_token_that_is_read_must_be_there() -> None:
     with pytest.raises(ValueError, match="is no token of \\('reg1',\\)"):
         TokenLayout(("reg1",), (2, 3), (4, 4), CLS_MEAN)
+
+
+def test_in_a_stage_that_is_not_read_the_mean_of_its_patches_stands_in() -> None:
+    stage = layout_of(PADDING, readout=MEAN_STAGE)
+    weights = stage.readout_weights()
+    assert weights is not None
+    np.testing.assert_allclose(weights, [0, *[1 / 6] * 6])
+    assert stage.readout_words == "mean of this stage's patches"
+    assert layout_of(readout=MEAN).readout_words == "read-out (mean of the patches)"
+    assert layout_of("cls").readout_words == "read-out (cls)"
+
+
+def test_padding_is_no_query() -> None:
+    with pytest.raises(BadParameter, match=r"prefix token of this model \('cls'\) or a patch"):
+        layout_of(PADDING, "cls").token(PADDING)

@@ -115,6 +115,7 @@ def test_bad_photographs_are_refused_and_the_others_done(tmp_path: Path) -> None
         (("--img-size", "wide"), "the input size 'wide'"),
         (("--device", "abacus"), "the device 'abacus'"),
         (("--checkpoint", "x.pth"), "without an architecture"),
+        (("--stage", "1"), "stage 0, the only one of dinov2_small"),
     ],
 )
 def test_wrong_arguments_get_one_sentence(

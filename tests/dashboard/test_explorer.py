@@ -17,7 +17,7 @@ from dashboard import explorer as module
 from dashboard.explorer import HeadRows, all_queries, all_rows_fit, explorer, pack
 from tests.made import layout_of
 from vit_inspect.figures import style
-from vit_inspect.layout import MEAN, READOUT, Box, TokenLayout
+from vit_inspect.layout import MEAN, MEAN_STAGE, PADDING, READOUT, Box, TokenLayout
 from vit_inspect.results import Photograph
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (20, 40, 3), dtype=np.uint8)
@@ -216,3 +216,14 @@ def test_it_mounts_and_carries_its_bytes() -> None:
     (mounted,) = app.get("bidi_component")
     assert mounted.proto.bytes == pack(made(layout_of("cls")), pinned="cls", limit=None)
     assert "export default function" in mounted.proto.js_content
+
+
+def test_the_padding_of_windows_is_looked_at_and_never_looks() -> None:
+    layout = layout_of(PADDING, readout=MEAN_STAGE)
+    assert all_queries(layout) == tuple((row, column) for row in range(2) for column in range(3))
+    mean = np.full((1, layout.token_count), 1 / layout.token_count, dtype=np.float32)
+    header = unpacked(
+        pack(HeadRows(PHOTOGRAPH, layout, (READOUT,), mean), pinned=READOUT, limit=None)
+    ).header
+    assert header["prefix"] == [PADDING]
+    assert header["pinned"] == "Mean of this stage's patches"

@@ -19,13 +19,14 @@ from vit_inspect.zoo import Checkpoint
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 PAGES = [spec for spec in FIGURES if spec.page is None]
 VIEWS = ["overview", *(spec.slug for spec in PAGES), "compare", "export"]
+STAGED = "swin_tiny_patch4_window7_224"
 KINDS = {
     "class token": "vit_tiny_patch16_224",
     "averaged, no prefix, positions as a bias": "vit_relpos_small_patch16_224",
     "positions by rotation": "vit_small_patch16_rope_224",
     "attention pool": "vit_base_patch32_siglip_256",
     "registers": "vit_small_patch14_reg4_dinov2",
-    "windows, no table of positions": "swin_tiny_patch4_window7_224",
+    "windows, positions as a bias": STAGED,
 }
 WITH_POSITIONS = {
     "vit_tiny_patch16_224": ["Position embeddings"],
@@ -229,3 +230,37 @@ def test_a_name_of_another_package_is_answered_in_a_sentence(
     assert not app.exception
     (error,) = app.error
     assert words in error.value.replace("\\", "")
+
+
+def test_a_stage_is_chosen_for_all_pages() -> None:
+    app = opened("attention_maps", model=STAGED)
+    assert app.selectbox(key="stage").value == 2
+    assert app.selectbox(key="query").value == "Mean of this stage's patches"
+    assert len(app.selectbox(key="layer").options) == 6
+    assert any("reads the last stage only" in each.value for each in app.caption)
+    app.selectbox(key="query").set_value("Patch 5, 5").run()
+    assert not any("reads the last stage only" in each.value for each in app.caption)
+    app.selectbox(key="stage").set_value(3).run()
+    assert not app.exception
+    assert not app.error
+    assert len(app.selectbox(key="layer").options) == 2
+    assert app.selectbox(key="query").value == "Read-out (mean of the patches)"
+    app.switch_page("views/export.py").run()
+    assert "--stage 3" in app.code[0].value
+    assert any("stage 3" in each.value for each in app.text)
+    app.switch_page("views/overview.py").run()
+    assert any("2 layers in stage 3" in each.value for each in app.caption)
+
+
+def test_another_model_opens_at_its_own_stage() -> None:
+    app = opened("overview", model=STAGED, stage=1)
+    assert app.session_state["subject"].stage == 1
+    app.selectbox(key="model").set_value(KINDS["class token"]).run()
+    assert not app.exception
+    assert not [each for each in app.selectbox if each.key == "stage"]
+    assert app.session_state["subject"].stage is None
+
+
+def test_sizes_are_those_that_all_stages_tile() -> None:
+    sizes = opened("overview", model=STAGED).selectbox(key="size").options
+    assert all(int(size) % 32 == 0 for size in sizes)
