@@ -287,7 +287,7 @@ def test_a_stage_that_is_not_there_is_refused(swin: Make) -> None:
 def test_an_input_that_would_not_merge_evenly_is_refused() -> None:
     with pytest.raises(vi.BadParameter) as refusal:
         vi.load(SWIN, img_size=(224, 240), pretrained=False, device="cpu")
-    assert refusal.value.expected == "multiples of the patch, 32 x 32 px"
+    assert refusal.value.expected == "multiples of the last stage's patch, 32 x 32 px"
     assert refusal.value.remedy == "use 224 x 256"
 
 
