@@ -336,7 +336,11 @@ def test_a_stage_is_told_and_what_it_cannot_show_is_left_out(
     facts = json.loads((tmp_path / "provenance.json").read_text())
     assert facts["model"]["stage"] == index
     assert facts["input"]["grid"] == [64 // 2 ** (index + 2)] * 2
-    assert set(facts["refused"]) == {"position_similarity", "attention_rollout"}
+    assert set(facts["refused"]) == {
+        "position_similarity",
+        "rotary_similarity",
+        "attention_rollout",
+    }
     assert "merge from stage to stage" in facts["refused"]["attention_rollout"]
     assert (
         f"<dt>Stage</dt><dd>{index}, counted from 0</dd>" in (tmp_path / "report.html").read_text()
