@@ -333,6 +333,13 @@ def test_a_pooler_that_was_never_trained_is_left_out(tmp_path: Path) -> None:
     assert model.labels is None
 
 
+def test_a_stage_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    saved(tmp_path)
+    assert load(tmp_path, stage=0).stage == 0
+    with pytest.raises(vi.BadParameter, match="stage 0, the only one of"):
+        load(tmp_path, stage=1)
+
+
 @pytest.mark.parametrize("kind", ["CLIP", "Siglip"])
 def test_the_tower_that_looks_is_loaded_alone(tmp_path: Path, kind: str) -> None:
     both = getattr(hf, f"{kind}Model")(two_towers(getattr(hf, f"{kind}Config"))).eval()

@@ -129,7 +129,7 @@ def load(
         if named:
             _check_name(name)
         with _hub() if named else nullcontext():
-            return huggingface.load(
+            model = huggingface.load(
                 name,
                 folder=None if checkpoint is None else Path(checkpoint),
                 img_size=size,
@@ -137,6 +137,7 @@ def load(
                 dtype=dtype,
                 pretrained=pretrained,
             )
+        return model if stage is None else model.at_stage(stage)
     if checkpoint is not None and architecture is not None:
         module = _create(architecture, pretrained=False, img_size=size)
         size, notices = load_checkpoint(
