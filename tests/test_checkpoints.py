@@ -28,10 +28,10 @@ import vit_inspect as vi
 from tests.conftest import noise
 from tests.oracle import sharpen
 from vit_inspect.__main__ import app
-from vit_inspect.checkpoints import load_checkpoint
-from vit_inspect.jaxnames import torch_names
 from vit_inspect.layout import MEAN
-from vit_inspect.models import _convert, _resampled
+from vit_inspect.loading.checkpoints import load_checkpoint
+from vit_inspect.loading.jaxnames import torch_names
+from vit_inspect.loading.models import _convert, _resampled
 
 TINY = "test_vit"
 Weights = dict[str, Tensor]
@@ -934,7 +934,7 @@ def test_objects_in_an_archive_are_not_opened(tmp_path: Path) -> None:
 def test_a_bomb_is_not_unpacked(
     tiny: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vit_inspect.weightfiles.ALWAYS_UNPACKED", 10**6)
+    monkeypatch.setattr("vit_inspect.loading.weightfiles.ALWAYS_UNPACKED", 10**6)
     path = tmp_path / "bomb.npz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.npy", bytes(10**7))

@@ -22,8 +22,8 @@ from tests.conftest import noise
 from tests.made import RECIPE
 from vit_inspect.analyses.readout import readout_weights
 from vit_inspect.attention import rows
-from vit_inspect.huggingface import READOUTS, recipe
 from vit_inspect.layout import CLS_MEAN, MEAN, MEAN_PREFIX, POOL
+from vit_inspect.loading.huggingface import READOUTS, recipe
 from vit_inspect.preprocessing import prepare
 
 SIZE: dict[str, Any] = {
@@ -453,7 +453,7 @@ def test_random_weights_come_from_the_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved(tmp_path)
-    monkeypatch.setattr("vit_inspect.huggingface.check_repository", lambda name: None)
+    monkeypatch.setattr("vit_inspect.loading.huggingface.check_repository", lambda name: None)
     # What stands for the hub is a folder of the repository's name.
     (tmp_path / "org").mkdir()
     (tmp_path / "org" / "name").symlink_to(tmp_path)

@@ -16,7 +16,7 @@ from PIL import Image
 
 import vit_inspect as vi
 from vit_inspect.layout import MEAN, MEAN_ALL, MEAN_PREFIX, NONLINEAR, POOL
-from vit_inspect.models import _imagenet_names, _model
+from vit_inspect.loading.anatomy import _imagenet_names, model_of
 from vit_inspect.zoo import BUNDLED, ZOO
 
 TINY = "vit_tiny_patch16_224"
@@ -240,13 +240,13 @@ def test_a_crop_that_is_not_ours_is_refused() -> None:
     overlay = {"crop_mode": "border"}
     module = timm.create_model(TINY, depth=1, pretrained_cfg_overlay=overlay)
     with pytest.raises(vi.UnsupportedModel) as refusal:
-        _model("toy", module, source="", img_size=None)
+        model_of("toy", module, source="", img_size=None)
     assert refusal.value.found == "'toy', which wants its pictures cropped by 'border'"
     assert refusal.value.expected == "'center' or 'squash'"
 
 
 def test_a_family_that_nobody_named_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vit_inspect.models.OTHER_FAMILIES", {})
+    monkeypatch.setattr("vit_inspect.loading.anatomy.OTHER_FAMILIES", {})
     with pytest.raises(vi.UnsupportedModel) as refusal:
         vi.load("resnet18", pretrained=False, device="cpu")
     assert refusal.value.found == "'resnet18', which is not a plain vision transformer"
@@ -267,14 +267,14 @@ def test_a_family_that_nobody_named_is_refused(monkeypatch: pytest.MonkeyPatch) 
 )
 def test_the_readout_is_what_the_model_pools(options: dict[str, object], readout: str) -> None:
     module = timm.create_model(TINY, pretrained=False, depth=1, **options)
-    assert _model("toy", module, source="", img_size=None).layout.readout == readout
+    assert model_of("toy", module, source="", img_size=None).layout.readout == readout
 
 
 def test_a_distilled_model_reads_the_mean_of_its_two_tokens() -> None:
     """With the same head on both, its answer is that head's of the mean token."""
     torch.manual_seed(0)
     module = timm.create_model("deit_tiny_distilled_patch16_224", depth=1).eval()
-    layout = _model("toy", module, source="", img_size=None).layout
+    layout = model_of("toy", module, source="", img_size=None).layout
     assert layout.readout == MEAN_PREFIX
     module.head_dist = module.head
     tokens = torch.randn(1, layout.token_count, 192)
@@ -299,14 +299,14 @@ def test_a_distilled_model_reads_the_mean_of_its_two_tokens() -> None:
 def test_parameter_counts_are_the_published_ones(architecture: str, count: int) -> None:
     with torch.device("meta"):
         module = timm.create_model(architecture, pretrained=False, num_classes=1000)
-    assert _model(architecture, module, source="", img_size=None).parameter_count == count
+    assert model_of(architecture, module, source="", img_size=None).parameter_count == count
 
 
 def labels_of(architecture: str, **options: object) -> tuple[str, ...] | None:
     """The class names of a network without weights."""
     with torch.device("meta"):
         module = timm.create_model(architecture, **options)
-    return _model(architecture, module, source="", img_size=None).labels
+    return model_of(architecture, module, source="", img_size=None).labels
 
 
 @pytest.mark.parametrize(
@@ -379,7 +379,7 @@ def test_a_tower_that_learned_classes_has_their_names() -> None:
 
 def test_names_that_nobody_needs_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     _imagenet_names.cache_clear()
-    monkeypatch.setattr("vit_inspect.models.ImageNetInfo", None)
+    monkeypatch.setattr("vit_inspect.loading.anatomy.ImageNetInfo", None)
     assert labels_of("vit_small_patch14_dinov2") is None
 
 
@@ -408,10 +408,12 @@ def test_what_fetches_the_weights_is_required() -> None:
     """Its own imports, not only what others happen to bring along."""
     root = Path(vi.__file__).parents[1]
     required = set(re.findall(r"^\w+", (root / "requirements.txt").read_text(), re.MULTILINE))
-    tree = ast.parse((root / "vit_inspect/models.py").read_text())
-    imported = {
-        alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names
-    }
-    imported |= {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
+    imported: set[str] = set()
+    for name in ("anatomy", "checkpoints", "models", "weightfiles"):
+        tree = ast.parse((root / f"vit_inspect/loading/{name}.py").read_text())
+        imported |= {
+            alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names
+        }
+        imported |= {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
     packages = {name.partition(".")[0] for name in imported} - sys.stdlib_module_names
     assert packages - {"vit_inspect"} <= required

@@ -19,9 +19,9 @@ from tests.oracle import blocks_of, explicit_attention
 from tests.zoo import PATCHES, SERVED, WINDOWED, Served, shallow
 from vit_inspect.analyses.readout import readout_weights
 from vit_inspect.attention import rows
-from vit_inspect.families import OTHER_FAMILIES
 from vit_inspect.layout import MERGED
-from vit_inspect.models import _model
+from vit_inspect.loading.anatomy import model_of
+from vit_inspect.loading.families import OTHER_FAMILIES
 from vit_inspect.zoo import BUNDLED, ZOO
 
 IMAGES = [noise((60, 40), 1), noise((40, 70), 2)]
@@ -187,7 +187,7 @@ def described(architecture: str, *, img_size: Any = None, **options: Any) -> vi.
     """A network of one block without weights."""
     with torch.device("meta"):
         module = timm.create_model(architecture, **({"depth": 1} | options))
-    return _model(architecture, module, source="", img_size=img_size)
+    return model_of(architecture, module, source="", img_size=img_size)
 
 
 @pytest.mark.parametrize("served", SERVED, ids=lambda each: each.architecture)
@@ -213,6 +213,23 @@ def test_an_input_that_tokens_do_not_tile_is_refused(
         described(architecture, img_size=img_size)
     assert refusal.value.expected == expected
     assert refusal.value.remedy == remedy
+
+
+@pytest.mark.parametrize(
+    ("architecture", "step_px"),
+    [
+        ("vit_base_patch16_224", (16, 16)),
+        ("qwen3_vit_88m_enc", (32, 32)),
+        ("gemma4_vit_167m_enc", (48, 48)),
+        ("gemma4_vit_167m", (16, 16)),
+    ],
+)
+def test_the_step_of_the_input_says_which_sizes_are_taken(
+    architecture: str, step_px: tuple[int, int]
+) -> None:
+    assert described(architecture).input_step_px == step_px
+    larger = (3 * step_px[0], 5 * step_px[1])
+    assert described(architecture, img_size=larger).layout.input_px == larger
 
 
 @pytest.mark.parametrize(
@@ -324,7 +341,7 @@ def test_other_kinds_under_another_name_are_refused(architecture: str) -> None:
     with torch.device("meta"):
         module = timm.create_model(architecture)
     with pytest.raises(vi.UnsupportedModel) as refusal:
-        _model("hf-hub:a/b", module, source="", img_size=None)
+        model_of("hf-hub:a/b", module, source="", img_size=None)
     assert refusal.value.found == f"'hf-hub:a/b', {REFUSED[architecture]}"
 
 
@@ -355,7 +372,7 @@ def test_an_unknown_family_is_refused_in_general() -> None:
         pretrained_cfg: dict[str, Any] = {"architecture": "stranger"}  # noqa: RUF012
 
     with pytest.raises(vi.UnsupportedModel) as refusal:
-        _model("stranger", Stranger(), source="", img_size=None)
+        model_of("stranger", Stranger(), source="", img_size=None)
     assert refusal.value.found == "'stranger', which is not a plain vision transformer"
 
 

@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from vit_inspect.gallery import SAMPLES, sample
     from vit_inspect.images import read_image
     from vit_inspect.layout import TokenLayout
+    from vit_inspect.loading.models import load
+    from vit_inspect.loading.wrapping import wrap
     from vit_inspect.model import Model
-    from vit_inspect.models import load
     from vit_inspect.preprocessing import Recipe
     from vit_inspect.recorder import Capture, capture
-    from vit_inspect.wrapping import wrap
 
 _HOMES = {
     "analyses.attention_distance": ("attention_distance",),
@@ -66,10 +66,10 @@ _HOMES = {
     "gallery": ("SAMPLES", "sample"),
     "images": ("read_image",),
     "layout": ("TokenLayout",),
+    "loading.models": ("load",),
+    "loading.wrapping": ("wrap",),
     "model": ("Model",),
-    "models": ("load",),
     "preprocessing": ("Recipe",),
-    "wrapping": ("wrap",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -69,7 +69,7 @@ def figures(
 
     from vit_inspect.exporter import ensure_folder, export
     from vit_inspect.gallery import find_photographs
-    from vit_inspect.models import load
+    from vit_inspect.loading.models import load
 
     refused: list[InspectError] = []
     paths: list[Path] = []

@@ -52,6 +52,8 @@ class Model:
     labels: name of every class that the output scores, in its order, "class 7" where it has none;
         None where the model is not known to score classes.
     notices: what a reader should know of how it was loaded, in sentences.
+    merged: how many patches are merged to one along each axis after the last block; 1 where they
+        are not.
     stage: the stage that is looked at, from 0; `at_stage` looks at another one.
     stages: all of them, the first one first; none where the network keeps its tokens throughout.
     """
@@ -67,6 +69,7 @@ class Model:
     positions: Float[Tensor, "grid_row grid_column width"] | None
     labels: tuple[str, ...] | None
     notices: tuple[str, ...] = ()
+    merged: int = 1
     stage: int = 0
     stages: tuple[Stage, ...] = ()
 
@@ -77,9 +80,10 @@ class Model:
 
     @property
     def input_step_px(self) -> tuple[int, int]:
-        """What the input's sides are multiples of: the largest patch, that of the last stage."""
+        """What the input's sides are multiples of: the patch of the last stage, or what merges."""
         last = self.stages[-1] if self.stages else self
-        return last.layout.patch_px
+        rows, columns = last.layout.patch_px
+        return rows * self.merged, columns * self.merged
 
     @property
     def device(self) -> torch.device:

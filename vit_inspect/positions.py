@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vit_inspect.errors import UnsupportedModel
-from vit_inspect.families import embedding_of, trunk_of
+from vit_inspect.loading.families import embedding_of, trunk_of
 from vit_inspect.model import Model
 
 STEADY = 1e-3

@@ -26,8 +26,8 @@ import vit_inspect as vi
 from tests.conftest import noise
 from tests.oracle import explicit_attention, sharpen
 from vit_inspect.attention import rows
-from vit_inspect.families import OTHER_FAMILIES
-from vit_inspect.models import _model
+from vit_inspect.loading.anatomy import model_of
+from vit_inspect.loading.families import OTHER_FAMILIES
 
 EXACT = "exact"
 NARROW = {"embed_dim": 24, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 3, 6)}
@@ -88,7 +88,7 @@ def _small_px(architecture: str) -> tuple[int, int] | None:
     with torch.device("meta"):
         module = timm.create_model(architecture)
     try:
-        rows_px, columns_px = _model(architecture, module, source="", img_size=None).input_step_px
+        rows_px, columns_px = model_of(architecture, module, source="", img_size=None).input_step_px
     except vi.InspectError:
         return None
     return 6 * rows_px, 6 * columns_px

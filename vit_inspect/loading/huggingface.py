@@ -163,7 +163,7 @@ def load(
     `UnsupportedModel` for what is no vision transformer of `READOUTS`.
     """
     # A network that is loaded is wrapped, and a network that is wrapped may be described here.
-    from vit_inspect.wrapping import wrap
+    from vit_inspect.loading.wrapping import wrap
 
     package = _package(name)
     repository, _, revision = name.removeprefix(PREFIX).partition("@")

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from vit_inspect.errors import WeightsUnavailable
-from vit_inspect.jaxnames import is_jax, torch_names
-from vit_inspect.weightfiles import WeightFile, read_weights, shown
+from vit_inspect.loading.jaxnames import is_jax, torch_names
+from vit_inspect.loading.weightfiles import WeightFile, read_weights, shown
 
 Convert = Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]]
 """From the names that a family's authors chose to those of the module, such as timm's filters."""

@@ -17,14 +17,14 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.overrides import BaseTorchFunctionMode
 
-from vit_inspect import huggingface
 from vit_inspect.attention import memory_refusal
 from vit_inspect.errors import BadParameter, InspectError, UnsupportedModel
 from vit_inspect.layout import TokenLayout
+from vit_inspect.loading import huggingface
+from vit_inspect.loading.tracing import Trace, trace
 from vit_inspect.model import Model
 from vit_inspect.preprocessing import CropMode, Recipe
 from vit_inspect.recorder import capture, instrument
-from vit_inspect.tracing import Trace, trace
 
 
 def wrap(

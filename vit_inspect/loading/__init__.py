@@ -1,0 +1,1 @@
+"""Where models come from; its doors are `models.load` and `wrapping.wrap`."""
