@@ -1,136 +1,34 @@
-"""Are the windows of Swin transformers put where they lie, at every stage, size and shift?
-
-The oracle takes the softmax out of timm's own attention and lays it on the grid with plain loops.
-"""
+"""Are the windows of Swin transformers put where they lie, at every stage, size and shift?"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
-import timm
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
 import vit_inspect as vi
-from tests.conftest import noise
 from tests.oracle import mean_distance, pair_distances
+from tests.windowed import (
+    IMAGES,
+    SWIN,
+    SWIN_V2,
+    SWIN_V2_CR,
+    Grid,
+    compared,
+    explicit_windows,
+    narrow_swin,
+    on_grid,
+    rows_of,
+)
 from vit_inspect.attention import row_blocks, rows
 from vit_inspect.layout import MEAN, MEAN_STAGE, PADDING
 from vit_inspect.recorder import _running
-
-SWIN = "swin_tiny_patch4_window7_224"
-SWIN_V2 = "swinv2_tiny_window8_256"
-SWIN_V2_CR = "swinv2_cr_tiny_224"
-IMAGES = [noise((320, 256), 1), noise((260, 300), 2)]
-
-Make = Callable[..., vi.Model]
-Grid = tuple[int, int]
-
-
-@pytest.fixture(scope="module")
-def swin() -> Make:
-    """Makes a narrow random Swin transformer with peaked attention, by timm id and input size."""
-    narrow = partial(
-        timm.create_model, embed_dim=24, depths=(2, 2, 4, 2), num_heads=(1, 2, 3, 6), num_classes=50
-    )
-
-    def make(
-        architecture: str, img_size: Any = None, dtype: torch.dtype = torch.float64
-    ) -> vi.Model:
-        torch.manual_seed(0)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(timm, "create_model", narrow)
-            model = vi.load(
-                architecture, img_size=img_size, pretrained=False, device="cpu", dtype=dtype
-            )
-        with torch.no_grad():
-            # What starts as constant would hide mistakes, as would attention that is near uniform.
-            for parameter in model.module.parameters():
-                if parameter.numel() > 1 and parameter.std() < 1e-3:
-                    parameter += 0.05 * torch.randn_like(parameter)
-            for stage in model.stages:
-                for block in stage.blocks:
-                    width = block.attn.qkv.weight.shape[1]
-                    block.attn.qkv.weight[:width] *= 6000 / width
-                    if hasattr(block.attn, "relative_position_bias_table"):
-                        block.attn.relative_position_bias_table *= 30
-                    if hasattr(block.attn, "logit_scale"):
-                        block.attn.logit_scale += torch.rand_like(block.attn.logit_scale) + 0.5
-        return model
-
-    return make
-
-
-def explicit_windows(model: vi.Model, pixels: Tensor) -> list[list[Tensor]]:
-    """What each block's attention multiplied its values with, by stage and block.
-
-    Each is (image x window, head, place, place), as timm's softmax returned it.
-    """
-    found: list[list[Tensor]] = []
-    handles = []
-    for stage in model.stages:
-        kept: list[Tensor] = []
-        found.append(kept)
-        for block in stage.blocks:
-            keep = partial(lambda kept, _, args: kept.append(args[0]), kept)
-            handles.append(block.attn.attn_drop.register_forward_pre_hook(keep))
-    with torch.inference_mode():
-        model.module(pixels)
-    for handle in handles:
-        handle.remove()
-    return found
-
-
-def on_grid(
-    weights: Tensor, grid: Grid, block: Any, images: int, queries: Sequence[int]
-) -> np.ndarray:
-    """(image, head, query, 1 + patch): rows of some patches on the grid, padding first.
-
-    A patch at (row, column) lies, after the roll to the top left, at ((row - shift) mod rows,
-    (column - shift) mod columns), and there in the window of its place.
-    """
-    (high, wide), (size_down, size_right) = grid, block.window_size
-    down, right = block.shift_size
-    across = -(-wide // size_right)
-    count = -(-high // size_down) * across
-    home: dict[tuple[int, int], int] = {}
-    for row in range(high):
-        for column in range(wide):
-            at_row, at_column = (row - down) % high, (column - right) % wide
-            window = at_row // size_down * across + at_column // size_right
-            place = at_row % size_down * size_right + at_column % size_right
-            home[window, place] = row * wide + column
-    lies = {patch: where for where, patch in home.items()}
-    values = weights.double().numpy().reshape(images, count, *weights.shape[1:])
-    result = np.zeros((images, values.shape[2], len(queries), 1 + high * wide))
-    for index, query in enumerate(queries):
-        window, place = lies[query]
-        for other in range(values.shape[-1]):
-            key = home.get((window, other))
-            column = 0 if key is None else 1 + key
-            result[:, :, index, column] += values[:, window, :, place, other]
-    return result
-
-
-def rows_of(capture: vi.Capture, layer: int, queries: Sequence[int]) -> np.ndarray:
-    """The same rows as the capture tells them."""
-    prefix = capture.layout.prefix_count
-    found = rows(capture.layers[layer], [prefix + query for query in queries]).numpy()
-    return found if prefix else np.pad(found, ((0, 0), (0, 0), (0, 0), (1, 0)))
-
-
-def some_patches(grid: Grid) -> list[int]:
-    """All patches of a small grid; of a large one, enough to meet each row and each column."""
-    patches = range(grid[0] * grid[1])
-    return [*patches] if len(patches) < 300 else [*patches[::13], *patches[-9:]]
-
 
 CASES = [
     (SWIN, None),
@@ -143,47 +41,35 @@ CASES = [
 
 
 @pytest.mark.parametrize(("architecture", "img_size"), CASES, ids=str)
-def test_rows_of_every_stage_are_the_reassembled_windows(
-    swin: Make, architecture: str, img_size: Any
-) -> None:
-    model = swin(architecture, img_size)
+def test_rows_of_every_stage_are_the_reassembled_windows(architecture: str, img_size: Any) -> None:
+    model = narrow_swin(architecture, img_size)
     pixels = torch.cat([model.prepare(image) for image in IMAGES])
     with torch.inference_mode():
         alone = model.module(pixels)
-    explicit = explicit_windows(model, pixels)
     shifted = 0
-    for index in range(model.stage_count):
-        looked = model.at_stage(index)
-        capture = vi.capture(looked, IMAGES)
+    for capture, layer, found, wanted in compared(model):
         assert torch.equal(capture.output, alone)
         assert capture.error < 1e-12
-        assert len(capture.layers) == len(explicit[index]) == len(looked.blocks)
-        for layer, block in enumerate(looked.blocks):
-            shifted += any(block.shift_size)
-            queries = some_patches(looked.layout.grid)
-            wanted = on_grid(explicit[index][layer], looked.layout.grid, block, 2, queries)
-            found = rows_of(capture, layer, queries)
-            np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-9)
-            np.testing.assert_allclose(found.sum(axis=-1), 1, rtol=0, atol=1e-12)
-            # The test sees something: peaks, and images that differ.
-            assert found.max(axis=-1).mean() > 4 / np.prod(block.window_size)
-            assert np.abs(found[0] - found[1]).max() > 0.05
-            padded = any(
-                side % step
-                for side, step in zip(looked.layout.grid, block.window_size, strict=True)
-            )
-            assert looked.layout.prefix == ((PADDING,) if padded else ())
-            # The mask of shifted windows may hide the padding.
-            assert padded or not found[..., 0].any()
-            assert not padded or any(block.shift_size) or found[..., 0].max() > 0.01
+        block, layout = capture.model.blocks[layer], capture.layout
+        shifted += any(block.shift_size)
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(found.sum(axis=-1), 1, rtol=0, atol=1e-12)
+        # The test sees something: peaks, and images that differ.
+        assert found.max(axis=-1).mean() > 4 / np.prod(block.window_size)
+        assert np.abs(found[0] - found[1]).max() > 0.05
+        padded = any(side % step for side, step in zip(layout.grid, block.window_size, strict=True))
+        assert layout.prefix == ((PADDING,) if padded else ())
+        # The mask of shifted windows may hide the padding.
+        assert padded or not found[..., 0].any()
+        assert not padded or any(block.shift_size) or found[..., 0].max() > 0.01
     assert shifted
 
 
 @pytest.mark.parametrize("architecture", [SWIN, SWIN_V2, SWIN_V2_CR])
 @pytest.mark.parametrize("img_size", [224, (160, 96)], ids=str)
-def test_a_window_is_what_a_block_mixes(swin: Make, architecture: str, img_size: Any) -> None:
+def test_a_window_is_what_a_block_mixes(architecture: str, img_size: Any) -> None:
     """What is not a number spreads from a token over its window, and no further."""
-    model = swin(architecture, img_size).at_stage(1)
+    model = narrow_swin(architecture, img_size).at_stage(1)
     (high, wide), prefix = model.layout.grid, model.layout.prefix_count
     for windows, block in zip(model.stages[1].windows, model.blocks, strict=True):
         home = {
@@ -202,8 +88,8 @@ def test_a_window_is_what_a_block_mixes(swin: Make, architecture: str, img_size:
 
 @pytest.mark.parametrize("img_size", [(96, 128), (224, 224)], ids=str)
 @pytest.mark.parametrize("definition", ["paper", "renormalised"])
-def test_distances_are_the_plain_double_loop(swin: Make, img_size: Grid, definition: str) -> None:
-    model = swin(SWIN, img_size).at_stage(1)
+def test_distances_are_the_plain_double_loop(img_size: Grid, definition: str) -> None:
+    model = narrow_swin(SWIN, img_size).at_stage(1)
     pixels = torch.cat([model.prepare(image) for image in IMAGES])
     explicit = explicit_windows(model, pixels)[1]
     distances = pair_distances(model.layout.grid, (8, 8))
@@ -219,9 +105,9 @@ def test_distances_are_the_plain_double_loop(swin: Make, img_size: Grid, definit
         )
 
 
-def test_maps_are_rows_on_the_stages_own_grid(swin: Make) -> None:
+def test_maps_are_rows_on_the_stages_own_grid() -> None:
     for index, patch_px in enumerate((4, 8, 16, 32)):
-        model = swin(SWIN, (96, 160)).at_stage(index)
+        model = narrow_swin(SWIN, (96, 160)).at_stage(index)
         assert model.layout.patch_px == (patch_px, patch_px)
         assert model.layout.input_px == (96, 160)
         capture = vi.capture(model, IMAGES)
@@ -243,8 +129,8 @@ def test_maps_are_rows_on_the_stages_own_grid(swin: Make) -> None:
         np.testing.assert_allclose(mean.weights[:, 0].reshape(every.shape), every, atol=1e-12)
 
 
-def test_small_blocks_give_the_same_rows(swin: Make) -> None:
-    capture = vi.capture(swin(SWIN, (256, 160)).at_stage(1), IMAGES)
+def test_small_blocks_give_the_same_rows() -> None:
+    capture = vi.capture(narrow_swin(SWIN, (256, 160)).at_stage(1), IMAGES)
     layer = capture.layers[1]
     whole = rows(layer, range(capture.layout.token_count))
     for budget in (1, 200_000):
@@ -254,8 +140,8 @@ def test_small_blocks_give_the_same_rows(swin: Make) -> None:
             )
 
 
-def test_a_model_opens_at_the_stage_with_the_most_blocks(swin: Make) -> None:
-    model = swin(SWIN)
+def test_a_model_opens_at_the_stage_with_the_most_blocks() -> None:
+    model = narrow_swin(SWIN)
     assert (model.stage, model.stage_count) == (2, 4)
     assert [len(stage.blocks) for stage in model.stages] == [2, 2, 4, 2]
     assert model.at_stage(2) is model
@@ -268,10 +154,10 @@ def test_a_model_opens_at_the_stage_with_the_most_blocks(swin: Make) -> None:
     assert (loaded.stage, loaded.layout.grid) == (1, (28, 28))
 
 
-def test_a_stage_that_is_not_there_is_refused(swin: Make) -> None:
+def test_a_stage_that_is_not_there_is_refused() -> None:
     for index in (-1, 4):
         with pytest.raises(vi.BadParameter) as refusal:
-            swin(SWIN).at_stage(index)
+            narrow_swin(SWIN).at_stage(index)
         assert str(refusal.value) == (
             f"Found the stage {index}; expected a stage of 0..3; choose one of these."
         )
@@ -291,9 +177,9 @@ def test_an_input_that_would_not_merge_evenly_is_refused() -> None:
     assert refusal.value.remedy == "use 224 x 256"
 
 
-def test_rollout_is_refused_because_tokens_merge(swin: Make) -> None:
+def test_rollout_is_refused_because_tokens_merge() -> None:
     with pytest.raises(vi.UnsupportedModel) as refusal:
-        vi.attention_rollout(vi.capture(swin(SWIN), IMAGES[0]))
+        vi.attention_rollout(vi.capture(narrow_swin(SWIN), IMAGES[0]))
     assert str(refusal.value) == (
         f"Found {SWIN}, whose tokens merge from stage to stage; expected the same tokens in every "
         "layer, so that attention can be multiplied through them; look at the attention maps of "
@@ -301,16 +187,16 @@ def test_rollout_is_refused_because_tokens_merge(swin: Make) -> None:
     )
 
 
-def test_padding_is_looked_at_and_asks_nothing(swin: Make) -> None:
-    capture = vi.capture(swin(SWIN, (96, 64)), IMAGES[0])
+def test_padding_is_looked_at_and_asks_nothing() -> None:
+    capture = vi.capture(narrow_swin(SWIN, (96, 64)), IMAGES[0])
     assert capture.layout.prefix == (PADDING,)
     assert vi.attention_maps(capture).prefix_mass.min() > 0
     with pytest.raises(vi.BadParameter, match=r"prefix token of this model \(none at all\)"):
         vi.attention_maps(capture, query=PADDING)
 
 
-def test_filters_and_classes_are_the_models_own(swin: Make) -> None:
-    model = swin(SWIN)
+def test_filters_and_classes_are_the_models_own() -> None:
+    model = narrow_swin(SWIN)
     assert torch.equal(model.filters, model.module.patch_embed.proj.weight)
     assert model.filters_name == "patch embedding"
     assert model.positions is None
@@ -321,8 +207,8 @@ def test_filters_and_classes_are_the_models_own(swin: Make) -> None:
     np.testing.assert_array_equal(at_first.probability, at_last.probability)
 
 
-def test_only_the_stage_that_is_looked_at_is_kept(swin: Make) -> None:
-    capture = vi.capture(swin(SWIN).at_stage(3), IMAGES[0])
+def test_only_the_stage_that_is_looked_at_is_kept() -> None:
+    capture = vi.capture(narrow_swin(SWIN).at_stage(3), IMAGES[0])
     assert [layer.queries.shape for layer in capture.layers] == [(1, 6, 49, 32)] * 2
 
 
@@ -341,10 +227,8 @@ class Corrupted(TorchFunctionMode):
 
 
 @pytest.mark.parametrize("windows", [64, 16, 4, 1])
-def test_a_product_that_gives_something_else_is_refused_in_every_stage(
-    swin: Make, windows: int
-) -> None:
-    model = swin(SWIN).at_stage(3)
+def test_a_product_that_gives_something_else_is_refused_in_every_stage(windows: int) -> None:
+    model = narrow_swin(SWIN).at_stage(3)
     with Corrupted(windows), pytest.raises(vi.UnsupportedModel, match="recomputed from its"):
         vi.capture(model, IMAGES[0])
 
@@ -361,8 +245,8 @@ class Changed(nn.Module):
         return self.attention(tokens, mask=mask)  # type: ignore[no-any-return]
 
 
-def test_scores_that_cannot_be_followed_are_refused(swin: Make) -> None:
-    model = swin(SWIN)
+def test_scores_that_cannot_be_followed_are_refused() -> None:
+    model = narrow_swin(SWIN)
     model.blocks[0].attn = Changed(model.blocks[0].attn)
     with pytest.raises(vi.UnsupportedModel) as refusal:
         vi.capture(model, IMAGES[0])
@@ -371,8 +255,8 @@ def test_scores_that_cannot_be_followed_are_refused(swin: Make) -> None:
     assert _running.get() is None
 
 
-def test_dropout_is_refused(swin: Make) -> None:
-    model = swin(SWIN)
+def test_dropout_is_refused() -> None:
+    model = narrow_swin(SWIN)
     for block in model.blocks:
         block.attn.attn_drop.p = 0.1
     model.module.train()
@@ -380,8 +264,8 @@ def test_dropout_is_refused(swin: Make) -> None:
         vi.capture(model, IMAGES[0])
 
 
-def test_windows_of_another_size_are_refused(swin: Make) -> None:
-    model = swin(SWIN)
+def test_windows_of_another_size_are_refused() -> None:
+    model = narrow_swin(SWIN)
     wrong = tuple(
         replace(stage, windows=tuple(windows[:1] for windows in stage.windows))
         for stage in model.stages
@@ -392,9 +276,9 @@ def test_windows_of_another_size_are_refused(swin: Make) -> None:
     assert refusal.value.expected == "1 windows of 49 tokens"
 
 
-def test_a_fused_kernel_gives_the_same_rows(swin: Make) -> None:
+def test_a_fused_kernel_gives_the_same_rows() -> None:
     """timm fuses Swin's attention where TIMM_FUSED_ATTN is 2."""
-    model = swin(SWIN, (224, 256))
+    model = narrow_swin(SWIN, (224, 256))
     alone = vi.capture(model, IMAGES)
     for stage in model.stages:
         for block in stage.blocks:
@@ -417,6 +301,6 @@ def test_a_fused_kernel_gives_the_same_rows(swin: Make) -> None:
         torch.testing.assert_close(rows(one, every), rows(other, every), rtol=0, atol=1e-9)
 
 
-def test_bfloat16_is_verified_or_refused(swin: Make) -> None:
-    capture = vi.capture(swin(SWIN, 96, torch.bfloat16), IMAGES)
+def test_bfloat16_is_verified_or_refused() -> None:
+    capture = vi.capture(narrow_swin(SWIN, 96, torch.bfloat16), IMAGES)
     assert 1e-6 < capture.error < 3e-2

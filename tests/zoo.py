@@ -217,10 +217,6 @@ SERVED = (
 """At least one architecture of each family, and every one that `vit_inspect.zoo` offers."""
 
 
-WINDOWED = ("swin_tiny_patch4_window7_224",)
-"""Offered ones that attend inside windows; `test_windows.py` has their facts."""
-
-
 def shallow(served: Served, *, dtype: torch.dtype = torch.float64, depth: int = 2) -> vi.Model:
     """The architecture with two blocks and random weights that make peaked attention."""
     torch.manual_seed(0)

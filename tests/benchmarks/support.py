@@ -18,6 +18,7 @@ import torch
 import vit_inspect as vi
 from tests.conftest import noise
 from tests.oracle import explicit_attention
+from tests.windowed import WINDOWED, Windowed, compared, narrow_swin
 from tests.zoo import SERVED, Served, shallow
 from vit_inspect.analyses.position_similarity import MAX_POSITIONS
 from vit_inspect.attention import rows
@@ -26,21 +27,29 @@ from vit_inspect.layout import MERGED
 IMAGE = noise((60, 40), 1)
 
 
-def support(error: Callable[[Served], float]) -> list[str]:
-    """The table's lines; `error` measures one architecture."""
+def support(
+    error: Callable[[Served], float], windowed_error: Callable[[Windowed], float]
+) -> list[str]:
+    """The table's lines; `error` and `windowed_error` measure one architecture."""
     lines = ["| family | such as | figures | error | inputs |", "|---|---|---|---|---|"]
     for family, group in groupby(SERVED, key=lambda served: served.family):
         members = tuple(group)
         largest = max(error(served) for served in members)
-        cells = (
-            family,
-            f"`{members[0].architecture}`",
-            _figures(members),
-            f"< 1e{ceil(log10(largest))}",
-            _inputs(members),
+        lines.append(
+            _line(family, members[0].architecture, _figures(members), largest, _inputs(members))
         )
-        lines.append(f"| {' | '.join(cells)} |")
+    for windowed in WINDOWED:
+        figures = "all but rollout and position similarity, a stage at a time"
+        inputs = f"multiples of {windowed.last_patch} px"
+        lines.append(
+            _line(*windowed[:2], figures=figures, error=windowed_error(windowed), inputs=inputs)
+        )
     return lines
+
+
+def _line(family: str, architecture: str, figures: str, error: float, inputs: str) -> str:
+    cells = (family, f"`{architecture}`", figures, f"< 1e{ceil(log10(error))}", inputs)
+    return f"| {' | '.join(cells)} |"
 
 
 def _figures(members: Iterable[Served]) -> str:
@@ -73,5 +82,11 @@ def measured(served: Served) -> float:
     return float((found - explicit).abs().max())
 
 
+def measured_windows(windowed: Windowed) -> float:
+    """Largest difference of a narrow network's rows, in all stages, from the explicit windows."""
+    model = narrow_swin(windowed.architecture)
+    return max(float(abs(found - wanted).max()) for _, _, found, wanted in compared(model))
+
+
 if __name__ == "__main__":
-    sys.stdout.write("\n".join(support(measured)) + "\n")
+    sys.stdout.write("\n".join(support(measured, measured_windows)) + "\n")
