@@ -12,14 +12,13 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import streamlit as st
 from jaxtyping import Float32
 from PIL import Image
 
+from dashboard.components import component
 from vit_inspect.figures import style
 from vit_inspect.figures.overlay import unseen
 from vit_inspect.layout import PADDING, READOUT, Query, TokenLayout
@@ -86,7 +85,9 @@ def explorer(
         elif isinstance(patch, int) and 0 <= patch < layout.patch_count:
             on_pick(divmod(patch, layout.grid[1]))
 
-    _component()(key=key, data=pack(rows, pinned=pinned, limit=limit), on_patch_change=picked)
+    component(__file__)(
+        key=key, data=pack(rows, pinned=pinned, limit=limit), on_patch_change=picked
+    )
 
 
 def pack(rows: HeadRows, *, pinned: Query, limit: float | None) -> bytes:
@@ -156,13 +157,3 @@ def _picture(photograph: Photograph) -> bytes:
     file = io.BytesIO()
     Image.fromarray(photograph.pixels).convert("L").convert("RGB").save(file, "WEBP")
     return file.getvalue()
-
-
-@lru_cache
-def _component() -> Any:
-    """Registers what the browser runs, once."""
-    html, css, js = (
-        Path(__file__).with_suffix(suffix).read_text(encoding="utf-8")
-        for suffix in (".html", ".css", ".js")
-    )
-    return st.components.v2.component("vit_inspect_explorer", html=html, css=css, js=js)

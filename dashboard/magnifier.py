@@ -7,12 +7,12 @@ and colour scale in a component of its own, because plotly's hover holds no pict
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
 import streamlit as st
+
+from dashboard.components import component
 
 
 def magnifier(
@@ -30,7 +30,7 @@ def magnifier(
         if on_pick and isinstance(tile, int) and 0 <= tile < len(tiles):
             on_pick(tiles[tile])
 
-    _component()(key=key, data=described(figure, alt=alt), on_tile_change=picked)
+    component(__file__)(key=key, data=described(figure, alt=alt), on_tile_change=picked)
 
 
 def described(figure: go.Figure, *, alt: str) -> dict[str, Any]:
@@ -54,13 +54,3 @@ def described(figure: go.Figure, *, alt: str) -> dict[str, Any]:
             "unit": bar.colorbar.title.text,
         },
     }
-
-
-@lru_cache
-def _component() -> Any:
-    """Registers what the browser runs, once."""
-    html, css, js = (
-        Path(__file__).with_suffix(suffix).read_text(encoding="utf-8")
-        for suffix in (".html", ".css", ".js")
-    )
-    return st.components.v2.component("vit_inspect_magnifier", html=html, css=css, js=js)

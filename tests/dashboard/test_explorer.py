@@ -193,7 +193,7 @@ def test_a_pick_is_a_patch_of_the_grid_or_none(
 ) -> None:
     picks: list[Any] = []
     mounted: dict[str, Any] = {}
-    monkeypatch.setattr(module, "_component", lambda: mounted.update)
+    monkeypatch.setattr(module, "component", lambda _: mounted.update)
     monkeypatch.setattr(st, "session_state", {"one": {"patch": sent}})
     rows = made(layout_of("cls"))
     explorer(rows, pinned="cls", limit=None, key="one", on_pick=picks.append)

@@ -73,7 +73,7 @@ def test_a_pick_is_a_tile_of_the_figure_or_none(
 ) -> None:
     picks: list[Any] = []
     mounted: dict[str, Any] = {}
-    monkeypatch.setattr(module, "_component", lambda: mounted.update)
+    monkeypatch.setattr(module, "component", lambda _: mounted.update)
     monkeypatch.setattr(st, "session_state", {"one": {"tile": sent}})
     magnifier(figure, key="one", alt="tiles", on_pick=picks.append)
     mounted["on_tile_change"]()

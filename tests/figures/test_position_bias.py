@@ -33,6 +33,19 @@ def test_zero_is_in_the_middle_of_the_scale():
     assert (marker.cmin, marker.cmax) == (low, high)
 
 
+def test_biases_of_one_sign_are_told_apart():
+    """Swin v2's lie in 0..16."""
+    values = np.full((1, 2, 3, 3), 8.0)
+    values[0, 0, 1, 1], values[0, 0, 0, 0] = 9.0, 7.0
+    result = made_bias(values)
+    low, high = limits_of(result)
+    assert (low + high) / 2 == pytest.approx(8)
+    assert high <= 9
+    colours = style.colour(result.bias, style.BIAS_MAP, (low, high))[0, 0].astype(int)
+    assert colours[1, 1, 0] - colours[1, 1, 2] > 60
+    assert colours[0, 0, 2] - colours[0, 0, 0] > 60
+
+
 def test_a_bias_of_nothing_is_white():
     result = made_bias(np.zeros((1, 2, 3, 3)))
     assert limits_of(result) == (-1, 1)

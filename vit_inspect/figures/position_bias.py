@@ -34,7 +34,6 @@ def draw(result: PositionBias) -> Figure:
     style.write(figure, TITLE, left=0.05, top=0.08, fontsize=style.TITLE_PT, color=style.INK)
     style.write(figure, _caption(result), left=0.05, top=0.28, linespacing=1.4)
     bar = style.place(figure, left=0.05, top=0.62, width=2.3, height=0.09)
-    largest = float(np.abs(result.bias).max())
     style.colour_bar(
         bar,
         style.BIAS_MAP,
@@ -42,7 +41,7 @@ def draw(result: PositionBias) -> Figure:
         name=UNIT,
         ticks=MaxNLocator(4),
         orientation="horizontal",
-        extend="both" if largest > high else "neither",
+        extend="both" if result.bias.max() > high or result.bias.min() < low else "neither",
         extendfrac=0.04,
     )
     axes = style.place(figure, left=0.35, top=HEAD_IN, width=width, height=height)
@@ -84,10 +83,16 @@ def plot(result: PositionBias, *, limits: style.Limits | None = None) -> go.Figu
 
 
 def limits_of(result: PositionBias) -> style.Limits:
-    """The ends of the shared colour scale, as far from zero on both sides."""
-    sizes = np.abs(result.bias)
+    """The ends of the shared colour scale, as far from its middle on both sides.
+
+    The middle is zero where some biases are positive and some negative. Swin v2's are all positive:
+    there it is their mean, as the softmax of a row takes no notice of what all its scores share.
+    """
+    bias = result.bias
+    middle = 0.0 if bias.min() < 0 < bias.max() else float(bias.mean())
+    sizes = np.abs(bias - middle)
     limit = float(np.percentile(sizes, style.SHARED_SCALE_PERCENTILE)) or float(sizes.max()) or 1.0
-    return -limit, limit
+    return middle - limit, middle + limit
 
 
 def _tiles(result: PositionBias, limits: style.Limits) -> Tiles:
