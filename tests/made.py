@@ -74,6 +74,7 @@ def capture_of(
         model=model_of(layout, depth=len(attention)),
         photographs=(),
         layers=tuple(layer_of(pattern, dtype) for pattern in attention),
+        tokens=(),
         pool=None if pool is None else layer_of(pool, dtype),
         output=torch.zeros(attention.shape[1], 1),
         error=0.0,

@@ -21,7 +21,8 @@ from tests.conftest import noise
 from tests.oracle import explicit_attention
 from vit_inspect.attention import rows
 from vit_inspect.layout import MEAN, MEAN_PREFIX, POOL, TokenLayout
-from vit_inspect.recorder import TOLERANCE, _running
+from vit_inspect.recorder import TOLERANCE
+from vit_inspect.running import _running
 
 Make = Callable[..., vi.Model]
 

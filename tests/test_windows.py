@@ -28,7 +28,7 @@ from tests.windowed import (
 )
 from vit_inspect.attention import row_blocks, rows
 from vit_inspect.layout import MEAN, MEAN_STAGE, PADDING
-from vit_inspect.recorder import _running
+from vit_inspect.running import _running
 
 CASES = [
     (SWIN, None),

@@ -18,8 +18,8 @@ from tests.conftest import noise
 from tests.made import RECIPE, layout_of
 from vit_inspect.attention import rows
 from vit_inspect.layout import MEAN, POOL
-from vit_inspect.recorder import _enter
 from vit_inspect.results import Result
+from vit_inspect.running import _enter
 
 LAYOUT = layout_of("cls", "reg1", patch_px=(8, 8))
 """Two rows and three columns of patches behind two tokens, an input of 16 x 24 px."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import get_args
@@ -51,6 +52,8 @@ class Model:
         table. timm resamples weights of another grid while it loads them.
     labels: name of every class that the output scores, in its order, "class 7" where it has none;
         None where the model is not known to score classes.
+    head: what makes the output of what the last block returned, (image, token, width), the final
+        norm included; it takes rows for any number of patches. None where that is not known.
     notices: what a reader should know of how it was loaded, in sentences.
     merged: how many patches are merged to one along each axis after the last block; 1 where they
         are not.
@@ -68,6 +71,7 @@ class Model:
     filters_name: str
     positions: Float[Tensor, "grid_row grid_column width"] | None
     labels: tuple[str, ...] | None
+    head: Callable[[Tensor], Tensor] | None = None
     notices: tuple[str, ...] = ()
     merged: int = 1
     stage: int = 0

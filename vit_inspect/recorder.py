@@ -1,28 +1,25 @@
 """One forward pass, and what the softmax of every attention was computed from.
 
-The only place with lasting hooks. A mode of `torch.overrides` sees each call of
-`scaled_dot_product_attention` with the very queries, keys, bias and scale that the model uses,
-after normalisation, rotation and relative positions, while the model keeps its fused kernel.
-Hooks on the blocks say which one is running. Hooks are set once, when a model is
-loaded, and look up the capture of the calling thread: a shared model holds no state of anyone.
-Where a block attends inside windows without a fused kernel, the mode follows its scores.
+A mode of `torch.overrides` sees each call of `scaled_dot_product_attention` with the very queries,
+keys, bias and scale that the model uses, after normalisation, rotation and relative positions,
+while the model keeps its fused kernel. Where a block attends inside windows without a fused kernel,
+the mode follows its scores.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar, Token
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from math import isfinite
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import multi_head_attention_forward, scaled_dot_product_attention
-from torch.overrides import TorchFunctionMode
 
 from vit_inspect.attention import LayerAttention, memory_refusal, rows
 from vit_inspect.errors import BadParameter, UnsupportedModel
@@ -32,6 +29,7 @@ from vit_inspect.model import Model
 from vit_inspect.multihead import multihead_attention
 from vit_inspect.preprocessing import prepare
 from vit_inspect.results import Photograph
+from vit_inspect.running import Watch
 from vit_inspect.windows import Scores, by_token
 
 SHOWN_PX = 1024
@@ -51,6 +49,8 @@ class Capture:
     model, photographs: what was run on what, in the order of the batch.
     layers: first layer first. Tokens are in the order of `layout`.
     pool: the attention that reads the tokens at the end, where the model has one.
+    tokens: what each block returned, before the final norm; none where that is not a row for each
+        token of the layout.
     output: what the model returned, (image, ...).
     error: the largest difference, relative to the largest value, between the model's attention
         output and the one recomputed from the recorded queries, keys and values, in
@@ -61,6 +61,7 @@ class Capture:
     photographs: tuple[Photograph, ...]
     layers: tuple[LayerAttention, ...]
     pool: LayerAttention | None
+    tokens: tuple[Float[Tensor, "image token width"], ...]
     output: Tensor
     error: float
 
@@ -78,6 +79,91 @@ def capture(model: Model, image: Image.Image | Sequence[Image.Image]) -> Capture
     over those of the windows that the model is known to have, or does not explain what the
     attention returned, `OutOfMemory` where the device is too small.
     """
+    pixels, photographs = _prepared(model, image)
+    recorder = _Recorder(model, photographs)
+    with (
+        memory_refusal(len(photographs), model.layout.token_count, model.device),
+        torch.inference_mode(),
+        recorder,
+    ):
+        output = model.module(pixels)
+    return recorder.checked(output)
+
+
+@dataclass(frozen=True, eq=False)
+class Gradients:
+    """The gradient of a score of each photograph by what its forward pass computed.
+
+    capture: that forward pass, as `capture` records it.
+    attended: by softmax(queries keys^T) values of each layer, first layer first.
+    tokens: by what each block returned.
+    pixels: by the model input.
+    """
+
+    capture: Capture
+    attended: tuple[Float[Tensor, "image head token value_width"], ...]
+    tokens: tuple[Float[Tensor, "image token width"], ...]
+    pixels: Float[Tensor, "image 3 row column"]
+
+
+def differentiate(
+    model: Model,
+    image: Image.Image | Sequence[Image.Image],
+    score: Callable[[Capture], Float[Tensor, "image"]],
+) -> Gradients:
+    """Run the model once on a picture or a batch, and back from a score of each picture.
+
+    score: differentiable in `output` and `tokens` of the capture that it is given. A score must
+    depend on its own picture alone. No weight gets a gradient, and nothing of the graph is kept.
+    Raises what `capture` raises, and `UnsupportedModel` where no gradient comes back.
+    """
+    pixels, photographs = _prepared(model, image)
+    if model.stages:
+        raise UnsupportedModel(
+            f"{model.id}, whose tokens merge from stage to stage",
+            "the same tokens in every layer",
+            "choose a plain vision transformer",
+        )
+    recorder = _Recorder(model, photographs)
+    with (
+        memory_refusal(len(photographs), model.layout.token_count, model.device),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+    ):
+        # What was made in inference mode takes no part in a graph.
+        pixels = pixels.clone().requires_grad_()
+        with recorder:
+            output = model.module(pixels)
+        found = recorder.checked(output)
+        scores = score(found)
+        attended = [recorder.attended[block] for block in model.blocks]
+        if not scores.requires_grad or not found.tokens:
+            raise UnsupportedModel(
+                f"{model.id}, through which no gradient comes back",
+                "a network that autograd can follow, with a row for each token in every block",
+                "choose a plain vision transformer of timm or transformers",
+            )
+        wanted = [*(raw for raw, _ in attended), *found.tokens, pixels]
+        gradients = torch.autograd.grad(scores.sum(), wanted, materialize_grads=True)
+    depth = len(model.blocks)
+    return Gradients(
+        capture=replace(
+            found,
+            tokens=tuple(each.detach() for each in found.tokens),
+            output=output.detach(),
+        ),
+        attended=tuple(
+            arranged(each) for each, (_, arranged) in zip(gradients, attended, strict=False)
+        ),
+        tokens=gradients[depth:-1],
+        pixels=gradients[-1],
+    )
+
+
+def _prepared(
+    model: Model, image: Image.Image | Sequence[Image.Image]
+) -> tuple[Float[Tensor, "image 3 row column"], tuple[Photograph, ...]]:
+    """The model input on its device, and the pictures for showing."""
     images = [image] if isinstance(image, Image.Image) else list(image)
     if not images:
         raise BadParameter("no image", "one image or a list of images", "give at least one")
@@ -89,81 +175,43 @@ def capture(model: Model, image: Image.Image | Sequence[Image.Image]) -> Capture
                 "open it with vit_inspect.read_image, or call convert('RGB')",
             )
     prepared = [prepare(each, model.recipe, model.layout.input_px) for each in images]
-    pixels = torch.cat([each for each, _ in prepared])
-    recorder = _Recorder(model, len(images))
-    with (
-        memory_refusal(len(images), model.layout.token_count, model.device),
-        torch.inference_mode(),
-        recorder,
-    ):
-        output = model.module(pixels.to(model.device, model.dtype))
-    layers = recorder.checked_layers()
-    return Capture(
-        model=model,
-        photographs=tuple(
-            _photograph(each, seen) for each, (_, seen) in zip(images, prepared, strict=True)
-        ),
-        layers=layers,
-        pool=recorder.checked_pool(),
-        output=output,
-        error=recorder.error,
+    pixels = torch.cat([each for each, _ in prepared]).to(model.device, model.dtype)
+    return pixels, tuple(
+        _photograph(each, seen) for each, (_, seen) in zip(images, prepared, strict=True)
     )
 
 
-def instrument(blocks: Sequence[nn.Module]) -> None:
-    """Set the hooks that tell a capture which block is running; again, they change nothing."""
-    for block in blocks:
-        if _enter not in block._forward_pre_hooks.values():
-            block.register_forward_pre_hook(_enter)
-            block.register_forward_hook(_leave)
-
-
-_running: ContextVar[_Recorder | None] = ContextVar("running capture of this thread", default=None)
-
-
-def _enter(block: nn.Module, args: tuple[Any, ...]) -> None:
-    recorder = _running.get()
-    if recorder and block in recorder.blocks:
-        recorder.block = block
-
-
-def _leave(block: nn.Module, args: tuple[Any, ...], output: object) -> None:
-    recorder = _running.get()
-    if recorder and block in recorder.blocks:
-        recorder.block = recorder.scores = None
-
-
-class _Recorder(TorchFunctionMode):
+class _Recorder(Watch):
     """Keeps what the attention of this thread was given, by running block.
 
     Blocks of another stage than the one that is looked at are verified, and not kept.
     """
 
-    def __init__(self, model: Model, images: int) -> None:
-        super().__init__()
+    def __init__(self, model: Model, photographs: tuple[Photograph, ...]) -> None:
         self.model = model
-        self.images = images
+        self.photographs = photographs
+        self.images = len(photographs)
         self.windows: dict[nn.Module, Int[Tensor, "window place"]] = {
             block: windows
             for stage in model.stages
             for block, windows in zip(stage.blocks, stage.windows, strict=True)
         }
-        self.blocks = {*model.blocks, *self.windows}
-        self.block: nn.Module | None = None
+        super().__init__({*model.blocks, *self.windows})
         self.scores: Scores | None = None
         self.calls: dict[nn.Module | None, list[LayerAttention]] = {
             block: [] for block in (None, *model.blocks)
         }
+        # With what brings a gradient of it into the order of queries.
+        self.attended: dict[nn.Module | None, tuple[Tensor, Callable[[Tensor], Tensor]]] = {}
+        self.returned: dict[nn.Module, Any] = {}
         self.error = 0.0
         self.tolerance = 0.0
 
-    def __enter__(self) -> Self:
-        self._token: Token[_Recorder | None] = _running.set(self)
-        return super().__enter__()  # type: ignore[no-untyped-call]
-
-    def __exit__(self, *exception: object) -> None:
-        super().__exit__(*exception)  # type: ignore[no-untyped-call]
-        _running.reset(self._token)
+    def leave(self, block: nn.Module, output: Any) -> None:
+        """Keep what the block returned."""
+        self.block = self.scores = None
+        if block in self.calls:
+            self.returned[block] = output
 
     def __torch_function__(
         self,
@@ -177,8 +225,10 @@ class _Recorder(TorchFunctionMode):
             self._record(output, *args, **(kwargs or {}))
         elif func is multi_head_attention_forward:
             # The kernel's call inside it is hidden from a function mode.
-            layer, project = multihead_attention(*args, **(kwargs or {}))
-            self._keep(layer, output[0].transpose(0, 1), project)
+            with torch.no_grad():
+                layer, project = multihead_attention(*args, **(kwargs or {}))
+                self._keep(layer, output[0].transpose(0, 1), project)
+            self._mark(output[0], partial(_before_projection, project, layer.values))
         elif self.block in self.windows and args:
             self._follow(getattr(func, "__name__", ""), args, kwargs or {}, output)
         return output
@@ -246,10 +296,13 @@ class _Recorder(TorchFunctionMode):
         elif query.dim() == 3:
             # SAM joins images and heads in one axis.
             split = (self.images, -1)
+            self._mark(output, lambda gradient: gradient.unflatten(0, split))
             query, key, value, output = (
                 each.unflatten(0, split) for each in (query, key, value, output)
             )
             bias = None if bias is None else bias.unflatten(0, split)
+        else:
+            self._mark(output, lambda gradient: gradient)
         if bias is not None:
             if bias.dtype == torch.bool:
                 bias = torch.zeros_like(bias, dtype=query.dtype).masked_fill_(~bias, -torch.inf)
@@ -263,7 +316,12 @@ class _Recorder(TorchFunctionMode):
             scale=query.shape[-1] ** -0.5 if scale is None else scale,
             windows=windows,
         )
-        self._keep(layer, output, lambda heads: heads)
+        self._keep(layer, output.detach(), lambda heads: heads)
+
+    def _mark(self, output: Tensor, arranged: Callable[[Tensor], Tensor]) -> None:
+        """Remember what attention returned, if a gradient will be asked for."""
+        if torch.is_grad_enabled():
+            self.attended[self.block] = output, arranged
 
     def _keep(
         self, layer: LayerAttention, output: Tensor, project: Callable[[Tensor], Tensor]
@@ -272,6 +330,19 @@ class _Recorder(TorchFunctionMode):
             self.calls[self.block].append(layer)
         self.error = max(self.error, _verified_error(layer, output, project))
         self.tolerance = TOLERANCE[layer.queries.dtype]
+
+    def checked(self, output: Tensor) -> Capture:
+        """The capture, or the reason why it cannot be trusted."""
+        layers = self.checked_layers()
+        return Capture(
+            model=self.model,
+            photographs=self.photographs,
+            layers=layers,
+            pool=self.checked_pool(),
+            tokens=self.checked_tokens(),
+            output=output,
+            error=self.error,
+        )
 
     def checked_layers(self) -> tuple[LayerAttention, ...]:
         """The layers in order, or the reason why they cannot be trusted."""
@@ -334,6 +405,35 @@ class _Recorder(TorchFunctionMode):
                 "choose a model with a class token or average pooling",
             )
         return calls[0]
+
+    def checked_tokens(self) -> tuple[Tensor, ...]:
+        """What the blocks returned, where it is a row for each token."""
+        layout, found = self.model.layout, []
+        for block in self.model.blocks:
+            output = self.returned[block]
+            tokens = output[0] if isinstance(output, tuple) else output
+            if isinstance(tokens, Tensor) and tokens.shape[1:-1] == layout.grid:
+                # SAM keeps its patches on their grid.
+                tokens = tokens.flatten(1, 2)
+            if not isinstance(tokens, Tensor) or tokens.shape[:-1] != (
+                self.images,
+                layout.token_count,
+            ):
+                return ()
+            found.append(tokens)
+        return tuple(found)
+
+
+def _before_projection(
+    project: Callable[[Tensor], Tensor],
+    values: Float[Tensor, "image head token value_width"],
+    gradient: Float[Tensor, "token image all_widths"],
+) -> Float[Tensor, "image head token value_width"]:
+    """From the gradient by what the linear output projection returned to that by what it took."""
+    with torch.enable_grad():
+        heads = torch.zeros_like(values, requires_grad=True)
+        (before,) = torch.autograd.grad(project(heads), heads, gradient.transpose(0, 1))
+    return before
 
 
 def _verified_error(

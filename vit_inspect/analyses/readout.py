@@ -1,6 +1,8 @@
-"""How does the model read its tokens at the end? As weights on the tokens of each image."""
+"""How does the model read its tokens at the end?"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -36,3 +38,22 @@ def readout_weights(capture: Capture) -> Float[Tensor, "image token"]:
     missing = layout.token_count - pooled.shape[1]
     # A pool that leaves the prefix tokens out reads nothing from them.
     return torch.nn.functional.pad(pooled, (missing, 0))
+
+
+def checked_head(capture: Capture) -> Callable[[Tensor], Tensor]:
+    """What makes the output of the last block's tokens, seen to do so for this capture.
+
+    Takes (image, token, width) with as many prefix tokens as the model has and any number of
+    patches. Raises `UnsupportedModel` where it is not known or gives another output.
+    """
+    head = capture.model.head
+    with torch.no_grad():
+        if head and capture.tokens:
+            again, output = head(capture.tokens[-1]).double(), capture.output.double()
+            if (again - output).abs().max() <= 1e-5 * output.abs().max():
+                return head
+    raise UnsupportedModel(
+        f"{capture.model.id}, whose last steps from its tokens to its output are not known",
+        "a final norm and a head that can be applied to any tokens",
+        "choose a plain vision transformer of timm",
+    )

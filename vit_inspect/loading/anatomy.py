@@ -7,6 +7,7 @@ here once. What is no plain vision transformer is refused.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -102,6 +103,7 @@ def model_of(
         filters_name=filters_name,
         positions=table,
         labels=_labels(module),
+        head=_head(module),
         notices=notices,
         merged=_merged(trunk),
         stage=stage,
@@ -240,6 +242,13 @@ def _readout(module: nn.Module, prefix: list[str]) -> str:
     if kind in ("token", "", "soft"):
         return prefix[0] if "cls" in prefix else MEAN
     return NONLINEAR
+
+
+def _head(module: Any) -> Callable[[Tensor], Tensor] | None:
+    """What timm does to its tokens after the last block; whoever uses it checks it."""
+    if isinstance(getattr(module, "norm", None), nn.Module) and hasattr(module, "forward_head"):
+        return lambda tokens: module.forward_head(module.norm(tokens))
+    return None
 
 
 def _filters(trunk: nn.Module) -> tuple[Tensor, str]:

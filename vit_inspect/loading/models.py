@@ -33,7 +33,7 @@ from vit_inspect.loading import huggingface
 from vit_inspect.loading.anatomy import check_family, model_of, not_a_vit
 from vit_inspect.loading.checkpoints import RELATIVE_RESAMPLED, load_checkpoint
 from vit_inspect.model import Model
-from vit_inspect.recorder import instrument
+from vit_inspect.running import instrument
 from vit_inspect.zoo import BUNDLED
 
 BUNDLED_ARCHITECTURE = "vit_small_patch14_dinov2.lvd142m"

@@ -24,7 +24,8 @@ from vit_inspect.loading import huggingface
 from vit_inspect.loading.tracing import Trace, trace
 from vit_inspect.model import Model
 from vit_inspect.preprocessing import CropMode, Recipe
-from vit_inspect.recorder import capture, instrument
+from vit_inspect.recorder import capture
+from vit_inspect.running import instrument
 
 
 def wrap(
