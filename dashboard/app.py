@@ -16,17 +16,24 @@ from vit_inspect.catalog import FIGURES
 st.set_page_config(
     page_title="vit_inspect", page_icon=str(Path(__file__).parent / "icon.png"), layout="wide"
 )
+figures = {
+    group: [
+        st.Page(widgets.VIEWS / f"{spec.slug}.py", title=spec.title)
+        for spec in FIGURES
+        if spec.page is None and spec.group == group
+    ]
+    for group in ("paper", "evidence")
+}
 page = st.navigation(
-    [
-        st.Page(widgets.VIEWS / "overview.py", title="Overview", default=True),
-        *(
-            st.Page(widgets.VIEWS / f"{spec.slug}.py", title=spec.title)
-            for spec in FIGURES
-            if spec.page is None
-        ),
-        st.Page(widgets.VIEWS / "compare.py", title="Compare"),
-        st.Page(widgets.VIEWS / "export.py", title="Export"),
-    ],
+    {
+        "": [st.Page(widgets.VIEWS / "overview.py", title="Overview", default=True)],
+        "The paper's figures": figures["paper"],
+        "Evidence": figures["evidence"],
+        "Take home": [
+            st.Page(widgets.VIEWS / "compare.py", title="Compare"),
+            st.Page(widgets.VIEWS / "export.py", title="Export"),
+        ],
+    },
     position="top",
 )
 st.html(Path(__file__).parent / "style.css")

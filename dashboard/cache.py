@@ -260,7 +260,7 @@ def _capture_bytes(capture: vi.Capture) -> int:
             if tensor is not None:
                 storage = tensor.untyped_storage()
                 storages[storage.data_ptr()] = storage.nbytes()
-    for tensor in capture.tokens:
+    for tensor in (*capture.tokens, capture.pixels):
         storages[tensor.data_ptr()] = tensor.nbytes
     return sum(storages.values()) + sum(each.pixels.nbytes for each in capture.photographs)
 

@@ -73,6 +73,7 @@ def capture_of(
     return Capture(
         model=model_of(layout, depth=len(attention)),
         photographs=(),
+        pixels=torch.zeros(attention.shape[1], 3, *layout.input_px),
         layers=tuple(layer_of(pattern, dtype) for pattern in attention),
         tokens=(),
         pool=None if pool is None else layer_of(pool, dtype),

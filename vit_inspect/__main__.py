@@ -58,6 +58,10 @@ def figures(
         int | None,
         typer.Option(help="Of a hierarchical model, the stage to look at, from 0."),
     ] = None,
+    thorough: Annotated[
+        bool,
+        typer.Option("--thorough", help="Also figures that run the model many times."),
+    ] = False,
     batch: Annotated[int, typer.Option(min=1, help="Photographs in one forward pass.")] = 4,
 ) -> None:
     """Write every inspection figure of photographs into a folder.
@@ -95,7 +99,10 @@ def figures(
         with tqdm(total=len(paths), unit="photo", disable=None) as bar:
             captures = _captures(subject, paths, batch, refused, bar)
             written = export(
-                captures, out, command=shlex.join(["python", "-m", "vit_inspect", *sys.argv[1:]])
+                captures,
+                out,
+                command=shlex.join(["python", "-m", "vit_inspect", *sys.argv[1:]]),
+                thorough=thorough,
             )
     except InspectError as error:
         _stop([*refused, error])

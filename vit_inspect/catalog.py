@@ -40,6 +40,8 @@ class FigureSpec:
     reduction: for those that need every attention row, so that one sweep serves them all; None
         where this capture needs no sweep.
     shown: the positions along an axis that a drawing picks, by axis; the table holds the same.
+    group: whether it is one of the "paper" or "evidence" of what the attention does.
+    thorough: whether it runs the model many times, so that a bundle has it only when asked.
     page: slug of the figure on whose page a dashboard shows this one too, as most models have only
         one of them; None for a page of its own.
     """
@@ -59,6 +61,8 @@ class FigureSpec:
     compared: str | None = None
     reduction: Callable[[Capture], Any] | None = None
     shown: Callable[[Any], dict[str, list[int]]] = lambda result: {}
+    group: Literal["paper", "evidence"] = "paper"
+    thorough: bool = False
     page: str | None = None
 
 
@@ -233,15 +237,16 @@ FIGURES = (
 )
 
 
-def analyse(capture: Capture) -> dict[str, Result | InspectError]:
+def analyse(capture: Capture, *, thorough: bool = False) -> dict[str, Result | InspectError]:
     """The records of all figures of a capture's images, or why there is none, by slug.
 
-    Every attention row is computed once. Figures of the model alone are not among them.
+    Every attention row is computed once. Figures of the model alone are not among them; those that
+    run the model many times are only where asked for (`thorough`).
     """
     found: dict[str, Any] = {}
     sums: dict[str, Any] = {}
     for spec in FIGURES:
-        if spec.scope == "model":
+        if spec.scope == "model" or (spec.thorough and not thorough):
             continue
         try:
             if spec.reduction and (total := spec.reduction(capture)):

@@ -113,6 +113,7 @@ def export(
     folder: str | os.PathLike[str],
     *,
     command: str | None = None,
+    thorough: bool = False,
 ) -> list[Path]:
     """Write the bundle of all figures into a folder; returns the files.
 
@@ -120,10 +121,13 @@ def export(
     attention distance is averaged over all their images. Figures of single images go into a
     folder each, named like the photograph. A figure that the model has not is left out, and the
     report says why. What an earlier bundle wrote there and this one does not, is removed.
-    command: repeats the export, for its provenance. Raises `BadParameter` for no capture and for
-    captures of several models, `OutputFailed` where a file cannot be written.
+    command: repeats the export, for its provenance.
+    thorough: also make the figures that run the model many times.
+
+    Raises `BadParameter` for no capture and for captures of several models, `OutputFailed` where a
+    file cannot be written.
     """
-    bundle = _Bundle(Path(folder))
+    bundle = _Bundle(Path(folder), thorough)
     for capture in [captures] if isinstance(captures, Capture) else captures:
         bundle.add(capture)
     bundle.finish(command)
@@ -148,8 +152,9 @@ def bundle(captures: Capture | Iterable[Capture], *, command: str | None = None)
 class _Bundle:
     """Writes figures as they come, and remembers what the report and the provenance tell."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, thorough: bool) -> None:
         self.root = root
+        self.thorough = thorough
         self.written: list[Path] = []
         self.model: Model | None = None
         self.error = 0.0
@@ -168,7 +173,7 @@ class _Bundle:
                 "export each model into a folder of its own",
             )
         self.model, self.error = capture.model, max(self.error, capture.error)
-        found = analyse(capture)
+        found = analyse(capture, thorough=self.thorough)
         results = {slug: each for slug, each in found.items() if isinstance(each, Result)}
         for slug, each in found.items():
             if isinstance(each, InspectError):

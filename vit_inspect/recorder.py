@@ -47,6 +47,7 @@ class Capture:
     """Everything the analyses of one batch of photographs start from, on the model's device.
 
     model, photographs: what was run on what, in the order of the batch.
+    pixels: the model input.
     layers: first layer first. Tokens are in the order of `layout`.
     pool: the attention that reads the tokens at the end, where the model has one.
     tokens: what each block returned, before the final norm; none where that is not a row for each
@@ -59,6 +60,7 @@ class Capture:
 
     model: Model
     photographs: tuple[Photograph, ...]
+    pixels: Float[Tensor, "image 3 row column"]
     layers: tuple[LayerAttention, ...]
     pool: LayerAttention | None
     tokens: tuple[Float[Tensor, "image token width"], ...]
@@ -87,7 +89,7 @@ def capture(model: Model, image: Image.Image | Sequence[Image.Image]) -> Capture
         recorder,
     ):
         output = model.module(pixels)
-    return recorder.checked(output)
+    return recorder.checked(pixels, output)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,18 +108,14 @@ class Gradients:
     pixels: Float[Tensor, "image 3 row column"]
 
 
-def differentiate(
-    model: Model,
-    image: Image.Image | Sequence[Image.Image],
-    score: Callable[[Capture], Float[Tensor, "image"]],
-) -> Gradients:
-    """Run the model once on a picture or a batch, and back from a score of each picture.
+def differentiate(seen: Capture, score: Callable[[Capture], Float[Tensor, "image"]]) -> Gradients:
+    """Run the model once more on the pictures of a capture, and back from a score of each.
 
     score: differentiable in `output` and `tokens` of the capture that it is given. A score must
     depend on its own picture alone. No weight gets a gradient, and nothing of the graph is kept.
     Raises what `capture` raises, and `UnsupportedModel` where no gradient comes back.
     """
-    pixels, photographs = _prepared(model, image)
+    model, pixels, photographs = seen.model, seen.pixels, seen.photographs
     if model.stages:
         raise UnsupportedModel(
             f"{model.id}, whose tokens merge from stage to stage",
@@ -134,7 +132,7 @@ def differentiate(
         pixels = pixels.clone().requires_grad_()
         with recorder:
             output = model.module(pixels)
-        found = recorder.checked(output)
+        found = recorder.checked(pixels.detach(), output)
         scores = score(found)
         attended = [recorder.attended[block] for block in model.blocks]
         if not scores.requires_grad or not found.tokens:
@@ -331,12 +329,13 @@ class _Recorder(Watch):
         self.error = max(self.error, _verified_error(layer, output, project))
         self.tolerance = TOLERANCE[layer.queries.dtype]
 
-    def checked(self, output: Tensor) -> Capture:
+    def checked(self, pixels: Tensor, output: Tensor) -> Capture:
         """The capture, or the reason why it cannot be trusted."""
         layers = self.checked_layers()
         return Capture(
             model=self.model,
             photographs=self.photographs,
+            pixels=pixels,
             layers=layers,
             pool=self.checked_pool(),
             tokens=self.checked_tokens(),

@@ -169,8 +169,9 @@ def test_a_model_that_is_forgotten_takes_its_captures_along() -> None:
 
 def test_captures_are_weighed_by_what_they_hold() -> None:
     capture = cache.capture(SUBJECT)
-    # Queries, keys and values of 5 tokens, 192 wide, in 12 layers, in one tensor each.
-    tensors = 12 * 3 * 5 * 192 * 4
+    # Queries, keys and values of 5 tokens, 192 wide, in 12 layers, in one tensor each; what the
+    # blocks return; 32 x 32 px.
+    tensors = 12 * (3 + 1) * 5 * 192 * 4 + 3 * 32 * 32 * 4
     assert cache.captures().bytes() == tensors + capture.photographs[0].pixels.nbytes
 
 
