@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vit_inspect.analyses.attention_distance import attention_distance
     from vit_inspect.analyses.attention_maps import attention_maps, mass_mask
+    from vit_inspect.analyses.attention_relevance import attention_relevance
     from vit_inspect.analyses.attention_rollout import attention_rollout
     from vit_inspect.analyses.embedding_filters import embedding_filters
     from vit_inspect.analyses.position_bias import position_bias
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "analyses.attention_distance": ("attention_distance",),
+    "analyses.attention_relevance": ("attention_relevance",),
     "analyses.attention_maps": ("attention_maps", "mass_mask"),
     "analyses.attention_rollout": ("attention_rollout",),
     "analyses.embedding_filters": ("embedding_filters",),
@@ -89,6 +91,7 @@ __all__ = [
     "WeightsUnavailable",
     "attention_distance",
     "attention_maps",
+    "attention_relevance",
     "attention_rollout",
     "capture",
     "embedding_filters",

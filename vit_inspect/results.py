@@ -204,3 +204,30 @@ class Predictions(Result):
     def of_image(self, image: int) -> Self:
         """The same record of one image of the batch."""
         return replace(super().of_image(image), labels=(self.labels[image],))
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionRelevance(Result):
+    """How much attention carries from each patch to the read-out that raises a target.
+
+    In units of the target: of its logit, or of a cosine.
+
+    target: what was differentiated, in words, per image.
+    relevance: gradient-weighted attention (Chefer et al. 2021); not negative.
+    prefix_relevance: the same of each prefix token, in the order of `layout.prefix`.
+    input_gradient: input times gradient, summed over each patch; negative where a patch, as it
+        differs from the mean colour of the training set, lowers the target.
+    grad_cam: Grad-CAM on the tokens that enter the last block; not negative.
+    """
+
+    layout: TokenLayout
+    photographs: tuple[Photograph, ...]
+    target: tuple[str, ...]
+    relevance: Float[np.ndarray, "image row column"]
+    prefix_relevance: Float[np.ndarray, "image prefix"]
+    input_gradient: Float[np.ndarray, "image row column"]
+    grad_cam: Float[np.ndarray, "image row column"]
+
+    def of_image(self, image: int) -> Self:
+        """The same record of one image of the batch."""
+        return replace(super().of_image(image), target=(self.target[image],))
