@@ -24,7 +24,7 @@ from dashboard.selection import Subject
 from vit_inspect.catalog import FigureSpec
 from vit_inspect.errors import InspectError, OutOfMemory
 from vit_inspect.exporter import bundle
-from vit_inspect.results import AttentionDistance, Result, join
+from vit_inspect.results import AttentionDistance, AttentionRelevance, Result, join
 
 MODELS = 2
 CAPTURE_BYTES = 512 * 2**20
@@ -181,6 +181,15 @@ def result(spec: FigureSpec, subject: Subject, **parameters: Any) -> Any:
         return _results().get(key, lambda: spec.analyse(model(subject)))
     key = (spec.slug, subject, tuple(sorted(parameters.items())))
     return _results().get(key, lambda: on_device(spec.analyse, capture(subject), **parameters))
+
+
+def relevance_to(subject: Subject, other: str) -> AttentionRelevance:
+    """What makes the picture similar to another one, for the model."""
+    key = ("relevance to", subject, other)
+    return _results().get(
+        key,
+        lambda: on_device(vi.attention_relevance, capture(subject), target=open_picture(other)),
+    )
 
 
 def survey(

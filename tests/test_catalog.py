@@ -45,7 +45,7 @@ def test_every_figure_explains_itself(spec: FigureSpec) -> None:
 def test_a_page_that_figures_share_is_that_of_one_of_them() -> None:
     pages = {spec.slug for spec in FIGURES if spec.page is None}
     assert {spec.page for spec in FIGURES} - {None} <= pages
-    assert len(pages) == 5
+    assert pages >= {"attention_maps", "attention_relevance"}
 
 
 @pytest.mark.parametrize("spec", FIGURES, ids=lambda spec: spec.slug)

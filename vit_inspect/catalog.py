@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from vit_inspect.analyses.attention_distance import DistanceReduction, attention_distance
 from vit_inspect.analyses.attention_maps import attention_maps, readout_reduction
+from vit_inspect.analyses.attention_relevance import attention_relevance
 from vit_inspect.analyses.attention_rollout import RolloutReduction, attention_rollout
 from vit_inspect.analyses.embedding_filters import embedding_filters
 from vit_inspect.analyses.position_bias import position_bias
@@ -17,6 +18,7 @@ from vit_inspect.attention import sweep
 from vit_inspect.errors import InspectError
 from vit_inspect.figures import attention_distance as distance_figure
 from vit_inspect.figures import attention_maps as maps_figure
+from vit_inspect.figures import attention_relevance as relevance_figure
 from vit_inspect.figures import attention_rollout as rollout_figure
 from vit_inspect.figures import embedding_filters as filters_figure
 from vit_inspect.figures import position_bias as bias_figure
@@ -233,6 +235,34 @@ FIGURES = (
         limits=rollout_figure.limits_of,
         compared="relevance",
         reduction=RolloutReduction,
+    ),
+    FigureSpec(
+        slug="attention_relevance",
+        title="Relevance",
+        question="Which patches speak for a class?",
+        reading=(
+            "Attention multiplied through the layers, as in rollout, but weighted by how much it "
+            "raises the target: a class, or how similar the picture is to another one or to one of "
+            "its patches. Bright patches are those whose content raises it most. Another class "
+            "gives another map. Two cheaper ways are beside it: where all agree, trust it more."
+        ),
+        caveat=(
+            "A gradient tells what a small change would do, not what is left when a patch is gone: "
+            "see faithfulness for that. What lowers the target is cut off in every layer, and what "
+            "the MLPs do is left out. Maps of different targets have different units."
+        ),
+        formula="R ← R + E_h[(∂y/∂A ⊙ A)⁺] R, first layer first; the read-out's row",
+        source=(
+            "Chefer et al., arXiv 2103.15679; Selvaraju et al. (Grad-CAM), arXiv 1610.02391; "
+            "Shrikumar et al. (input × gradient), arXiv 1605.01713"
+        ),
+        scope="image",
+        analyse=attention_relevance,
+        draw=relevance_figure.draw,
+        plot=relevance_figure.plot,
+        limits=relevance_figure.limits_of,
+        compared="relevance",
+        group="evidence",
     ),
 )
 

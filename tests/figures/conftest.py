@@ -9,6 +9,7 @@ from vit_inspect.layout import Box, TokenLayout
 from vit_inspect.results import (
     AttentionDistance,
     AttentionMaps,
+    AttentionRelevance,
     AttentionRollout,
     EmbeddingFilters,
     Photograph,
@@ -107,6 +108,22 @@ def distance(random: np.random.Generator, layout: TokenLayout) -> AttentionDista
     shape = (IMAGES, LAYERS, HEADS)
     return AttentionDistance(
         "toy", layout, "paper", random.uniform(0, 14, shape), random.uniform(0, 1, shape)
+    )
+
+
+@pytest.fixture
+def relevance(
+    random: np.random.Generator, layout: TokenLayout, photograph: Photograph
+) -> AttentionRelevance:
+    return AttentionRelevance(
+        "toy",
+        layout,
+        (photograph,) * IMAGES,
+        ("tabby", "tiger cat"),
+        random.uniform(0.1, 3, (IMAGES, *GRID)),
+        random.uniform(0, 3, (IMAGES, 2)),
+        random.normal(size=(IMAGES, *GRID)),
+        np.maximum(random.normal(size=(IMAGES, *GRID)), 0),
     )
 
 

@@ -16,6 +16,7 @@ from matplotlib.text import Text
 from vit_inspect.figures import (
     attention_distance,
     attention_maps,
+    attention_relevance,
     attention_rollout,
     embedding_filters,
     position_bias,
@@ -33,6 +34,7 @@ FIGURES = {
     "distance": attention_distance,
     "maps": attention_maps,
     "rollout": attention_rollout,
+    "relevance": attention_relevance,
 }
 
 

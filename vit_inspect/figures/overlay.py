@@ -173,8 +173,12 @@ def plot_map(
     limits: style.Limits,
     *,
     unit: str,
+    percent: bool = True,
 ) -> go.Figure:
-    """A map of shares over what the model saw; customdata of a patch is its (row, column)."""
+    """A map over what the model saw; customdata of a patch is its (row, column).
+
+    percent: whether its values are shares.
+    """
     (rows, columns), (left, top, right, bottom) = values.shape, photograph.seen
     down, across = (bottom - top) / rows, (right - left) / columns
     return figure.add_heatmap(
@@ -187,9 +191,11 @@ def plot_map(
         zmax=limits[1],
         zsmooth=False,
         colorscale=style.colour_scale(style.WEIGHT_MAP, style.MAP_OPACITY),
-        colorbar=style.screen_colour_bar(unit, tickformat="~%", nticks=5),
+        colorbar=style.screen_colour_bar(unit, tickformat="~%" if percent else "~g", nticks=5),
         customdata=[[[row, column] for column in range(columns)] for row in range(rows)],
-        hovertemplate="Row %{customdata[0]}, column %{customdata[1]}<br>%{z:.3%}<extra></extra>",
+        hovertemplate="Row %{customdata[0]}, column %{customdata[1]}<br>%{z:"
+        f"{'.3%' if percent else '.3g'}"
+        "}<extra></extra>",
     )
 
 

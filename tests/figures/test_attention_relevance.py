@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from vit_inspect.figures.attention_relevance import WAYS, draw, limits_of, plot, shown
+
+
+@pytest.mark.parametrize("place", range(len(WAYS)))
+def test_each_map_lies_where_the_model_looked_on_its_own_scale(relevance, photograph, place):
+    axes = draw(relevance, image=1).axes
+    panel, bar = axes[2 * place : 2 * place + 2]
+    way = list(WAYS)[place]
+    left, top, right, bottom = photograph.seen
+    assert panel.get_title() == WAYS[way]
+    assert tuple(panel.images[1].get_extent()) == (left, right, bottom, top)
+    assert np.array_equal(panel.images[1].get_array(), shown(relevance, way, 1))
+    assert panel.images[1].get_clim() == limits_of(relevance, 1, way=way)
+    assert bar.get_xlim() == pytest.approx(limits_of(relevance, 1, way=way))
+
+
+def test_what_lowers_the_target_is_not_drawn_as_raising_it(relevance):
+    drawn = shown(relevance, "input_gradient", 0)
+    assert (drawn[relevance.input_gradient[0] < 0] == 0).all()
+    assert (relevance.input_gradient[0] < 0).any()
+    assert limits_of(relevance, way="input_gradient")[0] == 0
+
+
+def test_the_scale_of_relevance_starts_at_the_least(relevance):
+    assert limits_of(relevance) == (relevance.relevance[0].min(), relevance.relevance[0].max())
+    even = replace(relevance, relevance=np.full_like(relevance.relevance, 0.2))
+    assert limits_of(even) == (0.2, 1.2)
+
+
+def test_the_target_and_how_few_patches_hold_half_are_told(relevance):
+    planted = np.full((1, 2, 3), 0.1)
+    planted[0, 1, 1] = 5.0
+    result = replace(relevance.of_image(1), relevance=planted)
+    title, *words = plot(result).layout.meta
+    assert title == "What speaks for tiger cat"
+    assert words[:2] == [
+        "toy, read at its cls",
+        "Relevance above the least: 1 of 6 patches hold half of it.",
+    ]
+    nothing = replace(result, relevance=np.zeros((1, 2, 3)))
+    assert plot(nothing).layout.meta[2] == "Relevance above the least: no patch has any."
+    assert plot(result, way="grad_cam").layout.meta[:2] == ("Grad-CAM, last block", "For tiger cat")
+
+
+def test_a_patch_on_screen_tells_its_place_and_no_percentage(relevance):
+    heat = plot(relevance, image=1).data[0]
+    assert list(heat.customdata[1][2]) == [1, 2]
+    assert "%{z:.3g}" in heat.hovertemplate
+    assert heat.colorbar.tickformat == "~g"

@@ -1,0 +1,112 @@
+"""Which patches speak for a class, and do cheaper ways say the same? (Chefer et al. 2103.15679)"""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from vit_inspect.figures import style
+from vit_inspect.figures.overlay import draw_map, draw_photograph, plot_map, plot_sheet
+from vit_inspect.results import AttentionRelevance
+
+WAYS = {
+    "relevance": "Attention relevance",
+    "grad_cam": "Grad-CAM, last block",
+    "input_gradient": "Input × gradient",
+}
+"""The record's maps: what the figure is about, and the references beside it."""
+UNIT = "in units of the target"
+
+
+def draw(result: AttentionRelevance, *, image: int = 0) -> Figure:
+    """The three maps side by side, each on its own scale, over the photograph."""
+    photograph = result.photographs[image]
+    shape = float(np.clip(photograph.size_px[1] / photograph.size_px[0], 0.4, 2.5))
+    width = (style.PAGE_IN - 0.3) / 3
+    height = min(2.4, width / shape)
+    width = max(height * shape, 1.2)
+    figure = style.page(max(4.6, 3 * width + 0.3), height + 1.3)
+    for place, (way, title) in enumerate(WAYS.items()):
+        values, limits = shown(result, way, image), limits_of(result, image, way=way)
+        left = 0.05 + place * (width + 0.1)
+        axes = style.place(figure, left=left, top=0.22, width=width, height=height)
+        draw_photograph(axes, photograph, grey=True)
+        draw_map(axes, photograph, values, limits)
+        style.label(axes, title=title)
+        bar = style.place(figure, left=left, top=height + 0.3, width=width, height=0.08)
+        style.colour_bar(
+            bar,
+            style.WEIGHT_MAP,
+            limits,
+            name=UNIT if place == 0 else "",
+            opacity=style.MAP_OPACITY,
+            ticks=MaxNLocator(3),
+            orientation="horizontal",
+        )
+    words = "\n".join((_title(result, image), *_words(result, image)))
+    style.write(figure, words, left=0.05, top=height + 0.68, linespacing=1.4)
+    return figure
+
+
+def plot(
+    result: AttentionRelevance,
+    *,
+    image: int = 0,
+    way: str = "relevance",
+    limits: style.Limits | None = None,
+    width: int = 720,
+) -> go.Figure:
+    """One of the maps over the whole photograph; customdata of a patch is its (row, column).
+
+    way: a name of `WAYS`.
+    limits: ends of the colour scale, such as those of two figures that are compared.
+    width: px that are free for the photograph.
+    """
+    photograph, values = result.photographs[image], shown(result, way, image)
+    if way == "relevance":
+        title, words = _title(result, image), "\n".join(_words(result, image))
+    else:
+        title, words = WAYS[way], f"For {result.target[image]}\n \n "
+    figure = plot_sheet(title, words, photograph, width=width)
+    limits = limits or limits_of(result, image, way=way)
+    return plot_map(figure, photograph, values, limits, unit=UNIT, percent=False)
+
+
+def shown(result: AttentionRelevance, way: str, image: int) -> Float[np.ndarray, "row column"]:
+    """What is drawn of a map: what raises the target, not what lowers it."""
+    values: Float[np.ndarray, "row column"] = getattr(result, way)[image]
+    return np.maximum(values, 0)
+
+
+def limits_of(
+    result: AttentionRelevance, image: int = 0, *, way: str = "relevance"
+) -> style.Limits:
+    """The ends of a map's colour scale.
+
+    A model that reads the mean of its patches reads some of each, whatever attention does: the
+    scale of its relevance starts there.
+    """
+    values = shown(result, way, image)
+    low = float(values.min()) if way == "relevance" else 0.0
+    high = float(values.max())
+    return low, high if high > low else low + 1.0
+
+
+def _title(result: AttentionRelevance, image: int) -> str:
+    return f"What speaks for {result.target[image]}"
+
+
+def _words(result: AttentionRelevance, image: int) -> tuple[str, str, str]:
+    relevance = np.sort(result.relevance[image].ravel() - result.relevance[image].min())
+    total, half = relevance.sum(), 0
+    if total > 0:
+        half = 1 + int(np.searchsorted(relevance[::-1].cumsum(), total / 2))
+    count = f"{half} of {relevance.size} patches hold half of it" if half else "no patch has any"
+    return (
+        f"{result.model}, read at its {result.layout.readout}",
+        f"Relevance above the least: {count}.",
+        "Grad-CAM and input × gradient: what lowers the target is left out.",
+    )
