@@ -28,7 +28,7 @@ def draw(result: AttentionRelevance, *, image: int = 0) -> Figure:
     width = (style.PAGE_IN - 0.3) / 3
     height = min(2.4, width / shape)
     width = max(height * shape, 1.2)
-    figure = style.page(max(4.6, 3 * width + 0.3), height + 1.3)
+    figure = style.page(max(4.6, 3 * width + 0.3), height + 1.34)
     for place, (way, title) in enumerate(WAYS.items()):
         values, limits = shown(result, way, image), limits_of(result, image, way=way)
         left = 0.05 + place * (width + 0.1)
@@ -36,7 +36,8 @@ def draw(result: AttentionRelevance, *, image: int = 0) -> Figure:
         draw_photograph(axes, photograph, grey=True)
         draw_map(axes, photograph, values, limits)
         style.label(axes, title=title)
-        bar = style.place(figure, left=left, top=height + 0.3, width=width, height=0.08)
+        # Room for the numbers at both ends.
+        bar = style.place(figure, left=left + 0.1, top=height + 0.3, width=width - 0.2, height=0.08)
         style.colour_bar(
             bar,
             style.WEIGHT_MAP,
@@ -47,7 +48,7 @@ def draw(result: AttentionRelevance, *, image: int = 0) -> Figure:
             orientation="horizontal",
         )
     words = "\n".join((_title(result, image), *_words(result, image)))
-    style.write(figure, words, left=0.05, top=height + 0.68, linespacing=1.4)
+    style.write(figure, words, left=0.05, top=height + 0.72, linespacing=1.4)
     return figure
 
 
