@@ -26,7 +26,10 @@ figures = {
 }
 page = st.navigation(
     {
-        "": [st.Page(widgets.VIEWS / "overview.py", title="Overview", default=True)],
+        "": [
+            st.Page(widgets.VIEWS / "overview.py", title="Overview", default=True),
+            st.Page(widgets.VIEWS / "tour.py", title="Tour"),
+        ],
         "The paper's figures": figures["paper"],
         "Evidence": figures["evidence"],
         "Take home": [

@@ -19,10 +19,12 @@ from jaxtyping import Float32
 from PIL import Image
 
 from dashboard.components import component
+from vit_inspect.attention import rows
 from vit_inspect.figures import style
 from vit_inspect.figures.overlay import unseen
 from vit_inspect.layout import PADDING, READOUT, Query, TokenLayout
-from vit_inspect.results import Photograph
+from vit_inspect.recorder import Capture
+from vit_inspect.results import AttentionMaps, Photograph
 
 MAX_BYTES = 4_000_000
 """What the rows of a head may weigh; of a larger layout, send one row and answer clicks."""
@@ -88,6 +90,28 @@ def explorer(
     component(__file__)(
         key=key, data=pack(rows, pinned=pinned, limit=limit), on_patch_change=picked
     )
+
+
+def rows_of_head(
+    capture: Capture, maps: AttentionMaps, query: Query, layer: int, head: int
+) -> HeadRows:
+    """The rows of a head that the browser needs: all, or the query's where all are too many."""
+    layout, photograph = capture.layout, capture.photographs[0]
+    shown = np.concatenate(
+        [maps.prefix_mass[0, layer, head], maps.weights[0, layer, head].ravel()]
+    ).astype(np.float32)
+    if not all_rows_fit(layout):
+        return HeadRows(photograph, layout, (query,), shown[None])
+    known = all_queries(layout)
+    weights = (
+        rows(capture.layers[layer].of_head(head), [layout.token(each) for each in known])[0, 0]
+        .float()
+        .cpu()
+        .numpy()
+    )
+    if query == READOUT and layout.readout not in layout.prefix:
+        known, weights = (*known, READOUT), np.concatenate([weights, shown[None]])
+    return HeadRows(photograph, layout, known, weights)
 
 
 def pack(rows: HeadRows, *, pinned: Query, limit: float | None) -> bytes:

@@ -164,6 +164,16 @@ def choose_number(
     return int(number)
 
 
+def choose_step(count: int) -> int:
+    """One of the steps of the tour, with keys that go back and forth."""
+    options = list(range(1, count + 1))
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        step = choose("step", "Step", options, help="Or go with the keys B (back) and F (forth).")
+        step_buttons("step", options, keys=("B", "F"), what="step")
+    _shown()["step"] = step
+    return int(step)
+
+
 def step_buttons(key: str, options: list[Any], *, keys: tuple[str, str], what: str) -> None:
     """Two small buttons, and two keys, that go through the options of a widget."""
     for step, shortcut, words in ((-1, keys[0], "Previous"), (1, keys[1], "Next")):

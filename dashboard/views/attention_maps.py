@@ -4,40 +4,18 @@ from __future__ import annotations
 
 from functools import partial
 
-import numpy as np
 import streamlit as st
 
 from dashboard import cache, selection, widgets
-from dashboard.explorer import HeadRows, all_queries, all_rows_fit, explorer
+from dashboard.explorer import all_queries, all_rows_fit, explorer, rows_of_head
 from dashboard.magnifier import magnifier
-from vit_inspect.attention import rows
 from vit_inspect.layout import MEAN_STAGE, READOUT, Query
-from vit_inspect.results import AttentionMaps
 
 spec, subject = widgets.SPECS["attention_maps"], widgets.current()
 place = widgets.heading(spec.title, spec.question)
 capture = cache.capture(subject)
 layout = capture.layout
 layers, heads = len(capture.layers), capture.layers[0].queries.shape[1]
-
-
-def head_rows(maps: AttentionMaps, query: Query, layer: int, head: int) -> HeadRows:
-    """The rows that the browser needs: all, or the one that is shown where all are too many."""
-    shown = np.concatenate(
-        [maps.prefix_mass[0, layer, head], maps.weights[0, layer, head].ravel()]
-    ).astype(np.float32)
-    if not all_rows_fit(layout):
-        return HeadRows(capture.photographs[0], layout, (query,), shown[None])
-    known = all_queries(layout)
-    weights = (
-        rows(capture.layers[layer].of_head(head), [layout.token(each) for each in known])[0, 0]
-        .float()
-        .cpu()
-        .numpy()
-    )
-    if query == READOUT and layout.readout not in layout.prefix:
-        known, weights = (*known, READOUT), np.concatenate([weights, shown[None]])
-    return HeadRows(capture.photographs[0], layout, known, weights)
 
 
 queries: dict[str, Query] = {
@@ -77,7 +55,7 @@ with large:
             "until you pick one of them."
         )
     explorer(
-        head_rows(maps, query, layer, head - 1),
+        rows_of_head(capture, maps, query, layer, head - 1),
         pinned=query,
         limit=limit,
         key="explorer",

@@ -107,6 +107,8 @@ def test_a_class_is_found_by_its_name() -> None:
     number = model.labels.index("Egyptian cat")
     by_number = vi.attention_relevance(model, IMAGES[0], target=number)
     np.testing.assert_array_equal(by_name.relevance, by_number.relevance)
+    # A whole name goes before a part of others, such as "fox".
+    assert vi.attention_relevance(model, IMAGES[0], target="ox").target == ("ox",)
     assert vi.attention_relevance(model, IMAGES[0], target="persian c").target == ("Persian cat",)
 
 
@@ -154,14 +156,16 @@ def test_a_picture_is_most_like_itself() -> None:
     assert abs(itself.input_gradient).max() < 1e-9 < 1e-6 < abs(other.input_gradient).max()
 
 
-def test_similarity_to_a_patch_is_that_of_reading_this_patch() -> None:
-    model = of(FAMILIES[0])
+@pytest.mark.parametrize("architecture", [FAMILIES[0], "vit_pwee_patch16_reg1_gap_256"])
+def test_similarity_to_a_patch_is_that_of_reading_this_patch(architecture: str) -> None:
+    model = of(architecture)
     capture = vi.capture(model, IMAGES)
     found = vi.attention_relevance(capture, target=(1, 2))
     assert found.target == ("similarity to patch (1, 2)",) * 2
     with torch.inference_mode():
         token = model.layout.token((1, 2))
-        read = model.module.head(model.module.norm(capture.tokens[-1])[:, token])
+        normed = model.module.norm(capture.tokens[-1])[:, token]
+        read = model.module.head(model.module.fc_norm(normed))
 
     # A step along the gradient raises the cosine by what the gradient says.
     def cosine(pixels: Tensor) -> Tensor:

@@ -38,6 +38,12 @@ def choose(page: Page, label: str, option: str) -> None:
     ready(page)
 
 
+def turn_to(page: Page, title: str, *, menu: str = "The paper's figures") -> None:
+    """Opens another page by the menu, in the same session."""
+    page.get_by_text(menu, exact=True).click()
+    page.get_by_role("menuitem", name=title).click()
+
+
 def patch_at(canvas: Locator, row: int, column: int, seen: vi.layout.Box, size: tuple[int, int]):
     """Where a patch of the 16 x 16 grid lies on the canvas, in CSS px."""
     box = canvas.bounding_box()
@@ -189,7 +195,7 @@ def test_a_dot_of_the_distance_plot_opens_that_heads_maps(page: Page) -> None:
     expect(page.get_by_text("Layer 9, head 3")).to_be_visible()
     expect(page).to_have_url(re.compile(r"/attention_maps.*head=3"))
     # And coming back does not leave again.
-    page.get_by_role("link", name="Attention distance").click()
+    turn_to(page, "Attention distance")
     ready(page)
     expect(page.get_by_role("heading", name="Attention distance")).to_be_visible()
     page.wait_for_timeout(1000)
@@ -219,7 +225,7 @@ def test_an_upload_is_shown_and_its_name_is_plain_text(page: Page, tmp_path: Pat
     expect(page.get_by_label("Picture", exact=True).first).to_have_value(name)
     expect(page.get_by_role("button", name=name, exact=True)).to_be_visible()
     assert page.locator("main b, section b").count() == 0
-    page.get_by_role("link", name="Attention maps").click()
+    turn_to(page, "Attention maps")
     ready(page)
     expect(page.locator("canvas.picture")).to_be_visible()
     expect(page.get_by_text("Traceback")).to_have_count(0)
@@ -263,7 +269,7 @@ def test_a_cancelled_survey_leaves_the_page_as_it_was(page: Page) -> None:
     expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
     assert "over=" not in page.url
     # Nothing of it waits for the device: the next figure comes.
-    page.get_by_role("link", name="Attention rollout").click()
+    turn_to(page, "Attention rollout")
     expect(page.get_by_text("attention rollout to the read-out (cls)")).to_be_visible()
 
 
@@ -308,3 +314,27 @@ def test_the_bundle_holds_whole_files_with_the_right_numbers(
         assert facts["photographs"][0]["name"] == "chelsea.png"
         stored = np.load(io.BytesIO(bundle.read("attention_distance.npz")))["distance_px"]
     np.testing.assert_allclose(stored, vi.attention_distance(capture).distance_px, atol=1e-3)
+
+
+def test_relevance_is_asked_for_a_patch_and_for_another_picture(page: Page) -> None:
+    show(page, "/attention_relevance")
+    expect(page.get_by_text("What speaks for its own output")).to_be_visible()
+    page.get_by_role("button", name="a patch", exact=True).click()
+    ready(page)
+    expect(page.get_by_text("What speaks for similarity to patch (8, 8)")).to_be_visible()
+    page.get_by_role("button", name="another picture", exact=True).click()
+    ready(page)
+    expect(page.get_by_text("What speaks for similarity to another picture")).to_be_visible()
+    expect(page.locator(".js-plotly-plot")).to_have_count(3)
+
+
+def test_the_tour_leads_from_patches_to_the_answer(page: Page) -> None:
+    show(page, "/tour")
+    expect(page.get_by_role("heading", name="1. A photograph becomes patches")).to_be_visible()
+    for number in range(2, 9):
+        page.get_by_role("button", name="Next F").click()
+        ready(page)
+        expect(page.get_by_role("heading", name=re.compile(f"^{number}\\. "))).to_be_visible()
+        expect(page.locator("[data-testid=stAlert]")).to_have_count(0)
+        expect(page.locator(".js-plotly-plot, canvas.picture").first).to_be_visible()
+    assert "step=8" in page.url

@@ -18,7 +18,9 @@ from vit_inspect.zoo import Checkpoint
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 PAGES = [spec for spec in FIGURES if spec.page is None]
-VIEWS = ["overview", *(spec.slug for spec in PAGES), "compare", "export"]
+VIEWS = ["overview", "tour", *(spec.slug for spec in PAGES), "compare", "export"]
+MERGING = ("attention_rollout", "attention_relevance")
+"""What goes through all layers, which no picture of merging tokens shows."""
 STAGED = "swin_tiny_patch4_window7_224"
 KINDS = {
     "class token": "vit_tiny_patch16_224",
@@ -83,7 +85,7 @@ def test_every_page_opens_for_every_kind_of_model(kind: str) -> None:
         app.switch_page(f"views/{view}.py").run()
         assert not app.exception, (view, app.exception)
         refused = [error.value.replace("\\", "") for error in app.error]
-        if view == "attention_rollout" and "windows" in kind:
+        if view in MERGING and "windows" in kind:
             assert len(refused) == 1
             assert "merge from stage to stage" in refused[0]
         else:
@@ -106,6 +108,31 @@ def test_one_page_shows_every_kind_of_positions_that_the_model_has(
         assert app.subheader[0].value == specs[title].question
         assert specs[title].formula in [each.value for each in app.text]
     assert len(app.get("button_group")) == 1 + (len(titles) > 1)
+
+
+@pytest.mark.parametrize("kind", ["class token", "averaged, no prefix, positions as a bias"])
+def test_every_step_of_the_tour_shows_something(kind: str) -> None:
+    app = opened("tour", model=KINDS[kind])
+    for number in range(1, 9):
+        app.button_group(key="step").set_value(number).run()
+        assert not app.exception
+        assert not app.error
+        assert app.header[0].value.startswith(f"{number}. ")
+        shown = app.get("plotly_chart") or app.get("bidi_component")
+        assert shown, number
+
+
+def test_a_class_of_a_classifier_is_chosen_for_relevance() -> None:
+    app = opened("attention_relevance", model=KINDS["class token"])
+    classes = app.selectbox(key="class")
+    assert len(classes.options) == 1000
+    assert [each.endswith("%)") for each in classes.options[:6]] == [True] * 5 + [False]
+    classes.set_value(282).run()
+    assert not app.exception
+    (figure,) = [
+        each.proto.spec for each in app.get("plotly_chart") if "What speaks for" in each.proto.spec
+    ]
+    assert "tiger cat" in figure
 
 
 def test_a_model_without_positions_is_a_sentence() -> None:

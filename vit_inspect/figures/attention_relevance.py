@@ -70,8 +70,9 @@ def plot(
     if way == "relevance":
         title, words = _title(result, image), "\n".join(_words(result, image))
     else:
-        title, words = WAYS[way], f"For {result.target[image]}\n \n "
+        title, words = WAYS[way], f"For {result.target[image]}"
     figure = plot_sheet(title, words, photograph, width=width)
+    figure.layout.height -= 20 * (3 - len(words.split("\n")))
     limits = limits or limits_of(result, image, way=way)
     return plot_map(figure, photograph, values, limits, unit=UNIT, percent=False)
 
