@@ -212,6 +212,16 @@ def pick_tile(picked: list[int]) -> None:
     st.session_state["patch"] = f"{picked[0] + 1}, {picked[1] + 1}"
 
 
+def pick_token(picked: list[int]) -> None:
+    """What a click on a patch whose token is compared does."""
+    st.session_state["token"] = f"Patch {picked[0]}, {picked[1]}"
+
+
+def pick_layer(picked: list[int]) -> None:
+    """What a click on what stands for a layer does."""
+    st.session_state["layer"] = picked[0]
+
+
 def leave_for_head(picked: list[int]) -> None:
     """What a click on a dot does; the page is left once the run has begun."""
     st.session_state["leave_for"] = {"layer": picked[0], "head": picked[1] + 1}

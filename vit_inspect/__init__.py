@@ -19,10 +19,14 @@ if TYPE_CHECKING:
     from vit_inspect.analyses.attention_relevance import attention_relevance
     from vit_inspect.analyses.attention_rollout import attention_rollout
     from vit_inspect.analyses.embedding_filters import embedding_filters
+    from vit_inspect.analyses.feature_pca import feature_pca
+    from vit_inspect.analyses.layer_cka import cka, layer_cka
+    from vit_inspect.analyses.logit_lens import logit_lens
     from vit_inspect.analyses.position_bias import position_bias
     from vit_inspect.analyses.position_similarity import position_similarity
     from vit_inspect.analyses.predictions import predictions
     from vit_inspect.analyses.rotary_similarity import rotary_similarity
+    from vit_inspect.analyses.token_similarity import token_similarity
     from vit_inspect.catalog import FIGURES
     from vit_inspect.errors import (
         BadImage,
@@ -49,10 +53,14 @@ _HOMES = {
     "analyses.attention_maps": ("attention_maps", "mass_mask"),
     "analyses.attention_rollout": ("attention_rollout",),
     "analyses.embedding_filters": ("embedding_filters",),
+    "analyses.feature_pca": ("feature_pca",),
+    "analyses.layer_cka": ("cka", "layer_cka"),
+    "analyses.logit_lens": ("logit_lens",),
     "analyses.position_bias": ("position_bias",),
     "analyses.position_similarity": ("position_similarity",),
     "analyses.predictions": ("predictions",),
     "analyses.rotary_similarity": ("rotary_similarity",),
+    "analyses.token_similarity": ("token_similarity",),
     "recorder": ("Capture", "capture"),
     "catalog": ("FIGURES",),
     "errors": (
@@ -94,9 +102,13 @@ __all__ = [
     "attention_relevance",
     "attention_rollout",
     "capture",
+    "cka",
     "embedding_filters",
     "export",
+    "feature_pca",
+    "layer_cka",
     "load",
+    "logit_lens",
     "mass_mask",
     "position_bias",
     "position_similarity",
@@ -104,6 +116,7 @@ __all__ = [
     "read_image",
     "rotary_similarity",
     "sample",
+    "token_similarity",
     "wrap",
 ]
 __version__ = "0.1.0"

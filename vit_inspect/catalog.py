@@ -11,9 +11,13 @@ from vit_inspect.analyses.attention_maps import attention_maps, readout_reductio
 from vit_inspect.analyses.attention_relevance import attention_relevance
 from vit_inspect.analyses.attention_rollout import RolloutReduction, attention_rollout
 from vit_inspect.analyses.embedding_filters import embedding_filters
+from vit_inspect.analyses.feature_pca import feature_pca
+from vit_inspect.analyses.layer_cka import layer_cka
+from vit_inspect.analyses.logit_lens import logit_lens
 from vit_inspect.analyses.position_bias import position_bias
 from vit_inspect.analyses.position_similarity import position_similarity
 from vit_inspect.analyses.rotary_similarity import rotary_similarity
+from vit_inspect.analyses.token_similarity import token_similarity
 from vit_inspect.attention import sweep
 from vit_inspect.errors import InspectError
 from vit_inspect.figures import attention_distance as distance_figure
@@ -21,9 +25,13 @@ from vit_inspect.figures import attention_maps as maps_figure
 from vit_inspect.figures import attention_relevance as relevance_figure
 from vit_inspect.figures import attention_rollout as rollout_figure
 from vit_inspect.figures import embedding_filters as filters_figure
+from vit_inspect.figures import feature_pca as pca_figure
+from vit_inspect.figures import layer_cka as cka_figure
+from vit_inspect.figures import logit_lens as lens_figure
 from vit_inspect.figures import position_bias as bias_figure
 from vit_inspect.figures import position_similarity as position_figure
 from vit_inspect.figures import rotary_similarity as rotary_figure
+from vit_inspect.figures import token_similarity as token_figure
 from vit_inspect.recorder import Capture
 from vit_inspect.results import Result
 
@@ -262,6 +270,100 @@ FIGURES = (
         plot=relevance_figure.plot,
         limits=relevance_figure.limits_of,
         compared="relevance",
+        group="evidence",
+    ),
+    FigureSpec(
+        slug="feature_pca",
+        title="What tokens hold",
+        question="What does the model tell apart in the picture?",
+        reading=(
+            "The tokens of all patches are laid along the three directions in which they vary "
+            "most, shown as red, green and blue. Patches of like colour hold like tokens: an "
+            "object stands out from its surroundings, and its parts from each other."
+        ),
+        caveat=(
+            "Colours mean nothing across pictures unless they share a common basis, and nothing "
+            "across layers and models. Three directions show a part of the variance only, and a "
+            "few outlying tokens can take one of them for themselves."
+        ),
+        formula="(t − mean of t) · [v₁ v₂ v₃], v = eigenvectors of the patch tokens' covariance",
+        source="Oquab et al. (DINOv2), arXiv 2304.07193, Figure 1",
+        scope="image",
+        analyse=feature_pca,
+        draw=pca_figure.draw,
+        plot=pca_figure.plot,
+        group="evidence",
+    ),
+    FigureSpec(
+        slug="token_similarity",
+        title="Similar patches",
+        question="Which patches does the model take for the same as this one?",
+        reading=(
+            "The outlined patch is compared with all patches. Bright ones hold nearly the same "
+            "token: other parts of one thing, or the same part of another one, wherever they lie."
+        ),
+        caveat=(
+            "The cosine hides how large tokens are: artefacts many times as large as others look "
+            "like any patch. Tokens share a common part, so no value alone says 'alike': compare "
+            "values of one layer."
+        ),
+        formula="S[k] = tₚ·tₖ / (|tₚ| |tₖ|), patches only, no mean subtracted",
+        source="Caron et al. (DINO), arXiv 2104.14294; Amir et al., arXiv 2112.05814",
+        scope="image",
+        analyse=token_similarity,
+        draw=token_figure.draw,
+        plot=token_figure.plot,
+        compared="similarity",
+        group="evidence",
+        page="feature_pca",
+    ),
+    FigureSpec(
+        slug="logit_lens",
+        title="Class in every layer",
+        question="From which layer on, and in which patches, does the model see its class?",
+        reading=(
+            "The model's own norm and head are applied to every layer, as if it were the last: "
+            "bars to all its tokens, as the model reads them, maps to each patch alone. The last "
+            "bar is the model's output."
+        ),
+        caveat=(
+            "The head was trained for the last layer only: a class that it does not find earlier "
+            "may be there in another form. A patch alone is an input that the head never saw, and "
+            "what is found in a patch need not be used."
+        ),
+        formula="softmax(head(norm(tokens of layer l))), the norm's statistics of these tokens",
+        source="nostalgebraist, interpreting GPT: the logit lens, 2020; Vilas et al., "
+        "arXiv 2310.18969",
+        scope="image",
+        analyse=logit_lens,
+        draw=lens_figure.draw,
+        plot=lens_figure.plot,
+        limits=lens_figure.limits_of,
+        group="evidence",
+        page="feature_pca",
+    ),
+    FigureSpec(
+        slug="layer_cka",
+        title="Layer similarity",
+        question="Which layers arrange the patches of a picture alike?",
+        reading=(
+            "Each cell compares two layers by which patches have like tokens, whatever directions "
+            "these lie in: 1 is the same arrangement up to rotation and scale, about 0 an "
+            "unrelated one. A bright block is a run of layers that change little."
+        ),
+        caveat=(
+            "The few directions and outlying tokens of largest variance decide: layers that "
+            "differ in all others still look alike. It says nothing of what is arranged, and one "
+            "image is a rough estimate."
+        ),
+        formula="CKA = mean HSIC₁(K, L) / √(mean HSIC₁(K, K) · mean HSIC₁(L, L)), means over "
+        "images, K = tokens·tokensᵀ",
+        source="Nguyen et al., arXiv 2010.15327; Song et al., JMLR 13 (2012); Raghu et al., "
+        "arXiv 2108.08810",
+        scope="images",
+        analyse=layer_cka,
+        draw=cka_figure.draw,
+        plot=cka_figure.plot,
         group="evidence",
     ),
 )

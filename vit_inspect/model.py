@@ -54,6 +54,8 @@ class Model:
         None where the model is not known to score classes.
     head: what makes the output of what the last block returned, (image, token, width), the final
         norm included; it takes rows for any number of patches. None where that is not known.
+    norm: the final norm, which makes of what the last block returned, (image, token, width), what
+        the head reads, token by token. None where there is none or that is not known.
     notices: what a reader should know of how it was loaded, in sentences.
     merged: how many patches are merged to one along each axis after the last block; 1 where they
         are not.
@@ -72,6 +74,7 @@ class Model:
     positions: Float[Tensor, "grid_row grid_column width"] | None
     labels: tuple[str, ...] | None
     head: Callable[[Tensor], Tensor] | None = None
+    norm: Callable[[Tensor], Tensor] | None = None
     notices: tuple[str, ...] = ()
     merged: int = 1
     stage: int = 0

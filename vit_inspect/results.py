@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self, get_type_hints
+from typing import Any, Self, TypeVar, get_type_hints
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -160,7 +160,10 @@ class AttentionDistance(Result):
     prefix_mass: Float[np.ndarray, "image layer head"]
 
 
-def join(parts: Sequence[AttentionDistance]) -> AttentionDistance:
+Joint = TypeVar("Joint", bound=Result)
+
+
+def join(parts: Sequence[Joint]) -> Joint:
     """One record of all images, from records of batches of the same model and input size."""
     arrays: dict[str, Any] = {
         name: np.concatenate([part.arrays()[name] for part in parts]) for name in parts[0].arrays()
@@ -231,3 +234,115 @@ class AttentionRelevance(Result):
     def of_image(self, image: int) -> Self:
         """The same record of one image of the batch."""
         return replace(super().of_image(image), target=(self.target[image],))
+
+
+@dataclass(frozen=True, eq=False)
+class FeaturePca(Result):
+    """The patches' tokens of one layer along the three directions in which they vary most.
+
+    Images may share the directions or have their own (`basis`); only shared ones make the scores
+    of two images comparable.
+
+    layer, state: whose tokens, and what was done to them, in words.
+    basis: "each" image's own directions, or "common" to all images of the batch.
+    components: scores along the directions, strongest first; 0 is the mean token.
+    ends: percentiles 2 and 98 of the scores over the images that share the directions, where the
+        colours of a drawing end.
+    explained_variance_ratio: share of the tokens' variance over these images.
+    """
+
+    layout: TokenLayout
+    photographs: tuple[Photograph, ...]
+    layer: int
+    state: str
+    basis: str
+    components: Float[np.ndarray, "image row column component"]
+    ends: Float[np.ndarray, "image component end"]
+    explained_variance_ratio: Float[np.ndarray, "image component"]
+
+
+@dataclass(frozen=True, eq=False)
+class TokenSimilarity(Result):
+    """Cosine similarity of one patch's token to the tokens of all patches of each image.
+
+    layer, state: whose tokens, and what was done to them, in words.
+    patch: the (row, column) of the patch that is compared.
+    origins: for each image, the photograph that this patch is of.
+    similarity: in [-1, 1]; 1 at the patch itself.
+    """
+
+    layout: TokenLayout
+    photographs: tuple[Photograph, ...]
+    layer: int
+    state: str
+    patch: tuple[int, int]
+    origins: tuple[Photograph, ...]
+    similarity: Float[np.ndarray, "image row column"]
+
+    def of_image(self, image: int) -> Self:
+        """The same record of one image of the batch."""
+        return replace(super().of_image(image), origins=(self.origins[image],))
+
+
+@dataclass(frozen=True, eq=False)
+class LogitLens(Result):
+    """What the model's own norm and head make of the tokens of every layer (nostalgebraist 2020).
+
+    Probabilities are over all classes; a rank of 1 is the most probable class.
+
+    labels: name of the class that is followed, per image; `class_index` is its place in the output.
+    readout_probability, readout_rank: of this class, where the head reads all tokens of a layer.
+    patch_probability, patch_rank: the same where it reads nothing but one patch's token.
+    top_labels: names of the most probable classes where it reads all tokens, by image and layer.
+    top_class_index, top_probability: of these.
+    """
+
+    layout: TokenLayout
+    photographs: tuple[Photograph, ...]
+    labels: tuple[str, ...]
+    class_index: Int[np.ndarray, "image"]
+    readout_probability: Float[np.ndarray, "image layer"]
+    readout_rank: Int[np.ndarray, "image layer"]
+    patch_probability: Float[np.ndarray, "image layer row column"]
+    patch_rank: Int[np.ndarray, "image layer row column"]
+    top_labels: tuple[tuple[tuple[str, ...], ...], ...]
+    top_class_index: Int[np.ndarray, "image layer rank"]
+    top_probability: Float[np.ndarray, "image layer rank"]
+
+    def of_image(self, image: int) -> Self:
+        """The same record of one image of the batch."""
+        return replace(
+            super().of_image(image),
+            labels=(self.labels[image],),
+            top_labels=(self.top_labels[image],),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class LayerCka(Result):
+    """How alike the layers of two models, or of one, arrange the patches of the same images.
+
+    Each image is a minibatch of the estimate (Nguyen et al. 2020), so that records of several
+    images can be joined; `similarity` follows from the means over them.
+
+    other_model: the model whose layers are the columns.
+    samples: how many patches of an image are compared.
+    hsic: unbiased estimate of HSIC between a layer and one of the other model.
+    self_hsic, other_self_hsic: the same of each layer with itself.
+    """
+
+    other_model: str
+    samples: Int[np.ndarray, "image"]
+    hsic: Float[np.ndarray, "image layer other_layer"]
+    self_hsic: Float[np.ndarray, "image layer"]
+    other_self_hsic: Float[np.ndarray, "image other_layer"]
+
+    @property
+    def similarity(self) -> Float[np.ndarray, "layer other_layer"]:
+        """CKA: mean HSIC / sqrt(the product of the layers' own); 1 is alike, about 0 unrelated.
+
+        0 where all tokens of a layer are equal.
+        """
+        own, other = self.self_hsic.mean(axis=0), self.other_self_hsic.mean(axis=0)
+        scale = np.sqrt(own[:, None] * other)
+        return self.hsic.mean(axis=0) / np.where(scale > 0, scale, 1)

@@ -69,7 +69,7 @@ for column, record, each, side in zip(
 if spec.scope == "model" and against == "picture":
     st.caption("This figure is of the model alone: it is the same for every picture.")
 elif spec.compared is None:
-    st.caption("Components have no common order or sign, so there is no difference to show.")
+    st.caption("There is no difference to show of this figure.")
 else:
     first, second = records
     try:

@@ -309,7 +309,7 @@ def test_the_bundle_holds_whole_files_with_the_right_numbers(
     download.value.save_as(tmp_path / "bundle.zip")
     with zipfile.ZipFile(tmp_path / "bundle.zip") as bundle:
         assert bundle.testzip() is None
-        assert len(bundle.namelist()) == 27
+        assert len(bundle.namelist()) == 42
         facts = json.loads(bundle.read("provenance.json"))
         assert facts["photographs"][0]["name"] == "chelsea.png"
         stored = np.load(io.BytesIO(bundle.read("attention_distance.npz")))["distance_px"]
@@ -338,3 +338,29 @@ def test_the_tour_leads_from_patches_to_the_answer(page: Page) -> None:
         expect(page.locator("[data-testid=stAlert]")).to_have_count(0)
         expect(page.locator(".js-plotly-plot, canvas.picture").first).to_be_visible()
     assert "step=8" in page.url
+
+
+def test_a_click_on_a_patch_compares_all_tokens_with_it(
+    page: Page, capture: vi.Capture, at
+) -> None:
+    show(page, "/feature_pca")
+    expect(page.get_by_role("heading", name="What tokens hold")).to_be_visible()
+    expect(page.get_by_text("tokens of layer 11, after the final norm")).to_be_visible()
+    expect(page.locator(".js-plotly-plot image")).to_have_count(4)
+    page.get_by_text("similar patches").click()
+    expect(page.get_by_text("Similarity to patch (8, 8)")).to_be_visible()
+    ready(page)
+    picture = page.locator(".js-plotly-plot .nsewdrag").first
+    picture.click(position=at(picture, 3, 12))
+    expect(page.get_by_text("Similarity to patch (3, 12)")).to_be_visible()
+    expect(page).to_have_url(re.compile(r"token=Patch\+3"))
+    values = vi.token_similarity(capture, patch=(3, 12)).similarity
+    told = f"From {values.min():.2f} to {values.max():.2f} in chelsea.png".replace("-", "−")
+    expect(page.get_by_text(told)).to_be_visible()
+
+
+def test_layers_are_compared_with_each_other(page: Page) -> None:
+    show(page, "/layer_cka")
+    expect(page.get_by_text("One image, 256 patches of each.")).to_be_visible()
+    page.get_by_text("all samples").click()
+    expect(page.get_by_text("7 images, 256 patches of each.")).to_be_visible()

@@ -19,8 +19,6 @@ from vit_inspect.zoo import Checkpoint
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 PAGES = [spec for spec in FIGURES if spec.page is None]
 VIEWS = ["overview", "tour", *(spec.slug for spec in PAGES), "compare", "export"]
-MERGING = ("attention_rollout", "attention_relevance")
-"""What goes through all layers, which no picture of merging tokens shows."""
 STAGED = "swin_tiny_patch4_window7_224"
 KINDS = {
     "class token": "vit_tiny_patch16_224",
@@ -30,6 +28,13 @@ KINDS = {
     "registers": "vit_small_patch14_reg4_dinov2",
     "windows, positions as a bias": STAGED,
 }
+NOT_OF_WINDOWS = {
+    "attention_rollout": "merge from stage to stage",
+    "attention_relevance": "merge from stage to stage",
+    "feature_pca": "do not return a row for each token",
+    "layer_cka": "do not return a row for each token",
+}
+"""What a page says of a hierarchical model whose windows reach beyond its grid."""
 WITH_POSITIONS = {
     "vit_tiny_patch16_224": ["Position embeddings"],
     "beit_base_patch16_224": ["Relative position bias"],
@@ -85,9 +90,9 @@ def test_every_page_opens_for_every_kind_of_model(kind: str) -> None:
         app.switch_page(f"views/{view}.py").run()
         assert not app.exception, (view, app.exception)
         refused = [error.value.replace("\\", "") for error in app.error]
-        if view in MERGING and "windows" in kind:
+        if view in NOT_OF_WINDOWS and "windows" in kind:
             assert len(refused) == 1
-            assert "merge from stage to stage" in refused[0]
+            assert NOT_OF_WINDOWS[view] in refused[0]
         else:
             assert refused == []
             assert app.title
@@ -291,3 +296,82 @@ def test_another_model_opens_at_its_own_stage() -> None:
 def test_sizes_are_those_that_all_stages_tile() -> None:
     sizes = opened("overview", model=STAGED).selectbox(key="size").options
     assert all(int(size) % 32 == 0 for size in sizes)
+
+
+@pytest.mark.parametrize("kind", ["class token", "averaged, no prefix, positions as a bias"])
+def test_tokens_of_a_classifier_are_shown_as_colours_as_likeness_and_as_its_class(
+    kind: str,
+) -> None:
+    app = opened("feature_pca", model=KINDS[kind])
+    for shown, slug in (
+        ("colours", "feature_pca"),
+        ("similar patches", "token_similarity"),
+        ("class in every layer", "logit_lens"),
+    ):
+        app.button_group(key="tokens").set_value(shown).run()
+        assert not app.exception
+        assert not app.error
+        spec = next(spec for spec in FIGURES if spec.slug == slug)
+        assert app.title[0].value == "What tokens hold"
+        assert app.subheader[0].value == spec.question
+        assert spec.formula in [each.value for each in app.text]
+        app.selectbox(key="layer").set_value(2).run()
+        assert not app.exception
+
+
+def test_tokens_of_a_model_without_classes_say_so_where_a_class_is_asked_for() -> None:
+    app = opened("feature_pca", model=KINDS["registers"], tokens="class in every layer")
+    assert not app.exception
+    [error] = app.error
+    assert "has no head that is known to score classes" in error.value.replace("\\", "")
+
+
+@pytest.mark.parametrize("shown", ["colours", "similar patches"])
+def test_tokens_of_another_picture_are_shown_beside(
+    monkeypatch: pytest.MonkeyPatch, shown: str
+) -> None:
+    seen: list[tuple[str, ...]] = []
+    for analysis in ("feature_pca", "token_similarity"):
+        real = getattr(vi, analysis)
+
+        def counted(capture: vi.Capture, real: object = real, **parameters: object) -> object:
+            seen.append(tuple(each.name for each in capture.photographs))
+            return real(capture, **parameters)  # type: ignore[operator]
+
+        monkeypatch.setattr(f"vit_inspect.analyses.{analysis}.{analysis}", counted)
+    app = opened("feature_pca", model=KINDS["class token"], tokens=shown)
+    assert "chelsea" not in app.selectbox(key="beside").options
+    seen.clear()
+    app.selectbox(key="beside").set_value("coffee").run()
+    assert not app.exception
+    assert not app.error
+    assert ("chelsea.png", "coffee.png") in seen
+
+
+def test_what_is_clicked_in_a_figure_of_tokens_is_chosen() -> None:
+    def chosen() -> None:
+        import streamlit as st
+
+        from dashboard import selection
+
+        selection.pick_token([1, 2])
+        selection.pick_layer([4])
+        st.text(f"{st.session_state['token']}; {st.session_state['layer']}")
+
+    assert AppTest.from_function(chosen).run().text[0].value == "Patch 1, 2; 4"
+
+
+def test_layers_are_compared_with_those_of_another_model_over_several_pictures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    listed = tuple(Checkpoint(name, "all figures", "small and random") for name in KINDS.values())
+    monkeypatch.setattr("vit_inspect.zoo.ZOO", listed)
+    app = opened("layer_cka", model=KINDS["class token"])
+    assert KINDS["class token"] not in app.selectbox(key="other_model").options
+    app.selectbox(key="other_model").set_value(KINDS["registers"]).run()
+    assert not app.exception
+    assert not app.error
+    app.selectbox(key="other_model").set_value("itself").run()
+    app.button_group(key="over").set_value("all samples").run()
+    assert not app.exception
+    assert not app.error

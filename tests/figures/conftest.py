@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,10 +14,14 @@ from vit_inspect.results import (
     AttentionRelevance,
     AttentionRollout,
     EmbeddingFilters,
+    FeaturePca,
+    LayerCka,
+    LogitLens,
     Photograph,
     PositionBias,
     PositionSimilarity,
     RotarySimilarity,
+    TokenSimilarity,
 )
 
 IMAGES, LAYERS, HEADS, GRID, PREFIX = 2, 3, 2, (2, 3), ("cls", "reg1")
@@ -143,4 +149,72 @@ def rollout(
         growth[:, 0],
         tokens[:, 0, :2].copy(),
         growth,
+    )
+
+
+@pytest.fixture
+def colours(random: np.random.Generator, layout: TokenLayout, photograph: Photograph) -> FeaturePca:
+    scores = random.normal(size=(IMAGES, *GRID, 3)) * [9, 3, 1]
+    ends = np.percentile(scores, (2, 98), axis=(1, 2)).transpose(1, 2, 0)
+    share = np.array([[0.5, 0.2, 0.1]] * IMAGES)
+    state = "after the final norm"
+    return FeaturePca("toy", layout, (photograph,) * IMAGES, 2, state, "each", scores, ends, share)
+
+
+@pytest.fixture
+def alike(
+    random: np.random.Generator, layout: TokenLayout, photograph: Photograph
+) -> TokenSimilarity:
+    """Patch (1, 2) of one photograph, compared with itself and with another one."""
+    similarity = random.uniform(-1, 1, (IMAGES, *GRID))
+    similarity[0, 1, 2] = 1
+    other = replace(photograph, name="other.png")
+    return TokenSimilarity(
+        "toy",
+        layout,
+        (photograph, other),
+        2,
+        "after the final norm",
+        (1, 2),
+        (photograph,) * IMAGES,
+        similarity,
+    )
+
+
+@pytest.fixture
+def lens(random: np.random.Generator, layout: TokenLayout, photograph: Photograph) -> LogitLens:
+    """Of four classes; the last layer of the first image finds its class, the second's does not."""
+    readout = random.dirichlet(np.ones(4), (IMAGES, LAYERS))
+    patches = random.dirichlet(np.ones(4), (IMAGES, LAYERS, *GRID))
+    readout[0, -1] = 0.1, 0.7, 0.15, 0.05
+    readout[1, -1] = 0.6, 0.3, 0.05, 0.05
+    names = np.array(["ant", "bee", "cat", "a dog of a race with a long name"])
+    order = np.argsort(-readout, axis=-1)
+    ranks = [1 + (each > each[..., [1]]).sum(axis=-1) for each in (readout, patches)]
+    return LogitLens(
+        "toy",
+        layout,
+        (photograph,) * IMAGES,
+        ("bee",) * IMAGES,
+        np.ones(IMAGES, np.int64),
+        readout[..., 1].copy(),
+        ranks[0],
+        patches[..., 1].copy(),
+        ranks[1],
+        tuple(tuple(map(tuple, image)) for image in names[order].tolist()),
+        order,
+        np.take_along_axis(readout, order, axis=-1),
+    )
+
+
+@pytest.fixture
+def cka(random: np.random.Generator) -> LayerCka:
+    """Three layers of one model against four of another."""
+    return LayerCka(
+        "toy",
+        "other toy",
+        np.full(IMAGES, 6),
+        random.uniform(0, 1, (IMAGES, LAYERS, LAYERS + 1)),
+        np.ones((IMAGES, LAYERS)),
+        np.ones((IMAGES, LAYERS + 1)),
     )

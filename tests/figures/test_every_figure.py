@@ -19,10 +19,14 @@ from vit_inspect.figures import (
     attention_relevance,
     attention_rollout,
     embedding_filters,
+    feature_pca,
+    layer_cka,
+    logit_lens,
     position_bias,
     position_similarity,
     rotary_similarity,
     style,
+    token_similarity,
 )
 
 FIGURES = {
@@ -35,6 +39,10 @@ FIGURES = {
     "maps": attention_maps,
     "rollout": attention_rollout,
     "relevance": attention_relevance,
+    "colours": feature_pca,
+    "alike": token_similarity,
+    "lens": logit_lens,
+    "cka": layer_cka,
 }
 
 

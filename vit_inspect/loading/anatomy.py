@@ -103,7 +103,9 @@ def model_of(
         filters_name=filters_name,
         positions=table,
         labels=_labels(module),
-        head=_head(module),
+        # Stages but the last are read by the next one, and the head takes tokens on their grid.
+        head=None if staged else _head(module),
+        norm=None if staged else _norm(module),
         notices=notices,
         merged=_merged(trunk),
         stage=stage,
@@ -249,6 +251,12 @@ def _head(module: Any) -> Callable[[Tensor], Tensor] | None:
     if isinstance(getattr(module, "norm", None), nn.Module) and hasattr(module, "forward_head"):
         return lambda tokens: module.forward_head(module.norm(tokens))
     return None
+
+
+def _norm(module: Any) -> Callable[[Tensor], Tensor] | None:
+    """timm's norm of the tokens; where it averages them first, an identity holds its place."""
+    norm = getattr(module, "norm", None)
+    return norm if isinstance(norm, nn.Module) and not isinstance(norm, nn.Identity) else None
 
 
 def _filters(trunk: nn.Module) -> tuple[Tensor, str]:

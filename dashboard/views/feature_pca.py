@@ -1,0 +1,154 @@
+"""Page: what do the patches' tokens hold? As colours, as likeness, and as the model's class."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from dashboard import cache, inputs, selection, widgets
+from vit_inspect.analyses.feature_pca import feature_pca
+from vit_inspect.analyses.token_similarity import token_similarity
+from vit_inspect.analyses.tokens import together
+from vit_inspect.catalog import FigureSpec
+from vit_inspect.figures import logit_lens as lens_figure
+
+HOME = widgets.SPECS["feature_pca"]
+SHOWN = {
+    "colours": HOME,
+    "similar patches": widgets.SPECS["token_similarity"],
+    "class in every layer": widgets.SPECS["logit_lens"],
+}
+ALONE = "none"
+subject = widgets.current()
+head = st.container()
+spec = SHOWN[
+    selection.choose(
+        "tokens",
+        "Show tokens as",
+        list(SHOWN),
+        help="Colours of what varies most, likeness to one patch, or the class that the model's "
+        "own head reads from them.",
+    )
+]
+with head:
+    place = widgets.heading(HOME.title, spec.question)
+
+
+def choose_layer(layers: int) -> int:
+    """Whose tokens, by number or by key."""
+    return selection.choose_number(
+        "layer", "Layer", range(layers), start=layers - 1, keys=("J", "K")
+    )
+
+
+def choose_other() -> str | None:
+    """Another picture of the sidebar's list, to compare with."""
+    keys = {name: key for name, key in inputs.keys().items() if key != subject.image}
+    name = st.selectbox(
+        "Another picture",
+        [ALONE, *keys],
+        key="beside",
+        bind="query-params",
+        width=230,
+        help="Shown beside the one of the sidebar, by the same measure.",
+    )
+    return keys.get(str(name))
+
+
+def show_colours(spec: FigureSpec) -> None:
+    """The three strongest directions; of two pictures, those that they have in common."""
+    with st.container(horizontal=True, vertical_alignment="top"):
+        layer = choose_layer(len(cache.model(subject).blocks))
+        other = choose_other()
+    if other is None:
+        result = cache.result(spec, subject, layer=layer)
+    else:
+        pictures = [cache.capture(each) for each in (subject, subject._replace(image=other))]
+        joint = together(pictures)
+        result = cache.on_device(feature_pca, joint, layer=layer, basis="common")
+    for image, photograph in enumerate(result.photographs):
+        widgets.plot(
+            spec.plot(result, image=image),
+            key=f"colours_{image}",
+            alt=f"{photograph.name}, and its patches coloured by the tokens of layer {layer}",
+        )
+    with place:
+        widgets.export(spec, result, name=widgets.title_of(subject))
+
+
+def show_similarity(spec: FigureSpec) -> None:
+    """One patch against all, here and in another picture."""
+    layout = cache.model(subject).layout
+    rows, columns = layout.grid
+    names = {
+        selection.query_name((row, column), layout): (row, column)
+        for row in range(rows)
+        for column in range(columns)
+    }
+    with st.container(horizontal=True, vertical_alignment="top"):
+        patch = names[
+            st.selectbox(
+                "Patch",
+                list(names),
+                index=(rows // 2) * columns + columns // 2,
+                key="token",
+                bind="query-params",
+                width=190,
+                help="The patch that all are compared with. Or click one in the picture.",
+            )
+        ]
+        layer = choose_layer(len(cache.model(subject).blocks))
+        other = choose_other()
+    result = cache.result(spec, subject, layer=layer, patch=patch)
+    here, there = st.columns(2, gap="large")
+    with here:
+        widgets.plot(
+            spec.plot(result, width=430),
+            key="similar",
+            alt=f"Similarity of the patches of {inputs.name_of(subject.image)} to patch {patch}",
+            on_pick=selection.pick_token,
+        )
+        st.caption("Click a patch to compare all with it.")
+    if other is not None:
+        pictures = [cache.capture(each) for each in (subject, subject._replace(image=other))]
+        joint = together(pictures)
+        both = cache.on_device(token_similarity, joint, patch=patch, image=0, layer=layer)
+        with there:
+            widgets.plot(
+                spec.plot(both, image=1, width=430),
+                key="similar_there",
+                alt=f"Similarity of the patches of {inputs.name_of(other)} to it",
+            )
+    with place:
+        widgets.export(spec, result, name=widgets.title_of(subject))
+
+
+def show_lens(spec: FigureSpec) -> None:
+    """The class in every layer, and one of them over the photograph."""
+    result = cache.result(spec, subject)
+    layer = choose_layer(result.readout_rank.shape[1])
+    layers, large = st.columns([4, 3], gap="medium")
+    with layers:
+        widgets.plot(
+            spec.plot(result),
+            key="lens",
+            alt=f"{result.labels[0]} in every layer of {subject.model}, in patches and read-out",
+            on_pick=selection.pick_layer,
+        )
+    with large:
+        widgets.plot(
+            lens_figure.plot_layer(result, layer, width=370),
+            key="lens_layer",
+            alt=f"Probability of {result.labels[0]} in the patches of layer {layer}",
+        )
+        st.caption("Click a map or a bar to see its layer here.")
+    with place:
+        widgets.export(spec, result, name=widgets.title_of(subject))
+
+
+show = {
+    "feature_pca": show_colours,
+    "token_similarity": show_similarity,
+    "logit_lens": show_lens,
+}
+show[spec.slug](spec)
+widgets.explain(spec)

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from vit_inspect.figures import style
+from vit_inspect.figures.logit_lens import _tiles, draw, limits_of, plot, plot_layer
+
+
+def test_bars_are_the_read_outs_probability_on_the_whole_scale(lens):
+    bars = draw(lens, image=1).axes[3]
+    assert bars.get_xlim() == (0, 1)
+    assert [bar.get_width() for bar in bars.patches] == lens.readout_probability[1].tolist()
+    assert [bar.get_y() + 0.3 for bar in bars.patches] == pytest.approx([0, 1, 2])
+    screen = plot(lens, image=1)
+    assert screen.data[1].x.tolist() == lens.readout_probability[1].tolist()
+    assert screen.layout.xaxis2.range == (0, 1)
+
+
+def test_maps_of_all_layers_share_a_scale_from_zero(lens):
+    assert limits_of(lens, 1) == (0, lens.patch_probability[1].max())
+    picture = draw(lens, image=1).axes[2].images[0].get_array()
+    colours = style.colour(lens.patch_probability[1], style.WEIGHT_MAP, limits_of(lens, 1))
+    pitch = _tiles(lens, 1, limits_of(lens, 1)).pitch_px[0]
+    height = picture.shape[0] - 2 * pitch
+    for layer in range(3):
+        # The middle of patch (0, 1), of the two rows and three columns of a tile.
+        cell = picture[layer * pitch + height // 4, picture.shape[1] // 2]
+        assert cell.tolist() == colours[layer, 0, 1].tolist()
+    assert plot(lens, limits=(0.0, 0.9)).data[0].marker.cmax == 0.9
+
+
+def test_the_class_that_is_followed_stands_out_among_the_most_probable(lens):
+    texts = {
+        text.get_text(): text.get_color()
+        for image in (0, 1)
+        for text in draw(lens, image=image).axes[4].texts
+    }
+    assert texts["bee 70%"] == style.ACCENT
+    assert texts["ant 60%"] == style.QUIET
+    screen = plot(lens, image=1).data[2]
+    assert screen.text[-1] == "2: ant 60%"
+    assert screen.textfont.color[-1] == style.QUIET
+
+
+def test_long_names_are_shortened_and_whole_where_pointed_at(lens):
+    name = "a dog of a race with a long name"
+    named = replace(lens, top_labels=(((name, "ant", "bee", "cat"),) * 3,) * 2)
+    figure = plot(named)
+    assert "a dog of a race with a lo… " in figure.data[2].text[0]
+    assert name in figure.data[0].text[0]
+
+
+def test_a_name_is_text_and_no_markup(lens):
+    named = replace(lens, top_labels=((("<b>x</b>",) * 4,) * 3,) * 2, labels=("<i>y</i>",) * 2)
+    figure = plot(named)
+    assert "&lt;b&gt;x" in figure.data[0].text[0]
+    assert "&lt;b&gt;x" in figure.data[2].text[0]
+    assert "<i>" not in figure.layout.annotations[0].text
+    assert "<i>" not in plot_layer(named, 0).layout.annotations[0].text
+
+
+def test_from_which_layer_on_the_class_is_first_is_told(lens):
+    ranks = np.array([[1, 4, 1], [1, 1, 2]])
+    some = replace(lens, readout_rank=ranks)
+    first, second = (plot(some, image=image).layout.meta for image in (0, 1))
+    assert first[0] == "bee, in every layer"
+    assert first[2] == "Most probable in the read-out from layer 2 on"
+    assert second[2] == "Of rank 2 in the model's output"
+    always = replace(lens, readout_rank=np.ones_like(ranks))
+    assert plot(always).layout.meta[2].endswith("from layer 0 on")
+
+
+def test_a_layer_is_clicked_by_its_map_or_its_bar(lens):
+    figure = plot(lens)
+    for trace in figure.data[:2]:
+        assert [list(each) for each in trace.customdata] == [[0], [1], [2]]
+
+
+def test_one_layer_lies_over_the_photograph_on_the_scale_of_all(lens, photograph):
+    cells = plot_layer(lens, 1, image=1).data[0]
+    assert np.allclose(cells.z, lens.patch_probability[1, 1])
+    assert (cells.zmin, cells.zmax) == limits_of(lens, 1)
+    assert cells.x0 - cells.dx / 2 == pytest.approx(photograph.seen.left)
+    assert cells.customdata[1][2] == [1, 2, lens.patch_rank[1, 1, 1, 2]]
+    words = plot_layer(lens, 1, image=1).layout.meta[2]
+    first = (lens.patch_rank[1, 1] == 1).sum()
+    assert words == (
+        f"Most probable class of {first} of 6 patches; best rank {lens.patch_rank[1, 1].min()}"
+    )
+
+
+def test_many_layers_fit_on_a_page(lens):
+    many = {
+        name: array.repeat(16, axis=1) for name, array in lens.arrays().items() if array.ndim > 1
+    }
+    deep = replace(lens, **many, top_labels=tuple(each * 16 for each in lens.top_labels))
+    figure = draw(deep)
+    figure.canvas.draw()
+    assert figure.get_size_inches()[1] < 9
+    assert plot(deep).layout.height < 1200

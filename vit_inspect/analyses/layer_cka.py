@@ -1,0 +1,142 @@
+"""How alike do two layers arrange the patches of a picture? Centred kernel alignment.
+
+Minibatch CKA (Nguyen et al., arXiv 2010.15327) with the unbiased HSIC_1 of Song et al. (2012).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vit_inspect.analyses.tokens import block_tokens
+from vit_inspect.errors import BadParameter
+from vit_inspect.layout import TokenLayout
+from vit_inspect.recorder import Capture
+from vit_inspect.results import LayerCka, Photograph
+
+SIDE = 16
+"""At most so many samples along each side of the picture: a Gram matrix stays below 256 x 256."""
+
+
+def layer_cka(capture: Capture) -> LayerCka:
+    """CKA between all layers of a model: `cka` of a capture with itself."""
+    return cka(capture, capture)
+
+
+def cka(capture: Capture, other: Capture) -> LayerCka:
+    """CKA between the layers of two models over the same images.
+
+    Samples are the patches' tokens as the blocks returned them, each image a minibatch of its own:
+    a kernel between patches of different images would compare mostly their contents. Patches are
+    sampled at the same places of the photograph, on an even raster of at most `SIDE` places a side
+    over what both models saw, and of no more than the coarser grid has, so that no patch is taken
+    twice. Models of any two grids, widths and depths can so be compared.
+
+    The estimate is 1 for tokens that differ by a rotation, a common factor or a shift, and may be
+    a little below 0 for unrelated ones. Raises `BadParameter` for captures of different images and
+    for fewer than four common places, `UnsupportedModel` where blocks return no row for each token.
+    """
+    first, second = block_tokens(capture), block_tokens(other)
+    _check_images(capture.photographs, other.photographs)
+    samples, cross, own, others = [], [], [], []
+    for image, (left, right) in enumerate(zip(capture.photographs, other.photographs, strict=True)):
+        places = _same_places((capture.layout, left), (other.layout, right))
+        count = len(places[0])
+        mine = _centred_grams([layer[image] for layer in first], capture.layout, places[0])
+        theirs = (
+            mine
+            if other is capture
+            else _centred_grams([layer[image] for layer in second], other.layout, places[1])
+        )
+        pairs = count * (count - 3)
+        samples.append(count)
+        cross.append(mine @ theirs.T / pairs)
+        own.append(np.square(mine).sum(axis=1) / pairs)
+        others.append(np.square(theirs).sum(axis=1) / pairs)
+    return LayerCka(
+        model=capture.model.id,
+        other_model=other.model.id,
+        samples=np.array(samples),
+        hsic=np.stack(cross),
+        self_hsic=np.stack(own),
+        other_self_hsic=np.stack(others),
+    )
+
+
+def _centred_grams(
+    layers: Sequence[Float[Tensor, "token _"]],
+    layout: TokenLayout,
+    places: Int[np.ndarray, "sample"],
+) -> Float[np.ndarray, "layer pair"]:
+    """Every layer's Gram matrix without its diagonal, U-centred, flattened.
+
+    HSIC_1 of two layers is the product of these rows over n (n - 3): that is Song's formula, which
+    subtracts large numbers of like size, in the form of Szekely and Rizzo (2014).
+    """
+    found = []
+    for layer in layers:
+        tokens = layer[layout.prefix_count + places].cpu().double().numpy()
+        # Their mean is in all products and in no estimate, but may be much larger than the rest.
+        tokens = tokens - tokens.mean(axis=0)
+        gram = tokens @ tokens.T
+        np.fill_diagonal(gram, 0)
+        count = len(gram)
+        sums = gram.sum(axis=0)
+        gram -= (sums[:, None] + sums) / (count - 2)
+        gram += sums.sum() / ((count - 1) * (count - 2))
+        np.fill_diagonal(gram, 0)
+        found.append(gram.ravel())
+    return np.stack(found)
+
+
+def _same_places(
+    *subjects: tuple[TokenLayout, Photograph],
+) -> tuple[Int[np.ndarray, "sample"], ...]:
+    """For each layout on its photograph, the patches of an even raster over what all saw."""
+    boxes = [photograph.seen for _, photograph in subjects]
+    rows = _along([(box.top, box.bottom) for box in boxes], [each.grid[0] for each, _ in subjects])
+    columns = _along(
+        [(box.left, box.right) for box in boxes], [each.grid[1] for each, _ in subjects]
+    )
+    if rows[0].size * columns[0].size < 4:
+        raise BadParameter(
+            f"{rows[0].size} x {columns[0].size} patches to compare",
+            "at least 4 that both models saw",
+            "use a larger input",
+        )
+    return tuple(
+        (down[:, None] * layout.grid[1] + across).ravel()
+        for (layout, _), down, across in zip(subjects, rows, columns, strict=True)
+    )
+
+
+def _along(
+    seen: Sequence[tuple[float, float]], counts: Sequence[int]
+) -> list[Int[np.ndarray, "place"]]:
+    """The patches at the same places along one side, for each (start, end) in the photograph."""
+    start, end = max(low for low, _ in seen), min(high for _, high in seen)
+    sizes = [(high - low) / count for (low, high), count in zip(seen, counts, strict=True)]
+    # Not more than the largest patches that fit; the little is for what rounding takes from them.
+    places = min(SIDE, int((end - start) / max(sizes) + 1e-6))
+    middles = start + (np.arange(places) + 0.5) / max(places, 1) * (end - start)
+    return [
+        np.floor((middles - low) / size).astype(np.int64)
+        for (low, _), size in zip(seen, sizes, strict=True)
+    ]
+
+
+def _check_images(photographs: tuple[Photograph, ...], others: tuple[Photograph, ...]) -> None:
+    same = len(photographs) == len(others) and all(
+        one.size_px == other.size_px and np.array_equal(one.pixels, other.pixels)
+        for one, other in zip(photographs, others, strict=True)
+    )
+    if not same:
+        names = [", ".join(each.name for each in some) for some in (photographs, others)]
+        raise BadParameter(
+            f"captures of different photographs ({names[0]} and {names[1]})",
+            "the same photographs in the same order",
+            "capture them with both models",
+        )

@@ -1,0 +1,133 @@
+"""When does the model know the class, and in which patches? Its own head on every layer's tokens.
+
+The logit lens (nostalgebraist 2020), for vision transformers as in Vilas et al. (2310.18969).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vit_inspect.analyses.predictions import predictions
+from vit_inspect.analyses.readout import checked_head
+from vit_inspect.attention import compute_type, memory_refusal
+from vit_inspect.errors import BadParameter
+from vit_inspect.recorder import Capture
+from vit_inspect.results import LogitLens
+
+BLOCK_BYTES = 16 * 2**20
+"""Scores of all classes that are held at once."""
+
+
+class _Followed(NamedTuple):
+    """Probability and rank of one class, of each of some rows of scores."""
+
+    probability: Tensor
+    rank: Tensor
+
+
+def logit_lens(capture: Capture, *, target: int | None = None, top: int = 5) -> LogitLens:
+    """Probability and rank of a class when the head reads the tokens of every layer.
+
+    target: the class that is followed, from 0; None for the one that each image is predicted to
+    be. top: how many of the most probable classes are told of each layer.
+
+    The read-out of a layer is norm and head applied to all tokens that its block returned, with
+    the norm's statistics of these tokens: in the last layer, the model's own output. A patch is
+    read alone: the head gets a sequence of that patch's token, which also stands in for each prefix
+    token, so that a class token, an average and an attention pool all read nothing else.
+
+    Raises `UnsupportedModel` for a model without classes and where the last steps to its output are
+    not known, `BadParameter` for a class that is not there, `OutOfMemory` where the device is too
+    small.
+    """
+    predicted, labels = predictions(capture, count=1), capture.model.labels or ()
+    for wrong, found, expected in (
+        (
+            target is not None and target not in range(len(labels)),
+            f"the class {target}",
+            f"a class of 0..{len(labels) - 1}",
+        ),
+        (top < 1, f"{top} classes", "1 or more"),
+    ):
+        if wrong:
+            raise BadParameter(found, expected, "choose one of these")
+    head = checked_head(capture)
+    layout, images = capture.layout, len(capture.output)
+    classes = torch.full((images,), -1 if target is None else target)
+    if target is None:
+        classes = torch.from_numpy(predicted.class_index[:, 0].copy())
+    classes = classes.to(capture.output.device)
+    top = min(top, len(labels))
+    readout, patches, best = [], [], []
+    with torch.inference_mode(), memory_refusal(images, layout.token_count, capture.model.device):
+        for tokens in capture.tokens:
+            scores = _wide(head(tokens))
+            readout.append(_follow(scores, classes))
+            highest, places = scores.topk(top, dim=1)
+            best.append(((highest - scores.logsumexp(dim=1, keepdim=True)).exp(), places))
+            patches.append(_patches(tokens[:, layout.prefix_count :], head, classes, capture))
+    top_probability, top_class = (
+        torch.stack(each, dim=1).cpu().numpy() for each in zip(*best, strict=True)
+    )
+    readout_probability, readout_rank, patch_probability, patch_rank = (
+        torch.stack(each, dim=1).cpu().numpy()
+        for each in (*zip(*readout, strict=True), *zip(*patches, strict=True))
+    )
+    grid = images, len(capture.tokens), *layout.grid
+    return LogitLens(
+        model=capture.model.id,
+        layout=layout,
+        photographs=capture.photographs,
+        labels=tuple(labels[index] for index in classes.tolist()),
+        class_index=classes.cpu().numpy(),
+        readout_probability=readout_probability,
+        readout_rank=readout_rank,
+        patch_probability=patch_probability.reshape(grid),
+        patch_rank=patch_rank.reshape(grid),
+        top_labels=tuple(
+            tuple(tuple(labels[index] for index in layer) for layer in image)
+            for image in top_class.tolist()
+        ),
+        top_class_index=top_class,
+        top_probability=top_probability,
+    )
+
+
+def _patches(
+    patches: Float[Tensor, "image patch width"],
+    head: Callable[[Tensor], Tensor],
+    classes: Int[Tensor, "image"],
+    capture: Capture,
+) -> _Followed:
+    """The class in each patch read alone, (image, patch), in blocks: no scores are kept."""
+    count = patches.shape[1]
+    wanted = classes.repeat_interleave(count)
+    alone = patches.flatten(0, 1)[:, None].expand(-1, capture.layout.prefix_count + 1, -1)
+    row_bytes = 8 * max(len(capture.model.labels or ()), alone[0].numel())
+    found = [
+        _follow(_wide(head(alone[block])), wanted[block])
+        for block in _blocks(len(alone), max(1, BLOCK_BYTES // row_bytes))
+    ]
+    return _Followed(
+        *(torch.cat(each).unflatten(0, (-1, count)) for each in zip(*found, strict=True))
+    )
+
+
+def _follow(scores: Float[Tensor, "row class"], classes: Int[Tensor, "row"]) -> _Followed:
+    """Probability of a class of each row, and how many classes are at least as probable."""
+    wanted = scores.gather(1, classes[:, None])
+    probability = (wanted[:, 0] - scores.logsumexp(dim=1)).exp()
+    return _Followed(probability, 1 + (scores > wanted).sum(dim=1))
+
+
+def _wide(scores: Tensor) -> Tensor:
+    return scores.to(compute_type(scores.dtype))
+
+
+def _blocks(count: int, size: int) -> Iterator[slice]:
+    return (slice(first, min(first + size, count)) for first in range(0, count, size))

@@ -1,0 +1,55 @@
+"""Which patches does the model take for the same as this one? Cosine similarity of tokens."""
+
+from __future__ import annotations
+
+import torch
+
+from vit_inspect.analyses.tokens import patch_tokens
+from vit_inspect.attention import compute_type
+from vit_inspect.errors import BadParameter
+from vit_inspect.recorder import Capture
+from vit_inspect.results import TokenSimilarity
+
+
+def token_similarity(
+    capture: Capture,
+    *,
+    patch: tuple[int, int] | None = None,
+    image: int | None = None,
+    layer: int | None = None,
+) -> TokenSimilarity:
+    """Cosine similarity of one patch's token to the tokens of all patches.
+
+    patch: (row, column) from 0; None for the middle one. image: whose patch it is, from 0, and all
+    images of the batch are compared with it; None compares each image with its own patch.
+    layer: from 0; None for the last one, whose tokens are taken after the model's final norm where
+    that is known (`state` says so).
+
+    Values lie in [-1, 1]; no mean is subtracted. A token of zeros is similar to none. Raises
+    `BadParameter` for a patch, an image or a layer that is not there, `UnsupportedModel` where
+    blocks return no row for each token.
+    """
+    layout, photographs = capture.layout, capture.photographs
+    (rows, columns), images = layout.grid, len(photographs)
+    patch = (rows // 2, columns // 2) if patch is None else patch
+    place = layout.token(patch) - layout.prefix_count
+    if image is not None and image not in range(images):
+        raise BadParameter(
+            f"the image {image}", f"an image of 0..{images - 1}", "choose one of the batch"
+        )
+    seen = patch_tokens(capture, layer)
+    with torch.inference_mode():
+        tokens = seen.values.to(compute_type(seen.values.dtype))
+        units = torch.nn.functional.normalize(tokens, dim=2)
+        chosen = units[:, place] if image is None else units[[image], place]
+        similarity = (units @ chosen[..., None]).clamp(-1, 1)
+    return TokenSimilarity(
+        model=capture.model.id,
+        layout=layout,
+        photographs=photographs,
+        layer=seen.layer,
+        state=seen.state,
+        patch=patch,
+        origins=photographs if image is None else (photographs[image],) * images,
+        similarity=similarity.reshape(images, rows, columns).cpu().numpy(),
+    )

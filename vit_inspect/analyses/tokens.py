@@ -1,0 +1,80 @@
+"""What are the tokens of a layer? As its block returned them, or as the model's head gets them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vit_inspect.analyses.readout import checked_head
+from vit_inspect.errors import BadParameter, UnsupportedModel
+from vit_inspect.recorder import Capture
+
+
+class PatchTokens(NamedTuple):
+    """The patches' tokens of one layer, and what was done to them, in words."""
+
+    layer: int
+    state: str
+    values: Float[Tensor, "image patch width"]
+
+
+def patch_tokens(capture: Capture, layer: int | None) -> PatchTokens:
+    """The patches' tokens of a layer, from 0; None for the last one.
+
+    Those of the last layer after the model's final norm, where this is known and was seen to lead
+    to the output; all others as their block returned them. Raises `BadParameter` for a layer that
+    is not there, `UnsupportedModel` where blocks return no row for each token.
+    """
+    tokens = block_tokens(capture)
+    last = len(tokens) - 1
+    layer = last if layer is None else layer
+    if layer not in range(last + 1):
+        raise BadParameter(f"the layer {layer}", f"a layer of 0..{last}", "choose one of these")
+    patches = tokens[layer][:, capture.layout.prefix_count :]
+    if layer == last and capture.model.norm and _is_head_known(capture):
+        with torch.inference_mode():
+            return PatchTokens(layer, "after the final norm", capture.model.norm(patches))
+    return PatchTokens(layer, "as the block returned them", patches)
+
+
+def block_tokens(capture: Capture) -> tuple[Float[Tensor, "image token width"], ...]:
+    """What each block returned, or why that says nothing of places."""
+    if not capture.tokens:
+        rows, columns = capture.layout.grid
+        raise UnsupportedModel(
+            f"{capture.model.id}, whose blocks do not return a row for each token of its "
+            f"{rows} x {columns} patches",
+            "a row for each token, in the order of the layout",
+            "choose a plain vision transformer or, where windows are padded, another stage or an "
+            "input that they tile",
+        )
+    return capture.tokens
+
+
+def together(captures: Sequence[Capture]) -> Capture:
+    """The tokens of several captures of one model as one batch; their attention is left out."""
+    return replace(
+        captures[0],
+        photographs=tuple(each for capture in captures for each in capture.photographs),
+        pixels=torch.cat([capture.pixels for capture in captures]),
+        layers=(),
+        pool=None,
+        tokens=tuple(
+            torch.cat(layer) for layer in zip(*(each.tokens for each in captures), strict=True)
+        ),
+        output=torch.cat([capture.output for capture in captures]),
+        error=max(capture.error for capture in captures),
+    )
+
+
+def _is_head_known(capture: Capture) -> bool:
+    try:
+        checked_head(capture)
+    except UnsupportedModel:
+        return False
+    return True

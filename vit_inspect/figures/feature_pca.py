@@ -1,0 +1,147 @@
+"""What does a model tell apart in a picture? Its patches' tokens as colours (DINOv2, 2304.07193)"""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import UInt8
+from matplotlib.figure import Figure
+from PIL import Image
+
+from vit_inspect.figures import style
+from vit_inspect.figures.overlay import draw_photograph, height_px, plot_photograph
+from vit_inspect.figures.tiles import LONG_SIDE_PX, data_uri
+from vit_inspect.results import FeaturePca, Photograph
+
+COLOURS = ("red", "green", "blue")
+GAP = 0.02
+"""Share of the width between the photograph and its colours."""
+
+
+def draw(result: FeaturePca, *, image: int = 0) -> Figure:
+    """The photograph, and beside it the colours of its patches where the model saw them."""
+    photograph = result.photographs[image]
+    aspect = float(np.clip(photograph.size_px[1] / photograph.size_px[0], 0.3, 3))
+    height = min(2.6, (style.PAGE_IN - 0.2) / (2 * aspect))
+    figure = style.page(max(3.6, 2 * aspect * height + 0.2), height + 0.75)
+    left, right = (
+        style.place(figure, left=start, top=0.05, width=aspect * height, height=height)
+        for start in (0.05, 0.15 + aspect * height)
+    )
+    draw_photograph(left, photograph)
+    draw_photograph(right, photograph, grey=True)
+    seen = photograph.seen
+    right.imshow(
+        colours(result, image),
+        extent=(seen.left, seen.right, seen.bottom, seen.top),
+        interpolation="none",
+        zorder=1.5,
+    )
+    style.write(figure, _words(result, image), left=0.05, top=height + 0.15, linespacing=1.4)
+    return figure
+
+
+def plot(result: FeaturePca, *, image: int = 0, width: int = 1040) -> go.Figure:
+    """The same; a patch tells its scores, customdata is its (row, column).
+
+    width: px that are free for both.
+    """
+    photograph, seen = result.photographs[image], result.photographs[image].seen
+    title, words = _words(result, image).split("\n", 1)
+    height = height_px(photograph, round(width * (1 - GAP) / 2))
+    figure = style.screen(title, words, height=height + 118)
+    figure.update_layout(margin={"l": 0, "r": 0, "b": 8})
+    plot_photograph(figure, photograph, grey=False)
+    behind = plot_photograph(go.Figure(), photograph).layout
+    for picture in behind.images:
+        figure.add_layout_image(picture.update(xref="x2", yref="y2"))
+    for veil in behind.shapes:
+        figure.add_shape(veil.update(xref="x2", yref="y2"))
+    # At the other corner: plotly takes two pictures of one place and size for one.
+    figure.add_layout_image(
+        source=data_uri(_enlarged(result, image)),
+        x=seen.right,
+        y=seen.bottom,
+        xanchor="right",
+        yanchor="bottom",
+        sizex=seen.right - seen.left,
+        sizey=seen.bottom - seen.top,
+        xref="x2",
+        yref="y2",
+        sizing="stretch",
+        layer="below",
+    )
+    _add_scores(figure, result, image, photograph)
+    rows, columns = photograph.size_px
+    hidden = style.screen_axis(visible=False, constrain="domain")
+    return figure.update_layout(
+        xaxis_domain=(0, (1 - GAP) / 2),
+        xaxis2=hidden
+        | {
+            "range": [0, columns],
+            "domain": ((1 + GAP) / 2, 1),
+            "anchor": "y2",
+            "constraintoward": "left",
+        },
+        yaxis2=hidden
+        | {"range": [rows, 0], "scaleanchor": "x2", "anchor": "x2", "constraintoward": "top"},
+    )
+
+
+def colours(result: FeaturePca, image: int) -> UInt8[np.ndarray, "row column 3"]:
+    """Red, green and blue of each patch; a score without a span is in the middle of its colour."""
+    low, high = result.ends[image].T
+    span = high - low
+    # What rounding makes of tokens that do not vary must not become a colour.
+    varies = span > 1e-6 * max(span.max(), 1e-30)
+    scaled = (result.components[image] - low) / np.where(varies, span, 1)
+    return np.round(255 * np.where(varies, np.clip(scaled, 0, 1), 0.5)).astype(np.uint8)
+
+
+def _enlarged(result: FeaturePca, image: int) -> Image.Image:
+    """Each patch as a square of many pixels, whose edges a viewer does not smooth."""
+    picture = Image.fromarray(colours(result, image))
+    times = max(1, LONG_SIDE_PX // max(picture.size))
+    return picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
+
+
+def _add_scores(figure: go.Figure, result: FeaturePca, image: int, photograph: Photograph) -> None:
+    """A map that shows nothing but tells the scores of the patch under the cursor."""
+    scores, seen = result.components[image], photograph.seen
+    rows, columns = scores.shape[:2]
+    down, across = (seen.bottom - seen.top) / rows, (seen.right - seen.left) / columns
+    told = "<br>".join(
+        f"{name} %{{customdata[{place}]:.3g}}" for place, name in enumerate(COLOURS, start=2)
+    )
+    figure.add_heatmap(
+        z=np.zeros((rows, columns), np.float32),
+        x0=seen.left + across / 2,
+        dx=across,
+        y0=seen.top + down / 2,
+        dy=down,
+        xaxis="x2",
+        yaxis="y2",
+        colorscale=[(0, "rgba(0,0,0,0)"), (1, "rgba(0,0,0,0)")],
+        showscale=False,
+        customdata=[
+            [[row, column, *scores[row, column].tolist()] for column in range(columns)]
+            for row in range(rows)
+        ],
+        hovertemplate="Row %{customdata[0]}, column %{customdata[1]}<br>"
+        + told
+        + "<extra></extra>",
+    )
+
+
+def _words(result: FeaturePca, image: int) -> str:
+    """Whose tokens, what the colours are, and how much of the variance they show."""
+    shares = result.explained_variance_ratio[image]
+    each = ", ".join(f"{name} {share:.1%}" for name, share in zip(COLOURS, shares, strict=True))
+    if result.basis == "common":
+        basis = "One basis for all pictures: their colours can be compared."
+    else:
+        basis = "A basis of this picture alone: its colours mean nothing in another one."
+    return (
+        f"{result.model}: tokens of layer {result.layer}, {result.state}\n"
+        f"Variance shown: {each}; together {shares.sum():.1%}\n{basis}"
+    )

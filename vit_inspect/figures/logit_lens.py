@@ -1,0 +1,222 @@
+"""When does the model see its class, and in which patches? Its own head on every layer's tokens."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from vit_inspect.figures import style
+from vit_inspect.figures.overlay import draw_photograph, plot_map, plot_sheet
+from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, fit, plot_tiles
+from vit_inspect.results import LogitLens
+
+UNIT = "Probability where a patch is read alone"
+BODY_IN = 1.75
+"""Height of the head of the sheet, with the photograph and the colour bar."""
+NAME_LENGTH = 26
+"""Letters of a class that the sheet has room for."""
+
+
+def draw(result: LogitLens, *, image: int = 0) -> Figure:
+    """Layers down: the class in each patch, in the read-out, and what the read-out sees instead."""
+    photograph, limits = result.photographs[image], limits_of(result, image)
+    tiles = _tiles(result, image, limits)
+    layers = tiles.count[0]
+    width, height = fit(tiles, width=1.4, height=min(6.6, 0.5 * layers))
+    figure = style.page(5.2, BODY_IN + height + 0.25)
+    rows, columns = photograph.size_px
+    photo_width = float(np.clip(1.1 * columns / rows, 0.5, 1.8))
+    draw_photograph(
+        style.place(figure, left=0.05, top=0.08, width=photo_width, height=1.1), photograph
+    )
+    left = photo_width + 0.25
+    title, words = _words(result, image).split("\n", 1)
+    named: dict[str, Any] = {"fontsize": style.TITLE_PT, "color": style.INK}
+    style.write(figure, title, left=left, top=0.08, **named)
+    style.write(figure, words, left=left, top=0.28, linespacing=1.4)
+    bar = style.place(figure, left=left, top=0.8, width=2.0, height=0.09)
+    style.colour_bar(
+        bar,
+        style.WEIGHT_MAP,
+        limits,
+        name=UNIT,
+        orientation="horizontal",
+        ticks=MaxNLocator(4),
+        format=PercentFormatter(1.0),
+    )
+    maps = style.place(figure, left=0.35, top=BODY_IN, width=width, height=height)
+    draw_tiles(maps, tiles)
+    labels = style.tick_labels(range(layers), height / layers)
+    maps.set(xticks=[], yticklabels=labels)
+    style.label(maps, y="Layer", title="Patches")
+    bars = style.place(figure, left=width + 0.55, top=BODY_IN, width=1.3, height=height)
+    bars.barh(range(layers), result.readout_probability[image], 0.6, color=style.ACCENT)
+    bars.set(xlim=(0, 1), ylim=maps.get_ylim(), yticks=[])
+    bars.xaxis.set_major_formatter(PercentFormatter(1.0))
+    bars.set_xticks([0, 0.5, 1])
+    style.label(bars, title="Read-out")
+    bars.spines[["top", "right"]].set_visible(False)
+    texts = style.place(figure, left=width + 2.05, top=BODY_IN, width=1.6, height=height)
+    style.bare(texts)
+    texts.set(ylim=maps.get_ylim(), xlim=(0, 1), xticks=[], yticks=[])
+    style.label(texts, title="Rank, and most probable class")
+    texts.title.set(ha="left", x=0)
+    small = min(style.TEXT_PT, 72 * 0.8 * height / layers)
+    for layer in range(layers):
+        line: dict[str, Any] = {"va": "center_baseline", "fontsize": small, "parse_math": False}
+        texts.text(0.0, layer, f"{result.readout_rank[image, layer]}", color=style.INK, **line)
+        texts.text(0.2, layer, _top(result, image, layer), color=_ink(result, image, layer), **line)
+    return figure
+
+
+def plot(result: LogitLens, *, image: int = 0, limits: style.Limits | None = None) -> go.Figure:
+    """The same; customdata of a layer's map is its (layer,).
+
+    limits: ends of the colour scale, such as those of two figures that are compared.
+    """
+    limits = limits or limits_of(result, image)
+    tiles = _tiles(result, image, limits)
+    layers = range(tiles.count[0])
+    title, words = _words(result, image).split("\n", 1)
+    height = max(320, min(900, 64 * len(layers)))
+    figure = style.screen(title, words, height=height + 230, above=90)
+    hover = [_hover(result, image, layer) for layer in layers]
+    plot_tiles(figure, tiles, hover=hover, picked=[[layer] for layer in layers], domain=(0.0, 0.16))
+    figure.data[0].marker.update(
+        cmin=limits[0],
+        cmax=limits[1],
+        colorscale=style.colour_scale(style.WEIGHT_MAP),
+        showscale=True,
+        colorbar=style.screen_colour_bar(UNIT, tickformat="~%", nticks=4, ypad=34),
+    )
+    figure.add_bar(
+        x=result.readout_probability[image],
+        y=list(layers),
+        width=0.6,
+        orientation="h",
+        xaxis="x2",
+        yaxis="y",
+        marker={"color": style.ACCENT, "line": {"width": 0}},
+        text=hover,
+        textposition="none",
+        customdata=[[layer] for layer in layers],
+        hovertemplate="%{text}<extra></extra>",
+    )
+    figure.add_scatter(
+        x=[0] * len(layers),
+        y=list(layers),
+        mode="text",
+        text=[
+            f"{result.readout_rank[image, layer]}: {escape(_top(result, image, layer))}"
+            for layer in layers
+        ],
+        textposition="middle right",
+        textfont={"size": 12, "color": [_ink(result, image, layer) for layer in layers]},
+        hoverinfo="skip",
+        xaxis="x3",
+        yaxis="y",
+    )
+    for text, axis in (("Read-out", "x2"), ("Rank, and most probable class", "x3")):
+        figure.add_annotation(
+            text=text,
+            x=0,
+            xref=f"{axis} domain",
+            xanchor="left",
+            y=tiles.extent[3],
+            yref="y",
+            yanchor="bottom",
+            yshift=6,
+            showarrow=False,
+        )
+    figure.update_yaxes(
+        showticklabels=True, tickvals=list(layers), ticktext=[str(layer) for layer in layers]
+    )
+    figure.update_yaxes(title={"text": "Layer", "font": {"size": 13}, "standoff": 8})
+    return figure.update_layout(
+        xaxis2=style.screen_axis(
+            range=[0, 1], domain=(0.2, 0.5), tickformat=".0%", nticks=3, anchor="y"
+        ),
+        xaxis3=style.screen_axis(visible=False, range=[0, 1], domain=(0.54, 1.0), anchor="y"),
+        margin_b=40,
+    )
+
+
+def plot_layer(result: LogitLens, layer: int, *, image: int = 0, width: int = 720) -> go.Figure:
+    """The class in the patches of one layer over the photograph, on the scale of all layers."""
+    photograph = result.photographs[image]
+    title = f"{result.labels[image]}, patches of layer {layer} read alone"
+    best = int(result.patch_rank[image, layer].min())
+    first = int((result.patch_rank[image, layer] == 1).sum())
+    words = (
+        f"{result.model}\nMost probable class of {first} of {result.layout.patch_count} patches"
+        f"; best rank {best}\n "
+    )
+    figure = plot_sheet(title, words, photograph, width=width)
+    values = result.patch_probability[image, layer]
+    plot_map(figure, photograph, values, limits_of(result, image), unit=UNIT)
+    ranks = result.patch_rank[image, layer]
+    rows, columns = ranks.shape
+    return figure.update_traces(
+        customdata=[
+            [[row, column, int(ranks[row, column])] for column in range(columns)]
+            for row in range(rows)
+        ],
+        hovertemplate="Row %{customdata[0]}, column %{customdata[1]}<br>%{z:.3%}, "
+        "rank %{customdata[2]}<extra></extra>",
+    )
+
+
+def limits_of(result: LogitLens, image: int = 0) -> style.Limits:
+    """The ends of the colour scale of all layers."""
+    return 0.0, float(result.patch_probability[image].max()) or 1.0
+
+
+def _tiles(result: LogitLens, image: int, limits: style.Limits) -> Tiles:
+    maps = style.colour(result.patch_probability[image], style.WEIGHT_MAP, limits)
+    return compose(maps[:, None])
+
+
+def _top(result: LogitLens, image: int, layer: int) -> str:
+    """The most probable class of a layer, shortened."""
+    name = result.top_labels[image][layer][0]
+    if len(name) > NAME_LENGTH:
+        name = name[: NAME_LENGTH - 1] + "…"
+    return f"{name} {result.top_probability[image, layer, 0]:.0%}"
+
+
+def _ink(result: LogitLens, image: int, layer: int) -> str:
+    """The class that is followed stands out among others."""
+    followed = result.top_class_index[image, layer, 0] == result.class_index[image]
+    return style.ACCENT if followed else style.QUIET
+
+
+def _hover(result: LogitLens, image: int, layer: int) -> str:
+    best = zip(result.top_labels[image][layer], result.top_probability[image, layer], strict=True)
+    return "<br>".join(
+        [
+            f"<b>Layer {layer}</b>",
+            f"read-out {result.readout_probability[image, layer]:.2%}, "
+            f"rank {result.readout_rank[image, layer]}",
+            f"largest in a patch {result.patch_probability[image, layer].max():.2%}",
+            "The read-out sees",
+            *(f"{escape(name)} {share:.1%}" for name, share in best),
+        ]
+    )
+
+
+def _words(result: LogitLens, image: int) -> str:
+    """Which class, and from where on the read-out keeps to it."""
+    ranks = result.readout_rank[image]
+    last = len(ranks) - 1
+    since = last + 1 - int((ranks[::-1] == 1).cumprod().sum())
+    found = (
+        f"Most probable in the read-out from layer {since} on"
+        if since <= last
+        else f"Of rank {ranks[-1]} in the model's output"
+    )
+    return f"{result.labels[image]}, in every layer\n{result.model}\n{found}"

@@ -1,0 +1,113 @@
+"""Which patches does the model take for the same as this one? Cosine similarity of tokens."""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+from matplotlib.figure import Figure
+
+from vit_inspect.figures import style
+from vit_inspect.figures.overlay import (
+    draw_map,
+    draw_patch,
+    draw_photograph,
+    patch_box,
+    plot_map,
+    plot_sheet,
+)
+from vit_inspect.results import Photograph, TokenSimilarity
+
+UNIT = "Cosine similarity"
+
+
+def draw(result: TokenSimilarity, *, image: int = 0) -> Figure:
+    """The patch in its photograph, and beside it how similar all patches are; limits -1 and 1."""
+    photograph, origin = result.photographs[image], result.origins[image]
+    height = 2.4
+    widths = [height * _aspect(each) for each in (origin, photograph)]
+    squeeze = min(1, (style.PAGE_IN - 0.85) / sum(widths))
+    height, widths = height * squeeze, [width * squeeze for width in widths]
+    figure = style.page(max(3.6, sum(widths) + 0.85), height + 0.8)
+    place = {"top": 0.05, "height": height}
+    left = style.place(figure, left=0.05, width=widths[0], **place)
+    draw_photograph(left, origin)
+    draw_patch(left, origin, grid=result.layout.grid, patch=result.patch)
+    right = style.place(figure, left=0.15 + widths[0], width=widths[1], **place)
+    draw_photograph(right, photograph, grey=True)
+    limits = style.SIMILARITY_LIMITS
+    draw_map(right, photograph, result.similarity[image], limits).set_cmap(style.SIMILARITY_MAP)
+    if origin is photograph:
+        draw_patch(right, photograph, grid=result.layout.grid, patch=result.patch)
+    bar = style.place(figure, left=0.23 + sum(widths), width=0.09, **place)
+    style.colour_bar(
+        bar,
+        style.SIMILARITY_MAP,
+        limits,
+        name=UNIT,
+        opacity=style.MAP_OPACITY,
+        ticks=(-1, 0, 1),
+    )
+    bar.set_yticklabels(["−1", "0", "1"])
+    style.write(figure, _words(result, image), left=0.05, top=height + 0.15, linespacing=1.4)
+    return figure
+
+
+def plot(result: TokenSimilarity, *, image: int = 0, width: int = 720) -> go.Figure:
+    """The map over the whole photograph; customdata of a patch is its (row, column).
+
+    width: px that are free for the photograph.
+    """
+    photograph, values = result.photographs[image], result.similarity[image]
+    title, words = _words(result, image).split("\n", 1)
+    figure = plot_sheet(title, f"{words}\n ", photograph, width=width)
+    least, greatest = style.SIMILARITY_LIMITS
+    plot_map(figure, photograph, values, (least, greatest), unit=UNIT)
+    figure.update_traces(
+        colorscale=style.colour_scale(style.SIMILARITY_MAP, style.MAP_OPACITY),
+        colorbar=style.screen_colour_bar(UNIT, tickvals=[least, 0, greatest], tickformat=""),
+        customdata=None,
+        hovertemplate=None,
+        hoverinfo="skip",
+    )
+    grid = result.layout.grid
+    places = list(np.ndindex(*grid))
+    boxes = [patch_box(photograph, grid, place) for place in places]
+    # A heat map on a page cannot be clicked.
+    figure.add_scatter(
+        x=[(box.left + box.right) / 2 for box in boxes],
+        y=[(box.top + box.bottom) / 2 for box in boxes],
+        mode="markers",
+        marker={"symbol": "square", "size": 12, "color": "rgba(0,0,0,0)", "line": {"width": 0}},
+        customdata=[list(place) for place in places],
+        text=[f"{values[place]:.3f}" for place in places],
+        hovertemplate="Row %{customdata[0]}, column %{customdata[1]}<br>%{text}<extra></extra>",
+    )
+    if result.origins[image] is photograph:
+        box = patch_box(photograph, grid, result.patch)
+        for colour, thick in ((style.PAPER, 4), (style.ACCENT, 2)):
+            figure.add_shape(
+                type="rect",
+                x0=box.left,
+                y0=box.top,
+                x1=box.right,
+                y1=box.bottom,
+                line={"color": colour, "width": thick},
+            )
+    return figure.update_layout(hoverdistance=-1)
+
+
+def _aspect(photograph: Photograph) -> float:
+    return float(np.clip(photograph.size_px[1] / photograph.size_px[0], 0.3, 3))
+
+
+def _words(result: TokenSimilarity, image: int) -> str:
+    """Which patch of which picture, and whose tokens are compared."""
+    origin, photograph = result.origins[image], result.photographs[image]
+    of = "" if origin is photograph else f" of {origin.name}"
+    values = result.similarity[image]
+    least, greatest = (f"{end:.2f}".replace("-", "−") for end in (values.min(), values.max()))
+    return (
+        f"Similarity to patch {result.patch}{of}\n"
+        f"{result.model}: tokens of layer {result.layer}, {result.state}\n"
+        f"From {least} to {greatest} in {photograph.name}"
+    )
