@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vit_inspect.analyses.position_similarity import position_similarity
     from vit_inspect.analyses.predictions import predictions
     from vit_inspect.analyses.rotary_similarity import rotary_similarity
+    from vit_inspect.analyses.token_norms import token_norms
     from vit_inspect.analyses.token_similarity import token_similarity
     from vit_inspect.catalog import FIGURES
     from vit_inspect.errors import (
@@ -61,6 +62,7 @@ _HOMES = {
     "analyses.predictions": ("predictions",),
     "analyses.rotary_similarity": ("rotary_similarity",),
     "analyses.token_similarity": ("token_similarity",),
+    "analyses.token_norms": ("token_norms",),
     "recorder": ("Capture", "capture"),
     "catalog": ("FIGURES",),
     "errors": (
@@ -116,6 +118,7 @@ __all__ = [
     "read_image",
     "rotary_similarity",
     "sample",
+    "token_norms",
     "token_similarity",
     "wrap",
 ]

@@ -17,6 +17,7 @@ from vit_inspect.analyses.logit_lens import logit_lens
 from vit_inspect.analyses.position_bias import position_bias
 from vit_inspect.analyses.position_similarity import position_similarity
 from vit_inspect.analyses.rotary_similarity import rotary_similarity
+from vit_inspect.analyses.token_norms import TokenNormsReduction, token_norms
 from vit_inspect.analyses.token_similarity import token_similarity
 from vit_inspect.attention import sweep
 from vit_inspect.errors import InspectError
@@ -31,6 +32,7 @@ from vit_inspect.figures import logit_lens as lens_figure
 from vit_inspect.figures import position_bias as bias_figure
 from vit_inspect.figures import position_similarity as position_figure
 from vit_inspect.figures import rotary_similarity as rotary_figure
+from vit_inspect.figures import token_norms as norms_figure
 from vit_inspect.figures import token_similarity as token_figure
 from vit_inspect.recorder import Capture
 from vit_inspect.results import Result
@@ -364,6 +366,39 @@ FIGURES = (
         analyse=layer_cka,
         draw=cka_figure.draw,
         plot=cka_figure.plot,
+        group="evidence",
+    ),
+    FigureSpec(
+        slug="token_norms",
+        title="Token norms",
+        question="Which tokens are artefacts, and what do they draw to themselves?",
+        reading=(
+            "Bright patches have long tokens. Some models use a few patches where little is to be "
+            "seen as a place to store what they know of the whole picture: their norms leave all "
+            "others behind from a middle layer on, and attention goes to them. They are outlined, "
+            "and rollout is shown with them and, as a variant, without."
+        ),
+        caveat=(
+            "A large norm is no proof that a token holds nothing of its patch, and a patch that "
+            "draws much attention may have an ordinary norm. The threshold is fitted to each "
+            "picture, at one layer; where no small group is far above all others, nothing is "
+            "marked. Small models and those with registers have few artefacts or none. Norms of "
+            "two models have no common unit."
+        ),
+        formula=(
+            "log |token| ~ (1 − w) N(μ₁, σ²) + w N(μ₂, σ²); artefacts above the crossing, if "
+            "e^(μ₂ − μ₁) ≥ 2, μ₂ − μ₁ ≥ 5σ, at most 10% of the patches, behind a gap"
+        ),
+        source=(
+            "Darcet et al., arXiv 2309.16588; Ashman, Bird and Zepf, arXiv astro-ph/9408030; "
+            "Abnar and Zuidema, arXiv 2005.00928"
+        ),
+        scope="image",
+        analyse=token_norms,
+        draw=norms_figure.draw,
+        plot=norms_figure.plot,
+        limits=norms_figure.limits_of,
+        reduction=TokenNormsReduction,
         group="evidence",
     ),
 )

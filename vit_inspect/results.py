@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Self, TypeVar, get_type_hints
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from vit_inspect.layout import Box, TokenLayout
 
@@ -346,3 +346,50 @@ class LayerCka(Result):
         own, other = self.self_hsic.mean(axis=0), self.other_self_hsic.mean(axis=0)
         scale = np.sqrt(own[:, None] * other)
         return self.hsic.mean(axis=0) / np.where(scale > 0, scale, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class TokenNorms(Result):
+    """How long tokens are at every depth, and which patches are artefacts (Darcet et al. 2023).
+
+    Norms are L2, of what each block returns, before the final norm: in units of the residual
+    stream, which two models do not share.
+
+    layer: the one by whose norms artefacts are told.
+    reason: why nothing was found, per image; empty where something was.
+    norm: of the patches.
+    prefix_norm: of the prefix tokens, in the order of `layout.prefix`.
+    artefact: patches whose norm in `layer` is above `threshold`; none where nothing was found.
+    threshold: where the two groups of norms of an image cross; infinite where nothing was found.
+    separation: between the groups' mean logarithms, in their common standard deviation.
+    ratio: of the groups' geometric means.
+    drawn: share of the patches' attention that falls on the artefacts, mean over heads and all
+        patches that look; their share of all tokens is what they would draw if all were alike.
+    rollout: relevance as in `AttentionRollout`, heads fused by their mean; what it lacks to 1 is on
+        prefix tokens.
+    rollout_without: a variant of it: artefacts are left out as keys and where the model reads, and
+        every row is divided by what is left. It is 0 on them, and the same where there are none.
+    """
+
+    layout: TokenLayout
+    photographs: tuple[Photograph, ...]
+    layer: int
+    reason: tuple[str, ...]
+    norm: Float[np.ndarray, "image layer row column"]
+    prefix_norm: Float[np.ndarray, "image layer prefix"]
+    artefact: Bool[np.ndarray, "image row column"]
+    threshold: Float[np.ndarray, "image"]
+    separation: Float[np.ndarray, "image"]
+    ratio: Float[np.ndarray, "image"]
+    drawn: Float[np.ndarray, "image layer"]
+    rollout: Float[np.ndarray, "image row column"]
+    rollout_without: Float[np.ndarray, "image row column"]
+
+    @property
+    def found(self) -> Bool[np.ndarray, "image"]:
+        """Whether an image has artefacts."""
+        return np.asarray(self.artefact.any(axis=(1, 2)))
+
+    def of_image(self, image: int) -> Self:
+        """The same record of one image of the batch."""
+        return replace(super().of_image(image), reason=(self.reason[image],))

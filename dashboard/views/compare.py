@@ -69,7 +69,7 @@ for column, record, each, side in zip(
 if spec.scope == "model" and against == "picture":
     st.caption("This figure is of the model alone: it is the same for every picture.")
 elif spec.compared is None:
-    st.caption("There is no difference to show of this figure.")
+    st.caption("These have no common order, sign or unit, so there is no difference to show.")
 else:
     first, second = records
     try:

@@ -6,10 +6,13 @@ from math import comb
 
 import numpy as np
 import pytest
+import torch
 
 import vit_inspect as vi
 from tests.made import capture_of, layout_of, peaked
 from tests.oracle import rollout_matrix
+from vit_inspect.analyses.attention_rollout import RolloutReduction
+from vit_inspect.attention import sweep
 from vit_inspect.layout import MEAN, MEAN_ALL, NONLINEAR, POOL, TokenLayout
 
 IDENTITY = np.eye(7)
@@ -215,3 +218,41 @@ def test_what_makes_no_sense_is_refused(
     with pytest.raises(vi.BadParameter) as refusal:
         vi.attention_rollout(capture, **options)
     assert (refusal.value.found, refusal.value.expected) == (found, expected)
+
+
+@pytest.mark.usefixtures("block_bytes")
+@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("readout", ["cls", MEAN])
+def test_tokens_left_out_are_neither_keys_nor_read(
+    random: np.random.Generator, readout: str, fusion: str
+) -> None:
+    layout = layout_of("cls", "reg1", readout=readout)
+    attention = peaked(random, 3, 2, 4, 8, 8)
+    without = np.zeros((2, 8), bool)
+    without[0, [2, 5]] = without[1, 7] = True
+    capture = capture_of(attention, layout)
+    rollout = RolloutReduction(capture, fusion=fusion, without=torch.from_numpy(without))
+    sweep(capture.layers, rollout)
+    result = rollout.result()
+    row = np.concatenate([result.prefix_mass, result.relevance.reshape(2, -1)], axis=1)
+    for image in range(2):
+        start = layout.readout_weights() * ~without[image]
+        kept = FUSIONS[fusion](attention[:, image], axis=1) * ~without[image]
+        kept /= kept.sum(axis=-1, keepdims=True)
+        wanted = start / start.sum() @ rollout_matrix(kept)
+        np.testing.assert_allclose(row[image], wanted, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(row.sum(axis=1), 1, rtol=1e-12)
+    assert not row[without].any()
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_rows_that_rest_on_tokens_left_out_keep_their_own(fusion: str) -> None:
+    everyone = np.tile(np.eye(7)[3], (2, 1, 1, 7, 1))
+    without = torch.zeros(1, 7, dtype=torch.bool)
+    without[0, 3] = True
+    capture = capture_of(everyone, layout_of("cls"))
+    rollout = RolloutReduction(capture, fusion=fusion, without=without)
+    sweep(capture.layers, rollout)
+    result = rollout.result()
+    np.testing.assert_array_equal(result.prefix_mass, [[1]])
+    assert not result.relevance.any()

@@ -309,7 +309,9 @@ def test_the_bundle_holds_whole_files_with_the_right_numbers(
     download.value.save_as(tmp_path / "bundle.zip")
     with zipfile.ZipFile(tmp_path / "bundle.zip") as bundle:
         assert bundle.testzip() is None
-        assert len(bundle.namelist()) == 42
+        not_there = {"position_bias", "rotary_similarity", "logit_lens"}
+        made = {spec.slug for spec in vi.FIGURES if not spec.thorough} - not_there
+        assert len(bundle.namelist()) == 2 + 5 * len(made)
         facts = json.loads(bundle.read("provenance.json"))
         assert facts["photographs"][0]["name"] == "chelsea.png"
         stored = np.load(io.BytesIO(bundle.read("attention_distance.npz")))["distance_px"]
@@ -364,3 +366,12 @@ def test_layers_are_compared_with_each_other(page: Page) -> None:
     expect(page.get_by_text("One image, 256 patches of each.")).to_be_visible()
     page.get_by_text("all samples").click()
     expect(page.get_by_text("7 images, 256 patches of each.")).to_be_visible()
+
+
+def test_token_norms_of_the_bundled_model_hold_no_artefacts(page: Page) -> None:
+    show(page, "/token_norms")
+    words = "No artefacts found: the larger group of norms is 1.38 times the other, below 2."
+    expect(page.get_by_text(words)).to_be_visible()
+    page.keyboard.press("j")
+    expect(page.get_by_text("dinov2_small: token norms after layer 10")).to_be_visible()
+    expect(page.locator(".js-plotly-plot")).to_have_count(2)

@@ -31,6 +31,7 @@ KINDS = {
 NOT_OF_WINDOWS = {
     "attention_rollout": "merge from stage to stage",
     "attention_relevance": "merge from stage to stage",
+    "token_norms": "merge from stage to stage",
     "feature_pca": "do not return a row for each token",
     "layer_cka": "do not return a row for each token",
 }
@@ -375,3 +376,19 @@ def test_layers_are_compared_with_those_of_another_model_over_several_pictures(
     app.button_group(key="over").set_value("all samples").run()
     assert not app.exception
     assert not app.error
+
+
+def test_rollout_without_artefacts_is_shown_where_some_were_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = opened("token_norms", model=KINDS["class token"])
+    assert app.selectbox(key="layer").value == 11
+    assert any("nothing to leave out" in each.value for each in app.caption)
+    assert len(app.get("plotly_chart")) == 2
+    for gate, loose in (("RATIO", 1), ("SEPARATION", 0), ("SHARE", 1), ("BORDERLINE", 99)):
+        monkeypatch.setattr(f"vit_inspect.analyses.token_norms.{gate}", loose)
+    app.selectbox(key="layer").set_value(5).run()
+    assert not app.exception
+    assert not any("nothing to leave out" in each.value for each in app.caption)
+    assert len(app.get("plotly_chart")) == 4
+    assert "Variant: rollout without the artefacts" in app.get("plotly_chart")[3].proto.spec

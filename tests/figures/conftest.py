@@ -218,3 +218,31 @@ def cka(random: np.random.Generator) -> LayerCka:
         np.ones((IMAGES, LAYERS)),
         np.ones((IMAGES, LAYERS + 1)),
     )
+
+
+@pytest.fixture
+def norms(random: np.random.Generator, layout: TokenLayout, photograph: Photograph) -> TokenNorms:
+    """The first image has an artefact from layer 1 on, the second one has none."""
+    norm = random.uniform(1, 2, (IMAGES, LAYERS, *GRID)) * np.array([1, 3, 20])[:, None, None]
+    norm[0, 1:, 1, 2] *= 9
+    rollout, without = random.dirichlet(np.ones(6), (2, IMAGES)).reshape(2, IMAGES, *GRID) * 0.7
+    without[0, 1, 2], without[1] = 0, rollout[1]
+    rollout[0, 1, 2] = 0.3
+    artefact = np.zeros((IMAGES, *GRID), bool)
+    artefact[0, 1, 2] = True
+    return TokenNorms(
+        "toy",
+        layout,
+        (photograph,) * IMAGES,
+        2,
+        ("", "the larger group of norms is 1.30 times the other, below 2"),
+        norm,
+        random.uniform(3, 5, (IMAGES, LAYERS, 2)),
+        artefact,
+        np.array([120.5, np.inf]),
+        np.array([7.5, 1.2]),
+        np.array([8.25, 1.3]),
+        np.array([[0.05, 0.4, 0.2], [0, 0, 0]]),
+        rollout,
+        without,
+    )

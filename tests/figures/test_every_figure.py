@@ -26,6 +26,7 @@ from vit_inspect.figures import (
     position_similarity,
     rotary_similarity,
     style,
+    token_norms,
     token_similarity,
 )
 
@@ -43,6 +44,7 @@ FIGURES = {
     "alike": token_similarity,
     "lens": logit_lens,
     "cka": layer_cka,
+    "norms": token_norms,
 }
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from vit_inspect.analyses.readout import readout_weights
 from vit_inspect.attention import RowBlock, sweep
@@ -38,7 +39,11 @@ def attention_rollout(
 
 
 class RolloutReduction:
-    """Carries the read-out's row back through the layers, block by block."""
+    """Carries the read-out's row back through the layers, block by block.
+
+    without: tokens that are left out as keys and where the model reads; the rows are divided by
+        what is left, so that they still sum to 1. Whoever shows that variant has to name it.
+    """
 
     def __init__(
         self,
@@ -47,6 +52,7 @@ class RolloutReduction:
         fusion: Fusion = "mean",
         discard: float = 0.0,
         start_layer: int = 0,
+        without: Bool[Tensor, "image token"] | None = None,
     ) -> None:
         if capture.model.stage_count > 1:
             raise UnsupportedModel(
@@ -70,8 +76,10 @@ class RolloutReduction:
         self.fusion = fusion
         self.discard = discard
         self.start_layer = start_layer
+        self.without = without
         self.layer = depth
-        self.rows = [readout_weights(capture)]
+        row = readout_weights(capture)
+        self.rows = [row if without is None else normalize(row.masked_fill(without, 0), p=1)]
 
     def add(self, layer: int, block: RowBlock) -> None:
         """Take in the rows of one block."""
@@ -79,7 +87,7 @@ class RolloutReduction:
             self.layer = layer
             self.rows.append(self.rows[-1] / 2)
         row, earlier = self.rows[-2:]
-        if self.fusion == "mean" and not self.discard:
+        if self.fusion == "mean" and not self.discard and self.without is None:
             earlier[block.images] += block.product(row / 2).mean(dim=1)
             return
         weights = row[block.images, block.queries] / 2
@@ -96,6 +104,8 @@ class RolloutReduction:
             fused = block.weights.amax(dim=1)
         else:
             fused = block.weights.amin(dim=1)
+        if self.without is not None:
+            fused.masked_fill_(self.without[block.images, None], 0)
         prefix = self.capture.layout.prefix_count
         dropped = int(self.discard * self.capture.layout.patch_count)
         if dropped:

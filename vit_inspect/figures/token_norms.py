@@ -1,0 +1,364 @@
+"""Which patch tokens are artefacts, from which layer on, and what do they do to rollout?
+
+The norms that Darcet et al. (2309.16588) look at, on the photograph and over depth.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFormatter
+
+from vit_inspect.figures import style
+from vit_inspect.figures.overlay import (
+    draw_map,
+    draw_patch,
+    draw_photograph,
+    patch_box,
+    plot_map,
+    plot_sheet,
+)
+from vit_inspect.results import TokenNorms
+
+UNIT, SHARE = "L2 norm in the residual stream", "Share of the read-out"
+DEPTH, DRAWN = "Layer", "Attention\ndrawn"
+PLAIN, VARIANT = "Rollout", "Variant: rollout without the artefacts"
+BANDS = {"all patches": ((0, 100), 0.2), "middle 90%": ((5, 95), 0.4)}
+"""Percentiles of the patches' norms between which a band is filled, and its opacity."""
+MOST_TICKS = 13
+
+
+def draw(result: TokenNorms, *, image: int = 0) -> Figure:
+    """Norms on the photograph and over depth; below, rollout as it is and without the artefacts.
+
+    Where nothing was found, the words say why, and there is no rollout to compare.
+    """
+    photograph, found = result.photographs[image], bool(result.found[image])
+    # A panorama or a tower must not squeeze the other panels.
+    shape = float(np.clip(photograph.size_px[1] / photograph.size_px[0], 0.4, 2.5))
+    height = min(2.0, 2.6 / shape)
+    width = height * shape
+    rollouts = height + 0.35 if found else 0.0
+    upper = 2.35
+    figure = style.page(style.PAGE_IN, 0.22 + upper + rollouts + 0.85)
+    photo = style.place(figure, left=0.05, top=0.22, width=width, height=height)
+    limits = limits_of(result, image)
+    draw_photograph(photo, photograph, grey=True)
+    draw_map(photo, photograph, result.norm[image, result.layer], limits)
+    for row, column in np.argwhere(result.artefact[image]).tolist():
+        draw_patch(photo, photograph, grid=result.layout.grid, patch=(row, column))
+    style.label(photo, title=f"Norms after layer {result.layer}")
+    bar = style.place(figure, left=width + 0.13, top=0.22, width=0.09, height=height)
+    options: dict[str, Any] = {"opacity": style.MAP_OPACITY, "ticks": MaxNLocator(4)}
+    style.colour_bar(bar, style.WEIGHT_MAP, limits, name=UNIT, **options)
+
+    left = width + 1.15
+    right = style.PAGE_IN - left - 1.0
+    slim = 0.4 if found else 0.0
+    depth = style.place(figure, left=left, top=0.22, width=right, height=1.95 - 1.25 * slim)
+    _draw_depth(depth, result, image)
+    if found:
+        depth.tick_params(labelbottom=False)
+        drawn = style.place(figure, left=left, top=2.17 - slim, width=right, height=slim)
+        _draw_drawn(drawn, result, image)
+        _draw_rollouts(figure, result, image, top=0.42 + upper, width=width, height=height)
+    else:
+        depth.set_xlabel(DEPTH, fontsize=style.TEXT_PT, color=style.INK, labelpad=2.5)
+    words = "\n".join(_words(result, image))
+    style.write(figure, words, left=0.05, top=0.3 + upper + rollouts, linespacing=1.4)
+    return figure
+
+
+def plot(
+    result: TokenNorms,
+    *,
+    image: int = 0,
+    limits: style.Limits | None = None,
+    width: int = 720,
+) -> go.Figure:
+    """The norms over the whole photograph, artefacts outlined; customdata is (row, column).
+
+    limits: ends of the colour scale, such as those of two figures that are compared.
+    width: px that are free for the photograph.
+    """
+    photograph, values = result.photographs[image], result.norm[image, result.layer]
+    title, *words = _words(result, image)
+    figure = plot_sheet(title, "\n".join(words), photograph, width=width)
+    limits = limits or limits_of(result, image)
+    plot_map(figure, photograph, values, limits, unit=UNIT, percent=False)
+    # One shape for all: a shape for each would be slow.
+    outline = ""
+    for row, column in np.argwhere(result.artefact[image]).tolist():
+        left, top, right, bottom = patch_box(photograph, result.layout.grid, (row, column))
+        outline += f"M{left},{top}L{right},{top}L{right},{bottom}L{left},{bottom}Z"
+    if outline:
+        for colour, thickness in ((style.PAPER, 3.0), (style.ACCENT, 1.5)):
+            figure.add_shape(type="path", path=outline, line={"color": colour, "width": thickness})
+    return figure
+
+
+def plot_depth(result: TokenNorms, *, image: int = 0) -> go.Figure:
+    """Norms of all tokens after every layer; below, the attention that artefacts draw."""
+    found = bool(result.found[image])
+    words = "L2 norms in units of the residual stream, before the final norm."
+    if found:
+        words += "\nDashed below: what artefacts would draw if all tokens drew alike."
+    figure = style.screen("Norms over depth", words, height=560)
+    layers = np.arange(result.norm.shape[1])
+    for name, (percentiles, opacity) in BANDS.items():
+        low, high = _percentiles(result, image, percentiles)
+        figure.add_scatter(
+            x=np.concatenate([layers, layers[::-1]]),
+            y=np.concatenate([high, low[::-1]]),
+            fill="toself",
+            fillcolor=style.QUIET,
+            opacity=opacity,
+            line={"width": 0},
+            mode="lines",
+            name=name,
+            hoverinfo="skip",
+        )
+    lines = {"median patch": (_percentiles(result, image, (50,))[0], style.QUIET, "solid")} | {
+        name: (result.prefix_norm[image, :, token], style.head_colour(token), "dash")
+        for token, name in enumerate(result.layout.prefix)
+    }
+    for name, (values, colour, dash) in lines.items():
+        figure.add_scatter(
+            x=layers,
+            y=values,
+            mode="lines+markers",
+            line={"color": colour, "width": 2, "dash": dash},
+            marker={"size": 5},
+            name=name,
+            hovertemplate=f"{name}, layer %{{x}}<br>%{{y:.3g}}<extra></extra>",
+        )
+    ticks = _ticks(result, image)
+    figure.update_layout(
+        showlegend=True,
+        legend={"x": 1.02, "y": 1, "tracegroupgap": 0, "font_size": 12},
+        xaxis=style.screen_axis(DEPTH, range=[-0.4, len(layers) - 0.6]),
+        yaxis=style.screen_axis(
+            UNIT,
+            type="log",
+            range=[math.log10(ticks[0]), math.log10(ticks[-1])],
+            tickvals=ticks,
+            ticktext=[f"{tick:g}" for tick in ticks],
+            domain=(0.3, 1) if found else (0, 1),
+        ),
+    )
+    figure.update_xaxes(tickmode="auto" if len(layers) > 1 else "array", tickvals=layers)
+    if found:
+        _plot_marked(figure, result, image)
+    return figure
+
+
+def plot_rollout(
+    result: TokenNorms, *, image: int = 0, variant: bool = False, width: int = 720
+) -> go.Figure:
+    """Rollout, or its variant without the artefacts, on the scale that both share."""
+    photograph = result.photographs[image]
+    relevance = (result.rollout_without if variant else result.rollout)[image]
+    words = [f"{relevance.sum():.1%} on patches"]
+    if variant:
+        words += ["Artefacts are left out as keys and where the model reads;"]
+        words += ["the rows are divided by what is left."]
+    else:
+        words[0] += f", {relevance[result.artefact[image]].sum():.1%} on the artefacts"
+        words += ["Both maps share one scale, up to the largest of the variant.", " "]
+    title = VARIANT if variant else PLAIN
+    figure = plot_sheet(title, "\n".join(words), photograph, width=width)
+    return plot_map(figure, photograph, relevance, rollout_limits(result, image), unit=SHARE)
+
+
+def limits_of(result: TokenNorms, image: int = 0) -> style.Limits:
+    """The ends of the norms' colour scale: from 0, so that twice as long looks so."""
+    return 0.0, float(result.norm[image, result.layer].max()) or 1.0
+
+
+def rollout_limits(result: TokenNorms, image: int = 0) -> style.Limits:
+    """The ends of the colour scale that both rollouts share.
+
+    It ends at the largest value without the artefacts, which would turn all else black.
+    """
+    return 0.0, float(result.rollout_without[image].max()) or 1.0
+
+
+def _draw_depth(axes: Axes, result: TokenNorms, image: int) -> None:
+    layers = np.arange(result.norm.shape[1])
+    for name, (percentiles, opacity) in BANDS.items():
+        low, high = _percentiles(result, image, percentiles)
+        axes.fill_between(
+            layers, low, high, color=style.QUIET, alpha=opacity, linewidth=0, label=name
+        )
+    line: dict[str, Any] = {"linewidth": 1.0, "marker": ".", "markersize": 3.0}
+    (median,) = _percentiles(result, image, (50,))
+    axes.plot(layers, median, color=style.QUIET, label="median patch", **line)
+    for token, name in enumerate(result.layout.prefix):
+        norms, colour = result.prefix_norm[image, :, token], style.head_colour(token)
+        axes.plot(layers, norms, color=colour, linestyle=(0, (4, 2)), label=name, **line)
+    marked = result.norm[image][:, result.artefact[image]]
+    if marked.size:
+        where = np.repeat(layers, marked.shape[1])
+        dots: dict[str, Any] = {"s": 4, "color": style.ACCENT, "linewidths": 0, "zorder": 3}
+        axes.scatter(where, marked.ravel(), label="artefacts", **dots)
+    ticks = _ticks(result, image)
+    # The limits first: zeros alone have no logarithm to find them by.
+    axes.set(ylim=(ticks[0], ticks[-1]), yscale="log", xlim=(-0.4, len(layers) - 0.6))
+    axes.yaxis.set_major_locator(FixedLocator(ticks))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True))
+    style.label(axes, y=UNIT, title="Norms over depth")
+    axes.legend(
+        fontsize=style.TEXT_PT,
+        loc="upper left",
+        bbox_to_anchor=(1.0, 1.02),
+        frameon=False,
+        labelspacing=0.25,
+        handlelength=1.4,
+        handletextpad=0.5,
+        labelcolor=style.INK,
+    )
+
+
+def _draw_drawn(axes: Axes, result: TokenNorms, image: int) -> None:
+    drawn, share = result.drawn[image], _share(result, image)
+    layers = np.arange(len(drawn))
+    axes.plot(layers, drawn, color=style.ACCENT, linewidth=1.0, marker=".", markersize=3.0)
+    axes.axhline(share, color=style.QUIET, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+    axes.set(xlim=(-0.4, len(layers) - 0.6), ylim=(0, _top(result, image)))
+    axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(2))
+    axes.yaxis.set_major_formatter("{x:.1%}")
+    style.label(axes, x=DEPTH, y=DRAWN)
+
+
+def _draw_rollouts(
+    figure: Figure, result: TokenNorms, image: int, *, top: float, width: float, height: float
+) -> None:
+    photograph, limits = result.photographs[image], rollout_limits(result, image)
+    maps = {PLAIN: result.rollout[image], VARIANT: result.rollout_without[image]}
+    for place, (title, relevance) in enumerate(maps.items()):
+        left = 0.05 + place * (max(width, 2.1) + 0.1)
+        axes = style.place(figure, left=left, top=top, width=width, height=height)
+        draw_photograph(axes, photograph, grey=True)
+        draw_map(axes, photograph, relevance, limits)
+        style.label(axes, title=title)
+    bar = style.place(figure, left=left + width + 0.08, top=top, width=0.09, height=height)
+    style.colour_bar(
+        bar,
+        style.WEIGHT_MAP,
+        limits,
+        name=SHARE,
+        opacity=style.MAP_OPACITY,
+        ticks=MaxNLocator(4),
+        format=PercentFormatter(1.0),
+        extend="max" if result.rollout[image].max() > limits[1] else "neither",
+        extendfrac=0.04,
+    )
+
+
+def _plot_marked(figure: go.Figure, result: TokenNorms, image: int) -> None:
+    """The artefacts' own norms, and below them the attention that they draw."""
+    marked, drawn = result.norm[image][:, result.artefact[image]], result.drawn[image]
+    layers, share = np.arange(len(marked)), _share(result, image)
+    figure.add_scatter(
+        x=np.repeat(layers, marked.shape[1]),
+        y=marked.ravel(),
+        mode="markers",
+        marker={"color": style.ACCENT, "size": 4},
+        name="artefacts",
+        hovertemplate="artefact, layer %{x}<br>%{y:.3g}<extra></extra>",
+    )
+    below = {"xaxis": "x", "yaxis": "y2", "showlegend": False}
+    figure.add_scatter(
+        x=layers,
+        y=drawn,
+        mode="lines+markers",
+        line={"color": style.ACCENT, "width": 2},
+        marker={"size": 5},
+        hovertemplate="layer %{x}<br>%{y:.1%} of the patches' attention<extra></extra>",
+        **below,
+    )
+    figure.add_scatter(
+        x=[-0.4, len(layers) - 0.6],
+        y=[share, share],
+        mode="lines",
+        line={"color": style.QUIET, "width": 1, "dash": "dash"},
+        hoverinfo="skip",
+        **below,
+    )
+    title = DRAWN.replace("\n", "<br>")
+    top = _top(result, image)
+    figure.update_layout(
+        xaxis_anchor="y2",
+        yaxis2=style.screen_axis(
+            title, range=[0, top], domain=(0, 0.2), tickformat=".0%", nticks=3
+        ),
+    )
+
+
+def _percentiles(
+    result: TokenNorms, image: int, percentiles: tuple[int, ...]
+) -> Float[np.ndarray, "percentile layer"]:
+    norms = result.norm[image]
+    return np.percentile(norms.reshape(len(norms), -1), percentiles, axis=1)
+
+
+def _ticks(result: TokenNorms, image: int) -> list[float]:
+    """1, 2, 5, 10 and so on, from below the smallest norm to above the largest."""
+    norms = np.concatenate([result.norm[image].ravel(), result.prefix_norm[image].ravel()])
+    norms = norms[norms > 0]
+    if not norms.size:
+        return [0.1, 1.0]
+    low, high = float(norms.min()), float(norms.max())
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for factors in ((1, 2, 5), (1,)):
+        known = [factor * 10.0**decade for decade in decades for factor in factors]
+        first = max(index for index, tick in enumerate(known) if tick <= low)
+        last = next(index for index, tick in enumerate(known) if tick > high or tick == known[-1])
+        ticks = known[first : last + 1]
+        if len(ticks) <= MOST_TICKS:
+            break
+    return ticks
+
+
+def _share(result: TokenNorms, image: int) -> float:
+    """The artefacts' share of all tokens."""
+    return float(result.artefact[image].sum()) / result.layout.token_count
+
+
+def _top(result: TokenNorms, image: int) -> float:
+    return 1.15 * max(float(result.drawn[image].max()), _share(result, image))
+
+
+def _words(result: TokenNorms, image: int) -> list[str]:
+    """What is measured and what was found, in four lines."""
+    norms, prefix = result.norm[image, result.layer], result.prefix_norm[image, result.layer]
+    others = ""
+    if len(prefix) == 1:
+        others = f"; {result.layout.prefix[0]} {prefix[0]:.3g}"
+    elif len(prefix):
+        others = f"; prefix tokens {prefix.min():.3g} to {prefix.max():.3g}"
+    lines = [
+        f"{result.model}: token norms after layer {result.layer}",
+        f"Patches: median {np.median(norms):.3g}, largest {norms.max():.3g}{others}.",
+    ]
+    if not result.found[image]:
+        return [*lines, f"No artefacts found: {result.reason[image]}.", "No patch is marked."]
+    count, drawn = int(result.artefact[image].sum()), result.drawn[image]
+    verb = "is an artefact" if count == 1 else "are artefacts"
+    most = int(drawn.argmax())
+    return [
+        *lines,
+        f"{count} of {norms.size} patches {verb}: norm above {result.threshold[image]:.3g}, "
+        f"{result.ratio[image]:.1f} times the others.",
+        f"{_share(result, image):.1%} of the tokens draw up to {drawn[most]:.1%} of the "
+        f"patches' attention (layer {most}).",
+    ]
