@@ -21,6 +21,7 @@ from vit_inspect.results import (
     PositionBias,
     PositionSimilarity,
     RotarySimilarity,
+    TokenNorms,
     TokenSimilarity,
 )
 
