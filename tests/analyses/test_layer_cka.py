@@ -74,9 +74,9 @@ def test_itself_is_one_and_symmetric(random: np.random.Generator) -> None:
 def test_rotation_scale_and_shift_change_nothing(random: np.random.Generator) -> None:
     tokens = random.normal(size=(2, 20, 6))
     rotation, _ = np.linalg.qr(random.normal(size=(6, 6)))
-    changed = 7 * tokens @ rotation + 1e3
+    changed = 7 * tokens @ rotation + 1e8
     found = vi.cka(holding(tokens), holding(changed))
-    assert found.similarity[0, 0] == pytest.approx(1, abs=1e-9)
+    assert found.similarity[0, 0] == pytest.approx(1, abs=1e-7)
     # A squeeze of one direction is no rotation.
     squeezed = vi.cka(holding(tokens), holding(tokens * [9, 1, 1, 1, 1, 1]))
     assert squeezed.similarity[0, 0] < 0.9

@@ -13,6 +13,7 @@ from torch import Tensor
 import vit_inspect as vi
 from tests.conftest import noise
 from tests.zoo import SERVED, shallow
+from vit_inspect.analyses.logit_lens import _follow
 from vit_inspect.recorder import Capture
 
 IMAGES = [noise((90, 60), seed) for seed in (1, 2)]
@@ -131,6 +132,11 @@ def test_great_scores_do_not_overflow(capture: Capture) -> None:
     found = vi.logit_lens(loud)
     assert np.isfinite(found.patch_probability).all()
     np.testing.assert_allclose(found.readout_probability[:, -1], 1)
+
+
+def test_classes_of_one_score_share_the_better_rank() -> None:
+    scores = torch.tensor([[2.0, 3.0, 2.0, 1.0]]).repeat(4, 1)
+    assert _follow(scores, torch.arange(4)).rank.tolist() == [2, 1, 2, 4]
 
 
 def test_a_model_without_classes_is_refused(dinov2: vi.Model) -> None:

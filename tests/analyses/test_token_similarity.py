@@ -77,6 +77,16 @@ def test_a_token_of_zeros_is_similar_to_none(tokens: np.ndarray) -> None:
     np.testing.assert_array_equal(found.similarity, 0)
 
 
+@pytest.mark.parametrize("width", [33, 100, 384])
+def test_rounding_takes_no_value_beyond_one(random: np.random.Generator, width: int) -> None:
+    """The same direction in many lengths."""
+    made = random.normal(size=(4, 1, width)) * random.uniform(0.1, 9, (4, 400, 1))
+    for kind in (np.float32, np.float64):
+        found = vi.token_similarity(holding(made.astype(kind), grid=(20, 20))).similarity
+        assert found.max() <= 1
+        assert found.min() > 0.999999
+
+
 def test_half_precision_is_compared_in_a_wider_type(capture: Capture) -> None:
     half = replace(capture, tokens=(capture.tokens[0].to(torch.bfloat16),))
     wide = replace(capture, tokens=(half.tokens[0].double(),))

@@ -119,7 +119,7 @@ def _patches(
 
 
 def _follow(scores: Float[Tensor, "row class"], classes: Int[Tensor, "row"]) -> _Followed:
-    """Probability of a class of each row, and how many classes are at least as probable."""
+    """Probability of a class of each row, and its rank: 1 where no other class is above it."""
     wanted = scores.gather(1, classes[:, None])
     probability = (wanted[:, 0] - scores.logsumexp(dim=1)).exp()
     return _Followed(probability, 1 + (scores > wanted).sum(dim=1))
