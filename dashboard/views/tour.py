@@ -82,13 +82,16 @@ def show_attention() -> None:
             "head", "Head", range(1, heads + 1), start=1, keys=("H", "L")
         )
     maps = cache.result(widgets.SPECS["attention_maps"], subject, query=middle)
-    explorer(
-        rows_of_head(capture, maps, middle, layer, head - 1),
-        pinned=middle,
-        limit=None,
-        key="tour_attention",
-        on_pick=partial(selection.pick_patch, layout),
-    )
+    # The whole width would be higher than a screen.
+    place, _ = st.columns([3, 2])
+    with place:
+        explorer(
+            rows_of_head(capture, maps, middle, layer, head - 1),
+            pinned=middle,
+            limit=None,
+            key="tour_attention",
+            on_pick=partial(selection.pick_patch, layout),
+        )
 
 
 def show_distance() -> None:
@@ -116,7 +119,7 @@ def show_features() -> None:
 def show_rollout() -> None:
     """What attention carries to the read-out."""
     spec = widgets.SPECS["attention_rollout"]
-    start = st.slider("From layer", 0, depth - 1, 0, key="tour_start", width=420)
+    start = st.slider("From layer", 0, depth - 1, depth // 2, key="tour_start", width=420)
     widgets.plot(
         spec.plot(cache.result(spec, subject, start_layer=start), width=640),
         key="tour_rollout",
@@ -197,7 +200,7 @@ STEPS = (
     Step(
         "What reaches the answer",
         f"The model answers from its {layout.readout_words}. Bright squares are those that "
-        "attention carries there through all layers; from a later layer on, the way is shorter.",
+        "attention carries there through the layers; go back to the first one for the whole way.",
         show_rollout,
         "attention_rollout",
     ),
