@@ -21,10 +21,19 @@ from PIL import Image
 import vit_inspect as vi
 from dashboard.inputs import open_picture
 from dashboard.selection import Subject
+from vit_inspect.analyses.ablation import Replacement
+from vit_inspect.analyses.head_importance import HeadTrials
 from vit_inspect.catalog import FigureSpec
 from vit_inspect.errors import InspectError, OutOfMemory
 from vit_inspect.exporter import bundle
-from vit_inspect.results import AttentionDistance, AttentionRelevance, Result, join
+from vit_inspect.results import (
+    Ablation,
+    AttentionDistance,
+    AttentionRelevance,
+    HeadImportance,
+    Result,
+    join,
+)
 
 MODELS = 2
 CAPTURE_BYTES = 512 * 2**20
@@ -277,3 +286,40 @@ def _capture_bytes(capture: vi.Capture) -> int:
 def _result_bytes(result: Result) -> int:
     pictures = (each.pixels for each in getattr(result, "photographs", ()))
     return sum(array.nbytes for array in (*result.arrays().values(), *pictures))
+
+
+def ablation(subject: Subject, **parts: Any) -> Ablation:
+    """What the model returns with some of its parts switched off."""
+    key = ("ablation", subject, tuple(sorted(parts.items())))
+    return _results().get(key, lambda: on_device(vi.ablate, capture(subject), **parts))
+
+
+def tried_heads(subject: Subject, replacement: Replacement) -> HeadImportance | None:
+    """The effect of each head alone, if it is known."""
+    found: HeadImportance | None = _results().peek(_heads_key(subject, replacement))
+    return found
+
+
+def try_heads(
+    subject: Subject, replacement: Replacement, tell: Callable[[int], object]
+) -> HeadImportance:
+    """The effect of each head alone; `tell` hears how many are done.
+
+    Others have their turns in between. What is done is kept by the session, so that work which was
+    cancelled goes on where it was left.
+    """
+    key = _heads_key(subject, replacement)
+    trials = HeadTrials(capture(subject), replacement=replacement)
+    if st.session_state.get("trials_of") != key:
+        st.session_state["trials_of"], st.session_state["trials"] = key, {}
+    done = st.session_state["trials"]
+    for batch in trials.batches:
+        if batch not in done:
+            tell(sum(len(each.heads) for each in done))
+            done[batch] = on_device(trials.effect, batch)
+    return _results().get(key, lambda: trials.result(done))
+
+
+def _heads_key(subject: Subject, replacement: Replacement) -> Hashable:
+    """The key that `result` gives the same record."""
+    return ("head_importance", subject, (("replacement", replacement),))

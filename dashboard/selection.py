@@ -192,11 +192,9 @@ def query_name(query: Query, layout: TokenLayout) -> str:
     """What a query is called in the list and in the address."""
     if query == READOUT:
         return layout.readout_words.capitalize()
-    return f"Token {query}" if isinstance(query, str) else f"Patch {query[0]}, {query[1]}"
+    return f"Token {query}" if isinstance(query, str) else patch_name(*query)
 
 
-# What widgets call lives here: a function of a page would keep all that the page has named,
-# its capture and its network, for as long as the session lasts.
 def pick_patch(layout: TokenLayout, patch: tuple[int, int] | None) -> None:
     """What a click on the large map does."""
     st.session_state["query"] = query_name(READOUT if patch is None else patch, layout)
@@ -242,3 +240,56 @@ def _shown() -> dict[str, Any]:
 
 def _forget_size() -> None:
     st.session_state.pop("size", None)
+
+
+def patch_name(row: int, column: int) -> str:
+    """What a patch is called in lists and in the address."""
+    return f"Patch {row}, {column}"
+
+
+def head_name(layer: int, head: int) -> str:
+    """What a head, from 0, is called in lists and in the address."""
+    return f"Layer {layer}, head {head + 1}"
+
+
+def choose_many(
+    key: str, label: str, options: dict[str, Any], *, help: str, placeholder: str
+) -> list[Any]:
+    """Any number of options by name, at first none."""
+    # Another model, or an address by hand, may not have all that is asked for.
+    for asked in (st.session_state.get(key), st.query_params.get_all(key)):
+        if asked and not set(asked) <= set(options):
+            st.session_state[key] = [each for each in asked if each in options]
+            break
+    names = st.multiselect(
+        label,
+        list(options),
+        key=key,
+        bind="query-params",
+        help=help,
+        placeholder=placeholder,
+        select_all=False,
+    )
+    return [options[name] for name in names]
+
+
+# What widgets call lives here: a function of a page would keep all that the page has named,
+# its capture and its network, for as long as the session lasts.
+
+
+def toggle(key: str, option: str) -> None:
+    """Chooses one of many options, or no longer, as a click on a picture does."""
+    chosen = [each for each in st.session_state.get(key, []) if each != option]
+    if len(chosen) == len(st.session_state.get(key, [])):
+        chosen.append(option)
+    st.session_state[key] = chosen
+
+
+def toggle_head(picked: list[int]) -> None:
+    """What a click on a head does where heads are switched off."""
+    toggle("off_heads", head_name(picked[0], picked[1]))
+
+
+def toggle_patch(picked: list[int]) -> None:
+    """What a click on a patch does where patches are switched off."""
+    toggle("off_tokens", patch_name(picked[0], picked[1]))

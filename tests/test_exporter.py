@@ -41,7 +41,7 @@ def capture(tiny: vi.Model) -> vi.Capture:
 @pytest.fixture(scope="module")
 def results(capture: vi.Capture) -> dict[str, Result]:
     models = {slug: vi.load(name, img_size=112, pretrained=False) for slug, name in OTHERS.items()}
-    found = analyse(capture)
+    found = analyse(capture, thorough=True)
     return {
         spec.slug: found.get(spec.slug) or spec.analyse(models.get(spec.slug, capture.model))
         for spec in FIGURES
@@ -130,7 +130,7 @@ def test_the_bundle(capture: vi.Capture, tmp_path: Path) -> None:
     assert names == {"report.html", "provenance.json"} | {
         f"{folder}{spec.slug}.{kind}"
         for spec in FIGURES
-        if spec.slug not in OTHERS
+        if spec.slug not in OTHERS and not spec.thorough
         for folder in folders[spec.scope]
         for kind in BUNDLE_FORMATS
     }
@@ -160,8 +160,20 @@ def test_the_bundle(capture: vi.Capture, tmp_path: Path) -> None:
 
     report = (tmp_path / "out/report.html").read_text()
     for spec in FIGURES:
-        assert (spec.question in report) == (spec.slug not in OTHERS)
+        usual = spec.slug not in OTHERS and not spec.thorough
+        assert (spec.question in report) == usual
     assert report.count("Plotly.newPlot") >= 7
+
+
+@pytest.mark.usefixtures("numbers_only")
+def test_a_thorough_bundle_holds_what_runs_the_model_many_times(
+    capture: vi.Capture, tmp_path: Path
+) -> None:
+    export(capture, tmp_path, thorough=True)
+    stored = np.load(tmp_path / "image-2/head_importance.npz")["effect"]
+    assert np.array_equal(stored[0], vi.head_importance(capture).effect[1])
+    facts = json.loads((tmp_path / "provenance.json").read_text())
+    assert facts["figures"]["head_importance"]["replacement"] == "mean"
 
 
 @pytest.mark.usefixtures("numbers_only")

@@ -14,12 +14,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vit_inspect.analyses.ablation import ablate
     from vit_inspect.analyses.attention_distance import attention_distance
     from vit_inspect.analyses.attention_maps import attention_maps, mass_mask
     from vit_inspect.analyses.attention_relevance import attention_relevance
     from vit_inspect.analyses.attention_rollout import attention_rollout
     from vit_inspect.analyses.embedding_filters import embedding_filters
     from vit_inspect.analyses.feature_pca import feature_pca
+    from vit_inspect.analyses.head_importance import head_importance
     from vit_inspect.analyses.layer_cka import cka, layer_cka
     from vit_inspect.analyses.logit_lens import logit_lens
     from vit_inspect.analyses.position_bias import position_bias
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from vit_inspect.recorder import Capture, capture
 
 _HOMES = {
+    "analyses.ablation": ("ablate",),
     "analyses.attention_distance": ("attention_distance",),
     "analyses.attention_relevance": ("attention_relevance",),
     "analyses.attention_maps": ("attention_maps", "mass_mask"),
@@ -57,6 +60,7 @@ _HOMES = {
     "analyses.feature_pca": ("feature_pca",),
     "analyses.layer_cka": ("cka", "layer_cka"),
     "analyses.logit_lens": ("logit_lens",),
+    "analyses.head_importance": ("head_importance",),
     "analyses.position_bias": ("position_bias",),
     "analyses.position_similarity": ("position_similarity",),
     "analyses.predictions": ("predictions",),
@@ -99,6 +103,7 @@ __all__ = [
     "TokenLayout",
     "UnsupportedModel",
     "WeightsUnavailable",
+    "ablate",
     "attention_distance",
     "attention_maps",
     "attention_relevance",
@@ -108,6 +113,7 @@ __all__ = [
     "embedding_filters",
     "export",
     "feature_pca",
+    "head_importance",
     "layer_cka",
     "load",
     "logit_lens",

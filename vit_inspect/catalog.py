@@ -12,6 +12,7 @@ from vit_inspect.analyses.attention_relevance import attention_relevance
 from vit_inspect.analyses.attention_rollout import RolloutReduction, attention_rollout
 from vit_inspect.analyses.embedding_filters import embedding_filters
 from vit_inspect.analyses.feature_pca import feature_pca
+from vit_inspect.analyses.head_importance import head_importance
 from vit_inspect.analyses.layer_cka import layer_cka
 from vit_inspect.analyses.logit_lens import logit_lens
 from vit_inspect.analyses.position_bias import position_bias
@@ -27,6 +28,7 @@ from vit_inspect.figures import attention_relevance as relevance_figure
 from vit_inspect.figures import attention_rollout as rollout_figure
 from vit_inspect.figures import embedding_filters as filters_figure
 from vit_inspect.figures import feature_pca as pca_figure
+from vit_inspect.figures import head_importance as importance_figure
 from vit_inspect.figures import layer_cka as cka_figure
 from vit_inspect.figures import logit_lens as lens_figure
 from vit_inspect.figures import position_bias as bias_figure
@@ -400,6 +402,34 @@ FIGURES = (
         limits=norms_figure.limits_of,
         reduction=TokenNormsReduction,
         group="evidence",
+    ),
+    FigureSpec(
+        slug="head_importance",
+        title="Head importance",
+        question="Which heads does the answer rest on?",
+        reading=(
+            "Each tile is what happens when one head is switched off and the model runs again: "
+            "by how much the logarithm of the class's probability falls (0.69 is a probability "
+            "halved), or, for a model without classes, how far its output turns away. Where both "
+            "signs occur, red heads speak for the class and blue ones against it."
+        ),
+        caveat=(
+            "Heads back each other up: one that is not missed may still do what another would do "
+            "without it, and switching off several at once is not the sum. The mean over the "
+            "tokens of one image is not the mean over a data set, and keeps what a head tells "
+            "every token alike. All of this is of one picture."
+        ),
+        formula="ln p(class) − ln p(class | head ← mean over tokens), or 1 − cos(y, y without)",
+        source=(
+            "Michel et al., Are Sixteen Heads Really Better than One?, arXiv 1905.10650; "
+            "mean ablation: Wang et al., arXiv 2211.00593"
+        ),
+        scope="image",
+        analyse=head_importance,
+        draw=importance_figure.draw,
+        plot=importance_figure.plot,
+        group="evidence",
+        thorough=True,
     ),
 )
 

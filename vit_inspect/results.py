@@ -393,3 +393,59 @@ class TokenNorms(Result):
     def of_image(self, image: int) -> Self:
         """The same record of one image of the batch."""
         return replace(super().of_image(image), reason=(self.reason[image],))
+
+
+@dataclass(frozen=True, eq=False)
+class Ablation(Result):
+    """What the model returns with some of its parts switched off, beside what it returned.
+
+    off: what was switched off, in words, such as "layer 3, head 5".
+    replacement: what took its place: "mean" or "zero".
+    cosine: between the whole output before and after; 1 where nothing changed its direction.
+    relative_change: |after - before| / |before| of the whole output.
+    labels: names of the classes that were or became the most probable, per image; none for a model
+        without classes.
+    class_index: the classes' places in the output, the largest probability of the two first.
+    before, after: the classes' probabilities.
+    """
+
+    off: tuple[str, ...]
+    replacement: str
+    cosine: Float[np.ndarray, "image"]
+    relative_change: Float[np.ndarray, "image"]
+    labels: tuple[tuple[str, ...], ...]
+    class_index: Int[np.ndarray, "image rank"]
+    before: Float[np.ndarray, "image rank"]
+    after: Float[np.ndarray, "image rank"]
+
+    def of_image(self, image: int) -> Self:
+        """The same record of one image of the batch."""
+        return replace(super().of_image(image), labels=(self.labels[image],))
+
+
+LOG_PROBABILITY = "Drop of the class's log-probability"
+"""Effect on a classifier: ln p before - ln p after."""
+
+
+TURNED = "1 - cosine of the outputs"
+"""Effect on a model without classes: how far its feature turned away."""
+
+
+@dataclass(frozen=True, eq=False)
+class HeadImportance(Result):
+    """What switching off each single head does to what the model returns.
+
+    replacement: what took the place of a head's output: "mean" or "zero".
+    measure: what `effect` is: `LOG_PROBABILITY`, positive where the class loses by it, or `TURNED`.
+    targets: the class that is asked for, per image; none for a model without classes.
+    """
+
+    photographs: tuple[Photograph, ...]
+    replacement: str
+    measure: str
+    targets: tuple[str, ...]
+    effect: Float[np.ndarray, "image layer head"]
+
+    def of_image(self, image: int) -> Self:
+        """The same record of one image of the batch."""
+        return replace(super().of_image(image), targets=self.targets[image : image + 1])

@@ -12,7 +12,8 @@ from vit_inspect.zoo import ZOO
 
 subject = widgets.current()
 widgets.heading("Compare", "How do two models, or two pictures, differ?")
-specs = {spec.title: spec for spec in FIGURES}
+# One that runs the model many times has progress and a way out on its own page alone.
+specs = {spec.title: spec for spec in FIGURES if not spec.thorough}
 with st.container(horizontal=True, vertical_alignment="bottom"):
     title = st.selectbox(
         "Figure",

@@ -375,3 +375,26 @@ def test_token_norms_of_the_bundled_model_hold_no_artefacts(page: Page) -> None:
     page.keyboard.press("j")
     expect(page.get_by_text("dinov2_small: token norms after layer 10")).to_be_visible()
     expect(page.locator(".js-plotly-plot")).to_have_count(2)
+
+
+def test_a_patch_and_a_head_are_switched_off_by_a_click(page: Page) -> None:
+    show(page, "/head_importance?off_heads=Layer+3,+head+5")
+    expect(page.get_by_text("Cosine of the outputs")).to_be_visible()
+    cosine = page.locator('[data-testid="stMetricValue"]').first
+    alone = cosine.inner_text()
+    # The middle of the board, which is a patch's corner: any of its four.
+    page.locator(".js-plotly-plot").first.locator(".nsewdrag").click()
+    expect(page).to_have_url(re.compile(r"off_tokens=Patch\+[78]%2C\+[78]"))
+    expect(cosine).not_to_have_text(alone)
+
+    page.get_by_role("button", name="Test every head").click()
+    board = page.locator(".js-plotly-plot").nth(1)
+    expect(board).to_be_visible()
+    ready(page)
+    # The first bar is the head that matters most, which is off already.
+    board.locator(".barlayer path").first.click(force=True)
+    expect(page).not_to_have_url(re.compile("off_heads"))
+    ready(page)
+    # Of the tiles, the one of head 4 in layer 11.
+    board.locator(".scatterlayer path.point").nth(11 * 6 + 3).click(force=True)
+    expect(page).to_have_url(re.compile(r"off_heads=Layer\+11%2C\+head\+4"))

@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 import vit_inspect as vi
 from dashboard import cache, selection
+from vit_inspect.analyses.head_importance import Batch, HeadTrials
 from vit_inspect.catalog import FIGURES, FigureSpec
 from vit_inspect.zoo import Checkpoint
 
@@ -32,6 +33,7 @@ NOT_OF_WINDOWS = {
     "attention_rollout": "merge from stage to stage",
     "attention_relevance": "merge from stage to stage",
     "token_norms": "merge from stage to stage",
+    "head_importance": "merge from stage to stage",
     "feature_pca": "do not return a row for each token",
     "layer_cka": "do not return a row for each token",
 }
@@ -240,7 +242,14 @@ def test_every_control_has_help() -> None:
     app = opened("overview", model=KINDS["class token"])
     for view in VIEWS:
         app.switch_page(f"views/{view}.py").run()
-        for kind in ("selectbox", "slider", "button_group", "file_uploader", "download_button"):
+        for kind in (
+            "selectbox",
+            "multiselect",
+            "slider",
+            "button_group",
+            "file_uploader",
+            "download_button",
+        ):
             for control in app.get(kind):
                 assert control.proto.help or "export_" in control.proto.id, (view, control.label)
 
@@ -392,3 +401,74 @@ def test_rollout_without_artefacts_is_shown_where_some_were_found(
     assert not any("nothing to leave out" in each.value for each in app.caption)
     assert len(app.get("plotly_chart")) == 4
     assert "Variant: rollout without the artefacts" in app.get("plotly_chart")[3].proto.spec
+
+
+def shown_metrics(app: AppTest) -> list[str]:
+    return [each.value for each in app.metric]
+
+
+@pytest.mark.parametrize("kind", ["class token", "registers"])
+def test_parts_are_switched_off_and_on_again(kind: str) -> None:
+    app = opened("head_importance", model=KINDS[kind])
+    assert shown_metrics(app) == ["1.0000", "0.00%"]
+    app.multiselect(key="off_layers").set_value(["Layer 3"]).run()
+    assert not app.exception
+    layer = shown_metrics(app)
+    assert layer != ["1.0000", "0.00%"]
+    app.multiselect(key="off_tokens").set_value(["Token cls", "Patch 0, 1"]).run()
+    assert shown_metrics(app) != layer
+    assert any("1 of them switched off" in str(each.proto) for each in app.get("plotly_chart"))
+    app.button_group(key="replacement").set_value("zero").run()
+    app.multiselect(key="off_layers").set_value([]).run()
+    app.multiselect(key="off_tokens").set_value([]).run()
+    assert shown_metrics(app) == ["1.0000", "0.00%"]
+    featured = any("no classes" in each.value for each in app.caption)
+    assert featured == (kind == "registers")
+
+
+def test_parts_that_another_model_has_not_are_let_go() -> None:
+    asked = {"off_heads": ["Layer 11, head 3", "Layer 11, head 4"], "off_tokens": ["Patch 9, 9"]}
+    app = opened("head_importance", model=KINDS["class token"], **asked)
+    assert not app.exception
+    assert app.multiselect(key="off_heads").value == ["Layer 11, head 3"]
+    assert app.multiselect(key="off_tokens").value == []
+
+
+def test_every_head_is_tested_when_asked_and_a_click_switches_it_off() -> None:
+    app = opened("head_importance", model=KINDS["class token"])
+    assert not [each for each in app.get("popover") if "Export" in each.label]
+    [test] = [each for each in app.button if each.label == "Test every head"]
+    test.click().run()
+    assert not app.exception
+    # The board, the bars, and the map of every head; the size has a name by now.
+    assert len(app.get("plotly_chart")) == 3
+    assert not [each for each in app.button if each.label in ("Test every head", "Cancel")]
+    # Zeros are another question.
+    app.button_group(key="replacement").set_value("zero").run()
+    assert len(app.get("plotly_chart")) == 2
+    app.button_group(key="replacement").set_value("mean").run()
+    assert len(app.get("plotly_chart")) == 3
+
+
+def test_heads_that_were_tested_before_a_cancel_are_not_tested_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tested: list[int] = []
+    real = HeadTrials.effect
+
+    def effect(trials: HeadTrials, batch: Batch) -> object:
+        if len(tested) == 5:
+            tested.append(-1)
+            raise vi.OutOfMemory("no memory left", "room", "take another device")
+        tested.append(batch.layer)
+        return real(trials, batch)
+
+    monkeypatch.setattr(HeadTrials, "effect", effect)
+    app = opened("head_importance", model=KINDS["class token"])
+    monkeypatch.setattr(cache, "on_device", lambda work, *given, **named: work(*given, **named))
+    [test] = [each for each in app.button if each.label == "Test every head"]
+    test.click().run()
+    assert "no memory left" in app.error[0].value
+    app.run()
+    assert not app.error
+    assert tested == [0, 1, 2, 3, 4, -1, *range(5, 12)]

@@ -9,12 +9,14 @@ import pytest
 
 from vit_inspect.layout import Box, TokenLayout
 from vit_inspect.results import (
+    LOG_PROBABILITY,
     AttentionDistance,
     AttentionMaps,
     AttentionRelevance,
     AttentionRollout,
     EmbeddingFilters,
     FeaturePca,
+    HeadImportance,
     LayerCka,
     LogitLens,
     Photograph,
@@ -246,4 +248,16 @@ def norms(random: np.random.Generator, layout: TokenLayout, photograph: Photogra
         np.array([[0.05, 0.4, 0.2], [0, 0, 0]]),
         rollout,
         without,
+    )
+
+
+@pytest.fixture
+def importance(random: np.random.Generator, photograph: Photograph) -> HeadImportance:
+    return HeadImportance(
+        "toy",
+        (photograph,) * IMAGES,
+        "mean",
+        LOG_PROBABILITY,
+        ("cat", "dog") * (IMAGES // 2),
+        random.normal(size=(IMAGES, LAYERS, HEADS)),
     )

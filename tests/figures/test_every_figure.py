@@ -20,6 +20,7 @@ from vit_inspect.figures import (
     attention_rollout,
     embedding_filters,
     feature_pca,
+    head_importance,
     layer_cka,
     logit_lens,
     position_bias,
@@ -45,6 +46,7 @@ FIGURES = {
     "lens": logit_lens,
     "cka": layer_cka,
     "norms": token_norms,
+    "importance": head_importance,
 }
 
 

@@ -1,0 +1,138 @@
+"""Page: what does the answer rest on? Parts are switched off, and the model runs again."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import numpy as np
+import streamlit as st
+
+from dashboard import cache, selection, widgets
+from vit_inspect.analyses.ablation import Replacement
+from vit_inspect.figures import ablation as ablation_figure
+
+spec, subject = widgets.SPECS["head_importance"], widgets.current()
+place = widgets.heading("Causal tests", spec.question)
+capture = cache.capture(subject)
+layout = capture.layout
+layers, heads = len(capture.layers), capture.layers[0].queries.shape[1]
+every_head = {selection.head_name(*each): each for each in np.ndindex(layers, heads)}
+every_token = {
+    selection.query_name(each, layout): each for each in (*layout.prefix, *np.ndindex(layout.grid))
+}
+
+st.markdown("**Switch off what you like**")
+columns = st.columns([3, 2, 3, 2], vertical_alignment="bottom")
+with columns[0]:
+    off_heads = selection.choose_many(
+        "off_heads",
+        "Heads",
+        every_head,
+        help="Single attention heads. Or click one in the map of every head below.",
+        placeholder="None",
+    )
+with columns[1]:
+    off_layers = selection.choose_many(
+        "off_layers",
+        "Whole layers",
+        {f"Layer {layer}": layer for layer in range(layers)},
+        help="All heads of a layer's attention at once.",
+        placeholder="None",
+    )
+with columns[2]:
+    off_tokens = selection.choose_many(
+        "off_tokens",
+        "Tokens",
+        every_token,
+        help="Patches and prefix tokens, as they enter the first block. Or click a patch.",
+        placeholder="None",
+    )
+with columns[3]:
+    replacement = selection.choose(
+        "replacement",
+        "Replaced by",
+        get_args(Replacement),
+        help="'mean': a head's output by its mean over all tokens of this picture, a token by the "
+        "mean of the patches. 'zero' is nothing that the model ever met.",
+    )
+found = cache.ablation(
+    subject,
+    heads=tuple(off_heads),
+    layers=tuple(off_layers),
+    tokens=tuple(off_tokens),
+    replacement=replacement,
+)
+board, answer = st.columns(2, gap="large")
+with board:
+    patches = [each for each in off_tokens if not isinstance(each, str)]
+    widgets.plot(
+        ablation_figure.plot_board(capture.photographs[0], layout.grid, patches, width=500),
+        key="board",
+        alt=f"The picture cut into patches, {len(patches)} of them switched off",
+        on_pick=selection.toggle_patch,
+    )
+    st.caption("Click a patch to switch it off, or on again. Its position goes with it.")
+with answer:
+    st.markdown("**Before and after**")
+    if found.labels[0]:
+        widgets.plot(
+            ablation_figure.plot(found),
+            key="answer",
+            alt="The most probable classes before and after",
+        )
+    else:
+        st.caption("This model has no classes: what changes is the feature that it gives.")
+    with st.container(horizontal=True):
+        st.metric(
+            "Cosine of the outputs",
+            f"{found.cosine[0]:.4f}",
+            help="Between the whole output before and after: 1 is the same direction.",
+            width="content",
+        )
+        st.metric(
+            "Relative change",
+            f"{found.relative_change[0]:.2%}",
+            help="|after − before| / |before| of the whole output.",
+            width="content",
+        )
+
+st.divider()
+st.markdown("**Every head alone**")
+importance = cache.tried_heads(subject, replacement)
+# Not its size, which is told by name from the second run on.
+asked = subject.model, subject.image, replacement
+if importance is None and st.session_state.get("testing") == asked:
+    progress = st.empty()
+    with progress.container():
+        bar = st.progress(0.0, text="Waiting for the first heads")
+        # A click on it reruns the page, which ends the work at its next step.
+        st.button("Cancel", on_click=st.session_state.pop, args=("testing", None))
+    importance = cache.try_heads(
+        subject,
+        replacement,
+        lambda done: bar.progress(
+            done / len(every_head), text=f"{done} of {len(every_head)} heads"
+        ),
+    )
+    progress.empty()
+if importance is None:
+    st.caption(
+        f"Each of the {len(every_head)} heads is switched off alone: as many runs of the model."
+    )
+    st.button(
+        "Test every head",
+        type="primary",
+        on_click=st.session_state.__setitem__,
+        args=("testing", asked),
+    )
+else:
+    widgets.plot(
+        spec.plot(importance, marked=off_heads),
+        key="importance",
+        alt=f"The effect of switching off each head of {subject.model}",
+        on_pick=selection.toggle_head,
+    )
+    st.caption("Click a head, in the map or in the list, to switch it off above, or on again.")
+    with place:
+        widgets.export(spec, importance, name=widgets.title_of(subject))
+widgets.explain(spec)

@@ -1,0 +1,84 @@
+"""Are tiles and bars those of the right heads, on a scale that tells the signs apart?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from vit_inspect.figures import style
+from vit_inspect.figures.head_importance import RANKED, draw, limits_of, plot, ranking
+from vit_inspect.results import TURNED, HeadImportance
+
+
+@pytest.fixture
+def signed(importance: HeadImportance) -> HeadImportance:
+    """In image 1, head 2 of layer 2 speaks against the class more than any speaks for it."""
+    effect = np.array([[[0, 0.25], [0.5, 0], [-0.125, -2]]])
+    return replace(importance, effect=np.concatenate([np.zeros_like(effect), effect]))
+
+
+def test_heads_are_ranked_by_the_size_of_their_effect(signed: HeadImportance) -> None:
+    assert ranking(signed, 1)[:4] == [(2, 1), (1, 0), (0, 1), (2, 0)]
+    bars = plot(signed, image=1).data[1]
+    assert [tuple(each) for each in bars.customdata][:2] == [(2, 1), (1, 0)]
+    assert list(bars.x)[:3] == [-2, 0.5, 0.25]
+    assert list(bars.y)[:2] == ["Layer 2, head 2", "Layer 1, head 1"]
+    drawn = draw(signed, image=1).axes[2]
+    assert [label.get_text() for label in drawn.get_yticklabels()][:2] == list(bars.y)[:2]
+    assert [bar.get_width() for bar in drawn.patches][:3] == [-2, 0.5, 0.25]
+
+
+def test_a_long_list_is_cut(importance: HeadImportance) -> None:
+    many = replace(importance, effect=np.arange(2.0 * 5 * 8).reshape(2, 5, 8))
+    assert len(ranking(many)) == RANKED
+    assert ranking(many)[0] == (4, 7)
+
+
+def test_the_scale_is_centred_where_both_signs_occur(signed: HeadImportance) -> None:
+    assert limits_of(signed, 1) == (-2, 2)
+    assert limits_of(replace(signed, effect=np.abs(signed.effect)), 1) == (0, 2)
+    assert limits_of(replace(signed, effect=-np.abs(signed.effect)), 1) == (-2, 2)
+    assert limits_of(signed, 0) == (0, 1)
+
+
+@pytest.mark.parametrize(("sign", "colours"), [(True, "RdBu_r"), (False, "magma")])
+def test_a_tile_has_the_colour_of_its_effect(
+    signed: HeadImportance, sign: bool, colours: str
+) -> None:
+    result = signed if sign else replace(signed, effect=np.abs(signed.effect))
+    picture = draw(result, image=1).axes[1].images[0].get_array()
+    height, width = picture.shape[0] / 3, picture.shape[1] / 2
+    wanted = style.colour(result.effect[1], colours, limits_of(result, 1))
+    for layer, head in np.ndindex(3, 2):
+        pixel = picture[int((layer + 0.4) * height), int((head + 0.4) * width)]
+        np.testing.assert_array_equal(pixel, wanted[layer, head])
+
+
+def test_a_tile_tells_its_head_and_what_becomes_of_the_probability(
+    signed: HeadImportance,
+) -> None:
+    figure = plot(signed, image=1)
+    tiles = figure.data[0]
+    assert [tuple(each) for each in tiles.customdata] == list(np.ndindex(3, 2))
+    assert tiles.text[2] == "<b>Layer 1, head 1</b><br>+0.5, probability × 0.607"
+    assert figure.layout.meta == (
+        "toy: the effect of each head for 'dog'",
+        "Each head alone is switched off: its output is replaced by its mean over the tokens.",
+        "The largest effect: layer 2, head 2, -2, probability × 7.39.",
+    )
+
+
+def test_without_classes_it_speaks_of_no_probability(signed: HeadImportance) -> None:
+    bare = replace(signed, measure=TURNED, targets=(), replacement="zero")
+    words = " ".join(plot(bare, image=1).layout.meta)
+    assert "probability" not in words
+    assert "replaced by zeros" in words
+    assert words.startswith("toy: the effect of each head Each")
+
+
+def test_marked_heads_are_outlined(signed: HeadImportance) -> None:
+    [shape] = plot(signed, image=1, marked=[(2, 1)]).layout.shapes
+    assert (shape.x0, shape.x1, shape.y0, shape.y1) == (0.5, 1.5, 1.5, 2.5)
+    assert not plot(signed, image=1).layout.shapes

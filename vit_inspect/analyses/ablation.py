@@ -1,0 +1,166 @@
+"""What does the model return when some of its heads or tokens are switched off?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vit_inspect.errors import BadParameter
+from vit_inspect.intervening import Attended, Embedded, intervene
+from vit_inspect.layout import Query
+from vit_inspect.recorder import Capture
+from vit_inspect.results import Ablation
+
+CLASSES = 5
+"""Classes that are told, those of the largest probabilities before or after."""
+
+Replacement = Literal["mean", "zero"]
+"""What takes the place of what is switched off."""
+
+
+def ablate(
+    capture: Capture,
+    *,
+    heads: Sequence[tuple[int, int]] = (),
+    layers: Sequence[int] = (),
+    tokens: Sequence[Query] = (),
+    replacement: Replacement = "mean",
+) -> Ablation:
+    """Run the model again with parts of it switched off, all at once.
+
+    heads: as (layer, head), from 0. layers: all heads of these. tokens: prefix tokens by name, or
+    patches as (row, column), switched off as they enter the first block; where a token holds its
+    position, that goes with it.
+    replacement: "mean" puts the mean over the tokens of the same image in the place of a head's
+    output, softmax(queries keys^T) values, and the mean of the patches in that of a token; "zero"
+    puts 0.
+
+    With nothing switched off the output is the same to the bit. Probabilities are the softmax over
+    all classes. Raises `BadParameter` for what is not there, `UnsupportedModel` for a hierarchical
+    model, and where a change would not be seen.
+    """
+    check_replacement(replacement)
+    depth, count = head_counts(capture)
+    for layer in layers:
+        _check_layer(layer, depth)
+    for layer, head in heads:
+        check_head(capture, layer, head)
+    off = {(layer, head) for layer in layers for head in range(count)} | set(heads)
+    indices = torch.tensor(sorted({capture.layout.token(token) for token in tokens}))
+
+    def attended(layer: int, given: Attended) -> Attended:
+        chosen = [head for head in range(count) if (layer, head) in off]
+        if not chosen:
+            return given
+        changed = given.clone()
+        changed[:, chosen] = mean_or_zero(given[:, chosen], replacement)
+        return changed
+
+    def embedded(given: Embedded) -> Embedded:
+        patches = given[:, capture.layout.prefix_count :]
+        return given.index_copy(
+            1,
+            indices.to(given.device),
+            mean_or_zero(patches, replacement).expand(-1, len(indices), -1),
+        )
+
+    after = intervene(
+        capture.model,
+        capture.pixels,
+        attended=attended if off else None,
+        embedded=embedded if len(indices) else None,
+    )
+    cosine, change = compared(capture.output, after)
+    places, labels = _classes(capture, after)
+    return Ablation(
+        model=capture.model.id,
+        off=(
+            *(f"layer {layer}, all heads" for layer in sorted(set(layers))),
+            *(f"layer {layer}, head {head + 1}" for layer, head in sorted(set(heads))),
+            *dict.fromkeys(
+                f"token {token}" if isinstance(token, str) else f"patch ({token[0]}, {token[1]})"
+                for token in tokens
+            ),
+        ),
+        replacement=replacement,
+        cosine=cosine.numpy(),
+        relative_change=change.numpy(),
+        labels=labels,
+        class_index=places.numpy(),
+        before=log_probability(capture.output).gather(1, places).exp().numpy(),
+        after=log_probability(after).gather(1, places).exp().numpy(),
+    )
+
+
+def mean_or_zero(
+    given: Float[Tensor, "*batch token width"], replacement: Replacement
+) -> Float[Tensor, "*batch 1 width"]:
+    """What takes the place of rows: their mean, or 0."""
+    mean = given.mean(dim=-2, keepdim=True)
+    return mean if replacement == "mean" else torch.zeros_like(mean)
+
+
+def compared(
+    before: Float[Tensor, "image *output"], after: Float[Tensor, "image *output"]
+) -> tuple[Float[Tensor, "image"], Float[Tensor, "image"]]:
+    """Cosine between two outputs of each image, and |after - before| / |before|."""
+    first, second = (each.cpu().double().flatten(1) for each in (before, after))
+    length, change = first.norm(dim=1), (second - first).norm(dim=1)
+    # Of what did not change it is 1 without rounding, and of an output of zeros as well.
+    cosine = torch.cosine_similarity(first, second, dim=1).where(change > 0, 1.0)
+    return cosine, change / length.clamp_min(torch.finfo(length.dtype).tiny)
+
+
+def log_probability(scores: Float[Tensor, "image *output"]) -> Float[Tensor, "image class"]:
+    """Logarithm of the softmax over all classes, in the widest type."""
+    # So few numbers that it costs nothing; not every device has it.
+    wide = scores.cpu().double().flatten(1)
+    return wide - wide.logsumexp(dim=1, keepdim=True)
+
+
+def head_counts(capture: Capture) -> tuple[int, int]:
+    """Number of layers, and of heads in each."""
+    return len(capture.layers), capture.layers[0].queries.shape[1]
+
+
+def check_replacement(replacement: str) -> None:
+    """Refuse a word that says nothing."""
+    if replacement not in get_args(Replacement):
+        raise BadParameter(
+            f"the replacement {replacement!r}", "'mean' or 'zero'", "choose one of these"
+        )
+
+
+def check_head(capture: Capture, layer: int, head: int) -> None:
+    """Refuse a head that is not there."""
+    depth, count = head_counts(capture)
+    _check_layer(layer, depth)
+    if head not in range(count):
+        raise BadParameter(
+            f"head {head} of layer {layer}",
+            f"a head of 0..{count - 1}",
+            "choose one of these; heads count from 0 here",
+        )
+
+
+def _check_layer(layer: int, depth: int) -> None:
+    if layer not in range(depth):
+        raise BadParameter(
+            f"the layer {layer}", f"a layer of 0..{depth - 1}", "choose one of these"
+        )
+
+
+def _classes(
+    capture: Capture, after: Float[Tensor, "image *output"]
+) -> tuple[Int[Tensor, "image rank"], tuple[tuple[str, ...], ...]]:
+    """Places and names of the classes to tell; none where the model is not known to have any."""
+    labels = capture.model.labels
+    if labels is None:
+        return torch.zeros(len(after), 0, dtype=torch.long), ((),) * len(after)
+    either = torch.maximum(log_probability(capture.output), log_probability(after))
+    places = either.topk(min(CLASSES, len(labels)), dim=1).indices
+    return places, tuple(tuple(labels[place] for place in image) for image in places.tolist())

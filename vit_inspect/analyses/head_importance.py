@@ -1,0 +1,161 @@
+"""Which heads does the answer rest on? Each is switched off alone, and the model runs again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vit_inspect.analyses.ablation import (
+    Replacement,
+    check_replacement,
+    compared,
+    head_counts,
+    log_probability,
+    mean_or_zero,
+)
+from vit_inspect.analyses.resuming import can_resume, resumed
+from vit_inspect.errors import BadParameter, OutOfMemory
+from vit_inspect.intervening import Attended, intervene
+from vit_inspect.recorder import Capture
+from vit_inspect.results import LOG_PROBABILITY, TURNED, HeadImportance
+
+BATCH_TOKENS = 4096
+"""Tokens of one forward pass, about: more are not faster on a CPU, and hold a device longer."""
+
+
+class Batch(NamedTuple):
+    """Heads of one layer that are tried in one forward pass."""
+
+    layer: int
+    heads: tuple[int, ...]
+
+
+def head_importance(
+    capture: Capture,
+    *,
+    target: int | None = None,
+    replacement: Replacement = "mean",
+    tell: Callable[[int], object] | None = None,
+) -> HeadImportance:
+    """The exact effect of switching off each single head, all others as they were.
+
+    For a classifier by how much the log-probability of the class `target` falls, by default that
+    of the class that is predicted for each image, in nats: ln 2 is a probability halved. For a
+    model without classes 1 - cosine between its output before and after.
+    replacement: as of `ablate`.
+    tell: hears after each batch how many heads are done; what it raises ends the work.
+
+    Raises `BadParameter` for a class or a replacement that is not there, `UnsupportedModel` for a
+    hierarchical model, and where a change would not be seen.
+    """
+    trials = HeadTrials(capture, target=target, replacement=replacement)
+    effects: dict[Batch, Float[np.ndarray, "image head"]] = {}
+    for batch in trials.batches:
+        effects[batch] = trials.effect(batch)
+        if tell:
+            tell(sum(len(each.heads) for each in effects))
+    return trials.result(effects)
+
+
+class HeadTrials:
+    """The work in batches, for those who do something in between.
+
+    batches: together all heads of all layers.
+    """
+
+    def __init__(
+        self, capture: Capture, *, target: int | None = None, replacement: Replacement = "mean"
+    ) -> None:
+        check_replacement(replacement)
+        self.capture = capture
+        self.replacement = replacement
+        self.targets = _targets(capture, target)
+        depth, count = head_counts(capture)
+        size = max(1, BATCH_TOKENS // capture.layout.token_count)
+        self.batches = tuple(
+            Batch(layer, tuple(range(first, min(first + size, count))))
+            for layer in range(depth)
+            for first in range(0, count, size)
+        )
+
+    def effect(self, batch: Batch) -> Float[np.ndarray, "image head"]:
+        """What each of these heads does to each image; fewer at once where memory is short."""
+        try:
+            outputs = [self._outputs(batch, image) for image in range(len(self.capture.pixels))]
+        except OutOfMemory:
+            if len(batch.heads) == 1:
+                raise
+            middle = len(batch.heads) // 2
+            halves = batch.heads[:middle], batch.heads[middle:]
+            return np.concatenate([self.effect(Batch(batch.layer, half)) for half in halves], 1)
+        return np.stack([self._measured(image, after) for image, after in enumerate(outputs)])
+
+    def result(self, effects: Mapping[Batch, Float[np.ndarray, "image head"]]) -> HeadImportance:
+        """The record, once all batches have their effects."""
+        depth, count = head_counts(self.capture)
+        joined = np.concatenate([effects[batch] for batch in self.batches], axis=1)
+        labels = self.capture.model.labels or ()
+        return HeadImportance(
+            model=self.capture.model.id,
+            photographs=self.capture.photographs,
+            replacement=self.replacement,
+            measure=LOG_PROBABILITY if labels else TURNED,
+            targets=tuple(labels[target] for target in self.targets),
+            effect=joined.reshape(-1, depth, count),
+        )
+
+    def _outputs(self, batch: Batch, image: int) -> Tensor:
+        """What the model returns for one image, with each of these heads switched off alone."""
+        pixels = self.capture.pixels[[image]].expand(len(batch.heads), -1, -1, -1)
+        model, first = self.capture.model, 0
+        if batch.layer and self._resumes:
+            model, first = resumed(self.capture, batch.layer, image), batch.layer
+
+        def attended(layer: int, given: Attended) -> Attended:
+            if first + layer != batch.layer:
+                return given
+            changed = given.clone()
+            entries, heads = torch.arange(len(batch.heads)), torch.tensor(batch.heads)
+            changed[entries, heads] = mean_or_zero(given[entries, heads], self.replacement)
+            return changed
+
+        return intervene(model, pixels, attended=attended)
+
+    @cached_property
+    def _resumes(self) -> bool:
+        """Whether layers before the changed one, which the capture holds, need not run again."""
+        return can_resume(self.capture)
+
+    def _measured(self, image: int, after: Tensor) -> Float[np.ndarray, "head"]:
+        before = self.capture.output[[image]]
+        if not self.targets:
+            cosine, _ = compared(before.expand_as(after), after)
+            return (1 - cosine).numpy()
+        target = self.targets[image]
+        return (log_probability(before) - log_probability(after))[:, target].numpy()
+
+
+def _targets(capture: Capture, target: int | None) -> tuple[int, ...]:
+    """The class of each image that is asked for; none of a model without classes."""
+    labels, output = capture.model.labels, capture.output
+    if labels is None:
+        if target is not None:
+            raise BadParameter(
+                f"the class {target} for {capture.model.id}, which has no classes",
+                "no class, as the effect is on its feature",
+                "leave the target out",
+            )
+        return ()
+    if target is None:
+        return tuple(output.argmax(dim=1).tolist())
+    if target not in range(len(labels)):
+        raise BadParameter(
+            f"the class {target}", f"a class of 0..{len(labels) - 1}", "choose one of these"
+        )
+    return (target,) * len(output)

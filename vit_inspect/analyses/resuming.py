@@ -1,0 +1,64 @@
+"""How does a model go on from what a block returned, without computing that once more?
+
+A copy of the network's outer shell, whose weights are shared, has blocks in the place of the first
+ones that return what a capture holds.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vit_inspect.intervening import intervene
+from vit_inspect.model import Model
+from vit_inspect.recorder import Capture
+
+
+def can_resume(capture: Capture) -> bool:
+    """Whether the model, resumed behind its first block, returns what it returned as a whole."""
+    if capture.model.head is None or not capture.tokens or len(capture.layers) < 2:
+        return False
+    again = intervene(resumed(capture, 1, 0), capture.pixels[:1])
+    output = capture.output[:1]
+    return bool((again - output).abs().max() <= 1e-5 * output.abs().max())
+
+
+def resumed(capture: Capture, layer: int, image: int) -> Model:
+    """The model from this layer on, which is its layer 0, for one image of the capture.
+
+    layer: from 1. Its input may repeat the image; only its size counts.
+    """
+    model = capture.model
+    known = _Known(capture.tokens[layer - 1][[image]])
+    module = _with(model.module, dict.fromkeys(model.blocks[:layer], known))
+    return replace(model, module=module, blocks=model.blocks[layer:])
+
+
+class _Known(nn.Module):
+    """A block that returns what it is known to return, whatever it is given."""
+
+    def __init__(self, tokens: Float[Tensor, "1 token width"]) -> None:
+        super().__init__()
+        self.tokens = tokens
+
+    def forward(self, given: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return self.tokens.expand(len(given), -1, -1)
+
+
+def _with(module: nn.Module, others: dict[nn.Module, _Known]) -> nn.Module:
+    """The module with others in the place of some of its parts; all else is shared."""
+    if module in others:
+        return others[module]
+    parts = {
+        name: part if part is None else _with(part, others)
+        for name, part in module._modules.items()
+    }
+    if all(parts[name] is part for name, part in module._modules.items()):
+        return module
+    shell = copy.copy(module)
+    shell._modules = parts
+    return shell

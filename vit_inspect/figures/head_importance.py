@@ -1,0 +1,201 @@
+"""Which heads does the answer rest on? The effect of switching off each head alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from vit_inspect.figures import style
+from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, fit, name_tiles, plot_tiles
+from vit_inspect.results import LOG_PROBABILITY, HeadImportance
+
+RANKED = 12
+"""Heads of the list."""
+HEAD_IN = 1.4
+"""Height of the head of the sheet, with the colour bar."""
+
+
+def draw(result: HeadImportance, *, image: int = 0) -> Figure:
+    """Layers down, heads across; beside them the heads with the largest effects."""
+    limits, tiles = limits_of(result, image), _tiles(result, image)
+    layers, heads = tiles.count
+    width, height = fit(tiles, width=min(3.3, 0.3 * heads), height=6.6)
+    ranked = ranking(result, image)
+    list_height = 0.17 * len(ranked)
+    page_width = min(style.PAGE_IN, max(5.2, width + 3.6))
+    figure = style.page(page_width, HEAD_IN + max(height, list_height + 0.25) + 0.15)
+    title, words = _words(result, image).split("\n", 1)
+    style.write(figure, title, left=0.05, top=0.08, fontsize=style.TITLE_PT, color=style.INK)
+    style.write(figure, words, left=0.05, top=0.28, linespacing=1.4)
+    bar = style.place(figure, left=0.15, top=0.66, width=2.3, height=0.09)
+    style.colour_bar(
+        bar,
+        _colour_map(limits),
+        limits,
+        name=result.measure,
+        ticks=MaxNLocator(4),
+        orientation="horizontal",
+    )
+    axes = style.place(figure, left=0.35, top=HEAD_IN, width=width, height=height)
+    draw_tiles(axes, tiles)
+    axes.set(
+        yticklabels=style.tick_labels(range(layers), height / layers),
+        xticklabels=style.tick_labels(range(1, heads + 1), width / heads),
+    )
+    style.label(axes, x="Head", y="Layer")
+    axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    style.bare(axes)
+    left = width + 1.55
+    bars = style.place(
+        figure, left=left, top=HEAD_IN, width=page_width - left - 0.15, height=list_height
+    )
+    effects = np.array([result.effect[image][place] for place in ranked])
+    colours = style.colour(effects, _colour_map(limits), limits) / 255
+    bars.barh(
+        range(len(ranked)),
+        effects,
+        height=0.75,
+        color=colours,
+        edgecolor=style.QUIET,
+        linewidth=style.RULE_PT,
+    )
+    bars.axvline(0, color=style.QUIET, linewidth=style.RULE_PT)
+    bars.set(yticks=range(len(ranked)), ylim=(len(ranked) - 0.4, -0.6))
+    bars.set_yticklabels([_name(*place) for place in ranked])
+    bars.xaxis.set_major_locator(MaxNLocator(3))
+    bars.tick_params(axis="y", length=0)
+    bars.spines[["top", "right", "left"]].set_visible(False)
+    return figure
+
+
+def plot(
+    result: HeadImportance, *, image: int = 0, marked: Sequence[tuple[int, int]] = ()
+) -> go.Figure:
+    """The same; customdata of tiles and bars is the (layer, head), from 0.
+
+    marked: heads to outline.
+    """
+    limits, tiles = limits_of(result, image), _tiles(result, image)
+    layers, heads = tiles.count
+    height = int(np.clip(30 * layers, 13 * RANKED, 900))
+    title, words = _words(result, image).split("\n", 1)
+    figure = style.screen(title, words, height=height + 250, above=110)
+    picked = list(np.ndindex(tiles.count))
+    effect = result.effect[image]
+    # As wide as its tiles are on a page of usual width, so that the list stands beside them.
+    share = float(np.clip(height / layers * heads / 1000, 0.12, 0.55))
+    plot_tiles(
+        figure,
+        tiles,
+        hover=[_hover(result, image, place) for place in picked],
+        picked=picked,
+        domain=(0.0, share),
+    )
+    names = ("Layer", range(layers)), ("Head", range(1, heads + 1))
+    name_tiles(figure, tiles, rows=names[0], columns=names[1], side="top")
+    figure.data[0].marker.update(
+        cmin=limits[0],
+        cmax=limits[1],
+        colorscale=style.colour_scale(_colour_map(limits)),
+        showscale=True,
+        colorbar=style.screen_colour_bar(result.measure, nticks=5, ypad=50, exponentformat="power"),
+    )
+    for layer, head in marked:
+        edge = {"line": {"color": style.ACCENT, "width": 3}, "fillcolor": "rgba(0,0,0,0)"}
+        box = {"x0": head - 0.5, "x1": head + 0.5, "y0": layer - 0.5, "y1": layer + 0.5}
+        figure.add_shape(type="rect", **box, **edge)
+    ranked = ranking(result, image)
+    effects = np.array([effect[place] for place in ranked])
+    figure.add_bar(
+        x=effects,
+        y=[_name(*place) for place in ranked],
+        orientation="h",
+        marker={
+            "color": effects,
+            "cmin": limits[0],
+            "cmax": limits[1],
+            "colorscale": style.colour_scale(_colour_map(limits)),
+            "line": {"color": style.QUIET, "width": 1},
+        },
+        customdata=[list(place) for place in ranked],
+        text=[_hover(result, image, place) for place in ranked],
+        textposition="none",
+        hovertemplate="%{text}<extra></extra>",
+        xaxis="x2",
+        yaxis="y2",
+    )
+    return figure.update_layout(
+        margin_b=44,
+        bargap=0.25,
+        # Without an end to it, plotly takes every bar for the one under the cursor.
+        hoverdistance=40,
+        xaxis2=style.screen_axis(
+            domain=(share + 0.16, 1),
+            anchor="y2",
+            nticks=6,
+            exponentformat="power",
+            zeroline=True,
+            zerolinecolor=style.QUIET,
+        ),
+        yaxis2=style.screen_axis(
+            autorange="reversed", anchor="x2", showline=False, ticks="", domain=(0, 1)
+        ),
+    )
+
+
+def ranking(result: HeadImportance, image: int = 0) -> list[tuple[int, int]]:
+    """The heads with the largest effects of either sign, as (layer, head), the largest first."""
+    sizes = np.abs(result.effect[image])
+    order = np.argsort(-sizes, axis=None, kind="stable")[:RANKED]
+    layers, heads = np.unravel_index(order, sizes.shape)
+    return list(zip(layers.tolist(), heads.tolist(), strict=True))
+
+
+def limits_of(result: HeadImportance, image: int = 0) -> style.Limits:
+    """The ends of the colour scale: from 0, or as far from it on both sides where both occur."""
+    effect = result.effect[image]
+    limit = float(np.abs(effect).max()) or 1.0
+    return (-limit if effect.min() < 0 else 0.0), limit
+
+
+def _colour_map(limits: style.Limits) -> str:
+    return style.DIFFERENCE_MAP if limits[0] < 0 else style.WEIGHT_MAP
+
+
+def _tiles(result: HeadImportance, image: int) -> Tiles:
+    limits = limits_of(result, image)
+    colours = style.colour(result.effect[image], _colour_map(limits), limits)
+    return compose(colours[:, :, None, None])
+
+
+def _name(layer: int, head: int) -> str:
+    return f"Layer {layer}, {style.head_name(head).lower()}"
+
+
+def _said(result: HeadImportance, effect: Float[np.floating, ""]) -> str:
+    """An effect in words; a log-probability also by what becomes of the probability."""
+    if result.measure != LOG_PROBABILITY:
+        return f"{effect:.3g}"
+    return f"{effect:+.3g}, probability × {np.exp(-effect):.3g}"
+
+
+def _hover(result: HeadImportance, image: int, place: tuple[int, int]) -> str:
+    return f"<b>{_name(*place)}</b><br>{_said(result, result.effect[image][place])}"
+
+
+def _words(result: HeadImportance, image: int) -> str:
+    """What is shown, in three lines."""
+    target = f" for '{result.targets[image]}'" if result.targets else ""
+    replaced = "its mean over the tokens" if result.replacement == "mean" else "zeros"
+    most = ranking(result, image)[0]
+    return (
+        f"{result.model}: the effect of each head{target}\n"
+        f"Each head alone is switched off: its output is replaced by {replaced}.\n"
+        f"The largest effect: {_name(*most).lower()}, {_said(result, result.effect[image][most])}."
+    )
