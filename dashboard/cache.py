@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
@@ -22,6 +23,7 @@ import vit_inspect as vi
 from dashboard.inputs import open_picture
 from dashboard.selection import Subject
 from vit_inspect.analyses.ablation import Replacement
+from vit_inspect.analyses.faithfulness import Curves
 from vit_inspect.analyses.head_importance import HeadTrials
 from vit_inspect.catalog import FigureSpec
 from vit_inspect.errors import InspectError, OutOfMemory
@@ -30,6 +32,7 @@ from vit_inspect.results import (
     Ablation,
     AttentionDistance,
     AttentionRelevance,
+    Faithfulness,
     HeadImportance,
     Result,
     join,
@@ -170,7 +173,8 @@ def _model(name: str, size: int | None) -> vi.Model:
 
 def model(subject: Subject) -> vi.Model:
     """The model of the selection, with pictures fitted as chosen, at its stage."""
-    found = _model(subject.model, subject.size).fitted(subject.fit)
+    kept = _randomised if subject.randomised else _model
+    found = kept(subject.model, subject.size).fitted(subject.fit)
     return found if subject.stage is None else found.at_stage(subject.stage)
 
 
@@ -186,7 +190,7 @@ def capture(subject: Subject) -> vi.Capture:
 def result(spec: FigureSpec, subject: Subject, **parameters: Any) -> Any:
     """The record of a figure; raises `InspectError` where there is none."""
     if spec.scope == "model":
-        key: Hashable = (spec.slug, subject.model, subject.size, subject.stage)
+        key: Hashable = (spec.slug, *subject[:2], subject.stage, subject.randomised)
         return _results().get(key, lambda: spec.analyse(model(subject)))
     key = (spec.slug, subject, tuple(sorted(parameters.items())))
     return _results().get(key, lambda: on_device(spec.analyse, capture(subject), **parameters))
@@ -323,3 +327,54 @@ def try_heads(
 def _heads_key(subject: Subject, replacement: Replacement) -> Hashable:
     """The key that `result` gives the same record."""
     return ("head_importance", subject, (("replacement", replacement),))
+
+
+@st.cache_resource(max_entries=1, show_spinner="Permuting the weights", on_release=_release)
+def _randomised(name: str, size: int | None) -> vi.Model:
+    return vi.randomised(_model(name, size))
+
+
+def curves(
+    subject: Subject,
+    images: Sequence[str],
+    tell: Callable[[int, int, int], object],
+    *,
+    steps: int,
+) -> Faithfulness:
+    """Deletion and insertion of many pictures, one forward pass after the other.
+
+    `tell` hears before each how many pictures are done, and how many passes of how many of the
+    next one; others may use the device in between. What is done is kept for a while.
+    """
+    records = []
+    for number, image in enumerate(images):
+        key = _curves_key(subject, image, steps)
+        record = _results().peek(key)
+        if record is None:
+            seen = capture(subject._replace(image=image))
+            work = on_device(Curves, seen, steps=steps)
+            while work.done < work.total:
+                tell(number, work.done, work.total)
+                on_device(work.advance)
+            record = _results().get(key, work.result)
+        records.append(record)
+    return _of_all(records)
+
+
+def kept_curves(subject: Subject, images: Sequence[str], *, steps: int) -> Faithfulness | None:
+    """What `curves` has found of these pictures, if it is all there."""
+    kept = [_results().peek(_curves_key(subject, image, steps)) for image in images]
+    records: list[Faithfulness] = [record for record in kept if record is not None]
+    return _of_all(records) if len(records) == len(images) else None
+
+
+def _curves_key(subject: Subject, image: str, steps: int) -> Hashable:
+    return "curves", steps, subject._replace(image=image)
+
+
+def _of_all(records: Sequence[Faithfulness]) -> Faithfulness:
+    return replace(
+        join(records),
+        photographs=tuple(each for record in records for each in record.photographs),
+        targets=tuple(each for record in records for each in record.targets),
+    )

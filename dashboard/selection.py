@@ -32,6 +32,7 @@ class Subject(NamedTuple):
     size: side of the model input in px; None for the size that the model was trained for.
     image: a sample's name, or the sha256 of an upload.
     stage: of a hierarchical model the stage that is looked at; None for where it opens.
+    randomised: whether the model's weights are permuted, as a control.
     """
 
     model: str
@@ -39,6 +40,7 @@ class Subject(NamedTuple):
     fit: Fit
     image: str
     stage: int | None = None
+    randomised: bool = False
 
 
 def choose_model() -> str:

@@ -9,15 +9,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
+from jaxtyping import Float
 
 from dashboard import cache, inputs
 from dashboard.selection import Subject
+from vit_inspect.analyses.faithfulness import rank_correlation
 from vit_inspect.catalog import FIGURES, FigureSpec
 from vit_inspect.errors import InspectError
 from vit_inspect.exporter import FORMATS, PLOTLY_CONFIG, render
 from vit_inspect.figures import style
+from vit_inspect.figures.faithfulness import control_words
 from vit_inspect.results import Result
 
 SPECS = {spec.slug: spec for spec in FIGURES}
@@ -137,6 +141,30 @@ def figure_page(slug: str) -> None:
     with place:
         export(spec, result, name=title_of(subject))
     explain(spec)
+
+
+def wants_control() -> bool:
+    """A switch for the map that `control` shows."""
+    return st.toggle(
+        "The same map with randomised weights",
+        key="randomised",
+        help="A control: what is left of the map when nothing was learned. The entries of every "
+        "weight tensor are put in a random order.",
+    )
+
+
+def control(
+    subject: Subject,
+    values: Float[np.ndarray, "row column"],
+    show: Callable[[Subject], tuple[go.Figure, Float[np.ndarray, "row column"]]],
+) -> None:
+    """The same map with randomised weights, and what the likeness tells.
+
+    values: the map of the subject. show: makes the figure and the map of another subject.
+    """
+    figure, others = show(subject._replace(randomised=True))
+    plot(figure, key="control", alt=f"The same map of {subject.model} with randomised weights")
+    st.write(control_words(rank_correlation(values, others)))
 
 
 def title_of(subject: Subject) -> str:

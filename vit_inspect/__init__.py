@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vit_inspect.analyses.attention_relevance import attention_relevance
     from vit_inspect.analyses.attention_rollout import attention_rollout
     from vit_inspect.analyses.embedding_filters import embedding_filters
+    from vit_inspect.analyses.faithfulness import faithfulness, rank_correlation
     from vit_inspect.analyses.feature_pca import feature_pca
     from vit_inspect.analyses.head_importance import head_importance
     from vit_inspect.analyses.layer_cka import cka, layer_cka
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from vit_inspect.images import read_image
     from vit_inspect.layout import TokenLayout
     from vit_inspect.loading.models import load
+    from vit_inspect.loading.randomising import randomised
     from vit_inspect.loading.wrapping import wrap
     from vit_inspect.model import Model
     from vit_inspect.preprocessing import Recipe
@@ -61,6 +63,7 @@ _HOMES = {
     "analyses.layer_cka": ("cka", "layer_cka"),
     "analyses.logit_lens": ("logit_lens",),
     "analyses.head_importance": ("head_importance",),
+    "analyses.faithfulness": ("faithfulness", "rank_correlation"),
     "analyses.position_bias": ("position_bias",),
     "analyses.position_similarity": ("position_similarity",),
     "analyses.predictions": ("predictions",),
@@ -83,6 +86,7 @@ _HOMES = {
     "images": ("read_image",),
     "layout": ("TokenLayout",),
     "loading.models": ("load",),
+    "loading.randomising": ("randomised",),
     "loading.wrapping": ("wrap",),
     "model": ("Model",),
     "preprocessing": ("Recipe",),
@@ -112,6 +116,7 @@ __all__ = [
     "cka",
     "embedding_filters",
     "export",
+    "faithfulness",
     "feature_pca",
     "head_importance",
     "layer_cka",
@@ -121,6 +126,8 @@ __all__ = [
     "position_bias",
     "position_similarity",
     "predictions",
+    "randomised",
+    "rank_correlation",
     "read_image",
     "rotary_similarity",
     "sample",

@@ -11,6 +11,7 @@ from vit_inspect.analyses.attention_maps import attention_maps, readout_reductio
 from vit_inspect.analyses.attention_relevance import attention_relevance
 from vit_inspect.analyses.attention_rollout import RolloutReduction, attention_rollout
 from vit_inspect.analyses.embedding_filters import embedding_filters
+from vit_inspect.analyses.faithfulness import faithfulness
 from vit_inspect.analyses.feature_pca import feature_pca
 from vit_inspect.analyses.head_importance import head_importance
 from vit_inspect.analyses.layer_cka import layer_cka
@@ -27,6 +28,7 @@ from vit_inspect.figures import attention_maps as maps_figure
 from vit_inspect.figures import attention_relevance as relevance_figure
 from vit_inspect.figures import attention_rollout as rollout_figure
 from vit_inspect.figures import embedding_filters as filters_figure
+from vit_inspect.figures import faithfulness as faithfulness_figure
 from vit_inspect.figures import feature_pca as pca_figure
 from vit_inspect.figures import head_importance as importance_figure
 from vit_inspect.figures import layer_cka as cka_figure
@@ -428,6 +430,39 @@ FIGURES = (
         analyse=head_importance,
         draw=importance_figure.draw,
         plot=importance_figure.plot,
+        group="evidence",
+        thorough=True,
+    ),
+    FigureSpec(
+        slug="faithfulness",
+        title="Faithfulness",
+        question="Can a map be trusted?",
+        reading=(
+            "Patches are taken out of the picture, those first that a map puts first, and the "
+            "model is run again each time. If the map shows what the output rests on, the score "
+            "falls early; put back into a blurred picture in the same order, it rises early. A "
+            "map that does not beat random orders and the distance to the centre has shown "
+            "nothing of the model on this picture."
+        ),
+        caveat=(
+            "One picture says little: take many. A picture with patches of mean colour or blur is "
+            "unlike anything the model was trained on, so a score may fall, or rise, for that "
+            "alone. Patches are taken one by one in an order: what only several together show "
+            "counts for the last of them. Where there are no classes, the score is the cosine "
+            "similarity of outputs, which can be high for empty pictures."
+        ),
+        formula=(
+            "area under p(class | picture without the first k patches), or with them alone, over "
+            "k / patches"
+        ),
+        source=(
+            "Petsiuk et al. (RISE), arXiv 1806.07421; sanity check with randomised weights: "
+            "Adebayo et al., arXiv 1810.03292"
+        ),
+        scope="image",
+        analyse=faithfulness,
+        draw=faithfulness_figure.draw,
+        plot=faithfulness_figure.plot,
         group="evidence",
         thorough=True,
     ),

@@ -449,3 +449,35 @@ class HeadImportance(Result):
     def of_image(self, image: int) -> Self:
         """The same record of one image of the batch."""
         return replace(super().of_image(image), targets=self.targets[image : image + 1])
+
+
+@dataclass(frozen=True, eq=False)
+class Faithfulness(Result):
+    """A score of the model's output while patches are taken out and put back, map by map.
+
+    maps: names along the axis "map": the maps that are tested, then the baselines, "centre" and
+        the random orders "random 1", "random 2", ...
+    score: what is measured, in words.
+    targets: the class whose probability is the score, per image; "" where there are no classes.
+    blur_patches: standard deviation of the blur that insertion starts from, in patches.
+    share: of the patches, which are taken out or put back, the first ones of a map first.
+    deletion: the score with that share replaced by the mean colour; alike for all maps at 0 and 1.
+    insertion: the score with that share put back into the blurred picture; likewise.
+    deletion_auc, insertion_auc: the area under each curve, over shares of 0..1.
+    """
+
+    layout: TokenLayout
+    photographs: tuple[Photograph, ...]
+    maps: tuple[str, ...]
+    score: str
+    targets: tuple[str, ...]
+    blur_patches: float
+    share: Float[np.ndarray, "image step"]
+    deletion: Float[np.ndarray, "image map step"]
+    insertion: Float[np.ndarray, "image map step"]
+    deletion_auc: Float[np.ndarray, "image map"]
+    insertion_auc: Float[np.ndarray, "image map"]
+
+    def of_image(self, image: int) -> Self:
+        """The same record of one image of the batch."""
+        return replace(super().of_image(image), targets=(self.targets[image],))

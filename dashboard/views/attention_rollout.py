@@ -43,9 +43,8 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         width=220,
         help="The product runs from here to the last layer.",
     )
-result = cache.result(
-    spec, subject, fusion=fusion, discard=discard / 100, start_layer=min(start, layers - 1)
-)
+options = {"fusion": fusion, "discard": discard / 100, "start_layer": min(start, layers - 1)}
+result = cache.result(spec, subject, **options)
 count, share = rollout_figure.strongest_share(result.relevance[0])
 if share > rollout_figure.CONCENTRATED:
     st.warning(
@@ -69,6 +68,15 @@ widgets.plot(
     key="growth",
     alt="Rollout from each layer to the last, growing with depth",
 )
+if widgets.wants_control():
+    widgets.control(
+        subject,
+        result.relevance[0],
+        lambda other: (
+            spec.plot(found := cache.result(spec, other, **options), width=500),
+            found.relevance[0],
+        ),
+    )
 with place:
     widgets.export(spec, result, name=widgets.title_of(subject))
 widgets.explain(spec)

@@ -398,3 +398,16 @@ def test_a_patch_and_a_head_are_switched_off_by_a_click(page: Page) -> None:
     # Of the tiles, the one of head 4 in layer 11.
     board.locator(".scatterlayer path.point").nth(11 * 6 + 3).click(force=True)
     expect(page).to_have_url(re.compile(r"off_heads=Layer\+11%2C\+head\+4"))
+
+
+def test_curves_are_run_on_a_click_and_can_be_cancelled(page: Page) -> None:
+    show(page, "/faithfulness?steps=10")
+    expect(page.locator(".js-plotly-plot")).to_have_count(1)
+    page.get_by_role("button", name="Run").click()
+    expect(page.get_by_text(re.compile(r"Picture 1 of 1: \d+ of \d+ runs"))).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("button", name="Run")).to_be_visible()
+    expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+    page.get_by_text("The same map with randomised weights").click()
+    expect(page.get_by_text("Rank correlation of the two maps")).to_be_visible()
+    expect(page.locator(".js-plotly-plot")).to_have_count(2)

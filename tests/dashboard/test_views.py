@@ -472,3 +472,79 @@ def test_heads_that_were_tested_before_a_cancel_are_not_tested_again(
     app.run()
     assert not app.error
     assert tested == [0, 1, 2, 3, 4, -1, *range(5, 12)]
+
+
+def test_curves_are_run_when_asked_and_then_kept() -> None:
+    app = opened("faithfulness", model=KINDS["class token"])
+    assert not app.get("plotly_chart")[1:]
+    app.button_group(key="steps").set_value(10).run()
+    (run,) = (each for each in app.button if each.label == "Run")
+    run.click().run()
+    assert not app.exception
+    assert not app.error
+    assert len(app.get("plotly_chart")) == 2
+    app.run()
+    assert len(app.get("plotly_chart")) == 2
+    assert "Run" not in [each.label for each in app.button]
+    app.button_group(key="steps").set_value(20).run()
+    assert "Run" in [each.label for each in app.button]
+
+
+def test_curves_of_all_samples_are_of_each_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vit_inspect.analyses.faithfulness.RANDOM_ORDERS", 2)
+    app = opened("faithfulness", model=KINDS["class token"])
+    app.button_group(key="over").set_value("all samples").run()
+    app.button_group(key="steps").set_value(10).run()
+    told: list[str] = []
+    real = st.delta_generator.DeltaGenerator.progress
+
+    def progress(self: object, value: float, text: str) -> object:
+        told.append(text)
+        return real(self, value, text)
+
+    monkeypatch.setattr(st.delta_generator.DeltaGenerator, "progress", progress)
+    next(each for each in app.button if each.label == "Run").click().run()
+    assert not app.exception
+    count = len(vi.SAMPLES)
+    for number in range(count):
+        assert any(text.startswith(f"Picture {number + 1} of {count}: 0 of ") for text in told)
+    assert len(app.get("plotly_chart")) == 2
+
+
+def test_what_a_cancelled_run_has_done_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = selection.Subject(KINDS["class token"], None, "crop", "chelsea")
+    images, told = ["chelsea", "coffee"], []
+
+    def stop(number: int, done: int, total: int) -> None:
+        told.append((number, done))
+        if number == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cache.curves(subject, images, stop, steps=3)
+    assert cache.kept_curves(subject, images, steps=3) is None
+    assert cache.kept_curves(subject, images[:1], steps=3) is not None
+    told.clear()
+    found = cache.curves(subject, images, lambda *each: told.append(each[:2]), steps=3)
+    assert {number for number, _ in told} == {1}
+    assert [each.name for each in found.photographs] == ["chelsea.png", "coffee.png"]
+    assert len(found.targets) == len(found.deletion) == 2
+
+
+@pytest.mark.parametrize("view", ["faithfulness", "attention_rollout"])
+def test_one_click_shows_the_map_of_randomised_weights(view: str) -> None:
+    app = opened(view, model=KINDS["class token"])
+    charts = len(app.get("plotly_chart"))
+    app.toggle(key="randomised").set_value(True).run()
+    assert not app.exception
+    assert not app.error
+    assert len(app.get("plotly_chart")) == charts + 1
+    assert any("Rank correlation of the two maps" in each.value for each in app.markdown)
+    subject = app.session_state["subject"]
+    found = cache.model(subject._replace(randomised=True))
+    assert found.weights_sha256 != cache.model(subject).weights_sha256
+
+
+def test_figures_that_run_the_model_many_times_are_not_compared() -> None:
+    titles = opened("compare", model=KINDS["class token"]).selectbox(key="figure").options
+    assert titles == [spec.title for spec in FIGURES if not spec.thorough]

@@ -15,6 +15,7 @@ from vit_inspect.results import (
     AttentionRelevance,
     AttentionRollout,
     EmbeddingFilters,
+    Faithfulness,
     FeaturePca,
     HeadImportance,
     LayerCka,
@@ -260,4 +261,41 @@ def importance(random: np.random.Generator, photograph: Photograph) -> HeadImpor
         LOG_PROBABILITY,
         ("cat", "dog") * (IMAGES // 2),
         random.normal(size=(IMAGES, LAYERS, HEADS)),
+    )
+
+
+@pytest.fixture
+def curves(
+    random: np.random.Generator, layout: TokenLayout, photograph: Photograph
+) -> Faithfulness:
+    """One map that beats the baselines in both curves, one that does in none."""
+    return made_curves(
+        layout, photograph, {"good": (0.2, 0.8), "poor": (0.5, 0.5), "centre": (0.45, 0.55)}
+    )
+
+
+def made_curves(
+    layout: TokenLayout, photograph: Photograph, areas: dict[str, tuple[float, float]]
+) -> Faithfulness:
+    """Curves of areas that are given, deletion and insertion; random ones are 0.48 to 0.52."""
+    random = {f"random {order}": (0.47 + 0.01 * order,) * 2 for order in range(1, 6)}
+    wanted = np.array(list({**areas, **random}.values()))
+    share = np.linspace(0, 1, 5)
+    # From 1 to 0 or back, and in between as high as it takes.
+    middle = (4 * wanted - 0.5) / 3
+    deletion = np.concatenate([[[1, each, each, each, 0]] for each in middle[:, 0]])
+    insertion = np.concatenate([[[0, each, each, each, 1]] for each in middle[:, 1]])
+    return Faithfulness(
+        "toy",
+        layout,
+        (photograph,) * IMAGES,
+        (*areas, *random),
+        "probability of the class that is predicted for the whole picture",
+        ("cat",) * IMAGES,
+        1.0,
+        np.tile(share, (IMAGES, 1)),
+        np.tile(deletion, (IMAGES, 1, 1)),
+        np.tile(insertion, (IMAGES, 1, 1)),
+        np.tile(wanted[:, 0], (IMAGES, 1)),
+        np.tile(wanted[:, 1], (IMAGES, 1)),
     )

@@ -19,6 +19,7 @@ from vit_inspect.figures import (
     attention_relevance,
     attention_rollout,
     embedding_filters,
+    faithfulness,
     feature_pca,
     head_importance,
     layer_cka,
@@ -47,6 +48,7 @@ FIGURES = {
     "cka": layer_cka,
     "norms": token_norms,
     "importance": head_importance,
+    "curves": faithfulness,
 }
 
 

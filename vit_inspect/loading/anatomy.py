@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from timm.data.config import resolve_model_data_config
@@ -249,8 +249,13 @@ def _readout(module: nn.Module, prefix: list[str]) -> str:
 def _head(module: Any) -> Callable[[Tensor], Tensor] | None:
     """What timm does to its tokens after the last block; whoever uses it checks it."""
     if isinstance(getattr(module, "norm", None), nn.Module) and hasattr(module, "forward_head"):
-        return lambda tokens: module.forward_head(module.norm(tokens))
+        # No closure: a copy of it reads the copied module.
+        return partial(_read, module)
     return None
+
+
+def _read(module: Any, tokens: Tensor) -> Tensor:
+    return module.forward_head(module.norm(tokens))
 
 
 def _norm(module: Any) -> Callable[[Tensor], Tensor] | None:

@@ -1,0 +1,317 @@
+"""Are the curves those of plain loops? Do they find a planted patch, and obey their laws?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from torch import Tensor, nn
+
+import vit_inspect as vi
+from tests.conftest import noise
+from tests.made import capture_of, layout_of, peaked
+from tests.planted import planted
+from tests.windowed import narrow_swin
+from vit_inspect.analyses import faithfulness as analysis
+from vit_inspect.layout import NONLINEAR, TokenLayout
+from vit_inspect.recorder import Capture
+
+LAYOUT = layout_of("cls", grid=(2, 3), patch_px=(4, 6))
+IMAGES, PATCHES = 2, 6
+BASELINES = ("centre", "random 1", "random 2", "random 3", "random 4", "random 5")
+
+
+class Classifier(nn.Module):
+    """Scores of five classes, each a fixed function of all pixels; peaked probabilities."""
+
+    def __init__(self, layout: TokenLayout = LAYOUT) -> None:
+        super().__init__()
+        rows, columns = layout.input_px
+        generator = torch.Generator().manual_seed(1)
+        weight = torch.randn(3 * rows * columns, 5, generator=generator, dtype=torch.float64)
+        self.weight = nn.Parameter(weight / 5)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return torch.tanh(pixels.flatten(1)) @ self.weight
+
+
+class Constant(nn.Module):
+    def __init__(self, output: Tensor) -> None:
+        super().__init__()
+        self.output = output
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.output.expand(len(pixels), -1)
+
+
+def seen(
+    module: nn.Module, *, labels: tuple[str, ...] | None, layout: TokenLayout = LAYOUT
+) -> Capture:
+    """A capture of two pictures of noise by a network that has random attention beside it."""
+    random = np.random.default_rng(0)
+    tokens = layout.token_count
+    capture = capture_of(peaked(random, 2, IMAGES, 2, tokens, tokens), layout)
+    pixels = torch.from_numpy(random.normal(size=(IMAGES, 3, *layout.input_px)))
+    model = replace(capture.model, module=module, labels=labels)
+    return replace(capture, model=model, pixels=pixels, output=module(pixels).detach())
+
+
+def classified() -> Capture:
+    return seen(Classifier(), labels=tuple("abcde"))
+
+
+def maps_of(random: np.random.Generator) -> dict[str, np.ndarray]:
+    """A map without ties and one that is nothing but ties."""
+    return {
+        "own": random.normal(size=(IMAGES, 2, 3)),
+        "tied": random.integers(0, 2, size=(IMAGES, 2, 3)),
+    }
+
+
+def blurred(pixels: np.ndarray) -> np.ndarray:
+    """One patch of standard deviation; weights of the pixels inside, by the double loop."""
+    _, rows, columns = pixels.shape
+    height, width = LAYOUT.patch_px
+    found = np.zeros_like(pixels)
+    for row in range(rows):
+        for column in range(columns):
+            down = np.exp(-((np.arange(rows) - row) ** 2) / (2 * height**2))
+            right = np.exp(-((np.arange(columns) - column) ** 2) / (2 * width**2))
+            weights = np.outer(down, right) / np.outer(down, right).sum()
+            found[:, row, column] = (pixels * weights).sum(axis=(1, 2))
+    return found
+
+
+def loop(
+    capture: Capture,
+    values: np.ndarray,
+    image: int,
+    counts: list[int],
+    score: Callable[[Tensor], float],
+) -> tuple[list[float], list[float]]:
+    """Deletion and insertion of one image by one map (row, column), patch by patch."""
+    pixels = capture.pixels[image].numpy()
+    mean = pixels.mean(axis=(1, 2))
+    places = [(row, column) for row in range(2) for column in range(3)]
+    order = sorted(places, key=lambda place: -values[place])
+    deletion, insertion = [], []
+    for count in counts:
+        without, restored = pixels.copy(), blurred(pixels)
+        for row, column in order[:count]:
+            box = (
+                slice(None),
+                slice(4 * row, 4 * row + 4),
+                slice(6 * column, 6 * column + 6),
+            )
+            without[box] = mean[:, None, None]
+            restored[box] = pixels[box]
+        for picture, curve in ((without, deletion), (restored, insertion)):
+            with torch.no_grad():
+                curve.append(score(capture.model.module(torch.from_numpy(picture)[None])[0]))
+    return deletion, insertion
+
+
+@pytest.mark.parametrize("headless", [False, True], ids=["classes", "headless"])
+@pytest.mark.parametrize(("steps", "counts"), [(3, [0, 2, 4, 6]), (20, [0, 1, 2, 3, 4, 5, 6])])
+def test_the_curves_are_those_of_plain_loops(
+    random: np.random.Generator, steps: int, counts: list[int], headless: bool
+) -> None:
+    capture = seen(Classifier(), labels=None if headless else tuple("abcde"))
+    maps = maps_of(random)
+    found = vi.faithfulness(capture, maps=maps, steps=steps)
+    assert found.maps == ("own", "tied", *BASELINES)
+    np.testing.assert_allclose(found.share, [np.array(counts) / PATCHES] * IMAGES)
+    for image in range(IMAGES):
+        whole = capture.output[image]
+
+        def score(output: Tensor, whole: Tensor = whole) -> float:
+            if headless:
+                return float(output @ whole / output.norm() / whole.norm())
+            return float(output.softmax(dim=0)[whole.argmax()])
+
+        for place, values in enumerate(maps.values()):
+            deletion, insertion = loop(capture, values[image], image, counts, score)
+            np.testing.assert_allclose(found.deletion[image, place], deletion, rtol=1e-9)
+            np.testing.assert_allclose(found.insertion[image, place], insertion, rtol=1e-9)
+            for curve, area in (
+                (deletion, found.deletion_auc),
+                (insertion, found.insertion_auc),
+            ):
+                pieces = zip(curve, curve[1:], np.diff(counts), strict=False)
+                wanted = sum((a + b) / 2 * width / PATCHES for a, b, width in pieces)
+                assert area[image, place] == pytest.approx(wanted)
+    assert np.ptp(found.deletion) > 0.3
+
+
+@pytest.mark.parametrize(
+    ("output", "labels"), [([7.0], ("only",)), ([3.0, -1.0], None)], ids=["class", "headless"]
+)
+def test_a_constant_score_has_an_area_of_one(
+    output: list[float], labels: tuple[str, ...] | None
+) -> None:
+    module = Constant(torch.tensor(output, dtype=torch.float64))
+    found = vi.faithfulness(seen(module, labels=labels))
+    np.testing.assert_allclose(found.deletion_auc, 1, rtol=1e-12)
+    np.testing.assert_allclose(found.insertion_auc, 1, rtol=1e-12)
+
+
+def test_all_curves_of_a_picture_have_the_same_ends() -> None:
+    capture = classified()
+    found = vi.faithfulness(capture, steps=4)
+    for curve in (found.deletion, found.insertion):
+        assert np.ptp(curve[..., [0, -1]], axis=1).max() == 0
+        assert np.ptp(curve[..., 2], axis=1).min() > 0.01
+    whole = vi.predictions(capture, count=1)
+    np.testing.assert_allclose(found.deletion[:, :1, 0], whole.probability, rtol=1e-12)
+    np.testing.assert_allclose(found.insertion[:, :1, -1], whole.probability, rtol=1e-12)
+    assert found.targets == tuple(labels[0] for labels in whole.labels)
+
+
+def test_of_equal_values_the_first_patch_goes_first() -> None:
+    even, falling = np.ones((IMAGES, 2, 3)), np.arange(6, 0, -1.0).reshape(1, 2, 3).repeat(2, 0)
+    found = vi.faithfulness(classified(), maps={"even": even, "falling": falling})
+    np.testing.assert_array_equal(found.deletion[:, 0], found.deletion[:, 1])
+    np.testing.assert_array_equal(found.insertion[:, 0], found.insertion[:, 1])
+
+
+@pytest.mark.parametrize("patch", [(2, 4), (0, 0)])
+def test_the_planted_patch_is_found_at_the_first_step_by_a_map_that_points_at_it(
+    patch: tuple[int, int],
+) -> None:
+    here = planted(patch)
+    capture = vi.capture(here.model, here.image)
+    pointing = np.zeros((1, 4, 6))
+    pointing[0, *patch] = 1
+    found = vi.faithfulness(capture, maps={"pointing": pointing, "away": -pointing}, steps=24)
+    deletion, insertion = found.deletion[0], found.insertion[0]
+    assert deletion[0, 0] > 0.95
+    assert deletion[0, 1] < 0.1
+    assert insertion[0, 0] < 0.2
+    assert insertion[0, 1] > 0.9
+    # Its negative keeps the patch to the last, and puts it back last.
+    assert deletion[1, -2] > 0.9
+    assert insertion[1, -2] < 0.2
+    assert found.deletion_auc[0, 0] < 0.1 < 0.9 < found.deletion_auc[0, 1]
+    assert found.insertion_auc[0, 1] < 0.2 < 0.9 < found.insertion_auc[0, 0]
+    # One of 24 random orders begins with the patch.
+    assert np.sum(deletion[3:, 1] < 0.9) <= 1
+    assert np.sum(insertion[3:, 1] > 0.2) <= 1
+    assert here.model.labels is not None
+    assert found.targets == (here.model.labels[here.class_index],)
+
+
+def test_the_default_maps_find_the_planted_patch_where_attention_is_the_evidence() -> None:
+    """Rollout of the planted model rests on the red patch; its last layer's attention does not."""
+    here = planted()
+    found = vi.faithfulness(vi.capture(here.model, here.image))
+    assert found.maps[:2] == ("rollout", "attention")
+    random = found.deletion_auc[0, 3:]
+    assert found.deletion_auc[0, 0] < random.min()
+
+
+def test_another_class_can_be_the_target() -> None:
+    capture = classified()
+    found = vi.faithfulness(capture, target=3)
+    assert found.targets == ("d", "d")
+    wanted = capture.output.softmax(dim=1)[:, 3]
+    np.testing.assert_allclose(found.deletion[:, 0, 0], wanted, rtol=1e-12)
+    assert found.score == "probability of a class"
+
+
+def test_every_picture_has_the_curves_that_it_has_alone(small: Callable[..., vi.Model]) -> None:
+    model = small("vit_tiny_patch16_224", (32, 48))
+    images = [noise((90, 60), seed) for seed in (1, 2)]
+    together = vi.faithfulness(vi.capture(model, images), steps=3)
+    alone = vi.faithfulness(vi.capture(model, images[1]), steps=3)
+    for name, array in together.of_image(1).arrays().items():
+        np.testing.assert_allclose(array, alone.arrays()[name], rtol=1e-9, err_msg=name)
+    assert together.of_image(1).targets == alone.targets
+    assert np.abs(together.deletion[0] - together.deletion[1]).max() > 1e-4
+
+
+def test_the_size_of_a_pass_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    capture, told = classified(), []
+    at_once = vi.faithfulness(capture, tell=lambda done, total: told.append((done, total)))
+    # Of 2 x 2 curves of 8 orders, 5 pictures between the ends; and one end of each curve.
+    total = 4 * 8 * 5 + 4
+    assert told == [(0, total), (total, total)]
+    monkeypatch.setattr(analysis, "PASS_TOKENS", {"cpu": 3 * 7})
+    told.clear()
+    found = vi.faithfulness(capture, tell=lambda done, total: told.append((done, total)))
+    assert told == [(done, total) for done in (*range(0, total, 3), total)]
+    for name, array in found.arrays().items():
+        np.testing.assert_allclose(array, at_once.arrays()[name], rtol=1e-12)
+
+
+def test_what_tell_raises_ends_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(analysis, "PASS_TOKENS", {"cpu": 7})
+    capture, passes = classified(), []
+    capture.model.module.register_forward_pre_hook(lambda *_: passes.append(1))
+
+    def stop(done: int, total: int) -> None:
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        vi.faithfulness(capture, tell=stop)
+    assert len(passes) == 4
+
+
+def test_maps_that_a_model_has_not_are_left_out() -> None:
+    model = narrow_swin("swin_tiny_patch4_window7_224", None)
+    found = vi.faithfulness(vi.capture(model, noise((60, 60), 0)), steps=2)
+    assert found.maps == ("attention", *BASELINES)
+
+
+def test_a_model_without_any_map_is_refused() -> None:
+    layout = layout_of("cls", grid=(2, 3), patch_px=(4, 6), readout=NONLINEAR)
+    capture = seen(Classifier(), labels=None, layout=layout)
+    with pytest.raises(vi.UnsupportedModel) as refusal:
+        vi.faithfulness(capture)
+    assert refusal.value.found == "none of the maps rollout, attention of toy"
+    assert refusal.value.remedy == "give maps of your own as maps={name: array}"
+    own = vi.faithfulness(capture, maps={"own": np.ones((IMAGES, 2, 3))})
+    assert own.maps == ("own", *BASELINES)
+
+
+WRONG = np.full((IMAGES, 2, 3), np.nan)
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "words"),
+    [
+        (tuple("abcde"), {"steps": 0}, "Found 0 steps; expected 1 or more"),
+        (tuple("abcde"), {"target": 5}, "Found the class 5; expected a class of 0..4"),
+        (tuple("abcde"), {"target": -1}, "Found the class -1; expected a class of 0..4"),
+        (None, {"target": 1}, "toy, which is not known to score classes; expected no target"),
+        (None, {"maps": {"a": np.ones((1, 2, 3))}}, "the map 'a' of the shape (1, 2, 3); expected"),
+        (None, {"maps": {"a": np.ones((2, 3, 2))}}, "finite values of 2 x 2 x 3 patches (image,"),
+        (None, {"maps": {"a": WRONG}}, "the map 'a' with undefined values and of (2, 2, 3)"),
+        (None, {"maps": {"centre": np.ones((2, 2, 3))}}, "a map called 'centre', as one of"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    labels: tuple[str, ...] | None, options: dict[str, object], words: str
+) -> None:
+    with pytest.raises(vi.BadParameter) as refusal:
+        vi.faithfulness(seen(Classifier(), labels=labels), **options)
+    assert words in str(refusal.value)
+
+
+@pytest.mark.parametrize("values", [7, 3], ids=["few ties", "many ties"])
+def test_the_rank_correlation_is_spearmans(random: np.random.Generator, values: int) -> None:
+    first = random.integers(0, values, (4, 6)).astype(float)
+    second = first + random.integers(0, values, (4, 6))
+    wanted = scipy.stats.spearmanr(first.ravel(), second.ravel()).statistic
+    assert vi.rank_correlation(first, second) == pytest.approx(wanted, abs=1e-12)
+    assert 0.1 < wanted < 0.95
+    assert vi.rank_correlation(first, np.exp(first)) == pytest.approx(1)
+    assert vi.rank_correlation(first, -first) == pytest.approx(-1)
+
+
+def test_an_even_map_has_no_order_to_compare(random: np.random.Generator) -> None:
+    assert np.isnan(vi.rank_correlation(np.ones((2, 3)), random.normal(size=(2, 3))))

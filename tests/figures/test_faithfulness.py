@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.figures.conftest import made_curves
+from vit_inspect.figures import style
+from vit_inspect.figures.faithfulness import (
+    conclusions,
+    control_words,
+    draw,
+    limits_of,
+    plot,
+    plot_one,
+)
+
+
+def test_curves_are_means_over_the_pictures_and_baselines_are_dashed_and_grey(curves):
+    halved = replace(curves, deletion=curves.deletion * np.array([1, 0.5])[:, None, None])
+    for axes, scores in zip(
+        draw(halved).axes[:2], (halved.deletion, halved.insertion), strict=True
+    ):
+        good, poor, centre, random = axes.lines
+        for line, place in ((good, 0), (poor, 1), (centre, 2)):
+            np.testing.assert_allclose(line.get_ydata(), scores.mean(axis=0)[place])
+        np.testing.assert_allclose(random.get_ydata(), scores[:, 3:].mean(axis=(0, 1)))
+        assert {line.get_color() for line in (centre, random)} == {style.QUIET}
+        assert good.get_color() != poor.get_color()
+        assert [line.get_linestyle() for line in (good, poor)] == ["-", "-"]
+        assert "-" not in [line.get_linestyle() for line in (centre, random)]
+        np.testing.assert_allclose(good.get_xdata(), [0, 0.25, 0.5, 0.75, 1])
+
+
+def test_the_band_is_the_range_of_the_random_orders(curves):
+    axes = draw(curves).axes[0]
+    (band,) = axes.collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert heights.max() == 1
+    wanted = curves.deletion[0, 3:, 2]
+    at_half = band.get_paths()[0].vertices[:, 0] == 0.5
+    assert heights[at_half].min() == pytest.approx(wanted.min())
+    assert heights[at_half].max() == pytest.approx(wanted.max())
+
+
+def test_the_screen_shows_the_same_curves(curves):
+    lines = [
+        trace
+        for trace in plot(curves).data
+        if trace.mode == "lines" and trace.xaxis in ("x", "x1", "x2") and trace.name
+    ]
+    assert [line.name for line in lines] == ["good", "poor", "centre", "random"] * 2
+    np.testing.assert_allclose(lines[0].y, curves.deletion[0, 0])
+    np.testing.assert_allclose(lines[4].y, curves.insertion[0, 0])
+    np.testing.assert_allclose(lines[7].y, curves.insertion[0, 3:].mean(axis=0))
+    assert "good</b>, insertion" in lines[4].hovertemplate
+
+
+def test_the_table_holds_the_areas_of_print_and_screen(curves):
+    words = [text.get_text() for text in draw(curves).texts]
+    for row in (["good", "0.200", "0.800"], ["random", "0.500", "0.500"]):
+        place = words.index(row[0])
+        assert words[place : place + 3] == row
+    columns = [trace.text for trace in plot(curves).data if trace.mode == "text"]
+    assert list(zip(*columns, strict=True)) == [
+        ("Area under", "deletion", "insertion"),
+        ("good", "0.200", "0.800"),
+        ("poor", "0.500", "0.500"),
+        ("centre", "0.450", "0.550"),
+        ("random", "0.500", "0.500"),
+    ]
+
+
+BETTER = "better than random and the centre"
+
+
+@pytest.mark.parametrize(
+    ("areas", "centre", "words"),
+    [
+        # Twice the standard deviation of the random orders is 0.0316.
+        ((0.46, 0.54), (0.6, 0.4), f"{BETTER} in both curves"),
+        ((0.47, 0.53), (0.6, 0.4), "better than the centre, no better than random in both"),
+        ((0.46, 0.53), (0.6, 0.4), f"{BETTER} in deletion; better than the centre, no better than"),
+        ((0.4, 0.6), (0.4, 0.4), "better than random, no better than the centre in delet"),
+        ((0.4, 0.6), (0.4, 0.4), f"; {BETTER} in insertion"),
+        ((0.6, 0.4), (0.1, 0.9), "worse than random and the centre in both curves"),
+        ((0.5, 0.5), (0.5, 0.5), "no better than random or the centre in both curves"),
+    ],
+)
+def test_the_conclusion_follows_from_the_areas(layout, photograph, areas, centre, words):
+    found = made_curves(layout, photograph, {"it": areas, "centre": centre}).of_image(0)
+    (sentence,) = conclusions(found)
+    assert sentence.startswith("it: ")
+    assert words in sentence
+    assert sentence.endswith(".")
+
+
+def test_of_several_pictures_it_is_told_in_how_many_the_map_is_better(curves):
+    turned = curves.deletion_auc.copy()
+    turned[1] = 1 - turned[1]
+    sentences = conclusions(replace(curves, deletion_auc=turned))
+    assert sentences[0].endswith("By itself so in 1 of 2 pictures.")
+    assert sentences[1].endswith("By itself so in 0 of 2 pictures.")
+    assert "By itself" not in conclusions(curves.of_image(0))[0]
+
+
+def test_how_far_it_goes_is_told(curves):
+    words = draw(curves.of_image(0)).texts[-1].get_text().replace("\n", " ")
+    for each in (
+        "Score: probability of 'cat'. Every patch replaced: 0.000; every patch blurred: 0.000.",
+        "twice the standard deviation of the areas of random orders (0.032 in deletion, 0.032",
+        "One picture. Patches of mean colour or blur are unlike what the model was trained on.",
+    ):
+        assert each in words
+    several = draw(curves)
+    assert "mean over 2 pictures" in " ".join(text.get_text() for text in several.texts)
+    assert "One picture" not in several.texts[-1].get_text()
+    assert "Score: probability of the class that is predicted" in several.texts[-1].get_text()
+
+
+def test_the_axis_names_what_is_measured(curves):
+    headless = replace(curves, score="cosine similarity to something", targets=("", ""))
+    for result, unit in ((curves, "Probability"), (headless, "Cosine similarity")):
+        assert draw(result).axes[0].get_ylabel() == unit
+        assert plot(result).layout.yaxis.title.text == unit
+    words = draw(headless.of_image(0)).texts[-1].get_text()
+    assert words.startswith("Score: cosine similarity to something. Every")
+
+
+def test_the_axis_holds_every_curve(curves):
+    low = replace(curves, deletion=curves.deletion - 0.5)
+    assert limits_of(curves) == (0, 1.05)
+    assert limits_of(low)[0] == pytest.approx(-0.525)
+
+
+@pytest.mark.parametrize(
+    ("correlation", "words"),
+    [
+        (0.7, "looks much the same: it tells of the picture or of the architecture"),
+        (0.31, "is partly the same"),
+        (0.3, "is another one: it depends on what was learned"),
+        (-0.9, "is another one: it depends on what was learned"),
+        (float("nan"), "there is no order of patches to compare"),
+    ],
+)
+def test_the_rank_correlation_is_told_in_words(correlation, words):
+    assert words in control_words(correlation)
+
+
+def test_one_map_is_shown_as_shares_of_its_largest_value(photograph):
+    values = np.array([[4.0, -1.0, 2.0], [0.0, 1.0, 3.0]])
+    (heatmap,) = plot_one(photograph, values, title="it").data
+    np.testing.assert_allclose(heatmap.z, [[1, 0, 0.5], [0, 0.25, 0.75]])
+    assert (heatmap.zmin, heatmap.zmax) == (0, 1)
+    (even,) = plot_one(photograph, np.zeros((2, 3)), title="it").data
+    assert not even.z.any()

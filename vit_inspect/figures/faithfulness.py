@@ -1,0 +1,340 @@
+"""Can a map be trusted? Deletion and insertion curves (Petsiuk et al. 2018), and what follows."""
+
+from __future__ import annotations
+
+from html import escape
+from textwrap import wrap
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from vit_inspect.figures import style
+from vit_inspect.figures.overlay import plot_map, plot_sheet
+from vit_inspect.results import Faithfulness, Photograph
+
+CURVES = ("deletion", "insertion")
+TITLES = ("Deletion: lower is better", "Insertion: higher is better")
+CHANGED = ("Patches replaced by mean colour", "Patches put back into blur")
+CENTRE, RANDOM = "centre", "random"
+BEST = "better than random and the centre"
+DASHES: dict[str, Any] = {"solid": "solid", "dash": (0, (4, 3)), "dot": (0, (1, 1.5))}
+PANELS = ((0.0, 0.46), (0.54, 1.0))
+"""Where the two curves lie on a screen, in shares of its width; the table is below."""
+CURVE_PX, ROW_PX = 300, 26
+PRINT_LINE, SCREEN_LINE = 135, 76
+"""Letters in a line of words."""
+BAND_OPACITY = 0.18
+CHANCE = 2.0
+"""Standard deviations of the random orders that a map must be better by."""
+SIMILAR, UNLIKE = 0.7, 0.3
+"""Rank correlations from which on two maps count as alike, and up to which as different."""
+
+
+def draw(result: Faithfulness) -> Figure:
+    """Both curves of every map, the mean over the record's pictures; the table is their legend."""
+    title, *texts = _words(result)
+    lines = [line for text in texts for line in wrap(text, PRINT_LINE)]
+    figure = style.page(style.PAGE_IN, 2.85 + 0.145 * len(lines))
+    limits = limits_of(result)
+    for place, curve in enumerate(CURVES):
+        axes = style.place(figure, left=0.48 + 2.25 * place, top=0.5, width=1.9, height=1.75)
+        _draw_curves(axes, result, curve)
+        axes.set(xlim=(0, 1), ylim=limits)
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        style.label(
+            axes, x=CHANGED[place], y=_unit(result) if not place else "", title=TITLES[place]
+        )
+    _draw_table(figure, result)
+    style.write(
+        figure, title, left=0.05, top=0.07, fontsize=style.TITLE_PT, color=style.INK, va="top"
+    )
+    style.write(figure, "\n".join(lines), left=0.05, top=2.75, linespacing=1.4)
+    return figure
+
+
+def plot(result: Faithfulness) -> go.Figure:
+    """The same; a point tells its map, the share of the patches and the score."""
+    title, *texts = _words(result)
+    lines = [line for text in texts for line in wrap(text, SCREEN_LINE)]
+    table_px = ROW_PX * (1 + len(_looks(result)))
+    # Between curves and table are their axes' titles.
+    drawing_px = CURVE_PX + 70 + table_px
+    figure = style.screen(
+        title, "\n".join(lines), height=drawing_px + 96 + 20 * len(lines), above=24
+    )
+    figure.update_layout(margin_b=0)
+    curves, table = (1 - CURVE_PX / drawing_px, 1.0), (0.0, table_px / drawing_px)
+    limits = limits_of(result)
+    for place, curve in enumerate(CURVES):
+        _plot_curves(figure, result, curve, axes=str(place + 1))
+        figure.add_annotation(
+            text=TITLES[place],
+            x=sum(PANELS[place]) / 2,
+            y=1,
+            xref="paper",
+            yref="paper",
+            xanchor="center",
+            yanchor="bottom",
+            showarrow=False,
+        )
+    share: dict[str, Any] = {"range": [0, 1], "tickformat": ".0%", "tickvals": [0, 0.5, 1]}
+    score: dict[str, Any] = {"range": limits, "nticks": 6}
+    figure.update_layout(
+        xaxis=style.screen_axis(CHANGED[0], domain=PANELS[0], **share),
+        xaxis2=style.screen_axis(CHANGED[1], domain=PANELS[1], anchor="y2", **share),
+        yaxis=style.screen_axis(_unit(result), domain=curves, **score),
+        yaxis2=style.screen_axis(anchor="x2", domain=curves, showticklabels=False, **score),
+    )
+    return _plot_table(figure, result, table)
+
+
+def plot_one(
+    photograph: Photograph,
+    values: Float[np.ndarray, "row column"],
+    *,
+    title: str,
+    width: int = 500,
+) -> go.Figure:
+    """One of the maps that are tested, on the photograph, as shares of its largest value."""
+    largest = float(values.max())
+    # What is negative speaks against; it comes last in the order, as what says nothing.
+    shares = values.clip(0) / (largest if largest > 0 else 1.0)
+    figure = plot_sheet(title, f"Largest value {largest:.3g}.\n", photograph, width=width)
+    return plot_map(figure, photograph, shares, (0.0, 1.0), unit="Share of the largest value")
+
+
+def control_words(correlation: float) -> str:
+    """What the rank correlation of a map with its control, of randomised weights, tells."""
+    if np.isnan(correlation):
+        return "One of the two maps is even: there is no order of patches to compare."
+    found = f"Rank correlation of the two maps: {correlation:.2f}. "
+    if correlation >= SIMILAR:
+        return found + (
+            "With randomised weights the map looks much the same: it tells of the picture or of "
+            "the architecture, not of what was learned."
+        )
+    if correlation > UNLIKE:
+        return found + (
+            "With randomised weights the map is partly the same: that part tells of the picture "
+            "or of the architecture, not of what was learned."
+        )
+    return found + (
+        "With randomised weights the map is another one: it depends on what was learned. "
+        "That does not make it faithful."
+    )
+
+
+def conclusions(result: Faithfulness) -> list[str]:
+    """A sentence for each map that is tested: what the areas say of it, on these pictures."""
+    images = len(result.photographs)
+    sentences = []
+    for place, name in enumerate(_tested(result)):
+        first, second = (_standing(result, place, curve) for curve in CURVES)
+        verdict = (
+            f"{first} in both curves"
+            if first == second
+            else f"{first} in {CURVES[0]}; {second} in {CURVES[1]}"
+        )
+        alone = ""
+        if images > 1:
+            good = sum(
+                all(_standing(result.of_image(image), place, curve) == BEST for curve in CURVES)
+                for image in range(images)
+            )
+            alone = f". By itself so in {good} of {images} pictures"
+        sentences.append(f"{name}: {verdict}{alone}.")
+    return sentences
+
+
+def limits_of(result: Faithfulness) -> style.Limits:
+    """The ends of the axis of the score."""
+    means = [_mean(result, curve) for curve in CURVES]
+    low, high = min(map(np.min, means)), max(map(np.max, means))
+    return min(0.0, 1.05 * float(low)), 1.05 * float(high) or 1.0
+
+
+def _standing(result: Faithfulness, place: int, curve: str) -> str:
+    """How a map's area compares with those of the baselines, in words."""
+    areas, random = _area(result, curve), _random(result)
+    sign, chance = (-1 if curve == "deletion" else 1), _chance(result, curve)
+    found: dict[str, list[str]] = {"better": [], "worse": [], "no better": []}
+    for words, orders in (("random", random), ("the centre", [result.maps.index(CENTRE)])):
+        gain = sign * float(areas[place] - areas[orders].mean())
+        how = "better" if gain > chance else "worse" if gain < -chance else "no better"
+        found[how].append(words)
+    return ", ".join(
+        f"{how} than {(' or ' if how == 'no better' else ' and ').join(each)}"
+        for how, each in found.items()
+        if each
+    )
+
+
+def _chance(result: Faithfulness, curve: str) -> float:
+    """By how much an area must differ to be more than chance."""
+    return CHANCE * float(_area(result, curve)[_random(result)].std(ddof=1))
+
+
+def _tested(result: Faithfulness) -> tuple[str, ...]:
+    return result.maps[: result.maps.index(CENTRE)]
+
+
+def _random(result: Faithfulness) -> list[int]:
+    return [place for place, name in enumerate(result.maps) if name.startswith(f"{RANDOM} ")]
+
+
+def _mean(result: Faithfulness, curve: str) -> Float[np.ndarray, "map step"]:
+    return result.arrays()[curve].mean(axis=0)
+
+
+def _area(result: Faithfulness, curve: str) -> Float[np.ndarray, "map"]:
+    return result.arrays()[f"{curve}_auc"].mean(axis=0)
+
+
+def _looks(result: Faithfulness) -> list[tuple[str, str, str]]:
+    """Name, dash and colour of each line of the table: the maps, the centre, random orders."""
+    tested = [
+        (name, "solid", style.head_colour(place)) for place, name in enumerate(_tested(result))
+    ]
+    return [*tested, (CENTRE, "dot", style.QUIET), (RANDOM, "dash", style.QUIET)]
+
+
+def _lines(result: Faithfulness, curve: str) -> list[Float[np.ndarray, "step"]]:
+    """The curves in the order of `_looks`."""
+    scores = _mean(result, curve)
+    first_random = _random(result)[0]
+    return [*scores[:first_random], scores[_random(result)].mean(axis=0)]
+
+
+def _areas(result: Faithfulness) -> list[tuple[str, str]]:
+    """Deletion and insertion in the order of `_looks`; of random orders the mean."""
+    random, columns = _random(result), []
+    for curve in CURVES:
+        areas = _area(result, curve)
+        columns.append([f"{area:.3f}" for area in (*areas[: random[0]], areas[random].mean())])
+    return list(zip(*columns, strict=True))
+
+
+def _band(
+    result: Faithfulness, curve: str
+) -> tuple[Float[np.ndarray, "step"], Float[np.ndarray, "step"]]:
+    orders = _mean(result, curve)[_random(result)]
+    return orders.min(axis=0), orders.max(axis=0)
+
+
+def _draw_curves(axes: Axes, result: Faithfulness, curve: str) -> None:
+    low, high = _band(result, curve)
+    axes.fill_between(
+        result.share[0], low, high, color=style.QUIET, alpha=BAND_OPACITY, linewidth=0, zorder=1
+    )
+    for (name, dash, colour), scores in zip(_looks(result), _lines(result, curve), strict=True):
+        axes.plot(
+            result.share[0],
+            scores,
+            color=colour,
+            linestyle=DASHES[dash],
+            linewidth=1.0,
+            label=name,
+            zorder=2 if dash != "solid" else 3,
+        )
+
+
+def _draw_table(figure: Figure, result: Faithfulness) -> None:
+    """Line, name and both areas of each map."""
+    left, top, pitch = 4.78, 0.5, 0.17
+    for offset, text in ((0.3, "Area under"), (1.0, "deletion"), (1.55, "insertion")):
+        style.write(figure, text, left=left + offset, top=top, fontsize=6.5)
+    rows = zip(_looks(result), _areas(result), strict=True)
+    for row, ((name, dash, colour), areas) in enumerate(rows, start=1):
+        down = top + row * pitch
+        axes = style.place(figure, left=left, top=down + 0.02, width=0.22, height=0.1)
+        axes.plot([0, 1], [0, 0], color=colour, linestyle=DASHES[dash], linewidth=1.2)
+        axes.set_axis_off()
+        style.write(figure, name, left=left + 0.3, top=down, color=style.INK)
+        for offset, area in zip((1.0, 1.55), areas, strict=True):
+            style.write(figure, area, left=left + offset, top=down)
+
+
+def _plot_table(figure: go.Figure, result: Faithfulness, domain: tuple[float, float]) -> go.Figure:
+    """The same on a screen, on axes of its own: lines of plotly's tables have no colour."""
+    looks, areas = _looks(result), _areas(result)
+    rows = np.arange(1, len(looks) + 1)
+    on = {"xaxis": "x3", "yaxis": "y3", "hoverinfo": "skip", "cliponaxis": False}
+    for row, (_, dash, colour) in zip(rows, looks, strict=True):
+        line = {"color": colour, "dash": dash, "width": 2}
+        figure.add_scatter(x=[0, 0.06], y=[row, row], mode="lines", line=line, **on)
+    columns = [
+        ["Area under", *(escape(name) for name, _, _ in looks)],
+        *([curve, *column] for curve, column in zip(CURVES, zip(*areas, strict=True), strict=True)),
+    ]
+    for left, column in zip((0.08, 0.46, 0.7), columns, strict=True):
+        figure.add_scatter(
+            x=[left] * len(column),
+            y=[0, *rows],
+            text=column,
+            mode="text",
+            textposition="middle right",
+            **on,
+        )
+    hidden = style.screen_axis(visible=False)
+    return figure.update_layout(
+        xaxis3=hidden | {"range": [0, 1], "anchor": "y3"},
+        yaxis3=hidden | {"domain": domain, "range": [len(looks) + 0.5, -0.5], "anchor": "x3"},
+    )
+
+
+def _plot_curves(figure: go.Figure, result: Faithfulness, curve: str, *, axes: str) -> None:
+    low, high = _band(result, curve)
+    figure.add_scatter(
+        x=np.concatenate([result.share[0], result.share[0, ::-1]]),
+        y=np.concatenate([low, high[::-1]]),
+        xaxis=f"x{axes}",
+        yaxis=f"y{axes}",
+        mode="lines",
+        line_width=0,
+        fill="toself",
+        fillcolor=f"rgba(107,114,128,{BAND_OPACITY})",
+        hoverinfo="skip",
+    )
+    for (name, dash, colour), scores in zip(_looks(result), _lines(result, curve), strict=True):
+        figure.add_scatter(
+            x=result.share[0],
+            y=scores,
+            xaxis=f"x{axes}",
+            yaxis=f"y{axes}",
+            mode="lines",
+            line={"color": colour, "dash": dash, "width": 2},
+            name=name,
+            hovertemplate=f"<b>{escape(name)}</b>, {curve}<br>%{{x:.0%}} of the patches"
+            f"<br>{_unit(result)} %{{y:.3f}}<extra></extra>",
+        )
+
+
+def _unit(result: Faithfulness) -> str:
+    return "Probability" if result.targets[0] else "Cosine similarity"
+
+
+def _words(result: Faithfulness) -> list[str]:
+    """The title, what is measured, what follows, and how far it goes."""
+    images = len(result.photographs)
+    of = result.photographs[0].name if images == 1 else f"mean over {images} pictures"
+    named = images == 1 and result.targets[0]
+    score = f"probability of {result.targets[0]!r}" if named else result.score
+    empty, blurred = (
+        float(_mean(result, curve)[0, step]) for curve, step in zip(CURVES, (-1, 0), strict=True)
+    )
+    chances = [_chance(result, curve) for curve in CURVES]
+    return [
+        f"{result.model}: deletion and insertion of patches, {of}",
+        f"Score: {score}. Every patch replaced: {empty:.3f}; every patch blurred: {blurred:.3f}.",
+        *conclusions(result),
+        "Better is more than twice the standard deviation of the areas of random orders "
+        f"({chances[0]:.3f} in deletion, {chances[1]:.3f} in insertion).",
+        ("One picture. " if images == 1 else "")
+        + "Patches of mean colour or blur are unlike what the model was trained on.",
+    ]
