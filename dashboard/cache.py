@@ -30,7 +30,6 @@ from vit_inspect.errors import InspectError, OutOfMemory
 from vit_inspect.exporter import bundle
 from vit_inspect.results import (
     Ablation,
-    AttentionDistance,
     AttentionRelevance,
     Faithfulness,
     HeadImportance,
@@ -206,31 +205,34 @@ def relevance_to(subject: Subject, other: str) -> AttentionRelevance:
 
 
 def survey(
-    subject: Subject, images: Sequence[str], tell: Callable[[int], object], *, definition: str
-) -> AttentionDistance:
-    """Attention distance over many pictures; `tell` hears how many are done.
+    spec: FigureSpec,
+    subject: Subject,
+    images: Sequence[str],
+    tell: Callable[[int], object],
+    **parameters: Any,
+) -> Any:
+    """The record of a figure over many pictures; `tell` hears how many are done.
 
     What is done is kept for a while, so that a cancelled survey goes on where it was left.
     """
-    keys = {image: ("survey", definition, subject._replace(image=image)) for image in images}
+    asked = ("survey", spec.slug, tuple(sorted(parameters.items())))
+    keys = {image: (*asked, subject._replace(image=image)) for image in images}
     done = {image: _results().peek(key) for image, key in keys.items()}
-    records: dict[str, AttentionDistance] = {
-        image: record for image, record in done.items() if record is not None
-    }
+    records = {image: record for image, record in done.items() if record is not None}
     missing = [image for image in images if image not in records]
     size = BATCH
     while missing:
         tell(len(images) - len(missing))
         some = missing[:size]
         try:
-            distance = on_device(vi.attention_distance, _run(subject, some), definition=definition)
+            found = on_device(spec.analyse, _run(subject, some), **parameters)
         except OutOfMemory:
             if size == 1:
                 raise
             size //= 2
             continue
         for index, image in enumerate(some):
-            records[image] = _results().get(keys[image], partial(distance.of_image, index))
+            records[image] = _results().get(keys[image], partial(found.of_image, index))
         missing = missing[len(some) :]
     tell(len(images))
     return join([records[image] for image in images])

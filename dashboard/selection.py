@@ -227,6 +227,12 @@ def leave_for_head(picked: list[int]) -> None:
     st.session_state["leave_for"] = {"layer": picked[0], "head": picked[1] + 1}
 
 
+def leave_for_row(key: str, heads: Sequence[Sequence[int]]) -> None:
+    """What a click on a row of a table of heads does; `heads` are its (layer, head), row by row."""
+    if rows := st.session_state[key].selection.rows:
+        leave_for_head(list(heads[rows[0]]))
+
+
 def _step(key: str, options: list[Any], step: int) -> None:
     # Keys pressed quickly arrive with a value of the widget that is older than the last step.
     here = _shown().get(key)

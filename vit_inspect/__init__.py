@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vit_inspect.analyses.faithfulness import faithfulness, rank_correlation
     from vit_inspect.analyses.feature_pca import feature_pca
     from vit_inspect.analyses.head_importance import head_importance
+    from vit_inspect.analyses.head_statistics import head_statistics
     from vit_inspect.analyses.layer_cka import cka, layer_cka
     from vit_inspect.analyses.logit_lens import logit_lens
     from vit_inspect.analyses.position_bias import position_bias
@@ -64,6 +65,7 @@ _HOMES = {
     "analyses.logit_lens": ("logit_lens",),
     "analyses.head_importance": ("head_importance",),
     "analyses.faithfulness": ("faithfulness", "rank_correlation"),
+    "analyses.head_statistics": ("head_statistics",),
     "analyses.position_bias": ("position_bias",),
     "analyses.position_similarity": ("position_similarity",),
     "analyses.predictions": ("predictions",),
@@ -119,6 +121,7 @@ __all__ = [
     "faithfulness",
     "feature_pca",
     "head_importance",
+    "head_statistics",
     "layer_cka",
     "load",
     "logit_lens",

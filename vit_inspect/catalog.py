@@ -14,6 +14,7 @@ from vit_inspect.analyses.embedding_filters import embedding_filters
 from vit_inspect.analyses.faithfulness import faithfulness
 from vit_inspect.analyses.feature_pca import feature_pca
 from vit_inspect.analyses.head_importance import head_importance
+from vit_inspect.analyses.head_statistics import HeadReduction, head_statistics
 from vit_inspect.analyses.layer_cka import layer_cka
 from vit_inspect.analyses.logit_lens import logit_lens
 from vit_inspect.analyses.position_bias import position_bias
@@ -31,6 +32,7 @@ from vit_inspect.figures import embedding_filters as filters_figure
 from vit_inspect.figures import faithfulness as faithfulness_figure
 from vit_inspect.figures import feature_pca as pca_figure
 from vit_inspect.figures import head_importance as importance_figure
+from vit_inspect.figures import head_statistics as heads_figure
 from vit_inspect.figures import layer_cka as cka_figure
 from vit_inspect.figures import logit_lens as lens_figure
 from vit_inspect.figures import position_bias as bias_figure
@@ -465,6 +467,39 @@ FIGURES = (
         plot=faithfulness_figure.plot,
         group="evidence",
         thorough=True,
+    ),
+    FigureSpec(
+        slug="head_statistics",
+        title="Head statistics",
+        question="What does each head do?",
+        reading=(
+            "Each cell is a head. Low entropy, few effective tokens: it attends to little at a "
+            "time. NMI near 0: all its queries attend to the same keys; high: each to its own. "
+            "Much mass on itself or on 3 × 3 patches: it is local, like a small convolution. Much "
+            "on prefix tokens: it rests on them."
+        ),
+        caveat=(
+            "A mean hides heads that do one thing for some queries and another for others. "
+            "Entropy and effective tokens grow with the number of tokens: compare them at one "
+            "input size. A head that rests on a register or on one patch as a sink looks sharp, "
+            "and may have found nothing in the picture."
+        ),
+        formula=(
+            "H = mean over q of −Σₖ A[q, k] ln A[q, k],  NMI = (H(K) − H) / √(H(K) ln N);  "
+            "q one of N patches, k any token, H(K) of the mean row"
+        ),
+        source=(
+            "Park et al., What Do Self-Supervised Vision Transformers Learn?, arXiv 2305.00729; "
+            f"{PAPER}, Figure 7 right"
+        ),
+        scope="images",
+        analyse=head_statistics,
+        draw=heads_figure.draw,
+        plot=heads_figure.plot,
+        limits=heads_figure.limits_of,
+        compared="entropy",
+        reduction=HeadReduction,
+        group="evidence",
     ),
 )
 

@@ -69,6 +69,9 @@ class Result:
         return replace(self, **parts)
 
 
+Record = TypeVar("Record", bound=Result)
+
+
 @dataclass(frozen=True, eq=False)
 class EmbeddingFilters(Result):
     """Principal components of the filters that turn a patch into a token (ViT paper, Fig. 7 left).
@@ -481,3 +484,26 @@ class Faithfulness(Result):
     def of_image(self, image: int) -> Self:
         """The same record of one image of the batch."""
         return replace(super().of_image(image), targets=(self.targets[image],))
+
+
+@dataclass(frozen=True, eq=False)
+class HeadStatistics(Result):
+    """What each head does: means over the queries that are patches, with all tokens as keys.
+
+    entropy: of an attention row, in nats.
+    effective_tokens: exp of a row's entropy.
+    prefix_mass: attention on all prefix tokens together.
+    self_mass: attention on the patch itself.
+    local_mass: attention on the 3 x 3 patches around a patch, with the patch itself.
+    nmi: mutual information of query and key, 0 (all queries attend alike) to 1 (each to its own).
+    distance_px: mean attention distance, in the paper's definition.
+    """
+
+    layout: TokenLayout
+    entropy: Float[np.ndarray, "image layer head"]
+    effective_tokens: Float[np.ndarray, "image layer head"]
+    prefix_mass: Float[np.ndarray, "image layer head"]
+    self_mass: Float[np.ndarray, "image layer head"]
+    local_mass: Float[np.ndarray, "image layer head"]
+    nmi: Float[np.ndarray, "image layer head"]
+    distance_px: Float[np.ndarray, "image layer head"]

@@ -6,16 +6,12 @@ from typing import get_args
 
 import streamlit as st
 
-import vit_inspect as vi
-from dashboard import cache, inputs, selection, widgets
+from dashboard import selection, survey, widgets
 from vit_inspect.analyses.attention_distance import Definition
 
 if head := st.session_state.pop("leave_for", None):
     st.switch_page(widgets.VIEWS / "attention_maps.py", query_params={**st.query_params, **head})
 spec, subject = widgets.SPECS["attention_distance"], widgets.current()
-groups = {"this picture": [subject.image], "all samples": list(vi.SAMPLES)}
-if inputs.uploaded():
-    groups["your pictures"] = inputs.uploaded()
 place = widgets.heading(spec.title, spec.question)
 with st.container(horizontal=True, vertical_alignment="bottom"):
     definition = selection.choose(
@@ -25,29 +21,8 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         help="The paper counts attention on prefix tokens as distance 0. 'renormalised' divides "
         "by the attention on patches first.",
     )
-    over = selection.choose(
-        "over",
-        "Averaged over",
-        list(groups),
-        help="One picture says little; the paper averages 128.",
-    )
-images = groups[over]
-if len(images) == 1:
-    subject = subject._replace(image=images[0])
-    result = cache.result(spec, subject, definition=definition)
-else:
-    progress = st.empty()
-    with progress.container():
-        bar = st.progress(0.0, text="Waiting for the first pictures")
-        # A click on it reruns the page, which ends the survey at its next step.
-        st.button("Cancel", on_click=st.session_state.__setitem__, args=("over", "this picture"))
-    result = cache.survey(
-        subject,
-        images,
-        lambda done: bar.progress(done / len(images), text=f"{done} of {len(images)} pictures"),
-        definition=definition,
-    )
-    progress.empty()
+    subject, images = survey.choose_pictures(subject)
+result = survey.averaged(spec, subject, images, definition=definition)
 widgets.plot(
     spec.plot(result),
     key="distance",

@@ -11,6 +11,7 @@ Every way starts from the same pictures.
 "capture" is the forward pass with queries, keys and values kept; "figures" adds attention
 distance, prefix masses, rollout and read-out maps of all layers and heads; "stored" is timm's
 `AttentionExtract` on the same model with fused attention off, doing the same work on the maps.
+"heads" is the capture and the statistics of all heads.
 The two figures of the weights, filters and positions, are made once per model: "weights s".
 Weights are random (costs do not depend on them), except those of the bundled model.
 """
@@ -35,7 +36,9 @@ from timm.utils import AttentionExtract
 
 import vit_inspect as vi
 from tests.oracle import pair_distances
-from vit_inspect.catalog import analyse
+from vit_inspect.analyses.attention_distance import DistanceReduction
+from vit_inspect.analyses.attention_rollout import RolloutReduction
+from vit_inspect.attention import sweep
 from vit_inspect.model import Model
 
 
@@ -55,7 +58,7 @@ CASES = (
     Case("ViT-L/16, 384 px", "vit_large_patch16_384", 384),
     Case("dinov2_small, 1036 px", "dinov2_small", 1036, stored=False),
 )
-WAYS = ("plain", "capture", "figures", "stored", "weights")
+WAYS = ("plain", "capture", "figures", "heads", "stored", "weights")
 
 
 def photographs(case: Case) -> list[Image.Image]:
@@ -82,12 +85,20 @@ def ways(case: Case, wanted: tuple[str, ...]) -> dict[str, Callable[[], object]]
     made: dict[str, Callable[[], object]] = {
         "plain": plain,
         "capture": lambda: vi.capture(model, images),
-        "figures": lambda: analyse(vi.capture(model, images)),
+        "figures": lambda: figures(vi.capture(model, images)),
+        "heads": lambda: vi.head_statistics(vi.capture(model, images)),
         "weights": lambda: (vi.embedding_filters(model), vi.position_similarity(model)),
     }
     if "stored" in wanted:
         made["stored"] = stored(case, model, pixels)
     return {way: made[way] for way in wanted}
+
+
+def figures(capture: vi.Capture) -> object:
+    """The paper's figures of attention, from one sweep."""
+    distance, rollout = DistanceReduction(capture), RolloutReduction(capture)
+    sweep(capture.layers, distance, rollout)
+    return distance.result(), rollout.result(), vi.attention_maps(capture)
 
 
 def stored(case: Case, model: Model, pixels: Callable[[], torch.Tensor]) -> Callable[[], object]:
@@ -155,7 +166,7 @@ def main() -> None:
     if arguments.peak:
         print_peak(cases[0], arguments.peak)
         return
-    per_image = WAYS[1:4]
+    per_image = WAYS[1:5]
     write(f"{'':24}{'plain s':>9}" + "".join(f"{way:>10}" for way in per_image))
     write(f"{'weights s':>11}" + "".join(f"{way + ' MB':>12}" for way in per_image))
     write(f"{'in all MB':>11}\n")

@@ -411,3 +411,27 @@ def test_curves_are_run_on_a_click_and_can_be_cancelled(page: Page) -> None:
     page.get_by_text("The same map with randomised weights").click()
     expect(page.get_by_text("Rank correlation of the two maps")).to_be_visible()
     expect(page.locator(".js-plotly-plot")).to_have_count(2)
+
+
+def test_a_head_of_the_statistics_opens_its_maps(page: Page) -> None:
+    show(page, "/head_statistics?large=Query-key+NMI")
+    bars = page.locator(".js-plotly-plot .cbtitle")
+    expect(bars).to_have_count(7)
+    expect(bars.first).to_have_text("Query-key NMI")
+    # Layer 1, head 2: the most local of all, and the first one where that is asked for.
+    cell = page.locator(".js-plotly-plot .scatterlayer").first.locator("path.point").nth(6 + 1)
+    cell.hover(force=True)
+    expect(page.locator(".js-plotly-plot .hoverlayer")).to_contain_text("NMI 0.798")
+    cell.click(force=True)
+    expect(page.get_by_text("Layer 1, head 2")).to_be_visible()
+    expect(page).to_have_url(re.compile(r"/attention_maps.*head=2"))
+
+    show(page, "/head_statistics?ranking=most+local")
+    table = page.locator("[data-testid=stDataFrame]")
+    table.scroll_into_view_if_needed()
+    table.locator("canvas").first.click(position={"x": 18, "y": 52})
+    expect(page.get_by_text("Layer 1, head 2")).to_be_visible()
+    # And coming back does not leave again.
+    page.go_back()
+    ready(page)
+    expect(page.get_by_role("heading", name="Head statistics")).to_be_visible()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import streamlit as st
@@ -548,3 +549,42 @@ def test_one_click_shows_the_map_of_randomised_weights(view: str) -> None:
 def test_figures_that_run_the_model_many_times_are_not_compared() -> None:
     titles = opened("compare", model=KINDS["class token"]).selectbox(key="figure").options
     assert titles == [spec.title for spec in FIGURES if not spec.thorough]
+
+
+def test_heads_are_ranked_by_what_is_asked_for() -> None:
+    app = opened("head_statistics", model=KINDS["class token"])
+    table = app.dataframe[0].value
+    assert len(table) == 12 * 3
+    assert table["entropy"].is_monotonic_increasing
+    assert table["entropy"].nunique() > 30
+    app.selectbox(key="ranking").set_value("resting on prefix tokens").run()
+    table = app.dataframe[0].value
+    assert (-table["prefix_mass"]).is_monotonic_increasing
+    assert table["prefix_mass"].between(0, 100).all()
+    app.selectbox(key="within").set_value("7").run()
+    table = app.dataframe[0].value
+    assert set(table["layer"]) == {7}
+    assert sorted(table["head"]) == [1, 2, 3]
+    app.selectbox(key="large").set_value("Prefix mass").run()
+    app.button_group(key="over").set_value("all samples").run()
+    assert not app.exception
+    assert not app.error
+    # Another model, which has fewer layers: the table is of all again.
+    app.selectbox(key="within").set_value("11").run()
+    app.selectbox(key="model").set_value(STAGED).run()
+    assert not app.exception
+    assert app.selectbox(key="within").value == "all"
+    assert len(app.dataframe[0].value) == 6 * 12
+
+
+def test_a_row_of_the_table_leaves_for_its_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [2]
+    table = SimpleNamespace(selection=SimpleNamespace(rows=rows))
+    state: dict[str, object] = {"ranked": table}
+    monkeypatch.setattr("dashboard.selection.st.session_state", state)
+    heads = [(5, 0), (0, 2), (3, 1)]
+    selection.leave_for_row("ranked", heads)
+    assert state.pop("leave_for") == {"layer": 3, "head": 2}
+    rows.clear()
+    selection.leave_for_row("ranked", heads)
+    assert "leave_for" not in state

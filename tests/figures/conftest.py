@@ -18,6 +18,7 @@ from vit_inspect.results import (
     Faithfulness,
     FeaturePca,
     HeadImportance,
+    HeadStatistics,
     LayerCka,
     LogitLens,
     Photograph,
@@ -298,4 +299,19 @@ def made_curves(
         np.tile(insertion, (IMAGES, 1, 1)),
         np.tile(wanted[:, 0], (IMAGES, 1)),
         np.tile(wanted[:, 1], (IMAGES, 1)),
+    )
+
+
+@pytest.fixture
+def statistics(random: np.random.Generator, layout: TokenLayout) -> HeadStatistics:
+    return made_statistics(random, layout, (IMAGES, LAYERS, HEADS))
+
+
+def made_statistics(
+    random: np.random.Generator, layout: TokenLayout, shape: tuple[int, int, int]
+) -> HeadStatistics:
+    entropy = random.uniform(0, np.log(layout.token_count), shape)
+    shares = random.uniform(0, 1, (4, *shape))
+    return HeadStatistics(
+        "toy", layout, entropy, np.exp(entropy), *shares, random.uniform(0, 14, shape)
     )

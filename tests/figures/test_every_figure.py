@@ -22,6 +22,7 @@ from vit_inspect.figures import (
     faithfulness,
     feature_pca,
     head_importance,
+    head_statistics,
     layer_cka,
     logit_lens,
     position_bias,
@@ -49,6 +50,7 @@ FIGURES = {
     "norms": token_norms,
     "importance": head_importance,
     "curves": faithfulness,
+    "statistics": head_statistics,
 }
 
 

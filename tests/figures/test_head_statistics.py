@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from tests.figures.conftest import made_statistics
+from vit_inspect.figures import style
+from vit_inspect.figures.head_statistics import COLOUR_MAP, STATISTICS, draw, limits_of, means, plot
+
+
+def panels_of(figure):
+    """The cells of each panel and the marks on them, by the title of the panel's colour bar."""
+    cells, marks = figure.data[::2], figure.data[1::2]
+    return {each.colorbar.title.text: (each, mark) for each, mark in zip(cells, marks, strict=True)}
+
+
+def test_every_number_of_the_record_has_a_panel(statistics):
+    assert set(STATISTICS) == set(statistics.arrays())
+    titles = {statistic.title for statistic in STATISTICS.values()}
+    assert set(panels_of(plot(statistics))) == titles
+    bars = draw(statistics).axes[::2]
+    assert {bar.get_xlabel() for bar in bars} == titles
+
+
+def test_print_cells_are_the_means_over_the_images_on_their_own_scale(statistics):
+    axes = draw(statistics).axes
+    for name, bar, panel in zip(STATISTICS, axes[::2], axes[1::2], strict=True):
+        assert bar.get_xlabel() == STATISTICS[name].title
+        values = statistics.arrays()[name].mean(axis=0)
+        limits = (0.0, float(values.max()))
+        colours = style.colour(values, COLOUR_MAP, limits)
+        assert bar.get_xlim() == pytest.approx(limits)
+        picture = panel.images[0].get_array()
+        left, right, bottom, top = panel.images[0].get_extent()
+        for layer, head in np.ndindex(values.shape):
+            row = int((layer - top) / (bottom - top) * picture.shape[0])
+            column = int((head - left) / (right - left) * picture.shape[1])
+            np.testing.assert_array_equal(picture[row, column], colours[layer, head])
+
+
+@pytest.mark.parametrize("large", STATISTICS)
+def test_screen_cells_are_the_means_and_tell_all_numbers(statistics, large):
+    figure = plot(statistics, large=large)
+    panels = panels_of(figure)
+    assert next(iter(panels)) == STATISTICS[large].title
+    for name, statistic in STATISTICS.items():
+        cells, marks = panels[statistic.title]
+        values = statistics.arrays()[name].mean(axis=0)
+        np.testing.assert_allclose(cells.z, values, rtol=1e-6)
+        assert (cells.zmin, cells.zmax) == (0, pytest.approx(values.max()))
+        assert (cells.xaxis, cells.yaxis) == (marks.xaxis, marks.yaxis)
+        for x, y, (layer, head), text in zip(
+            marks.x, marks.y, marks.customdata, marks.text, strict=True
+        ):
+            assert (x, y) == (head + 1, layer)
+            assert f"Layer {layer}, Head {head + 1}" in text
+            for other, numbers in statistics.arrays().items():
+                mean = numbers[:, layer, head].mean()
+                assert STATISTICS[other].words.format(mean) in text
+        assert len(marks.x) == values.size
+
+
+def test_the_first_layer_is_on_top_and_panels_do_not_overlap(statistics):
+    layout = plot(statistics).layout
+    boxes = []
+    for number in ("", *range(2, 8)):
+        across, down = layout[f"xaxis{number}"], layout[f"yaxis{number}"]
+        assert down.range[0] > down.range[1]
+        assert across.range[0] < across.range[1]
+        boxes.append((*across.domain, *down.domain))
+    for index, (left, right, bottom, top) in enumerate(boxes):
+        assert 0 <= left < right <= 1
+        assert 0 <= bottom < top <= 1
+        for other in boxes[:index]:
+            assert left >= other[1] or other[0] >= right or bottom >= other[3] or other[2] >= top
+
+
+def test_two_figures_can_share_one_scale(statistics):
+    figure = plot(statistics, limits=(0.0, 9.0))
+    [(title, (cells, _))] = panels_of(figure).items()
+    assert title == STATISTICS["entropy"].title
+    assert (cells.zmin, cells.zmax) == (0, 9)
+    assert "own scale" in "".join(plot(statistics).layout.meta)
+    assert "own scale" not in "".join(figure.layout.meta)
+    assert limits_of(statistics) == (0, pytest.approx(means(statistics)["entropy"].max()))
+
+
+def test_the_caption_says_what_the_numbers_rest_on(statistics):
+    words = " ".join(text.get_text() for text in draw(statistics).texts)
+    assert "mean over 2 images" in words
+    assert f"8 tokens: {np.log(8):.2f} nats" in words
+    assert "Prefix tokens: cls, reg1." in words
+    alone = replace(
+        statistics.of_image(0),
+        layout=replace(statistics.layout, prefix=(), readout="mean of the patches"),
+    )
+    words = " ".join(plot(alone).layout.meta)
+    assert "one image" in words
+    assert "Prefix tokens: none." in words
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (12, 3), (12, 12), (24, 16), (40, 16)], ids=str)
+def test_names_of_many_heads_and_layers_do_not_run_into_each_other(random, layout, shape):
+    result = made_statistics(random, layout, (1, *shape))
+    figure = draw(result)
+    figure.canvas.draw()
+    box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    assert min(box.x0, box.y0) >= 0
+    assert box.x1 <= width
+    assert box.y1 <= height <= 9
+    for axes in figure.axes:
+        for labels, side in ((axes.get_xticklabels(), "x"), (axes.get_yticklabels(), "y")):
+            boxes = sorted(
+                (getattr(box, f"{side}0"), getattr(box, f"{side}1"))
+                for label in labels
+                if label.get_text() and label.get_visible()
+                for box in [label.get_window_extent()]
+            )
+            assert all(first[1] <= second[0] for first, second in pairwise(boxes))
+
+
+def test_heads_that_all_say_nothing_can_be_drawn(statistics):
+    zeros = {name: np.zeros_like(array) for name, array in statistics.arrays().items()}
+    flat = replace(statistics, **zeros)
+    draw(flat).canvas.draw()
+    assert plot(flat).data[0].zmax == 1

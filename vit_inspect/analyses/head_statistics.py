@@ -1,0 +1,118 @@
+"""What does each head do? How broad, how local and how dependent on the query its attention is."""
+
+from __future__ import annotations
+
+from math import log
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import pad
+
+from vit_inspect.analyses.attention_distance import DistanceReduction
+from vit_inspect.attention import RowBlock, sweep
+from vit_inspect.layout import TokenLayout
+from vit_inspect.recorder import Capture
+from vit_inspect.results import HeadStatistics
+
+
+def head_statistics(capture: Capture) -> HeadStatistics:
+    """Seven numbers of every image, layer and head: means over the queries that are patches.
+
+    Keys are all tokens. `entropy` of a row a is -sum a ln a, in nats, 0 for a single key and
+    ln(tokens) for all alike. `effective_tokens` is the mean of exp(entropy of the row), not exp of
+    the mean: how many tokens a query attends to, on average over queries, and at least
+    exp(entropy). `prefix_mass`, `self_mass` and `local_mass` are attention on all prefix tokens, on
+    the patch itself, and on the 3 x 3 patches around and with it, of which those beyond the border
+    are missing; `distance_px` is the paper's.
+
+    `nmi` is the mutual information of query and key, (H(keys) - entropy) / sqrt(H(queries)
+    H(keys)), where queries are equally likely and keys as likely as in the mean row: 0 where all
+    queries attend alike, 1 where each has a key of its own (Park et al., arXiv 2305.00729).
+
+    Padding of windows is one token, though it fills many places.
+    """
+    heads = HeadReduction(capture)
+    sweep(capture.layers, heads)
+    return heads.result()
+
+
+class HeadReduction:
+    """Sums what blocks of attention rows say of their heads."""
+
+    def __init__(self, capture: Capture) -> None:
+        layout = capture.layout
+        self.capture = capture
+        self.distance = DistanceReduction(capture)
+        self.entropy = torch.zeros_like(self.distance.distance)
+        self.effective_tokens = torch.zeros_like(self.entropy)
+        self.self_mass = torch.zeros_like(self.entropy)
+        self.local_mass = torch.zeros_like(self.entropy)
+        self.summed_rows = self.entropy.new_zeros(*self.entropy.shape, layout.token_count)
+        self.patches = self.entropy.new_zeros(len(self.entropy), layout.token_count)
+        self.patches[:, layout.prefix_count :] = 1
+        pairs = neighbours(layout)
+        # Pairs of a block's queries are those from the first query's to the last one's.
+        every = torch.arange(layout.token_count + 1)
+        self.bounds = torch.searchsorted(pairs[0].contiguous(), every).tolist()
+        self.query, self.key = pairs.to(self.entropy.device)
+
+    def add(self, layer: int, block: RowBlock) -> None:
+        """Take in the rows of one block."""
+        self.distance.add(layer, block)
+        place, start = (block.images, layer), block.queries.start
+        first = max(self.capture.layout.prefix_count - start, 0)
+        entropy = row_entropy(block.weights)[:, :, first:]
+        self.entropy[place] += entropy.sum(dim=2)
+        self.effective_tokens[place] += entropy.exp().sum(dim=2)
+        self.summed_rows[place] += block.product(self.patches)
+        itself = block.weights.diagonal(offset=start, dim1=2, dim2=3)
+        self.self_mass[place] += itself[:, :, first:].sum(dim=2)
+        near = slice(self.bounds[start], self.bounds[block.queries.stop])
+        local = block.weights[:, :, self.query[near] - start, self.key[near]]
+        self.local_mass[place] += local.sum(dim=2)
+
+    def result(self) -> HeadStatistics:
+        """The means, once all blocks are in."""
+        layout = self.capture.layout
+        distance = self.distance.result()
+        entropy, effective_tokens, self_mass, local_mass = (
+            (total / layout.patch_count).cpu()
+            for total in (self.entropy, self.effective_tokens, self.self_mass, self.local_mass)
+        )
+        rows = self.summed_rows.cpu()
+        keys = row_entropy(rows / rows.sum(dim=-1, keepdim=True))
+        scale = (keys * log(layout.patch_count)).sqrt()
+        # Where all queries share one key, or there is one query, nothing depends on the query.
+        shared = (keys - entropy).clamp_min(0)
+        nmi = torch.where(scale > 0, shared / scale, 0)
+        return HeadStatistics(
+            model=self.capture.model.id,
+            layout=layout,
+            entropy=entropy.numpy(),
+            effective_tokens=effective_tokens.numpy(),
+            prefix_mass=distance.prefix_mass,
+            self_mass=self_mass.numpy(),
+            local_mass=local_mass.numpy(),
+            nmi=nmi.numpy(),
+            distance_px=distance.distance_px,
+        )
+
+
+def row_entropy(rows: Float[Tensor, "*row key"]) -> Float[Tensor, "*row"]:
+    """Entropy of each row, in nats; the rows sum to 1.
+
+    Half the time of the identity LSE - scale * q . (mean of k) - (mean bias), on a CPU, and in
+    float32 it loses no digits to a difference of large scores.
+    """
+    # 0 ln 0 is 0. In place: the block stays in the cache.
+    logarithms = rows.clamp_min(torch.finfo(rows.dtype).tiny).log_()
+    return logarithms.mul_(rows).sum(dim=-1).neg_().clamp_min_(0)
+
+
+def neighbours(layout: TokenLayout) -> Int[Tensor, "2 pair"]:
+    """Tokens of every patch and of each patch in the 3 x 3 around it, in order of the former."""
+    tokens = layout.prefix_count + torch.arange(layout.patch_count).reshape(layout.grid)
+    around = pad(tokens, (1, 1, 1, 1), value=-1).unfold(0, 3, 1).unfold(1, 3, 1).flatten(2)
+    each = tokens[..., None].expand_as(around)
+    return torch.stack([each[around >= 0], around[around >= 0]])

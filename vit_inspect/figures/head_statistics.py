@@ -1,0 +1,219 @@
+"""What does each head do? Layers x heads, a panel for each number (entropy, NMI: 2305.00729)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from vit_inspect.figures import style
+from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, fit
+from vit_inspect.results import HeadStatistics
+
+TITLE = "Head statistics"
+COLOUR_MAP = style.WEIGHT_MAP
+ACROSS = 4
+"""Panels side by side in print."""
+PANEL_IN, BAR_IN = (1.42, 2.2), 0.5
+"""The largest panel, as (width, height); and what its colour bar takes above it."""
+LARGE, SMALL = (0.0, 0.45), ((0.56, 0.75), (0.81, 1.0))
+"""Where panels stand on screen: parts of the figure's width."""
+LARGE_TICKS, SMALL_TICKS = 24, 6
+BAR_PX, BELOW_PX, AROUND_PX = 64, 24, 190
+"""What stands above and below each panel on screen, and around all of them."""
+
+
+class Statistic(NamedTuple):
+    """A number of a head: the title of its panel, and its value in words."""
+
+    title: str
+    words: str
+
+
+STATISTICS = {
+    "entropy": Statistic("Entropy (nats)", "entropy {:.2f} nats"),
+    "effective_tokens": Statistic("Effective tokens", "{:.1f} effective tokens"),
+    "nmi": Statistic("Query-key NMI", "NMI {:.3f}"),
+    "distance_px": Statistic("Distance (px)", "distance {:.1f} px"),
+    "prefix_mass": Statistic("Prefix mass", "{:.1%} on prefix tokens"),
+    "self_mass": Statistic("Self mass", "{:.1%} on itself"),
+    "local_mass": Statistic("3 × 3 mass", "{:.1%} on the 3 × 3 patches around"),
+}
+
+
+def means(result: HeadStatistics) -> dict[str, Float[np.ndarray, "layer head"]]:
+    """Each number of the heads, over the images."""
+    return {name: result.arrays()[name].mean(axis=0) for name in STATISTICS}
+
+
+def draw(result: HeadStatistics) -> Figure:
+    """Layers down, heads across; how broad attention is, and below, on what it rests."""
+    panels = means(result)
+    layers, heads = panels["entropy"].shape
+    tiles = {name: _tiles(values) for name, values in panels.items()}
+    width, height = fit(tiles["entropy"], width=PANEL_IN[0], height=PANEL_IN[1])
+    step_in, row_in = (style.PAGE_IN - 0.4) / ACROSS, BAR_IN + height + 0.35
+    figure = style.page(style.PAGE_IN, 0.72 + 2 * row_in)
+    style.write(figure, TITLE, left=0.05, top=0.08, fontsize=style.TITLE_PT, color=style.INK)
+    style.write(figure, _caption(result), left=0.05, top=0.28, linespacing=1.4)
+    for index, (name, values) in enumerate(panels.items()):
+        row, column = divmod(index, ACROSS)
+        left, top = 0.4 + column * step_in, 0.72 + row * row_in
+        bar = style.place(figure, left=left, top=top + 0.17, width=max(1.0, width), height=0.07)
+        style.colour_bar(
+            bar,
+            COLOUR_MAP,
+            _limits(values),
+            name=STATISTICS[name].title,
+            orientation="horizontal",
+            ticks=MaxNLocator(3),
+        )
+        bar.xaxis.set_label_position("top")
+        axes = style.place(figure, left=left, top=top + BAR_IN, width=width, height=height)
+        draw_tiles(axes, tiles[name])
+        axes.set(
+            yticklabels=style.tick_labels(range(layers), height / layers),
+            xticklabels=style.tick_labels(range(1, heads + 1), width / heads),
+        )
+        style.label(axes, x="Head", y="" if column else "Layer")
+    return figure
+
+
+def plot(
+    result: HeadStatistics, *, limits: style.Limits | None = None, large: str = "entropy"
+) -> go.Figure:
+    """One number large and the others small; a cell tells them all, customdata is (layer, head).
+
+    limits: ends of the large panel's scale, such as those of two figures that are compared; the
+    other panels, whose scales would differ, are left out then.
+    """
+    area_px = int(np.clip(30 * result.entropy.shape[1], 540, 960))
+    caption = _caption(result, several=limits is None)
+    figure = style.screen(TITLE, caption, height=area_px + AROUND_PX, above=BAR_PX)
+    figure.update_layout(margin_b=52, margin_r=20)
+    if limits is not None:
+        _add_panel(figure, result, large, x=(0.0, 1.0), limits=limits)
+        return figure
+    _add_panel(figure, result, large, x=LARGE)
+    others = [name for name in STATISTICS if name != large]
+    rows = len(others) // len(SMALL)
+    gap = (BAR_PX + BELOW_PX) / area_px
+    height = (1 - (rows - 1) * gap) / rows
+    for index, name in enumerate(others):
+        row, column = divmod(index, len(SMALL))
+        top = 1 - row * (height + gap)
+        place = {"x": SMALL[column], "y": (max(0.0, top - height), top)}
+        _add_panel(figure, result, name, **place, number=index + 2, named=row == rows - 1)
+    return figure
+
+
+def limits_of(result: HeadStatistics) -> style.Limits:
+    """The ends of the scale of the entropy, in nats."""
+    return _limits(means(result)["entropy"])
+
+
+def _add_panel(
+    figure: go.Figure,
+    result: HeadStatistics,
+    name: str,
+    *,
+    x: tuple[float, float],
+    y: tuple[float, float] = (0.0, 1.0),
+    limits: style.Limits | None = None,
+    number: int = 1,
+    named: bool = True,
+) -> None:
+    """Cells in their colours, and on each an unseen mark that can be hovered and clicked.
+
+    x, y: the place on the sheet. number: of the panel's axes; the first is the large one.
+    named: whether it says what lies along its columns.
+    """
+    panels = means(result)
+    layers, heads = panels[name].shape
+    low, high = limits or _limits(panels[name])
+    axis, large = ("", True) if number == 1 else (str(number), False)
+    places = {"xaxis": f"x{axis}", "yaxis": f"y{axis}"}
+    ends = {} if large else {"tickvals": [low, high], "ticktext": [f"{low:.3g}", f"{high:.3g}"]}
+    figure.add_heatmap(
+        z=panels[name].astype(np.float32),
+        x=list(range(1, heads + 1)),
+        y=list(range(layers)),
+        zmin=low,
+        zmax=high,
+        colorscale=style.colour_scale(COLOUR_MAP),
+        xgap=1,
+        ygap=1,
+        hoverinfo="skip",
+        colorbar=style.screen_colour_bar(
+            STATISTICS[name].title,
+            x=x[0],
+            y=y[1],
+            lenmode="fraction",
+            len=x[1] - x[0],
+            thickness=8,
+            ypad=6,
+            **ends,
+        ),
+        **places,
+    )
+    cells = list(np.ndindex(layers, heads))
+    figure.add_scatter(
+        x=[head + 1 for _, head in cells],
+        y=[layer for layer, _ in cells],
+        mode="markers",
+        marker={"symbol": "square", "size": 12, "color": "rgba(0,0,0,0)", "line": {"width": 0}},
+        customdata=[list(cell) for cell in cells],
+        text=[_hover(panels, *cell) for cell in cells],
+        hovertemplate="%{text}<extra></extra>",
+        **places,
+    )
+    most = LARGE_TICKS if large else SMALL_TICKS
+    across = style.screen_axis(
+        "Head" if named else "",
+        showline=False,
+        ticks="",
+        domain=x,
+        anchor=f"y{axis}",
+        range=[0.5, heads + 0.5],
+        tickvals=list(range(1, heads + 1, -(-heads // most))),
+    )
+    down = style.screen_axis(
+        "Layer" if large else "",
+        showline=False,
+        ticks="",
+        domain=y,
+        anchor=f"x{axis}",
+        range=[layers - 0.5, -0.5],
+        tickvals=list(range(0, layers, -(-layers // most))),
+    )
+    figure.update_layout(hoverdistance=-1, **{f"xaxis{axis}": across, f"yaxis{axis}": down})
+
+
+def _tiles(values: Float[np.ndarray, "layer head"]) -> Tiles:
+    return compose(style.colour(values[..., None, None], COLOUR_MAP, _limits(values)))
+
+
+def _limits(values: Float[np.ndarray, "layer head"]) -> style.Limits:
+    return 0.0, float(values.max()) or 1.0
+
+
+def _hover(panels: dict[str, Float[np.ndarray, "layer head"]], layer: int, head: int) -> str:
+    lines = [f"<b>Layer {layer}, {style.head_name(head)}</b>"]
+    lines += [STATISTICS[name].words.format(values[layer, head]) for name, values in panels.items()]
+    return "<br>".join(lines)
+
+
+def _caption(result: HeadStatistics, *, several: bool = True) -> str:
+    images = len(result.entropy)
+    over = "one image" if images == 1 else f"mean over {images} images"
+    scales = " Each panel has its own scale, from 0." if several else ""
+    tokens, prefix = result.layout.token_count, ", ".join(result.layout.prefix) or "none"
+    return (
+        f"{result.model}, {over}.{scales}\n"
+        f"Uniform attention on {tokens:,} tokens: {np.log(tokens):.2f} nats. "
+        f"Prefix tokens: {prefix}."
+    )
