@@ -264,11 +264,6 @@ def choose_many(
     key: str, label: str, options: dict[str, Any], *, help: str, placeholder: str
 ) -> list[Any]:
     """Any number of options by name, at first none."""
-    # Another model, or an address by hand, may not have all that is asked for.
-    for asked in (st.session_state.get(key), st.query_params.get_all(key)):
-        if asked and not set(asked) <= set(options):
-            st.session_state[key] = [each for each in asked if each in options]
-            break
     names = st.multiselect(
         label,
         list(options),

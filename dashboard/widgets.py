@@ -110,6 +110,14 @@ def plot(
     st.plotly_chart(themed(figure), theme=None, key=key, config=PLOTLY_CONFIG, alt=alt, **options)
 
 
+def leave_for_picked_head() -> None:
+    """Go to the maps of the head that was picked just before this run, if one was."""
+    if head := st.session_state.pop("leave_for", None):
+        # What the widgets hold, such as the picture, is in the address without our doing, and
+        # Streamlit refuses to be told it.
+        st.switch_page(VIEWS / "attention_maps.py", query_params=head)
+
+
 def themed(figure: go.Figure) -> go.Figure:
     """The colours of the data stay; ink and paper are the page's."""
     dark = st.context.theme.type == "dark"

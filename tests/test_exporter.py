@@ -356,7 +356,9 @@ def test_a_stage_is_told_and_what_it_cannot_show_is_left_out(
         "position_similarity",
         "rotary_similarity",
         "attention_rollout",
+        "attention_relevance",
         "logit_lens",
+        "token_norms",
     }
     assert "merge from stage to stage" in facts["refused"]["attention_rollout"]
     assert (

@@ -410,6 +410,8 @@ class Ablation(Result):
         without classes.
     class_index: the classes' places in the output, the largest probability of the two first.
     before, after: the classes' probabilities.
+    patch_change: 1 - cosine between what the last block returned at each patch before and after,
+        before the final norm; empty where that is not known.
     """
 
     off: tuple[str, ...]
@@ -420,6 +422,7 @@ class Ablation(Result):
     class_index: Int[np.ndarray, "image rank"]
     before: Float[np.ndarray, "image rank"]
     after: Float[np.ndarray, "image rank"]
+    patch_change: Float[np.ndarray, "image row column"]
 
     def of_image(self, image: int) -> Self:
         """The same record of one image of the batch."""

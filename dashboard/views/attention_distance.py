@@ -9,8 +9,7 @@ import streamlit as st
 from dashboard import selection, survey, widgets
 from vit_inspect.analyses.attention_distance import Definition
 
-if head := st.session_state.pop("leave_for", None):
-    st.switch_page(widgets.VIEWS / "attention_maps.py", query_params={**st.query_params, **head})
+widgets.leave_for_picked_head()
 spec, subject = widgets.SPECS["attention_distance"], widgets.current()
 place = widgets.heading(spec.title, spec.question)
 with st.container(horizontal=True, vertical_alignment="bottom"):

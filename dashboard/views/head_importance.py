@@ -95,6 +95,12 @@ with answer:
             help="|after − before| / |before| of the whole output.",
             width="content",
         )
+    if not found.labels[0] and found.patch_change.any():
+        widgets.plot(
+            ablation_figure.plot_change(found, capture.photographs[0], width=500),
+            key="change",
+            alt="How far the last block's token of each patch turned away",
+        )
 
 st.divider()
 st.markdown("**Every head alone**")

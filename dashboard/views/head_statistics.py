@@ -32,8 +32,7 @@ MEANINGS = {
     "local_mass": "Attention on the patch and the up to 8 around it.",
 }
 
-if head := st.session_state.pop("leave_for", None):
-    st.switch_page(widgets.VIEWS / "attention_maps.py", query_params={**st.query_params, **head})
+widgets.leave_for_picked_head()
 spec, subject = widgets.SPECS["head_statistics"], widgets.current()
 titles = {statistic.title: name for name, statistic in STATISTICS.items()}
 place = widgets.heading(spec.title, spec.question)

@@ -16,8 +16,7 @@ from vit_inspect.figures import position_similarity as position_figure
 from vit_inspect.figures.overlay import plot_input
 from vit_inspect.results import PositionSimilarity
 
-if head := st.session_state.pop("leave_for", None):
-    st.switch_page(widgets.VIEWS / "attention_maps.py", query_params={**st.query_params, **head})
+widgets.leave_for_picked_head()
 subject = widgets.current()
 model, capture = cache.model(subject), cache.capture(subject)
 layout, photograph = capture.layout, capture.photographs[0]

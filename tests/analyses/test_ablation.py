@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,6 +51,7 @@ def test_nothing_switched_off_changes_nothing(capture: vi.Capture) -> None:
     np.testing.assert_array_equal(found.after, found.before)
     np.testing.assert_array_equal(found.relative_change, 0)
     np.testing.assert_array_equal(found.cosine, 1)
+    np.testing.assert_array_equal(found.patch_change, np.zeros((2, 2, 3)))
     np.testing.assert_array_equal(found.class_index, vi.predictions(capture).class_index)
     np.testing.assert_allclose(found.before, vi.predictions(capture).probability, rtol=1e-12)
 
@@ -120,17 +122,31 @@ def test_tokens_give_way_to_the_mean_of_the_patches_or_to_zero(
             tokens[:, index] = mean if replacement == "mean" else 0
         return (tokens,)
 
-    handle = model.blocks[0].register_forward_pre_hook(changed)
+    kept: list[Tensor] = []
+    handles = [
+        model.blocks[0].register_forward_pre_hook(changed),
+        model.blocks[-1].register_forward_hook(lambda _, args, output: kept.append(output)),
+    ]
     try:
         with torch.inference_mode():
             after = model.module(averaged.pixels)
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
     found = vi.ablate(averaged, tokens=["reg2", (1, 2), "reg2"], replacement=replacement)
     cosine = torch.cosine_similarity(averaged.output, after)
     assert cosine.max() < 0.999
     np.testing.assert_allclose(found.cosine, cosine, rtol=1e-9)
     assert found.off == ("token reg2", "patch (1, 2)")
+    turned = 1 - torch.cosine_similarity(averaged.tokens[-1][:, 5:], kept[0][:, 5:], dim=2)
+    np.testing.assert_allclose(found.patch_change, turned.reshape(2, 2, 3), rtol=1e-8)
+    assert found.patch_change[:, 1, 2].min() > 1e-3
+
+
+def test_where_the_last_tokens_are_not_known_none_are_told(averaged: vi.Capture) -> None:
+    found = vi.ablate(replace(averaged, tokens=()), layers=[0])
+    assert found.patch_change.shape == (2, 0, 0)
+    assert found.cosine.max() < 1
 
 
 def test_a_model_without_classes_has_none(averaged: vi.Capture) -> None:
@@ -165,12 +181,16 @@ def test_the_planted_head_and_patch_carry_the_class_and_no_others() -> None:
             assert after[case.class_index] == pytest.approx(before, abs=1e-9)
 
 
-def test_classes_told_are_those_probable_before_or_after() -> None:
-    case = planted()
-    capture = vi.capture(case.model, case.image)
-    found = vi.ablate(capture, heads=[case.head])
-    assert found.class_index[0, :2].tolist() == [case.class_index, OTHER_CLASS]
-    assert (np.diff(np.maximum(found.before, found.after)[0]) <= 0).all()
+def test_classes_told_are_those_probable_before_or_after(capture: vi.Capture) -> None:
+    # As if the model had said the opposite before.
+    found = vi.ablate(replace(capture, output=-capture.output))
+    either = np.maximum(found.before, found.after)
+    assert (np.diff(either) <= 0).all()
+    for image, output in enumerate(capture.output):
+        told = found.class_index[image].tolist()
+        assert {int(output.argmax()), int(output.argmin())} <= set(told)
+        rank = told.index(int(output.argmax()))
+        assert found.before[image, rank] < 1e-3 < found.after[image, rank]
 
 
 def test_outputs_are_compared_as_a_whole() -> None:

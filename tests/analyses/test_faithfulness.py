@@ -204,13 +204,24 @@ def test_the_planted_patch_is_found_at_the_first_step_by_a_map_that_points_at_it
     assert found.targets == (here.model.labels[here.class_index],)
 
 
-def test_the_default_maps_find_the_planted_patch_where_attention_is_the_evidence() -> None:
-    """Rollout of the planted model rests on the red patch; its last layer's attention does not."""
+def test_of_the_default_maps_those_find_the_planted_patch_that_see_its_layer() -> None:
+    """The last layer attends elsewhere; gradients, and rollout, lead back to the red patch."""
     here = planted()
     found = vi.faithfulness(vi.capture(here.model, here.image))
-    assert found.maps[:2] == ("rollout", "attention")
-    random = found.deletion_auc[0, 3:]
-    assert found.deletion_auc[0, 0] < random.min()
+    area = dict(zip(found.maps, found.deletion_auc[0], strict=True))
+    assert list(area) == [*analysis.MAPS, *BASELINES]
+    by_chance = min(area[name] for name in BASELINES[1:])
+    for name in ("rollout", "relevance", "input × gradient"):
+        assert area[name] < by_chance, name
+
+
+def test_maps_that_depend_on_the_class_are_of_the_target() -> None:
+    here = planted()
+    capture = vi.capture(here.model, here.image)
+    own = analysis.default_maps(capture)
+    other = analysis.default_maps(capture, 512)
+    assert np.array_equal(own["rollout"], other["rollout"])
+    assert not np.allclose(own["input × gradient"], other["input × gradient"])
 
 
 def test_another_class_can_be_the_target() -> None:
@@ -250,6 +261,7 @@ def test_the_size_of_a_pass_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> 
 def test_what_tell_raises_ends_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(analysis, "PASS_TOKENS", {"cpu": 7})
     capture, passes = classified(), []
+    maps = {"own": np.ones((IMAGES, 2, 3))}
     capture.model.module.register_forward_pre_hook(lambda *_: passes.append(1))
 
     def stop(done: int, total: int) -> None:
@@ -257,7 +269,7 @@ def test_what_tell_raises_ends_the_work(monkeypatch: pytest.MonkeyPatch) -> None
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        vi.faithfulness(capture, tell=stop)
+        vi.faithfulness(capture, maps=maps, tell=stop)
     assert len(passes) == 4
 
 
@@ -272,7 +284,7 @@ def test_a_model_without_any_map_is_refused() -> None:
     capture = seen(Classifier(), labels=None, layout=layout)
     with pytest.raises(vi.UnsupportedModel) as refusal:
         vi.faithfulness(capture)
-    assert refusal.value.found == "none of the maps rollout, attention of toy"
+    assert refusal.value.found == f"none of the maps {', '.join(analysis.MAPS)} of toy"
     assert refusal.value.remedy == "give maps of your own as maps={name: array}"
     own = vi.faithfulness(capture, maps={"own": np.ones((IMAGES, 2, 3))})
     assert own.maps == ("own", *BASELINES)

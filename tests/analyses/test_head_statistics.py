@@ -113,6 +113,14 @@ def test_what_all_queries_attend_to_tells_nothing_of_them(key: int) -> None:
     assert found["self_mass"] == pytest.approx((key == 5) / 6)
 
 
+def test_rounding_leaves_no_negative_information(random: np.random.Generator) -> None:
+    layout = layout_of(grid=(5, 7), readout=MEAN)
+    rows = random.dirichlet(np.ones(35), (1, 1, 50, 1)).repeat(35, axis=3)
+    nmi = vi.head_statistics(capture_of(rows, layout, dtype=torch.float32)).nmi
+    assert nmi.min() == 0
+    assert nmi.max() < 1e-6
+
+
 def test_a_single_patch_has_numbers() -> None:
     found = of_pattern(np.full((2, 2), 0.5), layout_of("cls", grid=(1, 1)))
     assert found["entropy"] == pytest.approx(np.log(2))

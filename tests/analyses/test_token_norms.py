@@ -63,9 +63,9 @@ def test_norms_are_those_of_the_rows_split_into_patches_and_prefix() -> None:
 
 def test_norms_of_half_precision_do_not_overflow() -> None:
     capture = capture_of(np.full((1, 1, 1, 7, 7), 1 / 7), layout_of("cls"), dtype=torch.float16)
-    capture = replace(capture, tokens=(torch.full((1, 7, 100), 3000.0, dtype=torch.float16),))
+    capture = replace(capture, tokens=(torch.full((1, 7, 100), 30_000.0, dtype=torch.float16),))
     result = vi.token_norms(capture)
-    np.testing.assert_allclose(result.norm, 30_000, rtol=1e-3)
+    np.testing.assert_allclose(result.norm, 300_000, rtol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -388,7 +388,7 @@ def test_a_patch_and_a_head_are_switched_off_by_a_click(page: Page) -> None:
     expect(cosine).not_to_have_text(alone)
 
     page.get_by_role("button", name="Test every head").click()
-    board = page.locator(".js-plotly-plot").nth(1)
+    board = page.get_by_role("figure", name="The effect of switching off each head")
     expect(board).to_be_visible()
     ready(page)
     # The first bar is the head that matters most, which is off already.
@@ -413,25 +413,34 @@ def test_curves_are_run_on_a_click_and_can_be_cancelled(page: Page) -> None:
     expect(page.locator(".js-plotly-plot")).to_have_count(2)
 
 
-def test_a_head_of_the_statistics_opens_its_maps(page: Page) -> None:
+@pytest.mark.parametrize("view", ["attention_distance", "head_statistics"])
+def test_a_click_keeps_what_else_was_chosen(page: Page, view: str) -> None:
+    show(page, f"/{view}?image=coffee&over=all+samples")
+    page.locator(".js-plotly-plot path.point").nth(7).click(force=True)
+    expect(page.get_by_text(re.compile(r"^Layer \d+, head \d+$"))).to_be_visible()
+    expect(page).to_have_url(re.compile("/attention_maps.*image=coffee"))
+    expect(page.get_by_label("Picture", exact=True).first).to_have_value("coffee")
+
+
+def test_heads_are_told_and_open_their_maps_from_the_figure_and_the_table(page: Page) -> None:
     show(page, "/head_statistics?large=Query-key+NMI")
-    bars = page.locator(".js-plotly-plot .cbtitle")
-    expect(bars).to_have_count(7)
-    expect(bars.first).to_have_text("Query-key NMI")
-    # Layer 1, head 2: the most local of all, and the first one where that is asked for.
-    cell = page.locator(".js-plotly-plot .scatterlayer").first.locator("path.point").nth(6 + 1)
+    # Layer 1, head 2: the most local of all.
+    cell = page.locator(".js-plotly-plot path.point").nth(6 + 1)
     cell.hover(force=True)
     expect(page.locator(".js-plotly-plot .hoverlayer")).to_contain_text("NMI 0.798")
     cell.click(force=True)
     expect(page.get_by_text("Layer 1, head 2")).to_be_visible()
-    expect(page).to_have_url(re.compile(r"/attention_maps.*head=2"))
 
     show(page, "/head_statistics?ranking=most+local")
     table = page.locator("[data-testid=stDataFrame]")
     table.scroll_into_view_if_needed()
-    table.locator("canvas").first.click(position={"x": 18, "y": 52})
+    box = table.bounding_box()
+    assert box
+    # The box at the left end of the first row.
+    page.mouse.click(box["x"] + 18, box["y"] + 52)
     expect(page.get_by_text("Layer 1, head 2")).to_be_visible()
     # And coming back does not leave again.
     page.go_back()
+    expect(page.get_by_role("heading", name="Head statistics")).to_be_visible()
     ready(page)
     expect(page.get_by_role("heading", name="Head statistics")).to_be_visible()

@@ -433,6 +433,10 @@ def test_parts_that_another_model_has_not_are_let_go() -> None:
     assert not app.exception
     assert app.multiselect(key="off_heads").value == ["Layer 11, head 3"]
     assert app.multiselect(key="off_tokens").value == []
+    app.multiselect(key="off_tokens").set_value(["Token cls"]).run()
+    app.selectbox(key="model").set_value(KINDS["attention pool"]).run()
+    assert not app.exception
+    assert app.multiselect(key="off_tokens").value == []
 
 
 def test_every_head_is_tested_when_asked_and_a_click_switches_it_off() -> None:
@@ -441,7 +445,7 @@ def test_every_head_is_tested_when_asked_and_a_click_switches_it_off() -> None:
     [test] = [each for each in app.button if each.label == "Test every head"]
     test.click().run()
     assert not app.exception
-    # The board, the bars, and the map of every head; the size has a name by now.
+    # The board, the bars, and the map of every head.
     assert len(app.get("plotly_chart")) == 3
     assert not [each for each in app.button if each.label in ("Test every head", "Cancel")]
     # Zeros are another question.

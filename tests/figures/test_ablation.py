@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vit_inspect.figures.ablation import plot, plot_board
+from vit_inspect.figures.ablation import plot, plot_board, plot_change
 from vit_inspect.figures.overlay import patch_box
 from vit_inspect.results import Ablation, Photograph
 
@@ -23,6 +23,7 @@ def made(before: list[float], after: list[float]) -> Ablation:
         np.array([[7, 3]]),
         np.array([before]),
         np.array([after]),
+        np.array([[[0, 0.5, 0.25], [0, 0, 0.75]]]),
     )
 
 
@@ -58,3 +59,12 @@ def test_patches_that_are_off_are_covered_and_all_can_be_picked(photograph: Phot
     covers = [(shape.x0, shape.y0, shape.x1, shape.y1) for shape in figure.layout.shapes[-2:]]
     assert covers == [tuple(patch_box(photograph, (2, 3), each)) for each in ((1, 2), (0, 0))]
     assert len(plot_board(photograph, (2, 3), []).layout.shapes) == len(figure.layout.shapes) - 2
+
+
+def test_the_map_of_changes_has_a_scale_of_its_own_from_zero(photograph: Photograph) -> None:
+    figure = plot_change(made([0.7, 0.1], [0.2, 0.6]), photograph)
+    [drawn] = [trace for trace in figure.data if trace.type == "heatmap"]
+    np.testing.assert_array_equal(drawn.z, [[0, 0.5, 0.25], [0, 0, 0.75]])
+    assert (drawn.zmin, drawn.zmax) == (0, 0.75)
+    assert figure.layout.meta[1] == "On average 0.25, at most 0.75."
+    assert "%}" not in drawn.hovertemplate

@@ -71,11 +71,23 @@ def test_the_first_layer_is_on_top_and_panels_do_not_overlap(statistics):
         assert down.range[0] > down.range[1]
         assert across.range[0] < across.range[1]
         boxes.append((*across.domain, *down.domain))
+    assert min(bottom for _, _, bottom, _ in boxes[1:]) == pytest.approx(0)
     for index, (left, right, bottom, top) in enumerate(boxes):
         assert 0 <= left < right <= 1
         assert 0 <= bottom < top <= 1
         for other in boxes[:index]:
             assert left >= other[1] or other[0] >= right or bottom >= other[3] or other[2] >= top
+
+
+@pytest.mark.parametrize(
+    ("largest", "words"), [(181.65, "182"), (5.2, "5.2"), (0.7981, "0.8"), (0.00999, "0.01")]
+)
+def test_the_ends_of_a_small_scale_are_short_words(statistics, largest, words):
+    """Plotly hides labels that would stand out beyond the edge of the figure."""
+    scaled = statistics.self_mass / statistics.self_mass.mean(axis=0).max() * largest
+    cells, _ = panels_of(plot(replace(statistics, self_mass=scaled)))["Self mass"]
+    assert list(cells.colorbar.ticktext) == ["0", words]
+    assert list(cells.colorbar.tickvals) == [0, cells.zmax]
 
 
 def test_two_figures_can_share_one_scale(statistics):

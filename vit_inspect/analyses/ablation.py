@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from vit_inspect.analyses.resuming import with_last_kept
 from vit_inspect.errors import BadParameter
 from vit_inspect.intervening import Attended, Embedded, intervene
 from vit_inspect.layout import Query
@@ -68,8 +69,11 @@ def ablate(
             mean_or_zero(patches, replacement).expand(-1, len(indices), -1),
         )
 
+    model, last = capture.model, None
+    if model.head and capture.tokens:
+        model, last = with_last_kept(model)
     after = intervene(
-        capture.model,
+        model,
         capture.pixels,
         attended=attended if off else None,
         embedded=embedded if len(indices) else None,
@@ -93,6 +97,7 @@ def ablate(
         class_index=places.numpy(),
         before=log_probability(capture.output).gather(1, places).exp().numpy(),
         after=log_probability(after).gather(1, places).exp().numpy(),
+        patch_change=_patch_change(capture, last.tokens if last else None).numpy(),
     )
 
 
@@ -152,6 +157,19 @@ def _check_layer(layer: int, depth: int) -> None:
         raise BadParameter(
             f"the layer {layer}", f"a layer of 0..{depth - 1}", "choose one of these"
         )
+
+
+def _patch_change(
+    capture: Capture, after: Float[Tensor, "image token width"] | None
+) -> Float[Tensor, "image row column"]:
+    """How far each patch's last token turned; empty where that is not known."""
+    if after is None:
+        return torch.zeros(len(capture.output), 0, 0)
+    first, second = (
+        each[:, capture.layout.prefix_count :].flatten(0, 1) for each in (capture.tokens[-1], after)
+    )
+    cosine, _ = compared(first, second)
+    return 1 - cosine.reshape(-1, *capture.layout.grid)
 
 
 def _classes(

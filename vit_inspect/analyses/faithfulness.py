@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from vit_inspect.analyses.attention_maps import attention_maps
+from vit_inspect.analyses.attention_relevance import attention_relevance
 from vit_inspect.analyses.attention_rollout import attention_rollout
 from vit_inspect.attention import compute_type, memory_refusal
 from vit_inspect.errors import BadParameter, UnsupportedModel
@@ -33,6 +34,11 @@ MAPS: Mapping[str, Callable[[Capture, int | None], Map]] = MappingProxyType(
         "attention": lambda capture, target: (
             attention_maps(replace(capture, layers=capture.layers[-1:])).weights[:, 0].mean(axis=1)
         ),
+        "relevance": lambda capture, target: attention_relevance(capture, target=target).relevance,
+        "input × gradient": lambda capture, target: (
+            attention_relevance(capture, target=target).input_gradient
+        ),
+        "Grad-CAM": lambda capture, target: attention_relevance(capture, target=target).grad_cam,
     }
 )
 """The maps that are tested unless others are given, for a class; a model may refuse some.

@@ -80,10 +80,10 @@ class HeadReduction:
             (total / layout.patch_count).cpu()
             for total in (self.entropy, self.effective_tokens, self.self_mass, self.local_mass)
         )
-        rows = self.summed_rows.cpu()
-        keys = row_entropy(rows / rows.sum(dim=-1, keepdim=True))
+        keys = row_entropy(self.summed_rows.cpu() / layout.patch_count)
         scale = (keys * log(layout.patch_count)).sqrt()
-        # Where all queries share one key, or there is one query, nothing depends on the query.
+        # Rounding may leave less than nothing. Where all queries share one key, or there is one
+        # query, nothing depends on the query.
         shared = (keys - entropy).clamp_min(0)
         nmi = torch.where(scale > 0, shared / scale, 0)
         return HeadStatistics(
@@ -107,7 +107,7 @@ def row_entropy(rows: Float[Tensor, "*row key"]) -> Float[Tensor, "*row"]:
     """
     # 0 ln 0 is 0. In place: the block stays in the cache.
     logarithms = rows.clamp_min(torch.finfo(rows.dtype).tiny).log_()
-    return logarithms.mul_(rows).sum(dim=-1).neg_().clamp_min_(0)
+    return logarithms.mul_(rows).sum(dim=-1).neg_()
 
 
 def neighbours(layout: TokenLayout) -> Int[Tensor, "2 pair"]:

@@ -7,6 +7,7 @@ ones that return what a capture holds.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -38,6 +39,26 @@ def resumed(capture: Capture, layer: int, image: int) -> Model:
     return replace(model, module=module, blocks=model.blocks[layer:])
 
 
+def with_last_kept(model: Model) -> tuple[Model, Kept]:
+    """The model, and what keeps the tokens that its last block returns in a run of it."""
+    last = Kept(model.blocks[-1])
+    return replace(model, module=_with(model.module, {last.block: last})), last
+
+
+class Kept(nn.Module):
+    """A block, and what it returned last."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+        self.tokens: Tensor | None = None
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the block returns."""
+        self.tokens = self.block(*args, **kwargs)
+        return self.tokens
+
+
 class _Known(nn.Module):
     """A block that returns what it is known to return, whatever it is given."""
 
@@ -49,7 +70,7 @@ class _Known(nn.Module):
         return self.tokens.expand(len(given), -1, -1)
 
 
-def _with(module: nn.Module, others: dict[nn.Module, _Known]) -> nn.Module:
+def _with(module: nn.Module, others: Mapping[nn.Module, nn.Module]) -> nn.Module:
     """The module with others in the place of some of its parts; all else is shared."""
     if module in others:
         return others[module]

@@ -8,9 +8,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 from vit_inspect.figures import style
-from vit_inspect.figures.overlay import patch_box, plot_input
+from vit_inspect.figures.overlay import patch_box, plot_input, plot_map, plot_sheet
 from vit_inspect.results import Ablation, Photograph
 
+CHANGE = "1 - cosine of the last block's tokens"
 ENDS = (0.02, 0.1, 0.5, 1.01)
 """Where the axis of probabilities may end: few, so that it seldom jumps while parts are tried."""
 
@@ -53,6 +54,22 @@ def plot(result: Ablation, *, image: int = 0) -> go.Figure:
             tickvals=list(range(len(labels))),
             ticktext=[_short(label) for label in labels],
         ),
+    )
+
+
+def plot_change(
+    result: Ablation, photograph: Photograph, *, image: int = 0, width: int = 720
+) -> go.Figure:
+    """Where on the picture the last block's tokens turned away, 1 - cosine of each patch."""
+    values = result.patch_change[image]
+    words = f"On average {values.mean():.3g}, at most {values.max():.3g}."
+    figure = plot_sheet("What changed at each patch", words, photograph, width=width)
+    limits = 0.0, float(values.max()) or 1.0
+    plot_map(figure, photograph, values, limits, unit=CHANGE)
+    return figure.update_traces(
+        hovertemplate="Row %{customdata[0]}, column %{customdata[1]}<br>%{z:.3g}<extra></extra>",
+        colorbar_tickformat="~g",
+        selector={"type": "heatmap"},
     )
 
 

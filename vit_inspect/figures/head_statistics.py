@@ -18,13 +18,13 @@ TITLE = "Head statistics"
 COLOUR_MAP = style.WEIGHT_MAP
 ACROSS = 4
 """Panels side by side in print."""
-PANEL_IN, BAR_IN = (1.42, 2.2), 0.5
-"""The largest panel, as (width, height); and what its colour bar takes above it."""
+HEAD_IN, PANEL_IN, BAR_IN = 0.85, (1.42, 2.2), 0.5
+"""Height of the head of the sheet; the largest panel, as (width, height); what is above it."""
 LARGE, SMALL = (0.0, 0.45), ((0.56, 0.75), (0.81, 1.0))
 """Where panels stand on screen: parts of the figure's width."""
 LARGE_TICKS, SMALL_TICKS = 24, 6
-BAR_PX, BELOW_PX, AROUND_PX = 64, 24, 190
-"""What stands above and below each panel on screen, and around all of them."""
+BAR_PX, BELOW_PX, FOOT_PX = 64, 24, 52
+"""What stands above and below each panel on screen, and below all of them."""
 
 
 class Statistic(NamedTuple):
@@ -57,12 +57,12 @@ def draw(result: HeadStatistics) -> Figure:
     tiles = {name: _tiles(values) for name, values in panels.items()}
     width, height = fit(tiles["entropy"], width=PANEL_IN[0], height=PANEL_IN[1])
     step_in, row_in = (style.PAGE_IN - 0.4) / ACROSS, BAR_IN + height + 0.35
-    figure = style.page(style.PAGE_IN, 0.72 + 2 * row_in)
+    figure = style.page(style.PAGE_IN, HEAD_IN + 2 * row_in)
     style.write(figure, TITLE, left=0.05, top=0.08, fontsize=style.TITLE_PT, color=style.INK)
     style.write(figure, _caption(result), left=0.05, top=0.28, linespacing=1.4)
     for index, (name, values) in enumerate(panels.items()):
         row, column = divmod(index, ACROSS)
-        left, top = 0.4 + column * step_in, 0.72 + row * row_in
+        left, top = 0.4 + column * step_in, HEAD_IN + row * row_in
         bar = style.place(figure, left=left, top=top + 0.17, width=max(1.0, width), height=0.07)
         style.colour_bar(
             bar,
@@ -93,8 +93,9 @@ def plot(
     """
     area_px = int(np.clip(30 * result.entropy.shape[1], 540, 960))
     caption = _caption(result, several=limits is None)
-    figure = style.screen(TITLE, caption, height=area_px + AROUND_PX, above=BAR_PX)
-    figure.update_layout(margin_b=52, margin_r=20)
+    figure = style.screen(TITLE, caption, height=area_px, above=BAR_PX)
+    whole_px = figure.layout.margin.t + area_px + FOOT_PX
+    figure.update_layout(height=whole_px, margin_b=FOOT_PX, margin_r=30)
     if limits is not None:
         _add_panel(figure, result, large, x=(0.0, 1.0), limits=limits)
         return figure
@@ -137,7 +138,9 @@ def _add_panel(
     low, high = limits or _limits(panels[name])
     axis, large = ("", True) if number == 1 else (str(number), False)
     places = {"xaxis": f"x{axis}", "yaxis": f"y{axis}"}
-    ends = {} if large else {"tickvals": [low, high], "ticktext": [f"{low:.3g}", f"{high:.3g}"]}
+    area_px = figure.layout.height - figure.layout.margin.t - FOOT_PX
+    words = f"{high:.0f}" if high >= 10 else f"{high:.2g}"
+    ends = {} if large else {"tickvals": [low, high], "ticktext": ["0", words]}
     figure.add_heatmap(
         z=panels[name].astype(np.float32),
         x=list(range(1, heads + 1)),
@@ -151,7 +154,9 @@ def _add_panel(
         colorbar=style.screen_colour_bar(
             STATISTICS[name].title,
             x=x[0],
-            y=y[1],
+            # Hung from above: plotly misplaces the axes' titles under one that stands on them.
+            y=y[1] + BAR_PX / area_px,
+            yanchor="top",
             lenmode="fraction",
             len=x[1] - x[0],
             thickness=8,
@@ -210,10 +215,10 @@ def _hover(panels: dict[str, Float[np.ndarray, "layer head"]], layer: int, head:
 def _caption(result: HeadStatistics, *, several: bool = True) -> str:
     images = len(result.entropy)
     over = "one image" if images == 1 else f"mean over {images} images"
-    scales = " Each panel has its own scale, from 0." if several else ""
+    scales = "\nEach panel has its own scale, from 0." if several else ""
     tokens, prefix = result.layout.token_count, ", ".join(result.layout.prefix) or "none"
     return (
-        f"{result.model}, {over}.{scales}\n"
+        f"{result.model}, {over}.\n"
         f"Uniform attention on {tokens:,} tokens: {np.log(tokens):.2f} nats. "
-        f"Prefix tokens: {prefix}."
+        f"Prefix tokens: {prefix}.{scales}"
     )

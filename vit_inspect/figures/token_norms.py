@@ -58,7 +58,7 @@ def draw(result: TokenNorms, *, image: int = 0) -> Figure:
     options: dict[str, Any] = {"opacity": style.MAP_OPACITY, "ticks": MaxNLocator(4)}
     style.colour_bar(bar, style.WEIGHT_MAP, limits, name=UNIT, **options)
 
-    left = width + 1.15
+    left = width + 1.3
     right = style.PAGE_IN - left - 1.0
     slim = 0.4 if found else 0.0
     depth = style.place(figure, left=left, top=0.22, width=right, height=1.95 - 1.25 * slim)
@@ -214,7 +214,7 @@ def _draw_depth(axes: Axes, result: TokenNorms, image: int) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True))
-    style.label(axes, y=UNIT, title="Norms over depth")
+    style.label(axes, y=UNIT.replace(" in ", "\nin "), title="Norms over depth")
     axes.legend(
         fontsize=style.TEXT_PT,
         loc="upper left",
