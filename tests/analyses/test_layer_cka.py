@@ -42,7 +42,7 @@ def cka(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def test_equals_the_plain_formula(random: np.random.Generator) -> None:
-    layers = [random.normal(size=(3, 20, width)) + 2 for width in (4, 4, 7)]
+    layers = [random.normal(size=(3, 20, 4)) + 2 for _ in range(3)]
     layers[1] += layers[0]
     found = vi.layer_cka(holding(*layers))
     assert found.samples.tolist() == [20] * 3
