@@ -23,7 +23,7 @@ import vit_inspect as vi
 from dashboard.inputs import open_picture
 from dashboard.selection import Subject
 from vit_inspect.analyses.ablation import Replacement
-from vit_inspect.analyses.faithfulness import Curves
+from vit_inspect.analyses.faithfulness import Curves, Map, default_maps
 from vit_inspect.analyses.head_importance import HeadTrials
 from vit_inspect.catalog import FigureSpec
 from vit_inspect.errors import InspectError, OutOfMemory
@@ -289,9 +289,10 @@ def _capture_bytes(capture: vi.Capture) -> int:
     return sum(storages.values()) + sum(each.pixels.nbytes for each in capture.photographs)
 
 
-def _result_bytes(result: Result) -> int:
+def _result_bytes(result: Result | dict[str, Map]) -> int:
+    arrays = result if isinstance(result, dict) else result.arrays()
     pictures = (each.pixels for each in getattr(result, "photographs", ()))
-    return sum(array.nbytes for array in (*result.arrays().values(), *pictures))
+    return sum(array.nbytes for array in (*arrays.values(), *pictures))
 
 
 def ablation(subject: Subject, **parts: Any) -> Ablation:
@@ -361,6 +362,14 @@ def curves(
             record = _results().get(key, work.result)
         records.append(record)
     return _of_all(records)
+
+
+def maps(subject: Subject) -> dict[str, Map]:
+    """The maps whose faithfulness is tested."""
+    found: dict[str, Map] = _results().get(
+        ("maps", subject), lambda: on_device(default_maps, capture(subject))
+    )
+    return found
 
 
 def kept_curves(subject: Subject, images: Sequence[str], *, steps: int) -> Faithfulness | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.watched import Largest
 from vit_inspect.attention import (
     LayerAttention,
     RowBlock,
@@ -232,24 +231,6 @@ def test_a_sweep_goes_from_the_last_layer_to_the_first_with_queries_in_order(
     ]
     assert one.seen == wanted
     assert other.seen == wanted
-
-
-class Largest(TorchDispatchMode):
-    """Remembers the largest tensor with memory of its own that any operation made."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.numel = 0
-
-    def __torch_dispatch__(
-        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        given = {each.untyped_storage().data_ptr() for each in args if isinstance(each, Tensor)}
-        for each in result if isinstance(result, tuple | list) else [result]:
-            if isinstance(each, Tensor) and each.untyped_storage().data_ptr() not in given:
-                self.numel = max(self.numel, each.numel())
-        return result
 
 
 TALL = 400

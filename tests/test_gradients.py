@@ -53,7 +53,7 @@ def explicit(model: vi.Model) -> tuple[list[Tensor], Tensor]:
 def test_gradients_equal_those_through_stored_attention(architecture: str) -> None:
     model = shallow(next(each for each in SERVED if each.architecture == architecture))
     wanted, pixels = explicit(model)
-    found = differentiate(vi.capture(model, IMAGES), first)
+    found = differentiate(model, IMAGES, score=first)
     assert len(found.attended) == len(wanted) == len(model.blocks)
     for layer, outer, attention in zip(found.capture.layers, found.attended, wanted, strict=True):
         # With O = A V the gradient by A is dO V^T.
@@ -78,7 +78,7 @@ def test_gradients_behind_an_output_projection_are_brought_before_it() -> None:
         layout=vi.TokenLayout(("cls",), (4, 4), (8, 8), "cls"),
         transform=vi.Recipe((0.5,) * 3, (0.5,) * 3, "bilinear", 1.0, "center"),
     )
-    found = differentiate(vi.capture(model, IMAGES), first)
+    found = differentiate(model, IMAGES, score=first)
     # Heads of the last layer, joined and projected, are added to what entered it.
     last = network.encoder.layers[-1].self_attention
     with torch.no_grad():
@@ -98,7 +98,7 @@ def test_gradients_behind_an_output_projection_are_brought_before_it() -> None:
 def test_a_capture_with_gradients_is_the_capture_without() -> None:
     model = shallow(SERVED[0])
     found, alone = (
-        differentiate(vi.capture(model, IMAGES), first).capture,
+        differentiate(model, IMAGES, score=first).capture,
         vi.capture(model, IMAGES),
     )
     torch.testing.assert_close(found.output, alone.output, rtol=1e-12, atol=1e-12)
@@ -116,7 +116,7 @@ def test_nothing_of_the_graph_is_kept() -> None:
         seen.append(weakref.ref(capture.output))
         return first(capture)
 
-    found = differentiate(vi.capture(model, IMAGES), score)
+    found = differentiate(model, IMAGES, score=score)
     gc.collect()
     assert seen[0]() is None
     kept = [*found.attended, *found.tokens, found.pixels, found.capture.output]
@@ -132,12 +132,12 @@ def test_nothing_of_the_graph_is_kept() -> None:
 
 def test_each_picture_has_the_gradient_that_it_has_alone() -> None:
     model = shallow(SERVED[0])
-    together = differentiate(vi.capture(model, IMAGES), first)
-    alone = differentiate(vi.capture(model, IMAGES[1]), first)
+    together = differentiate(model, IMAGES, score=first)
+    alone = differentiate(model, IMAGES[1], score=first)
     torch.testing.assert_close(together.pixels[1:], alone.pixels, rtol=1e-9, atol=1e-12)
 
 
 def test_a_score_that_no_gradient_reaches_is_refused() -> None:
     model = shallow(SERVED[0])
     with pytest.raises(vi.UnsupportedModel, match="through which no gradient comes back"):
-        differentiate(vi.capture(model, IMAGES), lambda capture: torch.zeros(len(capture.output)))
+        differentiate(model, IMAGES, score=lambda capture: torch.zeros(len(capture.output)))

@@ -108,14 +108,23 @@ class Gradients:
     pixels: Float[Tensor, "image 3 row column"]
 
 
-def differentiate(seen: Capture, score: Callable[[Capture], Float[Tensor, "image"]]) -> Gradients:
-    """Run the model once more on the pictures of a capture, and back from a score of each.
+def differentiate(
+    model: Model | Capture,
+    image: Image.Image | Sequence[Image.Image] | None = None,
+    *,
+    score: Callable[[Capture], Float[Tensor, "image"]],
+) -> Gradients:
+    """Run the model once on a picture or a batch, and back from a score of each.
 
+    model, image: as of `capture`, or a capture alone, whose pictures are run once more.
     score: differentiable in `output` and `tokens` of the capture that it is given. A score must
     depend on its own picture alone. No weight gets a gradient, and nothing of the graph is kept.
     Raises what `capture` raises, and `UnsupportedModel` where no gradient comes back.
     """
-    model, pixels, photographs = seen.model, seen.pixels, seen.photographs
+    if isinstance(model, Capture):
+        pixels, photographs, model = model.pixels, model.photographs, model.model
+    else:
+        pixels, photographs = _prepared(model, [] if image is None else image)
     if model.stages:
         raise UnsupportedModel(
             f"{model.id}, whose tokens merge from stage to stage",

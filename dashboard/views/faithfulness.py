@@ -12,7 +12,6 @@ from jaxtyping import Float
 import vit_inspect as vi
 from dashboard import cache, inputs, selection, widgets
 from vit_inspect.analyses.faithfulness import MAPS
-from vit_inspect.errors import UnsupportedModel
 from vit_inspect.figures.faithfulness import plot_one
 
 spec, subject = widgets.SPECS["faithfulness"], widgets.current()
@@ -74,26 +73,24 @@ if result is not None:
 
 def show(other: selection.Subject) -> tuple[go.Figure, Float[np.ndarray, "row column"]]:
     """The chosen map of a model, trained or not."""
-    seen = cache.capture(other)
-    values = cache.on_device(MAPS[name], seen, None)[0]
+    seen, values = cache.capture(other), cache.maps(other)[name][0]
     return plot_one(seen.photographs[0], values, title=f"{seen.model.id}: {name}"), values
 
 
 st.divider()
 with st.container(horizontal=True, vertical_alignment="bottom"):
     name = selection.choose(
-        "map", "Map", list(MAPS), help="The maps that are tested, as far as the model has them."
+        "map", "Map", MAPS, help="The maps that are tested, as far as the model has them."
     )
     controlled = widgets.wants_control()
-try:
+if name in cache.maps(subject):
     figure, values = show(subject)
-except UnsupportedModel as refusal:
-    st.caption(inputs.plain(str(refusal)))
-else:
     learned, randomised = st.columns(2, gap="large")
     with learned:
         widgets.plot(figure, key="map_shown", alt=f"{name} of {subject.model}")
     if controlled:
         with randomised:
             widgets.control(subject, values, show)
+else:
+    st.caption("This model has no such map: its page under Evidence or Attention tells why.")
 widgets.explain(spec)

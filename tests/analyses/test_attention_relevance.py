@@ -13,6 +13,7 @@ import vit_inspect as vi
 from tests.conftest import noise
 from tests.oracle import attentions, blocks_of
 from tests.planted import planted
+from tests.watched import Largest
 from tests.windowed import SWIN, narrow_swin
 from tests.zoo import SERVED, shallow
 from vit_inspect.analyses.readout import readout_weights
@@ -77,7 +78,7 @@ def test_a_capture_gives_what_its_model_and_pictures_give() -> None:
     other = vi.attention_relevance(vi.capture(model, IMAGES), target=2)
     for name, array in one.arrays().items():
         np.testing.assert_array_equal(array, other.arrays()[name])
-    with pytest.raises(vi.BadParameter, match="a model without a picture"):
+    with pytest.raises(vi.BadParameter, match="no image"):
         vi.attention_relevance(model)
 
 
@@ -203,6 +204,16 @@ def test_small_blocks_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vit_inspect.attention.CPU_BLOCK_BYTES", 700)
     parts = vi.attention_relevance(model, IMAGES, target=3)
     np.testing.assert_allclose(parts.relevance, whole.relevance, rtol=1e-10)
+
+
+def test_nothing_as_large_as_a_matrix_is_ever_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory grows with the number of tokens, not with its square."""
+    model = vi.load("vit_tiny_patch16_224", img_size=512, pretrained=False, dtype=torch.float32)
+    monkeypatch.setattr("vit_inspect.attention.CPU_BLOCK_BYTES", 2**18)
+    with Largest() as largest:
+        vi.attention_relevance(model, IMAGES[0])
+    tokens, hidden = model.layout.token_count, 4 * 192
+    assert largest.numel == tokens * hidden < tokens**2
 
 
 def test_a_hierarchical_model_is_refused() -> None:

@@ -299,7 +299,7 @@ WRONG = np.full((IMAGES, 2, 3), np.nan)
         (tuple("abcde"), {"steps": 0}, "Found 0 steps; expected 1 or more"),
         (tuple("abcde"), {"target": 5}, "Found the class 5; expected a class of 0..4"),
         (tuple("abcde"), {"target": -1}, "Found the class -1; expected a class of 0..4"),
-        (None, {"target": 1}, "toy, which is not known to score classes; expected no target"),
+        (None, {"target": 1}, "toy, which has no classes that are known; expected no class"),
         (None, {"maps": {"a": np.ones((1, 2, 3))}}, "the map 'a' of the shape (1, 2, 3); expected"),
         (None, {"maps": {"a": np.ones((2, 3, 2))}}, "finite values of 2 x 2 x 3 patches (image,"),
         (None, {"maps": {"a": WRONG}}, "the map 'a' with undefined values and of (2, 2, 3)"),

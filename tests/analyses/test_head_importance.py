@@ -131,9 +131,9 @@ def test_a_class_of_a_model_without_classes_is_refused(small: Callable[..., vi.M
     with pytest.raises(vi.BadParameter) as refusal:
         vi.head_importance(capture, target=3)
     assert refusal.value.found == (
-        "the class 3 for vit_small_patch14_reg4_dinov2, which has no classes"
+        "the class 3 of vit_small_patch14_reg4_dinov2, which has no classes that are known"
     )
-    assert refusal.value.remedy == "leave the target out"
+    assert refusal.value.remedy == "leave it out, or load a classifier"
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -11,7 +11,8 @@ Every way starts from the same pictures.
 "capture" is the forward pass with queries, keys and values kept; "figures" adds attention
 distance, prefix masses, rollout and read-out maps of all layers and heads; "stored" is timm's
 `AttentionExtract` on the same model with fused attention off, doing the same work on the maps.
-"heads" is the capture and the statistics of all heads.
+"heads" is the capture and the statistics of all heads; "relevance" is a forward and a backward
+pass and the relevance map of the most probable class, or of the model's own output.
 The two figures of the weights, filters and positions, are made once per model: "weights s".
 Weights are random (costs do not depend on them), except those of the bundled model.
 """
@@ -58,7 +59,7 @@ CASES = (
     Case("ViT-L/16, 384 px", "vit_large_patch16_384", 384),
     Case("dinov2_small, 1036 px", "dinov2_small", 1036, stored=False),
 )
-WAYS = ("plain", "capture", "figures", "heads", "stored", "weights")
+WAYS = ("plain", "capture", "figures", "heads", "relevance", "stored", "weights")
 
 
 def photographs(case: Case) -> list[Image.Image]:
@@ -87,6 +88,7 @@ def ways(case: Case, wanted: tuple[str, ...]) -> dict[str, Callable[[], object]]
         "capture": lambda: vi.capture(model, images),
         "figures": lambda: figures(vi.capture(model, images)),
         "heads": lambda: vi.head_statistics(vi.capture(model, images)),
+        "relevance": lambda: vi.attention_relevance(model, images),
         "weights": lambda: (vi.embedding_filters(model), vi.position_similarity(model)),
     }
     if "stored" in wanted:
@@ -166,7 +168,7 @@ def main() -> None:
     if arguments.peak:
         print_peak(cases[0], arguments.peak)
         return
-    per_image = WAYS[1:5]
+    per_image = WAYS[1:-1]
     write(f"{'':24}{'plain s':>9}" + "".join(f"{way:>10}" for way in per_image))
     write(f"{'weights s':>11}" + "".join(f"{way + ' MB':>12}" for way in per_image))
     write(f"{'in all MB':>11}\n")

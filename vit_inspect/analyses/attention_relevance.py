@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -11,19 +12,14 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, cosine_similarity, normalize, relu
 
 from vit_inspect.analyses.readout import checked_head, readout_weights
+from vit_inspect.analyses.targets import class_index, classes_asked
 from vit_inspect.attention import RowBlock, compute_type, sweep
-from vit_inspect.errors import BadParameter
 from vit_inspect.model import Model
 from vit_inspect.recorder import Capture, Gradients, capture, differentiate
 from vit_inspect.results import AttentionRelevance
 
 Target = int | str | tuple[int, int] | Image.Image | None
 """A class by number or name, a patch as (row, column), another picture, or what suits the model."""
-
-LISTED = 5
-"""Classes that a sentence names where several fit."""
-
-Score = Callable[[Capture], Float[Tensor, "image"]]
 
 
 def attention_relevance(
@@ -50,12 +46,13 @@ def attention_relevance(
     Costs a forward and a backward pass. Raises `BadParameter` for a target that is not there, and
     `UnsupportedModel` where the read-out is no weighting of tokens or no gradient comes back.
     """
-    seen = model if isinstance(model, Capture) else capture(model, _given(image))
-    row = readout_weights(seen)
-    score, names = _score(seen, target)
-    gradients = differentiate(seen, score)
-    relevance = _Relevance(gradients, row)
-    sweep(gradients.capture.layers, relevance)
+    if isinstance(target, int | str):
+        # Before anything is run.
+        class_index(model.model if isinstance(model, Capture) else model, target)
+    gradients = differentiate(model, image, score=partial(_score, target))
+    seen = gradients.capture
+    relevance = _Relevance(gradients, readout_weights(seen))
+    sweep(seen.layers, relevance)
     layout = seen.layout
     found = relevance.row.cpu()
     shape = (-1, *layout.grid)
@@ -63,7 +60,7 @@ def attention_relevance(
         model=seen.model.id,
         layout=layout,
         photographs=seen.photographs,
-        target=names,
+        target=_in_words(target, seen),
         relevance=found[:, layout.prefix_count :].reshape(shape).numpy(),
         prefix_relevance=found[:, : layout.prefix_count].numpy(),
         input_gradient=_input_gradient(gradients).cpu().numpy(),
@@ -93,72 +90,27 @@ class _Relevance:
         self.row[block.images] += (later @ raising).squeeze(1)
 
 
-def _given(
-    image: Image.Image | Sequence[Image.Image] | None,
-) -> Image.Image | Sequence[Image.Image]:
-    if image is None:
-        raise BadParameter(
-            "a model without a picture", "a picture or a batch of them", "add it: (model, image)"
-        )
-    return image
-
-
-def _score(seen: Capture, target: Target) -> tuple[Score, tuple[str, ...]]:
-    """What is differentiated, and in words for each picture."""
-    count = len(seen.pixels)
-    if target is None and seen.model.labels is None:
-        own = normalize(seen.output.flatten(1).clone(), dim=1)
-        return lambda found: (found.output.flatten(1) * own).sum(dim=1), ("its own output",) * count
+def _score(target: Target, found: Capture) -> Float[Tensor, "image"]:
+    """What is differentiated, of one forward pass."""
+    output = found.output.flatten(1)
     if isinstance(target, Image.Image):
-        other = capture(seen.model, target).output.clone()
-        return _cosine(other), ("similarity to another picture",) * count
+        # What was made in inference mode takes no part in a graph.
+        return cosine_similarity(output, capture(found.model, target).output.clone().flatten(1))
     if isinstance(target, tuple):
-        return _cosine(_as_read(seen, target)), (f"similarity to patch {target}",) * count
-    if target is None:
-        classes = seen.output.argmax(dim=1).tolist()
-    else:
-        classes = [class_index(seen.model, target)] * count
-    labels = seen.model.labels or ()
-    chosen = torch.tensor(classes, device=seen.output.device)[:, None]
-    return (
-        lambda found: found.output.gather(1, chosen).squeeze(1),
-        tuple(labels[index] for index in classes),
-    )
+        return cosine_similarity(output, _as_read(found, target).flatten(1))
+    if classes := classes_asked(found, target):
+        return output.gather(1, torch.tensor(classes, device=output.device)[:, None]).squeeze(1)
+    return (output * normalize(output.detach())).sum(dim=1)
 
 
-def class_index(model: Model, target: int | str) -> int:
-    """The class of the head with this number, this name, or the only one with it in its name."""
-    labels = model.labels
-    if labels is None:
-        raise BadParameter(
-            f"the class {target!r} of {model.id}, which has no classes that are known",
-            "a patch (row, column) or another picture",
-            "choose one of these, or load a classifier",
-        )
-    if isinstance(target, int):
-        if target not in range(len(labels)):
-            raise BadParameter(
-                f"the class {target}", f"a class of 0..{len(labels) - 1}", "choose one of these"
-            )
-        return target
-    wanted = target.casefold().strip()
-    names = [label.casefold() for label in labels]
-    fitting = [index for index, name in enumerate(names) if name == wanted] or [
-        index for index, name in enumerate(names) if wanted in name
-    ]
-    if len(fitting) != 1:
-        some = ", ".join(f"{index} {labels[index]!r}" for index in fitting[:LISTED])
-        more = ", ..." if len(fitting) > LISTED else ""
-        raise BadParameter(
-            f"the class name {target!r}, which {len(fitting) or 'no'} classes have in theirs",
-            f"one of {some}{more}" if fitting else "a name that the model knows",
-            "give the number of the class",
-        )
-    return fitting[0]
-
-
-def _cosine(other: Tensor) -> Score:
-    return lambda found: cosine_similarity(found.output.flatten(1), other.flatten(1), dim=1)
+def _in_words(target: Target, found: Capture) -> tuple[str, ...]:
+    """What was asked of each picture."""
+    if isinstance(target, Image.Image | tuple):
+        other = "another picture" if isinstance(target, Image.Image) else f"patch {target}"
+        return (f"similarity to {other}",) * len(found.pixels)
+    labels = found.model.labels or ()
+    named = tuple(labels[index] for index in classes_asked(found, target))
+    return named or ("its own output",) * len(found.pixels)
 
 
 def _as_read(seen: Capture, patch: tuple[int, int]) -> Tensor:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from torch.nn.functional import cosine_similarity
 from vit_inspect.analyses.attention_maps import attention_maps
 from vit_inspect.analyses.attention_relevance import attention_relevance
 from vit_inspect.analyses.attention_rollout import attention_rollout
+from vit_inspect.analyses.targets import classes_asked
 from vit_inspect.attention import compute_type, memory_refusal
 from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.layout import TokenLayout
@@ -28,19 +28,7 @@ from vit_inspect.results import Faithfulness
 
 Map = Float[np.ndarray, "image row column"]
 
-MAPS: Mapping[str, Callable[[Capture, int | None], Map]] = MappingProxyType(
-    {
-        "rollout": lambda capture, target: attention_rollout(capture).relevance,
-        "attention": lambda capture, target: (
-            attention_maps(replace(capture, layers=capture.layers[-1:])).weights[:, 0].mean(axis=1)
-        ),
-        "relevance": lambda capture, target: attention_relevance(capture, target=target).relevance,
-        "input × gradient": lambda capture, target: (
-            attention_relevance(capture, target=target).input_gradient
-        ),
-        "Grad-CAM": lambda capture, target: attention_relevance(capture, target=target).grad_cam,
-    }
-)
+MAPS = ("rollout", "attention", "relevance", "input × gradient", "Grad-CAM")
 """The maps that are tested unless others are given, for a class; a model may refuse some.
 
 Attention is that of the read-out in the last layer, the mean of its heads.
@@ -68,7 +56,7 @@ def faithfulness(
     *,
     maps: Mapping[str, Map] | None = None,
     steps: int = 20,
-    target: int | None = None,
+    target: int | str | None = None,
     tell: Callable[[int, int], object] | None = None,
 ) -> Faithfulness:
     """How fast a score falls as the patches that a map puts first go, and rises as they come.
@@ -81,9 +69,9 @@ def faithfulness(
     similarity of the output to that of the whole picture.
 
     maps: values of the patches, (image, row, column), by name; by default those of `MAPS` that the
-    model has. steps: steps of each curve; at most one for each patch. target: index of the class;
-    by default the one that is most probable for the whole picture. tell: hears before each forward
-    pass how many pictures of how many are done; what it raises ends the work.
+    model has. steps: steps of each curve; at most one for each patch. target: number or name of
+    the class; by default the one that is most probable for the whole picture. tell: hears before
+    each forward pass how many pictures of how many are done; what it raises ends the work.
 
     Raises `BadParameter` for maps of another shape and for other values outside these ranges,
     `UnsupportedModel` where the model has none of the default maps, `OutOfMemory` where the device
@@ -111,7 +99,7 @@ class Curves:
         *,
         maps: Mapping[str, Map] | None = None,
         steps: int = 20,
-        target: int | None = None,
+        target: int | str | None = None,
     ) -> None:
         layout = capture.layout
         images, patches = len(capture.pixels), layout.patch_count
@@ -183,15 +171,22 @@ class Curves:
         return pictures.unflatten(4, (columns, width)).unflatten(3, (rows, height))
 
 
-def default_maps(capture: Capture, target: int | None = None) -> dict[str, Map]:
+def default_maps(capture: Capture, target: int | str | None = None) -> dict[str, Map]:
     """Those of `MAPS` that the model has.
 
     Raises `UnsupportedModel` where it has none of them.
     """
-    found = {}
-    for name, make in MAPS.items():
-        with suppress(UnsupportedModel):
-            found[name] = make(capture, target)
+    found: dict[str, Map] = {}
+    with suppress(UnsupportedModel):
+        found["rollout"] = attention_rollout(capture).relevance
+    with suppress(UnsupportedModel):
+        last = attention_maps(replace(capture, layers=capture.layers[-1:]))
+        found["attention"] = last.weights[:, 0].mean(axis=1)
+    with suppress(UnsupportedModel):
+        relevance = attention_relevance(capture, target=target)
+        found["relevance"] = relevance.relevance
+        found["input × gradient"] = relevance.input_gradient
+        found["Grad-CAM"] = relevance.grad_cam
     if not found:
         raise UnsupportedModel(
             f"none of the maps {', '.join(MAPS)} of {capture.model.id}",
@@ -284,18 +279,12 @@ Measure = Callable[[Tensor, Int[np.ndarray, "picture"]], Float[np.ndarray, "pict
 """The score of each output, which is of one of the capture's images."""
 
 
-def _score(capture: Capture, target: int | None) -> tuple[str, tuple[str, ...], Measure]:
+def _score(capture: Capture, target: int | str | None) -> tuple[str, tuple[str, ...], Measure]:
     """What is measured, of which class in each image, and how."""
-    labels = capture.model.labels
     # So few numbers that the widest type costs nothing; not every device has it.
     whole = capture.output.cpu().double()
-    if labels is None:
-        if target is not None:
-            raise BadParameter(
-                f"the class {target} of {capture.model.id}, which is not known to score classes",
-                "no target",
-                "leave it out, or choose a classifier",
-            )
+    asked = classes_asked(capture, target)
+    if not asked:
 
         def similarity(
             output: Tensor, image: Int[np.ndarray, "picture"]
@@ -305,13 +294,7 @@ def _score(capture: Capture, target: int | None) -> tuple[str, tuple[str, ...], 
 
         words = "cosine similarity to the output for the whole picture"
         return words, ("",) * len(whole), similarity
-    if target is not None and target not in range(len(labels)):
-        raise BadParameter(
-            f"the class {target}",
-            f"a class of 0..{len(labels) - 1}",
-            "choose one by its place in model.labels",
-        )
-    classes = whole.argmax(dim=1) if target is None else torch.full((len(whole),), target)
+    labels, classes = capture.model.labels or (), torch.tensor(asked)
 
     def probability(
         output: Tensor, image: Int[np.ndarray, "picture"]
@@ -321,4 +304,4 @@ def _score(capture: Capture, target: int | None) -> tuple[str, tuple[str, ...], 
         return (own - logits.logsumexp(dim=1)).exp().numpy()
 
     chosen = "the class that is predicted for the whole picture" if target is None else "a class"
-    return f"probability of {chosen}", tuple(labels[each] for each in classes.tolist()), probability
+    return f"probability of {chosen}", tuple(labels[each] for each in asked), probability

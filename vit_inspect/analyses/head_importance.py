@@ -20,7 +20,8 @@ from vit_inspect.analyses.ablation import (
     mean_or_zero,
 )
 from vit_inspect.analyses.resuming import can_resume, resumed
-from vit_inspect.errors import BadParameter, OutOfMemory
+from vit_inspect.analyses.targets import classes_asked
+from vit_inspect.errors import OutOfMemory
 from vit_inspect.intervening import Attended, intervene
 from vit_inspect.recorder import Capture
 from vit_inspect.results import LOG_PROBABILITY, TURNED, HeadImportance
@@ -39,15 +40,15 @@ class Batch(NamedTuple):
 def head_importance(
     capture: Capture,
     *,
-    target: int | None = None,
+    target: int | str | None = None,
     replacement: Replacement = "mean",
     tell: Callable[[int], object] | None = None,
 ) -> HeadImportance:
     """The exact effect of switching off each single head, all others as they were.
 
-    For a classifier by how much the log-probability of the class `target` falls, by default that
-    of the class that is predicted for each image, in nats: ln 2 is a probability halved. For a
-    model without classes 1 - cosine between its output before and after.
+    For a classifier by how much the log-probability of the class `target`, a number or a name,
+    falls, by default that of the class that is predicted for each image, in nats: ln 2 is a
+    probability halved. For a model without classes 1 - cosine between its output before and after.
     replacement: as of `ablate`.
     tell: hears after each batch how many heads are done; what it raises ends the work.
 
@@ -70,12 +71,16 @@ class HeadTrials:
     """
 
     def __init__(
-        self, capture: Capture, *, target: int | None = None, replacement: Replacement = "mean"
+        self,
+        capture: Capture,
+        *,
+        target: int | str | None = None,
+        replacement: Replacement = "mean",
     ) -> None:
         check_replacement(replacement)
         self.capture = capture
         self.replacement = replacement
-        self.targets = _targets(capture, target)
+        self.targets = classes_asked(capture, target)
         depth, count = head_counts(capture)
         size = max(1, BATCH_TOKENS // capture.layout.token_count)
         self.batches = tuple(
@@ -139,23 +144,3 @@ class HeadTrials:
             return (1 - cosine).numpy()
         target = self.targets[image]
         return (log_probability(before) - log_probability(after))[:, target].numpy()
-
-
-def _targets(capture: Capture, target: int | None) -> tuple[int, ...]:
-    """The class of each image that is asked for; none of a model without classes."""
-    labels, output = capture.model.labels, capture.output
-    if labels is None:
-        if target is not None:
-            raise BadParameter(
-                f"the class {target} for {capture.model.id}, which has no classes",
-                "no class, as the effect is on its feature",
-                "leave the target out",
-            )
-        return ()
-    if target is None:
-        return tuple(output.argmax(dim=1).tolist())
-    if target not in range(len(labels)):
-        raise BadParameter(
-            f"the class {target}", f"a class of 0..{len(labels) - 1}", "choose one of these"
-        )
-    return (target,) * len(output)
