@@ -9,12 +9,14 @@ import weakref
 import pytest
 import torch
 import torchvision
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
 import vit_inspect as vi
 from tests.conftest import noise
 from tests.oracle import attentions, blocks_of
 from tests.zoo import SERVED, shallow
+from vit_inspect.layout import MEAN
 from vit_inspect.recorder import Capture, differentiate
 
 FAMILIES = (
@@ -62,7 +64,28 @@ def test_gradients_equal_those_through_stored_attention(architecture: str) -> No
         assert largest > 0
         assert (by_attention - attention).abs().max() < 1e-6 * largest
     assert (found.pixels - pixels).abs().max() < 1e-6 * pixels.abs().max()
-    assert [each.shape for each in found.tokens] == [each.shape for each in found.capture.tokens]
+
+
+@pytest.mark.parametrize("architecture", FAMILIES)
+def test_gradients_by_tokens_say_what_a_small_change_of_them_does(architecture: str) -> None:
+    model = shallow(next(each for each in SERVED if each.architecture == architecture))
+    found = differentiate(model, IMAGES, score=first)
+    for block, tokens, gradient in zip(
+        model.blocks, found.capture.tokens, found.tokens, strict=True
+    ):
+        step = 1e-6 * torch.randn_like(tokens) / gradient.abs().max()
+
+        def score(sign: int, block: nn.Module = block, step: Tensor = step) -> Tensor:
+            handle = block.register_forward_hook(
+                lambda _, __, output: output + sign * step.reshape(output.shape)
+            )
+            rise = first(vi.capture(model, IMAGES))
+            handle.remove()
+            return rise
+
+        rise = (score(1) - score(-1)) / 2
+        torch.testing.assert_close(rise, (step * gradient).sum(dim=(1, 2)), rtol=1e-3, atol=1e-12)
+        assert gradient.abs().max() > 0
 
 
 def test_gradients_behind_an_output_projection_are_brought_before_it() -> None:
@@ -141,3 +164,67 @@ def test_a_score_that_no_gradient_reaches_is_refused() -> None:
     model = shallow(SERVED[0])
     with pytest.raises(vi.UnsupportedModel, match="through which no gradient comes back"):
         differentiate(model, IMAGES, score=lambda capture: torch.zeros(len(capture.output)))
+
+
+class Rows(nn.Module):
+    """A vision transformer of one kind of block."""
+
+    def __init__(self, block: type[nn.Module]) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(3, 8, 8, 8)
+        self.layers = nn.ModuleList(block() for _ in range(2))
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        tokens = self.embed(pixels).flatten(2).mT
+        for layer in self.layers:
+            tokens = layer(tokens)
+        return self.head(tokens.mean(dim=1))
+
+
+class InPlace(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv = nn.Linear(8, 24)
+
+    def attend(self, tokens: Tensor) -> Tensor:
+        split = self.qkv(tokens).unflatten(-1, (3, 2, 4)).permute(2, 0, 3, 1, 4)
+        return scaled_dot_product_attention(*split).transpose(1, 2).flatten(2)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        tokens += self.attend(tokens)
+        return tokens
+
+
+class Frozen(InPlace):
+    def forward(self, tokens: Tensor) -> Tensor:
+        with torch.no_grad():
+            return tokens + self.attend(tokens)
+
+
+@pytest.mark.parametrize("block", [InPlace, Frozen])
+def test_a_network_that_autograd_cannot_follow_is_refused(block: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    model = vi.wrap(
+        Rows(block).eval(),
+        layout=vi.TokenLayout((), (4, 4), (8, 8), MEAN),
+        transform=vi.Recipe((0.5,) * 3, (0.5,) * 3, "bilinear", 1.0, "center"),
+    )
+    with pytest.raises(vi.UnsupportedModel, match="through which no gradient comes back"):
+        vi.attention_relevance(model, IMAGES)
+
+
+def test_tokens_that_the_next_block_overwrites_are_none() -> None:
+    torch.manual_seed(0)
+    model = vi.wrap(
+        Rows(InPlace).eval(),
+        layout=vi.TokenLayout((), (4, 4), (8, 8), MEAN),
+        transform=vi.Recipe((0.5,) * 3, (0.5,) * 3, "bilinear", 1.0, "center"),
+    )
+    assert vi.capture(model, IMAGES).tokens == ()
+
+
+def test_a_picture_beside_a_capture_is_refused() -> None:
+    model = shallow(SERVED[0])
+    with pytest.raises(vi.BadParameter, match="a picture beside a capture, which has its own"):
+        differentiate(vi.capture(model, IMAGES), IMAGES[0], score=first)

@@ -294,6 +294,12 @@ def not_finite(model: vi.Model) -> vi.Model:
     return model
 
 
+def not_finite_behind_attention(model: vi.Model) -> vi.Model:
+    with torch.no_grad():
+        model.blocks[-1].mlp.fc2.bias[-1] = torch.inf
+    return model
+
+
 def with_a_pool_that_does_not_exist(model: vi.Model) -> vi.Model:
     return replace(model, layout=replace(model.layout, readout=POOL))
 
@@ -310,6 +316,7 @@ REFUSALS = (
     (causal, "attention with a causal mask", "plain attention of all tokens to all tokens"),
     (with_one_token_too_many, "attention over 7 tokens in block 0", "8 (2 prefix tokens and 2 x 3"),
     (not_finite, "infinite or undefined numbers in the attention", "check the weights"),
+    (not_finite_behind_attention, "undefined numbers in the tokens or the output", "check the"),
     (with_a_pool_that_does_not_exist, "0 attention calls after the last block", "pools the tokens"),
 )
 

@@ -98,12 +98,14 @@ class Gradients:
 
     capture: that forward pass, as `capture` records it.
     attended: by softmax(queries keys^T) values of each layer, first layer first.
+    pool: by those of the attention that reads the tokens at the end, where the model has one.
     tokens: by what each block returned.
     pixels: by the model input.
     """
 
     capture: Capture
     attended: tuple[Float[Tensor, "image head token value_width"], ...]
+    pool: Float[Tensor, "image head query pool_width"] | None
     tokens: tuple[Float[Tensor, "image token width"], ...]
     pixels: Float[Tensor, "image 3 row column"]
 
@@ -122,6 +124,12 @@ def differentiate(
     Raises what `capture` raises, and `UnsupportedModel` where no gradient comes back.
     """
     if isinstance(model, Capture):
+        if image is not None:
+            raise BadParameter(
+                "a picture beside a capture, which has its own",
+                "a capture alone, or a model and a picture",
+                "leave one of them out",
+            )
         pixels, photographs, model = model.pixels, model.photographs, model.model
     else:
         pixels, photographs = _prepared(model, [] if image is None else image)
@@ -143,27 +151,45 @@ def differentiate(
             output = model.module(pixels)
         found = recorder.checked(pixels.detach(), output)
         scores = score(found)
-        attended = [recorder.attended[block] for block in model.blocks]
-        if not scores.requires_grad or not found.tokens:
-            raise UnsupportedModel(
-                f"{model.id}, through which no gradient comes back",
-                "a network that autograd can follow, with a row for each token in every block",
-                "choose a plain vision transformer of timm or transformers",
-            )
-        wanted = [*(raw for raw, _ in attended), *found.tokens, pixels]
-        gradients = torch.autograd.grad(scores.sum(), wanted, materialize_grads=True)
-    depth = len(model.blocks)
+        places = [*model.blocks, None] if found.pool else [*model.blocks]
+        attended = [recorder.attended[place] for place in places if place in recorder.attended]
+        # Not the rows of a grid, which are a view beside the way to the output.
+        returned = [_tensor_of(recorder.returned[block]) for block in model.blocks]
+        wanted = [*(raw for raw, _ in attended), *returned, pixels]
+        if (
+            not found.tokens
+            or len(attended) < len(places)
+            or not all(each.requires_grad for each in (scores, *wanted))
+        ):
+            raise _no_gradient(model)
+        gradients = torch.autograd.grad(scores.sum(), wanted, allow_unused=True)
+    if any(each is None for each in gradients):
+        raise _no_gradient(model)
+    depth, ends = len(model.blocks), len(places)
+    by_attended = tuple(
+        arranged(each) for each, (_, arranged) in zip(gradients, attended, strict=False)
+    )
     return Gradients(
         capture=replace(
             found,
             tokens=tuple(each.detach() for each in found.tokens),
             output=output.detach(),
         ),
-        attended=tuple(
-            arranged(each) for each, (_, arranged) in zip(gradients, attended, strict=False)
+        attended=by_attended[:depth],
+        pool=by_attended[depth] if found.pool else None,
+        tokens=tuple(
+            each.reshape(rows.shape)
+            for each, rows in zip(gradients[ends:-1], found.tokens, strict=True)
         ),
-        tokens=gradients[depth:-1],
         pixels=gradients[-1],
+    )
+
+
+def _no_gradient(model: Model) -> UnsupportedModel:
+    return UnsupportedModel(
+        f"{model.id}, through which no gradient comes back",
+        "a network that autograd can follow, with a row of its own for each token in every block",
+        "choose a plain vision transformer of timm or transformers",
     )
 
 
@@ -340,16 +366,26 @@ class _Recorder(Watch):
 
     def checked(self, pixels: Tensor, output: Tensor) -> Capture:
         """The capture, or the reason why it cannot be trusted."""
-        layers = self.checked_layers()
+        layers, pool, tokens = self.checked_layers(), self.checked_pool(), self.checked_tokens()
+        found = [each.isfinite().all() for each in (*tokens, output)]
+        if not torch.stack(found).all():
+            raise self._undefined("the tokens or the output")
         return Capture(
             model=self.model,
             photographs=self.photographs,
             pixels=pixels,
             layers=layers,
-            pool=self.checked_pool(),
-            tokens=self.checked_tokens(),
+            pool=pool,
+            tokens=tokens,
             output=output,
             error=self.error,
+        )
+
+    def _undefined(self, where: str) -> UnsupportedModel:
+        return UnsupportedModel(
+            f"infinite or undefined numbers in {where} of {self.model.id}",
+            "finite ones",
+            "check the weights, or load the model with dtype=torch.float32",
         )
 
     def checked_layers(self) -> tuple[LayerAttention, ...]:
@@ -383,11 +419,7 @@ class _Recorder(Watch):
                     "layout that was given by hand",
                 )
         if not isfinite(self.error):
-            raise UnsupportedModel(
-                f"infinite or undefined numbers in the attention of {model.id}",
-                "finite ones",
-                "check the weights, or load the model with dtype=torch.float32",
-            )
+            raise self._undefined("the attention")
         if self.error > self.tolerance:
             raise UnsupportedModel(
                 f"attention outputs of {model.id} that differ by {self.error:.1e} from those "
@@ -415,21 +447,33 @@ class _Recorder(Watch):
         return calls[0]
 
     def checked_tokens(self) -> tuple[Tensor, ...]:
-        """What the blocks returned, where it is a row for each token."""
-        layout, found = self.model.layout, []
-        for block in self.model.blocks:
-            output = self.returned[block]
-            tokens = output[0] if isinstance(output, tuple) else output
-            if isinstance(tokens, Tensor) and tokens.shape[1:-1] == layout.grid:
-                # SAM keeps its patches on their grid.
-                tokens = tokens.flatten(1, 2)
-            if not isinstance(tokens, Tensor) or tokens.shape[:-1] != (
-                self.images,
-                layout.token_count,
-            ):
-                return ()
-            found.append(tokens)
-        return tuple(found)
+        """What the blocks returned, where it is a row of its own for each token."""
+        found = [
+            token_rows(self.returned[block], self.images, self.model.layout)
+            for block in self.model.blocks
+        ]
+        rows = tuple(each for each in found if each is not None)
+        # What is changed in place by the next block is lost.
+        places = {each.untyped_storage().data_ptr() for each in rows}
+        return rows if len(places) == len(found) else ()
+
+
+def token_rows(
+    output: object, images: int, layout: TokenLayout
+) -> Float[Tensor, "image token width"] | None:
+    """What a block returned, as a row for each token; None where it is something else."""
+    tokens = _tensor_of(output)
+    if isinstance(tokens, Tensor) and tokens.shape[1:-1] == layout.grid:
+        # SAM keeps its patches on their grid.
+        tokens = tokens.flatten(1, 2)
+    if isinstance(tokens, Tensor) and tokens.shape[:-1] == (images, layout.token_count):
+        return tokens
+    return None
+
+
+def _tensor_of(output: Any) -> Any:
+    """Of what a block returned, what the next one is given."""
+    return output[0] if isinstance(output, tuple) else output
 
 
 def _before_projection(

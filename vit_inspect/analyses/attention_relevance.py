@@ -9,17 +9,22 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, cosine_similarity, normalize, relu
+from torch.nn.functional import avg_pool2d, cosine_similarity, normalize, pad, relu
 
+from vit_inspect.analyses.asked import class_index, classes_asked
 from vit_inspect.analyses.readout import checked_head, readout_weights
-from vit_inspect.analyses.targets import class_index, classes_asked
-from vit_inspect.attention import RowBlock, compute_type, sweep
+from vit_inspect.attention import RowBlock, compute_type, rows, sweep
+from vit_inspect.errors import BadParameter
 from vit_inspect.model import Model
 from vit_inspect.recorder import Capture, Gradients, capture, differentiate
 from vit_inspect.results import AttentionRelevance
 
 Target = int | str | tuple[int, int] | Image.Image | None
 """A class by number or name, a patch as (row, column), another picture, or what suits the model."""
+
+
+SAME = 1e-6
+"""Cosines so near to 1 are those of a picture with itself: there, no gradient is left of them."""
 
 
 def attention_relevance(
@@ -32,26 +37,28 @@ def attention_relevance(
 
     The read-out's row of the product over layers of I + E_h[(dA * A)^+], later layers on the left:
     A is the attention, dA the gradient of the target by it. From queries, keys, values and the
-    gradient at the attention's output alone, as with O = A V it is dA = dO V^T.
+    gradient at the attention's output alone, as with O = A V it is dA = dO V^T. The row is one-hot
+    for a class token and even for averages; for an attention pool it is E_h[(dA * A)^+] as well.
 
-    model, image: a model and a picture or a batch, or a capture alone.
+    model, image: a model and a picture or a batch, or a capture alone, whose pictures run again.
     target: a class of the model, by number or by (part of) its name: its logit is differentiated.
-        Or, for any model, a patch (row, column) or another picture: the cosine between what the
-        model returns and what it would return if it read that patch, or saw that picture. By
-        default each picture's most probable class; for a model without classes its own output,
-        as the length of the output along its present direction.
+        Or, for any model, another picture: the cosine between what the model returns for the two.
+        Or, where its last steps are known, a patch (row, column): the cosine to what it would
+        return if it read that patch alone. By default each picture's most probable class; for a
+        model without classes its own output, as the length along its present direction.
 
     Beside it are two cheap references on the same gradient: input times gradient, summed over each
     patch, and Grad-CAM (Selvaraju et al. 2016, 1610.02391) on the tokens that enter the last block.
-    Costs a forward and a backward pass. Raises `BadParameter` for a target that is not there, and
-    `UnsupportedModel` where the read-out is no weighting of tokens or no gradient comes back.
+    Costs a forward and a backward pass. Raises `BadParameter` for a target that is not there or
+    is the picture itself, and `UnsupportedModel` where the read-out is no weighting of tokens or
+    no gradient comes back.
     """
-    if isinstance(target, int | str):
+    if not (target is None or isinstance(target, Image.Image | tuple)):
         # Before anything is run.
         class_index(model.model if isinstance(model, Capture) else model, target)
     gradients = differentiate(model, image, score=partial(_score, target))
     seen = gradients.capture
-    relevance = _Relevance(gradients, readout_weights(seen))
+    relevance = _Relevance(gradients, _read(gradients))
     sweep(seen.layers, relevance)
     layout = seen.layout
     found = relevance.row.cpu()
@@ -84,10 +91,34 @@ class _Relevance:
             self.row = self.row.clone()
         kind = block.weights.dtype
         outer = self.gradients.attended[layer][block.images, :, block.queries].to(kind)
-        by_attention = outer @ self.values[layer][block.images].to(kind).transpose(-2, -1)
-        raising = by_attention.mul_(block.weights).clamp_(min=0).mean(dim=1)
+        raising = _raising(block.weights, outer, self.values[layer][block.images])
         later = self.later[block.images, None, block.queries]
         self.row[block.images] += (later @ raising).squeeze(1)
+
+
+def _raising(
+    weights: Float[Tensor, "image head query key"],
+    outer: Float[Tensor, "image head query value_width"],
+    values: Float[Tensor, "image head key value_width"],
+) -> Float[Tensor, "image query key"]:
+    """E_h[(dA * A)^+] of some rows of attention, from the gradient by what they make of values."""
+    by_attention = outer @ values.to(outer.dtype).transpose(-2, -1)
+    return by_attention.mul_(weights).clamp_(min=0).mean(dim=1)
+
+
+def _read(gradients: Gradients) -> Float[Tensor, "image token"]:
+    """The read-out's row: what flows to it from the tokens of the last block.
+
+    An attention pool has queries of its own, which no token passes by: without the gradient, its
+    attention would be in every map, whatever the target.
+    """
+    pool, outer = gradients.capture.pool, gradients.pool
+    if pool is None or outer is None:
+        return readout_weights(gradients.capture)
+    weights = rows(pool, range(pool.queries.shape[2]))
+    row = _raising(weights, outer.to(weights.dtype), pool.values).sum(dim=1)
+    # A pool that leaves the prefix tokens out reads nothing from them.
+    return pad(row, (gradients.capture.layout.token_count - row.shape[1], 0))
 
 
 def _score(target: Target, found: Capture) -> Float[Tensor, "image"]:
@@ -95,7 +126,14 @@ def _score(target: Target, found: Capture) -> Float[Tensor, "image"]:
     output = found.output.flatten(1)
     if isinstance(target, Image.Image):
         # What was made in inference mode takes no part in a graph.
-        return cosine_similarity(output, capture(found.model, target).output.clone().flatten(1))
+        cosine = cosine_similarity(output, capture(found.model, target).output.clone().flatten(1))
+        if cosine.max() > 1 - SAME:
+            raise BadParameter(
+                "a target picture that the model takes for the picture itself",
+                "another one",
+                "leave the target out for what the model's own output rests on",
+            )
+        return cosine
     if isinstance(target, tuple):
         return cosine_similarity(output, _as_read(found, target).flatten(1))
     if classes := classes_asked(found, target):
@@ -132,9 +170,11 @@ def _input_gradient(gradients: Gradients) -> Float[Tensor, "image row column"]:
 def _grad_cam(gradients: Gradients) -> Float[Tensor, "image token"]:
     """Tokens weighted by the mean gradient of their dimensions; what lowers the target is cut off.
 
-    After the last block nothing of the patches is read any more by a class token.
+    The mean is that over the patches, the places of the picture. After the last block nothing of
+    them is read any more by a class token; where there is a single block, there are no others.
     """
-    depth = max(0, len(gradients.tokens) - 2)
+    depth, prefix = max(0, len(gradients.tokens) - 2), gradients.capture.layout.prefix_count
     tokens, gradient = gradients.capture.tokens[depth], gradients.tokens[depth]
     kind = compute_type(tokens.dtype)
-    return relu((tokens.to(kind) * gradient.to(kind).mean(dim=1, keepdim=True)).sum(dim=2))
+    weights = gradient[:, prefix:].to(kind).mean(dim=1, keepdim=True)
+    return relu((tokens.to(kind) * weights).sum(dim=2))

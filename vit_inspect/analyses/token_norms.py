@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from vit_inspect.analyses.asked import check_layer
 from vit_inspect.analyses.attention_rollout import RolloutReduction
 from vit_inspect.attention import RowBlock, compute_type, sweep
-from vit_inspect.errors import BadParameter, UnsupportedModel
+from vit_inspect.errors import UnsupportedModel
 from vit_inspect.recorder import Capture
 from vit_inspect.results import TokenNorms
 
@@ -49,7 +50,7 @@ def token_norms(capture: Capture, *, layer: int | None = None) -> TokenNorms:
 
     Also the attention that the patches pay to those marked, and rollout with and without them.
     Raises `BadParameter` for a layer that is not there, `UnsupportedModel` where blocks return no
-    finite row for each token, and where there is no rollout.
+    row for each token, and where there is no rollout.
     """
     norms = TokenNormsReduction(capture, layer=layer)
     sweep(capture.layers, norms)
@@ -115,7 +116,9 @@ def find_artefacts(norms: Float[np.ndarray, "token"]) -> Groups:
     odds = np.log(np.divide(*mixture.weights_[order]))
     crossing = (lower + upper) / 2 + odds * deviation / separation
     above = int((logs > crossing).sum())
-    if not 0 < above <= SHARE * norms.size:
+    if not above:
+        return none("no norm lies above the crossing of the two groups")
+    if above > SHARE * norms.size:
         return none(
             f"{above / norms.size:.0%} of the patches are in the larger group, above {SHARE:.0%}"
         )
@@ -132,10 +135,7 @@ class TokenNormsReduction:
         depth, layout = len(capture.layers), capture.layout
         self.capture = capture
         self.layer = depth - 1 if layer is None else layer
-        if not 0 <= self.layer < depth:
-            raise BadParameter(
-                f"the layer {layer}", f"a layer of 0..{depth - 1}", "choose one of these"
-            )
+        check_layer(self.layer, depth)
         self.plain = RolloutReduction(capture)
         if not capture.tokens:
             raise UnsupportedModel(
@@ -151,12 +151,6 @@ class TokenNormsReduction:
             dim=1,
         )
         self.norms = norms.cpu().numpy()
-        if not np.isfinite(self.norms).all():
-            raise UnsupportedModel(
-                f"infinite or undefined numbers in the tokens of {capture.model.id}",
-                "finite ones",
-                "check the weights, or load the model with dtype=torch.float32",
-            )
         patches = self.norms[:, self.layer, layout.prefix_count :]
         self.groups = [find_artefacts(each) for each in patches]
         self.threshold = np.array([each.threshold for each in self.groups])
