@@ -30,7 +30,7 @@ def test_the_python_api_runs_as_printed(tmp_path: Path, monkeypatch: pytest.Monk
         lines += snippet.splitlines()
     assert (tmp_path / "out" / "report.html").exists()
     for line in lines:
-        if match := re.match(r"(vi\.\w+\(.*\)\.\w+) +# \((.*)\)$", line):
+        if match := re.match(r"(vi\.\w+\(.*\)\.\w+) +# \((.*?)\)(;.*)?$", line):
             assert eval(match[1], names).ndim == len(match[2].split(","))
 
 
@@ -61,7 +61,7 @@ def test_the_command_lines_are_understood(tmp_path: Path, monkeypatch: pytest.Mo
     # Drawing is tested elsewhere; here the words must lead to it.
     monkeypatch.setattr("vit_inspect.exporter.BUNDLE_FORMATS", ("npz",))
     lines = blocks("sh")[2].strip().splitlines()
-    assert len(lines) == 7
+    assert len(lines) == 8
     for line in lines:
         words = shlex.split(line, comments=True)
         assert words[:3] == ["python", "-m", "vit_inspect"]

@@ -64,9 +64,10 @@ def figures(
     ] = False,
     batch: Annotated[int, typer.Option(min=1, help="Photographs in one forward pass.")] = 4,
 ) -> None:
-    """Write every inspection figure of photographs into a folder.
+    """Write the inspection figures of photographs into a folder.
 
-    Attention distance is averaged over all photographs; maps and rollout are drawn for each.
+    Attention distance, head statistics and layer similarity are averaged over all photographs;
+    the others are drawn for each.
     """
     # Imported here, so that --help answers at once.
     from tqdm import tqdm

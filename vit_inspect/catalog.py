@@ -260,12 +260,13 @@ FIGURES = (
             "Attention multiplied through the layers, as in rollout, but weighted by how much it "
             "raises the target: a class, or how similar the picture is to another one or to one of "
             "its patches. Bright patches are those whose content raises it most. Another class "
-            "gives another map. Two cheaper ways are beside it: where all agree, trust it more."
+            "gives another map. Two cheaper ways are shown too: where all agree, trust it more."
         ),
         caveat=(
             "A gradient tells what a small change would do, not what is left when a patch is gone: "
             "see faithfulness for that. What lowers the target is cut off in every layer, and what "
-            "the MLPs do is left out. Maps of different targets have different units."
+            "the MLPs do is left out. The size of a value says nothing by itself, and maps of "
+            "different targets have no common unit."
         ),
         formula="R ← R + E_h[(∂y/∂A ⊙ A)⁺] R, first layer first; the read-out's row",
         source=(
@@ -291,8 +292,9 @@ FIGURES = (
         ),
         caveat=(
             "Colours mean nothing across pictures unless they share a common basis, and nothing "
-            "across layers and models. Three directions show a part of the variance only, and a "
-            "few outlying tokens can take one of them for themselves."
+            "across layers and models. Each is stretched to its own range, however little of the "
+            "variance it holds, and its sign is arbitrary. A few outlying tokens can take one of "
+            "the three for themselves."
         ),
         formula="(t − mean of t) · [v₁ v₂ v₃], v = eigenvectors of the patch tokens' covariance",
         source="Oquab et al. (DINOv2), arXiv 2304.07193, Figure 1",
@@ -458,8 +460,8 @@ FIGURES = (
             "k / patches"
         ),
         source=(
-            "Petsiuk et al. (RISE), arXiv 1806.07421; sanity check with randomised weights: "
-            "Adebayo et al., arXiv 1810.03292"
+            "Petsiuk et al. (RISE), arXiv 1806.07421; for the map with randomised weights, in the "
+            "browser: Adebayo et al., arXiv 1810.03292"
         ),
         scope="image",
         analyse=faithfulness,
@@ -507,8 +509,9 @@ FIGURES = (
 def analyse(capture: Capture, *, thorough: bool = False) -> dict[str, Result | InspectError]:
     """The records of all figures of a capture's images, or why there is none, by slug.
 
-    Every attention row is computed once. Figures of the model alone are not among them; those that
-    run the model many times are only where asked for (`thorough`).
+    One sweep over all attention rows serves those that need nothing else of the model. Figures of
+    the model alone are not among them; those that run the model many times are only where asked
+    for (`thorough`).
     """
     found: dict[str, Any] = {}
     sums: dict[str, Any] = {}

@@ -31,7 +31,7 @@ def support(
     error: Callable[[Served], float], windowed_error: Callable[[Windowed], float]
 ) -> list[str]:
     """The table's lines; `error` and `windowed_error` measure one architecture."""
-    lines = ["| family | such as | figures | error | inputs |", "|---|---|---|---|---|"]
+    lines = ["| family | such as | the paper's figures | error | inputs |", "|---|---|---|---|---|"]
     for family, group in groupby(SERVED, key=lambda served: served.family):
         members = tuple(group)
         largest = max(error(served) for served in members)
