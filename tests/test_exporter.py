@@ -57,9 +57,13 @@ def numbers_only(monkeypatch: pytest.MonkeyPatch) -> None:
 def csv_values(data: bytes, result: Result) -> dict[str, dict[tuple[int, ...], float]]:
     """quantity -> index -> value, of a record's table in long form."""
     found: dict[str, dict[tuple[int, ...], float]] = defaultdict(dict)
+    names = result.names()
     for row in csv.DictReader(io.StringIO(data.decode())):
         quantity, value = row.pop("quantity"), row.pop("value")
-        index = tuple(int(row.pop(axis)) for axis in result.axes()[quantity])
+        places = ((axis, row.pop(axis)) for axis in result.axes()[quantity])
+        index = tuple(
+            names[axis].index(place) if axis in names else int(place) for axis, place in places
+        )
         assert not any(row.values())
         found[quantity][index] = float(value)
     return found
@@ -71,7 +75,11 @@ def test_npz_and_csv_hold_the_numbers(spec: FigureSpec, results: dict[str, Resul
     if spec.scope == "image":
         expected = expected.of_image(1)
     stored = np.load(io.BytesIO(render(spec, results[spec.slug], "npz", image=1)))
-    assert set(stored.files) == set(expected.arrays())
+    words = expected.words()
+    assert set(stored.files) == {*expected.arrays(), *words}
+    assert stored["model"] == expected.model
+    for name, value in words.items():
+        np.testing.assert_array_equal(stored[name], value)
     table = csv_values(render(spec, results[spec.slug], "csv", image=1), expected)
     for name, array in expected.arrays().items():
         assert np.array_equal(stored[name], array)
@@ -150,7 +158,8 @@ def test_the_bundle(capture: vi.Capture, tmp_path: Path) -> None:
     assert [each["sha256"] for each in facts["photographs"]] == [
         photograph.sha256 for photograph in capture.photographs
     ]
-    assert facts["figures"]["attention_rollout"] == {
+    assert facts["figures"]["image-2/attention_rollout"] == {
+        "photographs": [capture.photographs[1].name],
         "fusion": "mean",
         "discard": 0.0,
         "start_layer": 0,
@@ -173,7 +182,11 @@ def test_a_thorough_bundle_holds_what_runs_the_model_many_times(
     stored = np.load(tmp_path / "image-2/head_importance.npz")["effect"]
     assert np.array_equal(stored[0], vi.head_importance(capture).effect[1])
     facts = json.loads((tmp_path / "provenance.json").read_text())
-    assert facts["figures"]["head_importance"]["replacement"] == "mean"
+    assert facts["figures"]["image-2/head_importance"]["replacement"] == "mean"
+    curves = vi.faithfulness(capture)
+    stored = np.load(tmp_path / "image-2/faithfulness.npz")
+    assert tuple(stored["maps"]) == curves.maps
+    np.testing.assert_allclose(stored["deletion"][0], curves.deletion[1], rtol=1e-12)
 
 
 @pytest.mark.usefixtures("numbers_only")

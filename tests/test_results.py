@@ -67,3 +67,29 @@ def test_one_image_of_a_batch_keeps_its_own_photograph(chelsea: Image.Image) -> 
     alone = maps.of_image(1)
     assert [each.name for each in alone.photographs] == ["chelsea.png"]
     np.testing.assert_array_equal(alone.weights, maps.weights[[1]])
+
+
+def test_joined_batches_keep_the_words_of_every_image() -> None:
+    model = vi.load("vit_tiny_patch16_224", img_size=32, pretrained=False, device="cpu")
+    images = [noise((40, 60), seed) for seed in range(3)]
+    whole = vi.faithfulness(vi.capture(model, images), steps=2)
+    joined = join([vi.faithfulness(vi.capture(model, each), steps=2) for each in images])
+    assert len(set(whole.targets)) > 1
+    assert joined.targets == whole.targets
+    assert [each.sha256 for each in joined.photographs] == [
+        each.sha256 for each in whole.photographs
+    ]
+    assert joined.words() == whole.words()
+
+
+def test_words_hold_all_but_arrays_and_geometry() -> None:
+    model = vi.load("vit_tiny_patch16_224", img_size=32, pretrained=False, device="cpu")
+    found = vi.token_similarity(vi.capture(model, [noise((40, 60), 0)]), patch=(0, 1))
+    assert found.words() == {
+        "model": "vit_tiny_patch16_224",
+        "photographs": (found.photographs[0].name,),
+        "layer": 11,
+        "state": found.state,
+        "patch": (0, 1),
+        "origins": (found.photographs[0].name,),
+    }

@@ -56,7 +56,8 @@ def render(spec: FigureSpec, result: Result, format: str, *, image: int = 0, **l
     """One figure of the catalogue as the bytes of a file.
 
     svg, pdf and png are drawn for print; html is interactive and self-contained; npz holds the
-    record's arrays, csv the plotted ones in long form (quantity, one column per axis, value).
+    whole record, its words as arrays of text; csv the plotted arrays in long form (quantity, one
+    column per axis, value).
     `image` picks one of a batch for figures of single images; `look` goes to the drawing, such as
     the `scale` of attention maps, and leaves the numbers as they are.
     """
@@ -66,7 +67,8 @@ def render(spec: FigureSpec, result: Result, format: str, *, image: int = 0, **l
         result = result.of_image(image)
     if format == "npz":
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **result.arrays())  # type: ignore[arg-type]
+        words = {name: np.array(value) for name, value in result.words().items()}
+        np.savez_compressed(buffer, **result.arrays(), **words)  # type: ignore[arg-type]
         return buffer.getvalue()
     if format == "csv":
         return _table(result, spec.shown(result)).encode()
@@ -115,12 +117,13 @@ def export(
     command: str | None = None,
     thorough: bool = False,
 ) -> list[Path]:
-    """Write the bundle of all figures into a folder; returns the files.
+    """Write the bundle of figures into a folder; returns the files.
 
     captures: one, or batches of the same model, such as a generator that runs it batch by batch;
-    attention distance is averaged over all their images. Figures of single images go into a
-    folder each, named like the photograph. A figure that the model has not is left out, and the
-    report says why. What an earlier bundle wrote there and this one does not, is removed.
+    attention distance, head statistics and CKA are averaged over all their images. Figures of
+    single images go into a folder each, named like the photograph. A figure that the model has not
+    is left out, and the report says why. What an earlier bundle wrote there and this one does not,
+    is removed.
     command: repeats the export, for its provenance.
     thorough: also make the figures that run the model many times.
 
@@ -134,14 +137,16 @@ def export(
     return bundle.written
 
 
-def bundle(captures: Capture | Iterable[Capture], *, command: str | None = None) -> bytes:
+def bundle(
+    captures: Capture | Iterable[Capture], *, command: str | None = None, thorough: bool = False
+) -> bytes:
     """The same as one ZIP archive; the same captures give the same bytes."""
     archive = io.BytesIO()
     with (
         tempfile.TemporaryDirectory() as folder,
         zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file,
     ):
-        for path in export(captures, folder, command=command):
+        for path in export(captures, folder, command=command, thorough=thorough):
             # An entry's date would differ from run to run; this is the earliest there is.
             entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), (1980, 1, 1, 0, 0, 0))
             entry.compress_type = zipfile.ZIP_DEFLATED
@@ -161,7 +166,7 @@ class _Bundle:
         self.photographs: dict[str, Photograph] = {}
         self.joint: dict[str, list[Any]] = {}
         self.sections: list[dict[str, Any]] = []
-        self.parameters: dict[str, dict[str, Any]] = {}
+        self.figures: dict[str, dict[str, Any]] = {}
         self.refused: dict[str, str] = {}
 
     def add(self, capture: Capture) -> None:
@@ -215,10 +220,8 @@ class _Bundle:
     def _put_figure(self, spec: FigureSpec, result: Result, folder: str = "") -> None:
         for kind in BUNDLE_FORMATS:
             self._put(Path(folder, f"{spec.slug}.{kind}"), render(spec, result, kind))
-        self.parameters[spec.slug] = {
-            name: value
-            for name, value in vars(result).items()
-            if isinstance(value, str | int | float) and name != "model"
+        self.figures[Path(folder, spec.slug).as_posix()] = {
+            name: value for name, value in result.words().items() if name != "model"
         }
         photograph = self.photographs.get(folder)
         if photograph is None or len(self.photographs) <= REPORT_PHOTOGRAPHS:
@@ -277,7 +280,7 @@ class _Bundle:
                 }
                 for folder, photograph in self.photographs.items()
             ],
-            "figures": self.parameters,
+            "figures": self.figures,
             "refused": self.refused,
             "files": [path.relative_to(self.root).as_posix() for path in self.written],
             "largest_verified_error": self.error,
@@ -321,8 +324,8 @@ def _drawing(figure: Figure, kind: str) -> bytes:
 
 
 def _table(result: Result, shown: dict[str, list[int]]) -> str:
-    """The arrays in long form: quantity, one column per axis, value."""
-    axes = result.axes()
+    """The arrays in long form: quantity, one column per axis, by name where it has some, value."""
+    axes, names = result.axes(), result.names()
     columns = list(dict.fromkeys(axis for names in axes.values() for axis in names))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -334,8 +337,8 @@ def _table(result: Result, shown: dict[str, list[int]]) -> str:
         values = array[np.ix_(*picked)].ravel().tolist()
         for index, value in zip(itertools.product(*picked), values, strict=True):
             row: list[object] = [""] * len(columns)
-            for place, number in zip(places, index, strict=True):
-                row[place] = number
+            for axis, place, number in zip(sizes, places, index, strict=True):
+                row[place] = names[axis][number] if axis in names else number
             writer.writerow([quantity, *row, f"{value:.7g}"])
     return text.getvalue()
 

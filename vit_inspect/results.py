@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self, TypeVar, get_type_hints
+from typing import Any, ClassVar, Self, TypeVar, get_type_hints
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -45,6 +45,9 @@ class Result:
     model: the name that loads the model again.
     """
 
+    per_image: ClassVar[tuple[str, ...]] = ("photographs",)
+    """Tuples that hold one entry for each image, or none, where a record has them."""
+
     model: str
 
     def __post_init__(self) -> None:
@@ -61,15 +64,35 @@ class Result:
         kinds = get_type_hints(type(self))
         return {name: tuple(kinds[name].dim_str.split()) for name in self.arrays()}
 
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """The names of what lies along an axis, where it has some, by axis."""
+        layout: TokenLayout | None = getattr(self, "layout", None)
+        return {"prefix": layout.prefix} if layout else {}
+
+    def words(self) -> dict[str, Any]:
+        """What the record holds beside arrays and geometry, by name; of pictures their names."""
+        values = ((field.name, _named(getattr(self, field.name))) for field in fields(self))
+        return {name: value for name, value in values if value is not None}
+
     def of_image(self, image: int) -> Self:
         """The same record of one image of the batch."""
         parts: dict[str, Any] = {name: array[[image]] for name, array in self.arrays().items()}
-        if hasattr(self, "photographs"):
-            parts["photographs"] = (self.photographs[image],)
+        parts |= {name: own[image : image + 1] for name, own in self.tuples().items()}
         return replace(self, **parts)
 
+    def tuples(self) -> dict[str, tuple[Any, ...]]:
+        """The record's tuples of one entry per image, by name."""
+        return {name: getattr(self, name) for name in self.per_image if hasattr(self, name)}
 
-Record = TypeVar("Record", bound=Result)
+
+def _named(value: object) -> Any:
+    """The value in plain words and numbers; None where it is more than that."""
+    if isinstance(value, Photograph):
+        return value.name
+    if isinstance(value, tuple):
+        named = tuple(map(_named, value))
+        return None if None in named else named
+    return value if isinstance(value, str | int | float) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,10 +191,14 @@ Joint = TypeVar("Joint", bound=Result)
 
 def join(parts: Sequence[Joint]) -> Joint:
     """One record of all images, from records of batches of the same model and input size."""
-    arrays: dict[str, Any] = {
+    joined: dict[str, Any] = {
         name: np.concatenate([part.arrays()[name] for part in parts]) for name in parts[0].arrays()
     }
-    return replace(parts[0], **arrays)
+    joined |= {
+        name: tuple(entry for part in parts for entry in part.tuples()[name])
+        for name in parts[0].tuples()
+    }
+    return replace(parts[0], **joined)
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,20 +230,19 @@ class Predictions(Result):
     class_index: the class's place in the model's output.
     """
 
+    per_image: ClassVar = ("photographs", "labels")
+
     labels: tuple[tuple[str, ...], ...]
     probability: Float[np.ndarray, "image rank"]
     class_index: Int[np.ndarray, "image rank"]
-
-    def of_image(self, image: int) -> Self:
-        """The same record of one image of the batch."""
-        return replace(super().of_image(image), labels=(self.labels[image],))
 
 
 @dataclass(frozen=True, eq=False)
 class AttentionRelevance(Result):
     """How much attention carries from each patch to the read-out that raises a target.
 
-    In units of the target: of its logit, or of a cosine.
+    It ranks patches; its size compares between patches of one map alone. The read-out's own share
+    is in it: 1 on a class token, 1 / N on each patch where the model averages them.
 
     target: what was differentiated, in words, per image.
     relevance: gradient-weighted attention (Chefer et al. 2021); not negative.
@@ -226,6 +252,8 @@ class AttentionRelevance(Result):
     grad_cam: Grad-CAM on the tokens that enter the last block; not negative.
     """
 
+    per_image: ClassVar = ("photographs", "target")
+
     layout: TokenLayout
     photographs: tuple[Photograph, ...]
     target: tuple[str, ...]
@@ -233,10 +261,6 @@ class AttentionRelevance(Result):
     prefix_relevance: Float[np.ndarray, "image prefix"]
     input_gradient: Float[np.ndarray, "image row column"]
     grad_cam: Float[np.ndarray, "image row column"]
-
-    def of_image(self, image: int) -> Self:
-        """The same record of one image of the batch."""
-        return replace(super().of_image(image), target=(self.target[image],))
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,6 +298,8 @@ class TokenSimilarity(Result):
     similarity: in [-1, 1]; 1 at the patch itself.
     """
 
+    per_image: ClassVar = ("photographs", "origins")
+
     layout: TokenLayout
     photographs: tuple[Photograph, ...]
     layer: int
@@ -281,10 +307,6 @@ class TokenSimilarity(Result):
     patch: tuple[int, int]
     origins: tuple[Photograph, ...]
     similarity: Float[np.ndarray, "image row column"]
-
-    def of_image(self, image: int) -> Self:
-        """The same record of one image of the batch."""
-        return replace(super().of_image(image), origins=(self.origins[image],))
 
 
 @dataclass(frozen=True, eq=False)
@@ -300,6 +322,8 @@ class LogitLens(Result):
     top_class_index, top_probability: of these.
     """
 
+    per_image: ClassVar = ("photographs", "labels", "top_labels")
+
     layout: TokenLayout
     photographs: tuple[Photograph, ...]
     labels: tuple[str, ...]
@@ -311,14 +335,6 @@ class LogitLens(Result):
     top_labels: tuple[tuple[tuple[str, ...], ...], ...]
     top_class_index: Int[np.ndarray, "image layer rank"]
     top_probability: Float[np.ndarray, "image layer rank"]
-
-    def of_image(self, image: int) -> Self:
-        """The same record of one image of the batch."""
-        return replace(
-            super().of_image(image),
-            labels=(self.labels[image],),
-            top_labels=(self.top_labels[image],),
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -374,6 +390,8 @@ class TokenNorms(Result):
         every row is divided by what is left. It is 0 on them, and the same where there are none.
     """
 
+    per_image: ClassVar = ("photographs", "reason")
+
     layout: TokenLayout
     photographs: tuple[Photograph, ...]
     layer: int
@@ -393,16 +411,12 @@ class TokenNorms(Result):
         """Whether an image has artefacts."""
         return np.asarray(self.artefact.any(axis=(1, 2)))
 
-    def of_image(self, image: int) -> Self:
-        """The same record of one image of the batch."""
-        return replace(super().of_image(image), reason=(self.reason[image],))
-
 
 @dataclass(frozen=True, eq=False)
 class Ablation(Result):
     """What the model returns with some of its parts switched off, beside what it returned.
 
-    off: what was switched off, in words, such as "layer 3, head 5".
+    off: what was switched off, in the words of a figure: "layer 3, head 5", its heads from 1.
     replacement: what took its place: "mean" or "zero".
     cosine: between the whole output before and after; 1 where nothing changed its direction.
     relative_change: |after - before| / |before| of the whole output.
@@ -414,6 +428,8 @@ class Ablation(Result):
         before the final norm; empty where that is not known.
     """
 
+    per_image: ClassVar = ("photographs", "labels")
+
     off: tuple[str, ...]
     replacement: str
     cosine: Float[np.ndarray, "image"]
@@ -423,10 +439,6 @@ class Ablation(Result):
     before: Float[np.ndarray, "image rank"]
     after: Float[np.ndarray, "image rank"]
     patch_change: Float[np.ndarray, "image row column"]
-
-    def of_image(self, image: int) -> Self:
-        """The same record of one image of the batch."""
-        return replace(super().of_image(image), labels=(self.labels[image],))
 
 
 LOG_PROBABILITY = "Drop of the class's log-probability"
@@ -446,15 +458,17 @@ class HeadImportance(Result):
     targets: the class that is asked for, per image; none for a model without classes.
     """
 
+    per_image: ClassVar = ("photographs", "targets")
+
     photographs: tuple[Photograph, ...]
     replacement: str
     measure: str
     targets: tuple[str, ...]
     effect: Float[np.ndarray, "image layer head"]
 
-    def of_image(self, image: int) -> Self:
-        """The same record of one image of the batch."""
-        return replace(super().of_image(image), targets=self.targets[image : image + 1])
+
+CENTRE, RANDOM = "centre", "random"
+"""Names of the baselines of `Faithfulness`; those of random orders have a number behind."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -472,6 +486,8 @@ class Faithfulness(Result):
     deletion_auc, insertion_auc: the area under each curve, over shares of 0..1.
     """
 
+    per_image: ClassVar = ("photographs", "targets")
+
     layout: TokenLayout
     photographs: tuple[Photograph, ...]
     maps: tuple[str, ...]
@@ -484,9 +500,9 @@ class Faithfulness(Result):
     deletion_auc: Float[np.ndarray, "image map"]
     insertion_auc: Float[np.ndarray, "image map"]
 
-    def of_image(self, image: int) -> Self:
-        """The same record of one image of the batch."""
-        return replace(super().of_image(image), targets=(self.targets[image],))
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """The names of what lies along an axis, where it has some, by axis."""
+        return super().names() | {"map": self.maps}
 
 
 @dataclass(frozen=True, eq=False)
