@@ -115,6 +115,8 @@ def test_a_wrapped_network_that_is_being_trained_is_copied_too() -> None:
         network.eval().double(),
         layout=vi.TokenLayout(("cls",), (4, 4), (8, 8), "cls"),
         transform=vi.Recipe((0.5,) * 3, (0.5,) * 3, "bilinear", 1.0, "center"),
+        # A view that is a step of a graph, which torch does not copy.
+        positions=network.encoder.pos_embedding[0, 1:].unflatten(0, (4, 4)),
     )
     control = vi.randomised(model)
     assert all(weights.requires_grad for weights in model.module.parameters())

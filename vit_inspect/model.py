@@ -17,6 +17,11 @@ from vit_inspect.errors import BadParameter
 from vit_inspect.layout import TokenLayout
 from vit_inspect.preprocessing import Fit, Recipe, prepare
 
+PASS_TOKENS = {"cpu": 2048}
+"""Tokens of one forward pass, about, where many are to be run: more are not faster on a CPU, and
+others wait for the device between two passes."""
+PASS_TOKENS_ELSEWHERE = 2**16
+
 
 @dataclass(frozen=True, eq=False)
 class Stage:
@@ -101,6 +106,12 @@ class Model:
     def dtype(self) -> torch.dtype:
         """Type of the weights and of the model input."""
         return self._first_weights.dtype
+
+    @property
+    def pass_images(self) -> int:
+        """How many pictures go into one forward pass where many are to be run."""
+        tokens = PASS_TOKENS.get(self.device.type, PASS_TOKENS_ELSEWHERE)
+        return max(1, tokens // self.layout.token_count)
 
     @property
     def _first_weights(self) -> Tensor:

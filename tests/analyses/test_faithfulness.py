@@ -230,7 +230,7 @@ def test_another_class_can_be_the_target() -> None:
     assert found.targets == ("d", "d")
     wanted = capture.output.softmax(dim=1)[:, 3]
     np.testing.assert_allclose(found.deletion[:, 0, 0], wanted, rtol=1e-12)
-    assert found.score == "probability of a class"
+    assert found.score == "probability of the chosen class"
 
 
 def test_every_picture_has_the_curves_that_it_has_alone(small: Callable[..., vi.Model]) -> None:
@@ -250,7 +250,7 @@ def test_the_size_of_a_pass_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     # Of 2 x 2 curves of 8 orders, 5 pictures between the ends; and one end of each curve.
     total = 4 * 8 * 5 + 4
     assert told == [(0, total), (total, total)]
-    monkeypatch.setattr(analysis, "PASS_TOKENS", {"cpu": 3 * 7})
+    monkeypatch.setattr("vit_inspect.model.PASS_TOKENS", {"cpu": 3 * 7})
     told.clear()
     found = vi.faithfulness(capture, tell=lambda done, total: told.append((done, total)))
     assert told == [(done, total) for done in (*range(0, total, 3), total)]
@@ -259,7 +259,7 @@ def test_the_size_of_a_pass_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_what_tell_raises_ends_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(analysis, "PASS_TOKENS", {"cpu": 7})
+    monkeypatch.setattr("vit_inspect.model.PASS_TOKENS", {"cpu": 7})
     capture, passes = classified(), []
     maps = {"own": np.ones((IMAGES, 2, 3))}
     capture.model.module.register_forward_pre_hook(lambda *_: passes.append(1))
@@ -304,6 +304,7 @@ WRONG = np.full((IMAGES, 2, 3), np.nan)
         (None, {"maps": {"a": np.ones((2, 3, 2))}}, "finite values of 2 x 2 x 3 patches (image,"),
         (None, {"maps": {"a": WRONG}}, "the map 'a' with undefined values and of (2, 2, 3)"),
         (None, {"maps": {"centre": np.ones((2, 2, 3))}}, "a map called 'centre', as one of"),
+        (None, {"maps": {"random forest": np.ones((2, 2, 3))}}, "a map called 'random forest', as"),
     ],
 )
 def test_what_makes_no_sense_is_refused(

@@ -48,7 +48,7 @@ def test_the_planted_head_is_first_and_no_other_matters() -> None:
 def test_it_is_the_drop_that_ablation_gives_head_by_head(
     capture: vi.Capture, monkeypatch: pytest.MonkeyPatch, tokens: int, replacement: str
 ) -> None:
-    monkeypatch.setattr(home, "BATCH_TOKENS", tokens)
+    monkeypatch.setattr("vit_inspect.model.PASS_TOKENS", {"cpu": tokens})
     found = vi.head_importance(capture, replacement=replacement)
     assert found.replacement == replacement
     assert found.effect.shape == (2, 3, 3)
@@ -78,18 +78,20 @@ def test_without_classes_it_is_how_far_the_feature_turns(small: Callable[..., vi
 def test_each_batch_is_told_and_what_is_raised_ends_the_work(
     capture: vi.Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(home, "BATCH_TOKENS", 2 * 7)
-    told: list[int] = []
-    vi.head_importance(capture, tell=told.append)
-    assert told == [2, 3, 5, 6, 8, 9]
+    monkeypatch.setattr("vit_inspect.model.PASS_TOKENS", {"cpu": 2 * 7})
+    told: list[tuple[int, int]] = []
+    vi.head_importance(capture, tell=lambda *state: told.append(state))
+    assert told == [(done, 9) for done in (0, 2, 3, 5, 6, 8, 9)]
 
-    def stop(done: int) -> None:
-        told.append(-done)
-        raise KeyboardInterrupt
+    def stop(done: int, total: int) -> None:
+        told.append((done, total))
+        if done:
+            raise KeyboardInterrupt
 
+    told.clear()
     with pytest.raises(KeyboardInterrupt):
         vi.head_importance(capture, tell=stop)
-    assert told[-1] == -2
+    assert told == [(0, 9), (2, 9)]
 
 
 def test_a_batch_that_memory_does_not_hold_is_halved(

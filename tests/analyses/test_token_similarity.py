@@ -102,8 +102,10 @@ def test_half_precision_is_compared_in_a_wider_type(capture: Capture) -> None:
         ({"image": -1}, "the image -1"),
         ({"patch": (3, 0)}, r"the patch \(3, 0\); expected a row of 0\.\.2"),
         ({"layer": 1}, r"the layer 1; expected a layer of 0\.\.0"),
+        ({"patch": "cls"}, r"the token 'cls'; expected a patch as \(row, column\)"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_what_is_not_there_is_refused(
     capture: Capture, parameters: dict[str, object], words: str
 ) -> None:

@@ -291,7 +291,7 @@ def made_curves(
         layout,
         (photograph,) * IMAGES,
         (*areas, *random),
-        "probability of the class that is predicted for the whole picture",
+        "probability of the class predicted for the whole picture",
         ("cat",) * IMAGES,
         1.0,
         np.tile(share, (IMAGES, 1)),

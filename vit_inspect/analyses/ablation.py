@@ -9,11 +9,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from vit_inspect.analyses.asked import check_head, check_layer, head_counts
 from vit_inspect.analyses.resuming import with_last_kept
 from vit_inspect.errors import BadParameter
 from vit_inspect.intervening import Attended, Embedded, intervene
 from vit_inspect.layout import Query
-from vit_inspect.recorder import Capture
+from vit_inspect.recorder import Capture, token_rows
 from vit_inspect.results import Ablation
 
 CLASSES = 5
@@ -47,7 +48,7 @@ def ablate(
     check_replacement(replacement)
     depth, count = head_counts(capture)
     for layer in layers:
-        _check_layer(layer, depth)
+        check_layer(layer, depth)
     for layer, head in heads:
         check_head(capture, layer, head)
     off = {(layer, head) for layer in layers for head in range(count)} | set(heads)
@@ -69,9 +70,7 @@ def ablate(
             mean_or_zero(patches, replacement).expand(-1, len(indices), -1),
         )
 
-    model, last = capture.model, None
-    if model.head and capture.tokens:
-        model, last = with_last_kept(model)
+    model, last = with_last_kept(capture.model)
     after = intervene(
         model,
         capture.pixels,
@@ -97,7 +96,7 @@ def ablate(
         class_index=places.numpy(),
         before=log_probability(capture.output).gather(1, places).exp().numpy(),
         after=log_probability(after).gather(1, places).exp().numpy(),
-        patch_change=_patch_change(capture, last.tokens if last else None).numpy(),
+        patch_change=_patch_change(capture, last.output).numpy(),
     )
 
 
@@ -116,7 +115,7 @@ def compared(
     first, second = (each.cpu().double().flatten(1) for each in (before, after))
     length, change = first.norm(dim=1), (second - first).norm(dim=1)
     # Of what did not change it is 1 without rounding, and of an output of zeros as well.
-    cosine = torch.cosine_similarity(first, second, dim=1).where(change > 0, 1.0)
+    cosine = torch.cosine_similarity(first, second, dim=1).where(change != 0, 1.0)
     return cosine, change / length.clamp_min(torch.finfo(length.dtype).tiny)
 
 
@@ -127,11 +126,6 @@ def log_probability(scores: Float[Tensor, "image *output"]) -> Float[Tensor, "im
     return wide - wide.logsumexp(dim=1, keepdim=True)
 
 
-def head_counts(capture: Capture) -> tuple[int, int]:
-    """Number of layers, and of heads in each."""
-    return len(capture.layers), capture.layers[0].queries.shape[1]
-
-
 def check_replacement(replacement: str) -> None:
     """Refuse a word that says nothing."""
     if replacement not in get_args(Replacement):
@@ -140,30 +134,10 @@ def check_replacement(replacement: str) -> None:
         )
 
 
-def check_head(capture: Capture, layer: int, head: int) -> None:
-    """Refuse a head that is not there."""
-    depth, count = head_counts(capture)
-    _check_layer(layer, depth)
-    if head not in range(count):
-        raise BadParameter(
-            f"head {head} of layer {layer}",
-            f"a head of 0..{count - 1}",
-            "choose one of these; heads count from 0 here",
-        )
-
-
-def _check_layer(layer: int, depth: int) -> None:
-    if layer not in range(depth):
-        raise BadParameter(
-            f"the layer {layer}", f"a layer of 0..{depth - 1}", "choose one of these"
-        )
-
-
-def _patch_change(
-    capture: Capture, after: Float[Tensor, "image token width"] | None
-) -> Float[Tensor, "image row column"]:
+def _patch_change(capture: Capture, output: object) -> Float[Tensor, "image row column"]:
     """How far each patch's last token turned; empty where that is not known."""
-    if after is None:
+    after = token_rows(output, len(capture.output), capture.layout)
+    if after is None or not capture.tokens:
         return torch.zeros(len(capture.output), 0, 0)
     first, second = (
         each[:, capture.layout.prefix_count :].flatten(0, 1) for each in (capture.tokens[-1], after)

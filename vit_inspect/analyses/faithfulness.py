@@ -16,15 +16,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
+from vit_inspect.analyses.asked import classes_asked
 from vit_inspect.analyses.attention_maps import attention_maps
 from vit_inspect.analyses.attention_relevance import attention_relevance
 from vit_inspect.analyses.attention_rollout import attention_rollout
-from vit_inspect.analyses.targets import classes_asked
 from vit_inspect.attention import compute_type, memory_refusal
 from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.layout import TokenLayout
 from vit_inspect.recorder import Capture
-from vit_inspect.results import Faithfulness
+from vit_inspect.results import CENTRE, RANDOM, Faithfulness
 
 Map = Float[np.ndarray, "image row column"]
 
@@ -43,10 +43,6 @@ BLUR_PATCHES = 1.0
 Of a wave of two patches, the shortest that the grid of patches can tell, it leaves exp(-pi^2 / 2),
 0.7 %: nothing that a single patch shows is there before the patch is put back.
 """
-
-PASS_TOKENS = {"cpu": 2048}
-"""Tokens in one forward pass: where passes are slow, others wait for the device between them."""
-PASS_TOKENS_ELSEWHERE = 2**16
 
 DELETION, INSERTION = 0, 1
 
@@ -71,7 +67,8 @@ def faithfulness(
     maps: values of the patches, (image, row, column), by name; by default those of `MAPS` that the
     model has. steps: steps of each curve; at most one for each patch. target: number or name of
     the class; by default the one that is most probable for the whole picture. tell: hears before
-    each forward pass how many pictures of how many are done; what it raises ends the work.
+    each forward pass how many pictures of how many are done, and at the end; what it raises
+    ends the work.
 
     Raises `BadParameter` for maps of another shape and for other values outside these ranges,
     `UnsupportedModel` where the model has none of the default maps, `OutOfMemory` where the device
@@ -127,8 +124,7 @@ class Curves:
         wanted[DELETION, :, 0, -1] = wanted[INSERTION, :, 0, 0] = True
         self._jobs = np.argwhere(wanted)
         self.done, self.total = 0, len(self._jobs)
-        tokens = PASS_TOKENS.get(pixels.device.type, PASS_TOKENS_ELSEWHERE)
-        self._batch = max(1, tokens // layout.token_count)
+        self._batch = capture.model.pass_images
 
     def advance(self) -> None:
         """Run one batch."""
@@ -217,7 +213,7 @@ def _checked(maps: Mapping[str, Map], images: int, layout: TokenLayout) -> dict[
     shape = (images, *layout.grid)
     checked = {name: np.asarray(values, dtype=np.float64) for name, values in maps.items()}
     for name, values in checked.items():
-        if name in _baselines(images, layout):
+        if name == CENTRE or name.startswith(f"{RANDOM} "):
             raise BadParameter(
                 f"a map called {name!r}, as one of the baselines is", "another name", "rename it"
             )
@@ -237,9 +233,9 @@ def _baselines(images: int, layout: TokenLayout) -> dict[str, Map]:
     (rows, columns), (height, width) = layout.grid, layout.patch_px
     down = (np.arange(rows) - (rows - 1) / 2) * height
     right = (np.arange(columns) - (columns - 1) / 2) * width
-    values = {"centre": -np.hypot(down[:, None], right)}
+    values = {CENTRE: -np.hypot(down[:, None], right)}
     for order in range(1, RANDOM_ORDERS + 1):
-        values[f"random {order}"] = np.random.default_rng(order).random(layout.grid)
+        values[f"{RANDOM} {order}"] = np.random.default_rng(order).random(layout.grid)
     return {name: np.broadcast_to(each, (images, *layout.grid)) for name, each in values.items()}
 
 
@@ -303,5 +299,5 @@ def _score(capture: Capture, target: int | str | None) -> tuple[str, tuple[str, 
         own = logits.gather(1, classes[image][:, None]).squeeze(1)
         return (own - logits.logsumexp(dim=1)).exp().numpy()
 
-    chosen = "the class that is predicted for the whole picture" if target is None else "a class"
+    chosen = "the class predicted for the whole picture" if target is None else "the chosen class"
     return f"probability of {chosen}", tuple(labels[each] for each in asked), probability

@@ -15,19 +15,15 @@ from vit_inspect.analyses.ablation import (
     Replacement,
     check_replacement,
     compared,
-    head_counts,
     log_probability,
     mean_or_zero,
 )
+from vit_inspect.analyses.asked import classes_asked, head_counts
 from vit_inspect.analyses.resuming import can_resume, resumed
-from vit_inspect.analyses.targets import classes_asked
 from vit_inspect.errors import OutOfMemory
 from vit_inspect.intervening import Attended, intervene
 from vit_inspect.recorder import Capture
 from vit_inspect.results import LOG_PROBABILITY, TURNED, HeadImportance
-
-BATCH_TOKENS = 4096
-"""Tokens of one forward pass, about: more are not faster on a CPU, and hold a device longer."""
 
 
 class Batch(NamedTuple):
@@ -42,7 +38,7 @@ def head_importance(
     *,
     target: int | str | None = None,
     replacement: Replacement = "mean",
-    tell: Callable[[int], object] | None = None,
+    tell: Callable[[int, int], object] | None = None,
 ) -> HeadImportance:
     """The exact effect of switching off each single head, all others as they were.
 
@@ -50,17 +46,22 @@ def head_importance(
     falls, by default that of the class that is predicted for each image, in nats: ln 2 is a
     probability halved. For a model without classes 1 - cosine between its output before and after.
     replacement: as of `ablate`.
-    tell: hears after each batch how many heads are done; what it raises ends the work.
+    tell: hears before each forward pass how many heads of how many are done, and at the end; what
+    it raises ends the work.
 
     Raises `BadParameter` for a class or a replacement that is not there, `UnsupportedModel` for a
     hierarchical model, and where a change would not be seen.
     """
     trials = HeadTrials(capture, target=target, replacement=replacement)
     effects: dict[Batch, Float[np.ndarray, "image head"]] = {}
+    done, total = 0, sum(len(batch.heads) for batch in trials.batches)
     for batch in trials.batches:
-        effects[batch] = trials.effect(batch)
         if tell:
-            tell(sum(len(each.heads) for each in effects))
+            tell(done, total)
+        effects[batch] = trials.effect(batch)
+        done += len(batch.heads)
+    if tell:
+        tell(done, total)
     return trials.result(effects)
 
 
@@ -82,7 +83,7 @@ class HeadTrials:
         self.replacement = replacement
         self.targets = classes_asked(capture, target)
         depth, count = head_counts(capture)
-        size = max(1, BATCH_TOKENS // capture.layout.token_count)
+        size = capture.model.pass_images
         self.batches = tuple(
             Batch(layer, tuple(range(first, min(first + size, count))))
             for layer in range(depth)
@@ -117,10 +118,12 @@ class HeadTrials:
 
     def _outputs(self, batch: Batch, image: int) -> Tensor:
         """What the model returns for one image, with each of these heads switched off alone."""
-        pixels = self.capture.pixels[[image]].expand(len(batch.heads), -1, -1, -1)
+        pixels, count = self.capture.pixels[[image]], len(batch.heads)
         model, first = self.capture.model, 0
         if batch.layer and self._resumes:
-            model, first = resumed(self.capture, batch.layer, image), batch.layer
+            model, first = resumed(self.capture, batch.layer, image, count), batch.layer
+        else:
+            pixels = pixels.expand(count, -1, -1, -1)
 
         def attended(layer: int, given: Attended) -> Attended:
             if first + layer != batch.layer:

@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vit_inspect.analyses.predictions import predictions
+from vit_inspect.analyses.asked import classes_asked
+from vit_inspect.analyses.predictions import checked_labels
 from vit_inspect.analyses.readout import checked_head
 from vit_inspect.attention import compute_type, memory_refusal
 from vit_inspect.errors import BadParameter
@@ -30,11 +31,11 @@ class _Followed(NamedTuple):
     rank: Tensor
 
 
-def logit_lens(capture: Capture, *, target: int | None = None, top: int = 5) -> LogitLens:
+def logit_lens(capture: Capture, *, target: int | str | None = None, top: int = 5) -> LogitLens:
     """Probability and rank of a class when the head reads the tokens of every layer.
 
-    target: the class that is followed, from 0; None for the one that each image is predicted to
-    be. top: how many of the most probable classes are told of each layer.
+    target: the class that is followed, by number or name; None for the one that each image is
+    predicted to be. top: how many of the most probable classes are told of each layer.
 
     The read-out of a layer is norm and head applied to all tokens that its block returned, with
     the norm's statistics of these tokens: in the last layer, the model's own output. A patch is
@@ -45,23 +46,12 @@ def logit_lens(capture: Capture, *, target: int | None = None, top: int = 5) -> 
     not known, `BadParameter` for a class that is not there, `OutOfMemory` where the device is too
     small.
     """
-    predicted, labels = predictions(capture, count=1), capture.model.labels or ()
-    for wrong, found, expected in (
-        (
-            target is not None and target not in range(len(labels)),
-            f"the class {target}",
-            f"a class of 0..{len(labels) - 1}",
-        ),
-        (top < 1, f"{top} classes", "1 or more"),
-    ):
-        if wrong:
-            raise BadParameter(found, expected, "choose one of these")
+    labels = checked_labels(capture.model)
+    if top < 1:
+        raise BadParameter(f"{top} classes", "1 or more", "choose a positive number")
     head = checked_head(capture)
     layout, images = capture.layout, len(capture.output)
-    classes = torch.full((images,), -1 if target is None else target)
-    if target is None:
-        classes = torch.from_numpy(predicted.class_index[:, 0].copy())
-    classes = classes.to(capture.output.device)
+    classes = torch.tensor(classes_asked(capture, target), device=capture.output.device)
     top = min(top, len(labels))
     readout, patches, best = [], [], []
     with torch.inference_mode(), memory_refusal(images, layout.token_count, capture.model.device):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from vit_inspect.errors import BadParameter, UnsupportedModel
+from vit_inspect.model import Model
 from vit_inspect.recorder import Capture
 from vit_inspect.results import Predictions
 
@@ -15,13 +16,7 @@ def predictions(capture: Capture, *, count: int = 5) -> Predictions:
     Probabilities are the softmax of the output over all its classes, of which those left out hold
     the rest to 1. Raises `UnsupportedModel` where the model is not known to score classes.
     """
-    labels = capture.model.labels
-    if labels is None:
-        raise UnsupportedModel(
-            f"{capture.model.id}, which has no head that is known to score classes",
-            "a classifier",
-            "load one, such as 'vit_base_patch16_224.augreg_in21k_ft_in1k'",
-        )
+    labels = checked_labels(capture.model)
     if count < 1:
         raise BadParameter(f"{count} classes", "1 or more", "choose a positive number")
     with torch.inference_mode():
@@ -35,3 +30,14 @@ def predictions(capture: Capture, *, count: int = 5) -> Predictions:
         probability=probability.numpy(),
         class_index=places.numpy(),
     )
+
+
+def checked_labels(model: Model) -> tuple[str, ...]:
+    """The names of the classes, or why there are none."""
+    if model.labels is None:
+        raise UnsupportedModel(
+            f"{model.id}, which has no head that is known to score classes",
+            "a classifier",
+            "load one, such as 'vit_base_patch16_224.augreg_in21k_ft_in1k'",
+        )
+    return model.labels

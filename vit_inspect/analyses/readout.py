@@ -49,7 +49,8 @@ def checked_head(capture: Capture) -> Callable[[Tensor], Tensor]:
     head = capture.model.head
     with torch.no_grad():
         if head and capture.tokens:
-            again, output = head(capture.tokens[-1]).double(), capture.output.double()
+            # Not every device has the widest type.
+            again, output = head(capture.tokens[-1]).cpu().double(), capture.output.cpu().double()
             if (again - output).abs().max() <= 1e-5 * output.abs().max():
                 return head
     raise UnsupportedModel(

@@ -23,24 +23,24 @@ def can_resume(capture: Capture) -> bool:
     """Whether the model, resumed behind its first block, returns what it returned as a whole."""
     if capture.model.head is None or not capture.tokens or len(capture.layers) < 2:
         return False
-    again = intervene(resumed(capture, 1, 0), capture.pixels[:1])
+    again = intervene(resumed(capture, 1, 0, copies=2), capture.pixels[:1])
     output = capture.output[:1]
     return bool((again - output).abs().max() <= 1e-5 * output.abs().max())
 
 
-def resumed(capture: Capture, layer: int, image: int) -> Model:
-    """The model from this layer on, which is its layer 0, for one image of the capture.
+def resumed(capture: Capture, layer: int, image: int, copies: int = 1) -> Model:
+    """The model from this layer on, which is its layer 0, for copies of one image of the capture.
 
-    layer: from 1. Its input may repeat the image; only its size counts.
+    layer: from 1. Of its input only the size counts: a single picture is enough.
     """
     model = capture.model
-    known = _Known(capture.tokens[layer - 1][[image]])
+    known = _Known(capture.tokens[layer - 1][[image]].expand(copies, -1, -1))
     module = _with(model.module, dict.fromkeys(model.blocks[:layer], known))
     return replace(model, module=module, blocks=model.blocks[layer:])
 
 
 def with_last_kept(model: Model) -> tuple[Model, Kept]:
-    """The model, and what keeps the tokens that its last block returns in a run of it."""
+    """The model, and what keeps what its last block returns in a run of it."""
     last = Kept(model.blocks[-1])
     return replace(model, module=_with(model.module, {last.block: last})), last
 
@@ -51,23 +51,23 @@ class Kept(nn.Module):
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
         self.block = block
-        self.tokens: Tensor | None = None
+        self.output: Any = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the block returns."""
-        self.tokens = self.block(*args, **kwargs)
-        return self.tokens
+        self.output = self.block(*args, **kwargs)
+        return self.output
 
 
 class _Known(nn.Module):
     """A block that returns what it is known to return, whatever it is given."""
 
-    def __init__(self, tokens: Float[Tensor, "1 token width"]) -> None:
+    def __init__(self, tokens: Float[Tensor, "image token width"]) -> None:
         super().__init__()
         self.tokens = tokens
 
     def forward(self, given: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return self.tokens.expand(len(given), -1, -1)
+        return self.tokens
 
 
 def _with(module: nn.Module, others: Mapping[nn.Module, nn.Module]) -> nn.Module:

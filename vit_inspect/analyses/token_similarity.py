@@ -32,6 +32,10 @@ def token_similarity(
     layout, photographs = capture.layout, capture.photographs
     (rows, columns), images = layout.grid, len(photographs)
     patch = (rows // 2, columns // 2) if patch is None else patch
+    if isinstance(patch, str):
+        raise BadParameter(
+            f"the token {patch!r}", "a patch as (row, column)", "choose one of the patches"
+        )
     place = layout.token(patch) - layout.prefix_count
     if image is not None and image not in range(images):
         raise BadParameter(

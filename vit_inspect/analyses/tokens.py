@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vit_inspect.analyses.asked import check_layer
 from vit_inspect.analyses.readout import checked_head
-from vit_inspect.errors import BadParameter, UnsupportedModel
+from vit_inspect.errors import UnsupportedModel
 from vit_inspect.recorder import Capture
 
 
@@ -33,8 +34,7 @@ def patch_tokens(capture: Capture, layer: int | None) -> PatchTokens:
     tokens = block_tokens(capture)
     last = len(tokens) - 1
     layer = last if layer is None else layer
-    if layer not in range(last + 1):
-        raise BadParameter(f"the layer {layer}", f"a layer of 0..{last}", "choose one of these")
+    check_layer(layer, len(tokens))
     patches = tokens[layer][:, capture.layout.prefix_count :]
     if layer == last and capture.model.norm and _is_head_known(capture):
         with torch.inference_mode():

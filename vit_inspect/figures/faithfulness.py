@@ -15,12 +15,11 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from vit_inspect.figures import style
 from vit_inspect.figures.overlay import plot_map, plot_sheet
-from vit_inspect.results import Faithfulness, Photograph
+from vit_inspect.results import CENTRE, RANDOM, Faithfulness, Photograph
 
 CURVES = ("deletion", "insertion")
 TITLES = ("Deletion: lower is better", "Insertion: higher is better")
 CHANGED = ("Patches replaced by mean colour", "Patches put back into blur")
-CENTRE, RANDOM = "centre", "random"
 BEST = "better than random and the centre"
 DASHES: dict[str, Any] = {"solid": "solid", "dash": (0, (4, 3)), "dot": (0, (1, 1.5))}
 PANELS = ((0.0, 0.46), (0.54, 1.0))

@@ -32,7 +32,7 @@ def randomised(model: Model, *, seed: int = 0) -> Model:
     filters and positions that were computed from weights, and are no part of them, are None.
     """
     # With the blocks, their hooks, and the head, which all belong to the copied network then.
-    twin = copy.deepcopy(model)
+    twin = copy.deepcopy(replace(model, filters=None, positions=None))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weights in twin.module.parameters():

@@ -285,7 +285,7 @@ def _check_places(model: Model) -> None:
     changed[:height, -width:] = 255 - changed[:height, -width:]
     with _refusal(model.id, model.layout):
         seen = capture(model.fitted("whole"), [Image.fromarray(each) for each in (plain, changed)])
-    values = seen.layers[0].values.double()
+    values = seen.layers[0].values.cpu().double()
     moved = (values[0] - values[1]).abs().amax(dim=(0, 2))
     corner = model.layout.token((0, model.layout.grid[1] - 1))
     # Less is what rounding does.

@@ -1,6 +1,8 @@
-"""Which class of the model is asked about?"""
+"""Which class, layer or head is asked about, and is it there?"""
 
 from __future__ import annotations
+
+from operator import index
 
 from vit_inspect.errors import BadParameter
 from vit_inspect.model import Model
@@ -34,19 +36,20 @@ def class_index(model: Model, target: int | str) -> int:
             "no class",
             "leave it out, or load a classifier",
         )
-    if isinstance(target, int):
-        if target not in range(len(labels)):
+    if not isinstance(target, str):
+        number = index(target) if hasattr(target, "__index__") else -1
+        if number not in range(len(labels)):
             raise BadParameter(
                 f"the class {target}", f"a class of 0..{len(labels) - 1}", "choose one of these"
             )
-        return target
+        return number
     wanted = target.casefold().strip()
     names = [label.casefold() for label in labels]
-    fitting = [index for index, name in enumerate(names) if name == wanted] or [
-        index for index, name in enumerate(names) if wanted in name
+    fitting = [place for place, name in enumerate(names) if name == wanted] or [
+        place for place, name in enumerate(names) if wanted in name
     ]
     if len(fitting) != 1:
-        some = ", ".join(f"{index} {labels[index]!r}" for index in fitting[:LISTED])
+        some = ", ".join(f"{place} {labels[place]!r}" for place in fitting[:LISTED])
         more = ", ..." if len(fitting) > LISTED else ""
         raise BadParameter(
             f"the class name {target!r}, which {len(fitting) or 'no'} classes have in theirs",
@@ -54,3 +57,28 @@ def class_index(model: Model, target: int | str) -> int:
             "give the number of the class",
         )
     return fitting[0]
+
+
+def check_head(capture: Capture, layer: int, head: int) -> None:
+    """Refuse a head that is not there."""
+    depth, count = head_counts(capture)
+    check_layer(layer, depth)
+    if head not in range(count):
+        raise BadParameter(
+            f"head {head} of layer {layer}",
+            f"a head of 0..{count - 1}",
+            "choose one of these; heads count from 0 here",
+        )
+
+
+def check_layer(layer: int, depth: int) -> None:
+    """Refuse a layer that is not there."""
+    if layer not in range(depth):
+        raise BadParameter(
+            f"the layer {layer}", f"a layer of 0..{depth - 1}", "choose one of these"
+        )
+
+
+def head_counts(capture: Capture) -> tuple[int, int]:
+    """Number of layers, and of heads in each."""
+    return len(capture.layers), capture.layers[0].queries.shape[1]
