@@ -100,9 +100,19 @@ def test_of_several_pictures_it_is_told_in_how_many_the_map_is_better(curves):
     turned = curves.deletion_auc.copy()
     turned[1] = 1 - turned[1]
     sentences = conclusions(replace(curves, deletion_auc=turned))
-    assert sentences[0].endswith("By itself so in 1 of 2 pictures.")
-    assert sentences[1].endswith("By itself so in 0 of 2 pictures.")
-    assert "By itself" not in conclusions(curves.of_image(0))[0]
+    how = "Better than random and the centre in both curves"
+    assert sentences[0].endswith(f". {how} in 1 of 2 pictures.")
+    assert sentences[1].endswith(f". {how} in 0 of 2 pictures.")
+    assert "pictures" not in conclusions(curves.of_image(0))[0]
+
+
+def test_a_map_that_is_worse_in_every_picture_is_not_told_to_be_so_in_none(layout, photograph):
+    areas = {"bad": (0.8, 0.2), "centre": (0.5, 0.5)}
+    (sentence,) = conclusions(made_curves(layout, photograph, areas))
+    assert sentence == (
+        "bad: worse than random and the centre in both curves. "
+        "Better than random and the centre in both curves in 0 of 2 pictures."
+    )
 
 
 def test_how_far_it_goes_is_told(curves):

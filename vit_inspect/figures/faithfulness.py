@@ -146,7 +146,7 @@ def conclusions(result: Faithfulness) -> list[str]:
                 all(_standing(result.of_image(image), place, curve) == BEST for curve in CURVES)
                 for image in range(images)
             )
-            alone = f". By itself so in {good} of {images} pictures"
+            alone = f". {BEST.capitalize()} in both curves in {good} of {images} pictures"
         sentences.append(f"{name}: {verdict}{alone}.")
     return sentences
 
