@@ -150,7 +150,9 @@ def test_the_axis_holds_every_curve(curves):
         (0.7, "looks much the same: it tells of the picture or of the architecture"),
         (0.31, "is partly the same"),
         (0.3, "is another one: it depends on what was learned"),
-        (-0.9, "is another one: it depends on what was learned"),
+        (-0.3, "is another one: it depends on what was learned"),
+        (-0.31, "is partly the same, in reverse order: that part tells of the picture or"),
+        (-0.9, "looks much the same, in reverse order: it tells of the picture or of the arch"),
         (float("nan"), "there is no order of patches to compare"),
     ],
 )

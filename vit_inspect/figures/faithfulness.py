@@ -31,7 +31,7 @@ BAND_OPACITY = 0.18
 CHANCE = 2.0
 """Standard deviations of the random orders that a map must be better by."""
 SIMILAR, UNLIKE = 0.7, 0.3
-"""Rank correlations from which on two maps count as alike, and up to which as different."""
+"""Rank correlations, of either sign, from which on two maps count as alike, and up to which not."""
 
 
 def draw(result: Faithfulness) -> Figure:
@@ -112,21 +112,17 @@ def control_words(correlation: float) -> str:
     """What the rank correlation of a map with its control, of randomised weights, tells."""
     if np.isnan(correlation):
         return "One of the two maps is even: there is no order of patches to compare."
-    found = f"Rank correlation of the two maps: {correlation:.2f}. "
-    if correlation >= SIMILAR:
-        return found + (
-            "With randomised weights the map looks much the same: it tells of the picture or of "
-            "the architecture, not of what was learned."
+    found = f"Rank correlation of the two maps: {correlation:.2f}. With randomised weights the map "
+    # A map in the reverse order depends as little on what was learned as one in the same.
+    strength, reverse = abs(correlation), ", in reverse order" if correlation < 0 else ""
+    if strength > UNLIKE:
+        whole = strength >= SIMILAR
+        how, told = ("looks much", "it") if whole else ("is partly", "that part")
+        return (
+            f"{found}{how} the same{reverse}: {told} tells of the picture or of the architecture, "
+            "not of what was learned."
         )
-    if correlation > UNLIKE:
-        return found + (
-            "With randomised weights the map is partly the same: that part tells of the picture "
-            "or of the architecture, not of what was learned."
-        )
-    return found + (
-        "With randomised weights the map is another one: it depends on what was learned. "
-        "That does not make it faithful."
-    )
+    return found + "is another one: it depends on what was learned. That does not make it faithful."
 
 
 def conclusions(result: Faithfulness) -> list[str]:
