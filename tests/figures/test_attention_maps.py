@@ -37,7 +37,7 @@ def test_the_colour_bar_tells_its_range_and_that_more_lies_above(maps):
     assert bar.get_xlim() == (0, pytest.approx(limit))
     assert bar.get_xlabel() == "attention weight"
     words = " ".join(text.get_text() for text in draw(maps).texts)
-    assert f"0 to {limit:.3g}; the largest weight is {largest:.3g}" in words
+    assert f"0 to {limit:.3g}; the largest weight is {largest:.3g}" in words.replace("\n", " ")
     even = replace(maps, weights=np.full_like(maps.weights, 0.1))
     assert _limit(even, 0, "shared") == (pytest.approx(0.1), pytest.approx(0.1))
     assert "largest" in draw(maps, scale="per map").axes[1].get_xlabel()

@@ -5,14 +5,18 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import subprocess
 import sys
+from dataclasses import fields, replace
+from itertools import combinations
 
 import matplotlib
 import numpy as np
 import pytest
 from matplotlib.text import Text
 
+from vit_inspect.catalog import FIGURES as CATALOGUE
 from vit_inspect.figures import (
     attention_distance,
     attention_maps,
@@ -32,6 +36,8 @@ from vit_inspect.figures import (
     token_norms,
     token_similarity,
 )
+from vit_inspect.layout import Box
+from vit_inspect.results import Photograph
 
 FIGURES = {
     "filters": embedding_filters,
@@ -57,6 +63,46 @@ FIGURES = {
 @pytest.fixture(params=FIGURES)
 def figure_and_result(request):
     return FIGURES[request.param], request.getfixturevalue(request.param)
+
+
+LONG_ID = "vit_large_patch14_clip_quickgelu_336.openai_ft"
+LONG_NAME = "IMG_20240817_a_photograph_that_nobody_ever_gave_a_short_name.jpeg"
+LONG_CLASS = "Staffordshire bullterrier, Staffordshire bull terrier, of a race with a long name"
+
+
+def with_long_names(result, size_px):
+    """The same record of a model, of photographs and of classes that have long names."""
+    middle = Box(size_px[1] / 4, 0.0, size_px[1] * 3 / 4, float(size_px[0]))
+    first, other = (
+        Photograph(name, np.full((*size_px, 3), 128, np.uint8), size_px, middle)
+        for name in (LONG_NAME, LONG_NAME[::-1])
+    )
+    long = {
+        "model": LONG_ID,
+        "other_model": LONG_ID[::-1],
+        "photographs": (first, other),
+        "origins": (other, first),
+        "labels": (LONG_CLASS,) * 2,
+        "target": (LONG_CLASS,) * 2,
+        "targets": (LONG_CLASS,) * 2,
+        "top_labels": (((LONG_CLASS,) * 4,) * 3,) * 2,
+        "state": "as the block returned them",
+        "maps": (LONG_ID, "input × gradient", *getattr(result, "maps", ())[2:]),
+    }
+    return replace(
+        result, **{each.name: long[each.name] for each in fields(result) if each.name in long}
+    )
+
+
+@pytest.fixture(params=[None, (60, 40), (20, 60)], ids=["given names", "upright", "wide"])
+def dressed(request, figure_and_result):
+    """A figure's module and a record, also of long names and of photographs of extreme shapes."""
+    figure, result = figure_and_result
+    if request.param:
+        result = with_long_names(result, request.param)
+        # Of several pictures it names none.
+        result = result.of_image(0) if figure is faithfulness else result
+    return figure, result
 
 
 def svg(figure):
@@ -93,8 +139,13 @@ def test_drawing_changes_no_global_setting(figure_and_result):
     assert dict(matplotlib.rcParams) == before
 
 
-def test_nothing_is_cut_off_at_the_edge_of_the_sheet(figure_and_result):
-    figure, result = figure_and_result
+def test_every_figure_of_the_catalogue_is_among_them():
+    drawn = {module.draw for module in FIGURES.values()}
+    assert drawn == {spec.draw for spec in CATALOGUE}
+
+
+def test_nothing_is_cut_off_at_the_edge_of_the_sheet(dressed):
+    figure, result = dressed
     sheet = figure.draw(result)
     sheet.canvas.draw()
     box = sheet.get_tightbbox()
@@ -103,6 +154,33 @@ def test_nothing_is_cut_off_at_the_edge_of_the_sheet(figure_and_result):
     assert box.x1 <= width
     assert box.y1 <= height
     assert width <= style.PAGE_IN + 0.01
+
+
+def test_words_lie_on_nothing_else(dressed):
+    figure, result = dressed
+    sheet = figure.draw(result)
+    sheet.canvas.draw()
+    renderer = sheet._get_renderer()
+    words = [(text.get_text(), text.get_window_extent(renderer)) for text in sheet.texts]
+    panels = [(axes.get_title(), axes.get_tightbbox(renderer)) for axes in sheet.axes]
+    for (text, box), (other, place) in [
+        *combinations(words, 2),
+        *((each, panel) for each in words for panel in panels),
+    ]:
+        assert not box.overlaps(place), (text, other)
+
+
+def test_words_on_a_screen_are_no_wider_than_the_figure(dressed):
+    figure, result = dressed
+    screen = figure.plot(result)
+    free = style.SCREEN_PX - style.MARGIN_LEFT_PX - style.MARGIN_RIGHT_PX
+    heading, small = re.findall(r"px[^>]*>(.*?)</span>", screen.layout.annotations[0].text)
+    for text, size in ((heading, style.TITLE_PX), (small, style.TEXT_PX)):
+        assert max(map(len, text.split("<br>"))) * size * 0.53 <= free
+    lines = 2 + heading.count("<br>") + small.count("<br>")
+    assert screen.layout.margin.t >= 26 + 20 * lines
+    # What is shown is what is told, but for names in the middle of which letters are left out.
+    assert len(screen.layout.meta) <= lines
 
 
 def test_print_sizes_are_those_of_papers(figure_and_result):

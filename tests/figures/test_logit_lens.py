@@ -49,7 +49,7 @@ def test_long_names_are_shortened_and_whole_where_pointed_at(lens):
     name = "a dog of a race with a long name"
     named = replace(lens, top_labels=(((name, "ant", "bee", "cat"),) * 3,) * 2)
     figure = plot(named)
-    assert "a dog of a race with a lo… " in figure.data[2].text[0]
+    assert "a dog of a r…a long name " in figure.data[2].text[0]
     assert name in figure.data[0].text[0]
 
 

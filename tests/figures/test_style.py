@@ -54,6 +54,59 @@ def test_head_colours_are_the_papers_and_repeat_after_ten():
     assert style.head_colour(13) == style.head_colour(3) == "#d62728"
 
 
+def test_a_long_name_keeps_both_its_ends():
+    assert style.short("abcdefghij", 10) == "abcdefghij"
+    assert style.short("abcdefghij", 7) == "abc…hij"
+    assert style.short("abcdefghij", 6) == "abc…ij"
+    assert style.short("abcdefghij", 1) == "…"
+
+
+def test_lines_are_broken_between_words_and_none_is_lost():
+    def fits(line):
+        return len(line) <= 12
+
+    text = "a sentence of some words\nin two lines\n "
+    folded = style.fold(text, fits)
+    assert folded == "a sentence\nof some\nwords\nin two lines\n "
+    assert style.fold("of a_name_that_is_too_long.png", fits) == "of\na_name…g.png"
+    assert style.fold("short enough", fits) == "short enough"
+
+
+def test_a_sheet_grows_by_the_lines_that_are_broken_and_nothing_else_moves_on_it():
+    figure = style.page(2.0, 2.0)
+    above = style.place(figure, left=0.2, top=0.1, width=1.0, height=0.3)
+    below = style.place(figure, left=0.2, top=1.0, width=1.0, height=0.5)
+    style.write(figure, "low", left=0.1, top=1.7)
+    text = "many words that have no room in a single line of this small sheet"
+    written = style.write(figure, text, left=0.1, top=0.5)
+    assert written.get_text().replace("\n", " ") == text
+    added = written.get_text().count("\n") * 1.4 * style.TEXT_PT / 72
+    width, height = figure.get_size_inches()
+    assert (width, height) == (2, pytest.approx(2 + added))
+    assert added > 0
+    for axes, top, tall in ((above, 0.1, 0.3), (below, 1 + added, 0.5)):
+        left, bottom, wide, high = axes.get_position().bounds
+        assert (left * 2, wide * 2, high * height) == pytest.approx((0.2, 1, tall))
+        assert (1 - bottom - high) * height == pytest.approx(top)
+    tops = [(1 - each.get_position()[1]) * height for each in figure.texts]
+    assert tops == pytest.approx([1.7 + added, 0.5])
+    box = written.get_window_extent()
+    assert box.x1 / style.PRINT_DPI <= 2
+    assert (height - box.y0 / style.PRINT_DPI) < 1 + added
+
+
+def test_a_figure_on_a_screen_grows_by_the_lines_that_are_broken():
+    plain = style.screen("a", "b", height=100)
+    words = " ".join(["word"] * 40)
+    grown = style.screen(words, f"{words}\nb", height=100, width=400)
+    heading, small = grown.layout.annotations[0].text.split("</span><br>")
+    added = heading.count("<br>") + small.count("<br>")
+    assert added > 5
+    assert grown.layout.height == 100 + 20 * (added - 1)
+    assert grown.layout.margin.t == plain.layout.margin.t + 20 * added
+    assert list(grown.layout.meta) == [words, words, "b"]
+
+
 def test_tick_labels_never_overlap():
     assert style.tick_labels(range(1, 5), 0.2) == ["1", "2", "3", "4"]
     assert style.tick_labels(range(1, 6), 0.08) == ["1", "", "3", "", "5"]

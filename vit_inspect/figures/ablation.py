@@ -52,7 +52,7 @@ def plot(result: Ablation, *, image: int = 0) -> go.Figure:
             showline=False,
             ticks="",
             tickvals=list(range(len(labels))),
-            ticktext=[_short(label) for label in labels],
+            ticktext=[style.short(label) for label in labels],
         ),
     )
 
@@ -103,7 +103,3 @@ def plot_board(
         customdata=[list(place) for place in boxes],
         hovertemplate="Row %{customdata[0]}, column %{customdata[1]}<extra></extra>",
     ).update_layout(hoverdistance=-1)
-
-
-def _short(label: str) -> str:
-    return label if len(label) <= 24 else f"{label[:23]}…"

@@ -43,11 +43,6 @@ def draw(result: AttentionMaps, *, image: int = 0, scale: str = "shared") -> Fig
     if result.patch is not None:
         draw_patch(photo, photograph, grid=result.layout.grid, patch=result.patch)
     left = photo_width + 0.25
-    title: dict[str, Any] = {"fontsize": style.TITLE_PT, "color": style.INK}
-    style.write(figure, _title(result), left=left, top=0.08, **title)
-    style.write(
-        figure, _caption(result, limit, largest, scale), left=left, top=0.28, linespacing=1.4
-    )
     bar = style.place(figure, left=left, top=0.75, width=2.3, height=0.09)
     style.colour_bar(
         bar,
@@ -78,6 +73,8 @@ def draw(result: AttentionMaps, *, image: int = 0, scale: str = "shared") -> Fig
         axes.xaxis.tick_top()
         axes.xaxis.set_label_position("top")
         style.bare(axes)
+    words = _caption(result, limit, largest, scale)
+    style.write_head(figure, _title(result), words, left=left)
     return figure
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from html import escape
-from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -25,8 +24,10 @@ DASHES: dict[str, Any] = {"solid": "solid", "dash": (0, (4, 3)), "dot": (0, (1, 
 PANELS = ((0.0, 0.46), (0.54, 1.0))
 """Where the two curves lie on a screen, in shares of its width; the table is below."""
 CURVE_PX, ROW_PX = 300, 26
-PRINT_LINE, SCREEN_LINE = 135, 76
-"""Letters in a line of words."""
+WORDS_PX = 612
+"""Width of the words on a screen, which has no room for more beside a menu."""
+MAP_LETTERS = 16
+"""Letters of a map's name that the table has room for; the words below have them all."""
 BAND_OPACITY = 0.18
 CHANCE = 2.0
 """Standard deviations of the random orders that a map must be better by."""
@@ -37,8 +38,7 @@ SIMILAR, UNLIKE = 0.7, 0.3
 def draw(result: Faithfulness) -> Figure:
     """Both curves of every map, the mean over the record's pictures; the table is their legend."""
     title, *texts = _words(result)
-    lines = [line for text in texts for line in wrap(text, PRINT_LINE)]
-    figure = style.page(style.PAGE_IN, 2.85 + 0.145 * len(lines))
+    figure = style.page(style.PAGE_IN, 2.85 + 0.145 * len(texts))
     limits = limits_of(result)
     for place, curve in enumerate(CURVES):
         axes = style.place(figure, left=0.48 + 2.25 * place, top=0.5, width=1.9, height=1.75)
@@ -50,23 +50,19 @@ def draw(result: Faithfulness) -> Figure:
             axes, x=CHANGED[place], y=_unit(result) if not place else "", title=TITLES[place]
         )
     _draw_table(figure, result)
-    style.write(
-        figure, title, left=0.05, top=0.07, fontsize=style.TITLE_PT, color=style.INK, va="top"
-    )
-    style.write(figure, "\n".join(lines), left=0.05, top=2.75, linespacing=1.4)
+    style.write(figure, "\n".join(texts), left=0.05, top=2.75)
+    style.write(figure, title, left=0.05, top=0.07, fontsize=style.TITLE_PT, color=style.INK)
     return figure
 
 
 def plot(result: Faithfulness) -> go.Figure:
     """The same; a point tells its map, the share of the patches and the score."""
     title, *texts = _words(result)
-    lines = [line for text in texts for line in wrap(text, SCREEN_LINE)]
     table_px = ROW_PX * (1 + len(_looks(result)))
     # Between curves and table are their axes' titles.
     drawing_px = CURVE_PX + 70 + table_px
-    figure = style.screen(
-        title, "\n".join(lines), height=drawing_px + 96 + 20 * len(lines), above=24
-    )
+    height = drawing_px + 96 + 20 * len(texts)
+    figure = style.screen(title, "\n".join(texts), height=height, above=24, width=WORDS_PX)
     figure.update_layout(margin_b=0)
     curves, table = (1 - CURVE_PX / drawing_px, 1.0), (0.0, table_px / drawing_px)
     limits = limits_of(result)
@@ -242,7 +238,8 @@ def _draw_curves(axes: Axes, result: Faithfulness, curve: str) -> None:
 def _draw_table(figure: Figure, result: Faithfulness) -> None:
     """Line, name and both areas of each map."""
     left, top, pitch = 4.78, 0.5, 0.17
-    for offset, text in ((0.3, "Area under"), (1.0, "deletion"), (1.55, "insertion")):
+    columns = (1.19, 1.65)
+    for offset, text in zip((0.3, *columns), ("Area under", *CURVES), strict=True):
         style.write(figure, text, left=left + offset, top=top, fontsize=6.5)
     rows = zip(_looks(result), _areas(result), strict=True)
     for row, ((name, dash, colour), areas) in enumerate(rows, start=1):
@@ -250,8 +247,10 @@ def _draw_table(figure: Figure, result: Faithfulness) -> None:
         axes = style.place(figure, left=left, top=down + 0.02, width=0.22, height=0.1)
         axes.plot([0, 1], [0, 0], color=colour, linestyle=DASHES[dash], linewidth=1.2)
         axes.set_axis_off()
-        style.write(figure, name, left=left + 0.3, top=down, color=style.INK)
-        for offset, area in zip((1.0, 1.55), areas, strict=True):
+        style.write(
+            figure, style.short(name, MAP_LETTERS), left=left + 0.3, top=down, color=style.INK
+        )
+        for offset, area in zip(columns, areas, strict=True):
             style.write(figure, area, left=left + offset, top=down)
 
 
@@ -264,7 +263,7 @@ def _plot_table(figure: go.Figure, result: Faithfulness, domain: tuple[float, fl
         line = {"color": colour, "dash": dash, "width": 2}
         figure.add_scatter(x=[0, 0.06], y=[row, row], mode="lines", line=line, **on)
     columns = [
-        ["Area under", *(escape(name) for name, _, _ in looks)],
+        ["Area under", *(escape(style.short(name)) for name, _, _ in looks)],
         *([curve, *column] for curve, column in zip(CURVES, zip(*areas, strict=True), strict=True)),
     ]
     for left, column in zip((0.08, 0.46, 0.7), columns, strict=True):

@@ -29,9 +29,6 @@ def draw(result: HeadImportance, *, image: int = 0) -> Figure:
     list_height = 0.17 * len(ranked)
     page_width = min(style.PAGE_IN, max(5.2, width + 3.6))
     figure = style.page(page_width, HEAD_IN + max(height, list_height + 0.25) + 0.15)
-    title, words = _words(result, image).split("\n", 1)
-    style.write(figure, title, left=0.05, top=0.08, fontsize=style.TITLE_PT, color=style.INK)
-    style.write(figure, words, left=0.05, top=0.28, linespacing=1.4)
     bar = style.place(figure, left=0.15, top=0.66, width=2.3, height=0.09)
     style.colour_bar(
         bar,
@@ -71,6 +68,7 @@ def draw(result: HeadImportance, *, image: int = 0) -> Figure:
     bars.xaxis.set_major_locator(MaxNLocator(3))
     bars.tick_params(axis="y", length=0)
     bars.spines[["top", "right", "left"]].set_visible(False)
+    style.write_head(figure, *_words(result, image).split("\n", 1))
     return figure
 
 

@@ -58,8 +58,6 @@ def draw(result: HeadStatistics) -> Figure:
     width, height = fit(tiles["entropy"], width=PANEL_IN[0], height=PANEL_IN[1])
     step_in, row_in = (style.PAGE_IN - 0.4) / ACROSS, BAR_IN + height + 0.35
     figure = style.page(style.PAGE_IN, HEAD_IN + 2 * row_in)
-    style.write(figure, TITLE, left=0.05, top=0.08, fontsize=style.TITLE_PT, color=style.INK)
-    style.write(figure, _caption(result), left=0.05, top=0.28, linespacing=1.4)
     for index, (name, values) in enumerate(panels.items()):
         row, column = divmod(index, ACROSS)
         left, top = 0.4 + column * step_in, HEAD_IN + row * row_in
@@ -80,6 +78,7 @@ def draw(result: HeadStatistics) -> Figure:
             xticklabels=style.tick_labels(range(1, heads + 1), width / heads),
         )
         style.label(axes, x="Head", y="" if column else "Layer")
+    style.write_head(figure, TITLE, _caption(result))
     return figure
 
 

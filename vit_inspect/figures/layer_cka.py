@@ -11,8 +11,6 @@ from vit_inspect.results import LayerCka
 
 TITLE, UNIT = "Layer similarity", "CKA"
 LIMITS = (0.0, 1.0)
-NAME_LENGTH = 36
-"""Letters that an axis has room for in print."""
 
 
 def draw(result: LayerCka) -> Figure:
@@ -37,7 +35,7 @@ def draw(result: LayerCka) -> Figure:
         yticklabels=style.tick_labels(range(rows), height / rows),
     )
     style.bare(axes)
-    down, across = map(_short, _axis_names(result))
+    down, across = _axis_names(result)
     style.label(axes, x=across, y=down, title=TITLE)
     bar = style.place(figure, left=0.55 + width, top=0.25, width=0.09, height=height)
     style.colour_bar(bar, style.SIMILARITY_MAP, LIMITS, name=UNIT, ticks=(0, 0.5, 1))
@@ -72,11 +70,8 @@ def plot(result: LayerCka) -> go.Figure:
 def _axis_names(result: LayerCka) -> tuple[str, str]:
     if result.model == result.other_model:
         return "Layer", "Layer"
-    return f"Layer of {result.model}", f"Layer of {result.other_model}"
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= NAME_LENGTH else name[: NAME_LENGTH - 1] + "…"
+    down, across = (style.short(name) for name in (result.model, result.other_model))
+    return f"Layer of {down}", f"Layer of {across}"
 
 
 def _words(result: LayerCka) -> str:

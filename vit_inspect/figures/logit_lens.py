@@ -18,8 +18,6 @@ from vit_inspect.results import LogitLens
 UNIT = "Probability where a patch is read alone"
 BODY_IN = 1.75
 """Height of the head of the sheet, with the photograph and the colour bar."""
-NAME_LENGTH = 26
-"""Letters of a class that the sheet has room for."""
 
 
 def draw(result: LogitLens, *, image: int = 0) -> Figure:
@@ -35,10 +33,6 @@ def draw(result: LogitLens, *, image: int = 0) -> Figure:
         style.place(figure, left=0.05, top=0.08, width=photo_width, height=1.1), photograph
     )
     left = photo_width + 0.25
-    title, words = _words(result, image).split("\n", 1)
-    named: dict[str, Any] = {"fontsize": style.TITLE_PT, "color": style.INK}
-    style.write(figure, title, left=left, top=0.08, **named)
-    style.write(figure, words, left=left, top=0.28, linespacing=1.4)
     bar = style.place(figure, left=left, top=0.8, width=2.0, height=0.09)
     style.colour_bar(
         bar,
@@ -71,6 +65,7 @@ def draw(result: LogitLens, *, image: int = 0) -> Figure:
         line: dict[str, Any] = {"va": "center_baseline", "fontsize": small, "parse_math": False}
         texts.text(0.0, layer, f"{result.readout_rank[image, layer]}", color=style.INK, **line)
         texts.text(0.2, layer, _top(result, image, layer), color=_ink(result, image, layer), **line)
+    style.write_head(figure, *_words(result, image).split("\n", 1), left=photo_width + 0.25)
     return figure
 
 
@@ -183,9 +178,7 @@ def _tiles(result: LogitLens, image: int, limits: style.Limits) -> Tiles:
 
 def _top(result: LogitLens, image: int, layer: int) -> str:
     """The most probable class of a layer, shortened."""
-    name = result.top_labels[image][layer][0]
-    if len(name) > NAME_LENGTH:
-        name = name[: NAME_LENGTH - 1] + "…"
+    name = style.short(result.top_labels[image][layer][0])
     return f"{name} {result.top_probability[image, layer, 0]:.0%}"
 
 

@@ -133,7 +133,8 @@ def plot_photograph(figure: go.Figure, photograph: Photograph, *, grey: bool = T
 
 def plot_sheet(title: str, subtitle: str, photograph: Photograph, *, width: int) -> go.Figure:
     """A photograph for which `width` px are free, below a subtitle of three lines and a scale."""
-    figure = style.screen(title, subtitle, height=height_px(photograph, width) + 198, above=60)
+    height = height_px(photograph, width) + 198
+    figure = style.screen(title, subtitle, height=height, above=60, width=width)
     figure.update_layout(margin_b=12)
     return plot_photograph(figure, photograph)
 

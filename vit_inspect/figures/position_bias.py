@@ -31,8 +31,6 @@ def draw(result: PositionBias) -> Figure:
     layers, heads = tiles.count
     width, height = fit(tiles, width=min(style.PAGE_IN - 0.4, 0.7 * heads), height=6.6)
     figure = style.page(max(4.8, width + 0.4), HEAD_IN + height + 0.05)
-    style.write(figure, TITLE, left=0.05, top=0.08, fontsize=style.TITLE_PT, color=style.INK)
-    style.write(figure, _caption(result), left=0.05, top=0.28, linespacing=1.4)
     bar = style.place(figure, left=0.05, top=0.62, width=2.3, height=0.09)
     style.colour_bar(
         bar,
@@ -55,6 +53,7 @@ def draw(result: PositionBias) -> Figure:
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
     style.bare(axes)
+    style.write_head(figure, TITLE, _caption(result))
     return figure
 
 

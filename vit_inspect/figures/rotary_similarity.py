@@ -42,8 +42,6 @@ def draw(result: RotarySimilarity) -> Figure:
     figure = style.page(
         max(5.4, right + max(mean_width, 1.5) + 0.1), 0.95 + max(height, mean_height + 1.0)
     )
-    style.write(figure, TITLE, left=0.05, top=0.08, fontsize=style.TITLE_PT, color=style.INK)
-    style.write(figure, _caption(result), left=0.05, top=0.28, linespacing=1.4)
     axes = style.place(figure, left=left, top=0.85, width=width, height=height)
     draw_tiles(axes, tiles)
     if _shared(result):
@@ -73,6 +71,7 @@ def draw(result: RotarySimilarity) -> Figure:
         bar, style.SIMILARITY_MAP, limits, name=UNIT, ticks=limits, orientation="horizontal"
     )
     bar.set_xticklabels(["−1", "1"])
+    style.write_head(figure, TITLE, _caption(result))
     return figure
 
 

@@ -8,7 +8,7 @@ of the position figure, from 1 as in the paper (2010.11929, Fig. 7).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from html import escape
 from typing import Any
 
@@ -21,7 +21,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Normalize, to_hex
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.text import Text
+from matplotlib.textpath import text_to_path
 
 INK, QUIET, PAPER, ACCENT = "#1f2328", "#6b7280", "#ffffff", "#d1495b"
 HEAD_COLOURS = tuple(to_hex(colour) for colour in matplotlib.colormaps["tab10"].colors)  # type: ignore[attr-defined]
@@ -40,6 +42,14 @@ UNSEEN, UNSEEN_OPACITY = "#ffffff", 0.75
 
 COLUMN_IN, PAGE_IN, PRINT_DPI = 3.3, 6.9, 300
 TEXT_PT, TITLE_PT, RULE_PT = 7.0, 8.0, 0.5
+EDGE_IN, LINE_EM = 0.05, 1.4
+"""What words keep from the edge of a sheet; the height of a line, in sizes of its letters."""
+NAME_LENGTH = 24
+"""Letters of a name that an axis, or a line of a list, has room for."""
+SCREEN_PX, MARGIN_LEFT_PX, MARGIN_RIGHT_PX = 720, 64, 24
+"""Width that a figure on a screen is made for, and what is beside its drawing."""
+TITLE_PX, TEXT_PX, LETTER_EM = 16, 13, 0.53
+"""Sizes of the words on a screen, and the usual width of a letter."""
 SCREEN_FONT = "Inter, Helvetica, Arial, sans-serif"
 Limits = tuple[float, float]
 
@@ -54,6 +64,39 @@ def offset_name(rows: int, columns: int) -> str:
     parts = [f"{abs(rows)} {'down' if rows > 0 else 'up'}"] if rows else []
     parts += [f"{abs(columns)} {'right' if columns > 0 else 'left'}"] if columns else []
     return ", ".join(parts) or "the query itself"
+
+
+def short(name: str, letters: int = NAME_LENGTH) -> str:
+    """A name of so many letters at most, its middle left out; both ends tell names apart."""
+    if len(name) <= letters:
+        return name
+    end = (letters - 1) // 2
+    return f"{name[: letters - 1 - end]}…{name[len(name) - end :]}"
+
+
+def fold(text: str, fits: Callable[[str], bool]) -> str:
+    """Breaks lines that do not fit between words; a word that alone is too long is shortened.
+
+    No word of a sentence is so long: it is the name of a model or of a file.
+    """
+    lines = []
+    for given in text.split("\n"):
+        line, *words = (_fitting(word, fits) for word in given.split(" "))
+        for word in words:
+            if fits(f"{line} {word}"):
+                line = f"{line} {word}"
+            else:
+                lines.append(line)
+                line = word
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def _fitting(word: str, fits: Callable[[str], bool]) -> str:
+    letters = len(word)
+    while letters > 1 and not fits(short(word, letters)):
+        letters -= 1
+    return short(word, letters)
 
 
 def head_colour(head: int) -> str:
@@ -121,11 +164,51 @@ def label(axes: Axes, *, x: str = "", y: str = "", title: str = "") -> None:
 
 
 def write(figure: Figure, text: str, *, left: float, top: float, **properties: Any) -> Text:
-    """A line of text on the sheet, in inches from its top left corner."""
-    width, height = figure.get_size_inches()
-    given: dict[str, Any] = {"fontsize": TEXT_PT, "color": QUIET}
+    """Lines of text on the sheet, in inches from its top left corner.
+
+    Lines that would leave the sheet are broken. For those that this adds the sheet grows, and what
+    is on it below the text's top moves down: write when all else has its place.
+    """
+    width, _ = figure.get_size_inches()
+    given: dict[str, Any] = {"fontsize": TEXT_PT, "color": QUIET, "linespacing": LINE_EM}
     given |= {"va": "top", "parse_math": False} | properties
-    return figure.text(left / width, 1 - top / height, text, **given)
+    size, font = given["fontsize"], FontProperties(size=given["fontsize"])
+
+    def fits(line: str) -> bool:
+        points, _, _ = text_to_path.get_text_width_height_descent(line, font, False)
+        return bool(left + points / 72 <= width - EDGE_IN)
+
+    folded = fold(text, fits)
+    if added := folded.count("\n") - text.count("\n"):
+        _make_room(figure, below=top, inches=added * LINE_EM * size / 72)
+    return figure.text(left / width, 1 - top / figure.get_size_inches()[1], folded, **given)
+
+
+def write_head(figure: Figure, title: str, words: str, *, left: float = 0.05) -> None:
+    """A title and the words below it at the top of the sheet, when all else has its place."""
+    lines = write(figure, title, left=left, top=0.08, fontsize=TITLE_PT, color=INK).get_text()
+    added = lines.count("\n") * LINE_EM * TITLE_PT / 72
+    write(figure, words, left=left, top=0.28 + added)
+
+
+def _make_room(figure: Figure, *, below: float, inches: float) -> None:
+    """Makes the sheet taller, and moves down by as much what begins lower than `below`."""
+    width, height = figure.get_size_inches()
+    taller = height + inches
+
+    def moved(share: float) -> float:
+        """Where a top edge comes to lie, in shares of the sheet from its bottom."""
+        top = height * (1 - share)
+        # A hair, for what rounding makes of an equal height.
+        return 1 - (top + (inches if top > below + 1e-6 else 0)) / taller
+
+    for axes in figure.axes:
+        left, bottom, wide, high = axes.get_position(original=True).bounds
+        high_now = high * height / taller
+        axes.set_position((left, moved(bottom + high) - high_now, wide, high_now))
+    for text in figure.texts:
+        text.set_y(moved(text.get_position()[1]))
+    figure.set_size_inches(width, taller)
 
 
 def colour_bar(
@@ -145,31 +228,45 @@ def tick_labels(numbers: Iterable[object], pitch_in: float) -> list[str]:
     return [str(number) if index % step == 0 else "" for index, number in enumerate(numbers)]
 
 
-def screen(title: str, subtitle: str, *, height: int, above: int = 0) -> go.Figure:
+def screen(
+    title: str, subtitle: str, *, height: int, above: int = 0, width: int = SCREEN_PX
+) -> go.Figure:
     """An empty plotly figure in the style of the house, as wide as its place.
 
     height, above: of all, and what is kept free above the drawing for a colour bar, in CSS px.
+    width: px that the words have; those that need more are broken, and the figure grows by that.
     The lines of words are kept as the figure's `meta`, for those who show them otherwise.
     """
-    lines = [escape(line, quote=False) for line in (title, *subtitle.split("\n"))]
-    small = f'<span style="font-size:13px;color:{QUIET}">{"<br>".join(lines[1:])}</span>'
+    free = width - MARGIN_LEFT_PX - MARGIN_RIGHT_PX
+    heading, words = (
+        escape(fold(text, _within(free, size)), quote=False)
+        for text, size in ((title, TITLE_PX), (subtitle, TEXT_PX))
+    )
+    meta = [title, *subtitle.split("\n")]
+    lines = 2 + heading.count("\n") + words.count("\n")
     layout = go.Layout(
-        font={"family": SCREEN_FONT, "size": 13, "color": INK},
+        font={"family": SCREEN_FONT, "size": TEXT_PX, "color": INK},
         paper_bgcolor=PAPER,
         plot_bgcolor="rgba(0,0,0,0)",
-        height=height,
-        margin={"l": 64, "r": 24, "t": 26 + 20 * len(lines) + above, "b": 56},
+        height=height + 20 * (lines - len(meta)),
+        margin={
+            "l": MARGIN_LEFT_PX,
+            "r": MARGIN_RIGHT_PX,
+            "t": 26 + 20 * lines + above,
+            "b": 56,
+        },
         hoverlabel={"bgcolor": PAPER, "bordercolor": QUIET, "font": {"color": INK}},
         hovermode="closest",
         showlegend=False,
         dragmode=False,
-        meta=[title, *subtitle.split("\n")],
+        meta=meta,
     )
     # An empty template: plotly would otherwise add its own colours to whatever is left unset.
     figure = go.Figure(layout=layout, layout_template=go.layout.Template())
     # Not plotly's own title, which a horizontal colour bar pushes off the sheet.
     return figure.add_annotation(
-        text=f'<span style="font-size:16px">{lines[0]}</span><br>{small}',
+        text=f'<span style="font-size:{TITLE_PX}px">{heading}</span>\n'
+        f'<span style="font-size:{TEXT_PX}px;color:{QUIET}">{words}</span>'.replace("\n", "<br>"),
         align="left",
         x=0,
         y=1,
@@ -181,6 +278,11 @@ def screen(title: str, subtitle: str, *, height: int, above: int = 0) -> go.Figu
         borderpad=0,
         showarrow=False,
     )
+
+
+def _within(room_px: float, letter_px: float) -> Callable[[str], bool]:
+    """Whether a line of letters of a size has room on a screen, whose font is not known here."""
+    return lambda line: len(line) * LETTER_EM * letter_px <= room_px
 
 
 def screen_axis(title: str = "", **properties: Any) -> dict[str, Any]:
