@@ -48,13 +48,31 @@ def test_the_screen_shows_the_same_curves(curves):
     lines = [
         trace
         for trace in plot(curves).data
-        if trace.mode == "lines" and trace.xaxis in ("x", "x1", "x2") and trace.name
+        if trace.mode in ("lines", "lines+markers")
+        and trace.xaxis in ("x", "x1", "x2")
+        and trace.name
     ]
     assert [line.name for line in lines] == ["good", "poor", "centre", "random"] * 2
     np.testing.assert_allclose(lines[0].y, curves.deletion[0, 0])
     np.testing.assert_allclose(lines[4].y, curves.insertion[0, 0])
     np.testing.assert_allclose(lines[7].y, curves.insertion[0, 3:].mean(axis=0))
     assert "good</b>, insertion" in lines[4].hovertemplate
+
+
+def test_lines_are_told_apart_by_more_than_colour_in_the_table_as_well(curves):
+    areas = {f"map {place}": (0.4, 0.6) for place in range(5)} | {"centre": (0.5, 0.5)}
+    five = made_curves(curves.layout, curves.photographs[0], areas)
+    axes = draw(five).axes
+    drawn = [
+        [(line.get_marker(), str(line._unscaled_dash_pattern)) for line in each.lines]
+        for each in axes
+    ]
+    assert len(set(drawn[0])) == 7
+    assert drawn[0] == drawn[1] == [looks for each in drawn[2:] for looks in each]
+    traces = [trace for trace in plot(five).data if trace.line.width == 2]
+    looks = [(trace.marker.symbol, trace.line.dash) for trace in traces]
+    assert len(set(looks)) == 7
+    assert looks == looks[:7] * 3
 
 
 def test_the_table_holds_the_areas_of_print_and_screen(curves):
@@ -136,6 +154,15 @@ def test_the_axis_names_what_is_measured(curves):
         assert plot(result).layout.yaxis.title.text == unit
     words = draw(headless.of_image(0)).texts[-2].get_text()
     assert words.startswith("Score: cosine similarity to something. Every")
+
+
+def test_small_probabilities_leave_room_for_the_name_of_their_axis(curves):
+    small = {name: 0.003 * getattr(curves, name) for name in ("deletion", "insertion")}
+    figure = draw(replace(curves, **small))
+    figure.canvas.draw()
+    first, second = (axes.get_tightbbox() for axes in figure.axes[:2])
+    assert first.x0 > 0
+    assert not first.overlaps(second)
 
 
 def test_the_axis_holds_every_curve(curves):

@@ -107,6 +107,19 @@ def test_the_depth_curve_holds_all_patches_the_prefix_apart_and_the_artefacts(no
     assert axes.get_yscale() == "log"
 
 
+def test_prefix_tokens_are_told_apart_by_more_than_colour(norms):
+    names = ("cls", "reg1", "reg2", "reg3", "reg4")
+    many = replace(
+        norms,
+        layout=replace(norms.layout, prefix=names),
+        prefix_norm=norms.prefix_norm[..., :1].repeat(5, axis=-1),
+    )
+    shown = traces(plot_depth(many))
+    assert len({shown[name].line.dash for name in (*names, "median patch")}) == 6
+    lines = {line.get_label(): line for line in titled(draw(many), "Norms over depth").lines}
+    assert len({str(lines[name]._unscaled_dash_pattern) for name in (*names, "median patch")}) == 6
+
+
 def test_the_attention_that_artefacts_draw_is_beside_their_share(norms):
     drawn, share = (trace for trace in plot_depth(norms).data if trace.yaxis == "y2")
     assert np.allclose(drawn.y, [0.05, 0.4, 0.2])

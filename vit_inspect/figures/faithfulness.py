@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
@@ -20,7 +20,6 @@ CURVES = ("deletion", "insertion")
 TITLES = ("Deletion: lower is better", "Insertion: higher is better")
 CHANGED = ("Patches replaced by mean colour", "Patches put back into blur")
 BEST = "better than random and the centre"
-DASHES: dict[str, Any] = {"solid": "solid", "dash": (0, (4, 3)), "dot": (0, (1, 1.5))}
 PANELS = ((0.0, 0.46), (0.54, 1.0))
 """Where the two curves lie on a screen, in shares of its width; the table is below."""
 CURVE_PX, ROW_PX = 300, 26
@@ -28,6 +27,8 @@ WORDS_PX = 612
 """Width of the words on a screen, which has no room for more beside a menu."""
 MAP_LETTERS = 16
 """Letters of a map's name that the table has room for; the words below have them all."""
+MARKED_POINTS = 11
+"""Points of a curve that have its marker, at most."""
 BAND_OPACITY = 0.18
 CHANCE = 2.0
 """Standard deviations of the random orders that a map must be better by."""
@@ -41,11 +42,12 @@ def draw(result: Faithfulness) -> Figure:
     figure = style.page(style.PAGE_IN, 2.85 + 0.145 * len(texts))
     limits = limits_of(result)
     for place, curve in enumerate(CURVES):
-        axes = style.place(figure, left=0.48 + 2.25 * place, top=0.5, width=1.9, height=1.75)
+        axes = style.place(figure, left=0.62 + 2.07 * place, top=0.5, width=1.9, height=1.75)
         _draw_curves(axes, result, curve)
         axes.set(xlim=(0, 1), ylim=limits)
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))
         axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.tick_params(labelleft=not place)
         style.label(
             axes, x=CHANGED[place], y=_unit(result) if not place else "", title=TITLES[place]
         )
@@ -187,12 +189,42 @@ def _area(result: Faithfulness, curve: str) -> Float[np.ndarray, "map"]:
     return result.arrays()[f"{curve}_auc"].mean(axis=0)
 
 
-def _looks(result: Faithfulness) -> list[tuple[str, str, str]]:
-    """Name, dash and colour of each line of the table: the maps, the centre, random orders."""
+class _Look(NamedTuple):
+    """A line of the table; a baseline has no marker."""
+
+    name: str
+    colour: str
+    dash: str
+    marker: str
+
+    def in_print(self, every: int = 1) -> dict[str, Any]:
+        """For matplotlib, with a marker at some of the points."""
+        return {
+            "color": self.colour,
+            "linestyle": style.DASHES[self.dash],
+            "marker": style.MARKERS.get(self.marker, ""),
+            "markersize": 3,
+            "markevery": every,
+        }
+
+    def on_screen(self) -> dict[str, Any]:
+        """The same for plotly."""
+        marker = {"symbol": self.marker, "size": 7, "maxdisplayed": MARKED_POINTS}
+        return {"line": {"color": self.colour, "dash": self.dash, "width": 2}} | (
+            {"mode": "lines+markers", "marker": marker} if self.marker else {"mode": "lines"}
+        )
+
+
+def _looks(result: Faithfulness) -> list[_Look]:
+    """The maps, the centre, random orders."""
     tested = [
-        (name, "solid", style.head_colour(place)) for place, name in enumerate(_tested(result))
+        _Look(name, style.head_colour(place), "solid", style.line_marker(place))
+        for place, name in enumerate(_tested(result))
     ]
-    return [*tested, (CENTRE, "dot", style.QUIET), (RANDOM, "dash", style.QUIET)]
+    centre, random = (
+        _Look(name, style.QUIET, dash, "") for name, dash in ((CENTRE, "dot"), (RANDOM, "dash"))
+    )
+    return [*tested, centre, random]
 
 
 def _lines(result: Faithfulness, curve: str) -> list[Float[np.ndarray, "step"]]:
@@ -223,15 +255,15 @@ def _draw_curves(axes: Axes, result: Faithfulness, curve: str) -> None:
     axes.fill_between(
         result.share[0], low, high, color=style.QUIET, alpha=BAND_OPACITY, linewidth=0, zorder=1
     )
-    for (name, dash, colour), scores in zip(_looks(result), _lines(result, curve), strict=True):
+    every = -(-len(result.share[0]) // MARKED_POINTS)
+    for look, scores in zip(_looks(result), _lines(result, curve), strict=True):
         axes.plot(
             result.share[0],
             scores,
-            color=colour,
-            linestyle=DASHES[dash],
             linewidth=1.0,
-            label=name,
-            zorder=2 if dash != "solid" else 3,
+            label=look.name,
+            zorder=3 if look.marker else 2,
+            **look.in_print(every),
         )
 
 
@@ -242,13 +274,13 @@ def _draw_table(figure: Figure, result: Faithfulness) -> None:
     for offset, text in zip((0.3, *columns), ("Area under", *CURVES), strict=True):
         style.write(figure, text, left=left + offset, top=top, fontsize=6.5)
     rows = zip(_looks(result), _areas(result), strict=True)
-    for row, ((name, dash, colour), areas) in enumerate(rows, start=1):
+    for row, (look, areas) in enumerate(rows, start=1):
         down = top + row * pitch
         axes = style.place(figure, left=left, top=down + 0.02, width=0.22, height=0.1)
-        axes.plot([0, 1], [0, 0], color=colour, linestyle=DASHES[dash], linewidth=1.2)
+        axes.plot([0, 0.5, 1], [0, 0, 0], linewidth=1.2, **(look.in_print() | {"markevery": [1]}))
         axes.set_axis_off()
         style.write(
-            figure, style.short(name, MAP_LETTERS), left=left + 0.3, top=down, color=style.INK
+            figure, style.short(look.name, MAP_LETTERS), left=left + 0.3, top=down, color=style.INK
         )
         for offset, area in zip(columns, areas, strict=True):
             style.write(figure, area, left=left + offset, top=down)
@@ -259,11 +291,10 @@ def _plot_table(figure: go.Figure, result: Faithfulness, domain: tuple[float, fl
     looks, areas = _looks(result), _areas(result)
     rows = np.arange(1, len(looks) + 1)
     on = {"xaxis": "x3", "yaxis": "y3", "hoverinfo": "skip", "cliponaxis": False}
-    for row, (_, dash, colour) in zip(rows, looks, strict=True):
-        line = {"color": colour, "dash": dash, "width": 2}
-        figure.add_scatter(x=[0, 0.06], y=[row, row], mode="lines", line=line, **on)
+    for row, look in zip(rows, looks, strict=True):
+        figure.add_scatter(x=[0, 0.03, 0.06], y=[row] * 3, **look.on_screen(), **on)
     columns = [
-        ["Area under", *(escape(style.short(name)) for name, _, _ in looks)],
+        ["Area under", *(escape(style.short(look.name)) for look in looks)],
         *([curve, *column] for curve, column in zip(CURVES, zip(*areas, strict=True), strict=True)),
     ]
     for left, column in zip((0.08, 0.46, 0.7), columns, strict=True):
@@ -295,16 +326,15 @@ def _plot_curves(figure: go.Figure, result: Faithfulness, curve: str, *, axes: s
         fillcolor=f"rgba(107,114,128,{BAND_OPACITY})",
         hoverinfo="skip",
     )
-    for (name, dash, colour), scores in zip(_looks(result), _lines(result, curve), strict=True):
+    for look, scores in zip(_looks(result), _lines(result, curve), strict=True):
         figure.add_scatter(
             x=result.share[0],
             y=scores,
             xaxis=f"x{axes}",
             yaxis=f"y{axes}",
-            mode="lines",
-            line={"color": colour, "dash": dash, "width": 2},
-            name=name,
-            hovertemplate=f"<b>{escape(name)}</b>, {curve}<br>%{{x:.0%}} of the patches"
+            **look.on_screen(),
+            name=look.name,
+            hovertemplate=f"<b>{escape(look.name)}</b>, {curve}<br>%{{x:.0%}} of the patches"
             f"<br>{_unit(result)} %{{y:.3f}}<extra></extra>",
         )
 

@@ -40,6 +40,26 @@ MAP_OPACITY = 0.65
 UNSEEN, UNSEEN_OPACITY = "#ffffff", 0.75
 """The veil over what the model never saw."""
 
+DASHES: dict[str, Any] = {
+    "solid": "solid",
+    "dash": (0, (4, 2)),
+    "dot": (0, (1, 1.5)),
+    "dashdot": (0, (4, 1.5, 1, 1.5)),
+    "longdash": (0, (8, 2)),
+    "longdashdot": (0, (8, 1.5, 1, 1.5)),
+}
+MARKERS = {
+    "circle": "o",
+    "square": "s",
+    "triangle-up": "^",
+    "diamond": "D",
+    "triangle-down": "v",
+    "cross": "P",
+    "x": "X",
+    "star": "*",
+}
+"""Plotly's dashes and markers, and the same for print: colour alone tells no line from another."""
+
 COLUMN_IN, PAGE_IN, PRINT_DPI = 3.3, 6.9, 300
 TEXT_PT, TITLE_PT, RULE_PT = 7.0, 8.0, 0.5
 EDGE_IN, LINE_EM = 0.05, 1.4
@@ -102,6 +122,17 @@ def _fitting(word: str, fits: Callable[[str], bool]) -> str:
 def head_colour(head: int) -> str:
     """A head's colour; ten repeat, as in the paper."""
     return HEAD_COLOURS[head % len(HEAD_COLOURS)]
+
+
+def line_dash(place: int) -> str:
+    """A dash, not solid, for each of some lines, by plotly's name; five repeat."""
+    broken = [dash for dash in DASHES if dash != "solid"]
+    return broken[place % len(broken)]
+
+
+def line_marker(place: int) -> str:
+    """A marker for each of some lines, by plotly's name; eight repeat."""
+    return list(MARKERS)[place % len(MARKERS)]
 
 
 def colour(

@@ -59,7 +59,7 @@ def draw(result: TokenNorms, *, image: int = 0) -> Figure:
     style.colour_bar(bar, style.WEIGHT_MAP, limits, name=UNIT, **options)
 
     left = width + 1.3
-    right = style.PAGE_IN - left - 1.0
+    right = style.PAGE_IN - left - 1.08
     slim = 0.4 if found else 0.0
     depth = style.place(figure, left=left, top=0.22, width=right, height=1.95 - 1.25 * slim)
     _draw_depth(depth, result, image)
@@ -125,7 +125,11 @@ def plot_depth(result: TokenNorms, *, image: int = 0) -> go.Figure:
             hoverinfo="skip",
         )
     lines = {"median patch": (_percentiles(result, image, (50,))[0], style.QUIET, "solid")} | {
-        name: (result.prefix_norm[image, :, token], style.head_colour(token), "dash")
+        name: (
+            result.prefix_norm[image, :, token],
+            style.head_colour(token),
+            style.line_dash(token),
+        )
         for token, name in enumerate(result.layout.prefix)
     }
     for name, (values, colour, dash) in lines.items():
@@ -201,7 +205,8 @@ def _draw_depth(axes: Axes, result: TokenNorms, image: int) -> None:
     axes.plot(layers, median, color=style.QUIET, label="median patch", **line)
     for token, name in enumerate(result.layout.prefix):
         norms, colour = result.prefix_norm[image, :, token], style.head_colour(token)
-        axes.plot(layers, norms, color=colour, linestyle=(0, (4, 2)), label=name, **line)
+        dash = style.DASHES[style.line_dash(token)]
+        axes.plot(layers, norms, color=colour, linestyle=dash, label=name, **line)
     marked = result.norm[image][:, result.artefact[image]]
     if marked.size:
         where = np.repeat(layers, marked.shape[1])
@@ -221,7 +226,7 @@ def _draw_depth(axes: Axes, result: TokenNorms, image: int) -> None:
         bbox_to_anchor=(1.0, 1.02),
         frameon=False,
         labelspacing=0.25,
-        handlelength=1.4,
+        handlelength=2.2,
         handletextpad=0.5,
         labelcolor=style.INK,
     )
