@@ -441,7 +441,7 @@ class Ablation(Result):
     patch_change: Float[np.ndarray, "image row column"]
 
 
-LOG_PROBABILITY = "Drop of the class's log-probability"
+LOG_PROBABILITY = "Drop of the class's log-probability (nats)"
 """Effect on a classifier: ln p before - ln p after."""
 
 

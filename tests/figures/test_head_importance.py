@@ -9,7 +9,7 @@ import pytest
 
 from vit_inspect.figures import style
 from vit_inspect.figures.head_importance import RANKED, draw, limits_of, plot, ranking
-from vit_inspect.results import TURNED, HeadImportance
+from vit_inspect.results import LOG_PROBABILITY, TURNED, HeadImportance
 
 
 @pytest.fixture
@@ -76,6 +76,14 @@ def test_without_classes_it_speaks_of_no_probability(signed: HeadImportance) -> 
     assert "probability" not in words
     assert "replaced by zeros" in words
     assert words.startswith("toy: the effect of each head Each")
+
+
+@pytest.mark.parametrize("measure", [LOG_PROBABILITY, TURNED])
+def test_the_bars_axis_is_named_with_its_unit(importance: HeadImportance, measure: str) -> None:
+    result = replace(importance, measure=measure)
+    assert draw(result).axes[2].get_xlabel() == measure
+    assert plot(result).layout.xaxis2.title.text == measure
+    assert LOG_PROBABILITY.endswith("(nats)")
 
 
 def test_marked_heads_are_outlined(signed: HeadImportance) -> None:

@@ -42,7 +42,7 @@ def draw(result: AttentionRelevance, *, image: int = 0) -> Figure:
             bar,
             style.WEIGHT_MAP,
             limits,
-            name=UNIT if place == 0 else "",
+            name=UNIT,
             opacity=style.MAP_OPACITY,
             ticks=MaxNLocator(3),
             orientation="horizontal",

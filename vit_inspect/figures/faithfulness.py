@@ -42,7 +42,7 @@ def draw(result: Faithfulness) -> Figure:
     figure = style.page(style.PAGE_IN, 2.85 + 0.145 * len(texts))
     limits = limits_of(result)
     for place, curve in enumerate(CURVES):
-        axes = style.place(figure, left=0.62 + 2.07 * place, top=0.5, width=1.9, height=1.75)
+        axes = style.place(figure, left=0.62 + 2.12 * place, top=0.5, width=1.85, height=1.75)
         _draw_curves(axes, result, curve)
         axes.set(xlim=(0, 1), ylim=limits)
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))

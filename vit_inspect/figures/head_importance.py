@@ -28,7 +28,7 @@ def draw(result: HeadImportance, *, image: int = 0) -> Figure:
     ranked = ranking(result, image)
     list_height = 0.17 * len(ranked)
     page_width = min(style.PAGE_IN, max(5.2, width + 3.6))
-    figure = style.page(page_width, HEAD_IN + max(height, list_height + 0.25) + 0.15)
+    figure = style.page(page_width, HEAD_IN + max(height, list_height + 0.4) + 0.15)
     bar = style.place(figure, left=0.15, top=0.66, width=2.3, height=0.09)
     style.colour_bar(
         bar,
@@ -66,6 +66,7 @@ def draw(result: HeadImportance, *, image: int = 0) -> Figure:
     bars.set(yticks=range(len(ranked)), ylim=(len(ranked) - 0.4, -0.6))
     bars.set_yticklabels([_name(*place) for place in ranked])
     bars.xaxis.set_major_locator(MaxNLocator(3))
+    style.label(bars, x=result.measure)
     bars.tick_params(axis="y", length=0)
     bars.spines[["top", "right", "left"]].set_visible(False)
     style.write_head(figure, *_words(result, image).split("\n", 1))
@@ -83,7 +84,7 @@ def plot(
     layers, heads = tiles.count
     height = int(np.clip(30 * layers, 13 * RANKED, 900))
     title, words = _words(result, image).split("\n", 1)
-    figure = style.screen(title, words, height=height + 250, above=110)
+    figure = style.screen(title, words, height=height + 270, above=110)
     picked = list(np.ndindex(tiles.count))
     effect = result.effect[image]
     # As wide as its tiles are on a page of usual width, so that the list stands beside them.
@@ -129,11 +130,12 @@ def plot(
         yaxis="y2",
     )
     return figure.update_layout(
-        margin_b=44,
+        margin_b=64,
         bargap=0.25,
         # Without an end to it, plotly takes every bar for the one under the cursor.
         hoverdistance=40,
         xaxis2=style.screen_axis(
+            result.measure,
             domain=(share + 0.16, 1),
             anchor="y2",
             nticks=6,

@@ -26,7 +26,7 @@ def draw(result: LogitLens, *, image: int = 0) -> Figure:
     tiles = _tiles(result, image, limits)
     layers = tiles.count[0]
     width, height = fit(tiles, width=1.4, height=min(6.6, 0.5 * layers))
-    figure = style.page(5.2, BODY_IN + height + 0.25)
+    figure = style.page(5.2, BODY_IN + height + 0.4)
     rows, columns = photograph.size_px
     photo_width = float(np.clip(1.1 * columns / rows, 0.5, 1.8))
     draw_photograph(
@@ -53,7 +53,7 @@ def draw(result: LogitLens, *, image: int = 0) -> Figure:
     bars.set(xlim=(0, 1), ylim=maps.get_ylim(), yticks=[])
     bars.xaxis.set_major_formatter(PercentFormatter(1.0))
     bars.set_xticks([0, 0.5, 1])
-    style.label(bars, title="Read-out")
+    style.label(bars, x="Probability", title="Read-out")
     bars.spines[["top", "right"]].set_visible(False)
     texts = style.place(figure, left=width + 2.05, top=BODY_IN, width=1.6, height=height)
     style.bare(texts)
@@ -79,7 +79,7 @@ def plot(result: LogitLens, *, image: int = 0, limits: style.Limits | None = Non
     layers = range(tiles.count[0])
     title, words = _words(result, image).split("\n", 1)
     height = max(320, min(900, 64 * len(layers)))
-    figure = style.screen(title, words, height=height + 230, above=90)
+    figure = style.screen(title, words, height=height + 270, above=90)
     hover = [_hover(result, image, layer) for layer in layers]
     plot_tiles(figure, tiles, hover=hover, picked=[[layer] for layer in layers], domain=(0.0, 0.16))
     figure.data[0].marker.update(
@@ -134,10 +134,10 @@ def plot(result: LogitLens, *, image: int = 0, limits: style.Limits | None = Non
     figure.update_yaxes(title={"text": "Layer", "font": {"size": 13}, "standoff": 8})
     return figure.update_layout(
         xaxis2=style.screen_axis(
-            range=[0, 1], domain=(0.2, 0.5), tickformat=".0%", nticks=3, anchor="y"
+            "Probability", range=[0, 1], domain=(0.2, 0.5), tickformat=".0%", nticks=3, anchor="y"
         ),
         xaxis3=style.screen_axis(visible=False, range=[0, 1], domain=(0.54, 1.0), anchor="y"),
-        margin_b=40,
+        margin_b=60,
     )
 
 
