@@ -48,7 +48,7 @@ with widgets.refusals():
         fit = selection.choose_fit()
         subject = selection.Subject(name, size, fit, image)
         model = cache.model(subject)
-        selection.choose_size(model.layout.input_px[0], model.input_step_px[0])
+        selection.choose_size(subject, model.layout.input_px[0], model.input_step_px[0])
         subject = subject._replace(stage=selection.choose_stage(model))
         facts = st.container()
     st.session_state["subject"] = subject

@@ -64,6 +64,8 @@ def choose_model() -> str:
 def wanted_size(model: str) -> int | None:
     """The input size asked for, before there is a model that says which sizes it takes."""
     asked = str(st.session_state.get("size", st.query_params.get("size")))
+    if asked == _native_px().get(model):
+        return None
     offered = {str(size): size for patch_px in PATCHES_PX for size in sizes_px(patch_px)}
     return offered.get(asked, DEFAULT_PX if model == BUNDLED else None)
 
@@ -73,8 +75,11 @@ def sizes_px(patch_px: int) -> set[int]:
     return {max(1, round(size / patch_px)) * patch_px for size in SIZES_PX}
 
 
-def choose_size(input_px: int, patch_px: int) -> None:
+def choose_size(subject: Subject, input_px: int, patch_px: int) -> None:
     """Larger inputs have more patches; a patch stays as large as it is."""
+    if subject.size is None:
+        # From the next run on the widget asks for it by number; it must stay the same model.
+        _native_px()[subject.model] = str(input_px)
     options = sorted(sizes_px(patch_px) | {input_px})
     st.selectbox(
         "Model input in px",
@@ -244,6 +249,12 @@ def _shown() -> dict[str, Any]:
     """What the last run took from the widgets that have step buttons."""
     shown: dict[str, Any] = st.session_state.setdefault("shown", {})
     return shown
+
+
+def _native_px() -> dict[str, str]:
+    """The sizes that models were trained for, as far as this session has met them."""
+    sizes: dict[str, str] = st.session_state.setdefault("native_px", {})
+    return sizes
 
 
 def _forget_size() -> None:

@@ -304,6 +304,27 @@ def test_another_model_opens_at_its_own_stage() -> None:
     assert app.session_state["subject"].stage is None
 
 
+def test_a_model_at_its_own_size_is_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[int | None] = []
+    real = cache.vi.load
+
+    def load(name: str, *, img_size: int | None) -> vi.Model:
+        loaded.append(img_size)
+        return real(name, img_size=img_size or 224)
+
+    monkeypatch.setattr("dashboard.cache.vi.load", load)
+    app = opened("overview", model=KINDS["class token"])
+    assert app.selectbox(key="size").value == 224
+    app.run()
+    app.switch_page("views/attention_maps.py").run()
+    assert not app.exception
+    assert loaded == [None]
+    app.selectbox(key="size").set_value(256).run()
+    app.selectbox(key="size").set_value(224).run()
+    assert not app.exception
+    assert loaded == [None, 256]
+
+
 def test_sizes_are_those_that_all_stages_tile() -> None:
     sizes = opened("overview", model=STAGED).selectbox(key="size").options
     assert all(int(size) % 32 == 0 for size in sizes)
