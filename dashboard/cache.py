@@ -25,6 +25,8 @@ from dashboard.selection import Subject
 from vit_inspect.analyses.ablation import Replacement
 from vit_inspect.analyses.faithfulness import Curves, Map, default_maps
 from vit_inspect.analyses.head_importance import HeadTrials
+from vit_inspect.analyses.tokens import together
+from vit_inspect.attention import memory_refusal
 from vit_inspect.catalog import FigureSpec
 from vit_inspect.errors import InspectError, OutOfMemory
 from vit_inspect.exporter import bundle
@@ -204,6 +206,19 @@ def relevance_to(subject: Subject, other: str) -> AttentionRelevance:
     )
 
 
+def beside(spec: FigureSpec, subject: Subject, other: str, layer: int, **parameters: Any) -> Any:
+    """The record of a figure of one layer's tokens, over the picture and another one."""
+
+    def joint(here: vi.Capture, there: vi.Capture) -> Any:
+        with memory_refusal(2, here.layout.token_count, here.model.device):
+            pair = together([here, there], layer=layer)
+            return spec.analyse(pair, layer=layer, **parameters)
+
+    key = (spec.slug, "beside", subject, other, layer, tuple(sorted(parameters.items())))
+    pair = subject, subject._replace(image=other)
+    return _results().get(key, lambda: on_device(joint, *map(capture, pair)))
+
+
 def survey(
     spec: FigureSpec,
     subject: Subject,
@@ -334,7 +349,13 @@ def _heads_key(subject: Subject, replacement: Replacement) -> Hashable:
 
 @st.cache_resource(max_entries=1, show_spinner="Permuting the weights", on_release=_release)
 def _randomised(name: str, size: int | None) -> vi.Model:
-    return vi.randomised(_model(name, size))
+    trained = _model(name, size)
+
+    def permuted() -> vi.Model:
+        with memory_refusal(1, trained.layout.token_count, trained.device):
+            return vi.randomised(trained)
+
+    return on_device(permuted)
 
 
 def curves(

@@ -124,19 +124,30 @@ def themed(figure: go.Figure) -> go.Figure:
     return style.theme(figure, ink=DARK_INK if dark else style.INK, paper="rgba(0,0,0,0)")
 
 
-def export(spec: FigureSpec, result: Result, *, name: str, **look: Any) -> None:
-    """A button that opens the formats; each file is made on its click, and looks as shown."""
-    with st.popover(":material/download: Export", help="This figure as a file"):
+def export(
+    spec: FigureSpec,
+    result: Result,
+    *,
+    name: str,
+    image: int = 0,
+    label: str = "Export",
+    **look: Any,
+) -> None:
+    """A button that opens the formats; each file is made on its click, and looks as shown.
+
+    image: which of the record's pictures; each has a button of its own, and `label` tells it.
+    """
+    with st.popover(f":material/download: {inputs.plain(label)}", help="This figure as a file"):
         st.caption("For print: SVG, PDF, PNG. To explore: HTML. The numbers: NPZ, CSV.")
         with st.container(horizontal=True):
             for kind in FORMATS:
                 st.download_button(
                     kind.upper(),
-                    partial(render, spec, result, kind, **look),
+                    partial(render, spec, result, kind, image=image, **look),
                     file_name=f"{file_stem(name)}_{spec.slug}.{kind}",
                     mime=MEDIA[kind],
                     on_click="ignore",
-                    key=f"export_{spec.slug}_{kind}",
+                    key=f"export_{spec.slug}_{image}_{kind}",
                 )
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard import cache, inputs, selection, widgets
-from vit_inspect.analyses.feature_pca import feature_pca
-from vit_inspect.analyses.token_similarity import token_similarity
-from vit_inspect.analyses.tokens import together
 from vit_inspect.catalog import FigureSpec
 from vit_inspect.figures import logit_lens as lens_figure
+from vit_inspect.results import Result
 
 HOME = widgets.SPECS["feature_pca"]
 SHOWN = {
@@ -54,6 +52,19 @@ def choose_other() -> str | None:
     return keys.get(str(name))
 
 
+def offer_exports(spec: FigureSpec, result: Result, pictures: list[str]) -> None:
+    """A button for each picture that is shown."""
+    with place, st.container(horizontal=True):
+        for image, picture in enumerate(pictures):
+            widgets.export(
+                spec,
+                result,
+                name=widgets.title_of(subject._replace(image=picture)),
+                image=image,
+                label="Export" if len(pictures) == 1 else f"Export {inputs.name_of(picture)}",
+            )
+
+
 def show_colours(spec: FigureSpec) -> None:
     """The three strongest directions; of two pictures, those that they have in common."""
     with st.container(horizontal=True, vertical_alignment="top"):
@@ -62,17 +73,14 @@ def show_colours(spec: FigureSpec) -> None:
     if other is None:
         result = cache.result(spec, subject, layer=layer)
     else:
-        pictures = [cache.capture(each) for each in (subject, subject._replace(image=other))]
-        joint = together(pictures)
-        result = cache.on_device(feature_pca, joint, layer=layer, basis="common")
+        result = cache.beside(spec, subject, other, layer, basis="common")
     for image, photograph in enumerate(result.photographs):
         widgets.plot(
             spec.plot(result, image=image),
             key=f"colours_{image}",
             alt=f"{photograph.name}, and its patches coloured by the tokens of layer {layer}",
         )
-    with place:
-        widgets.export(spec, result, name=widgets.title_of(subject))
+    offer_exports(spec, result, [subject.image, *filter(None, [other])])
 
 
 def show_similarity(spec: FigureSpec) -> None:
@@ -98,7 +106,10 @@ def show_similarity(spec: FigureSpec) -> None:
         ]
         layer = choose_layer(len(cache.model(subject).blocks))
         other = choose_other()
-    result = cache.result(spec, subject, layer=layer, patch=patch)
+    if other is None:
+        result = cache.result(spec, subject, layer=layer, patch=patch)
+    else:
+        result = cache.beside(spec, subject, other, layer, patch=patch, image=0)
     here, there = st.columns(2, gap="large")
     with here:
         widgets.plot(
@@ -109,17 +120,13 @@ def show_similarity(spec: FigureSpec) -> None:
         )
         st.caption("Click a patch to compare all with it.")
     if other is not None:
-        pictures = [cache.capture(each) for each in (subject, subject._replace(image=other))]
-        joint = together(pictures)
-        both = cache.on_device(token_similarity, joint, patch=patch, image=0, layer=layer)
         with there:
             widgets.plot(
-                spec.plot(both, image=1, width=430),
+                spec.plot(result, image=1, width=430),
                 key="similar_there",
                 alt=f"Similarity of the patches of {inputs.name_of(other)} to it",
             )
-    with place:
-        widgets.export(spec, result, name=widgets.title_of(subject))
+    offer_exports(spec, result, [subject.image, *filter(None, [other])])
 
 
 def show_lens(spec: FigureSpec) -> None:

@@ -81,20 +81,18 @@ def test_tokens_of_padded_windows_are_refused() -> None:
         patch_tokens(capture, None)
 
 
+@pytest.mark.parametrize("layer", [0, 2])
 def test_captures_of_single_images_are_together_what_their_batch_is(
-    small: Callable[..., vi.Model],
+    small: Callable[..., vi.Model], layer: int
 ) -> None:
     model = small(NORMED, (32, 48))
-    batch, joint = (
-        vi.capture(model, IMAGES),
-        together([vi.capture(model, image) for image in IMAGES]),
-    )
-    for layer in (0, None):
-        torch.testing.assert_close(
-            patch_tokens(joint, layer).values,
-            patch_tokens(batch, layer).values,
-            rtol=0,
-            atol=1e-10,
-        )
+    batch = vi.capture(model, IMAGES)
+    joint = together([vi.capture(model, image) for image in IMAGES], layer=layer)
+    found, wanted = patch_tokens(joint, layer), patch_tokens(batch, layer)
+    assert found.state == wanted.state
+    torch.testing.assert_close(found.values, wanted.values, rtol=0, atol=1e-10)
     assert len(joint.photographs) == 2
     torch.testing.assert_close(joint.output, batch.output, rtol=0, atol=1e-10)
+    for other in {0, 1, 2} - {layer}:
+        assert joint.tokens[other].isnan().all()
+        assert joint.tokens[other].untyped_storage().nbytes() == 8

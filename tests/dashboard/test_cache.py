@@ -22,6 +22,7 @@ from vit_inspect.exporter import bundle
 
 SUBJECT = Subject("vit_tiny_patch16_224", 32, "crop", "chelsea")
 DISTANCE = next(spec for spec in FIGURES if spec.slug == "attention_distance")
+PCA = next(spec for spec in FIGURES if spec.slug == "feature_pca")
 
 
 @pytest.fixture(autouse=True)
@@ -238,6 +239,39 @@ def test_a_device_too_full_for_one_picture_is_a_sentence(monkeypatch: pytest.Mon
     with pytest.raises(OutOfMemory):
         cache.capture(SUBJECT)
     assert not cache.line().waiting
+
+
+@pytest.mark.parametrize(
+    ("work", "ask"),
+    [
+        ("together", lambda: cache.beside(PCA, SUBJECT, "coffee", 11)),
+        ("vi.randomised", lambda: cache.capture(SUBJECT._replace(randomised=True))),
+    ],
+)
+def test_what_a_full_device_refuses_beside_a_capture_is_tried_again_and_told(
+    monkeypatch: pytest.MonkeyPatch, work: str, ask: Callable[[], object]
+) -> None:
+    waiting: list[int] = []
+
+    def full(*given: object, **named: object) -> None:
+        waiting.append(len(cache.line().waiting))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(f"dashboard.cache.{work}", full)
+    with pytest.raises(OutOfMemory):
+        ask()
+    # In its turn on the device, each time.
+    assert waiting == [1, 1]
+    assert not cache.line().waiting
+
+
+def test_tokens_of_two_pictures_are_those_of_their_batch() -> None:
+    found = cache.beside(PCA, SUBJECT, "coffee", 3, basis="common")
+    assert cache.beside(PCA, SUBJECT, "coffee", 3, basis="common") is found
+    batch = vi.capture(cache.model(SUBJECT), [vi.sample("chelsea"), vi.sample("coffee")])
+    wanted = vi.feature_pca(batch, layer=3, basis="common")
+    np.testing.assert_allclose(found.components, wanted.components, atol=1e-3)
+    assert [each.name for each in found.photographs] == ["chelsea.png", "coffee.png"]
 
 
 def test_the_archive_is_the_bundle_of_the_core_made_without_a_session(

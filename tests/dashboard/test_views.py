@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import streamlit as st
 import torch
@@ -358,26 +359,44 @@ def test_tokens_of_a_model_without_classes_say_so_where_a_class_is_asked_for() -
     assert "has no head that is known to score classes" in error.value.replace("\\", "")
 
 
-@pytest.mark.parametrize("shown", ["colours", "similar patches"])
-def test_tokens_of_another_picture_are_shown_beside(
-    monkeypatch: pytest.MonkeyPatch, shown: str
+@pytest.mark.parametrize(
+    ("shown", "quantity"), [("colours", "components"), ("similar patches", "similarity")]
+)
+def test_tokens_of_another_picture_are_shown_beside_once_computed_and_exported(
+    monkeypatch: pytest.MonkeyPatch, shown: str, quantity: str
 ) -> None:
-    seen: list[tuple[str, ...]] = []
-    for analysis in ("feature_pca", "token_similarity"):
-        real = getattr(vi, analysis)
+    joined: list[tuple[str, ...]] = []
+    files: dict[str, Callable[[], bytes]] = {}
+    real = cache.together
 
-        def counted(capture: vi.Capture, real: object = real, **parameters: object) -> object:
-            seen.append(tuple(each.name for each in capture.photographs))
-            return real(capture, **parameters)  # type: ignore[operator]
+    def counted(captures: list[vi.Capture], *, layer: int) -> vi.Capture:
+        joined.append(tuple(each.photographs[0].name for each in captures))
+        return real(captures, layer=layer)
 
-        monkeypatch.setattr(f"vit_inspect.analyses.{analysis}.{analysis}", counted)
+    def download(label: str, data: Callable[[], bytes], *, file_name: str, **named: object) -> None:
+        files[file_name] = data
+
+    monkeypatch.setattr(cache, "together", counted)
+    monkeypatch.setattr("dashboard.widgets.st.download_button", download)
     app = opened("feature_pca", model=KINDS["class token"], tokens=shown)
     assert "chelsea" not in app.selectbox(key="beside").options
-    seen.clear()
+    files.clear()
     app.selectbox(key="beside").set_value("coffee").run()
+    app.run()
     assert not app.exception
     assert not app.error
-    assert ("chelsea.png", "coffee.png") in seen
+    assert joined == [("chelsea.png", "coffee.png")]
+    labels = [each.proto.popover.label for each in app.get("popover")]
+    assert [label.split(": ")[1] for label in labels] == ["Export chelsea", "Export coffee"]
+    tables = {
+        name: np.load(io.BytesIO(data()))[quantity]
+        for name, data in files.items()
+        if name.endswith(".npz")
+    }
+    assert [name.split("_")[4] for name in tables] == ["chelsea", "coffee"]
+    here, there = tables.values()
+    assert here.shape == there.shape
+    assert np.abs(here - there).max() > 1e-3
 
 
 def test_what_is_clicked_in_a_figure_of_tokens_is_chosen() -> None:

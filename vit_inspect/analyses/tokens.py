@@ -56,16 +56,25 @@ def block_tokens(capture: Capture) -> tuple[Float[Tensor, "image token width"], 
     return capture.tokens
 
 
-def together(captures: Sequence[Capture]) -> Capture:
-    """The tokens of several captures of one model as one batch; their attention is left out."""
+def together(captures: Sequence[Capture], *, layer: int) -> Capture:
+    """The tokens of one layer of several captures of one model as one batch.
+
+    All else would fill the device: their attention is left out, and the tokens of other layers are
+    a single undefined number.
+    """
+    pixels = torch.cat([capture.pixels for capture in captures])
+    unknown = pixels.new_full((), torch.nan)
     return replace(
         captures[0],
         photographs=tuple(each for capture in captures for each in capture.photographs),
-        pixels=torch.cat([capture.pixels for capture in captures]),
+        pixels=pixels,
         layers=(),
         pool=None,
         tokens=tuple(
-            torch.cat(layer) for layer in zip(*(each.tokens for each in captures), strict=True)
+            torch.cat(tokens)
+            if index == layer
+            else unknown.expand(len(pixels), *tokens[0].shape[1:])
+            for index, tokens in enumerate(zip(*(each.tokens for each in captures), strict=True))
         ),
         output=torch.cat([capture.output for capture in captures]),
         error=max(capture.error for capture in captures),
