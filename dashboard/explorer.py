@@ -90,6 +90,8 @@ def explorer(
     component(__file__)(
         key=key, data=pack(rows, pinned=pinned, limit=limit), on_patch_change=picked
     )
+    if not all_rows_fit(layout):
+        st.caption("At this input size the rows of a head are too many to follow the cursor.")
 
 
 def rows_of_head(

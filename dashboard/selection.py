@@ -6,6 +6,7 @@ reopens the view; Streamlit drops values from the address that are not among a w
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple, get_args
 
@@ -200,6 +201,27 @@ def query_name(query: Query, layout: TokenLayout) -> str:
     if query == READOUT:
         return layout.readout_words.capitalize()
     return f"Token {query}" if isinstance(query, str) else patch_name(*query)
+
+
+def choose_query(queries: Sequence[Query], layout: TokenLayout, *, start: Query) -> Query:
+    """The token whose attention is shown."""
+    names = {query_name(query, layout): query for query in queries}
+    name = st.selectbox(
+        "Who looks",
+        list(names),
+        index=list(names).index(query_name(start, layout)),
+        key="query",
+        bind="query-params",
+        width=190,
+        help="The token whose attention is shown. Or click a patch of the picture.",
+    )
+    return names[str(name)]
+
+
+def class_names(labels: Sequence[str]) -> list[str]:
+    """The names of all classes, each one different: those of several carry their number too."""
+    count = Counter(labels)
+    return [f"{name} ({index})" if count[name] > 1 else name for index, name in enumerate(labels)]
 
 
 def pick_patch(layout: TokenLayout, patch: tuple[int, int] | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from vit_inspect.errors import InspectError
 from vit_inspect.exporter import FORMATS, PLOTLY_CONFIG, render
 from vit_inspect.figures import style
 from vit_inspect.figures.faithfulness import control_words
-from vit_inspect.results import Result
+from vit_inspect.results import Predictions, Result
 
 SPECS = {spec.slug: spec for spec in FIGURES}
 VIEWS = Path(__file__).parent / "views"
@@ -149,6 +149,13 @@ def export(
                     on_click="ignore",
                     key=f"export_{spec.slug}_{image}_{kind}",
                 )
+
+
+def show_classes(found: Predictions, names: Sequence[str]) -> None:
+    """The most probable classes of the picture, each with a bar; `names` are those of all."""
+    shares = found.probability[0].tolist()
+    for index, share in zip(found.class_index[0].tolist(), shares, strict=True):
+        st.progress(share, text=f"{inputs.plain(names[index])}: {share:.1%}")
 
 
 def figure_page(slug: str) -> None:

@@ -7,9 +7,9 @@ from functools import partial
 import streamlit as st
 
 from dashboard import cache, selection, widgets
-from dashboard.explorer import all_queries, all_rows_fit, explorer, rows_of_head
+from dashboard.explorer import all_queries, explorer, rows_of_head
 from dashboard.magnifier import magnifier
-from vit_inspect.layout import MEAN_STAGE, READOUT, Query
+from vit_inspect.layout import MEAN_STAGE, READOUT
 
 spec, subject = widgets.SPECS["attention_maps"], widgets.current()
 place = widgets.heading(spec.title, spec.question)
@@ -17,23 +17,9 @@ capture = cache.capture(subject)
 layout = capture.layout
 layers, heads = len(capture.layers), capture.layers[0].queries.shape[1]
 
-
-queries: dict[str, Query] = {
-    selection.query_name(query, layout): query
-    for query in (READOUT, *all_queries(layout))
-    if query != layout.readout
-}
 with st.container(horizontal=True, vertical_alignment="top"):
-    query = queries[
-        st.selectbox(
-            "Who looks",
-            list(queries),
-            key="query",
-            bind="query-params",
-            width=190,
-            help="The token whose attention is shown. Or click a patch of the picture.",
-        )
-    ]
+    queries = [READOUT, *(each for each in all_queries(layout) if each != layout.readout)]
+    query = selection.choose_query(queries, layout, start=READOUT)
     layer = selection.choose_number(
         "layer", "Layer", range(layers), start=layers - 1, keys=("J", "K")
     )
@@ -61,8 +47,6 @@ with large:
         key="explorer",
         on_pick=partial(selection.pick_patch, layout),
     )
-    if not all_rows_fit(layout):
-        st.caption("At this input size the rows of a head are too many to follow the cursor.")
 with overview:
     magnifier(
         spec.plot(maps, scale=scale),

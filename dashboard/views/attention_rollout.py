@@ -14,7 +14,7 @@ from vit_inspect.figures import attention_rollout as rollout_figure
 spec, subject = widgets.SPECS["attention_rollout"], widgets.current()
 place = widgets.heading(spec.title, spec.question)
 layers = len(cache.model(subject).blocks)
-with st.container(horizontal=True, vertical_alignment="bottom"):
+with st.container(horizontal=True, vertical_alignment="top"):
     fusion = selection.choose(
         "fusion",
         "Heads are fused by",
@@ -33,17 +33,8 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         width=220,
         help="Share of each patch's weakest attention to patches that is dropped in every layer.",
     )
-    start = st.slider(
-        "First layer",
-        0,
-        layers - 1,
-        0,
-        key="start",
-        bind="query-params",
-        width=220,
-        help="The product runs from here to the last layer.",
-    )
-options = {"fusion": fusion, "discard": discard / 100, "start_layer": min(start, layers - 1)}
+    start = selection.choose_number("start", "First layer", range(layers), start=0, keys=("J", "K"))
+options = {"fusion": fusion, "discard": discard / 100, "start_layer": start}
 result = cache.result(spec, subject, **options)
 count, share = rollout_figure.strongest_share(result.relevance[0])
 if share > rollout_figure.CONCENTRATED:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import streamlit as st
+import timm
 import torch
 from streamlit.testing.v1 import AppTest
 
@@ -120,16 +123,117 @@ def test_one_page_shows_every_kind_of_positions_that_the_model_has(
     assert len(app.get("button_group")) == 1 + (len(titles) > 1)
 
 
-@pytest.mark.parametrize("kind", ["class token", "averaged, no prefix, positions as a bias"])
-def test_every_step_of_the_tour_shows_something(kind: str) -> None:
-    app = opened("tour", model=KINDS[kind])
+TOLD = {
+    "vit_tiny_patch16_224": {3: "adds to it a vector", 7: "from its read-out (cls)"},
+    "vit_relpos_small_patch16_224": {3: "adds to its scores", 7: "(mean of the patches)"},
+    "vit_small_patch16_rope_224": {3: "turns it by its place", 7: "from its read-out (cls)"},
+    WITHOUT_POSITIONS: {3: "none of the ways that are known", 7: "(mean of the patches)"},
+    STAGED: {
+        1: "merge from stage to stage",
+        3: "adds to its scores",
+        4: "all tokens of its window,",
+        7: "cannot be followed",
+        8: "is not shown",
+    },
+}
+"""What some steps of the tour say of a model."""
+
+
+@pytest.mark.parametrize("model", TOLD)
+def test_every_step_of_the_tour_says_what_is_true_of_the_model_and_shows_it(model: str) -> None:
+    app = opened("tour", model=model, **({"size": 224} if model == STAGED else {}))
+    bare = {WITHOUT_POSITIONS: [3], STAGED: [7]}.get(model, [])
     for number in range(1, 9):
         app.button_group(key="step").set_value(number).run()
         assert not app.exception
         assert not app.error
         assert app.header[0].value.startswith(f"{number}. ")
-        shown = app.get("plotly_chart") or app.get("bidi_component")
-        assert shown, number
+        shown = [*app.get("plotly_chart"), *app.get("bidi_component"), *app.get("progress")]
+        # A step without a figure links to none.
+        assert (not shown, not app.get("page_link")) == (number in bare,) * 2, number
+        (words,) = (each.value for each in app.markdown)
+        if number in TOLD[model]:
+            assert TOLD[model][number] in words
+        if number == 4:
+            assert ("window" in words) == (model == STAGED)
+
+
+def test_what_is_chosen_in_the_tour_stays_chosen_on_other_pages() -> None:
+    app = opened("tour", model=KINDS["class token"], step=4)
+    app.selectbox(key="query").set_value("Patch 1, 2").run()
+    app.selectbox(key="layer").set_value(3).run()
+    app.button_group(key="step").set_value(6).run()
+    assert app.selectbox(key="layer").value == 3
+    app.button_group(key="step").set_value(7).run()
+    app.selectbox(key="start").set_value(2).run()
+    for view, key, value in (
+        ("attention_maps", "query", "Patch 1, 2"),
+        ("feature_pca", "layer", 3),
+        ("attention_rollout", "start", 2),
+    ):
+        app.switch_page(f"views/{view}.py").run()
+        assert not app.exception
+        assert app.selectbox(key=key).value == value
+
+
+def test_a_click_in_the_tour_keeps_the_patch(monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned: list[object] = []
+    monkeypatch.setattr(
+        "dashboard.explorer.explorer", lambda rows, **named: pinned.append(named["pinned"])
+    )
+    # What a click leaves behind, by `pick_patch`; Escape goes to the middle.
+    for query in ("Patch 1, 2", "Read-out (cls)"):
+        app = opened("tour", model=KINDS["class token"], step=4, query=query)
+        assert not app.exception
+    assert pinned == [(1, 2), (3, 3)]
+
+
+@pytest.mark.parametrize("view", ["tour", "attention_maps"])
+def test_where_the_map_cannot_follow_the_cursor_it_says_so(
+    monkeypatch: pytest.MonkeyPatch, view: str
+) -> None:
+    def told(app: AppTest) -> bool:
+        return any("too many to follow the cursor" in each.value for each in app.caption)
+
+    app = opened(view, model=KINDS["class token"], step=4)
+    assert not told(app)
+    monkeypatch.setattr("dashboard.explorer.MAX_BYTES", 9)
+    app.run()
+    assert told(app)
+    assert view != "tour" or any("Click a square" in each.value for each in app.markdown)
+
+
+def test_a_model_of_one_block_has_all_its_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("timm.create_model", partial(timm.create_model, depth=1))
+    app = opened("tour", model=KINDS["class token"])
+    for number in (4, 6, 7):
+        app.button_group(key="step").set_value(number).run()
+        assert not app.exception
+    app.switch_page("views/attention_rollout.py").run()
+    assert not app.exception
+    assert app.selectbox(key="start").options == ["0"]
+
+
+def test_names_of_classes_are_plain_text_and_each_is_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = cache.vi.load
+
+    def load(name: str, *, img_size: int | None) -> vi.Model:
+        return replace(real(name, img_size=img_size), labels=("**bold** $x$",) * 1000)
+
+    monkeypatch.setattr("dashboard.cache.vi.load", load)
+    app = opened("overview", model=KINDS["class token"])
+    shown = [each.proto.text for each in app.get("progress")]
+    assert len(set(shown)) == 5
+    assert all(text.startswith(r"\*\*bold\*\* \$x\$ \(") for text in shown)
+    app.switch_page("views/tour.py").run()
+    app.button_group(key="step").set_value(8).run()
+    assert [each.proto.text for each in app.get("progress")] == shown
+    options = app.selectbox(key="class").options
+    assert len(set(options)) == 5
+    assert all(option.startswith("**bold** $x$ (") for option in options)
+    assert selection.class_names(["crane", "kite", "crane"]) == ["crane (0)", "kite", "crane (2)"]
 
 
 def test_a_class_of_a_classifier_is_chosen_for_relevance() -> None:
@@ -241,19 +345,28 @@ def test_a_rollout_that_rests_on_few_patches_is_told(monkeypatch: pytest.MonkeyP
 
 
 def test_every_control_has_help() -> None:
-    app = opened("overview", model=KINDS["class token"])
-    for view in VIEWS:
-        app.switch_page(f"views/{view}.py").run()
+    def all_help(app: AppTest, view: object) -> None:
         for kind in (
             "selectbox",
             "multiselect",
             "slider",
+            "radio",
+            "toggle",
             "button_group",
             "file_uploader",
             "download_button",
         ):
             for control in app.get(kind):
                 assert control.proto.help or "export_" in control.proto.id, (view, control.label)
+
+    app = opened("overview", model=KINDS["class token"])
+    for view in VIEWS:
+        app.switch_page(f"views/{view}.py").run()
+        all_help(app, view)
+    app.switch_page("views/tour.py").run()
+    for number in range(1, 9):
+        app.button_group(key="step").set_value(number).run()
+        all_help(app, number)
 
 
 @pytest.mark.parametrize(
