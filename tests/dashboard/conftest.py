@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,17 +25,30 @@ SECONDS = 120
 @pytest.fixture(scope="session")
 def address() -> Iterator[str]:
     """Where a dashboard runs, with nothing but what is bundled."""
+    with served("streamlit", "run", "dashboard/app.py", "--server.headless=true") as port:
+        yield f"http://localhost:{port}"
+
+
+@pytest.fixture(scope="session")
+def classifier_address() -> Iterator[str]:
+    """Where a dashboard runs that also has a classifier, of random weights."""
+    with served("tests.dashboard.classifier") as port:
+        yield f"http://localhost:{port}"
+
+
+@contextmanager
+def served(module: str, *arguments: str) -> Iterator[int]:
+    """A server in a process of its own; gives the port, which it is told as its last argument."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "dashboard/app.py"]
-    command += ["--server.port", str(port), "--server.headless", "true"]
+    command = [sys.executable, "-m", module, *arguments, f"--server.port={port}"]
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as server:
         try:
             wait_for_health(port)
-            yield f"http://localhost:{port}"
+            yield port
         finally:
             server.terminate()
 
