@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -113,6 +114,14 @@ def _problem(digest: str, name: str, _data: bytes) -> str | None:
 def plain(text: str) -> str:
     """Text of strangers for a place that takes Markdown: every sign stands for itself."""
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
+
+
+def class_names(labels: Sequence[str]) -> list[str]:
+    """What classes are called in lists, each unlike all others: some models use a name twice."""
+    count = Counter(labels)
+    return [
+        f"{label} ({index})" if count[label] > 1 else label for index, label in enumerate(labels)
+    ]
 
 
 @st.cache_data(max_entries=512, show_spinner=False)

@@ -6,10 +6,10 @@ reopens the view; Streamlit drops values from the address that are not among a w
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple, get_args
 
+import numpy as np
 import streamlit as st
 
 from dashboard import inputs
@@ -218,71 +218,6 @@ def choose_query(queries: Sequence[Query], layout: TokenLayout, *, start: Query)
     return names[str(name)]
 
 
-def class_names(labels: Sequence[str]) -> list[str]:
-    """The names of all classes, each one different: those of several carry their number too."""
-    count = Counter(labels)
-    return [f"{name} ({index})" if count[name] > 1 else name for index, name in enumerate(labels)]
-
-
-def pick_patch(layout: TokenLayout, patch: tuple[int, int] | None) -> None:
-    """What a click on the large map does."""
-    st.session_state["query"] = query_name(READOUT if patch is None else patch, layout)
-
-
-def pick_head(picked: list[int]) -> None:
-    """What a click on one of the small maps does."""
-    st.session_state["layer"], st.session_state["head"] = picked[0], picked[1] + 1
-
-
-def pick_tile(picked: list[int]) -> None:
-    """What a click on a tile of the position embeddings does."""
-    st.session_state["patch"] = f"{picked[0] + 1}, {picked[1] + 1}"
-
-
-def pick_token(picked: list[int]) -> None:
-    """What a click on a patch whose token is compared does."""
-    st.session_state["token"] = f"Patch {picked[0]}, {picked[1]}"
-
-
-def pick_layer(picked: list[int]) -> None:
-    """What a click on what stands for a layer does."""
-    st.session_state["layer"] = picked[0]
-
-
-def leave_for_head(picked: list[int]) -> None:
-    """What a click on a dot does; the page is left once the run has begun."""
-    st.session_state["leave_for"] = {"layer": picked[0], "head": picked[1] + 1}
-
-
-def leave_for_row(key: str, heads: Sequence[Sequence[int]]) -> None:
-    """What a click on a row of a table of heads does; `heads` are its (layer, head), row by row."""
-    if rows := st.session_state[key].selection.rows:
-        leave_for_head(list(heads[rows[0]]))
-
-
-def _step(key: str, options: list[Any], step: int) -> None:
-    # Keys pressed quickly arrive with a value of the widget that is older than the last step.
-    here = _shown().get(key)
-    place = options.index(here) if here in options else 0
-    _shown()[key] = st.session_state[key] = options[min(max(place + step, 0), len(options) - 1)]
-
-
-def _shown() -> dict[str, Any]:
-    """What the last run took from the widgets that have step buttons."""
-    shown: dict[str, Any] = st.session_state.setdefault("shown", {})
-    return shown
-
-
-def _native_px() -> dict[str, str]:
-    """The sizes that models were trained for, as far as this session has met them."""
-    sizes: dict[str, str] = st.session_state.setdefault("native_px", {})
-    return sizes
-
-
-def _forget_size() -> None:
-    st.session_state.pop("size", None)
-
-
 def patch_name(row: int, column: int) -> str:
     """What a patch is called in lists and in the address."""
     return f"Patch {row}, {column}"
@@ -309,8 +244,97 @@ def choose_many(
     return [options[name] for name in names]
 
 
+def choose_patch(grid: tuple[int, int], *, help: str) -> tuple[int, int]:
+    """One patch, at first the one in the middle; the same on all pages that compare with one."""
+    patches = {patch_name(*each): each for each in np.ndindex(grid)}
+    name = st.selectbox(
+        "Patch",
+        list(patches),
+        index=list(patches).index(patch_name(grid[0] // 2, grid[1] // 2)),
+        key="token",
+        bind="query-params",
+        width=190,
+        help=help,
+    )
+    row, column = patches[name]
+    return row, column
+
+
+def choose_other(image: str, *, key: str, help: str, none: str | None = None) -> str | None:
+    """A picture of the sidebar's list that is not `image`; where `none` is a word, first none."""
+    keys = {name: each for name, each in inputs.keys().items() if each != image}
+    name = st.selectbox(
+        "Another picture",
+        [*([none] if none else []), *keys],
+        key=key,
+        bind="query-params",
+        width=260,
+        help=help,
+    )
+    return keys.get(str(name))
+
+
+def _shown() -> dict[str, Any]:
+    """What the last run took from the widgets that have step buttons."""
+    shown: dict[str, Any] = st.session_state.setdefault("shown", {})
+    return shown
+
+
+def _native_px() -> dict[str, str]:
+    """The sizes that models were trained for, as far as this session has met them."""
+    sizes: dict[str, str] = st.session_state.setdefault("native_px", {})
+    return sizes
+
+
 # What widgets call lives here: a function of a page would keep all that the page has named,
 # its capture and its network, for as long as the session lasts.
+
+
+def _forget_size() -> None:
+    st.session_state.pop("size", None)
+
+
+def pick_patch(layout: TokenLayout, patch: tuple[int, int] | None) -> None:
+    """What a click on the large map does."""
+    st.session_state["query"] = query_name(READOUT if patch is None else patch, layout)
+
+
+def pick_head(picked: list[int]) -> None:
+    """What a click on one of the small maps does."""
+    st.session_state["layer"], st.session_state["head"] = picked[0], picked[1] + 1
+
+
+def pick_tile(picked: list[int]) -> None:
+    """What a click on a tile of the position embeddings does."""
+    st.session_state["patch"] = f"{picked[0] + 1}, {picked[1] + 1}"
+
+
+def pick_token(picked: list[int]) -> None:
+    """What a click on a patch whose token is compared does."""
+    st.session_state["token"] = patch_name(picked[0], picked[1])
+
+
+def pick_layer(picked: list[int]) -> None:
+    """What a click on what stands for a layer does."""
+    st.session_state["layer"] = picked[0]
+
+
+def leave_for_head(picked: list[int]) -> None:
+    """What a click on a dot does; the page is left once the run has begun."""
+    st.session_state["leave_for"] = {"layer": picked[0], "head": picked[1] + 1}
+
+
+def leave_for_row(key: str, heads: Sequence[Sequence[int]]) -> None:
+    """What a click on a row of a table of heads does; `heads` are its (layer, head), row by row."""
+    if rows := st.session_state[key].selection.rows:
+        leave_for_head(list(heads[rows[0]]))
+
+
+def _step(key: str, options: list[Any], step: int) -> None:
+    # Keys pressed quickly arrive with a value of the widget that is older than the last step.
+    here = _shown().get(key)
+    place = options.index(here) if here in options else 0
+    _shown()[key] = st.session_state[key] = options[min(max(place + step, 0), len(options) - 1)]
 
 
 def toggle(key: str, option: str) -> None:

@@ -174,6 +174,7 @@ def wants_control() -> bool:
     return st.toggle(
         "The same map with randomised weights",
         key="randomised",
+        bind="query-params",
         help="A control: what is left of the map when nothing was learned. The entries of every "
         "weight tensor are put in a random order.",
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import streamlit as st
 
 import vit_inspect as vi
@@ -10,60 +12,57 @@ from vit_inspect.analyses.attention_relevance import Target
 from vit_inspect.figures import attention_relevance as figure
 
 OWN, PATCH, PICTURE, CLASS = "its own output", "a patch", "another picture", "a class"
+BEST = "the most probable"
 
 spec, subject = widgets.SPECS["attention_relevance"], widgets.current()
 place = widgets.heading(spec.title, spec.question)
 model = cache.model(subject)
-rows, columns = model.layout.grid
+target: Target = None
+other, told = None, ""
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    kinds = (OWN, PATCH, PICTURE) if model.labels is None else (CLASS, PATCH, PICTURE)
     kind = selection.choose(
         "target",
         "Relevance for",
-        kinds,
+        (OWN, PATCH, PICTURE) if model.labels is None else (CLASS, PATCH, PICTURE),
         help="What is asked of the model: a class of its head, or how similar what it returns is "
         "to what it would return for a patch alone, or for another picture.",
     )
-    target: Target = None
-    other = ""
     if kind == CLASS:
-        found = vi.predictions(cache.capture(subject))
-        best = found.class_index[0].tolist()
-        names = {index: f"{name}" for index, name in enumerate(model.labels or ())}
-        shares = dict(zip(best, found.probability[0].tolist(), strict=True))
-        target = st.selectbox(
-            "Class",
-            [*best, *(index for index in names if index not in shares)],
-            format_func=lambda index: (
-                names[index] + (f" ({shares[index]:.1%})" if index in shares else "")
-            ),
-            key="class",
-            width=360,
-            help="The five most probable ones come first. Type to search by name.",
-        )
-    elif kind == PATCH:
-        picked = st.selectbox(
-            "Patch",
-            [(row, column) for row in range(rows) for column in range(columns)],
-            index=rows // 2 * columns + columns // 2,
-            format_func=lambda patch: f"{patch[0]}, {patch[1]}",
-            key="like_patch",
-            width=160,
-            help="Row and column from 0, at the top left.",
-        )
-        target = (int(picked[0]), int(picked[1]))
-    elif kind == PICTURE:
-        keys = {name: key for name, key in inputs.keys().items() if key != subject.image}
+        names = inputs.class_names(model.labels or ())
+        found = vi.predictions(cache.capture(subject), count=len(names))
+        shares = {
+            names[index]: (int(index), share)
+            for index, share in zip(found.class_index[0], found.probability[0], strict=True)
+        }
+        # Without their shares: its text is all that tells a choice from one of another picture.
         name = st.selectbox(
-            "Picture to compare with",
-            list(keys),
-            key="like_image",
+            "Class",
+            [BEST, *shares],
+            key="class",
             bind="query-params",
-            width=260,
-            help="Its bright patches are those that make the two alike for the model.",
+            width=360,
+            help="The most probable ones of this picture come first. Type to search by name.",
         )
-        other = keys[str(name)]
-result = cache.relevance_to(subject, other) if other else cache.result(spec, subject, target=target)
+        target, share = shares.get(name, next(iter(shares.values())))
+        told = f"Probability of {names[target]}: {share:.1%}"
+    elif kind == PATCH:
+        target = selection.choose_patch(
+            model.layout.grid, help="Row and column from 0, at the top left."
+        )
+    elif kind == PICTURE:
+        other = selection.choose_other(
+            subject.image,
+            key="like_image",
+            help="Bright patches are those that make the two alike for the model.",
+        )
+if told:
+    st.caption(inputs.plain(told))
+if other is None:
+    result = cache.result(spec, subject, target=target)
+else:
+    # Only a session knows what it calls its pictures.
+    words = f"similarity to {inputs.name_of(other)}"
+    result = replace(cache.relevance_to(subject, other), target=(words,))
 large, beside = st.columns([3, 2], gap="large")
 with large:
     widgets.plot(

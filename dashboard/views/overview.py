@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 import vit_inspect as vi
-from dashboard import cache, inputs, selection, widgets
+from dashboard import cache, inputs, widgets
 from vit_inspect.errors import UnsupportedModel
 from vit_inspect.figures.overlay import plot_input
 
@@ -56,7 +56,7 @@ with facts:
         st.write("This model has no classes: it gives features, not names.")
     else:
         st.markdown("**Five most probable classes**")
-        widgets.show_classes(found, selection.class_names(model.labels or ()))
+        widgets.show_classes(found, inputs.class_names(model.labels or ()))
 
 if notices := (*model.notices, *photograph.notices):
     # Names of weights are the file's words.

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import streamlit as st
 
 import vit_inspect as vi
-from dashboard import cache, selection, widgets
+from dashboard import cache, inputs, selection, widgets
 from dashboard.explorer import all_rows_fit, explorer, rows_of_head
 from vit_inspect.catalog import FigureSpec
 from vit_inspect.errors import UnsupportedModel
@@ -158,7 +158,7 @@ def tell_answer() -> int | None:
             "the picture: pictures that are alike get similar ones."
         )
         return None
-    found, names, chosen = vi.predictions(capture), selection.class_names(model.labels), None
+    found, names, chosen = vi.predictions(capture), inputs.class_names(model.labels), None
     if not staged:
         chosen = st.selectbox(
             "What speaks for",

@@ -326,7 +326,7 @@ def test_relevance_is_asked_for_a_patch_and_for_another_picture(page: Page) -> N
     expect(page.get_by_text("What speaks for similarity to patch (8, 8)")).to_be_visible()
     page.get_by_text("another picture", exact=True).click()
     ready(page)
-    expect(page.get_by_text("What speaks for similarity to another picture")).to_be_visible()
+    expect(page.get_by_text("What speaks for similarity to astronaut")).to_be_visible()
     expect(page.locator(".js-plotly-plot")).to_have_count(3)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -17,7 +18,7 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 import vit_inspect as vi
-from dashboard import cache, selection
+from dashboard import cache, inputs, selection
 from vit_inspect.analyses.head_importance import Batch, HeadTrials
 from vit_inspect.catalog import FIGURES, FigureSpec
 from vit_inspect.zoo import Checkpoint
@@ -233,20 +234,75 @@ def test_names_of_classes_are_plain_text_and_each_is_another(
     options = app.selectbox(key="class").options
     assert len(set(options)) == 5
     assert all(option.startswith("**bold** $x$ (") for option in options)
-    assert selection.class_names(["crane", "kite", "crane"]) == ["crane (0)", "kite", "crane (2)"]
 
 
-def test_a_class_of_a_classifier_is_chosen_for_relevance() -> None:
+def titles_of_maps(app: AppTest) -> list[str]:
+    """The first line of each chart that has one."""
+    figures = [json.loads(each.proto.spec)["layout"] for each in app.get("plotly_chart")]
+    return [figure["meta"][0] for figure in figures if figure.get("meta")]
+
+
+def test_a_class_of_a_classifier_is_chosen_for_relevance_and_kept_for_another_picture() -> None:
     app = opened("attention_relevance", model=KINDS["class token"])
     classes = app.selectbox(key="class")
-    assert len(classes.options) == 1000
-    assert [each.endswith("%)") for each in classes.options[:6]] == [True] * 5 + [False]
-    classes.set_value(282).run()
+    assert len(classes.options) == 1 + 1000
+    first, chosen = classes.options[1], classes.options[7]
+    assert titles_of_maps(app)[0] == f"What speaks for {first}"
+    classes.set_value(chosen).run()
     assert not app.exception
-    (figure,) = [
-        each.proto.spec for each in app.get("plotly_chart") if "What speaks for" in each.proto.spec
-    ]
-    assert "tiger cat" in figure
+    told = [each.value for each in app.caption if each.value.startswith("Probability of")]
+    for image in ("coffee", "chelsea"):
+        app.selectbox(key="image").set_value(image).run()
+        for _ in range(2):
+            app.run()
+            assert app.selectbox(key="class").value == chosen
+            assert titles_of_maps(app)[0] == f"What speaks for {chosen}"
+    assert [each.value for each in app.caption if each.value.startswith("Probability of")] == told
+    assert "%" not in "".join(app.selectbox(key="class").options)
+
+
+def test_relevance_is_of_the_most_probable_class_of_each_picture_until_one_is_chosen() -> None:
+    app = opened("attention_relevance", model=KINDS["class token"])
+    for image in ("coffee", "rocket", "chelsea"):
+        app.selectbox(key="image").set_value(image).run()
+        [first] = vi.predictions(cache.capture(app.session_state["subject"]), count=1).labels[0]
+        assert titles_of_maps(app)[0] == f"What speaks for {first}"
+        assert app.selectbox(key="class").options[1] == first
+
+
+def test_both_classes_of_one_name_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert inputs.class_names(["crane", "dog", "crane"]) == ["crane (0)", "dog", "crane (2)"]
+    asked: list[object] = []
+    real = cache.result
+
+    def result(spec: FigureSpec, subject: selection.Subject, **parameters: object) -> object:
+        asked.append(parameters.get("target"))
+        return real(spec, subject, **parameters)
+
+    monkeypatch.setattr(cache, "result", result)
+    app = opened("attention_relevance", model=KINDS["class token"])
+    for name, index in (("crane (134)", 134), ("crane (517)", 517)):
+        app.selectbox(key="class").set_value(name).run()
+        assert not app.exception
+        assert asked[-1] == index
+
+
+def test_relevance_names_the_picture_that_is_compared_with() -> None:
+    app = opened("attention_relevance", model=KINDS["registers"], target="another picture")
+    assert "chelsea" not in app.selectbox(key="like_image").options
+    app.selectbox(key="like_image").set_value("coffee").run()
+    assert not app.exception
+    assert titles_of_maps(app)[0] == "What speaks for similarity to coffee"
+
+
+def test_a_patch_chosen_on_one_page_is_that_of_the_next() -> None:
+    app = opened("attention_relevance", model=KINDS["class token"], target="a patch")
+    assert app.selectbox(key="token").value == "Patch 3, 3"
+    app.selectbox(key="token").set_value("Patch 0, 2").run()
+    assert titles_of_maps(app)[0] == "What speaks for similarity to patch (0, 2)"
+    app.switch_page("views/feature_pca.py").run()
+    app.button_group(key="tokens").set_value("similar patches").run()
+    assert app.selectbox(key="token").value == "Patch 0, 2"
 
 
 def test_a_model_without_positions_is_a_sentence() -> None:
