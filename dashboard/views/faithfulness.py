@@ -74,7 +74,9 @@ if result is not None:
 def show(other: selection.Subject) -> tuple[go.Figure, Float[np.ndarray, "row column"]]:
     """The chosen map of a model, trained or not."""
     seen, values = cache.capture(other), cache.maps(other)[name][0]
-    return plot_one(seen.photographs[0], values, title=f"{seen.model.id}: {name}"), values
+    title = f"{seen.model.id}: {name}"
+    figure = plot_one(seen.photographs[0], values, title=title, from_least=name == "relevance")
+    return figure, values
 
 
 st.divider()

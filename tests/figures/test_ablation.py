@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,14 @@ def test_each_class_has_a_bar_before_and_one_after() -> None:
     assert figure.data[0].customdata[1] == LONG
 
 
+def test_a_name_is_text_and_no_markup() -> None:
+    named = replace(made([0.7, 0.1], [0.2, 0.6]), labels=(('<b>x</b> <a href="y">', "cat"),))
+    figure = plot(named)
+    for shown in (figure.layout.yaxis.ticktext[0], *(bar.customdata[0] for bar in figure.data)):
+        assert shown.startswith("&lt;b&gt;x")
+        assert "<" not in shown
+
+
 @pytest.mark.parametrize(("largest", "end"), [(0.01, 0.02), (0.3, 0.5), (0.51, 1.01), (1, 1.01)])
 def test_the_axis_begins_at_zero_and_holds_every_bar(largest: float, end: float) -> None:
     for pair in ([largest, 0.0], [0.0, 0.0]), ([0.0, 0.0], [0.0, largest]):
@@ -67,4 +77,5 @@ def test_the_map_of_changes_has_a_scale_of_its_own_from_zero(photograph: Photogr
     np.testing.assert_array_equal(drawn.z, [[0, 0.5, 0.25], [0, 0, 0.75]])
     assert (drawn.zmin, drawn.zmax) == (0, 0.75)
     assert figure.layout.meta[1] == "On average 0.25, at most 0.75."
-    assert "%}" not in drawn.hovertemplate
+    assert "%{z:.3g}<" in drawn.hovertemplate
+    assert drawn.colorbar.tickformat == "~g"

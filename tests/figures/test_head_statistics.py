@@ -25,9 +25,13 @@ def test_every_number_of_the_record_has_a_panel(statistics):
     assert {bar.get_xlabel() for bar in bars} == titles
 
 
-def test_print_cells_are_the_means_over_the_images_on_their_own_scale(statistics):
-    axes = draw(statistics).axes
-    for name, bar, panel in zip(STATISTICS, axes[::2], axes[1::2], strict=True):
+@pytest.mark.parametrize("large", STATISTICS)
+def test_print_cells_are_the_means_and_come_in_the_order_of_the_screen(statistics, large):
+    axes = draw(statistics, large=large).axes
+    shown = panels_of(plot(statistics, large=large))
+    assert [bar.get_xlabel() for bar in axes[::2]] == list(shown)
+    names = [large, *(name for name in STATISTICS if name != large)]
+    for name, bar, panel in zip(names, axes[::2], axes[1::2], strict=True):
         assert bar.get_xlabel() == STATISTICS[name].title
         values = statistics.arrays()[name].mean(axis=0)
         limits = (0.0, float(values.max()))

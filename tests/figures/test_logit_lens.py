@@ -33,6 +33,13 @@ def test_maps_of_all_layers_share_a_scale_from_zero(lens):
     assert plot(lens, limits=(0.0, 0.9)).data[0].marker.cmax == 0.9
 
 
+def test_what_the_colours_of_the_maps_span_is_told_in_words(lens):
+    words = f"Maps: from 0 to {lens.patch_probability[1].max():.1%}."
+    assert plot(lens, image=1).layout.meta[3] == words
+    assert words in draw(lens, image=1).texts[1].get_text()
+    assert plot(lens, limits=(0.0, 0.9)).layout.meta[3] == "Maps: from 0 to 90.0%."
+
+
 def test_the_class_that_is_followed_stands_out_among_the_most_probable(lens):
     texts = {
         text.get_text(): text.get_color()

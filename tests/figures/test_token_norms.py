@@ -66,7 +66,8 @@ def test_what_was_found_is_told(norms):
         "toy: token norms after layer 2",
         f"Patches: median {np.median(norm):.3g}, largest {norm.max():.3g}; "
         f"prefix tokens {prefix.min():.3g} to {prefix.max():.3g}.",
-        "1 of 6 patches is an artefact: norm above 120, 8.2 times the others.",
+        "1 of 6 patches is an artefact: norm above 120; "
+        "as a group 8.2 times as long as the others.",
         "12.5% of the tokens draw up to 40.0% of the patches' attention (layer 1).",
     ]
 

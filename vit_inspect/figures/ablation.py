@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 
 import numpy as np
 import plotly.graph_objects as go
 
 from vit_inspect.figures import style
-from vit_inspect.figures.overlay import patch_box, plot_input, plot_map, plot_sheet
+from vit_inspect.figures.overlay import patch_box, plot_input, plot_map, plot_patches, plot_sheet
 from vit_inspect.results import Ablation, Photograph
 
 CHANGE = "1 - cosine of the last block's tokens"
@@ -34,7 +35,7 @@ def plot(result: Ablation, *, image: int = 0) -> go.Figure:
             text=[f"{value:.1%}" for value in values],
             textposition="outside",
             cliponaxis=False,
-            customdata=list(labels),
+            customdata=[escape(label) for label in labels],
             hovertemplate=f"%{{customdata}}<br>{name} %{{x:.3%}}<extra></extra>",
         )
     return figure.update_layout(
@@ -52,7 +53,7 @@ def plot(result: Ablation, *, image: int = 0) -> go.Figure:
             showline=False,
             ticks="",
             tickvals=list(range(len(labels))),
-            ticktext=[style.short(label) for label in labels],
+            ticktext=[escape(style.short(label)) for label in labels],
         ),
     )
 
@@ -65,12 +66,7 @@ def plot_change(
     words = f"On average {values.mean():.3g}, at most {values.max():.3g}."
     figure = plot_sheet("What changed at each patch", words, photograph, width=width)
     limits = 0.0, float(values.max()) or 1.0
-    plot_map(figure, photograph, values, limits, unit=CHANGE)
-    return figure.update_traces(
-        hovertemplate="Row %{customdata[0]}, column %{customdata[1]}<br>%{z:.3g}<extra></extra>",
-        colorbar_tickformat="~g",
-        selector={"type": "heatmap"},
-    )
+    return plot_map(figure, photograph, values, limits, unit=CHANGE, percent=False)
 
 
 def plot_board(
@@ -94,12 +90,4 @@ def plot_board(
             opacity=0.75,
             line={"color": style.PAPER, "width": 1},
         )
-    boxes = {place: patch_box(photograph, grid, place) for place in np.ndindex(grid)}
-    return figure.add_scatter(
-        x=[(box.left + box.right) / 2 for box in boxes.values()],
-        y=[(box.top + box.bottom) / 2 for box in boxes.values()],
-        mode="markers",
-        marker={"symbol": "square", "size": 14, "color": "rgba(0,0,0,0)", "line": {"width": 0}},
-        customdata=[list(place) for place in boxes],
-        hovertemplate="Row %{customdata[0]}, column %{customdata[1]}<extra></extra>",
-    ).update_layout(hoverdistance=-1)
+    return plot_patches(figure, photograph, grid)

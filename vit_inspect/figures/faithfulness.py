@@ -97,13 +97,19 @@ def plot_one(
     *,
     title: str,
     width: int = 500,
+    from_least: bool = False,
 ) -> go.Figure:
-    """One of the maps that are tested, on the photograph, as shares of its largest value."""
+    """One of the maps that are tested, on the photograph, as shares of its largest value.
+
+    from_least: whether its colours start at the least value, as those of relevance do on its page.
+    """
     largest = float(values.max())
     # What is negative speaks against; it comes last in the order, as what says nothing.
     shares = values.clip(0) / (largest if largest > 0 else 1.0)
     figure = plot_sheet(title, f"Largest value {largest:.3g}.\n", photograph, width=width)
-    return plot_map(figure, photograph, shares, (0.0, 1.0), unit="Share of the largest value")
+    least = float(shares.min()) if from_least else 0.0
+    limits = least if least < 1 else 0.0, 1.0
+    return plot_map(figure, photograph, shares, limits, unit="Share of the largest value")
 
 
 def control_words(correlation: float) -> str:

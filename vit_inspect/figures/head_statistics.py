@@ -50,22 +50,26 @@ def means(result: HeadStatistics) -> dict[str, Float[np.ndarray, "layer head"]]:
     return {name: result.arrays()[name].mean(axis=0) for name in STATISTICS}
 
 
-def draw(result: HeadStatistics) -> Figure:
-    """Layers down, heads across; how broad attention is, and below, on what it rests."""
-    panels = means(result)
-    layers, heads = panels["entropy"].shape
-    tiles = {name: _tiles(values) for name, values in panels.items()}
-    width, height = fit(tiles["entropy"], width=PANEL_IN[0], height=PANEL_IN[1])
+def draw(result: HeadStatistics, *, large: str = "entropy") -> Figure:
+    """Layers down, heads across: a panel for each number, all of one size.
+
+    large: the number that comes first, as it does on a screen.
+    """
+    values = means(result)
+    panels = {name: values[name] for name in _ordered(large)}
+    layers, heads = panels[large].shape
+    tiles = {name: _tiles(each) for name, each in panels.items()}
+    width, height = fit(tiles[large], width=PANEL_IN[0], height=PANEL_IN[1])
     step_in, row_in = (style.PAGE_IN - 0.4) / ACROSS, BAR_IN + height + 0.35
     figure = style.page(style.PAGE_IN, HEAD_IN + 2 * row_in)
-    for index, (name, values) in enumerate(panels.items()):
+    for index, (name, each) in enumerate(panels.items()):
         row, column = divmod(index, ACROSS)
         left, top = 0.4 + column * step_in, HEAD_IN + row * row_in
         bar = style.place(figure, left=left, top=top + 0.17, width=max(1.0, width), height=0.07)
         style.colour_bar(
             bar,
             COLOUR_MAP,
-            _limits(values),
+            _limits(each),
             name=STATISTICS[name].title,
             orientation="horizontal",
             ticks=MaxNLocator(3),
@@ -99,7 +103,7 @@ def plot(
         _add_panel(figure, result, large, x=(0.0, 1.0), limits=limits)
         return figure
     _add_panel(figure, result, large, x=LARGE)
-    others = [name for name in STATISTICS if name != large]
+    others = _ordered(large)[1:]
     rows = len(others) // len(SMALL)
     gap = (BAR_PX + BELOW_PX) / area_px
     height = (1 - (rows - 1) * gap) / rows
@@ -114,6 +118,10 @@ def plot(
 def limits_of(result: HeadStatistics) -> style.Limits:
     """The ends of the scale of the entropy, in nats."""
     return _limits(means(result)["entropy"])
+
+
+def _ordered(large: str) -> list[str]:
+    return [large, *(name for name in STATISTICS if name != large)]
 
 
 def _add_panel(
@@ -165,11 +173,11 @@ def _add_panel(
         **places,
     )
     cells = list(np.ndindex(layers, heads))
-    figure.add_scatter(
+    style.add_squares(
+        figure,
+        size=12,
         x=[head + 1 for _, head in cells],
         y=[layer for layer, _ in cells],
-        mode="markers",
-        marker={"symbol": "square", "size": 12, "color": "rgba(0,0,0,0)", "line": {"width": 0}},
         customdata=[list(cell) for cell in cells],
         text=[_hover(panels, *cell) for cell in cells],
         hovertemplate="%{text}<extra></extra>",
@@ -194,7 +202,7 @@ def _add_panel(
         range=[layers - 0.5, -0.5],
         tickvals=list(range(0, layers, -(-layers // most))),
     )
-    figure.update_layout(hoverdistance=-1, **{f"xaxis{axis}": across, f"yaxis{axis}": down})
+    figure.update_layout(**{f"xaxis{axis}": across, f"yaxis{axis}": down})
 
 
 def _tiles(values: Float[np.ndarray, "layer head"]) -> Tiles:

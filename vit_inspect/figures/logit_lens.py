@@ -65,7 +65,8 @@ def draw(result: LogitLens, *, image: int = 0) -> Figure:
         line: dict[str, Any] = {"va": "center_baseline", "fontsize": small, "parse_math": False}
         texts.text(0.0, layer, f"{result.readout_rank[image, layer]}", color=style.INK, **line)
         texts.text(0.2, layer, _top(result, image, layer), color=_ink(result, image, layer), **line)
-    style.write_head(figure, *_words(result, image).split("\n", 1), left=photo_width + 0.25)
+    words = _words(result, image, limits).split("\n", 1)
+    style.write_head(figure, *words, left=photo_width + 0.25)
     return figure
 
 
@@ -77,9 +78,9 @@ def plot(result: LogitLens, *, image: int = 0, limits: style.Limits | None = Non
     limits = limits or limits_of(result, image)
     tiles = _tiles(result, image, limits)
     layers = range(tiles.count[0])
-    title, words = _words(result, image).split("\n", 1)
+    title, words = _words(result, image, limits).split("\n", 1)
     height = max(320, min(900, 64 * len(layers)))
-    figure = style.screen(title, words, height=height + 270, above=90)
+    figure = style.screen(title, words, height=height + 290, above=90)
     hover = [_hover(result, image, layer) for layer in layers]
     plot_tiles(figure, tiles, hover=hover, picked=[[layer] for layer in layers], domain=(0.0, 0.16))
     figure.data[0].marker.update(
@@ -202,8 +203,8 @@ def _hover(result: LogitLens, image: int, layer: int) -> str:
     )
 
 
-def _words(result: LogitLens, image: int) -> str:
-    """Which class, and from where on the read-out keeps to it."""
+def _words(result: LogitLens, image: int, limits: style.Limits) -> str:
+    """Which class, from where on the read-out keeps to it, and what the maps' colours span."""
     ranks = result.readout_rank[image]
     last = len(ranks) - 1
     since = last + 1 - int((ranks[::-1] == 1).cumprod().sum())
@@ -212,4 +213,7 @@ def _words(result: LogitLens, image: int) -> str:
         if since <= last
         else f"Of rank {ranks[-1]} in the model's output"
     )
-    return f"{result.labels[image]}, in every layer\n{result.model}\n{found}"
+    return (
+        f"{result.labels[image]}, in every layer\n{result.model}\n{found}\n"
+        f"Maps: from 0 to {limits[1]:.1%}."
+    )

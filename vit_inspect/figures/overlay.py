@@ -5,6 +5,8 @@ Coordinates are pixels of the original, (0, 0) at its top left corner.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float, UInt8
@@ -164,6 +166,31 @@ def plot_input(photograph: Photograph, grid: tuple[int, int], *, width: int = 72
         mode="lines",
         line={"color": "rgba(255,255,255,0.55)", "width": 0.7},
         hoverinfo="skip",
+    )
+
+
+def plot_patches(
+    figure: go.Figure,
+    photograph: Photograph,
+    grid: tuple[int, int],
+    *,
+    told: Sequence[str] | None = None,
+) -> go.Figure:
+    """Each patch of the grid can be hovered and clicked; its customdata is its (row, column).
+
+    told: what a patch tells beside its place, in raster order.
+    """
+    places = list(np.ndindex(grid))
+    boxes = [patch_box(photograph, grid, place) for place in places]
+    words = "Row %{customdata[0]}, column %{customdata[1]}" + ("<br>%{text}" if told else "")
+    return style.add_squares(
+        figure,
+        size=14,
+        x=[(box.left + box.right) / 2 for box in boxes],
+        y=[(box.top + box.bottom) / 2 for box in boxes],
+        customdata=[list(place) for place in places],
+        text=told,
+        hovertemplate=f"{words}<extra></extra>",
     )
 
 

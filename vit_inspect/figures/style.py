@@ -352,6 +352,17 @@ def screen_colour_bar(title: str, **properties: Any) -> dict[str, Any]:
     } | properties
 
 
+def add_squares(figure: go.Figure, *, size: int, **properties: Any) -> go.Figure:
+    """Unseen squares to be hovered and clicked, as pictures and heat maps on a page cannot be.
+
+    size: in px. properties: those of plotly's scatter, such as where they lie.
+    """
+    marker = {"symbol": "square", "size": size, "color": "rgba(0,0,0,0)", "line": {"width": 0}}
+    figure.add_scatter(mode="markers", marker=marker, **properties)
+    # The nearest one answers, however far.
+    return figure.update_layout(hoverdistance=-1)
+
+
 def theme(figure: go.Figure, *, ink: str, paper: str) -> go.Figure:
     """Puts a plotly figure on other paper with other ink, as for a dark page."""
     return figure.update_layout(font_color=ink, paper_bgcolor=paper)

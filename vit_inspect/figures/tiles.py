@@ -99,11 +99,11 @@ def plot_tiles(
         layer="below",
     )
     row, column = np.divmod(np.arange(len(hover)), tiles.count[1])
-    figure.add_scatter(
+    style.add_squares(
+        figure,
+        size=24,
         x=column,
         y=row,
-        mode="markers",
-        marker={"symbol": "square", "size": 24, "color": "rgba(0,0,0,0)", "line": {"width": 0}},
         customdata=[list(index) for index in picked],
         text=list(hover),
         hovertemplate="%{text}<extra></extra>",
@@ -114,7 +114,6 @@ def plot_tiles(
     )
     vertical = {"scaleanchor": "x", "scaleratio": down / across, "constraintoward": "top"}
     return figure.update_layout(
-        hoverdistance=-1,
         xaxis=axis | {"range": [left, right], "domain": domain, "constraintoward": "left"},
         yaxis=axis | {"range": [bottom, top]} | vertical,
     )

@@ -362,8 +362,8 @@ def _words(result: TokenNorms, image: int) -> list[str]:
     most = int(drawn.argmax())
     return [
         *lines,
-        f"{count} of {norms.size} patches {verb}: norm above {result.threshold[image]:.3g}, "
-        f"{result.ratio[image]:.1f} times the others.",
+        f"{count} of {norms.size} patches {verb}: norm above {result.threshold[image]:.3g}; "
+        f"as a group {result.ratio[image]:.1f} times as long as the others.",
         f"{_share(result, image):.1%} of the tokens draw up to {drawn[most]:.1%} of the "
         f"patches' attention (layer {most}).",
     ]

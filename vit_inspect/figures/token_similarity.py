@@ -13,6 +13,7 @@ from vit_inspect.figures.overlay import (
     draw_photograph,
     patch_box,
     plot_map,
+    plot_patches,
     plot_sheet,
 )
 from vit_inspect.results import Photograph, TokenSimilarity
@@ -70,18 +71,7 @@ def plot(result: TokenSimilarity, *, image: int = 0, width: int = 720) -> go.Fig
         hoverinfo="skip",
     )
     grid = result.layout.grid
-    places = list(np.ndindex(*grid))
-    boxes = [patch_box(photograph, grid, place) for place in places]
-    # A heat map on a page cannot be clicked.
-    figure.add_scatter(
-        x=[(box.left + box.right) / 2 for box in boxes],
-        y=[(box.top + box.bottom) / 2 for box in boxes],
-        mode="markers",
-        marker={"symbol": "square", "size": 12, "color": "rgba(0,0,0,0)", "line": {"width": 0}},
-        customdata=[list(place) for place in places],
-        text=[f"{values[place]:.3f}" for place in places],
-        hovertemplate="Row %{customdata[0]}, column %{customdata[1]}<br>%{text}<extra></extra>",
-    )
+    plot_patches(figure, photograph, grid, told=[f"{value:.3f}" for value in values.ravel()])
     if result.origins[image] is photograph:
         box = patch_box(photograph, grid, result.patch)
         for colour, thick in ((style.PAPER, 4), (style.ACCENT, 2)):
@@ -93,7 +83,7 @@ def plot(result: TokenSimilarity, *, image: int = 0, width: int = 720) -> go.Fig
                 y1=box.bottom,
                 line={"color": colour, "width": thick},
             )
-    return figure.update_layout(hoverdistance=-1)
+    return figure
 
 
 def _aspect(photograph: Photograph) -> float:
