@@ -105,5 +105,5 @@ st.dataframe(
 )
 st.caption("Select a row, at its left end, to open that head's maps.")
 with place:
-    widgets.export(spec, result, name=widgets.title_of(subject))
+    widgets.export(spec, result, name=widgets.title_of(subject), large=titles[large])
 widgets.explain(spec)
