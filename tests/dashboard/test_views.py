@@ -486,10 +486,12 @@ def test_a_model_at_its_own_size_is_loaded_once(monkeypatch: pytest.MonkeyPatch)
     app = opened("overview", model=KINDS["class token"])
     assert app.selectbox(key="size").value == 224
     app.run()
-    app.switch_page("views/attention_maps.py").run()
+    app.switch_page("views/export.py").run()
     assert not app.exception
     assert loaded == [None]
+    assert "--img-size" not in app.code[0].value
     app.selectbox(key="size").set_value(256).run()
+    assert "--img-size 256" in app.code[0].value
     app.selectbox(key="size").set_value(224).run()
     assert not app.exception
     assert loaded == [None, 256]
@@ -762,6 +764,17 @@ def test_one_click_shows_the_map_of_randomised_weights(view: str) -> None:
 def test_figures_that_run_the_model_many_times_are_not_compared() -> None:
     titles = opened("compare", model=KINDS["class token"]).selectbox(key="figure").options
     assert titles == [spec.title for spec in FIGURES if not spec.thorough]
+
+
+def test_what_the_archive_leaves_out_is_told() -> None:
+    app = opened("export", model=KINDS["class token"])
+    words, *_ = (each.value for each in app.markdown if "archive" in each.value)
+    slow = [spec.title for spec in FIGURES if spec.thorough]
+    assert words.endswith(
+        f"{slow[0]} and {slow[1]}, which run the model many times, are exported on their own pages."
+    )
+    assert f"With --thorough also {' and '.join(slow)}." in [each.value for each in app.caption]
+    assert not any("Every page" in each.value for each in app.markdown)
 
 
 def test_heads_are_ranked_by_what_is_asked_for() -> None:
