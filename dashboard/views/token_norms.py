@@ -11,7 +11,7 @@ spec, subject = widgets.SPECS["token_norms"], widgets.current()
 place = widgets.heading(spec.title, spec.question)
 layers = len(cache.model(subject).blocks)
 layer = selection.choose_number("layer", "Layer", range(layers), start=layers - 1, keys=("J", "K"))
-result = cache.result(spec, subject, layer=layer)
+result = cache.token_norms(subject, layer)
 photograph, depth = st.columns(2, gap="large")
 with photograph:
     widgets.plot(

@@ -16,6 +16,8 @@ import vit_inspect as vi
 from dashboard import cache
 from dashboard.cache import Busy, ByteCache, Line
 from dashboard.selection import Subject
+from vit_inspect import attention
+from vit_inspect.attention import LayerAttention
 from vit_inspect.catalog import FIGURES
 from vit_inspect.errors import OutOfMemory
 from vit_inspect.exporter import bundle
@@ -272,6 +274,31 @@ def test_tokens_of_two_pictures_are_those_of_their_batch() -> None:
     wanted = vi.feature_pca(batch, layer=3, basis="common")
     np.testing.assert_allclose(found.components, wanted.components, atol=1e-3)
     assert [each.name for each in found.photographs] == ["chelsea.png", "coffee.png"]
+
+
+@pytest.mark.parametrize("found", [False, True])
+def test_another_layer_of_token_norms_sweeps_only_where_there_are_artefacts(
+    monkeypatch: pytest.MonkeyPatch, found: bool
+) -> None:
+    if found:
+        for gate, loose in (("RATIO", 1), ("SEPARATION", 0), ("SHARE", 1), ("BORDERLINE", 99)):
+            monkeypatch.setattr(f"vit_inspect.analyses.token_norms.{gate}", loose)
+    subject, layers = SUBJECT._replace(size=96), (11, 5)
+    wanted = [vi.token_norms(cache.capture(subject), layer=layer) for layer in layers]
+    assert [bool(each.found[0]) for each in wanted] == [found] * 2
+    swept: list[int] = []
+    real = attention.row_blocks
+
+    def row_blocks(layer: LayerAttention) -> object:
+        swept.append(1)
+        return real(layer)
+
+    monkeypatch.setattr(attention, "row_blocks", row_blocks)
+    for layer, record in zip(layers, wanted, strict=True):
+        for name, array in cache.token_norms(subject, layer).arrays().items():
+            np.testing.assert_allclose(array, record.arrays()[name], atol=1e-6, err_msg=name)
+    # The twelve blocks once for the plain rollout, and again for each layer.
+    assert len(swept) == 12 + 24 * found
 
 
 def test_the_archive_is_the_bundle_of_the_core_made_without_a_session(

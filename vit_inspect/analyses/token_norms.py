@@ -13,7 +13,7 @@ from vit_inspect.analyses.attention_rollout import RolloutReduction
 from vit_inspect.attention import RowBlock, compute_type, sweep
 from vit_inspect.errors import UnsupportedModel
 from vit_inspect.recorder import Capture
-from vit_inspect.results import TokenNorms
+from vit_inspect.results import AttentionRollout, TokenNorms
 
 RATIO = 2.0
 """How many times larger the artefacts' norms are, at least: by their geometric means.
@@ -172,8 +172,13 @@ class TokenNormsReduction:
         drawn = block.weights[:, :, first:] @ marked
         self.drawn[block.images, layer] += drawn.mean(dim=1).sum(dim=(1, 2)).to(self.drawn.dtype)
 
-    def result(self) -> TokenNorms:
-        """The record, once all blocks are in."""
+    def result(self, rollout: AttentionRollout | None = None) -> TokenNorms:
+        """The record, once all blocks are in; where nothing was found, none is needed for it.
+
+        rollout: the plain one of this capture, where no block was taken in.
+        """
+        plain = rollout or self.plain.result()
+        without = self.without.result() if self.found else plain
         layout, prefix = self.capture.layout, self.capture.layout.prefix_count
         norm = self.norms[..., prefix:]
         return TokenNorms(
@@ -189,6 +194,6 @@ class TokenNormsReduction:
             separation=np.array([each.separation for each in self.groups]),
             ratio=np.array([each.ratio for each in self.groups]),
             drawn=(self.drawn / layout.patch_count).cpu().numpy(),
-            rollout=self.plain.result().relevance,
-            rollout_without=self.without.result().relevance.copy(),
+            rollout=plain.relevance,
+            rollout_without=without.relevance.copy(),
         )
