@@ -76,6 +76,11 @@ def sizes_px(patch_px: int) -> set[int]:
     return {max(1, round(size / patch_px)) * patch_px for size in SIZES_PX}
 
 
+def own_size(model: str) -> int | None:
+    """The input size where a model starts that is not the sidebar's."""
+    return DEFAULT_PX if model == BUNDLED else None
+
+
 def choose_size(subject: Subject, input_px: int, patch_px: int) -> None:
     """Larger inputs have more patches; a patch stays as large as it is."""
     if subject.size is None:

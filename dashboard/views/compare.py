@@ -6,7 +6,7 @@ import streamlit as st
 
 from dashboard import cache, inputs, selection, widgets
 from vit_inspect.catalog import FIGURES
-from vit_inspect.errors import InspectError
+from vit_inspect.errors import BadParameter, InspectError
 from vit_inspect.figures import difference
 from vit_inspect.zoo import ZOO
 
@@ -22,7 +22,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         key="figure",
         bind="query-params",
         width=220,
-        help="The figure that is shown twice, with one colour scale.",
+        help="The figure that is shown twice.",
     )
     against = selection.choose(
         "against",
@@ -31,16 +31,10 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         help="What changes from the left figure to the right one.",
     )
     if against == "picture":
-        keys = {name: key for name, key in inputs.keys().items() if key != subject.image}
-        name = st.selectbox(
-            "Right picture",
-            list(keys),
-            key="right_image",
-            bind="query-params",
-            width=260,
-            help="The left one is the picture of the sidebar.",
+        image = selection.choose_other(
+            subject.image, key="right_image", help="The left one is the picture of the sidebar."
         )
-        other = subject._replace(image=keys[str(name)])
+        other = subject._replace(image=str(image))
     else:
         models = [each.name for each in ZOO if each.name != subject.model]
         name = st.selectbox(
@@ -54,23 +48,35 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         )
         name = str(name)[: selection.NAME_LENGTH]
         other = subject._replace(model=name, size=selection.wanted_size(name), stage=None)
+        try:
+            cache.model(other)
+        except BadParameter:
+            other = other._replace(size=selection.own_size(name))
 spec = specs[title]
 records = [cache.result(spec, each) for each in (subject, other)]
 options = {}
-if spec.limits:
+# What was asked of the model, where that has a unit of its own.
+targets = [getattr(record, "target", None) for record in records]
+if spec.limits and targets[0] == targets[1]:
     ends = [spec.limits(record) for record in records]
     options["limits"] = min(low for low, _ in ends), max(high for _, high in ends)
 for column, record, each, side in zip(
     st.columns(2), records, (subject, other), ("left", "right"), strict=True
 ):
     with column:
-        st.text(f"{side.capitalize()}: {widgets.title_of(each)}")
+        input_px = cache.model(each).layout.input_px[0]
+        st.text(f"{side.capitalize()}: {widgets.title_of(each)}, {input_px} px")
         alt = f"{spec.title} of {record.model}, {side}"
         widgets.plot(spec.plot(record, **options), key=f"compare_{side}", alt=alt)
 if spec.scope == "model" and against == "picture":
     st.caption("This figure is of the model alone: it is the same for every picture.")
+elif targets[0] != targets[1]:
+    st.caption(
+        "The two are of different targets, which have no common unit: each has a scale of its own, "
+        "and no difference is drawn."
+    )
 elif spec.compared is None:
-    st.caption("These have no common order, sign or unit, so there is no difference to show.")
+    st.caption("No difference is drawn for this figure.")
 else:
     first, second = records
     try:

@@ -814,3 +814,35 @@ def test_a_row_of_the_table_leaves_for_its_head(monkeypatch: pytest.MonkeyPatch)
     rows.clear()
     selection.leave_for_row("ranked", heads)
     assert "leave_for" not in state
+
+
+def test_relevance_of_different_classes_has_no_common_scale_and_no_difference() -> None:
+    app = opened("compare", model=KINDS["class token"])
+    app.selectbox(key="figure").set_value("Relevance").run()
+    subject = app.session_state["subject"]
+    other = app.selectbox(key="right_image").value
+    classes = [
+        vi.predictions(cache.capture(each), count=1).class_index.item()
+        for each in (subject, subject._replace(image=other))
+    ]
+
+    def scales() -> list[tuple[float, float]]:
+        figures = [json.loads(each.proto.spec)["data"] for each in app.get("plotly_chart")[:2]]
+        return [
+            (trace["zmin"], trace["zmax"])
+            for traces in figures
+            for trace in traces
+            if trace["type"] == "heatmap"
+        ]
+
+    told = any("of different targets" in each.value for each in app.caption)
+    assert told == (classes[0] != classes[1])
+    assert told
+    assert len(set(scales())) == 2
+    assert len(app.get("plotly_chart")) == 2
+
+
+def test_no_reason_is_given_where_no_difference_is_drawn() -> None:
+    app = opened("compare", model=KINDS["class token"])
+    app.selectbox(key="figure").set_value("Token norms").run()
+    assert "No difference is drawn for this figure." in [each.value for each in app.caption]
