@@ -411,13 +411,15 @@ FIGURES = (
     ),
     FigureSpec(
         slug="head_importance",
-        title="Head importance",
+        title="Causal tests",
         question="Which heads does the answer rest on?",
         reading=(
             "Each tile is what happens when one head is switched off and the model runs again: "
             "by how much the logarithm of the class's probability falls (0.69 is a probability "
             "halved), or, for a model without classes, how far its output turns away. Where both "
-            "signs occur, red heads speak for the class and blue ones against it."
+            "signs occur, red heads speak for the class and blue ones against it. The dashboard "
+            "also switches off any heads, layers and tokens together, and shows the answer before "
+            "and after."
         ),
         caveat=(
             "Heads back each other up: one that is not missed may still do what another would do "
