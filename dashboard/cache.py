@@ -10,7 +10,6 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
@@ -242,17 +241,18 @@ def beside(spec: FigureSpec, subject: Subject, other: str, layer: int, **paramet
 
 def survey(
     spec: FigureSpec,
-    subject: Subject,
+    subjects: Sequence[Subject],
     images: Sequence[str],
     tell: Callable[[int], object],
     **parameters: Any,
 ) -> Any:
     """The record of a figure over many pictures; `tell` hears how many are done.
 
-    What is done is kept for a while, so that a cancelled survey goes on where it was left.
+    subjects: the model, or all those that the figure compares, whatever their own picture is. What
+    is done is kept for a while, so that a cancelled survey goes on where it was left.
     """
     asked = ("survey", spec.slug, tuple(sorted(parameters.items())))
-    keys = {image: (*asked, subject._replace(image=image)) for image in images}
+    keys = {image: (*asked, *(each._replace(image=image) for each in subjects)) for image in images}
     done = {image: _results().peek(key) for image, key in keys.items()}
     records = {image: record for image, record in done.items() if record is not None}
     missing = [image for image in images if image not in records]
@@ -261,7 +261,7 @@ def survey(
         tell(len(images) - len(missing))
         some = missing[:size]
         try:
-            found = on_device(spec.analyse, _run(subject, some), **parameters)
+            found = on_device(spec.analyse, *(_seen(each, some) for each in subjects), **parameters)
         except OutOfMemory:
             if size == 1:
                 raise
@@ -305,6 +305,12 @@ def on_device(work: Callable[..., Value], *arguments: Any, **parameters: Any) ->
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             return work(*arguments, **parameters)
+
+
+def _seen(subject: Subject, images: Sequence[str]) -> vi.Capture:
+    """The capture of these pictures; of a single one, the one that all pages have."""
+    single = len(images) == 1
+    return capture(subject._replace(image=images[0])) if single else _run(subject, images)
 
 
 def _run(subject: Subject, images: Sequence[str]) -> vi.Capture:
@@ -389,28 +395,46 @@ def curves(
     """Deletion and insertion of many pictures, one forward pass after the other.
 
     `tell` hears before each how many pictures are done, and how many passes of how many of the
-    next one; others may use the device in between. What is done is kept for a while.
+    next one; others may use the device in between. What is done is kept for a while, and what is
+    done of a picture is kept by the session.
     """
     records = []
     for number, image in enumerate(images):
         key = _curves_key(subject, image, steps)
         record = _results().peek(key)
         if record is None:
-            seen = capture(subject._replace(image=image))
-            work = on_device(Curves, seen, steps=steps)
-            while work.done < work.total:
-                tell(number, work.done, work.total)
-                on_device(work.advance)
-            record = _results().get(key, work.result)
+            one = subject._replace(image=image)
+            record = _finish(key, one, partial(tell, number), steps=steps)
         records.append(record)
-    return _of_all(records)
+    return join(records)
 
 
-def maps(subject: Subject) -> dict[str, Map]:
-    """The maps whose faithfulness is tested."""
+def maps(subject: Subject, target: int | None) -> dict[str, Map]:
+    """The maps whose faithfulness is tested; those of a class are of the `target`."""
     found: dict[str, Map] = _results().get(
-        ("maps", subject), lambda: on_device(default_maps, capture(subject))
+        ("maps", subject, target), lambda: on_device(default_maps, capture(subject), target)
     )
+    return found
+
+
+def _finish(
+    key: Hashable, subject: Subject, tell: Callable[[int, int], object], *, steps: int
+) -> Faithfulness:
+    """Run what is left to do for one picture."""
+    seen = capture(subject)
+    begun: dict[Hashable, Curves] = st.session_state.get("curves", {})
+    work = begun.get(key) or on_device(Curves, seen, steps=steps)
+    st.session_state["curves"] = {key: work}
+    work.capture = seen
+    try:
+        while work.done < work.total:
+            tell(work.done, work.total)
+            on_device(work.advance)
+        found: Faithfulness = _results().get(key, work.result)
+    finally:
+        # It would keep a network alive for as long as the session lasts.
+        del work.capture
+    del st.session_state["curves"]
     return found
 
 
@@ -418,16 +442,8 @@ def kept_curves(subject: Subject, images: Sequence[str], *, steps: int) -> Faith
     """What `curves` has found of these pictures, if it is all there."""
     kept = [_results().peek(_curves_key(subject, image, steps)) for image in images]
     records: list[Faithfulness] = [record for record in kept if record is not None]
-    return _of_all(records) if len(records) == len(images) else None
+    return join(records) if len(records) == len(images) else None
 
 
 def _curves_key(subject: Subject, image: str, steps: int) -> Hashable:
     return "curves", steps, subject._replace(image=image)
-
-
-def _of_all(records: Sequence[Faithfulness]) -> Faithfulness:
-    return replace(
-        join(records),
-        photographs=tuple(each for record in records for each in record.photographs),
-        targets=tuple(each for record in records for each in record.targets),
-    )

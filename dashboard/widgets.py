@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,11 @@ MEDIA = {
     "npz": "application/octet-stream",
     "csv": "text/csv",
 }
+USES = (
+    ("For print", ("svg", "pdf", "png")),
+    ("To explore", ("html",)),
+    ("The numbers", ("npz", "csv")),
+)
 
 
 @contextmanager
@@ -131,16 +137,19 @@ def export(
     name: str,
     image: int = 0,
     label: str = "Export",
+    formats: Sequence[str] = FORMATS,
     **look: Any,
 ) -> None:
     """A button that opens the formats; each file is made on its click, and looks as shown.
 
     image: which of the record's pictures; each has a button of its own, and `label` tells it.
     """
+    offered = {purpose: [each for each in kinds if each in formats] for purpose, kinds in USES}
     with st.popover(f":material/download: {inputs.plain(label)}", help="This figure as a file"):
-        st.caption("For print: SVG, PDF, PNG. To explore: HTML. The numbers: NPZ, CSV.")
+        uses = (f"{use}: {', '.join(kinds).upper()}." for use, kinds in offered.items() if kinds)
+        st.caption(" ".join(uses))
         with st.container(horizontal=True):
-            for kind in FORMATS:
+            for kind in formats:
                 st.download_button(
                     kind.upper(),
                     partial(render, spec, result, kind, image=image, **look),
@@ -184,20 +193,52 @@ def control(
     subject: Subject,
     values: Float[np.ndarray, "row column"],
     show: Callable[[Subject], tuple[go.Figure, Float[np.ndarray, "row column"]]],
+    *,
+    kind: str,
 ) -> None:
     """The same map with randomised weights, and what the likeness tells.
 
     values: the map of the subject. show: makes the figure and the map of another subject.
     """
-    figure, others = show(subject._replace(randomised=True))
+    other = subject._replace(randomised=True)
+    figure, others = show(other)
     plot(figure, key="control", alt=f"The same map of {subject.model} with randomised weights")
+    export_map(figure, others, other, kind=kind)
     st.write(control_words(rank_correlation(values, others)))
 
 
-def title_of(subject: Subject) -> str:
-    """The model and the picture in words."""
+@dataclass(frozen=True, eq=False)
+class ShownMap(Result):
+    """The numbers of a map that is no figure of the catalogue."""
+
+    values: Float[np.ndarray, "row column"]
+
+
+def export_map(
+    figure: go.Figure, values: Float[np.ndarray, "row column"], subject: Subject, *, kind: str
+) -> None:
+    """The export of such a map, of a `kind` in words, as its figure has it."""
+    # The page has its own ink and paper.
+    drawn = go.Figure(figure)
+    style.theme(drawn, ink=style.INK, paper=style.PAPER)
+    export(
+        replace(
+            SPECS["faithfulness"],
+            slug="control" if subject.randomised else "map",
+            scope="model",
+            plot=lambda result: drawn,
+        ),
+        ShownMap(subject.model, values),
+        name=f"{title_of(subject)}, {kind}",
+        formats=("html", "npz", "csv"),
+    )
+
+
+def title_of(subject: Subject, pictures: str | None = None) -> str:
+    """The model and the picture, or what several pictures are called, in words."""
     stage = "" if subject.stage is None else f" stage {subject.stage}"
-    return f"{subject.model}{stage}, {inputs.name_of(subject.image)}"
+    control = " with randomised weights" if subject.randomised else ""
+    return f"{subject.model}{stage}{control}, {pictures or inputs.name_of(subject.image)}"
 
 
 def file_stem(name: str) -> str:

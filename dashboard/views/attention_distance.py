@@ -20,7 +20,9 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         help="The paper counts attention on prefix tokens as distance 0. 'renormalised' divides "
         "by the attention on patches first.",
     )
-    subject, images = survey.choose_pictures(subject)
+    subject, images, name = survey.choose_pictures(
+        subject, help="One picture says little; the paper averages 128."
+    )
 result = survey.averaged(spec, subject, images, definition=definition)
 widgets.plot(
     spec.plot(result),
@@ -30,5 +32,5 @@ widgets.plot(
 )
 st.caption("Click a dot to open that head's maps.")
 with place:
-    widgets.export(spec, result, name=widgets.title_of(subject))
+    widgets.export(spec, result, name=name)
 widgets.explain(spec)

@@ -67,6 +67,7 @@ if widgets.wants_control():
             spec.plot(found := cache.result(spec, other, **options), width=500),
             found.relevance[0],
         ),
+        kind="rollout",
     )
 with place:
     widgets.export(spec, result, name=widgets.title_of(subject))

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
 import streamlit as st
 
-from dashboard import cache, selection, widgets
+from dashboard import cache, selection, survey, widgets
 from vit_inspect.analyses.ablation import Replacement
 from vit_inspect.figures import ablation as ablation_figure
 
 spec, subject = widgets.SPECS["head_importance"], widgets.current()
-place = widgets.heading("Causal tests", spec.question)
+place = widgets.heading(spec.title, spec.question)
 capture = cache.capture(subject)
 layout = capture.layout
 layers, heads = len(capture.layers), capture.layers[0].queries.shape[1]
@@ -95,6 +96,14 @@ with answer:
             help="|after − before| / |before| of the whole output.",
             width="content",
         )
+        if found.off:
+            off = ", ".join(found.off)
+            widgets.export(
+                replace(spec, slug="ablation"),
+                found,
+                name=f"{widgets.title_of(subject)}, without {off}",
+                formats=("npz", "csv"),
+            )
     if not found.labels[0] and found.patch_change.any():
         widgets.plot(
             ablation_figure.plot_change(found, capture.photographs[0], width=500),
@@ -104,34 +113,17 @@ with answer:
 
 st.divider()
 st.markdown("**Every head alone**")
-importance = cache.tried_heads(subject, replacement)
-# Not its size, which is told by name from the second run on.
-asked = subject.model, subject.image, replacement
-if importance is None and st.session_state.get("testing") == asked:
-    progress = st.empty()
-    with progress.container():
-        bar = st.progress(0.0, text="Waiting for the first heads")
-        # A click on it reruns the page, which ends the work at its next step.
-        st.button("Cancel", on_click=st.session_state.pop, args=("testing", None))
-    importance = cache.try_heads(
+importance = cache.tried_heads(subject, replacement) or survey.when_asked(
+    (spec.slug, subject._replace(size=layout.input_px[0]), replacement),
+    lambda tell: cache.try_heads(
         subject,
         replacement,
-        lambda done: bar.progress(
-            done / len(every_head), text=f"{done} of {len(every_head)} heads"
-        ),
-    )
-    progress.empty()
-if importance is None:
-    st.caption(
-        f"Each of the {len(every_head)} heads is switched off alone: as many runs of the model."
-    )
-    st.button(
-        "Test every head",
-        type="primary",
-        on_click=st.session_state.__setitem__,
-        args=("testing", asked),
-    )
-else:
+        lambda done: tell(done / len(every_head), f"{done} of {len(every_head)} heads"),
+    ),
+    label="Test every head",
+    words=f"Each of the {len(every_head)} heads is switched off alone: as many runs of the model.",
+)
+if importance is not None:
     widgets.plot(
         spec.plot(importance, marked=off_heads),
         key="importance",

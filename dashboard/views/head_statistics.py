@@ -45,7 +45,9 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         width=220,
         help="The number of each head that is shown large.",
     )
-    subject, images = survey.choose_pictures(subject)
+    subject, images, called = survey.choose_pictures(
+        subject, help="One picture says little: numbers are averaged over all of them."
+    )
 result = survey.averaged(spec, subject, images)
 widgets.plot(
     spec.plot(result, large=titles[large]),
@@ -105,5 +107,5 @@ st.dataframe(
 )
 st.caption("Select a row, at its left end, to open that head's maps.")
 with place:
-    widgets.export(spec, result, name=widgets.title_of(subject), large=titles[large])
+    widgets.export(spec, result, name=called, large=titles[large])
 widgets.explain(spec)

@@ -181,7 +181,7 @@ def test_captures_are_weighed_by_what_they_hold() -> None:
 
 def test_a_survey_is_the_mean_of_what_each_picture_gives_alone() -> None:
     images, told = ["chelsea", "coffee", "rocket", "china", "flower"], []
-    joined = cache.survey(DISTANCE, SUBJECT, images, told.append)
+    joined = cache.survey(DISTANCE, [SUBJECT], images, told.append)
     alone = [
         vi.attention_distance(cache.capture(SUBJECT._replace(image=image))) for image in images
     ]
@@ -195,7 +195,7 @@ def test_surveys_of_other_figures_or_definitions_do_not_meet() -> None:
     heads = next(spec for spec in FIGURES if spec.slug == "head_statistics")
     surveys = (DISTANCE, {}), (DISTANCE, {"definition": "renormalised"}), (heads, {})
     for spec, parameters in surveys * 2:
-        found = cache.survey(spec, SUBJECT, ["chelsea"], lambda done: None, **parameters)
+        found = cache.survey(spec, [SUBJECT], ["chelsea"], lambda done: None, **parameters)
         wanted = spec.analyse(cache.capture(SUBJECT), **parameters)
         assert type(found) is type(wanted)
         np.testing.assert_array_equal(found.distance_px, wanted.distance_px)
@@ -211,9 +211,9 @@ def test_a_cancelled_survey_goes_on_where_it_was_left() -> None:
 
     images = ["chelsea", "coffee", "rocket", "china", "flower"]
     with pytest.raises(Cancelled):
-        cache.survey(DISTANCE, SUBJECT, images, cancel)
+        cache.survey(DISTANCE, [SUBJECT], images, cancel)
     told: list[int] = []
-    cache.survey(DISTANCE, SUBJECT, images, told.append)
+    cache.survey(DISTANCE, [SUBJECT], images, told.append)
     assert told == [4, 5]
     assert not cache.line().waiting
 
@@ -228,7 +228,7 @@ def test_a_full_device_leads_to_smaller_batches(monkeypatch: pytest.MonkeyPatch)
         return real(model, images)  # type: ignore[arg-type]
 
     monkeypatch.setattr("dashboard.cache.vi.capture", small)
-    cache.survey(DISTANCE, SUBJECT, ["chelsea", "coffee", "rocket"], lambda done: None)
+    cache.survey(DISTANCE, [SUBJECT], ["chelsea", "coffee", "rocket"], lambda done: None)
     # Each size is tried once more after what others keep was let go.
     assert sizes == [3, 3, 2, 2, 1, 1, 1]
 

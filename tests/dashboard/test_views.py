@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from streamlit.testing.v1 import AppTest
 
 import vit_inspect as vi
 from dashboard import cache, inputs, selection
+from vit_inspect.analyses.faithfulness import Curves, default_maps
 from vit_inspect.analyses.head_importance import Batch, HeadTrials
 from vit_inspect.catalog import FIGURES, FigureSpec
 from vit_inspect.zoo import Checkpoint
@@ -583,11 +585,8 @@ def test_what_is_clicked_in_a_figure_of_tokens_is_chosen() -> None:
     assert AppTest.from_function(chosen).run().text[0].value == "Patch 1, 2; 4"
 
 
-def test_layers_are_compared_with_those_of_another_model_over_several_pictures(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    listed = tuple(Checkpoint(name, "all figures", "small and random") for name in KINDS.values())
-    monkeypatch.setattr("vit_inspect.zoo.ZOO", listed)
+@pytest.mark.usefixtures("listed")
+def test_layers_are_compared_with_those_of_another_model_over_several_pictures() -> None:
     app = opened("layer_cka", model=KINDS["class token"])
     assert KINDS["class token"] not in app.selectbox(key="other_model").options
     app.selectbox(key="other_model").set_value(KINDS["registers"]).run()
@@ -814,6 +813,249 @@ def test_a_row_of_the_table_leaves_for_its_head(monkeypatch: pytest.MonkeyPatch)
     rows.clear()
     selection.leave_for_row("ranked", heads)
     assert "leave_for" not in state
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[], bytes]]:
+    """What the pages offer to download, by the name of the file."""
+    found: dict[str, Callable[[], bytes]] = {}
+    real = st.download_button
+
+    def button(label: str, data: Callable[[], bytes], *, file_name: str, **options: Any) -> bool:
+        found[file_name] = data
+        return real(label, data, file_name=file_name, **options)
+
+    monkeypatch.setattr(st, "download_button", button)
+    return found
+
+
+def press(app: AppTest, label: str) -> None:
+    [button] = [each for each in app.button if each.label == label]
+    button.click().run()
+
+
+def labels_of_buttons(app: AppTest) -> list[str]:
+    return [each.label for each in app.button]
+
+
+@pytest.mark.parametrize("view", ["attention_distance", "head_statistics", "layer_cka"])
+def test_a_file_is_named_after_the_pictures_that_it_is_of(
+    files: dict[str, Callable[[], bytes]], view: str
+) -> None:
+    model = KINDS["class token"]
+    app = opened(view, model=model)
+    assert f"{model}_chelsea_{view}.csv" in files
+    files.clear()
+    app.button_group(key="over").set_value("all samples").run()
+    assert f"{model}_all_samples_{view}.csv" in files
+    assert not [name for name in files if "chelsea" in name]
+    app.file_uploader(key="uploads").upload("mine.png", png(), "image/png").run()
+    app.selectbox(key="image").set_value("coffee").run()
+    files.clear()
+    app.button_group(key="over").set_value("your pictures").run()
+    assert not app.exception
+    assert f"{model}_mine.png_{view}.csv" in files
+    assert not [name for name in files if "coffee" in name]
+
+
+def test_files_of_curves_of_all_samples_are_named_after_them(
+    files: dict[str, Callable[[], bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vit_inspect.analyses.faithfulness.RANDOM_ORDERS", 2)
+    app = opened("faithfulness", model=KINDS["class token"], over="all samples", steps=10)
+    press(app, "Run")
+    assert f"{KINDS['class token']}_all_samples_faithfulness.csv" in files
+
+
+def test_the_large_panel_of_heads_is_large_in_the_file_for_screens_too(
+    files: dict[str, Callable[[], bytes]],
+) -> None:
+    opened("head_statistics", model=KINDS["class token"], large="Prefix mass")
+    stem = f"{KINDS['class token']}_chelsea_head_statistics"
+    html = files[f"{stem}.html"]().decode()
+    assert html.index("Prefix mass") < html.index('"Entropy')
+    assert files[f"{stem}.svg"]().startswith(b"<?xml")
+
+
+def test_what_was_switched_off_is_exported_in_numbers(
+    files: dict[str, Callable[[], bytes]],
+) -> None:
+    app = opened("head_importance", model=KINDS["class token"])
+    assert not files
+    app.multiselect(key="off_layers").set_value(["Layer 3"]).run()
+    assert not app.exception
+    stem = f"{KINDS['class token']}_chelsea_without_layer_3_all_heads_ablation"
+    assert set(files) == {f"{stem}.npz", f"{stem}.csv"}
+    assert (
+        shown_metrics(app)[0] == f"{np.load(io.BytesIO(files[f'{stem}.npz']()))['cosine'][0]:.4f}"
+    )
+
+
+@pytest.mark.parametrize("view", ["faithfulness", "attention_rollout"])
+def test_a_map_and_its_control_are_exported(
+    files: dict[str, Callable[[], bytes]], view: str
+) -> None:
+    model = KINDS["class token"]
+    app = opened(view, model=model, randomised=True)
+    subject = app.session_state["subject"]
+    stem = f"{model}_with_randomised_weights_chelsea_rollout_control"
+    maps = {stem: subject._replace(randomised=True)}
+    if view == "faithfulness":
+        maps[f"{model}_chelsea_rollout_map"] = subject
+    for name, each in maps.items():
+        values = np.load(io.BytesIO(files[f"{name}.npz"]()))["values"]
+        wanted = vi.attention_rollout(cache.capture(each)).relevance[0]
+        np.testing.assert_allclose(values, wanted, atol=1e-6)
+        assert len(files[f"{name}.csv"]().splitlines()) == 1 + values.size
+        assert files[f"{name}.html"]().startswith(b"<!doctype html>")
+
+
+def test_the_control_is_of_the_class_of_the_trained_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[bool, int] = {}
+    real = default_maps
+
+    def maps(capture: vi.Capture, target: int) -> object:
+        asked[capture.model is cache.model(app.session_state["subject"])] = target
+        return real(capture, target)
+
+    app = opened("overview", model=KINDS["class token"])
+    monkeypatch.setattr(cache, "default_maps", maps)
+    app.session_state["map"], app.session_state["randomised"] = "relevance", True
+    app.switch_page("views/faithfulness.py").run()
+    assert not app.exception
+    subject = app.session_state["subject"]
+    best = [
+        vi.predictions(cache.capture(each), count=1)
+        for each in (subject, subject._replace(randomised=True))
+    ]
+    assert best[0].class_index != best[1].class_index
+    assert set(asked.values()) == {best[0].class_index.item()}
+    titles = titles_of_maps(app)
+    assert [each.endswith(f": relevance for {best[0].labels[0][0]}") for each in titles] == [
+        True
+    ] * 2
+    app.button_group(key="map").set_value("rollout").run()
+    assert [each.endswith(": rollout") for each in titles_of_maps(app)] == [True] * 2
+
+
+def test_curves_go_on_within_a_picture_and_keep_no_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("vit_inspect.analyses.faithfulness.PASS_TOKENS", {"cpu": 1})
+    at: list[int] = []
+    real = Curves.advance
+
+    def advance(curves: Curves) -> None:
+        if len(at) == 5:
+            at.append(-1)
+            raise vi.OutOfMemory("no memory left", "room", "take another device")
+        at.append(curves.done)
+        real(curves)
+
+    monkeypatch.setattr(Curves, "advance", advance)
+    app = opened("faithfulness", model=KINDS["class token"], steps=10)
+    monkeypatch.setattr(cache, "on_device", lambda work, *given, **named: work(*given, **named))
+    press(app, "Run")
+    assert "no memory left" in app.error[0].value
+    [work] = app.session_state["curves"].values()
+    assert not hasattr(work, "capture")
+    # Whatever is clicked meanwhile, it goes on.
+    app.button_group(key="map").set_value("relevance").run()
+    assert not app.error
+    assert at == [0, 1, 2, 3, 4, -1, *range(5, at[-1] + 1)]
+    assert at[-1] == work.total - 1
+    assert "curves" not in app.session_state
+    assert "Run" not in labels_of_buttons(app)
+    assert len(app.get("plotly_chart")) == 2
+
+
+def test_a_cancelled_run_waits_to_be_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = opened("faithfulness", model=KINDS["class token"], steps=10)
+    real = Curves.advance
+
+    def fail(curves: Curves) -> None:
+        raise vi.OutOfMemory("no memory left", "room", "take another device")
+
+    monkeypatch.setattr(Curves, "advance", fail)
+    press(app, "Run")
+    assert app.error
+    monkeypatch.setattr(Curves, "advance", real)
+    press(app, "Cancel")
+    assert not app.error
+    assert len(app.get("plotly_chart")) == 1
+    assert "Run" in labels_of_buttons(app)
+
+
+@pytest.mark.parametrize(
+    ("view", "label"), [("head_importance", "Test every head"), ("faithfulness", "Run")]
+)
+def test_long_work_is_done_for_what_it_was_asked_for_alone(view: str, label: str) -> None:
+    app = opened(view, model=KINDS["class token"])
+    press(app, label)
+    assert label not in labels_of_buttons(app)
+    app.button_group(key="fit").set_value("whole").run()
+    assert label in labels_of_buttons(app)
+    app.button_group(key="fit").set_value("crop").run()
+    assert label not in labels_of_buttons(app)
+    # What was found is forgotten, as when others need the room.
+    cache._results().drop()
+    app.run()
+    assert label in labels_of_buttons(app)
+    press(app, label)
+    app.selectbox(key="size").set_value(224).run()
+    assert label in labels_of_buttons(app)
+
+
+@pytest.fixture
+def listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AppTest knows no options that are typed in."""
+    names = tuple(Checkpoint(name, "all figures", "small and random") for name in KINDS.values())
+    monkeypatch.setattr("vit_inspect.zoo.ZOO", names)
+
+
+@pytest.mark.usefixtures("listed")
+def test_a_model_that_is_compared_sees_its_own_input_size() -> None:
+    other = KINDS["registers"]
+    app = opened("layer_cka", model=KINDS["class token"], size=256)
+    assert app.session_state["subject"].size == 256
+    app.selectbox(key="other_model").set_value(other).run()
+    assert not app.exception
+    assert not app.error
+    app.switch_page("views/compare.py").run()
+    app.button_group(key="against").set_value("model").run()
+    app.selectbox(key="right_model").set_value(other).run()
+    assert not app.exception
+    assert not app.error
+    told = [each.value for each in app.text]
+    assert f"Left: {KINDS['class token']}, chelsea, 256 px" in told
+    assert f"Right: {other}, chelsea, 42 px" in told
+    # One that takes the size sees it.
+    app.selectbox(key="right_model").set_value(KINDS["attention pool"]).run()
+    assert f"Right: {KINDS['attention pool']}, chelsea, 256 px" in [each.value for each in app.text]
+
+
+@pytest.mark.usefixtures("listed")
+def test_layers_of_two_models_are_compared_once(
+    monkeypatch: pytest.MonkeyPatch, files: dict[str, Callable[[], bytes]]
+) -> None:
+    compared: list[tuple[str, ...]] = []
+    real = vi.cka
+
+    def cka(capture: vi.Capture, other: vi.Capture) -> object:
+        compared.append(tuple(each.name for each in other.photographs))
+        return real(capture, other)
+
+    monkeypatch.setattr(vi, "cka", cka)
+    app = opened("layer_cka", model=KINDS["class token"])
+    app.selectbox(key="other_model").set_value(KINDS["registers"]).run()
+    app.run()
+    assert compared == [("chelsea.png",)]
+    name = f"{KINDS['class token']}_chelsea_with_{KINDS['registers']}_layer_cka.csv"
+    assert name in files
+    app.button_group(key="over").set_value("all samples").run()
+    app.run()
+    assert not app.exception
+    assert sum(map(len, compared)) == len(vi.SAMPLES)
 
 
 def test_relevance_of_different_classes_has_no_common_scale_and_no_difference() -> None:
