@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from plotly.offline import get_plotlyjs
 
 import vit_inspect as vi
 from tests.conftest import noise
@@ -168,10 +169,13 @@ def test_the_bundle(capture: vi.Capture, tmp_path: Path) -> None:
     assert facts["versions"]["torch"] == torch.__version__.partition("+")[0] or torch.__version__
 
     report = (tmp_path / "out/report.html").read_text()
+    plots = 0
     for spec in FIGURES:
         usual = spec.slug not in OTHERS and not spec.thorough
         assert (spec.question in report) == usual
-    assert report.count("Plotly.newPlot") >= 7
+        plots += usual * len(folders[spec.scope])
+    own = get_plotlyjs().count("Plotly.newPlot")
+    assert report.count("Plotly.newPlot") == own + plots
 
 
 @pytest.mark.usefixtures("numbers_only")
