@@ -166,6 +166,37 @@ def test_a_score_that_no_gradient_reaches_is_refused() -> None:
         differentiate(model, IMAGES, score=lambda capture: torch.zeros(len(capture.output)))
 
 
+def test_a_score_that_raises_leaves_nothing_behind() -> None:
+    model = shallow(SERVED[0])
+    before, modes = vi.capture(model, IMAGES), modes_of_torch()
+    seen: list[weakref.ref[Tensor]] = []
+
+    def score(capture: Capture) -> Tensor:
+        seen.append(weakref.ref(capture.output))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        differentiate(model, IMAGES, score=score)
+    gc.collect()
+    assert seen[0]() is None
+    assert modes_of_torch() == modes
+    assert all(parameter.grad is None for parameter in model.module.parameters())
+    after = vi.capture(model, IMAGES)
+    assert after.output.is_inference()
+    assert torch.equal(after.output, before.output)
+    for one, other in zip(after.layers, before.layers, strict=True):
+        for name in ("queries", "keys", "values"):
+            assert torch.equal(getattr(one, name), getattr(other, name)), name
+    for one, other in zip(after.tokens, before.tokens, strict=True):
+        assert torch.equal(one, other)
+
+
+def modes_of_torch() -> tuple[bool, bool, int]:
+    """Whether gradients and inference are on, and how many modes of `torch.overrides` are."""
+    stack = torch.overrides._len_torch_function_stack()
+    return torch.is_grad_enabled(), torch.is_inference_mode_enabled(), stack
+
+
 class Rows(nn.Module):
     """A vision transformer of one kind of block."""
 
