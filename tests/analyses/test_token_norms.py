@@ -303,6 +303,29 @@ def test_the_bundled_model_has_groups_of_norms_and_no_artefacts(
     assert not result.artefact.any()
 
 
+def test_artefacts_planted_into_a_network_are_found_from_their_layer_on(
+    small: Callable[..., vi.Model],
+) -> None:
+    """What a block adds to two of its tokens passes through the blocks behind it."""
+    model = small("vit_tiny_patch16_224", (128, 192), depth=4)
+    plain = vi.capture(model, noise((192, 128), 3))
+    assert not vi.token_norms(plain).artefact.any()
+    random = torch.Generator().manual_seed(0)
+    planted = torch.randn(plain.tokens[1].shape[-1], generator=random, dtype=torch.float64)
+    planted *= 10 * plain.tokens[1].norm(dim=-1).median() / planted.norm()
+    tokens = [model.layout.token(place) for place in PLANTED]
+
+    def add(block: torch.nn.Module, args: object, output: torch.Tensor) -> torch.Tensor:
+        output[:, tokens] += planted
+        return output
+
+    model.blocks[1].mlp.register_forward_hook(add)
+    capture = vi.capture(model, noise((192, 128), 3))
+    for layer in range(4):
+        found = np.argwhere(vi.token_norms(capture, layer=layer).artefact[0])
+        assert found.tolist() == ([list(place) for place in PLANTED] if layer else [])
+
+
 def test_norms_are_refused_where_there_are_none() -> None:
     capture = capture_of(np.full((1, 1, 1, 7, 7), 1 / 7), layout_of("cls"))
     with pytest.raises(vi.UnsupportedModel, match="toy that do not return their tokens"):
