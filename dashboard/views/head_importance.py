@@ -14,7 +14,10 @@ from vit_inspect.figures import ablation as ablation_figure
 
 spec, subject = widgets.SPECS["head_importance"], widgets.current()
 place = widgets.heading(spec.title, spec.question)
-capture = cache.capture(subject)
+# What waits for the device has a place of its own, so that nothing moves when it need not wait.
+waiting = st.container()
+with waiting:
+    capture = cache.capture(subject)
 layout = capture.layout
 layers, heads = len(capture.layers), capture.layers[0].queries.shape[1]
 every_head = {selection.head_name(*each): each for each in np.ndindex(layers, heads)}
@@ -56,13 +59,14 @@ with columns[3]:
         help="'mean': a head's output by its mean over all tokens of this picture, a token by the "
         "mean of the patches. 'zero' is nothing that the model ever met.",
     )
-found = cache.ablation(
-    subject,
-    heads=tuple(off_heads),
-    layers=tuple(off_layers),
-    tokens=tuple(off_tokens),
-    replacement=replacement,
-)
+with waiting:
+    found = cache.ablation(
+        subject,
+        heads=tuple(off_heads),
+        layers=tuple(off_layers),
+        tokens=tuple(off_tokens),
+        replacement=replacement,
+    )
 board, answer = st.columns(2, gap="large")
 with board:
     patches = [each for each in off_tokens if not isinstance(each, str)]
