@@ -442,3 +442,17 @@ def test_heads_are_told_and_open_their_maps_from_the_figure_and_the_table(page: 
     expect(page.get_by_role("heading", name="Head statistics")).to_be_visible()
     ready(page)
     expect(page.get_by_role("heading", name="Head statistics")).to_be_visible()
+
+
+def test_a_patch_clicked_in_the_tour_stays_and_goes_along(page: Page, at) -> None:
+    show(page, "/tour?step=4")
+    canvas = page.locator("canvas.picture")
+    expect(canvas).to_have_attribute("data-shown", "8,8")
+    canvas.click(position=at(canvas, 3, 12))
+    expect(page).to_have_url(re.compile(r"query=Patch\+3"))
+    ready(page)
+    page.mouse.move(0, 0)
+    expect(canvas).to_have_attribute("data-shown", "3,12")
+    page.get_by_text("More of this").click()
+    expect(page.get_by_text("Attention of the query: patch (3, 12)")).to_be_visible()
+    expect(page.get_by_label("Who looks", exact=True)).to_have_value("Patch 3, 12")
