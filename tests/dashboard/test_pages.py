@@ -97,6 +97,7 @@ PAUSE_MS = 100
 @pytest.fixture(scope="module")
 def window(browser: Browser) -> Iterator[Page]:
     """One window for all pages: what Streamlit is made of is loaded once."""
+    expect.set_options(timeout=45_000)
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     context.set_default_timeout(60_000)
     yield context.new_page()
@@ -156,14 +157,17 @@ def test_every_page_is_drawn(
 def test_the_menu_leads_to_every_page(window: Page, address: str) -> None:
     window.goto(address)
     window.wait_for_selector("h1")
+    window.wait_for_selector('[data-test-script-state="notRunning"]')
+    read = "links => links.map(link => [link.href, link.innerText])"
     menu = window.locator("[data-testid=stTopNav]")
-    links = menu.get_by_role("link").all()
-    found = {link.get_attribute("href"): link.inner_text() for link in links}
+    found = dict(menu.get_by_role("link").evaluate_all(read))
     for section in menu.get_by_role("button").all():
         section.click()
-        for item in window.get_by_role("menuitem").all():
-            found[item.get_attribute("href")] = item.inner_text()
+        items = window.get_by_role("menuitem")
+        items.first.wait_for()
+        found |= dict(items.evaluate_all(read))
         window.keyboard.press("Escape")
+        expect(items).to_have_count(0)
     assert found == {
         f"{address}/{'' if slug == HOME else slug}": title for slug, title in TITLES.items()
     }
