@@ -6,6 +6,7 @@ import csv
 import errno
 import io
 import json
+import re
 import zipfile
 from collections import defaultdict
 from dataclasses import replace
@@ -15,15 +16,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from plotly.offline import get_plotlyjs
 
 import vit_inspect as vi
 from tests.conftest import noise
 from vit_inspect.catalog import FIGURES, FigureSpec, analyse
 from vit_inspect.exporter import BUNDLE_FORMATS, bundle, ensure_folder, export, render, write
-from vit_inspect.results import Result
+from vit_inspect.results import Result, TokenNorms
 
 SPECS = {spec.slug: spec for spec in FIGURES}
+FURTHER = {"attention_relevance": 2, "token_norms": 1}
+"""Plots below a figure's first one, where there are no artefacts."""
 OTHERS = {"position_bias": "beit_base_patch16_224", "rotary_similarity": "eva02_tiny_patch14_224"}
 """Models that have what the usual one has not, by figure."""
 
@@ -127,6 +129,39 @@ def test_a_file_looks_as_the_figure_was_shown(results: dict[str, Result]) -> Non
         assert render(spec, result, kind, scale="per map") == render(spec, result, kind)
 
 
+@pytest.mark.parametrize(("slug", "count"), [("attention_relevance", 3), ("token_norms", 4)])
+def test_a_page_holds_all_interactive_figures_of_a_record(
+    slug: str, count: int, results: dict[str, Result]
+) -> None:
+    spec, result = SPECS[slug], results[slug]
+    if isinstance(result, TokenNorms):
+        assert len(spec.plots(replace(result, artefact=np.zeros_like(result.artefact)))) == 1
+        result = replace(result, artefact=np.ones_like(result.artefact), reason=("", ""))
+    data = render(spec, result, "html", image=1).decode()
+    assert data.count("Plotly.newPlot") == count
+    ids = re.findall(r'<div id="([^"]+)" class="plotly', data)
+    assert len(set(ids)) == len(ids) == count
+    assert data.count('<div role="img" aria-label=') == count
+    for figure in spec.plots(result.of_image(1)):
+        assert f'aria-label="{figure.layout.meta[0]}. ' in data
+
+
+def test_words_for_those_who_do_not_see_a_figure_are_no_markup(results: dict[str, Result]) -> None:
+    spec = SPECS["attention_relevance"]
+    named = replace(results[spec.slug], model="a", target=('<i>"x"</i>',) * 2)
+    data = render(spec, named, "html").decode()
+    wanted = "What speaks for &lt;i&gt;&quot;x&quot;&lt;/i&gt;. a, read at its cls"
+    assert f'<div role="img" aria-label="{wanted}">' in data
+    assert "<title>Relevance: a</title>" in data
+
+
+def test_drawings_have_a_title(results: dict[str, Result]) -> None:
+    spec = SPECS["layer_cka"]
+    named = replace(results[spec.slug], model="a <b>")
+    assert b"<title>Layer similarity: a &lt;b&gt;</title>" in render(spec, named, "svg")
+    assert b"/Title (Layer similarity: a <b>)" in render(spec, named, "pdf")
+
+
 def test_an_unknown_format_is_refused(results: dict[str, Result]) -> None:
     with pytest.raises(vi.BadParameter, match="the format 'jpg'; expected svg, pdf, png"):
         render(FIGURES[0], results[FIGURES[0].slug], "jpg")
@@ -173,9 +208,10 @@ def test_the_bundle(capture: vi.Capture, tmp_path: Path) -> None:
     for spec in FIGURES:
         usual = spec.slug not in OTHERS and not spec.thorough
         assert (spec.question in report) == usual
-        plots += usual * len(folders[spec.scope])
-    own = get_plotlyjs().count("Plotly.newPlot")
-    assert report.count("Plotly.newPlot") == own + plots
+        plots += usual * len(folders[spec.scope]) * (1 + FURTHER.get(spec.slug, 0))
+    ids = re.findall(r'<div id="([^"]+)" class="plotly', report)
+    assert len(set(ids)) == len(ids) == report.count("Plotly.newPlot(") == plots
+    assert report.count('<div role="img" aria-label="') == plots
 
 
 @pytest.mark.usefixtures("numbers_only")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -62,6 +62,7 @@ class FigureSpec:
     thorough: whether it runs the model many times, so that a bundle has it only when asked.
     page: slug of the figure on whose page a dashboard shows this one too, as most models have only
         one of them; None for a page of its own.
+    plots: further plotly figures of a record, which stand below the first in files and reports.
     """
 
     slug: str
@@ -82,6 +83,7 @@ class FigureSpec:
     group: Literal["paper", "evidence"] = "paper"
     thorough: bool = False
     page: str | None = None
+    plots: Callable[[Any], Sequence[Any]] = lambda result: ()
 
 
 PAPER = "Dosovitskiy et al., An Image is Worth 16x16 Words, arXiv 2010.11929"
@@ -277,6 +279,7 @@ FIGURES = (
         analyse=attention_relevance,
         draw=relevance_figure.draw,
         plot=relevance_figure.plot,
+        plots=relevance_figure.plots,
         limits=relevance_figure.limits_of,
         compared="relevance",
         group="evidence",
@@ -405,6 +408,7 @@ FIGURES = (
         analyse=token_norms,
         draw=norms_figure.draw,
         plot=norms_figure.plot,
+        plots=norms_figure.plots,
         limits=norms_figure.limits_of,
         reduction=TokenNormsReduction,
         group="evidence",

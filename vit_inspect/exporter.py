@@ -19,6 +19,7 @@ import zipfile
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict
+from html import escape
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,8 @@ from typing import Any
 import jinja2
 import matplotlib
 import numpy as np
-import plotly.offline
 from matplotlib.figure import Figure
+from plotly.offline import get_plotlyjs
 
 import vit_inspect
 from vit_inspect.catalog import FIGURES, FigureSpec, analyse
@@ -47,6 +48,15 @@ REPORT_PHOTOGRAPHS = 12
 PLOTLY_CONFIG = {"displaylogo": False, "showSendToCloud": False, "responsive": True}
 
 PACKAGES = ("torch", "timm", "numpy", "scikit-learn", "pillow", "matplotlib", "plotly")
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><title>{title}</title><script>{plotly}</script></head>
+<body>
+{body}
+</body>
+</html>
+"""
 
 # matplotlib's settings are global: whoever renders must not meet another's.
 _rendering = threading.Lock()
@@ -73,9 +83,11 @@ def render(spec: FigureSpec, result: Result, format: str, *, image: int = 0, **l
     if format == "csv":
         return _table(result, spec.shown(result)).encode()
     if format == "html":
-        figure = spec.plot(result, **look)
-        return figure.to_html(config=PLOTLY_CONFIG, div_id=spec.slug).encode()
-    return _drawing(spec.draw(result, **look), format)
+        plots = _interactive(spec, result, **look)
+        return _PAGE.format(
+            title=escape(_title(spec, result)), body=plots, plotly=get_plotlyjs()
+        ).encode()
+    return _drawing(spec.draw(result, **look), format, _title(spec, result))
 
 
 def write(path: Path, data: bytes) -> None:
@@ -225,12 +237,7 @@ class _Bundle:
         }
         photograph = self.photographs.get(folder)
         if photograph is None or len(self.photographs) <= REPORT_PHOTOGRAPHS:
-            plot = spec.plot(result).to_html(
-                full_html=False,
-                include_plotlyjs=False,
-                config=PLOTLY_CONFIG,
-                div_id=f"{spec.slug}-{folder}",
-            )
+            plot = _interactive(spec, result, folder)
             self.sections.append({"spec": spec, "photograph": photograph, "plot": plot})
 
     def _put(self, name: str | Path, data: bytes) -> None:
@@ -312,14 +319,38 @@ def _earlier_files(root: Path) -> set[Path]:
     }
 
 
-def _drawing(figure: Figure, kind: str) -> bytes:
+def _title(spec: FigureSpec, result: Result) -> str:
+    return f"{spec.title}: {result.model}"
+
+
+def _interactive(spec: FigureSpec, result: Result, folder: str = "", **look: Any) -> str:
+    """All plotly figures of a record for a page, each with words for those who do not see it."""
+    parts = []
+    for number, figure in enumerate((spec.plot(result, **look), *spec.plots(result)), start=1):
+        plot = figure.to_html(
+            full_html=False,
+            include_plotlyjs=False,
+            config=PLOTLY_CONFIG,
+            # The number first: a folder may end in one.
+            div_id=f"{spec.slug}-{number}-{folder}",
+        )
+        words = escape(". ".join(figure.layout.meta[:2]))
+        parts.append(f'<div role="img" aria-label="{words}">{plot}</div>')
+    return "\n".join(parts)
+
+
+def _drawing(figure: Figure, kind: str, title: str) -> bytes:
     """A matplotlib figure as a file, without dates or random identifiers."""
-    dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
+    told: dict[str, dict[str, Any]] = {
+        "svg": {"Title": title, "Date": None},
+        "pdf": {"Title": title, "CreationDate": None},
+        "png": {},
+    }
     buffer = io.BytesIO()
     # TrueType fonts in a PDF stay text that an editor can change.
     settings: Any = {"svg.hashsalt": "vit_inspect", "pdf.fonttype": 42}
     with _rendering, matplotlib.rc_context(settings):
-        figure.savefig(buffer, format=kind, metadata=dates[kind])
+        figure.savefig(buffer, format=kind, metadata=told[kind])
     return buffer.getvalue()
 
 
@@ -365,5 +396,5 @@ def _report(bundle: _Bundle, facts: dict[str, Any]) -> str:
         provenance=json.dumps(facts, indent=2),
         shown=REPORT_PHOTOGRAPHS,
         verified_rows=VERIFIED_ROWS,
-        plotly=plotly.offline.get_plotlyjs(),
+        plotly=get_plotlyjs(),
     )

@@ -77,6 +77,11 @@ def plot(
     return plot_map(figure, photograph, values, limits, unit=UNIT, percent=False)
 
 
+def plots(result: AttentionRelevance, *, image: int = 0) -> list[go.Figure]:
+    """The references."""
+    return [plot(result, image=image, way=way) for way in WAYS if way != "relevance"]
+
+
 def shown(result: AttentionRelevance, way: str, image: int) -> Float[np.ndarray, "row column"]:
     """What is drawn of a map: what raises the target, not what lowers it."""
     values: Float[np.ndarray, "row column"] = getattr(result, way)[image]

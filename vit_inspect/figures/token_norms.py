@@ -180,6 +180,15 @@ def plot_rollout(
     return plot_map(figure, photograph, relevance, rollout_limits(result, image), unit=SHARE)
 
 
+def plots(result: TokenNorms, *, image: int = 0) -> list[go.Figure]:
+    """Norms over depth, and where there are artefacts rollout with and without them."""
+    rollouts = (False, True) if result.found[image] else ()
+    return [
+        plot_depth(result, image=image),
+        *(plot_rollout(result, image=image, variant=variant) for variant in rollouts),
+    ]
+
+
 def limits_of(result: TokenNorms, image: int = 0) -> style.Limits:
     """The ends of the norms' colour scale: from 0, so that twice as long looks so."""
     return 0.0, float(result.norm[image, result.layer].max()) or 1.0
