@@ -941,7 +941,7 @@ def test_the_control_is_of_the_class_of_the_trained_model(monkeypatch: pytest.Mo
 def test_curves_go_on_within_a_picture_and_keep_no_network(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("vit_inspect.analyses.faithfulness.PASS_TOKENS", {"cpu": 1})
+    monkeypatch.setattr("vit_inspect.model.PASS_TOKENS", {"cpu": 1})
     at: list[int] = []
     real = Curves.advance
 
