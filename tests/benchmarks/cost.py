@@ -170,7 +170,7 @@ def main() -> None:
         return
     per_image = WAYS[1:-1]
     write(f"{'':24}{'plain s':>9}" + "".join(f"{way:>10}" for way in per_image))
-    write(f"{'weights s':>11}" + "".join(f"{way + ' MB':>12}" for way in per_image))
+    write(f"{'weights s':>11}" + "".join(f"{way + ' MB':>14}" for way in per_image))
     write(f"{'in all MB':>11}\n")
     for case in cases:
         wanted = tuple(way for way in WAYS if case.stored or way != "stored")
@@ -193,7 +193,7 @@ def main() -> None:
         write(f"{median(seconds['weights']):11.2f}")
         for way in per_image:
             added = peaks[way][0] - peaks["plain"][0] if way in peaks else None
-            write(f"{'-':>12}" if added is None else f"{added:12.0f}")
+            write(f"{'-':>14}" if added is None else f"{added:14.0f}")
         write(f"{peaks['figures'][1]:11.0f}\n")
         sys.stdout.flush()
 
