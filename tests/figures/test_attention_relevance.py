@@ -18,7 +18,7 @@ def test_each_map_lies_where_the_model_looked_on_its_own_scale(relevance, photog
     assert tuple(panel.images[1].get_extent()) == (left, right, bottom, top)
     assert np.array_equal(panel.images[1].get_array(), shown(relevance, way, 1))
     assert panel.images[1].get_clim() == limits_of(relevance, 1, way=way)
-    assert bar.get_xlabel() == "in units of the target"
+    assert bar.get_xlabel() == ("Relevance", "Grad-CAM", "In units of the target")[place]
     assert bar.get_xlim() == pytest.approx(limits_of(relevance, 1, way=way))
 
 

@@ -90,6 +90,17 @@ def test_the_table_holds_the_areas_of_print_and_screen(curves):
     ]
 
 
+def test_small_areas_are_told_by_two_digits(curves):
+    small = replace(
+        curves,
+        deletion_auc=curves.deletion_auc / 100,
+        insertion_auc=curves.insertion_auc / 1000,
+    )
+    words = [text.get_text() for text in draw(small).texts]
+    place = words.index("good")
+    assert words[place : place + 3] == ["good", "0.0020", "0.00080"]
+
+
 BETTER = "better than random and the centre"
 
 

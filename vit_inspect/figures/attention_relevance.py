@@ -18,7 +18,12 @@ WAYS = {
     "input_gradient": "Input × gradient",
 }
 """The record's maps: what the figure is about, and the references beside it."""
-UNIT = "in units of the target"
+UNITS = {
+    "relevance": "Relevance",
+    "grad_cam": "Grad-CAM",
+    "input_gradient": "In units of the target",
+}
+"""The names of their colour bars: a gradient times an input has the unit of what it explains."""
 
 
 def draw(result: AttentionRelevance, *, image: int = 0) -> Figure:
@@ -42,7 +47,7 @@ def draw(result: AttentionRelevance, *, image: int = 0) -> Figure:
             bar,
             style.WEIGHT_MAP,
             limits,
-            name=UNIT,
+            name=UNITS[way],
             opacity=style.MAP_OPACITY,
             ticks=MaxNLocator(3),
             orientation="horizontal",
@@ -74,7 +79,7 @@ def plot(
     figure = plot_sheet(title, words, photograph, width=width)
     figure.layout.height -= 20 * (3 - len(words.split("\n")))
     limits = limits or limits_of(result, image, way=way)
-    return plot_map(figure, photograph, values, limits, unit=UNIT, percent=False)
+    return plot_map(figure, photograph, values, limits, unit=UNITS[way], percent=False)
 
 
 def plots(result: AttentionRelevance, *, image: int = 0) -> list[go.Figure]:

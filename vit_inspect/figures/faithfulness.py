@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from html import escape
 from typing import Any, NamedTuple
 
@@ -249,7 +250,10 @@ def _areas(result: Faithfulness) -> list[tuple[str, str]]:
     random, columns = _random(result), []
     for curve in CURVES:
         areas = _area(result, curve)
-        columns.append([f"{area:.3f}" for area in (*areas[: random[0]], areas[random].mean())])
+        shown = (*areas[: random[0]], areas[random].mean())
+        # Of many classes all probabilities may be small.
+        digits = max(3, 1 - math.floor(math.log10(max(*shown, 1e-4))))
+        columns.append([f"{area:.{digits}f}" for area in shown])
     return list(zip(*columns, strict=True))
 
 

@@ -129,14 +129,15 @@ def plot(
         xaxis="x2",
         yaxis="y2",
     )
+    bars = share + 0.16, 1.0
+    style.name_below(figure, result.measure, bars)
     return figure.update_layout(
         margin_b=64,
         bargap=0.25,
         # Without an end to it, plotly takes every bar for the one under the cursor.
         hoverdistance=40,
         xaxis2=style.screen_axis(
-            result.measure,
-            domain=(share + 0.16, 1),
+            domain=bars,
             anchor="y2",
             nticks=6,
             exponentformat="power",

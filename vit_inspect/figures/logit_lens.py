@@ -16,6 +16,8 @@ from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, fit, plot_tile
 from vit_inspect.results import LogitLens
 
 UNIT = "Probability where a patch is read alone"
+BARS = (0.2, 0.5)
+"""Where the bars of the read-out lie on a screen, in shares of its width."""
 BODY_IN = 1.75
 """Height of the head of the sheet, with the photograph and the colour bar."""
 
@@ -133,10 +135,9 @@ def plot(result: LogitLens, *, image: int = 0, limits: style.Limits | None = Non
         showticklabels=True, tickvals=list(layers), ticktext=[str(layer) for layer in layers]
     )
     figure.update_yaxes(title={"text": "Layer", "font": {"size": 13}, "standoff": 8})
+    style.name_below(figure, "Probability", BARS)
     return figure.update_layout(
-        xaxis2=style.screen_axis(
-            "Probability", range=[0, 1], domain=(0.2, 0.5), tickformat=".0%", nticks=3, anchor="y"
-        ),
+        xaxis2=style.screen_axis(range=[0, 1], domain=BARS, tickformat=".0%", nticks=3, anchor="y"),
         xaxis3=style.screen_axis(visible=False, range=[0, 1], domain=(0.54, 1.0), anchor="y"),
         margin_b=60,
     )

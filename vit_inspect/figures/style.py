@@ -331,6 +331,24 @@ def screen_axis(title: str = "", **properties: Any) -> dict[str, Any]:
     } | properties
 
 
+def name_below(figure: go.Figure, name: str, domain: tuple[float, float]) -> go.Figure:
+    """Names the axis under one of several drawings that lie side by side.
+
+    Not as the axis' title, which plotly puts among the bars where another axis lies above.
+    """
+    return figure.add_annotation(
+        text=name,
+        x=sum(domain) / 2,
+        y=0,
+        xref="paper",
+        yref="paper",
+        xanchor="center",
+        yanchor="top",
+        yshift=-24,
+        showarrow=False,
+    )
+
+
 def screen_colour_bar(title: str, **properties: Any) -> dict[str, Any]:
     """A slim plotly colour bar above the drawing; `properties` are plotly's and win."""
     return {
