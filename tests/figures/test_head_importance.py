@@ -65,7 +65,7 @@ def test_a_tile_tells_its_head_and_what_becomes_of_the_probability(
     assert tiles.text[2] == "<b>Layer 1, head 1</b><br>+0.5, probability × 0.607"
     assert figure.layout.meta == (
         "toy: the effect of each head for 'dog'",
-        "Each head alone is switched off: its output is replaced by its mean over the tokens.",
+        "Each head alone, its output replaced by its mean over the tokens.",
         "The largest effect: layer 2, head 2, -2, probability × 7.39.",
     )
 

@@ -129,7 +129,7 @@ def plot(
         xaxis="x2",
         yaxis="y2",
     )
-    bars = share + 0.16, 1.0
+    bars = share + 0.26, 1.0
     style.name_below(figure, result.measure, bars)
     return figure.update_layout(
         margin_b=64,
@@ -197,6 +197,6 @@ def _words(result: HeadImportance, image: int) -> str:
     most = ranking(result, image)[0]
     return (
         f"{result.model}: the effect of each head{target}\n"
-        f"Each head alone is switched off: its output is replaced by {replaced}.\n"
+        f"Each head alone, its output replaced by {replaced}.\n"
         f"The largest effect: {_name(*most).lower()}, {_said(result, result.effect[image][most])}."
     )
