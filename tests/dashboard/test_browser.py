@@ -270,7 +270,7 @@ def test_a_cancelled_survey_leaves_the_page_as_it_was(page: Page) -> None:
     assert "over=" not in page.url
     # Nothing of it waits for the device: the next figure comes.
     turn_to(page, "Attention rollout")
-    expect(page.get_by_text("attention rollout to the read-out (cls)")).to_be_visible()
+    expect(page.get_by_text("dinov2_small: attention rollout to the")).to_be_visible()
 
 
 @pytest.mark.parametrize("kind", ["svg", "pdf", "png", "html", "npz", "csv"])
