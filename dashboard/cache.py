@@ -421,19 +421,13 @@ def _finish(
     key: Hashable, subject: Subject, tell: Callable[[int, int], object], *, steps: int
 ) -> Faithfulness:
     """Run what is left to do for one picture."""
-    seen = capture(subject)
     begun: dict[Hashable, Curves] = st.session_state.get("curves", {})
-    work = begun.get(key) or on_device(Curves, seen, steps=steps)
+    work = begun.get(key) or on_device(Curves, capture(subject), steps=steps)
     st.session_state["curves"] = {key: work}
-    work.capture = seen
-    try:
-        while work.done < work.total:
-            tell(work.done, work.total)
-            on_device(work.advance)
-        found: Faithfulness = _results().get(key, work.result)
-    finally:
-        # It would keep a network alive for as long as the session lasts.
-        del work.capture
+    while work.done < work.total:
+        tell(work.done, work.total)
+        on_device(work.advance, model(subject))
+    found: Faithfulness = _results().get(key, work.result)
     del st.session_state["curves"]
     return found
 

@@ -41,10 +41,10 @@ class Work(NamedTuple):
 def curves_of(capture: vi.Capture, maps: dict[str, np.ndarray], steps: int) -> Work:
     clock, processor = time.perf_counter(), time.process_time()
     curves = Curves(capture, maps=maps, steps=steps)
-    curves.advance()
+    curves.advance(capture.model)
     batch = curves.done
     while curves.done < curves.total:
-        curves.advance()
+        curves.advance(capture.model)
     curves.result()
     return Work(curves.total, batch, time.perf_counter() - clock, time.process_time() - processor)
 

@@ -23,6 +23,7 @@ from vit_inspect.analyses.attention_rollout import attention_rollout
 from vit_inspect.attention import compute_type, memory_refusal
 from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.layout import TokenLayout
+from vit_inspect.model import Model
 from vit_inspect.recorder import Capture
 from vit_inspect.results import CENTRE, RANDOM, Faithfulness
 
@@ -78,14 +79,14 @@ def faithfulness(
     while curves.done < curves.total:
         if tell:
             tell(curves.done, curves.total)
-        curves.advance()
+        curves.advance(capture.model)
     if tell:
         tell(curves.done, curves.total)
     return curves.result()
 
 
 class Curves:
-    """The work of `faithfulness`, one forward pass after the other.
+    """The work of `faithfulness`, one forward pass after the other; it holds no network.
 
     done, total: pictures that were run and that are to be run.
     """
@@ -102,7 +103,8 @@ class Curves:
         images, patches = len(capture.pixels), layout.patch_count
         if steps < 1:
             raise BadParameter(f"{steps} steps", "1 or more", "choose a positive number")
-        self.capture = capture
+        self._model, self._layout = capture.model.id, layout
+        self._photographs = capture.photographs
         self.score, self.targets, self._measure = _score(capture, target)
         tested = default_maps(capture, target) if maps is None else _checked(maps, images, layout)
         orders = {**tested, **_baselines(images, layout)}
@@ -126,9 +128,9 @@ class Curves:
         self.done, self.total = 0, len(self._jobs)
         self._batch = capture.model.pass_images
 
-    def advance(self) -> None:
-        """Run one batch."""
-        model, layout = self.capture.model, self.capture.layout
+    def advance(self, model: Model) -> None:
+        """Run one batch through the model of the capture."""
+        layout = self._layout
         curve, image, order, step = self._jobs[self.done : self.done + self._batch].T
         changed = self._rank[image, order] < self._count[step][:, None]
         (rows, columns), device = layout.grid, model.device
@@ -144,11 +146,11 @@ class Curves:
         deletion, insertion = self._scores
         deletion[..., -1] = deletion[:, :1, -1]
         insertion[..., 0] = insertion[:, :1, 0]
-        share = self._count / self.capture.layout.patch_count
+        share = self._count / self._layout.patch_count
         return Faithfulness(
-            model=self.capture.model.id,
-            layout=self.capture.layout,
-            photographs=self.capture.photographs,
+            model=self._model,
+            layout=self._layout,
+            photographs=self._photographs,
             maps=self.maps,
             score=self.score,
             targets=self.targets,
@@ -163,7 +165,7 @@ class Curves:
     def _cut(
         self, pictures: Float[Tensor, "curve image 3 row_px column_px"]
     ) -> Float[Tensor, "curve image 3 row patch_row_px column patch_column_px"]:
-        (rows, columns), (height, width) = self.capture.layout.grid, self.capture.layout.patch_px
+        (rows, columns), (height, width) = self._layout.grid, self._layout.patch_px
         return pictures.unflatten(4, (columns, width)).unflatten(3, (rows, height))
 
 
