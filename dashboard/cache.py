@@ -24,9 +24,8 @@ from dashboard.selection import Subject
 from vit_inspect.analyses.ablation import Replacement
 from vit_inspect.analyses.faithfulness import Curves, Map, default_maps
 from vit_inspect.analyses.head_importance import HeadTrials
-from vit_inspect.analyses.token_norms import TokenNormsReduction
 from vit_inspect.analyses.tokens import together
-from vit_inspect.attention import memory_refusal, sweep
+from vit_inspect.attention import memory_refusal
 from vit_inspect.catalog import FigureSpec
 from vit_inspect.errors import InspectError, OutOfMemory
 from vit_inspect.exporter import bundle
@@ -209,21 +208,16 @@ def relevance_to(subject: Subject, other: str) -> AttentionRelevance:
 
 
 def token_norms(subject: Subject, layer: int) -> TokenNorms:
-    """Which tokens are artefacts by a layer; attention is swept again only where some are."""
-
-    def by_layer(seen: vi.Capture, rollout: AttentionRollout) -> TokenNorms:
-        norms = TokenNormsReduction(seen, layer=layer)
-        if not norms.found:
-            return norms.result(rollout)
-        sweep(seen.layers, norms)
-        return norms.result()
+    """Which tokens are artefacts by a layer; rollout, which no layer changes, is kept for all."""
 
     def rollout() -> AttentionRollout:
         return on_device(vi.attention_rollout, capture(subject))
 
-    plain = _results().get(("plain rollout", subject), rollout)
-    key = ("token norms", subject, layer)
-    return _results().get(key, lambda: on_device(by_layer, capture(subject), plain))
+    def norms() -> TokenNorms:
+        plain = _results().get(("plain rollout", subject), rollout)
+        return on_device(vi.token_norms, capture(subject), layer=layer, rollout=plain)
+
+    return _results().get(("token norms", subject, layer), norms)
 
 
 def beside(spec: FigureSpec, subject: Subject, other: str, layer: int, **parameters: Any) -> Any:

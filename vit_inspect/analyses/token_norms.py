@@ -39,7 +39,9 @@ Two groups leave a gap between them. A heavy tail thins out steadily, wherever i
 """
 
 
-def token_norms(capture: Capture, *, layer: int | None = None) -> TokenNorms:
+def token_norms(
+    capture: Capture, *, layer: int | None = None, rollout: AttentionRollout | None = None
+) -> TokenNorms:
     """Norms of the tokens after every block, and which patches are artefacts by those of `layer`.
 
     layer: by default the last one. Two normal distributions of one variance are fitted to the
@@ -49,12 +51,16 @@ def token_norms(capture: Capture, *, layer: int | None = None) -> TokenNorms:
     patches nothing can be found.
 
     Also the attention that the patches pay to those marked, and rollout with and without them.
+    rollout: the plain one of this capture, if it is known: where no patch is marked, no attention
+    is needed then.
+
     Raises `BadParameter` for a layer that is not there, `UnsupportedModel` where blocks return no
     row for each token, and where there is no rollout.
     """
     norms = TokenNormsReduction(capture, layer=layer)
-    sweep(capture.layers, norms)
-    return norms.result()
+    if norms.found or rollout is None:
+        sweep(capture.layers, norms)
+    return norms.result(rollout)
 
 
 class Groups(NamedTuple):
@@ -173,9 +179,9 @@ class TokenNormsReduction:
         self.drawn[block.images, layer] += drawn.mean(dim=1).sum(dim=(1, 2)).to(self.drawn.dtype)
 
     def result(self, rollout: AttentionRollout | None = None) -> TokenNorms:
-        """The record, once all blocks are in; where nothing was found, none is needed for it.
+        """The record, once all blocks are in.
 
-        rollout: the plain one of this capture, where no block was taken in.
+        rollout: the plain one; with it, blocks are only needed where something was found.
         """
         plain = rollout or self.plain.result()
         without = self.without.result() if self.found else plain
