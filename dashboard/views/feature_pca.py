@@ -40,16 +40,12 @@ def choose_layer(layers: int) -> int:
 
 def choose_other() -> str | None:
     """Another picture of the sidebar's list, to compare with."""
-    keys = {name: key for name, key in inputs.keys().items() if key != subject.image}
-    name = st.selectbox(
-        "Another picture",
-        [ALONE, *keys],
+    return selection.choose_other(
+        subject.image,
         key="beside",
-        bind="query-params",
-        width=230,
+        none=ALONE,
         help="Shown beside the one of the sidebar, by the same measure.",
     )
-    return keys.get(str(name))
 
 
 def offer_exports(spec: FigureSpec, result: Result, pictures: list[str]) -> None:
@@ -85,25 +81,11 @@ def show_colours(spec: FigureSpec) -> None:
 
 def show_similarity(spec: FigureSpec) -> None:
     """One patch against all, here and in another picture."""
-    layout = cache.model(subject).layout
-    rows, columns = layout.grid
-    names = {
-        selection.query_name((row, column), layout): (row, column)
-        for row in range(rows)
-        for column in range(columns)
-    }
     with st.container(horizontal=True, vertical_alignment="top"):
-        patch = names[
-            st.selectbox(
-                "Patch",
-                list(names),
-                index=(rows // 2) * columns + columns // 2,
-                key="token",
-                bind="query-params",
-                width=190,
-                help="The patch that all are compared with. Or click one in the picture.",
-            )
-        ]
+        patch = selection.choose_patch(
+            cache.model(subject).layout.grid,
+            help="The patch that all are compared with. Or click one in the picture.",
+        )
         layer = choose_layer(len(cache.model(subject).blocks))
         other = choose_other()
     if other is None:
