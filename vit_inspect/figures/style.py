@@ -334,7 +334,7 @@ def screen_axis(title: str = "", **properties: Any) -> dict[str, Any]:
 def name_below(figure: go.Figure, name: str, domain: tuple[float, float]) -> go.Figure:
     """Names the axis under one of several drawings that lie side by side.
 
-    Not as the axis' title, which plotly puts among the bars where another axis lies above.
+    Not as the axis' title, which plotly puts among the bars when there is a horizontal colour bar.
     """
     return figure.add_annotation(
         text=name,
