@@ -149,16 +149,14 @@ def export(
     return bundle.written
 
 
-def bundle(
-    captures: Capture | Iterable[Capture], *, command: str | None = None, thorough: bool = False
-) -> bytes:
+def bundle(captures: Capture | Iterable[Capture], *, command: str | None = None) -> bytes:
     """The same as one ZIP archive; the same captures give the same bytes."""
     archive = io.BytesIO()
     with (
         tempfile.TemporaryDirectory() as folder,
         zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file,
     ):
-        for path in export(captures, folder, command=command, thorough=thorough):
+        for path in export(captures, folder, command=command):
             # An entry's date would differ from run to run; this is the earliest there is.
             entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), (1980, 1, 1, 0, 0, 0))
             entry.compress_type = zipfile.ZIP_DEFLATED
