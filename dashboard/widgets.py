@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
-from jaxtyping import Float
 
 from dashboard import cache, inputs
 from dashboard.selection import Subject
@@ -21,7 +19,7 @@ from vit_inspect.analyses.faithfulness import rank_correlation
 from vit_inspect.catalog import FIGURES, FigureSpec
 from vit_inspect.errors import InspectError
 from vit_inspect.exporter import FORMATS, PLOTLY_CONFIG, render
-from vit_inspect.figures import style
+from vit_inspect.figures import patch_map, style
 from vit_inspect.figures.faithfulness import control_words
 from vit_inspect.results import Predictions, Result
 
@@ -190,47 +188,46 @@ def wants_control() -> bool:
 
 
 def control(
+    spec: FigureSpec,
     subject: Subject,
-    values: Float[np.ndarray, "row column"],
-    show: Callable[[Subject], tuple[go.Figure, Float[np.ndarray, "row column"]]],
+    make: Callable[[Subject], Result],
     *,
-    kind: str,
+    quantity: str,
+    width: int = 500,
+    **look: Any,
 ) -> None:
     """The same map with randomised weights, and what the likeness tells.
 
-    values: the map of the subject. show: makes the figure and the map of another subject.
+    make: the record of the subject, and of the same with randomised weights.
+    quantity: the record's map. look: how it is shown, as that of the subject.
     """
     other = subject._replace(randomised=True)
-    figure, others = show(other)
-    plot(figure, key="control", alt=f"The same map of {subject.model} with randomised weights")
-    export_map(figure, others, other, kind=kind)
+    learned, found = make(subject), make(other)
+    plot(
+        spec.plot(found, width=width, **look),
+        key="control",
+        alt=f"The same map of {subject.model} with randomised weights",
+    )
+    values, others = (getattr(each, quantity)[0] for each in (learned, found))
     st.write(control_words(rank_correlation(values, others)))
-
-
-@dataclass(frozen=True, eq=False)
-class ShownMap(Result):
-    """The numbers of a map that is no figure of the catalogue."""
-
-    values: Float[np.ndarray, "row column"]
-
-
-def export_map(
-    figure: go.Figure, values: Float[np.ndarray, "row column"], subject: Subject, *, kind: str
-) -> None:
-    """The export of such a map, of a `kind` in words, as its figure has it."""
-    # The page has its own ink and paper.
-    drawn = go.Figure(figure)
-    style.theme(drawn, ink=style.INK, paper=style.PAPER)
     export(
-        replace(
-            SPECS["faithfulness"],
-            slug="control" if subject.randomised else "map",
-            scope="model",
-            plot=lambda result: drawn,
-        ),
-        ShownMap(subject.model, values),
-        name=f"{title_of(subject)}, {kind}",
-        formats=("html", "npz", "csv"),
+        replace(spec, slug=f"{spec.slug}_control"),
+        found,
+        name=title_of(other),
+        label="Export the control",
+        **look,
+    )
+
+
+def single_map(kind: str) -> FigureSpec:
+    """What shows and exports a map of the kind, in words, that is no figure of the catalogue."""
+    return replace(
+        SPECS["faithfulness"],
+        slug=f"{file_stem(kind)}_map",
+        title=kind,
+        scope="image",
+        draw=patch_map.draw,
+        plot=patch_map.plot,
     )
 
 

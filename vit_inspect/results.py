@@ -430,6 +430,7 @@ class Ablation(Result):
 
     per_image: ClassVar = ("photographs", "labels")
 
+    photographs: tuple[Photograph, ...]
     off: tuple[str, ...]
     replacement: str
     cosine: Float[np.ndarray, "image"]
@@ -503,6 +504,19 @@ class Faithfulness(Result):
     def names(self) -> dict[str, tuple[str, ...]]:
         """The names of what lies along an axis, where it has some, by axis."""
         return super().names() | {"map": self.maps}
+
+
+@dataclass(frozen=True, eq=False)
+class PatchMap(Result):
+    """One map of each picture, whatever made it, such as one that `faithfulness` tests.
+
+    kind: what it is, in words.
+    """
+
+    layout: TokenLayout
+    photographs: tuple[Photograph, ...]
+    kind: str
+    values: Float[np.ndarray, "image row column"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ from dashboard import cache, selection, widgets
 from dashboard.explorer import all_queries, explorer, rows_of_head
 from dashboard.magnifier import magnifier
 from vit_inspect.layout import MEAN_STAGE, READOUT
+from vit_inspect.results import PatchMap
 
 spec, subject = widgets.SPECS["attention_maps"], widgets.current()
 place = widgets.heading(spec.title, spec.question)
@@ -55,6 +56,17 @@ with overview:
         on_pick=selection.pick_head,
     )
     st.caption("Point at a map to look at it, click it to open it.")
+if widgets.wants_control():
+
+    def chosen(of: selection.Subject) -> PatchMap:
+        """The map that is large above, by a model, trained or not."""
+        found = cache.result(spec, of, query=query)
+        kind = f"layer {layer}, head {head}, from {found.query}"
+        values = found.weights[:, layer, head - 1]
+        return PatchMap(found.model, found.layout, found.photographs, kind, values)
+
+    shown = widgets.single_map(f"layer {layer} head {head}")
+    widgets.control(shown, subject, chosen, quantity="values")
 with place:
     widgets.export(spec, maps, name=widgets.title_of(subject), scale=scale)
 widgets.explain(spec)

@@ -10,6 +10,7 @@ import vit_inspect as vi
 from dashboard import cache, inputs, selection, widgets
 from vit_inspect.analyses.attention_relevance import Target
 from vit_inspect.figures import attention_relevance as figure
+from vit_inspect.results import AttentionRelevance
 
 OWN, PATCH, PICTURE, CLASS = "its own output", "a patch", "another picture", "a class"
 BEST = "the most probable"
@@ -57,12 +58,19 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         )
 if told:
     st.caption(inputs.plain(told))
-if other is None:
-    result = cache.result(spec, subject, target=target)
-else:
+
+
+def relevance(of: selection.Subject) -> AttentionRelevance:
+    """For what was chosen, by a model, trained or not."""
+    if other is None:
+        found: AttentionRelevance = cache.result(spec, of, target=target)
+        return found
     # Only a session knows what it calls its pictures.
     words = f"similarity to {inputs.name_of(other)}"
-    result = replace(cache.relevance_to(subject, other), target=(words,))
+    return replace(cache.relevance_to(of, other), target=(words,))
+
+
+result = relevance(subject)
 large, beside = st.columns([3, 2], gap="large")
 with large:
     widgets.plot(
@@ -77,6 +85,8 @@ with beside:
             key=way,
             alt=f"{figure.WAYS[way]} of {subject.model} for {result.target[0]}",
         )
+if widgets.wants_control():
+    widgets.control(spec, subject, relevance, quantity="relevance")
 with place:
     widgets.export(spec, result, name=widgets.title_of(subject))
 widgets.explain(spec)

@@ -61,13 +61,10 @@ widgets.plot(
 )
 if widgets.wants_control():
     widgets.control(
+        spec,
         subject,
-        result.relevance[0],
-        lambda other: (
-            spec.plot(found := cache.result(spec, other, **options), width=500),
-            found.relevance[0],
-        ),
-        kind="rollout",
+        lambda other: cache.result(spec, other, **options),
+        quantity="relevance",
     )
 with place:
     widgets.export(spec, result, name=widgets.title_of(subject))

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import plotly.graph_objects as go
 import streamlit as st
-from jaxtyping import Float
-from numpy import ndarray
 
 from dashboard import cache, selection, survey, widgets
 from vit_inspect.analyses.asked import classes_asked
 from vit_inspect.analyses.faithfulness import MAPS
-from vit_inspect.figures.faithfulness import plot_one
+from vit_inspect.results import PatchMap
 
 OF_NO_CLASS = ("rollout", "attention")
 
@@ -43,12 +40,10 @@ learned, randomised = st.columns(2, gap="large")
 widgets.explain(spec)
 
 
-def show(other: selection.Subject) -> tuple[go.Figure, Float[ndarray, "row column"]]:
+def chosen(other: selection.Subject) -> PatchMap:
     """The chosen map of a model, trained or not."""
-    seen, values = cache.capture(other), cache.maps(other, target)[name][0]
-    title = f"{seen.model.id}: {words}"
-    figure = plot_one(seen.photographs[0], values, title=title, from_least=name == "relevance")
-    return figure, values
+    seen, values = cache.capture(other), cache.maps(other, target)[name]
+    return PatchMap(seen.model.id, seen.layout, seen.photographs, words, values)
 
 
 with waiting:
@@ -60,17 +55,21 @@ with waiting:
         words += f" for {labels[target]}"
     there = name in cache.maps(subject, target)
     if there and controlled:
+        # Here, where one sees that it waits for the device.
         cache.maps(subject._replace(randomised=True), target)
     if not there:
         st.caption("This model has no such map: its page under Evidence or Attention tells why.")
 if there:
-    figure, values = show(subject)
+    shown, look = widgets.single_map(name), {"from_least": name == "relevance"}
+    found = chosen(subject)
     with learned:
-        widgets.plot(figure, key="map_shown", alt=f"{words} of {subject.model}")
-        widgets.export_map(figure, values, subject, kind=name)
+        widgets.plot(
+            shown.plot(found, width=500, **look), key="map_shown", alt=f"{words} of {subject.model}"
+        )
+        widgets.export(shown, found, name=widgets.title_of(subject), label="Export the map", **look)
     if controlled:
         with randomised:
-            widgets.control(subject, values, show, kind=name)
+            widgets.control(shown, subject, chosen, quantity="values", **look)
 
 # Last, so that the rest of the page is there while it runs.
 with curves:

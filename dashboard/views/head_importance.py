@@ -78,7 +78,6 @@ with board:
     )
     st.caption("Click a patch to switch it off, or on again. Its position goes with it.")
 with answer:
-    st.markdown("**Before and after**")
     if found.labels[0]:
         widgets.plot(
             ablation_figure.plot(found),
@@ -103,14 +102,14 @@ with answer:
         if found.off:
             off = ", ".join(found.off)
             widgets.export(
-                replace(spec, slug="ablation"),
+                replace(spec, slug="ablation", title="Ablation", draw=ablation_figure.draw),
                 found,
                 name=f"{widgets.title_of(subject)}, without {off}",
-                formats=("npz", "csv"),
+                formats=("svg", "pdf", "png", "npz", "csv"),
             )
     if not found.labels[0] and found.patch_change.any():
         widgets.plot(
-            ablation_figure.plot_change(found, capture.photographs[0], width=500),
+            ablation_figure.plot_change(found, width=500),
             key="change",
             alt="How far the last block's token of each patch turned away",
         )

@@ -10,6 +10,7 @@ import pytest
 from vit_inspect.layout import Box, TokenLayout
 from vit_inspect.results import (
     LOG_PROBABILITY,
+    Ablation,
     AttentionDistance,
     AttentionMaps,
     AttentionRelevance,
@@ -21,6 +22,7 @@ from vit_inspect.results import (
     HeadStatistics,
     LayerCka,
     LogitLens,
+    PatchMap,
     Photograph,
     PositionBias,
     PositionSimilarity,
@@ -263,6 +265,30 @@ def importance(random: np.random.Generator, photograph: Photograph) -> HeadImpor
         ("cat", "dog") * (IMAGES // 2),
         random.normal(size=(IMAGES, LAYERS, HEADS)),
     )
+
+
+@pytest.fixture
+def switched_off(photograph: Photograph) -> Ablation:
+    """Of a classifier of two classes; the answer is another one without a head and a patch."""
+    return Ablation(
+        "toy",
+        (photograph,) * IMAGES,
+        ("layer 1, head 2", "patch (0, 1)"),
+        "mean",
+        np.array([0.9, 0.8]),
+        np.array([0.4, 0.5]),
+        (("cat", "dog"),) * IMAGES,
+        np.array([[7, 3]] * IMAGES),
+        np.array([[0.7, 0.1]] * IMAGES),
+        np.array([[0.2, 0.6]] * IMAGES),
+        np.array([[[0, 0.5, 0.25], [0, 0, 0.75]]] * IMAGES),
+    )
+
+
+@pytest.fixture
+def single(layout: TokenLayout, photograph: Photograph) -> PatchMap:
+    values = np.array([[4.0, -1.0, 2.0], [0.0, 1.0, 3.0]])
+    return PatchMap("toy", layout, (photograph,), "rollout", values[None])
 
 
 @pytest.fixture

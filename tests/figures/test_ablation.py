@@ -7,30 +7,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vit_inspect.figures.ablation import plot, plot_board, plot_change
+from vit_inspect.figures.ablation import draw, plot, plot_board, plot_change
 from vit_inspect.figures.overlay import patch_box
 from vit_inspect.results import Ablation, Photograph
 
 LONG = "a class with a name that nobody would ever print"
 
 
-def made(before: list[float], after: list[float]) -> Ablation:
-    return Ablation(
-        "toy",
-        ("layer 1, head 3",),
-        "mean",
-        np.array([0.9]),
-        np.array([0.4]),
-        (("cat", LONG),),
-        np.array([[7, 3]]),
-        np.array([before]),
-        np.array([after]),
-        np.array([[[0, 0.5, 0.25], [0, 0, 0.75]]]),
+def made(result: Ablation, before: list[float], after: list[float]) -> Ablation:
+    """The same record of other probabilities, its second class of a long name."""
+    return replace(
+        result,
+        labels=(("cat", LONG),) * 2,
+        before=np.array([before] * 2),
+        after=np.array([after] * 2),
     )
 
 
-def test_each_class_has_a_bar_before_and_one_after() -> None:
-    figure = plot(made([0.7, 0.1], [0.2, 0.6]))
+def test_each_class_has_a_bar_before_and_one_after(switched_off: Ablation) -> None:
+    figure = plot(made(switched_off, [0.7, 0.1], [0.2, 0.6]))
     bars = {bar.name: bar for bar in figure.data}
     assert list(bars["before"].x) == [0.7, 0.1]
     assert list(bars["after"].x) == [0.2, 0.6]
@@ -44,8 +39,8 @@ def test_each_class_has_a_bar_before_and_one_after() -> None:
     assert figure.data[0].customdata[1] == LONG
 
 
-def test_a_name_is_text_and_no_markup() -> None:
-    named = replace(made([0.7, 0.1], [0.2, 0.6]), labels=(('<b>x</b> <a href="y">', "cat"),))
+def test_a_name_is_text_and_no_markup(switched_off: Ablation) -> None:
+    named = replace(switched_off, labels=(('<b>x</b> <a href="y">', "cat"),))
     figure = plot(named)
     for shown in (figure.layout.yaxis.ticktext[0], *(bar.customdata[0] for bar in figure.data)):
         assert shown.startswith("&lt;b&gt;x")
@@ -53,9 +48,11 @@ def test_a_name_is_text_and_no_markup() -> None:
 
 
 @pytest.mark.parametrize(("largest", "end"), [(0.01, 0.02), (0.3, 0.5), (0.51, 1.01), (1, 1.01)])
-def test_the_axis_begins_at_zero_and_holds_every_bar(largest: float, end: float) -> None:
+def test_the_axis_begins_at_zero_and_holds_every_bar(
+    switched_off: Ablation, largest: float, end: float
+) -> None:
     for pair in ([largest, 0.0], [0.0, 0.0]), ([0.0, 0.0], [0.0, largest]):
-        assert plot(made(*pair)).layout.xaxis.range == (0, end)
+        assert plot(made(switched_off, *pair)).layout.xaxis.range == (0, end)
 
 
 def test_patches_that_are_off_are_covered_and_all_can_be_picked(photograph: Photograph) -> None:
@@ -71,11 +68,40 @@ def test_patches_that_are_off_are_covered_and_all_can_be_picked(photograph: Phot
     assert len(plot_board(photograph, (2, 3), []).layout.shapes) == len(figure.layout.shapes) - 2
 
 
-def test_the_map_of_changes_has_a_scale_of_its_own_from_zero(photograph: Photograph) -> None:
-    figure = plot_change(made([0.7, 0.1], [0.2, 0.6]), photograph)
+def test_the_map_of_changes_has_a_scale_of_its_own_from_zero(switched_off: Ablation) -> None:
+    figure = plot_change(switched_off)
     [drawn] = [trace for trace in figure.data if trace.type == "heatmap"]
     np.testing.assert_array_equal(drawn.z, [[0, 0.5, 0.25], [0, 0, 0.75]])
     assert (drawn.zmin, drawn.zmax) == (0, 0.75)
     assert figure.layout.meta[1] == "On average 0.25, at most 0.75."
     assert "%{z:.3g}<" in drawn.hovertemplate
     assert drawn.colorbar.tickformat == "~g"
+
+
+def test_print_tells_what_was_off_and_shows_what_changed(switched_off: Ablation) -> None:
+    sheet = draw(switched_off)
+    picture, _, bars = sheet.axes
+    np.testing.assert_array_equal(picture.images[-1].get_array(), [[0, 0.5, 0.25], [0, 0, 0.75]])
+    widths = [[bar.get_width() for bar in pair] for pair in bars.containers]
+    assert widths == [[0.7, 0.1], [0.2, 0.6]]
+    assert [text.get_text() for text in bars.get_yticklabels()] == ["cat", "dog"]
+    # The first class is on top, and its value before is above the one after.
+    assert bars.get_ylim()[0] > bars.get_ylim()[1]
+    assert bars.containers[0][0].get_y() < bars.containers[1][0].get_y()
+    title, words = (text.get_text().replace("\n", " ") for text in sheet.texts)
+    assert title == "toy, without layer 1, head 2; patch (0, 1)"
+    assert words == "Replaced by its mean. Cosine of the outputs 0.9000, relative change 40.00%."
+
+
+def test_print_shows_what_is_known(switched_off: Ablation) -> None:
+    headless = replace(
+        switched_off,
+        labels=((),) * 2,
+        class_index=np.zeros((2, 0), dtype=int),
+        before=np.zeros((2, 0)),
+        after=np.zeros((2, 0)),
+    )
+    hidden = replace(switched_off, patch_change=np.zeros((2, 0, 0)))
+    # The map and its colour bar; the bars alone.
+    assert len(draw(headless).axes) == 2
+    assert len(draw(hidden).axes) == 1

@@ -13,7 +13,6 @@ from vit_inspect.figures.faithfulness import (
     draw,
     limits_of,
     plot,
-    plot_one,
 )
 
 
@@ -196,15 +195,3 @@ def test_the_axis_holds_every_curve(curves):
 )
 def test_the_rank_correlation_is_told_in_words(correlation, words):
     assert words in control_words(correlation)
-
-
-def test_one_map_is_shown_as_shares_of_its_largest_value(photograph):
-    values = np.array([[4.0, -1.0, 2.0], [0.0, 1.0, 3.0]])
-    (heatmap,) = plot_one(photograph, values, title="it").data
-    np.testing.assert_allclose(heatmap.z, [[1, 0, 0.5], [0, 0.25, 0.75]])
-    assert (heatmap.zmin, heatmap.zmax) == (0, 1)
-    above = plot_one(photograph, values + 2, title="it", from_least=True).data[0]
-    assert (above.zmin, above.zmax) == (pytest.approx(1 / 6), 1)
-    assert plot_one(photograph, values * 0 + 2, title="it", from_least=True).data[0].zmin == 0
-    (even,) = plot_one(photograph, np.zeros((2, 3)), title="it").data
-    assert not even.z.any()

@@ -81,6 +81,7 @@ def ablate(
     places, labels = _classes(capture, after)
     return Ablation(
         model=capture.model.id,
+        photographs=capture.photographs,
         off=(
             *(f"layer {layer}, all heads" for layer in sorted(set(layers))),
             *(f"layer {layer}, head {head + 1}" for layer, head in sorted(set(heads))),

@@ -14,8 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from vit_inspect.figures import style
-from vit_inspect.figures.overlay import plot_map, plot_sheet
-from vit_inspect.results import CENTRE, RANDOM, Faithfulness, Photograph
+from vit_inspect.results import CENTRE, RANDOM, Faithfulness
 
 CURVES = ("deletion", "insertion")
 TITLES = ("Deletion: lower is better", "Insertion: higher is better")
@@ -94,27 +93,6 @@ def plot(result: Faithfulness) -> go.Figure:
         yaxis2=style.screen_axis(anchor="x2", domain=curves, showticklabels=False, **score),
     )
     return _plot_table(figure, result, table)
-
-
-def plot_one(
-    photograph: Photograph,
-    values: Float[np.ndarray, "row column"],
-    *,
-    title: str,
-    width: int = 500,
-    from_least: bool = False,
-) -> go.Figure:
-    """One of the maps that are tested, on the photograph, as shares of its largest value.
-
-    from_least: whether its colours start at the least value, as those of relevance do on its page.
-    """
-    largest = float(values.max())
-    # What is negative speaks against; it comes last in the order, as what says nothing.
-    shares = values.clip(0) / (largest if largest > 0 else 1.0)
-    figure = plot_sheet(title, f"Largest value {largest:.3g}.\n", photograph, width=width)
-    least = float(shares.min()) if from_least else 0.0
-    limits = least if least < 1 else 0.0, 1.0
-    return plot_map(figure, photograph, shares, limits, unit="Share of the largest value")
 
 
 def control_words(correlation: float) -> str:

@@ -1,0 +1,38 @@
+"""Is one map shown as shares of its largest value, in print as on screens?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from vit_inspect.figures.patch_map import draw, plot
+from vit_inspect.results import PatchMap
+
+
+def test_a_map_is_shown_as_shares_of_its_largest_value(single: PatchMap) -> None:
+    (heatmap,) = plot(single).data
+    np.testing.assert_allclose(heatmap.z, [[1, 0, 0.5], [0, 0.25, 0.75]])
+    assert (heatmap.zmin, heatmap.zmax) == (0, 1)
+    drawn = draw(single).axes[0].images[-1]
+    np.testing.assert_allclose(drawn.get_array(), heatmap.z)
+    assert drawn.get_clim() == (0, 1)
+
+
+def test_its_colours_may_start_at_the_least_value(single: PatchMap) -> None:
+    above = replace(single, values=single.values + 2)
+    (heatmap,) = plot(above, from_least=True).data
+    assert (heatmap.zmin, heatmap.zmax) == (pytest.approx(1 / 6), 1)
+    assert draw(above, from_least=True).axes[0].images[-1].get_clim() == (pytest.approx(1 / 6), 1)
+
+
+def test_an_even_map_has_a_scale_too(single: PatchMap) -> None:
+    assert plot(replace(single, values=single.values * 0 + 2), from_least=True).data[0].zmin == 0
+    (nothing,) = plot(replace(single, values=single.values * 0)).data
+    assert not nothing.z.any()
+
+
+def test_it_tells_the_model_the_map_and_its_unit(single: PatchMap) -> None:
+    assert plot(single).layout.meta[:2] == ("toy: rollout", "Largest value 4.")
+    assert [text.get_text() for text in draw(single).texts] == ["toy: rollout", "Largest value 4."]

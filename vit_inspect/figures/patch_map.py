@@ -1,0 +1,76 @@
+"""Which patches does a map put first? One map by itself, in shares of its largest value."""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from vit_inspect.figures import style
+from vit_inspect.figures.overlay import draw_map, draw_photograph, plot_map, plot_sheet
+from vit_inspect.results import PatchMap
+
+UNIT = "Share of the largest value"
+
+
+def draw(result: PatchMap, *, image: int = 0, from_least: bool = False) -> Figure:
+    """The map over the whole photograph.
+
+    from_least: whether its colours start at the least value, as those of relevance do.
+    """
+    photograph = result.photographs[image]
+    shape = photograph.size_px[1] / photograph.size_px[0]
+    height = min(2.6, 3.2 / shape)
+    width = max(height * shape, 1.2)
+    figure = style.page(max(style.COLUMN_IN, width + 0.1), height + 1.0)
+    axes = style.place(figure, left=0.05, top=0.5, width=width, height=height)
+    limits = limits_of(result, image, from_least=from_least)
+    draw_photograph(axes, photograph, grey=True)
+    draw_map(axes, photograph, shares(result, image), limits)
+    # Room for the numbers at both ends.
+    bar = style.place(figure, left=0.2, top=height + 0.58, width=width - 0.3, height=0.08)
+    style.colour_bar(
+        bar,
+        style.WEIGHT_MAP,
+        limits,
+        name=UNIT,
+        opacity=style.MAP_OPACITY,
+        ticks=MaxNLocator(3),
+        format=PercentFormatter(1.0),
+        orientation="horizontal",
+    )
+    style.write_head(figure, *_words(result, image))
+    return figure
+
+
+def plot(
+    result: PatchMap, *, image: int = 0, width: int = 720, from_least: bool = False
+) -> go.Figure:
+    """The same; customdata of a patch is its (row, column).
+
+    width: px that are free for the photograph.
+    """
+    photograph, (title, words) = result.photographs[image], _words(result, image)
+    figure = plot_sheet(title, f"{words}\n", photograph, width=width)
+    limits = limits_of(result, image, from_least=from_least)
+    return plot_map(figure, photograph, shares(result, image), limits, unit=UNIT)
+
+
+def shares(result: PatchMap, image: int = 0) -> Float[np.ndarray, "row column"]:
+    """What is drawn: what is negative speaks against, and comes last as what says nothing."""
+    values = result.values[image].clip(0)
+    largest = float(values.max())
+    shown: Float[np.ndarray, "row column"] = values / (largest if largest > 0 else 1.0)
+    return shown
+
+
+def limits_of(result: PatchMap, image: int = 0, *, from_least: bool = False) -> style.Limits:
+    """The ends of the colour scale."""
+    least = float(shares(result, image).min()) if from_least else 0.0
+    return least if least < 1 else 0.0, 1.0
+
+
+def _words(result: PatchMap, image: int) -> tuple[str, str]:
+    return f"{result.model}: {result.kind}", f"Largest value {result.values[image].max():.3g}."
