@@ -747,7 +747,16 @@ def test_what_a_cancelled_run_has_done_is_kept(monkeypatch: pytest.MonkeyPatch) 
     assert len(found.targets) == len(found.deletion) == 2
 
 
-@pytest.mark.parametrize("view", ["faithfulness", "attention_rollout"])
+MAPS = {
+    "faithfulness": ("rollout_map_control", "values"),
+    "attention_rollout": ("attention_rollout_control", "relevance"),
+    "attention_relevance": ("attention_relevance_control", "relevance"),
+    "attention_maps": ("layer_11_head_1_map_control", "values"),
+}
+"""What the control of a page's map is called in files, and in its record."""
+
+
+@pytest.mark.parametrize("view", MAPS)
 def test_one_click_shows_the_map_of_randomised_weights(view: str) -> None:
     app = opened(view, model=KINDS["class token"])
     charts = len(app.get("plotly_chart"))
@@ -878,7 +887,7 @@ def test_the_large_panel_of_heads_is_large_in_the_file_for_screens_too(
     assert files[f"{stem}.svg"]().startswith(b"<?xml")
 
 
-def test_what_was_switched_off_is_exported_in_numbers(
+def test_what_was_switched_off_is_exported(
     files: dict[str, Callable[[], bytes]],
 ) -> None:
     app = opened("head_importance", model=KINDS["class token"])
@@ -886,29 +895,47 @@ def test_what_was_switched_off_is_exported_in_numbers(
     app.multiselect(key="off_layers").set_value(["Layer 3"]).run()
     assert not app.exception
     stem = f"{KINDS['class token']}_chelsea_without_layer_3_all_heads_ablation"
-    assert set(files) == {f"{stem}.npz", f"{stem}.csv"}
+    assert set(files) == {f"{stem}.{kind}" for kind in ("svg", "pdf", "png", "npz", "csv")}
+    assert files[f"{stem}.svg"]().startswith(b"<?xml")
     assert (
         shown_metrics(app)[0] == f"{np.load(io.BytesIO(files[f'{stem}.npz']()))['cosine'][0]:.4f}"
     )
 
 
-@pytest.mark.parametrize("view", ["faithfulness", "attention_rollout"])
-def test_a_map_and_its_control_are_exported(
+@pytest.mark.parametrize("view", MAPS)
+def test_the_control_of_a_map_is_exported_as_what_it_is(
     files: dict[str, Callable[[], bytes]], view: str
 ) -> None:
-    model = KINDS["class token"]
+    model, (slug, quantity) = KINDS["class token"], MAPS[view]
     app = opened(view, model=model, randomised=True)
-    subject = app.session_state["subject"]
-    stem = f"{model}_with_randomised_weights_chelsea_rollout_control"
-    maps = {stem: subject._replace(randomised=True)}
-    if view == "faithfulness":
-        maps[f"{model}_chelsea_rollout_map"] = subject
-    for name, each in maps.items():
-        values = np.load(io.BytesIO(files[f"{name}.npz"]()))["values"]
-        wanted = vi.attention_rollout(cache.capture(each)).relevance[0]
-        np.testing.assert_allclose(values, wanted, atol=1e-6)
-        assert len(files[f"{name}.csv"]().splitlines()) == 1 + values.size
-        assert files[f"{name}.html"]().startswith(b"<!doctype html>")
+    assert not app.exception
+    seen = cache.capture(app.session_state["subject"]._replace(randomised=True))
+    wanted = {
+        "attention_relevance": lambda: (
+            vi.attention_relevance(
+                seen,
+                target=vi.predictions(cache.capture(app.session_state["subject"])).labels[0][0],
+            ).relevance
+        ),
+        "attention_maps": lambda: vi.attention_maps(seen).weights[:, 11, 0],
+    }.get(view, lambda: vi.attention_rollout(seen).relevance)()
+    stem = f"{model}_with_randomised_weights_chelsea_{slug}"
+    exported = np.load(io.BytesIO(files[f"{stem}.npz"]()))
+    np.testing.assert_allclose(exported[quantity], wanted, atol=1e-6)
+    assert exported["model"] == f"{model}, randomised"
+    assert files[f"{stem}.svg"]().startswith(b"<?xml")
+    assert f"{model}, randomised" in files[f"{stem}.html"]().decode()
+
+
+def test_the_map_that_is_tested_is_exported(files: dict[str, Callable[[], bytes]]) -> None:
+    model = KINDS["class token"]
+    app = opened("faithfulness", model=model)
+    seen = cache.capture(app.session_state["subject"])
+    stem = f"{model}_chelsea_rollout_map"
+    exported = np.load(io.BytesIO(files[f"{stem}.npz"]()))
+    np.testing.assert_allclose(exported["values"], vi.attention_rollout(seen).relevance, atol=1e-6)
+    assert exported["kind"] == "rollout"
+    assert files[f"{stem}.pdf"]().startswith(b"%PDF")
 
 
 def test_the_control_is_of_the_class_of_the_trained_model(monkeypatch: pytest.MonkeyPatch) -> None:
