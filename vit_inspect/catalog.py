@@ -466,7 +466,7 @@ FIGURES = (
             "k / patches"
         ),
         source=(
-            "Petsiuk et al. (RISE), arXiv 1806.07421; for the map with randomised weights, in the "
+            "Petsiuk et al. (RISE), arXiv 1806.07421; for maps with randomised weights, in the "
             "browser: Adebayo et al., arXiv 1810.03292"
         ),
         scope="image",
