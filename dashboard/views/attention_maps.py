@@ -66,7 +66,7 @@ if widgets.wants_control():
         return PatchMap(found.model, found.layout, found.photographs, kind, values)
 
     shown = widgets.single_map(f"layer {layer} head {head}")
-    widgets.control(shown, subject, chosen, quantity="values")
+    widgets.control(shown, subject, chosen, quantity="values", width=640)
 with place:
     widgets.export(spec, maps, name=widgets.title_of(subject), scale=scale)
 widgets.explain(spec)

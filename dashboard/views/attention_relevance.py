@@ -86,7 +86,7 @@ with beside:
             alt=f"{figure.WAYS[way]} of {subject.model} for {result.target[0]}",
         )
 if widgets.wants_control():
-    widgets.control(spec, subject, relevance, quantity="relevance")
+    widgets.control(spec, subject, relevance, quantity="relevance", width=640)
 with place:
     widgets.export(spec, result, name=widgets.title_of(subject))
 widgets.explain(spec)

@@ -37,7 +37,7 @@ def draw(result: PatchMap, *, image: int = 0, from_least: bool = False) -> Figur
         limits,
         name=UNIT,
         opacity=style.MAP_OPACITY,
-        ticks=MaxNLocator(3),
+        ticks=MaxNLocator(4, steps=(1, 2.5, 5, 10)),
         format=PercentFormatter(1.0),
         orientation="horizontal",
     )
