@@ -87,13 +87,18 @@ def choose_size(subject: Subject, input_px: int, patch_px: int) -> None:
         # From the next run on the widget asks for it by number; it must stay the same model.
         _native_px()[subject.model] = str(input_px)
     options = sorted(sizes_px(patch_px) | {input_px})
+    # No default, as Streamlit leaves defaults out of the address, and with it the size that a link
+    # had asked for.
+    if st.session_state.get("size") not in options:
+        st.session_state["size"] = input_px
     st.selectbox(
         "Model input in px",
         options,
-        index=options.index(input_px),
+        index=None,
         key="size",
         bind="query-params",
-        help="A larger input is cut into more patches of the same size: finer maps, slower.",
+        help="A larger input is cut into more patches of the same size: finer maps, slower. "
+        "Cleared, it is where the model starts.",
     )
 
 

@@ -457,3 +457,13 @@ def test_a_patch_clicked_in_the_tour_stays_and_goes_along(page: Page, at) -> Non
     page.get_by_text("More of this").click()
     expect(page.get_by_text("Attention of the query: patch (3, 12)")).to_be_visible()
     expect(page.get_by_label("Who looks", exact=True)).to_have_value("Patch 3, 12")
+
+
+def test_a_link_keeps_its_size_however_often_it_is_opened(page: Page) -> None:
+    show(page, "/attention_maps?size=336&layer=5")
+    for _ in range(2):
+        expect(page.get_by_text("577 tokens")).to_be_visible()
+        expect(page).to_have_url(re.compile("layer=5.*size=336|size=336.*layer=5"))
+        page.reload()
+        ready(page)
+    expect(page.get_by_text("577 tokens")).to_be_visible()
