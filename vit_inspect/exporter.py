@@ -78,7 +78,7 @@ def render(spec: FigureSpec, result: Result, format: str, *, image: int = 0, **l
     if format == "npz":
         buffer = io.BytesIO()
         words = {name: np.array(value) for name, value in result.words().items()}
-        np.savez_compressed(buffer, **result.arrays(), **words)  # type: ignore[arg-type]
+        np.savez_compressed(buffer, **result.written(), **words)  # type: ignore[arg-type]
         return buffer.getvalue()
     if format == "csv":
         return _table(result, spec.shown(result)).encode()
@@ -359,7 +359,7 @@ def _table(result: Result, shown: dict[str, list[int]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["quantity", *columns, "value"])
-    for quantity, array in result.arrays().items():
+    for quantity, array in result.written().items():
         sizes = dict(zip(axes[quantity], array.shape, strict=True))
         picked = [shown.get(axis, range(size)) for axis, size in sizes.items()]
         places = [columns.index(axis) for axis in axes[quantity]]

@@ -69,6 +69,10 @@ class Result:
         layout: TokenLayout | None = getattr(self, "layout", None)
         return {"prefix": layout.prefix} if layout else {}
 
+    def written(self) -> dict[str, np.ndarray]:
+        """The arrays that go into files: the record's, and what its figure shows of them."""
+        return self.arrays()
+
     def words(self) -> dict[str, Any]:
         """What the record holds beside arrays and geometry, by name; of pictures their names."""
         values = ((field.name, _named(getattr(self, field.name))) for field in fields(self))
@@ -366,6 +370,14 @@ class LayerCka(Result):
         scale = np.sqrt(own[:, None] * other)
         return self.hsic.mean(axis=0) / np.where(scale > 0, scale, 1)
 
+    def written(self) -> dict[str, np.ndarray]:
+        """The arrays that go into files: the record's, and what its figure shows of them."""
+        return {"similarity": self.similarity, **self.arrays()}
+
+    def axes(self) -> dict[str, tuple[str, ...]]:
+        """The names of every array's axes."""
+        return {"similarity": ("layer", "other_layer"), **super().axes()}
+
 
 @dataclass(frozen=True, eq=False)
 class TokenNorms(Result):
@@ -426,6 +438,7 @@ class Ablation(Result):
     before, after: the classes' probabilities.
     patch_change: 1 - cosine between what the last block returned at each patch before and after,
         before the final norm; empty where that is not known.
+    patch_off: the patches that were switched off.
     """
 
     per_image: ClassVar = ("photographs", "labels")
@@ -440,6 +453,7 @@ class Ablation(Result):
     before: Float[np.ndarray, "image rank"]
     after: Float[np.ndarray, "image rank"]
     patch_change: Float[np.ndarray, "image row column"]
+    patch_off: Bool[np.ndarray, "image patch_row patch_column"]
 
 
 LOG_PROBABILITY = "Drop of the class's log-probability (nats)"

@@ -282,6 +282,7 @@ def switched_off(photograph: Photograph) -> Ablation:
         np.array([[0.7, 0.1]] * IMAGES),
         np.array([[0.2, 0.6]] * IMAGES),
         np.array([[[0, 0.5, 0.25], [0, 0, 0.75]]] * IMAGES),
+        np.array([[[False, True, False], [False, False, False]]] * IMAGES),
     )
 
 

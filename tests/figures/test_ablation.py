@@ -88,9 +88,32 @@ def test_print_tells_what_was_off_and_shows_what_changed(switched_off: Ablation)
     # The first class is on top, and its value before is above the one after.
     assert bars.get_ylim()[0] > bars.get_ylim()[1]
     assert bars.containers[0][0].get_y() < bars.containers[1][0].get_y()
-    title, words = (text.get_text().replace("\n", " ") for text in sheet.texts)
+    # The patch that is off is outlined.
+    assert len(picture.patches) == len(draw(unmarked(switched_off)).axes[0].patches) + 2
+    title, words = (plain(text.get_text()) for text in sheet.texts)
     assert title == "toy, without layer 1, head 2; patch (0, 1)"
     assert words == "Replaced by its mean. Cosine of the outputs 0.9000, relative change 40.00%."
+
+
+def unmarked(result: Ablation) -> Ablation:
+    return replace(result, patch_off=np.zeros_like(result.patch_off))
+
+
+def plain(text: str) -> str:
+    """Without line breaks, and with common spaces."""
+    return text.replace("\n", " ").replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_of_many_parts_the_print_names_some_and_counts_the_rest(switched_off: Ablation) -> None:
+    off = tuple(f"layer {layer}, all heads" for layer in range(20))
+    title, words = (plain(text.get_text()) for text in draw(replace(switched_off, off=off)).texts)
+    assert title == "toy, without 20 of its parts"
+    assert words.endswith(f"Off: {'; '.join(off[:12])}; and 8 more.")
+    nothing = draw(replace(switched_off, off=()))
+    assert [plain(text.get_text()) for text in nothing.texts] == [
+        "toy, nothing switched off",
+        "Cosine of the outputs 0.9000, relative change 40.00%.",
+    ]
 
 
 def test_print_shows_what_is_known(switched_off: Ablation) -> None:

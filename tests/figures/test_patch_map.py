@@ -29,8 +29,9 @@ def test_its_colours_may_start_at_the_least_value(single: PatchMap) -> None:
 
 def test_an_even_map_has_a_scale_too(single: PatchMap) -> None:
     assert plot(replace(single, values=single.values * 0 + 2), from_least=True).data[0].zmin == 0
-    (nothing,) = plot(replace(single, values=single.values * 0)).data
-    assert not nothing.z.any()
+    against = plot(replace(single, values=single.values * 0 - 1))
+    assert not against.data[0].z.any()
+    assert against.layout.meta[1] == "No value is above 0."
 
 
 def test_it_tells_the_model_the_map_and_its_unit(single: PatchMap) -> None:

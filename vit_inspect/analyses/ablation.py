@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vit_inspect.analyses.asked import check_head, check_layer, head_counts
@@ -98,6 +98,7 @@ def ablate(
         before=log_probability(capture.output).gather(1, places).exp().numpy(),
         after=log_probability(after).gather(1, places).exp().numpy(),
         patch_change=_patch_change(capture, last.output).numpy(),
+        patch_off=_patch_off(capture, tokens).numpy(),
     )
 
 
@@ -145,6 +146,15 @@ def _patch_change(capture: Capture, output: object) -> Float[Tensor, "image row 
     )
     cosine, _ = compared(first, second)
     return 1 - cosine.reshape(-1, *capture.layout.grid)
+
+
+def _patch_off(capture: Capture, tokens: Sequence[Query]) -> Bool[Tensor, "image row column"]:
+    """Which patches are among the tokens; in every image the same."""
+    off = torch.zeros(len(capture.output), *capture.layout.grid, dtype=torch.bool)
+    for token in tokens:
+        if not isinstance(token, str):
+            off[:, token[0], token[1]] = True
+    return off
 
 
 def _classes(

@@ -9,11 +9,12 @@ import numpy as np
 import plotly.graph_objects as go
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from vit_inspect.figures import style
 from vit_inspect.figures.overlay import (
     draw_map,
+    draw_patch,
     draw_photograph,
     patch_box,
     plot_input,
@@ -24,8 +25,8 @@ from vit_inspect.figures.overlay import (
 from vit_inspect.results import Ablation, Photograph
 
 CHANGE = "1 - cosine of the last block's tokens"
-ENDS = (0.02, 0.1, 0.5, 1.01)
-"""Where the axis of probabilities may end: few, so that it seldom jumps while parts are tried."""
+NAMED, LISTED = 3, 12
+"""So many parts are named in the title of a print, so many more below it."""
 
 
 def draw(result: Ablation, *, image: int = 0) -> Figure:
@@ -38,16 +39,21 @@ def draw(result: Ablation, *, image: int = 0) -> Figure:
     # Bars need more than a photograph that is wide.
     bars_height = max(height, 0.3 * len(labels))
     width = max(4.2, 0.1 + map_width + (4.2 if labels else 0.0))
-    figure = style.page(width, 1.2 + bars_height)
-    left, top = 0.05, 0.7
+    title, words = _words(result, image)
+    left, top = 0.05, 0.7 + 0.14 * words.count("\n")
+    figure = style.page(width, top + bars_height + 0.5)
     if result.patch_change.size:
         values = result.patch_change[image]
         limits = 0.0, float(values.max()) or 1.0
         axes = style.place(figure, left=left, top=top, width=map_width, height=height)
         draw_photograph(axes, photograph, grey=True)
         draw_map(axes, photograph, values, limits)
+        grid = (values.shape[0], values.shape[1])
+        for row, column in np.argwhere(result.patch_off[image]).tolist():
+            draw_patch(axes, photograph, grid=grid, patch=(row, column))
+        # Room for the numbers at both ends.
         bar = style.place(
-            figure, left=left + 0.1, top=top + height + 0.08, width=map_width - 0.2, height=0.08
+            figure, left=left + 0.2, top=top + height + 0.08, width=map_width - 0.4, height=0.08
         )
         style.colour_bar(
             bar,
@@ -62,15 +68,26 @@ def draw(result: Ablation, *, image: int = 0) -> Figure:
     if labels:
         place = {"left": left + 1.75, "top": top, "width": 1.7, "height": bars_height}
         _draw_classes(style.place(figure, **place), result, image)
-    off = f"without {'; '.join(result.off)}" if result.off else "nothing switched off"
-    replaced = "its mean" if result.replacement == "mean" else "zeros"
-    style.write_head(
-        figure,
-        f"{result.model}, {off}",
-        f"Replaced by {replaced}. Cosine of the outputs {result.cosine[image]:.4f}, relative "
-        f"change {result.relative_change[image]:.2%}.",
-    )
+    style.write_head(figure, title, words)
     return figure
+
+
+def _words(result: Ablation, image: int) -> tuple[str, str]:
+    """What is off, and how far the output is from what it was."""
+    # A name stays on one line.
+    names = [name.replace(" ", "\N{NO-BREAK SPACE}") for name in result.off]
+    off = f"without {'; '.join(names)}" if names else "nothing switched off"
+    replaced = "Replaced by its mean. " if result.replacement == "mean" else "Replaced by zeros. "
+    told = (
+        f"{replaced if names else ''}Cosine of the outputs {result.cosine[image]:.4f}, relative "
+        f"change {result.relative_change[image]:.2%}."
+    )
+    if len(names) > NAMED:
+        off = f"without {len(names)} of its parts"
+        rest = len(names) - LISTED
+        more = f"; and {rest} more" if rest > 0 else ""
+        told += f"\nOff: {'; '.join(names[:LISTED])}{more}."
+    return f"{result.model}, {off}", told
 
 
 def _draw_classes(axes: Axes, result: Ablation, image: int) -> None:
@@ -80,15 +97,15 @@ def _draw_classes(axes: Axes, result: Ablation, image: int) -> None:
     for side, (name, colour) in enumerate((("before", style.QUIET), ("after", style.ACCENT))):
         bars = axes.barh(places + 0.38 * (side - 0.5), values[side], 0.36, color=colour, label=name)
         axes.bar_label(
-            bars, [f"{value:.1%}" for value in values[side]], padding=2, fontsize=style.TEXT_PT - 1
+            bars, list(map(style.percent, values[side])), padding=2, fontsize=style.TEXT_PT - 1
         )
     axes.set(
         yticks=places,
         yticklabels=[style.short(label) for label in result.labels[image]],
         ylim=(len(places) - 0.5, -0.5),
-        xlim=(0, _end(max(map(np.max, values)))),
+        xlim=(0, style.probability_end(max(map(np.max, values)))),
     )
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.xaxis.set_major_formatter(style.percent_ticks())
     axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -96,11 +113,6 @@ def _draw_classes(axes: Axes, result: Ablation, image: int) -> None:
     axes.legend(
         fontsize=style.TEXT_PT, frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 0.98)
     )
-
-
-def _end(largest: float) -> float:
-    """Where the axis of probabilities ends."""
-    return next(end for end in ENDS if largest <= end)
 
 
 def plot(result: Ablation, *, image: int = 0) -> go.Figure:
@@ -118,7 +130,7 @@ def plot(result: Ablation, *, image: int = 0) -> go.Figure:
             orientation="h",
             name=name,
             marker={"color": colour, "line": {"width": 0}},
-            text=[f"{value:.1%}" for value in values],
+            text=list(map(style.percent, values)),
             textposition="outside",
             cliponaxis=False,
             customdata=[escape(label) for label in labels],
@@ -130,7 +142,9 @@ def plot(result: Ablation, *, image: int = 0) -> go.Figure:
         legend={"orientation": "h", "y": 1, "yanchor": "bottom"},
         bargap=0.3,
         bargroupgap=0.08,
-        xaxis=style.screen_axis("Probability", range=[0, _end(largest)], tickformat="~%"),
+        xaxis=style.screen_axis(
+            "Probability", range=[0, style.probability_end(largest)], tickformat="~%"
+        ),
         yaxis=style.screen_axis(
             autorange="reversed",
             showline=False,

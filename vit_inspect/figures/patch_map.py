@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from vit_inspect.figures import style
 from vit_inspect.figures.overlay import draw_map, draw_photograph, plot_map, plot_sheet
@@ -30,7 +30,7 @@ def draw(result: PatchMap, *, image: int = 0, from_least: bool = False) -> Figur
     draw_photograph(axes, photograph, grey=True)
     draw_map(axes, photograph, shares(result, image), limits)
     # Room for the numbers at both ends.
-    bar = style.place(figure, left=0.2, top=height + 0.58, width=width - 0.3, height=0.08)
+    bar = style.place(figure, left=0.25, top=height + 0.58, width=width - 0.4, height=0.08)
     style.colour_bar(
         bar,
         style.WEIGHT_MAP,
@@ -38,7 +38,7 @@ def draw(result: PatchMap, *, image: int = 0, from_least: bool = False) -> Figur
         name=UNIT,
         opacity=style.MAP_OPACITY,
         ticks=MaxNLocator(4, steps=(1, 2.5, 5, 10)),
-        format=PercentFormatter(1.0),
+        format=style.percent_ticks(),
         orientation="horizontal",
     )
     style.write_head(figure, *_words(result, image))
@@ -73,4 +73,6 @@ def limits_of(result: PatchMap, image: int = 0, *, from_least: bool = False) -> 
 
 
 def _words(result: PatchMap, image: int) -> tuple[str, str]:
-    return f"{result.model}: {result.kind}", f"Largest value {result.values[image].max():.3g}."
+    largest = float(result.values[image].max())
+    words = f"Largest value {largest:.3g}." if largest > 0 else "No value is above 0."
+    return f"{result.model}: {result.kind}", words

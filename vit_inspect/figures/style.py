@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
+from matplotlib.ticker import Formatter, FuncFormatter
 
 INK, QUIET, PAPER, ACCENT = "#1f2328", "#6b7280", "#ffffff", "#d1495b"
 HEAD_COLOURS = tuple(to_hex(colour) for colour in matplotlib.colormaps["tab10"].colors)  # type: ignore[attr-defined]
@@ -71,6 +72,7 @@ SCREEN_PX, MARGIN_LEFT_PX, MARGIN_RIGHT_PX = 720, 64, 24
 TITLE_PX, TEXT_PX, LETTER_EM = 16, 13, 0.53
 """Sizes of the words on a screen, and the usual width of a letter."""
 SCREEN_FONT = "Inter, Helvetica, Arial, sans-serif"
+PROBABILITY_ENDS = (0.02, 0.1, 0.5, 1.01)
 Limits = tuple[float, float]
 
 
@@ -84,6 +86,23 @@ def offset_name(rows: int, columns: int) -> str:
     parts = [f"{abs(rows)} {'down' if rows > 0 else 'up'}"] if rows else []
     parts += [f"{abs(columns)} {'right' if columns > 0 else 'left'}"] if columns else []
     return ", ".join(parts) or "the query itself"
+
+
+def percent(share: float | np.floating) -> str:
+    """A share in words, with as many digits as it takes to tell small ones apart."""
+    if 0 < share < 1e-4:
+        return "<0.01%"
+    return f"{share:.1%}" if share >= 0.1 else f"{100 * share:.2g}%"
+
+
+def percent_ticks() -> Formatter:
+    """For axes and colour bars in print: whole percents are whole, and small ones are told."""
+    return FuncFormatter(lambda share, _: f"{100 * share:.4g}%")
+
+
+def probability_end(largest: float) -> float:
+    """Where an axis of probabilities ends: one of few places, so that it seldom jumps."""
+    return next(end for end in PROBABILITY_ENDS if largest <= end)
 
 
 def short(name: str, letters: int = NAME_LENGTH) -> str:
@@ -246,11 +265,17 @@ def colour_bar(
     axes: Axes, colour_map: str, limits: Limits, *, name: str, opacity: float = 1.0, **options: Any
 ) -> Colorbar:
     """Fills the axes with the colour bar of a map; `options` are matplotlib's, such as `ticks`."""
+    # Matplotlib's own would take a power of ten out of small numbers, and put it elsewhere.
+    options.setdefault("format", FuncFormatter(lambda number, _: _tick(number)))
     colours = ScalarMappable(Normalize(*limits), colour_map)
     bar = axes.figure.colorbar(colours, cax=axes, alpha=opacity, drawedges=False, **options)
     bar.outline.set(linewidth=RULE_PT, edgecolor=QUIET)
     bar.set_label(name, fontsize=TEXT_PT, color=INK, labelpad=3)
     return bar
+
+
+def _tick(number: float) -> str:
+    return f"{number:.4g}".replace("-", "−")
 
 
 def tick_labels(numbers: Iterable[object], pitch_in: float) -> list[str]:
