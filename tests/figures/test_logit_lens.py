@@ -9,16 +9,32 @@ from vit_inspect.figures import style
 from vit_inspect.figures.logit_lens import _tiles, draw, limits_of, plot, plot_layer
 
 
-def test_bars_are_the_read_outs_probability_on_the_whole_scale(lens):
+def test_bars_are_the_read_outs_probability_from_zero(lens):
     bars = draw(lens, image=1).axes[3]
-    assert bars.get_xlim() == (0, 1)
+    assert bars.get_xlim() == (0, 0.5)
     assert [bar.get_width() for bar in bars.patches] == lens.readout_probability[1].tolist()
     assert [bar.get_y() + 0.3 for bar in bars.patches] == pytest.approx([0, 1, 2])
     screen = plot(lens, image=1)
     assert bars.get_xlabel() == "Probability"
     assert "Probability" in [each.text for each in screen.layout.annotations]
     assert screen.data[1].x.tolist() == lens.readout_probability[1].tolist()
-    assert screen.layout.xaxis2.range == (0, 1)
+    assert screen.layout.xaxis2.range == (0, 0.5)
+
+
+def test_small_probabilities_are_seen_and_told(lens):
+    small = {
+        name: getattr(lens, name) / 200
+        for name in ("readout_probability", "patch_probability", "top_probability")
+    }
+    faint = replace(lens, **small)
+    assert draw(faint, image=1).axes[3].get_xlim() == (0, 0.02)
+    assert plot(faint, image=1).layout.xaxis2.range == (0, 0.02)
+    assert "ant 0.3%" in plot(faint, image=1).data[3].text
+    assert (
+        plot(faint, image=1)
+        .layout.meta[3]
+        .endswith(f"to {style.percent(faint.patch_probability[1].max())}.")
+    )
 
 
 def test_maps_of_all_layers_share_a_scale_from_zero(lens):
@@ -47,18 +63,22 @@ def test_the_class_that_is_followed_stands_out_among_the_most_probable(lens):
         for image in (0, 1)
         for text in draw(lens, image=image).axes[4].texts
     }
-    assert texts["bee 70%"] == style.ACCENT
-    assert texts["ant 60%"] == style.QUIET
-    screen = plot(lens, image=1).data[2]
-    assert screen.text[-1] == "2: ant 60%"
-    assert screen.textfont.color[-1] == style.QUIET
+    assert texts["bee 70.0%"] == style.ACCENT
+    assert texts["ant 60.0%"] == style.QUIET
+    assert texts["Its rank"] == texts["Most probable class"] == style.INK
+    ranks, classes = plot(lens, image=1).data[2:]
+    assert (ranks.text[-1], classes.text[-1]) == ("2", "ant 60.0%")
+    assert classes.textfont.color[-1] == style.QUIET
+    headings = {each.text: each.x for each in plot(lens).layout.annotations}
+    assert headings["Its rank"] == ranks.x[0]
+    assert headings["Most probable class"] == classes.x[0]
 
 
 def test_long_names_are_shortened_and_whole_where_pointed_at(lens):
     name = "a dog of a race with a long name"
     named = replace(lens, top_labels=(((name, "ant", "bee", "cat"),) * 3,) * 2)
     figure = plot(named)
-    assert "a dog of a r…a long name " in figure.data[2].text[0]
+    assert "a dog of a r…a long name " in figure.data[3].text[0]
     assert name in figure.data[0].text[0]
 
 
@@ -66,7 +86,7 @@ def test_a_name_is_text_and_no_markup(lens):
     named = replace(lens, top_labels=((("<b>x</b>",) * 4,) * 3,) * 2, labels=("<i>y</i>",) * 2)
     figure = plot(named)
     assert "&lt;b&gt;x" in figure.data[0].text[0]
-    assert "&lt;b&gt;x" in figure.data[2].text[0]
+    assert "&lt;b&gt;x" in figure.data[3].text[0]
     assert "<i>" not in figure.layout.annotations[0].text
     assert "<i>" not in plot_layer(named, 0).layout.annotations[0].text
 

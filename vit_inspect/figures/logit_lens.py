@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from vit_inspect.figures import style
 from vit_inspect.figures.overlay import draw_photograph, plot_map, plot_sheet
@@ -18,6 +18,8 @@ from vit_inspect.results import LogitLens
 UNIT = "Probability where a patch is read alone"
 BARS = (0.2, 0.5)
 """Where the bars of the read-out lie on a screen, in shares of its width."""
+COLUMNS, COLUMNS_AT = ("Its rank", "Most probable class"), (0.0, 0.25)
+"""The lists beside the bars: rank of the class that is followed, and which one is the first."""
 BODY_IN = 1.75
 """Height of the head of the sheet, with the photograph and the colour bar."""
 
@@ -43,7 +45,7 @@ def draw(result: LogitLens, *, image: int = 0) -> Figure:
         name=UNIT,
         orientation="horizontal",
         ticks=MaxNLocator(4),
-        format=PercentFormatter(1.0),
+        format=style.percent_ticks(),
     )
     maps = style.place(figure, left=0.35, top=BODY_IN, width=width, height=height)
     draw_tiles(maps, tiles)
@@ -52,21 +54,30 @@ def draw(result: LogitLens, *, image: int = 0) -> Figure:
     style.label(maps, y="Layer", title="Patches")
     bars = style.place(figure, left=width + 0.55, top=BODY_IN, width=1.3, height=height)
     bars.barh(range(layers), result.readout_probability[image], 0.6, color=style.ACCENT)
-    bars.set(xlim=(0, 1), ylim=maps.get_ylim(), yticks=[])
-    bars.xaxis.set_major_formatter(PercentFormatter(1.0))
-    bars.set_xticks([0, 0.5, 1])
+    bars.set(xlim=(0, _end(result, image)), ylim=maps.get_ylim(), yticks=[])
+    bars.xaxis.set_major_formatter(style.percent_ticks())
+    bars.xaxis.set_major_locator(MaxNLocator(2))
     style.label(bars, x="Probability", title="Read-out")
     bars.spines[["top", "right"]].set_visible(False)
     texts = style.place(figure, left=width + 2.05, top=BODY_IN, width=1.6, height=height)
     style.bare(texts)
     texts.set(ylim=maps.get_ylim(), xlim=(0, 1), xticks=[], yticks=[])
-    style.label(texts, title="Rank, and most probable class")
-    texts.title.set(ha="left", x=0)
+    for text, left in zip(COLUMNS, COLUMNS_AT, strict=True):
+        texts.annotate(
+            text,
+            (left, 1),
+            xycoords="axes fraction",
+            xytext=(0, 4),
+            textcoords="offset points",
+            fontsize=style.TITLE_PT,
+            color=style.INK,
+        )
     small = min(style.TEXT_PT, 72 * 0.8 * height / layers)
     for layer in range(layers):
         line: dict[str, Any] = {"va": "center_baseline", "fontsize": small, "parse_math": False}
-        texts.text(0.0, layer, f"{result.readout_rank[image, layer]}", color=style.INK, **line)
-        texts.text(0.2, layer, _top(result, image, layer), color=_ink(result, image, layer), **line)
+        rank, top = COLUMNS_AT
+        texts.text(rank, layer, f"{result.readout_rank[image, layer]}", color=style.INK, **line)
+        texts.text(top, layer, _top(result, image, layer), color=_ink(result, image, layer), **line)
     words = _words(result, image, limits).split("\n", 1)
     style.write_head(figure, *words, left=photo_width + 0.25)
     return figure
@@ -105,24 +116,28 @@ def plot(result: LogitLens, *, image: int = 0, limits: style.Limits | None = Non
         customdata=[[layer] for layer in layers],
         hovertemplate="%{text}<extra></extra>",
     )
-    figure.add_scatter(
-        x=[0] * len(layers),
-        y=list(layers),
-        mode="text",
-        text=[
-            f"{result.readout_rank[image, layer]}: {escape(_top(result, image, layer))}"
-            for layer in layers
-        ],
-        textposition="middle right",
-        textfont={"size": 12, "color": [_ink(result, image, layer) for layer in layers]},
-        hoverinfo="skip",
-        xaxis="x3",
-        yaxis="y",
+    columns = (
+        [str(rank) for rank in result.readout_rank[image]],
+        [escape(_top(result, image, layer)) for layer in layers],
     )
-    for text, axis in (("Read-out", "x2"), ("Rank, and most probable class", "x3")):
+    for left, column in zip(COLUMNS_AT, columns, strict=True):
+        figure.add_scatter(
+            x=[left] * len(layers),
+            y=list(layers),
+            mode="text",
+            text=column,
+            textposition="middle right",
+            textfont={"size": 12, "color": [_ink(result, image, layer) for layer in layers]},
+            hoverinfo="skip",
+            xaxis="x3",
+            yaxis="y",
+        )
+    headings = [("Read-out", "x2", 0.0)]
+    headings += [(text, "x3", left) for text, left in zip(COLUMNS, COLUMNS_AT, strict=True)]
+    for text, axis, left in headings:
         figure.add_annotation(
             text=text,
-            x=0,
+            x=left,
             xref=f"{axis} domain",
             xanchor="left",
             y=tiles.extent[3],
@@ -137,7 +152,9 @@ def plot(result: LogitLens, *, image: int = 0, limits: style.Limits | None = Non
     figure.update_yaxes(title={"text": "Layer", "font": {"size": 13}, "standoff": 8})
     style.name_below(figure, "Probability", BARS)
     return figure.update_layout(
-        xaxis2=style.screen_axis(range=[0, 1], domain=BARS, tickformat=".0%", nticks=3, anchor="y"),
+        xaxis2=style.screen_axis(
+            range=[0, _end(result, image)], domain=BARS, tickformat="~%", nticks=3, anchor="y"
+        ),
         xaxis3=style.screen_axis(visible=False, range=[0, 1], domain=(0.54, 1.0), anchor="y"),
         margin_b=60,
     )
@@ -181,7 +198,12 @@ def _tiles(result: LogitLens, image: int, limits: style.Limits) -> Tiles:
 def _top(result: LogitLens, image: int, layer: int) -> str:
     """The most probable class of a layer, shortened."""
     name = style.short(result.top_labels[image][layer][0])
-    return f"{name} {result.top_probability[image, layer, 0]:.0%}"
+    return f"{name} {style.percent(result.top_probability[image, layer, 0])}"
+
+
+def _end(result: LogitLens, image: int) -> float:
+    """Where the axis of the read-out's bars ends."""
+    return style.probability_end(float(result.readout_probability[image].max()))
 
 
 def _ink(result: LogitLens, image: int, layer: int) -> str:
@@ -195,11 +217,11 @@ def _hover(result: LogitLens, image: int, layer: int) -> str:
     return "<br>".join(
         [
             f"<b>Layer {layer}</b>",
-            f"read-out {result.readout_probability[image, layer]:.2%}, "
+            f"read-out {style.percent(result.readout_probability[image, layer])}, "
             f"rank {result.readout_rank[image, layer]}",
-            f"largest in a patch {result.patch_probability[image, layer].max():.2%}",
+            f"largest in a patch {style.percent(result.patch_probability[image, layer].max())}",
             "The read-out sees",
-            *(f"{escape(name)} {share:.1%}" for name, share in best),
+            *(f"{escape(name)} {style.percent(share)}" for name, share in best),
         ]
     )
 
@@ -216,5 +238,5 @@ def _words(result: LogitLens, image: int, limits: style.Limits) -> str:
     )
     return (
         f"{result.labels[image]}, in every layer\n{result.model}\n{found}\n"
-        f"Maps: from 0 to {limits[1]:.1%}."
+        f"Maps: from 0 to {style.percent(limits[1])}."
     )
