@@ -147,7 +147,8 @@ def test_how_far_it_goes_is_told(curves):
     words = draw(curves.of_image(0)).texts[-2].get_text().replace("\n", " ")
     for each in (
         "Score: probability of 'cat'. Every patch replaced: 0.000; every patch blurred: 0.000.",
-        "another random order would be in 95 of 100 cases (0.048 in deletion, 0.048 in insertion)",
+        "Differences below 0.048 in deletion and 0.048 in insertion are chance: of random orders, "
+        "95 in 100 stay within. Grey: five of these.",
         "One picture. Patches of mean colour or blur are unlike what the model was trained on.",
     ):
         assert each in words
@@ -155,6 +156,15 @@ def test_how_far_it_goes_is_told(curves):
     assert "mean over 2 pictures" in " ".join(text.get_text() for text in several.texts)
     assert "One picture" not in several.texts[-2].get_text()
     assert "Score: probability of the class predicted" in several.texts[-2].get_text()
+
+
+@pytest.mark.parametrize(("height", "told"), [(0.04, True), (0.06, False)])
+def test_nothing_follows_where_the_score_hardly_moves(curves, height, told):
+    still = {name: 1 - height * getattr(curves, name) for name in ("deletion", "insertion")}
+    words = conclusions(replace(curves, **still))
+    nothing = ["The score moves by 4% of its largest value: nothing follows for any map."]
+    assert (words == nothing) == told
+    assert len(words) == (1 if told else 2)
 
 
 def test_the_axis_names_what_is_measured(curves):

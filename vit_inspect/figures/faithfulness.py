@@ -36,6 +36,8 @@ CHANCE = 3.04
 Another random order is within these in 95 of 100 cases: Student's t of 4 degrees of freedom, 2.78,
 times sqrt(1 + 1/5). With two, one random order in fourteen would be called better in a curve.
 """
+STILL = 0.05
+"""Share of the largest score: where all curves stay within it, no order of patches matters."""
 SIMILAR, UNLIKE = 0.7, 0.3
 """Rank correlations, of either sign, from which on two maps count as alike, and up to which not."""
 
@@ -113,7 +115,15 @@ def control_words(correlation: float) -> str:
 
 
 def conclusions(result: Faithfulness) -> list[str]:
-    """A sentence for each map that is tested: what the areas say of it, on these pictures."""
+    """A sentence for each map that is tested: what the areas say of it, on these pictures.
+
+    A single one for all where the score hardly depends on the picture.
+    """
+    scores = np.concatenate([_mean(result, curve) for curve in CURVES])
+    largest, moved = float(np.abs(scores).max()), float(np.ptp(scores))
+    if moved < STILL * largest:
+        share = style.percent(moved / largest)
+        return [f"The score moves by {share} of its largest value: nothing follows for any map."]
     images = len(result.photographs)
     sentences = []
     for place, name in enumerate(_tested(result)):
@@ -349,8 +359,8 @@ def _words(result: Faithfulness) -> list[str]:
         f"{result.model}: deletion and insertion of patches, {of}",
         f"Score: {score}. Every patch replaced: {empty:.3f}; every patch blurred: {blurred:.3f}.",
         *conclusions(result),
-        "Better is by more than another random order would be in 95 of 100 cases "
-        f"({chances[0]:.3f} in deletion, {chances[1]:.3f} in insertion).",
+        f"Differences below {chances[0]:.2g} in deletion and {chances[1]:.2g} in insertion are "
+        "chance: of random orders, 95 in 100 stay within. Grey: five of these.",
         ("One picture. " if images == 1 else "")
         + "Patches of mean colour or blur are unlike what the model was trained on.",
     ]
