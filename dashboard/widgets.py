@@ -187,24 +187,40 @@ def wants_control() -> bool:
     )
 
 
+def map_and_control(
+    spec: FigureSpec, subject: Subject, make: Callable[[Subject], Result], **parameters: Any
+) -> None:
+    """A map once more, and beside it its control, as `control` shows it."""
+    learned, randomised = st.columns(2, gap="large")
+    with learned:
+        plot(
+            spec.plot(make(subject), width=500),
+            key="learned",
+            alt=f"The map of {subject.model} as it was trained",
+        )
+    with randomised:
+        control(spec, subject, make, **parameters)
+
+
 def control(
     spec: FigureSpec,
     subject: Subject,
     make: Callable[[Subject], Result],
     *,
     quantity: str,
-    width: int = 500,
+    about: str = "",
     **look: Any,
 ) -> None:
     """The same map with randomised weights, and what the likeness tells.
 
     make: the record of the subject, and of the same with randomised weights.
-    quantity: the record's map. look: how it is shown, as that of the subject.
+    quantity: the record's map. about: what it is for, for the names of files.
+    look: how it is shown, as that of the subject.
     """
     other = subject._replace(randomised=True)
     learned, found = make(subject), make(other)
     plot(
-        spec.plot(found, width=width, **look),
+        spec.plot(found, width=500, **look),
         key="control",
         alt=f"The same map of {subject.model} with randomised weights",
     )
@@ -213,7 +229,7 @@ def control(
     export(
         replace(spec, slug=f"{spec.slug}_control"),
         found,
-        name=title_of(other),
+        name=f"{title_of(other)} {about}",
         label="Export the control",
         **look,
     )
@@ -240,4 +256,4 @@ def title_of(subject: Subject, pictures: str | None = None) -> str:
 
 def file_stem(name: str) -> str:
     """A name that is safe in any file system, whatever a stranger called the picture."""
-    return re.sub(r"[^\w.-]+", "_", name).strip("._")[:80] or "figure"
+    return re.sub(r"[^\w.-]+", "_", name).strip("._")[:120] or "figure"

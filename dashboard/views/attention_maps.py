@@ -56,17 +56,22 @@ with overview:
         on_pick=selection.pick_head,
     )
     st.caption("Point at a map to look at it, click it to open it.")
-if widgets.wants_control():
 
-    def chosen(of: selection.Subject) -> PatchMap:
-        """The map that is large above, by a model, trained or not."""
-        found = cache.result(spec, of, query=query)
-        kind = f"layer {layer}, head {head}, from {found.query}"
-        values = found.weights[:, layer, head - 1]
-        return PatchMap(found.model, found.layout, found.photographs, kind, values)
 
-    shown = widgets.single_map(f"layer {layer} head {head}")
-    widgets.control(shown, subject, chosen, quantity="values", width=640)
+def chosen(of: selection.Subject) -> PatchMap:
+    """The map that is large above, by a model, trained or not."""
+    found = cache.result(spec, of, query=query)
+    kind = f"layer {layer}, head {head}, from {found.query}"
+    values = found.weights[:, layer, head - 1]
+    return PatchMap(found.model, found.layout, found.photographs, kind, values)
+
+
+single = widgets.single_map(f"layer {layer} head {head} from {maps.query}")
+with large:
+    widgets.export(single, chosen(subject), name=widgets.title_of(subject), label="Export this map")
+    controlled = widgets.wants_control()
+if controlled:
+    widgets.map_and_control(single, subject, chosen, quantity="values")
 with place:
     widgets.export(spec, maps, name=widgets.title_of(subject), scale=scale)
 widgets.explain(spec)

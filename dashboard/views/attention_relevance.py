@@ -86,7 +86,9 @@ with beside:
             alt=f"{figure.WAYS[way]} of {subject.model} for {result.target[0]}",
         )
 if widgets.wants_control():
-    widgets.control(spec, subject, relevance, quantity="relevance", width=640)
+    widgets.map_and_control(
+        spec, subject, relevance, quantity="relevance", about=f"for {result.target[0]}"
+    )
 with place:
-    widgets.export(spec, result, name=widgets.title_of(subject))
+    widgets.export(spec, result, name=f"{widgets.title_of(subject)} for {result.target[0]}")
 widgets.explain(spec)

@@ -60,7 +60,7 @@ widgets.plot(
     alt="Rollout from each layer to the last, growing with depth",
 )
 if widgets.wants_control():
-    widgets.control(
+    widgets.map_and_control(
         spec,
         subject,
         lambda other: cache.result(spec, other, **options),

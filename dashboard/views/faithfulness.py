@@ -60,7 +60,7 @@ with waiting:
     if not there:
         st.caption("This model has no such map: its page under Evidence or Attention tells why.")
 if there:
-    shown, look = widgets.single_map(name), {"from_least": name == "relevance"}
+    shown, look = widgets.single_map(words), {"from_least": name == "relevance"}
     found = chosen(subject)
     with learned:
         widgets.plot(

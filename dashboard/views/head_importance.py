@@ -107,7 +107,7 @@ with answer:
                 name=f"{widgets.title_of(subject)}, without {off}",
                 formats=("svg", "pdf", "png", "npz", "csv"),
             )
-    if not found.labels[0] and found.patch_change.any():
+    if found.patch_change.any():
         widgets.plot(
             ablation_figure.plot_change(found, width=500),
             key="change",

@@ -20,7 +20,7 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 import vit_inspect as vi
-from dashboard import cache, inputs, selection
+from dashboard import cache, inputs, selection, widgets
 from vit_inspect.analyses.faithfulness import Curves, default_maps
 from vit_inspect.analyses.head_importance import Batch, HeadTrials
 from vit_inspect.catalog import FIGURES, FigureSpec
@@ -750,8 +750,8 @@ def test_what_a_cancelled_run_has_done_is_kept(monkeypatch: pytest.MonkeyPatch) 
 MAPS = {
     "faithfulness": ("rollout_map_control", "values"),
     "attention_rollout": ("attention_rollout_control", "relevance"),
-    "attention_relevance": ("attention_relevance_control", "relevance"),
-    "attention_maps": ("layer_11_head_1_map_control", "values"),
+    "attention_relevance": ("for_{best}_attention_relevance_control", "relevance"),
+    "attention_maps": ("layer_11_head_1_from_token_cls_map_control", "values"),
 }
 """What the control of a page's map is called in files, and in its record."""
 
@@ -763,7 +763,8 @@ def test_one_click_shows_the_map_of_randomised_weights(view: str) -> None:
     app.toggle(key="randomised").set_value(True).run()
     assert not app.exception
     assert not app.error
-    assert len(app.get("plotly_chart")) == charts + 1
+    # But for one page, whose map is there already, both stand side by side.
+    assert len(app.get("plotly_chart")) == charts + (1 if view == "faithfulness" else 2)
     assert any("Rank correlation of the two maps" in each.value for each in app.markdown)
     subject = app.session_state["subject"]
     found = cache.model(subject._replace(randomised=True))
@@ -910,15 +911,12 @@ def test_the_control_of_a_map_is_exported_as_what_it_is(
     app = opened(view, model=model, randomised=True)
     assert not app.exception
     seen = cache.capture(app.session_state["subject"]._replace(randomised=True))
+    best = vi.predictions(cache.capture(app.session_state["subject"])).labels[0][0]
     wanted = {
-        "attention_relevance": lambda: (
-            vi.attention_relevance(
-                seen,
-                target=vi.predictions(cache.capture(app.session_state["subject"])).labels[0][0],
-            ).relevance
-        ),
+        "attention_relevance": lambda: vi.attention_relevance(seen, target=best).relevance,
         "attention_maps": lambda: vi.attention_maps(seen).weights[:, 11, 0],
     }.get(view, lambda: vi.attention_rollout(seen).relevance)()
+    slug = slug.format(best=widgets.file_stem(best))
     stem = f"{model}_with_randomised_weights_chelsea_{slug}"
     exported = np.load(io.BytesIO(files[f"{stem}.npz"]()))
     np.testing.assert_allclose(exported[quantity], wanted, atol=1e-6)

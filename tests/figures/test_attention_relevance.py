@@ -47,7 +47,8 @@ def test_the_target_and_how_few_patches_hold_half_are_told(relevance):
     ]
     nothing = replace(result, relevance=np.zeros((1, 2, 3)))
     assert plot(nothing).layout.meta[2] == "Relevance above the least: no patch has any."
-    assert plot(result, way="grad_cam").layout.meta[:2] == ("Grad-CAM, last block", "For tiger cat")
+    other = plot(result, way="grad_cam").layout.meta
+    assert other[:2] == ("Grad-CAM, last block", "For tiger cat; what lowers it is left out")
 
 
 def test_a_patch_on_screen_tells_its_place_and_no_percentage(relevance):

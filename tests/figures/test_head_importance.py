@@ -88,5 +88,5 @@ def test_the_bars_axis_is_named_with_its_unit(importance: HeadImportance, measur
 
 def test_marked_heads_are_outlined(signed: HeadImportance) -> None:
     [shape] = plot(signed, image=1, marked=[(2, 1)]).layout.shapes
-    assert (shape.x0, shape.x1, shape.y0, shape.y1) == (0.5, 1.5, 1.5, 2.5)
+    assert (shape.x0, shape.x1, shape.y0, shape.y1) == (0.6, 1.4, 1.6, 2.4)
     assert not plot(signed, image=1).layout.shapes

@@ -73,9 +73,9 @@ def plot(
     """
     photograph, values = result.photographs[image], shown(result, way, image)
     if way == "relevance":
-        title, words = _title(result, image), "\n".join(_words(result, image))
+        title, words = _title(result, image), "\n".join(_words(result, image)[:2])
     else:
-        title, words = WAYS[way], f"For {result.target[image]}"
+        title, words = WAYS[way], f"For {result.target[image]}; what lowers it is left out"
     figure = plot_sheet(title, words, photograph, width=width)
     figure.layout.height -= 20 * (3 - len(words.split("\n")))
     limits = limits or limits_of(result, image, way=way)

@@ -107,7 +107,8 @@ def plot(
     )
     for layer, head in marked:
         edge = {"line": {"color": style.ACCENT, "width": 3}, "fillcolor": "rgba(0,0,0,0)"}
-        box = {"x0": head - 0.5, "x1": head + 0.5, "y0": layer - 0.5, "y1": layer + 0.5}
+        # Within the tile: the outer half of a line on the rim would be cut off.
+        box = {"x0": head - 0.4, "x1": head + 0.4, "y0": layer - 0.4, "y1": layer + 0.4}
         figure.add_shape(type="rect", **box, **edge)
     ranked = ranking(result, image)
     effects = np.array([effect[place] for place in ranked])
