@@ -27,8 +27,8 @@ def test_small_probabilities_are_seen_and_told(lens):
         for name in ("readout_probability", "patch_probability", "top_probability")
     }
     faint = replace(lens, **small)
-    assert draw(faint, image=1).axes[3].get_xlim() == (0, 0.02)
-    assert plot(faint, image=1).layout.xaxis2.range == (0, 0.02)
+    assert draw(faint, image=1).axes[3].get_xlim() == (0, 0.005)
+    assert plot(faint, image=1).layout.xaxis2.range == (0, 0.005)
     assert "ant 0.3%" in plot(faint, image=1).data[3].text
     assert (
         plot(faint, image=1)
@@ -65,12 +65,12 @@ def test_the_class_that_is_followed_stands_out_among_the_most_probable(lens):
     }
     assert texts["bee 70.0%"] == style.ACCENT
     assert texts["ant 60.0%"] == style.QUIET
-    assert texts["Its rank"] == texts["Most probable class"] == style.INK
+    assert texts["Rank"] == texts["Most probable class"] == style.INK
     ranks, classes = plot(lens, image=1).data[2:]
     assert (ranks.text[-1], classes.text[-1]) == ("2", "ant 60.0%")
     assert classes.textfont.color[-1] == style.QUIET
     headings = {each.text: each.x for each in plot(lens).layout.annotations}
-    assert headings["Its rank"] == ranks.x[0]
+    assert headings["Rank"] == ranks.x[0]
     assert headings["Most probable class"] == classes.x[0]
 
 

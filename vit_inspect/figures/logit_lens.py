@@ -18,7 +18,7 @@ from vit_inspect.results import LogitLens
 UNIT = "Probability where a patch is read alone"
 BARS = (0.2, 0.5)
 """Where the bars of the read-out lie on a screen, in shares of its width."""
-COLUMNS, COLUMNS_AT = ("Its rank", "Most probable class"), (0.0, 0.25)
+COLUMNS, COLUMNS_AT = ("Rank", "Most probable class"), (0.0, 0.25)
 """The lists beside the bars: rank of the class that is followed, and which one is the first."""
 BODY_IN = 1.75
 """Height of the head of the sheet, with the photograph and the colour bar."""

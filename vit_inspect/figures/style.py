@@ -72,7 +72,7 @@ SCREEN_PX, MARGIN_LEFT_PX, MARGIN_RIGHT_PX = 720, 64, 24
 TITLE_PX, TEXT_PX, LETTER_EM = 16, 13, 0.53
 """Sizes of the words on a screen, and the usual width of a letter."""
 SCREEN_FONT = "Inter, Helvetica, Arial, sans-serif"
-PROBABILITY_ENDS = (0.02, 0.1, 0.5, 1.01)
+PROBABILITY_ENDS = (0.005, 0.02, 0.1, 0.5, 1.01)
 Limits = tuple[float, float]
 
 
