@@ -87,18 +87,17 @@ def choose_size(subject: Subject, input_px: int, patch_px: int) -> None:
         # From the next run on the widget asks for it by number; it must stay the same model.
         _native_px()[subject.model] = str(input_px)
     options = sorted(sizes_px(patch_px) | {input_px})
-    # No default, as Streamlit leaves defaults out of the address, and with it the size that a link
-    # had asked for.
-    if st.session_state.get("size") not in options:
-        st.session_state["size"] = input_px
+    start = DEFAULT_PX if subject.model == BUNDLED else _native_px().get(subject.model)
+    others = [size for size in options if size != input_px]
+    # Streamlit leaves the default out of the address: what a link has asked for must not be it.
+    default = next((size for size in options if str(size) == str(start)), others[-1])
     st.selectbox(
         "Model input in px",
         options,
-        index=None,
+        index=options.index(default),
         key="size",
         bind="query-params",
-        help="A larger input is cut into more patches of the same size: finer maps, slower. "
-        "Cleared, it is where the model starts.",
+        help="A larger input is cut into more patches of the same size: finer maps, slower.",
     )
 
 
