@@ -87,7 +87,7 @@ def choose_size(subject: Subject, input_px: int, patch_px: int) -> None:
         # From the next run on the widget asks for it by number; it must stay the same model.
         _native_px()[subject.model] = str(input_px)
     options = sorted(sizes_px(patch_px) | {input_px})
-    start = DEFAULT_PX if subject.model == BUNDLED else _native_px().get(subject.model)
+    start = own_size(subject.model) or _native_px().get(subject.model)
     others = [size for size in options if size != input_px]
     # Streamlit leaves the default out of the address: what a link has asked for must not be it.
     default = next((size for size in options if str(size) == str(start)), others[-1])
