@@ -21,7 +21,7 @@ import vit_inspect as vi
 from tests.conftest import noise
 from vit_inspect.catalog import FIGURES, FigureSpec, analyse
 from vit_inspect.exporter import BUNDLE_FORMATS, bundle, ensure_folder, export, render, write
-from vit_inspect.results import Result, TokenNorms
+from vit_inspect.results import LayerCka, Result, TokenNorms
 
 SPECS = {spec.slug: spec for spec in FIGURES}
 FURTHER = {"attention_relevance": 2, "token_norms": 1}
@@ -92,6 +92,14 @@ def test_npz_and_csv_hold_the_numbers(spec: FigureSpec, results: dict[str, Resul
         assert all(
             np.isclose(array[index], value, rtol=1e-6) for index, value in table[name].items()
         )
+
+
+def test_files_of_cka_hold_what_the_figure_shows(results: dict[str, Result]) -> None:
+    spec, expected = SPECS["layer_cka"], results["layer_cka"]
+    stored = np.load(io.BytesIO(render(spec, expected, "npz")))
+    assert isinstance(expected, LayerCka)
+    np.testing.assert_array_equal(stored["similarity"], expected.similarity)
+    assert csv_values(render(spec, expected, "csv"), expected)["similarity"][0, 0] == 1
 
 
 def test_the_table_of_a_large_position_grid_holds_the_drawn_tiles(dinov2: vi.Model) -> None:

@@ -226,3 +226,10 @@ def test_stages_are_refused() -> None:
     capture = vi.capture(narrow_swin(SWIN), IMAGES)
     with pytest.raises(vi.UnsupportedModel, match="whose tokens merge from stage to stage"):
         vi.ablate(capture, layers=[0])
+
+
+def test_patches_that_are_off_are_told_and_prefix_tokens_are_none(capture: vi.Capture) -> None:
+    found = vi.ablate(capture, tokens=[(0, 1), "cls"]).patch_off
+    assert found.shape == (len(capture.pixels), *capture.layout.grid)
+    assert [tuple(place) for place in np.argwhere(found[-1])] == [(0, 1)]
+    assert (found == found[0]).all()

@@ -921,6 +921,8 @@ def test_the_control_of_a_map_is_exported_as_what_it_is(
     exported = np.load(io.BytesIO(files[f"{stem}.npz"]()))
     np.testing.assert_allclose(exported[quantity], wanted, atol=1e-6)
     assert exported["model"] == f"{model}, randomised"
+    rows = [row for row in files[f"{stem}.csv"]().decode().splitlines() if row.startswith(quantity)]
+    assert len(rows) == wanted.size
     assert files[f"{stem}.svg"]().startswith(b"<?xml")
     assert f"{model}, randomised" in files[f"{stem}.html"]().decode()
 
@@ -933,7 +935,9 @@ def test_the_map_that_is_tested_is_exported(files: dict[str, Callable[[], bytes]
     exported = np.load(io.BytesIO(files[f"{stem}.npz"]()))
     np.testing.assert_allclose(exported["values"], vi.attention_rollout(seen).relevance, atol=1e-6)
     assert exported["kind"] == "rollout"
+    assert len(files[f"{stem}.csv"]().splitlines()) == 1 + exported["values"].size
     assert files[f"{stem}.pdf"]().startswith(b"%PDF")
+    assert files[f"{stem}.html"]().startswith(b"<!doctype html>")
 
 
 def test_the_control_is_of_the_class_of_the_trained_model(monkeypatch: pytest.MonkeyPatch) -> None:
