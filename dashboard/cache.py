@@ -25,20 +25,19 @@ from vit_inspect.analyses.ablation import Replacement
 from vit_inspect.analyses.faithfulness import Curves, Map, default_maps
 from vit_inspect.analyses.head_importance import HeadTrials
 from vit_inspect.analyses.tokens import together
-from vit_inspect.attention import memory_refusal
 from vit_inspect.catalog import FigureSpec
+from vit_inspect.device import memory_refusal
 from vit_inspect.errors import InspectError, OutOfMemory
-from vit_inspect.exporter import bundle
-from vit_inspect.results import (
+from vit_inspect.exporting.bundle import bundle
+from vit_inspect.records.base import Result, join
+from vit_inspect.records.evidence import (
     Ablation,
     AttentionRelevance,
-    AttentionRollout,
     Faithfulness,
     HeadImportance,
-    Result,
     TokenNorms,
-    join,
 )
+from vit_inspect.records.paper import AttentionRollout
 
 MODELS = 2
 CAPTURE_BYTES = 512 * 2**20

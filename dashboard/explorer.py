@@ -19,12 +19,13 @@ from jaxtyping import Float32
 from PIL import Image
 
 from dashboard.components import component
-from vit_inspect.attention import rows
-from vit_inspect.figures import style
+from vit_inspect.attention.rows import rows
+from vit_inspect.figures import looks
 from vit_inspect.figures.overlay import unseen
 from vit_inspect.layout import PADDING, READOUT, Query, TokenLayout
-from vit_inspect.recorder import Capture
-from vit_inspect.results import AttentionMaps, Photograph
+from vit_inspect.recording.recorder import Capture
+from vit_inspect.records.base import Photograph
+from vit_inspect.records.paper import AttentionMaps
 
 MAX_BYTES = 4_000_000
 """What the rows of a head may weigh; of a larger layout, send one row and answer clicks."""
@@ -129,7 +130,7 @@ def pack(rows: HeadRows, *, pinned: Query, limit: float | None) -> bytes:
     weights = rows.weights[:, layout.prefix_count :]
     largest = weights.max(axis=1)
     steps = np.rint(weights * (STEPS / np.where(largest > 0, largest, 1))[:, None])
-    ramp = style.colour(np.linspace(0, 1, COLOURS), style.WEIGHT_MAP, (0.0, 1.0))[:, :3]
+    ramp = looks.colour(np.linspace(0, 1, COLOURS), looks.WEIGHT_MAP, (0.0, 1.0))[:, :3]
     picture = _picture(photograph)
     queries = [_sent(query, layout) for query in rows.queries]
     if _sent(pinned, layout) not in queries:
@@ -148,11 +149,11 @@ def pack(rows: HeadRows, *, pinned: Query, limit: float | None) -> bytes:
         "size": photograph.size_px,
         "seen": photograph.seen,
         "unseen": unseen(photograph),
-        "veil": {"colour": style.UNSEEN, "opacity": style.UNSEEN_OPACITY},
-        "opacity": style.MAP_OPACITY,
-        "accent": style.ACCENT,
-        "ink": style.INK,
-        "paper": style.PAPER,
+        "veil": {"colour": looks.UNSEEN, "opacity": looks.UNSEEN_OPACITY},
+        "opacity": looks.MAP_OPACITY,
+        "accent": looks.ACCENT,
+        "ink": looks.INK,
+        "paper": looks.PAPER,
     }
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 4)

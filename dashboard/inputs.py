@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 
 import vit_inspect as vi
 from vit_inspect.errors import BadImage
-from vit_inspect.images import SUFFIXES, printable
+from vit_inspect.pictures.reading import SUFFIXES, printable
 
 
 def upload() -> None:

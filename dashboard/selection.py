@@ -14,9 +14,9 @@ import streamlit as st
 
 from dashboard import inputs
 from vit_inspect.layout import READOUT, Query, TokenLayout
+from vit_inspect.loading.recommended import BUNDLED, ZOO
 from vit_inspect.model import Model
-from vit_inspect.preprocessing import Fit
-from vit_inspect.zoo import BUNDLED, ZOO
+from vit_inspect.pictures.preparing import Fit
 
 DEFAULT_PX = 224
 """Where the bundled model starts: a figure within seconds on two cores."""

@@ -12,7 +12,7 @@ import vit_inspect as vi
 from dashboard import cache, inputs, selection, widgets
 from dashboard.selection import Subject
 from vit_inspect.catalog import FigureSpec
-from vit_inspect.results import Result
+from vit_inspect.records.base import Result
 
 ONE = "this picture"
 RUNNING = "running"

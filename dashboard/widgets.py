@@ -18,10 +18,11 @@ from dashboard.selection import Subject
 from vit_inspect.analyses.faithfulness import rank_correlation
 from vit_inspect.catalog import FIGURES, FigureSpec
 from vit_inspect.errors import InspectError
-from vit_inspect.exporter import FORMATS, PLOTLY_CONFIG, render
-from vit_inspect.figures import patch_map, style
+from vit_inspect.exporting.render import FORMATS, PLOTLY_CONFIG, render
+from vit_inspect.figures import looks, patch_map, screen_sheet
 from vit_inspect.figures.faithfulness import control_words
-from vit_inspect.results import Predictions, Result
+from vit_inspect.records.base import Result
+from vit_inspect.records.evidence import Predictions
 
 SPECS = {spec.slug: spec for spec in FIGURES}
 VIEWS = Path(__file__).parent / "views"
@@ -125,7 +126,7 @@ def leave_for_picked_head() -> None:
 def themed(figure: go.Figure) -> go.Figure:
     """The colours of the data stay; ink and paper are the page's."""
     dark = st.context.theme.type == "dark"
-    return style.theme(figure, ink=DARK_INK if dark else style.INK, paper="rgba(0,0,0,0)")
+    return screen_sheet.theme(figure, ink=DARK_INK if dark else looks.INK, paper="rgba(0,0,0,0)")
 
 
 def export(

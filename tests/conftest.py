@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import jaxtyping
 
-import tests.shapes  # noqa: F401
+import tests.helpers.shapes  # noqa: F401
 
-jaxtyping.install_import_hook("vit_inspect", "tests.shapes.checked")
+jaxtyping.install_import_hook("vit_inspect", "tests.helpers.shapes.checked")
 
 import socket  # noqa: E402
 from collections.abc import Callable  # noqa: E402
@@ -23,7 +23,7 @@ import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
 import vit_inspect as vi  # noqa: E402
-from tests.oracle import sharpen  # noqa: E402
+from tests.helpers.oracle import sharpen  # noqa: E402
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import vit_inspect as vi
 from tests.conftest import noise
 from vit_inspect.analyses.attention_maps import ReadoutReduction
 from vit_inspect.analyses.attention_rollout import RolloutReduction
-from vit_inspect.attention import sweep
+from vit_inspect.attention.sweep import sweep
 from vit_inspect.catalog import FIGURES, FigureSpec, analyse
 from vit_inspect.errors import InspectError
 

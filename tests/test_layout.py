@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.made import layout_of
-from tests.oracle import pair_distances
+from tests.helpers.made import layout_of
+from tests.helpers.oracle import pair_distances
 from vit_inspect.errors import BadParameter
 from vit_inspect.layout import (
     CLS_MEAN,

@@ -132,7 +132,7 @@ def test_wrong_arguments_get_one_sentence(
 def test_the_fit_is_told_in_the_provenance(
     options: tuple[str, ...], fit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vit_inspect.exporter.BUNDLE_FORMATS", ("npz",))
+    monkeypatch.setattr("vit_inspect.exporting.bundle.BUNDLE_FORMATS", ("npz",))
     noise((90, 40), 0).save(tmp_path / "wide.png")
     out = tmp_path / "out"
     done = invoke("figures", tmp_path / "wide.png", "--out", out, "--img-size", 56, *options)

@@ -57,9 +57,9 @@ def test_the_command_lines_are_understood(tmp_path: Path, monkeypatch: pytest.Mo
         asked.append({"name": name, **options})
         return tiny
 
-    monkeypatch.setattr("vit_inspect.loading.models.load", load)
+    monkeypatch.setattr("vit_inspect.loading.load.load", load)
     # Drawing is tested elsewhere; here the words must lead to it.
-    monkeypatch.setattr("vit_inspect.exporter.BUNDLE_FORMATS", ("npz",))
+    monkeypatch.setattr("vit_inspect.exporting.bundle.BUNDLE_FORMATS", ("npz",))
     lines = blocks("sh")[2].strip().splitlines()
     assert len(lines) == 8
     for line in lines:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from vit_inspect.model import Model
-    from vit_inspect.recorder import Capture
+    from vit_inspect.recording.recorder import Capture
 
 app = typer.Typer(
     help="A microscope for vision transformers.", no_args_is_help=True, add_completion=False
@@ -72,9 +72,10 @@ def figures(
     # Imported here, so that --help answers at once.
     from tqdm import tqdm
 
-    from vit_inspect.exporter import ensure_folder, export
-    from vit_inspect.gallery import find_photographs
-    from vit_inspect.loading.models import load
+    from vit_inspect.exporting.bundle import export
+    from vit_inspect.exporting.files import ensure_folder
+    from vit_inspect.loading.load import load
+    from vit_inspect.pictures.finding import find_photographs
 
     refused: list[InspectError] = []
     paths: list[Path] = []
@@ -115,7 +116,7 @@ def figures(
 @app.command()
 def models() -> None:
     """List models worth a look, and what for."""
-    from vit_inspect.zoo import ZOO
+    from vit_inspect.loading.recommended import ZOO
 
     width = max(len(each.name) for each in ZOO)
     for each in ZOO:
@@ -131,8 +132,8 @@ def _captures(
     model: Model, paths: list[Path], batch: int, refused: list[InspectError], bar: tqdm[Any]
 ) -> Iterator[Capture]:
     """The photographs batch by batch; those that cannot be read are left out and remembered."""
-    from vit_inspect.images import read_image
-    from vit_inspect.recorder import capture
+    from vit_inspect.pictures.reading import read_image
+    from vit_inspect.recording.recorder import capture
 
     for first in range(0, len(paths), batch):
         some = paths[first : first + batch]

@@ -20,6 +20,11 @@ class InspectError(Exception):
         return f"Found {self.found}; expected {self.expected}; {self.remedy}."
 
 
+def short_reason(error: BaseException) -> str:
+    """What an error of another library says, on one line and not too long; else its class."""
+    return " ".join(str(error).split()).removesuffix(".")[:300] or type(error).__name__
+
+
 class BadImage(InspectError):
     """The bytes are not an image that can be shown right."""
 

@@ -13,14 +13,14 @@ from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor, nn
 
+from vit_inspect.device import images_per_pass
 from vit_inspect.errors import BadParameter
 from vit_inspect.layout import TokenLayout
-from vit_inspect.preprocessing import Fit, Recipe, prepare
+from vit_inspect.pictures.preparing import Fit, Recipe, prepare
 
-PASS_TOKENS = {"cpu": 2048}
-"""Tokens of one forward pass, about, where many are to be run: more are not faster on a CPU, and
-others wait for the device between two passes."""
-PASS_TOKENS_ELSEWHERE = 2**16
+Blocks = tuple[nn.Module, ...]
+ScoreBias = Callable[[Blocks], Float[Tensor, "layer head row_offset column_offset"]]
+Rotation = Callable[[Blocks, tuple[int, int]], Float[Tensor, "layer head pair axis"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +55,14 @@ class Model:
     positions: table of absolute positions, learned or fixed, as (grid row, grid column, width), on
         the grid that the network holds it for, whatever the layout's; None where there is no such
         table. timm resamples weights of another grid while it loads them.
+    score_bias: what is added to the scores of the given blocks by the offset of key minus query,
+        (layer, head, row offset, column offset), offsets from -(rows - 1) to rows - 1, of the grid
+        or window that attention spans. A single layer stands for all where they share one bias.
+        None where there is no such bias.
+    rotation: by how much each pair of a head's dimensions is turned from patch to patch, in
+        radians, in the given blocks on the given grid: (layer, head, pair, axis), per row down
+        and per column to the right. A single layer or head stands for all where they share the
+        rotation. None where nothing is turned.
     labels: name of every class that the output scores, in its order, "class 7" where it has none;
         None where the model is not known to score classes.
     head: what makes the output of what the last block returned, (image, token, width), the final
@@ -78,6 +86,8 @@ class Model:
     filters_name: str
     positions: Float[Tensor, "grid_row grid_column width"] | None
     labels: tuple[str, ...] | None
+    score_bias: ScoreBias | None = None
+    rotation: Rotation | None = None
     head: Callable[[Tensor], Tensor] | None = None
     norm: Callable[[Tensor], Tensor] | None = None
     notices: tuple[str, ...] = ()
@@ -110,8 +120,7 @@ class Model:
     @property
     def pass_images(self) -> int:
         """How many pictures go into one forward pass where many are to be run."""
-        tokens = PASS_TOKENS.get(self.device.type, PASS_TOKENS_ELSEWHERE)
-        return max(1, tokens // self.layout.token_count)
+        return images_per_pass(self.device, self.layout.token_count)
 
     @property
     def _first_weights(self) -> Tensor:

@@ -10,7 +10,7 @@ from dashboard import cache, selection, widgets
 from dashboard.explorer import all_queries, explorer, rows_of_head
 from dashboard.magnifier import magnifier
 from vit_inspect.layout import MEAN_STAGE, READOUT
-from vit_inspect.results import PatchMap
+from vit_inspect.records.evidence import PatchMap
 
 spec, subject = widgets.SPECS["attention_maps"], widgets.current()
 place = widgets.heading(spec.title, spec.question)

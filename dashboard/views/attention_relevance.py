@@ -10,7 +10,7 @@ import vit_inspect as vi
 from dashboard import cache, inputs, selection, widgets
 from vit_inspect.analyses.attention_relevance import Target
 from vit_inspect.figures import attention_relevance as figure
-from vit_inspect.results import AttentionRelevance
+from vit_inspect.records.evidence import AttentionRelevance
 
 OWN, PATCH, PICTURE, CLASS = "its own output", "a patch", "another picture", "a class"
 BEST = "the most probable"

@@ -8,7 +8,7 @@ from dashboard import cache, inputs, selection, widgets
 from vit_inspect.catalog import FIGURES
 from vit_inspect.errors import BadParameter, InspectError
 from vit_inspect.figures import difference
-from vit_inspect.zoo import ZOO
+from vit_inspect.loading.recommended import ZOO
 
 subject = widgets.current()
 widgets.heading("Compare", "How do two models, or two pictures, differ?")

@@ -7,9 +7,9 @@ from dataclasses import replace
 import streamlit as st
 
 from dashboard import cache, selection, survey, widgets
-from vit_inspect.analyses.asked import classes_asked
 from vit_inspect.analyses.faithfulness import MAPS
-from vit_inspect.results import PatchMap
+from vit_inspect.analyses.targets import classes_asked
+from vit_inspect.records.evidence import PatchMap
 
 OF_NO_CLASS = ("rollout", "attention")
 

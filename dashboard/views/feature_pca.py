@@ -7,7 +7,7 @@ import streamlit as st
 from dashboard import cache, inputs, selection, widgets
 from vit_inspect.catalog import FigureSpec
 from vit_inspect.figures import logit_lens as lens_figure
-from vit_inspect.results import Result
+from vit_inspect.records.base import Result
 
 HOME = widgets.SPECS["feature_pca"]
 SHOWN = {

@@ -8,7 +8,7 @@ import streamlit as st
 
 import vit_inspect as vi
 from dashboard import selection, survey, widgets
-from vit_inspect.zoo import ZOO
+from vit_inspect.loading.recommended import ZOO
 
 ITSELF = "itself"
 spec, subject = widgets.SPECS["layer_cka"], widgets.current()

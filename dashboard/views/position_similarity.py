@@ -9,7 +9,8 @@ from dashboard.magnifier import magnifier
 from vit_inspect.catalog import FIGURES, FigureSpec
 from vit_inspect.errors import UnsupportedModel
 from vit_inspect.figures import position_similarity as position_figure
-from vit_inspect.results import PositionBias, PositionSimilarity, Result
+from vit_inspect.records.base import Result
+from vit_inspect.records.paper import PositionBias, PositionSimilarity
 
 HOME = "position_similarity"
 subject = widgets.current()

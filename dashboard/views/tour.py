@@ -15,7 +15,8 @@ from vit_inspect.catalog import FigureSpec
 from vit_inspect.errors import UnsupportedModel
 from vit_inspect.figures import position_similarity as position_figure
 from vit_inspect.figures.overlay import plot_input
-from vit_inspect.results import PositionSimilarity, Result
+from vit_inspect.records.base import Result
+from vit_inspect.records.paper import PositionSimilarity
 
 # How a model tells tokens where they lie, by the figure that shows it.
 PLACES = {

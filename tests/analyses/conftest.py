@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import vit_inspect.attention
+import vit_inspect.attention.rows
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from torch import Tensor
 
 import vit_inspect as vi
 from tests.conftest import noise
-from tests.planted import OTHER_CLASS, planted
-from tests.windowed import SWIN, narrow_swin
+from tests.helpers.planted import OTHER_CLASS, planted
+from tests.helpers.windowed import SWIN, narrow_swin
 from vit_inspect.analyses.ablation import compared
 
 IMAGES = [noise((90, 60), 1), vi.sample("coffee")]

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import vit_inspect as vi
-from tests.made import capture_of, layout_of, peaked
-from tests.oracle import mean_distance, pair_distances
+from tests.helpers.made import capture_of, layout_of, peaked
+from tests.helpers.oracle import mean_distance, pair_distances
 from vit_inspect.layout import MEAN, TokenLayout
 
 ROWS, COLUMNS = (index.ravel() for index in np.indices((14, 14)))
@@ -184,7 +184,7 @@ def test_tables_of_every_block_are_the_distances(
 ) -> None:
     """Blocks that begin and end inside a row of the grid, or among the prefix tokens."""
     monkeypatch.setattr("vit_inspect.analyses.attention_distance.KEPT_BYTES", kept_bytes)
-    monkeypatch.setattr("vit_inspect.attention.CPU_BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr("vit_inspect.attention.blocks.CPU_BLOCK_BYTES", block_bytes)
     layout = layout_of("cls", "reg1", grid=(5, 4), patch_px=(3, 7))
     attention = np.random.default_rng(0).dirichlet(np.ones(22), (2, 3, 2, 22))
     expected = mean_distance(attention, pair_distances((5, 4), (3, 7)), 2, renormalised=False)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import vit_inspect as vi
-from tests.made import capture_of, layout_of, peaked
+from tests.helpers.made import capture_of, layout_of, peaked
 from vit_inspect.layout import MEAN, NONLINEAR, POOL, TokenLayout
-from vit_inspect.results import AttentionMaps
+from vit_inspect.records.paper import AttentionMaps
 
 
 def as_rows(maps: AttentionMaps) -> np.ndarray:

@@ -13,11 +13,11 @@ from torch.overrides import TorchFunctionMode
 
 import vit_inspect as vi
 from tests.conftest import noise
-from tests.oracle import attentions
-from tests.planted import planted
-from tests.watched import Largest
-from tests.windowed import SWIN, narrow_swin
-from tests.zoo import SERVED, shallow
+from tests.helpers.oracle import attentions
+from tests.helpers.planted import planted
+from tests.helpers.watched import Largest
+from tests.helpers.windowed import SWIN, narrow_swin
+from tests.helpers.zoo import SERVED, shallow
 from vit_inspect.analyses.readout import readout_weights
 from vit_inspect.layout import POOL
 
@@ -230,7 +230,7 @@ def test_grad_cam_weighs_the_tokens_that_enter_the_last_block() -> None:
 def test_small_blocks_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     model = of(FAMILIES[1])
     whole = vi.attention_relevance(model, IMAGES, target=3)
-    monkeypatch.setattr("vit_inspect.attention.CPU_BLOCK_BYTES", 700)
+    monkeypatch.setattr("vit_inspect.attention.blocks.CPU_BLOCK_BYTES", 700)
     parts = vi.attention_relevance(model, IMAGES, target=3)
     np.testing.assert_allclose(parts.relevance, whole.relevance, rtol=1e-10)
 
@@ -238,7 +238,7 @@ def test_small_blocks_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_as_large_as_a_matrix_is_ever_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory grows with the number of tokens, not with its square."""
     model = vi.load("vit_tiny_patch16_224", img_size=512, pretrained=False, dtype=torch.float32)
-    monkeypatch.setattr("vit_inspect.attention.CPU_BLOCK_BYTES", 2**18)
+    monkeypatch.setattr("vit_inspect.attention.blocks.CPU_BLOCK_BYTES", 2**18)
     with Largest() as largest:
         vi.attention_relevance(model, IMAGES[0])
     tokens, hidden = model.layout.token_count, 4 * 192

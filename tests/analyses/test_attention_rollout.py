@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import vit_inspect as vi
-from tests.made import capture_of, layout_of, peaked
-from tests.oracle import rollout_matrix
+from tests.helpers.made import capture_of, layout_of, peaked
+from tests.helpers.oracle import rollout_matrix
 from vit_inspect.analyses.attention_rollout import RolloutReduction
-from vit_inspect.attention import sweep
+from vit_inspect.attention.sweep import sweep
 from vit_inspect.layout import MEAN, MEAN_ALL, NONLINEAR, POOL, TokenLayout
 
 IDENTITY = np.eye(7)

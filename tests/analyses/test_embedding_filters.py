@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import vit_inspect as vi
-from tests.made import layout_of, model_of
-from vit_inspect.results import EmbeddingFilters
+from tests.helpers.made import layout_of, model_of
+from vit_inspect.records.paper import EmbeddingFilters
 
 SHAPE = (3, 2, 4)
 """Channels, rows and columns of a filter: all different."""

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 import vit_inspect as vi
 from tests.conftest import noise
-from tests.made import capture_of, layout_of, peaked
-from tests.planted import GRID, picture, planted
-from tests.windowed import narrow_swin
+from tests.helpers.made import capture_of, layout_of, peaked
+from tests.helpers.planted import GRID, picture, planted
+from tests.helpers.windowed import narrow_swin
 from vit_inspect.analyses import faithfulness as analysis
 from vit_inspect.figures.faithfulness import BEST, conclusions
 from vit_inspect.layout import NONLINEAR, TokenLayout
-from vit_inspect.recorder import Capture
+from vit_inspect.recording.recorder import Capture
 
 LAYOUT = layout_of("cls", grid=(2, 3), patch_px=(4, 6))
 IMAGES, PATCHES = 2, 6
@@ -274,7 +274,7 @@ def test_the_size_of_a_pass_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     # Of 2 x 2 curves of 8 orders, 5 pictures between the ends; and one end of each curve.
     total = 4 * 8 * 5 + 4
     assert told == [(0, total), (total, total)]
-    monkeypatch.setattr("vit_inspect.model.PASS_TOKENS", {"cpu": 3 * 7})
+    monkeypatch.setattr("vit_inspect.device.PASS_TOKENS", {"cpu": 3 * 7})
     told.clear()
     found = vi.faithfulness(capture, tell=lambda done, total: told.append((done, total)))
     assert told == [(done, total) for done in (*range(0, total, 3), total)]
@@ -283,7 +283,7 @@ def test_the_size_of_a_pass_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_what_tell_raises_ends_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vit_inspect.model.PASS_TOKENS", {"cpu": 7})
+    monkeypatch.setattr("vit_inspect.device.PASS_TOKENS", {"cpu": 7})
     capture, passes = classified(), []
     maps = {"own": np.ones((IMAGES, 2, 3))}
     capture.model.module.register_forward_pre_hook(lambda *_: passes.append(1))

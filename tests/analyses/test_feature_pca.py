@@ -7,8 +7,8 @@ import pytest
 
 import vit_inspect as vi
 from tests.conftest import noise
-from tests.held import holding
-from tests.made import capture_of, layout_of, peaked
+from tests.helpers.held import holding
+from tests.helpers.made import capture_of, layout_of, peaked
 
 GRID = (4, 5)
 

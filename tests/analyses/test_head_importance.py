@@ -12,12 +12,12 @@ import torch
 import vit_inspect as vi
 from tests.analyses.test_ablation import outspoken
 from tests.conftest import noise
-from tests.planted import OTHER_CLASS, planted
-from tests.windowed import SWIN, narrow_swin
+from tests.helpers.planted import OTHER_CLASS, planted
+from tests.helpers.windowed import SWIN, narrow_swin
 from vit_inspect.analyses import head_importance as home
 from vit_inspect.errors import OutOfMemory
 from vit_inspect.figures.head_importance import ranking
-from vit_inspect.results import LOG_PROBABILITY, TURNED
+from vit_inspect.records.evidence import LOG_PROBABILITY, TURNED
 
 IMAGES = [noise((90, 60), 1), vi.sample("coffee")]
 
@@ -48,7 +48,7 @@ def test_the_planted_head_is_first_and_no_other_matters() -> None:
 def test_it_is_the_drop_that_ablation_gives_head_by_head(
     capture: vi.Capture, monkeypatch: pytest.MonkeyPatch, tokens: int, replacement: str
 ) -> None:
-    monkeypatch.setattr("vit_inspect.model.PASS_TOKENS", {"cpu": tokens})
+    monkeypatch.setattr("vit_inspect.device.PASS_TOKENS", {"cpu": tokens})
     found = vi.head_importance(capture, replacement=replacement)
     assert found.replacement == replacement
     assert found.effect.shape == (2, 3, 3)
@@ -78,7 +78,7 @@ def test_without_classes_it_is_how_far_the_feature_turns(small: Callable[..., vi
 def test_each_batch_is_told_and_what_is_raised_ends_the_work(
     capture: vi.Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vit_inspect.model.PASS_TOKENS", {"cpu": 2 * 7})
+    monkeypatch.setattr("vit_inspect.device.PASS_TOKENS", {"cpu": 2 * 7})
     told: list[tuple[int, int]] = []
     vi.head_importance(capture, tell=lambda *state: told.append(state))
     assert told == [(done, 9) for done in (0, 2, 3, 5, 6, 8, 9)]

@@ -12,12 +12,15 @@ import torch
 
 import vit_inspect as vi
 from tests.conftest import noise
-from tests.made import capture_of, layout_of, peaked
-from tests.oracle import mean_distance, pair_distances
-from tests.windowed import IMAGES, SWIN, narrow_swin
-from vit_inspect.attention import LayerAttention, rows, sweep
+from tests.helpers.made import capture_of, layout_of, peaked
+from tests.helpers.oracle import mean_distance, pair_distances
+from tests.helpers.windowed import IMAGES, SWIN, narrow_swin
+from vit_inspect.attention.layer import LayerAttention
+from vit_inspect.attention.rows import rows
+from vit_inspect.attention.sweep import sweep
 from vit_inspect.layout import MEAN, PADDING, TokenLayout
-from vit_inspect.results import HeadStatistics, join
+from vit_inspect.records.base import join
+from vit_inspect.records.evidence import HeadStatistics
 
 GRIDS = [(2, 3), (3, 2), (1, 4), (4, 1), (3, 5)]
 PREFIXES = [(), ("cls",), ("cls", "dist"), ("cls", "r1", "r2", "r3", "r4")]

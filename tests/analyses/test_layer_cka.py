@@ -10,11 +10,11 @@ import pytest
 
 import vit_inspect as vi
 from tests.conftest import noise
-from tests.held import WHOLE, holding, photograph
-from tests.made import layout_of
+from tests.helpers.held import WHOLE, holding, photograph
+from tests.helpers.made import layout_of
 from vit_inspect.analyses.layer_cka import _same_places
 from vit_inspect.layout import Box
-from vit_inspect.results import join
+from vit_inspect.records.base import join
 
 Grid = tuple[int, int]
 

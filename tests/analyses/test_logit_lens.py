@@ -12,9 +12,9 @@ from torch import Tensor
 
 import vit_inspect as vi
 from tests.conftest import noise
-from tests.zoo import SERVED, shallow
+from tests.helpers.zoo import SERVED, shallow
 from vit_inspect.analyses.logit_lens import _follow
-from vit_inspect.recorder import Capture
+from vit_inspect.recording.recorder import Capture
 
 IMAGES = [noise((90, 60), seed) for seed in (1, 2)]
 TINY = "vit_tiny_patch16_224"

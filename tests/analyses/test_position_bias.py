@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import vit_inspect as vi
 from tests.conftest import noise
-from tests.made import layout_of, model_of
+from tests.helpers.made import layout_of, model_of
 
 RELATIVE = {
     "beit_base_patch16_224": 3,

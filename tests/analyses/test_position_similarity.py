@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import vit_inspect as vi
-from tests.made import layout_of, model_of
+from tests.helpers.made import layout_of, model_of
 
 GRID = (2, 3)
 

@@ -11,8 +11,8 @@ import torch
 
 import vit_inspect as vi
 from tests.conftest import noise
-from tests.made import capture_of, layout_of, peaked
-from vit_inspect.recorder import Capture
+from tests.helpers.made import capture_of, layout_of, peaked
+from vit_inspect.recording.recorder import Capture
 
 
 def scored(scores: torch.Tensor, labels: tuple[str, ...] | None) -> Capture:

@@ -9,8 +9,8 @@ import torch
 
 import vit_inspect as vi
 from tests.conftest import noise
-from tests.windowed import SWIN, narrow_swin
-from tests.zoo import SERVED, Served, shallow
+from tests.helpers.windowed import SWIN, narrow_swin
+from tests.helpers.zoo import SERVED, Served, shallow
 from vit_inspect.analyses.readout import checked_head
 
 IMAGES = [noise((90, 70), 1), noise((60, 80), 2)]

@@ -13,7 +13,7 @@ from timm.layers import RotaryEmbeddingMRope, apply_rot_embed_cat
 from torch import Tensor, nn
 
 import vit_inspect as vi
-from tests.made import layout_of, model_of
+from tests.helpers.made import layout_of, model_of
 
 SHARED = (
     "eva02_tiny_patch14_224",

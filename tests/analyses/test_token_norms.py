@@ -12,12 +12,12 @@ from PIL import Image
 
 import vit_inspect as vi
 from tests.conftest import noise
-from tests.made import capture_of, layout_of, peaked
-from tests.oracle import rollout_matrix
+from tests.helpers.made import capture_of, layout_of, peaked
+from tests.helpers.oracle import rollout_matrix
 from vit_inspect.analyses import token_norms
 from vit_inspect.layout import MEAN, NONLINEAR, POOL, TokenLayout
-from vit_inspect.recorder import Capture
-from vit_inspect.results import TokenNorms
+from vit_inspect.recording.recorder import Capture
+from vit_inspect.records.evidence import TokenNorms
 
 pytestmark = pytest.mark.filterwarnings("error")
 """A mixture that did not converge warns."""

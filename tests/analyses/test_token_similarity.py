@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import vit_inspect as vi
-from tests.held import holding
-from vit_inspect.recorder import Capture
+from tests.helpers.held import holding
+from vit_inspect.recording.recorder import Capture
 
 GRID = (3, 4)
 

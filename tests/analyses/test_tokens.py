@@ -10,10 +10,10 @@ import torch
 
 import vit_inspect as vi
 from tests.conftest import noise
-from tests.windowed import SWIN, narrow_swin
+from tests.helpers.windowed import SWIN, narrow_swin
 from vit_inspect.analyses.readout import checked_head
 from vit_inspect.analyses.tokens import patch_tokens, together
-from vit_inspect.recorder import Capture
+from vit_inspect.recording.recorder import Capture
 
 IMAGES = [noise((90, 60), seed) for seed in (1, 2)]
 NORMED = "vit_tiny_patch16_224"

@@ -36,10 +36,10 @@ from PIL import Image
 from timm.utils import AttentionExtract
 
 import vit_inspect as vi
-from tests.oracle import pair_distances
+from tests.helpers.oracle import pair_distances
 from vit_inspect.analyses.attention_distance import DistanceReduction
 from vit_inspect.analyses.attention_rollout import RolloutReduction
-from vit_inspect.attention import sweep
+from vit_inspect.attention.sweep import sweep
 from vit_inspect.model import Model
 
 

@@ -48,7 +48,7 @@ from websockets.typing import Subprotocol
 import vit_inspect as vi
 from tests.conftest import noise
 from tests.dashboard.test_explorer import unpacked
-from vit_inspect.attention import rows
+from vit_inspect.attention.rows import rows
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 300

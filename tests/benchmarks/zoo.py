@@ -24,10 +24,10 @@ from torch import nn
 
 import vit_inspect as vi
 from tests.conftest import noise
-from tests.oracle import explicit_attention, sharpen
-from vit_inspect.attention import rows
-from vit_inspect.loading.anatomy import model_of
+from tests.helpers.oracle import explicit_attention, sharpen
+from vit_inspect.attention.rows import rows
 from vit_inspect.loading.families import OTHER_FAMILIES
+from vit_inspect.loading.timm_anatomy import model_of
 
 EXACT = "exact"
 NARROW = {"embed_dim": 24, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 3, 6)}

@@ -11,7 +11,7 @@ import sys
 import torch
 
 import vit_inspect as vi
-from tests.oracle import sharpen
+from tests.helpers.oracle import sharpen
 
 NAME = "vit_tiny_patch16_224"
 """A class token, positions in a table, twelve layers of three heads, the classes of ImageNet."""

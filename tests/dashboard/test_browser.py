@@ -15,8 +15,8 @@ from playwright.sync_api import Locator, Page, expect
 
 import vit_inspect as vi
 from tests.conftest import noise
-from vit_inspect.attention import rows
-from vit_inspect.figures import style
+from vit_inspect.attention.rows import rows
+from vit_inspect.figures import looks
 
 
 def ready(page: Page) -> None:
@@ -112,8 +112,8 @@ def test_the_map_follows_the_cursor_and_is_the_true_row(
     for patch in (int(row.argmax()), 0, 100, 255):
         y = int((top + (patch // 16 + 0.5) * step[0]) * down)
         x = int((left + (patch % 16 + 0.5) * step[1]) * down)
-        colour = style.colour(np.array(row[patch]), style.WEIGHT_MAP, (0.0, limit))[:3]
-        wanted = style.MAP_OPACITY * colour + (1 - style.MAP_OPACITY) * grey[y, x]
+        colour = looks.colour(np.array(row[patch]), looks.WEIGHT_MAP, (0.0, limit))[:3]
+        wanted = looks.MAP_OPACITY * colour + (1 - looks.MAP_OPACITY) * grey[y, x]
         np.testing.assert_allclose(picture[y, x, :3], wanted, atol=12)
 
 
@@ -150,8 +150,8 @@ def test_the_tile_under_the_cursor_is_large_and_a_click_opens_it(page: Page) -> 
     expect(page.locator(".magnifier .words")).to_have_text("Row 25, column 13")
 
     result = vi.position_similarity(vi.load(img_size=224, device="cpu"))
-    tile = style.colour(
-        result.similarity[24, 12], style.SIMILARITY_MAP, style.SIMILARITY_LIMITS
+    tile = looks.colour(
+        result.similarity[24, 12], looks.SIMILARITY_MAP, looks.SIMILARITY_LIMITS
     ).astype(int)
     lens = page.locator(".magnifier canvas")
     size = lens.evaluate("c => [c.height, c.width]")

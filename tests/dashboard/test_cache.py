@@ -16,11 +16,10 @@ import vit_inspect as vi
 from dashboard import cache
 from dashboard.cache import Busy, ByteCache, Line
 from dashboard.selection import Subject
-from vit_inspect import attention
-from vit_inspect.attention import LayerAttention
+from vit_inspect.attention.layer import LayerAttention
 from vit_inspect.catalog import FIGURES
 from vit_inspect.errors import OutOfMemory
-from vit_inspect.exporter import bundle
+from vit_inspect.exporting.bundle import bundle
 
 SUBJECT = Subject("vit_tiny_patch16_224", 32, "crop", "chelsea")
 DISTANCE = next(spec for spec in FIGURES if spec.slug == "attention_distance")
@@ -304,7 +303,7 @@ def test_another_layer_of_token_norms_sweeps_only_where_there_are_artefacts(
 def test_the_archive_is_the_bundle_of_the_core_made_without_a_session(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("vit_inspect.exporter.BUNDLE_FORMATS", ("csv",))
+    monkeypatch.setattr("vit_inspect.exporting.bundle.BUNDLE_FORMATS", ("csv",))
     read: list[str] = []
 
     def picture() -> Image.Image:

@@ -15,10 +15,10 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard import explorer as module
 from dashboard.explorer import HeadRows, all_queries, all_rows_fit, explorer, pack
-from tests.made import layout_of
-from vit_inspect.figures import style
+from tests.helpers.made import layout_of
+from vit_inspect.figures import looks
 from vit_inspect.layout import MEAN, MEAN_STAGE, PADDING, READOUT, Box, TokenLayout
-from vit_inspect.results import Photograph
+from vit_inspect.records.base import Photograph
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (20, 40, 3), dtype=np.uint8)
 PHOTOGRAPH = Photograph("<b>secret</b>.png", PIXELS, (40, 80), Box(11.5, 2.0, 68.5, 40.0))
@@ -125,7 +125,7 @@ def test_colours_are_those_of_the_figures() -> None:
     ramp = unpacked(pack(made(layout_of("cls")), pinned="cls", limit=None)).ramp
     values = np.random.default_rng(0).uniform(0, 1, 500)
     steps = np.minimum((values * 256).astype(int), 255)
-    expected = style.colour(values, style.WEIGHT_MAP, (0.0, 1.0))[:, :3]
+    expected = looks.colour(values, looks.WEIGHT_MAP, (0.0, 1.0))[:, :3]
     assert np.array_equal(ramp[steps], expected)
 
 
@@ -205,7 +205,7 @@ def test_it_mounts_and_carries_its_bytes() -> None:
     def page() -> None:
         from dashboard.explorer import explorer
         from tests.dashboard.test_explorer import made
-        from tests.made import layout_of
+        from tests.helpers.made import layout_of
 
         explorer(
             made(layout_of("cls")), pinned="cls", limit=None, key="one", on_pick=lambda _: None

@@ -14,8 +14,8 @@ from PIL import Image
 
 from dashboard import magnifier as module
 from dashboard.magnifier import described, magnifier
-from vit_inspect.figures import position_similarity, style
-from vit_inspect.results import PositionSimilarity
+from vit_inspect.figures import looks, position_similarity
+from vit_inspect.records.paper import PositionSimilarity
 
 
 @pytest.fixture
@@ -44,10 +44,10 @@ def test_each_tile_lies_where_the_browser_looks_for_it(
         assert tile == row * found["columns"] + column
         # From the middle of the tile by a fifth of its size, which is one patch of five.
         x, y = int((column - left) * across), int((row - top) * down)
-        middle = style.colour(
+        middle = looks.colour(
             result.similarity[row, column, 1, 2][None],
-            style.SIMILARITY_MAP,
-            style.SIMILARITY_LIMITS,
+            looks.SIMILARITY_MAP,
+            looks.SIMILARITY_LIMITS,
         )
         assert np.array_equal(picture[y, x], middle[0])
 
@@ -61,7 +61,7 @@ def test_names_words_and_scale_are_the_figures(figure: go.Figure) -> None:
     assert found["words"][7] == ["Row 2, column 3"]
     assert found["scale"]["ends"] == ["-1", "1"]
     assert found["scale"]["unit"] == "Cosine similarity"
-    assert found["scale"]["colours"][0] == style.colour_scale(style.SIMILARITY_MAP)[0][1]
+    assert found["scale"]["colours"][0] == looks.colour_scale(looks.SIMILARITY_MAP)[0][1]
 
 
 @pytest.mark.parametrize(

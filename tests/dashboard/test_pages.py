@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 from tests.dashboard import classifier
 from tests.dashboard.conftest import ROOT
 from vit_inspect.catalog import FIGURES
-from vit_inspect.zoo import BUNDLED
+from vit_inspect.loading.recommended import BUNDLED
 
 FIGURE_PAGES = {spec.slug: spec for spec in FIGURES if spec.page is None}
 OTHER_PAGES = sorted(

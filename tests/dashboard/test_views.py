@@ -24,7 +24,7 @@ from dashboard import cache, inputs, selection, widgets
 from vit_inspect.analyses.faithfulness import Curves, default_maps
 from vit_inspect.analyses.head_importance import Batch, HeadTrials
 from vit_inspect.catalog import FIGURES, FigureSpec
-from vit_inspect.zoo import Checkpoint
+from vit_inspect.loading.recommended import Checkpoint
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 PAGES = [spec for spec in FIGURES if spec.page is None]
@@ -985,7 +985,7 @@ def held_by(thing: object) -> Iterator[object]:
 def test_curves_go_on_within_a_picture_and_keep_no_network(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("vit_inspect.model.PASS_TOKENS", {"cpu": 1})
+    monkeypatch.setattr("vit_inspect.device.PASS_TOKENS", {"cpu": 1})
     at: list[int] = []
     real = Curves.advance
 
@@ -1054,7 +1054,7 @@ def test_long_work_is_done_for_what_it_was_asked_for_alone(view: str, label: str
 def listed(monkeypatch: pytest.MonkeyPatch) -> None:
     """AppTest knows no options that are typed in."""
     names = tuple(Checkpoint(name, "all figures", "small and random") for name in KINDS.values())
-    monkeypatch.setattr("vit_inspect.zoo.ZOO", names)
+    monkeypatch.setattr("vit_inspect.loading.recommended.ZOO", names)
 
 
 @pytest.mark.usefixtures("listed")

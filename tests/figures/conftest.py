@@ -8,14 +8,11 @@ import numpy as np
 import pytest
 
 from vit_inspect.layout import Box, TokenLayout
-from vit_inspect.results import (
+from vit_inspect.records.base import Photograph
+from vit_inspect.records.evidence import (
     LOG_PROBABILITY,
     Ablation,
-    AttentionDistance,
-    AttentionMaps,
     AttentionRelevance,
-    AttentionRollout,
-    EmbeddingFilters,
     Faithfulness,
     FeaturePca,
     HeadImportance,
@@ -23,12 +20,17 @@ from vit_inspect.results import (
     LayerCka,
     LogitLens,
     PatchMap,
-    Photograph,
+    TokenNorms,
+    TokenSimilarity,
+)
+from vit_inspect.records.paper import (
+    AttentionDistance,
+    AttentionMaps,
+    AttentionRollout,
+    EmbeddingFilters,
     PositionBias,
     PositionSimilarity,
     RotarySimilarity,
-    TokenNorms,
-    TokenSimilarity,
 )
 
 IMAGES, LAYERS, HEADS, GRID, PREFIX = 2, 3, 2, (2, 3), ("cls", "reg1")

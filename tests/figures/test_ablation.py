@@ -9,7 +9,8 @@ import pytest
 
 from vit_inspect.figures.ablation import draw, plot, plot_board, plot_change
 from vit_inspect.figures.overlay import patch_box
-from vit_inspect.results import Ablation, Photograph
+from vit_inspect.records.base import Photograph
+from vit_inspect.records.evidence import Ablation
 
 LONG = "a class with a name that nobody would ever print"
 

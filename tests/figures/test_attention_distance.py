@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vit_inspect.figures import style
+from vit_inspect.figures import looks
 from vit_inspect.figures.attention_distance import draw, plot
-from vit_inspect.results import AttentionDistance
+from vit_inspect.records.paper import AttentionDistance
 
 
 def test_one_dot_for_each_head_and_layer_at_the_mean_over_images(distance):
@@ -81,7 +81,7 @@ def test_a_dot_on_screen_knows_its_layer_and_head(distance):
         [1, 1],
         [2, 1],
     ]
-    assert first.marker.color == style.head_colour(1)
+    assert first.marker.color == looks.head_colour(1)
     assert np.allclose(first.y, distance.distance_px.mean(axis=0)[:, 1])
     assert np.allclose(mass.y, distance.prefix_mass.mean(axis=0)[:, 1])
     spread = distance.distance_px.std(axis=0)[2, 1]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vit_inspect.errors import BadParameter
-from vit_inspect.figures import style
+from vit_inspect.figures import looks
 from vit_inspect.figures.attention_maps import _limit, _tiles, draw, plot, plot_mean
 from vit_inspect.figures.overlay import patch_box
 
@@ -14,7 +14,7 @@ from vit_inspect.figures.overlay import patch_box
 def test_map_l_h_lies_in_row_l_column_h_on_the_shared_scale(maps):
     limit = np.percentile(maps.weights[1], 99.5)
     tiles = _tiles(maps, 1, "shared", limit)
-    expected = style.colour(maps.weights[1], style.WEIGHT_MAP, (0.0, limit))
+    expected = looks.colour(maps.weights[1], looks.WEIGHT_MAP, (0.0, limit))
     down, right = tiles.pitch_px
     for layer, head in np.ndindex(3, 2):
         corner = tiles.picture[layer * down, head * right]
@@ -23,7 +23,7 @@ def test_map_l_h_lies_in_row_l_column_h_on_the_shared_scale(maps):
 
 def test_per_map_scale_shows_the_largest_weight_of_each_map_alike(maps):
     tiles = _tiles(maps, 0, "per map", 1.0)
-    lightest = style.colour(np.array(1.0), style.WEIGHT_MAP, (0.0, 1.0))
+    lightest = looks.colour(np.array(1.0), looks.WEIGHT_MAP, (0.0, 1.0))
     down, right = tiles.pitch_px
     for layer, head in np.ndindex(3, 2):
         place = tiles.picture[layer * down : (layer + 1) * down, head * right : (head + 1) * right]
@@ -53,7 +53,7 @@ def test_one_peak_among_zeros_sets_the_scale_itself(maps):
 def test_zero_maps_are_dark_not_an_error(maps, scale):
     zero = replace(maps, weights=np.zeros_like(maps.weights))
     tiles = _tiles(zero, 0, scale, _limit(zero, 0, scale)[0])
-    dark = style.colour(np.array(0.0), style.WEIGHT_MAP, (0.0, 1.0))
+    dark = looks.colour(np.array(0.0), looks.WEIGHT_MAP, (0.0, 1.0))
     assert (tiles.picture[tiles.picture[..., 3] == 255] == dark).all()
     draw(zero, scale=scale).canvas.draw()
 

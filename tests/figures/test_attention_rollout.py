@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vit_inspect.figures import style
+from vit_inspect.figures import print_sheet
 from vit_inspect.figures.attention_rollout import (
     _blur,
     _paper_look,
@@ -17,7 +17,7 @@ from vit_inspect.figures.attention_rollout import (
 )
 from vit_inspect.figures.overlay import crop
 from vit_inspect.layout import Box
-from vit_inspect.results import Photograph
+from vit_inspect.records.base import Photograph
 
 WHITE = np.full((16, 24, 3), 255, np.uint8)
 
@@ -119,7 +119,7 @@ def test_extreme_photographs_can_be_drawn_on_a_page(rollout, pixels, size, seen)
     figure = draw(replace(rollout, photographs=(extreme, extreme)))
     figure.canvas.draw()
     width, height = figure.get_size_inches()
-    assert width <= style.PAGE_IN + 0.01
+    assert width <= print_sheet.PAGE_IN + 0.01
     assert 1 < height < 4
 
 

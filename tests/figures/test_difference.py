@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vit_inspect.errors import BadParameter
-from vit_inspect.figures import difference, style
+from vit_inspect.figures import difference, looks
 
 
 def test_a_pair_of_axes_is_one_map_of_second_less_first(distance):
@@ -25,7 +25,7 @@ def test_four_axes_are_a_grid_of_maps_that_are_white_where_nothing_differs(maps)
     assert [list(place) for place in markers.customdata][5] == [2, 1]
     assert "Layer 2, Head 2<br>largest difference 0.5" in markers.text[5]
     assert "largest difference 0" in markers.text[0]
-    white = style.colour(np.array(0.0), style.DIFFERENCE_MAP, (-1.0, 1.0))
+    white = looks.colour(np.array(0.0), looks.DIFFERENCE_MAP, (-1.0, 1.0))
     assert white[:3].min() > 240
 
 

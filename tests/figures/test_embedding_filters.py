@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vit_inspect.figures.embedding_filters import _tiles, draw, plot
-from vit_inspect.results import EmbeddingFilters
+from vit_inspect.records.paper import EmbeddingFilters
 
 
 def tile(tiles, row, column):

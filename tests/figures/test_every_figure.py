@@ -33,13 +33,15 @@ from vit_inspect.figures import (
     patch_map,
     position_bias,
     position_similarity,
+    print_sheet,
     rotary_similarity,
-    style,
+    screen_sheet,
     token_norms,
     token_similarity,
 )
 from vit_inspect.layout import Box
-from vit_inspect.results import Ablation, Photograph
+from vit_inspect.records.base import Photograph
+from vit_inspect.records.evidence import Ablation
 
 FIGURES = {
     "filters": embedding_filters,
@@ -159,7 +161,7 @@ def test_nothing_is_cut_off_at_the_edge_of_the_sheet(dressed):
     assert min(box.x0, box.y0) >= 0
     assert box.x1 <= width
     assert box.y1 <= height
-    assert width <= style.PAGE_IN + 0.01
+    assert width <= print_sheet.PAGE_IN + 0.01
 
 
 def test_words_lie_on_nothing_else(dressed):
@@ -179,9 +181,9 @@ def test_words_lie_on_nothing_else(dressed):
 def test_words_on_a_screen_are_no_wider_than_the_figure(dressed):
     figure, result = dressed
     screen = figure.plot(result)
-    free = style.SCREEN_PX - style.MARGIN_LEFT_PX - style.MARGIN_RIGHT_PX
+    free = screen_sheet.SCREEN_PX - screen_sheet.MARGIN_LEFT_PX - screen_sheet.MARGIN_RIGHT_PX
     heading, small = re.findall(r"px[^>]*>(.*?)</span>", screen.layout.annotations[0].text)
-    for text, size in ((heading, style.TITLE_PX), (small, style.TEXT_PX)):
+    for text, size in ((heading, screen_sheet.TITLE_PX), (small, screen_sheet.TEXT_PX)):
         assert max(map(len, text.split("<br>"))) * size * 0.53 <= free
     lines = 2 + heading.count("<br>") + small.count("<br>")
     assert screen.layout.margin.t >= 26 + 20 * lines
@@ -193,7 +195,7 @@ def test_print_sizes_are_those_of_papers(figure_and_result):
     figure, result = figure_and_result
     texts = figure.draw(result).findobj(Text)
     sizes = {text.get_fontsize() for text in texts if text.get_text() and text.get_visible()}
-    assert max(sizes) <= style.TITLE_PT
+    assert max(sizes) <= print_sheet.TITLE_PT
     assert min(sizes) >= 4
 
 
@@ -202,7 +204,7 @@ def test_the_screen_figure_has_no_hole_and_no_template(figure_and_result):
     drawn = json.loads(figure.plot(result).to_json(), parse_constant=pytest.fail)
     assert not [leaf for leaf in values(drawn) if isinstance(leaf, float) and leaf != leaf]
     assert "color" not in str(drawn["layout"]["template"])
-    assert drawn["layout"]["font"]["family"] == style.SCREEN_FONT
+    assert drawn["layout"]["font"]["family"] == screen_sheet.SCREEN_FONT
     assert figure.plot(result).to_html(include_plotlyjs=False)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.figures.conftest import made_curves
-from vit_inspect.figures import style
+from vit_inspect.figures import looks
 from vit_inspect.figures.faithfulness import (
     conclusions,
     control_words,
@@ -25,7 +25,7 @@ def test_curves_are_means_over_the_pictures_and_baselines_are_dashed_and_grey(cu
         for line, place in ((good, 0), (poor, 1), (centre, 2)):
             np.testing.assert_allclose(line.get_ydata(), scores.mean(axis=0)[place])
         np.testing.assert_allclose(random.get_ydata(), scores[:, 3:].mean(axis=(0, 1)))
-        assert {line.get_color() for line in (centre, random)} == {style.QUIET}
+        assert {line.get_color() for line in (centre, random)} == {looks.QUIET}
         assert good.get_color() != poor.get_color()
         assert [line.get_linestyle() for line in (good, poor)] == ["-", "-"]
         assert "-" not in [line.get_linestyle() for line in (centre, random)]

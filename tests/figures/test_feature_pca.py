@@ -12,7 +12,7 @@ from vit_inspect.figures.feature_pca import colours as colours_of
 from vit_inspect.figures.feature_pca import draw, plot
 from vit_inspect.figures.overlay import unseen
 from vit_inspect.layout import Box
-from vit_inspect.results import Photograph
+from vit_inspect.records.base import Photograph
 
 
 def test_colours_run_between_the_ends_and_stay_there_beyond(colours):

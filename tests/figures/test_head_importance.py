@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vit_inspect.figures import style
+from vit_inspect.figures import looks
 from vit_inspect.figures.head_importance import RANKED, draw, limits_of, plot, ranking
-from vit_inspect.results import LOG_PROBABILITY, TURNED, HeadImportance
+from vit_inspect.records.evidence import LOG_PROBABILITY, TURNED, HeadImportance
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_a_tile_has_the_colour_of_its_effect(
     result = signed if sign else replace(signed, effect=np.abs(signed.effect))
     picture = draw(result, image=1).axes[1].images[0].get_array()
     height, width = picture.shape[0] / 3, picture.shape[1] / 2
-    wanted = style.colour(result.effect[1], colours, limits_of(result, 1))
+    wanted = looks.colour(result.effect[1], colours, limits_of(result, 1))
     for layer, head in np.ndindex(3, 2):
         pixel = picture[int((layer + 0.4) * height), int((head + 0.4) * width)]
         np.testing.assert_array_equal(pixel, wanted[layer, head])

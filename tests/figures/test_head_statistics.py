@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.figures.conftest import made_statistics
-from vit_inspect.figures import style
+from vit_inspect.figures import looks
 from vit_inspect.figures.head_statistics import COLOUR_MAP, STATISTICS, draw, limits_of, means, plot
 
 
@@ -35,7 +35,7 @@ def test_print_cells_are_the_means_and_come_in_the_order_of_the_screen(statistic
         assert bar.get_xlabel() == STATISTICS[name].title
         values = statistics.arrays()[name].mean(axis=0)
         limits = (0.0, float(values.max()))
-        colours = style.colour(values, COLOUR_MAP, limits)
+        colours = looks.colour(values, COLOUR_MAP, limits)
         assert bar.get_xlim() == pytest.approx(limits)
         picture = panel.images[0].get_array()
         left, right, bottom, top = panel.images[0].get_extent()

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vit_inspect.figures import style
+from vit_inspect.figures import looks
 from vit_inspect.figures.logit_lens import _tiles, draw, limits_of, plot, plot_layer
 
 
@@ -33,14 +33,14 @@ def test_small_probabilities_are_seen_and_told(lens):
     assert (
         plot(faint, image=1)
         .layout.meta[3]
-        .endswith(f"to {style.percent(faint.patch_probability[1].max())}.")
+        .endswith(f"to {looks.percent(faint.patch_probability[1].max())}.")
     )
 
 
 def test_maps_of_all_layers_share_a_scale_from_zero(lens):
     assert limits_of(lens, 1) == (0, lens.patch_probability[1].max())
     picture = draw(lens, image=1).axes[2].images[0].get_array()
-    colours = style.colour(lens.patch_probability[1], style.WEIGHT_MAP, limits_of(lens, 1))
+    colours = looks.colour(lens.patch_probability[1], looks.WEIGHT_MAP, limits_of(lens, 1))
     pitch = _tiles(lens, 1, limits_of(lens, 1)).pitch_px[0]
     height = picture.shape[0] - 2 * pitch
     for layer in range(3):
@@ -63,12 +63,12 @@ def test_the_class_that_is_followed_stands_out_among_the_most_probable(lens):
         for image in (0, 1)
         for text in draw(lens, image=image).axes[4].texts
     }
-    assert texts["bee 70.0%"] == style.ACCENT
-    assert texts["ant 60.0%"] == style.QUIET
-    assert texts["Rank"] == texts["Most probable class"] == style.INK
+    assert texts["bee 70.0%"] == looks.ACCENT
+    assert texts["ant 60.0%"] == looks.QUIET
+    assert texts["Rank"] == texts["Most probable class"] == looks.INK
     ranks, classes = plot(lens, image=1).data[2:]
     assert (ranks.text[-1], classes.text[-1]) == ("2", "ant 60.0%")
-    assert classes.textfont.color[-1] == style.QUIET
+    assert classes.textfont.color[-1] == looks.QUIET
     headings = {each.text: each.x for each in plot(lens).layout.annotations}
     assert headings["Rank"] == ranks.x[0]
     assert headings["Most probable class"] == classes.x[0]

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from vit_inspect.figures import style
+from vit_inspect.figures import looks, print_sheet, screen_sheet
 from vit_inspect.figures.overlay import (
     MAX_SCREEN_PX,
     crop,
@@ -22,7 +22,7 @@ from vit_inspect.figures.overlay import (
     unseen,
 )
 from vit_inspect.layout import Box
-from vit_inspect.results import Photograph
+from vit_inspect.records.base import Photograph
 
 BOXES = [
     Box(0, 0, 80, 40),
@@ -39,7 +39,7 @@ def inside(box, x, y):
 
 @pytest.fixture
 def axes():
-    return style.place(Figure(), left=0.0, top=0.0, width=2.0, height=2.0)
+    return print_sheet.place(Figure(), left=0.0, top=0.0, width=2.0, height=2.0)
 
 
 @pytest.mark.parametrize("seen", BOXES)
@@ -78,7 +78,7 @@ def test_a_map_fills_what_was_seen_and_keeps_its_values(axes, photograph):
     assert tuple(image.get_extent()) == (left, right, bottom, top)
     assert np.array_equal(image.get_array(), values)
     assert image.get_clim() == (0, 4)
-    assert image.cmap.name == style.WEIGHT_MAP
+    assert image.cmap.name == looks.WEIGHT_MAP
     assert axes.get_xlim() == (0, 80)
 
 
@@ -136,7 +136,7 @@ def test_extreme_photographs_can_be_cropped_and_drawn(axes, pixels, size, seen):
     draw_photograph(axes, photograph)
     draw_map(axes, photograph, np.ones((2, 2)), (0.0, 1.0))
     axes.figure.canvas.draw()
-    assert plot_photograph(style.screen("", "", height=300), photograph).to_json()
+    assert plot_photograph(screen_sheet.screen("", "", height=300), photograph).to_json()
 
 
 def test_a_box_a_hair_outside_is_cropped_at_the_edge(photograph):
@@ -146,7 +146,7 @@ def test_a_box_a_hair_outside_is_cropped_at_the_edge(photograph):
 
 
 def test_the_screen_has_the_same_places(photograph):
-    figure = plot_photograph(style.screen("", "", height=300), photograph)
+    figure = plot_photograph(screen_sheet.screen("", "", height=300), photograph)
     image = figure.layout.images[0]
     assert (image.x, image.y, image.sizex, image.sizey) == (0, 0, 80, 40)
     shapes = {Box(s.x0, s.y0, s.x1, s.y1) for s in figure.layout.shapes}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vit_inspect.figures.patch_map import draw, plot
-from vit_inspect.results import PatchMap
+from vit_inspect.records.evidence import PatchMap
 
 
 def test_a_map_is_shown_as_shares_of_its_largest_value(single: PatchMap) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.figures.conftest import made_bias
-from vit_inspect.figures import style
+from vit_inspect.figures import looks
 from vit_inspect.figures.position_bias import _tiles, draw, limits_of, plot
 
 
@@ -12,7 +12,7 @@ def test_a_tile_is_a_layer_and_head_with_offset_zero_in_the_middle(bias):
     limits = limits_of(bias)
     tiles = _tiles(bias, limits)
     assert tiles.count == (3, 2)
-    expected = style.colour(bias.bias, style.BIAS_MAP, limits)
+    expected = looks.colour(bias.bias, looks.BIAS_MAP, limits)
     down, right = tiles.pitch_px
     for layer, head in np.ndindex(3, 2):
         corner = tiles.picture[layer * down, head * right]
@@ -41,7 +41,7 @@ def test_biases_of_one_sign_are_told_apart():
     low, high = limits_of(result)
     assert (low + high) / 2 == pytest.approx(8)
     assert high <= 9
-    colours = style.colour(result.bias, style.BIAS_MAP, (low, high))[0, 0].astype(int)
+    colours = looks.colour(result.bias, looks.BIAS_MAP, (low, high))[0, 0].astype(int)
     assert colours[1, 1, 0] - colours[1, 1, 2] > 60
     assert colours[0, 0, 2] - colours[0, 0, 0] > 60
 

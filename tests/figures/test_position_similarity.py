@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vit_inspect.figures import style
+from vit_inspect.figures import looks
 from vit_inspect.figures.position_similarity import _tiles, draw, plot, plot_tile, shown
-from vit_inspect.results import PositionSimilarity
+from vit_inspect.records.paper import PositionSimilarity
 
 
 def square(side: int) -> PositionSimilarity:
@@ -15,7 +15,7 @@ def square(side: int) -> PositionSimilarity:
 def test_tile_i_j_is_the_similarity_of_patch_i_j(similarity):
     tiles = _tiles(similarity)
     down, right = tiles.pitch_px
-    expected = style.colour(similarity.similarity, "viridis", (-1.0, 1.0))
+    expected = looks.colour(similarity.similarity, "viridis", (-1.0, 1.0))
     for row, column in np.ndindex(2, 3):
         corner = tiles.picture[row * down, column * right]
         assert np.array_equal(corner, expected[row, column, 0, 0])
@@ -58,5 +58,5 @@ def test_a_tile_on_screen_tells_the_true_patch():
 def test_a_large_tile_is_the_similarity_of_its_patch(similarity):
     figure = plot_tile(similarity, (1, 2))
     np.testing.assert_allclose(figure.data[0].z, similarity.similarity[1, 2], rtol=1e-6)
-    assert (figure.data[0].zmin, figure.data[0].zmax) == style.SIMILARITY_LIMITS
+    assert (figure.data[0].zmin, figure.data[0].zmax) == looks.SIMILARITY_LIMITS
     assert "row 2, column 3" in figure.layout.annotations[0].text

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from tests.figures.conftest import made_rotary
-from vit_inspect.figures import style
+from vit_inspect.figures import looks
 from vit_inspect.figures.rotary_similarity import _of_pairs, _tiles, draw, plot
 
 
@@ -18,7 +18,7 @@ def test_pairs_are_tiles_with_the_shortest_wave_first():
     assert [pair for (pair,) in plot(result).data[0].customdata] == [5, 9, 8, 7, 6, 4, 3, 2, 1, 0]
     tiles = _tiles(result)
     assert tiles.count == (2, 8)
-    wanted = style.colour(_of_pairs(result), style.SIMILARITY_MAP, style.SIMILARITY_LIMITS)
+    wanted = looks.colour(_of_pairs(result), looks.SIMILARITY_MAP, looks.SIMILARITY_LIMITS)
     down, right = tiles.pitch_px
     assert np.array_equal(tiles.picture[0, 0], wanted[5, 0, 0])
     assert np.array_equal(tiles.picture[down, right], wanted[0, 0, 0])
@@ -42,7 +42,7 @@ def test_a_pair_is_the_cosine_of_its_turn(rotary):
 def test_heads_that_are_turned_differently_are_tiles_by_layer_and_head(mixed):
     tiles = _tiles(mixed)
     assert tiles.count == (3, 2)
-    wanted = style.colour(mixed.similarity, style.SIMILARITY_MAP, style.SIMILARITY_LIMITS)
+    wanted = looks.colour(mixed.similarity, looks.SIMILARITY_MAP, looks.SIMILARITY_LIMITS)
     down, right = tiles.pitch_px
     assert np.array_equal(tiles.picture[2 * down, right], wanted[2, 1, 0, 0])
     axes = draw(mixed).axes[0]
@@ -59,11 +59,11 @@ def test_the_mean_is_large_and_has_offset_zero_in_its_middle(rotary, mixed):
         drawn = draw(result).axes[1]
         assert drawn.get_title() == name
         assert drawn.images[0].get_extent() == [-2.5, 2.5, 1.5, -1.5]
-        wanted = style.colour(mean, style.SIMILARITY_MAP, style.SIMILARITY_LIMITS)
+        wanted = looks.colour(mean, looks.SIMILARITY_MAP, looks.SIMILARITY_LIMITS)
         assert np.array_equal(drawn.images[0].get_array(), wanted)
         screen = plot(result).data[1]
         np.testing.assert_allclose(screen.z, mean, rtol=1e-6)
-        assert (screen.zmin, screen.zmax) == style.SIMILARITY_LIMITS
+        assert (screen.zmin, screen.zmax) == looks.SIMILARITY_LIMITS
         assert (list(screen.y), list(screen.x)) == ([-1, 0, 1], [-2, -1, 0, 1, 2])
 
 

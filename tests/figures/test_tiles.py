@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from vit_inspect.figures import style
+from vit_inspect.figures import print_sheet, screen_sheet
 from vit_inspect.figures.tiles import compose, data_uri, draw_tiles, fit, name_tiles, plot_tiles
 
 
@@ -61,7 +61,7 @@ def test_fit_keeps_the_proportions(random):
 
 def test_ticks_are_the_tiles(random):
     tiles = compose(made(random))
-    axes = style.place(Figure(), left=0.0, top=0.0, width=2.0, height=2.0)
+    axes = print_sheet.place(Figure(), left=0.0, top=0.0, width=2.0, height=2.0)
     draw_tiles(axes, tiles)
     assert list(axes.get_xticks()) == [0, 1, 2]
     assert list(axes.get_yticks()) == [0, 1]
@@ -73,7 +73,7 @@ def test_ticks_are_the_tiles(random):
 def test_markers_of_the_screen_sit_on_their_tiles(random):
     tiles = compose(made(random))
     picked = [(row, column) for row in range(2) for column in range(3)]
-    figure = style.screen("t", "s", height=300)
+    figure = screen_sheet.screen("t", "s", height=300)
     plot_tiles(figure, tiles, hover=[f"{row}, {column}" for row, column in picked], picked=picked)
     marker = figure.data[0]
     for x, y, index, text in zip(marker.x, marker.y, marker.customdata, marker.text, strict=True):
@@ -90,7 +90,7 @@ def test_markers_of_the_screen_sit_on_their_tiles(random):
 
 def test_numbers_on_screen_name_their_rows_and_columns(random):
     tiles = compose(made(random))
-    figure = style.screen("t", "s", height=300)
+    figure = screen_sheet.screen("t", "s", height=300)
     plot_tiles(figure, tiles, hover=["a"], picked=[(0, 0)])
     name_tiles(figure, tiles, rows=("Layer", [5, 9]), columns=("Head", [1, 2, 3]), side="top")
     assert figure.layout.yaxis.ticktext == ("5", "9")

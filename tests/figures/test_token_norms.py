@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from vit_inspect.figures import style
+from vit_inspect.figures import looks
 from vit_inspect.figures.overlay import patch_box
 from vit_inspect.figures.token_norms import (
     PLAIN,
@@ -20,7 +20,7 @@ from vit_inspect.figures.token_norms import (
     plot_rollout,
     rollout_limits,
 )
-from vit_inspect.results import TokenNorms
+from vit_inspect.records.evidence import TokenNorms
 
 
 def titled(figure, start):
@@ -47,14 +47,14 @@ def test_artefacts_are_outlined_and_nothing_else_is(norms, photograph):
     box = patch_box(photograph, (2, 3), (1, 2))
     edges = [patch for patch in draw(norms).axes[0].patches if patch.get_linewidth() >= 1]
     assert {tuple(np.round(edge.get_xy(), 6)) for edge in edges} == {(round(box.left, 6), box.top)}
-    assert [to_hex(edge.get_edgecolor()) for edge in edges] == [style.PAPER, style.ACCENT]
+    assert [to_hex(edge.get_edgecolor()) for edge in edges] == [looks.PAPER, looks.ACCENT]
     none = [patch for patch in draw(norms, image=1).axes[0].patches if patch.get_linewidth() >= 1]
     assert none == []
     paths = [shape for shape in plot(norms).layout.shapes if shape.type == "path"]
     corners = np.array(re.findall(r"[ML]([\d.]+),([\d.]+)", paths[0].path), float)
     assert corners.min(axis=0) == pytest.approx([box.left, box.top])
     assert corners.max(axis=0) == pytest.approx([box.right, box.bottom])
-    assert [path.line.color for path in paths] == [style.PAPER, style.ACCENT]
+    assert [path.line.color for path in paths] == [looks.PAPER, looks.ACCENT]
     assert not [shape for shape in plot(norms, image=1).layout.shapes if shape.type == "path"]
 
 

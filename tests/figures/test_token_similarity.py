@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vit_inspect.figures import style
+from vit_inspect.figures import looks
 from vit_inspect.figures.overlay import patch_box
 from vit_inspect.figures.token_similarity import draw, plot
 
@@ -13,7 +13,7 @@ def test_the_scale_is_that_of_a_cosine(alike):
     image = panel.images[1]
     assert np.array_equal(image.get_array(), alike.similarity[1])
     assert image.get_clim() == (-1, 1)
-    assert image.get_cmap().name == style.SIMILARITY_MAP
+    assert image.get_cmap().name == looks.SIMILARITY_MAP
     assert bar.get_ylim() == (-1, 1)
     cells = plot(alike).data[0]
     assert (cells.zmin, cells.zmax) == (-1, 1)

@@ -9,13 +9,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vit_inspect.analyses.asked import check_head, check_layer, head_counts
-from vit_inspect.analyses.resuming import with_last_kept
 from vit_inspect.errors import BadParameter
-from vit_inspect.intervening import Attended, Embedded, intervene
 from vit_inspect.layout import Query
-from vit_inspect.recorder import Capture, token_rows
-from vit_inspect.results import Ablation
+from vit_inspect.recording.interventions import Attended, Embedded, intervene
+from vit_inspect.recording.recorder import Capture, token_rows
+from vit_inspect.recording.resume import with_last_kept
+from vit_inspect.records.evidence import Ablation
 
 CLASSES = 5
 """Classes that are told, those of the largest probabilities before or after."""
@@ -46,11 +45,11 @@ def ablate(
     model, and where a change would not be seen.
     """
     check_replacement(replacement)
-    depth, count = head_counts(capture)
+    count = capture.head_count
     for layer in layers:
-        check_layer(layer, depth)
+        capture.check_layer(layer)
     for layer, head in heads:
-        check_head(capture, layer, head)
+        capture.check_head(layer, head)
     off = {(layer, head) for layer in layers for head in range(count)} | set(heads)
     indices = torch.tensor(sorted({capture.layout.token(token) for token in tokens}))
 

@@ -8,10 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vit_inspect.attention import RowBlock, compute_type, sweep
+from vit_inspect.attention.blocks import RowBlock
+from vit_inspect.attention.layer import compute_type
+from vit_inspect.attention.sweep import sweep
 from vit_inspect.errors import BadParameter
-from vit_inspect.recorder import Capture
-from vit_inspect.results import AttentionDistance
+from vit_inspect.recording.recorder import Capture
+from vit_inspect.records.paper import AttentionDistance
 
 KEPT_BYTES = 16 * 2**20
 """Pair distances that are kept between layers; those of larger grids are made again each time."""

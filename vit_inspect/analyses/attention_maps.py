@@ -8,11 +8,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vit_inspect.analyses.readout import readout_weights
-from vit_inspect.attention import RowBlock, rows, sweep
+from vit_inspect.attention.blocks import RowBlock
+from vit_inspect.attention.rows import rows
+from vit_inspect.attention.sweep import sweep
 from vit_inspect.errors import BadParameter
 from vit_inspect.layout import READOUT, Query
-from vit_inspect.recorder import Capture
-from vit_inspect.results import AttentionMaps
+from vit_inspect.recording.recorder import Capture
+from vit_inspect.records.paper import AttentionMaps
 
 
 def attention_maps(capture: Capture, *, query: Query = READOUT) -> AttentionMaps:

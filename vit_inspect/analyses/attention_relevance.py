@@ -11,13 +11,17 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, cosine_similarity, normalize, pad, relu
 
-from vit_inspect.analyses.asked import class_index, classes_asked
 from vit_inspect.analyses.readout import checked_head, readout_weights
-from vit_inspect.attention import RowBlock, compute_type, rows, sweep
+from vit_inspect.analyses.targets import class_index, classes_asked
+from vit_inspect.attention.blocks import RowBlock
+from vit_inspect.attention.layer import compute_type
+from vit_inspect.attention.rows import rows
+from vit_inspect.attention.sweep import sweep
 from vit_inspect.errors import BadParameter
 from vit_inspect.model import Model
-from vit_inspect.recorder import Capture, Gradients, capture, differentiate
-from vit_inspect.results import AttentionRelevance
+from vit_inspect.recording.gradients import Gradients, differentiate
+from vit_inspect.recording.recorder import Capture, capture
+from vit_inspect.records.evidence import AttentionRelevance
 
 Target = int | str | tuple[int, int] | Image.Image | None
 """A class by number or name, a patch as (row, column), another picture, or what suits the model."""

@@ -10,10 +10,11 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from vit_inspect.analyses.readout import readout_weights
-from vit_inspect.attention import RowBlock, sweep
+from vit_inspect.attention.blocks import RowBlock
+from vit_inspect.attention.sweep import sweep
 from vit_inspect.errors import BadParameter, UnsupportedModel
-from vit_inspect.recorder import Capture
-from vit_inspect.results import AttentionRollout
+from vit_inspect.recording.recorder import Capture
+from vit_inspect.records.paper import AttentionRollout
 
 Fusion = Literal["mean", "max", "min"]
 

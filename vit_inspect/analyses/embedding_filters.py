@@ -7,7 +7,7 @@ import torch
 
 from vit_inspect.errors import UnsupportedModel
 from vit_inspect.model import Model
-from vit_inspect.results import EmbeddingFilters
+from vit_inspect.records.paper import EmbeddingFilters
 
 
 def embedding_filters(model: Model, *, count: int = 28) -> EmbeddingFilters:

@@ -16,16 +16,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from vit_inspect.analyses.asked import classes_asked
 from vit_inspect.analyses.attention_maps import attention_maps
 from vit_inspect.analyses.attention_relevance import attention_relevance
 from vit_inspect.analyses.attention_rollout import attention_rollout
-from vit_inspect.attention import compute_type, memory_refusal
+from vit_inspect.analyses.targets import classes_asked
+from vit_inspect.attention.layer import compute_type
+from vit_inspect.device import memory_refusal
 from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.layout import TokenLayout
 from vit_inspect.model import Model
-from vit_inspect.recorder import Capture
-from vit_inspect.results import CENTRE, RANDOM, Faithfulness
+from vit_inspect.recording.recorder import Capture
+from vit_inspect.records.evidence import CENTRE, RANDOM, Faithfulness
 
 Map = Float[np.ndarray, "image row column"]
 

@@ -9,8 +9,8 @@ from jaxtyping import Float
 
 from vit_inspect.analyses.tokens import patch_tokens
 from vit_inspect.errors import BadParameter
-from vit_inspect.recorder import Capture
-from vit_inspect.results import FeaturePca
+from vit_inspect.recording.recorder import Capture
+from vit_inspect.records.evidence import FeaturePca
 
 Basis = Literal["each", "common"]
 COUNT = 3

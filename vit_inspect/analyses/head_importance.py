@@ -18,12 +18,12 @@ from vit_inspect.analyses.ablation import (
     log_probability,
     mean_or_zero,
 )
-from vit_inspect.analyses.asked import classes_asked, head_counts
-from vit_inspect.analyses.resuming import can_resume, resumed
+from vit_inspect.analyses.targets import classes_asked
 from vit_inspect.errors import OutOfMemory
-from vit_inspect.intervening import Attended, intervene
-from vit_inspect.recorder import Capture
-from vit_inspect.results import LOG_PROBABILITY, TURNED, HeadImportance
+from vit_inspect.recording.interventions import Attended, intervene
+from vit_inspect.recording.recorder import Capture
+from vit_inspect.recording.resume import can_resume, resumed
+from vit_inspect.records.evidence import LOG_PROBABILITY, TURNED, HeadImportance
 
 
 class Batch(NamedTuple):
@@ -82,7 +82,7 @@ class HeadTrials:
         self.capture = capture
         self.replacement = replacement
         self.targets = classes_asked(capture, target)
-        depth, count = head_counts(capture)
+        depth, count = capture.layer_count, capture.head_count
         size = capture.model.pass_images
         self.batches = tuple(
             Batch(layer, tuple(range(first, min(first + size, count))))
@@ -104,7 +104,7 @@ class HeadTrials:
 
     def result(self, effects: Mapping[Batch, Float[np.ndarray, "image head"]]) -> HeadImportance:
         """The record, once all batches have their effects."""
-        depth, count = head_counts(self.capture)
+        depth, count = self.capture.layer_count, self.capture.head_count
         joined = np.concatenate([effects[batch] for batch in self.batches], axis=1)
         labels = self.capture.model.labels or ()
         return HeadImportance(

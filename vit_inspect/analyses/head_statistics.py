@@ -10,10 +10,11 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from vit_inspect.analyses.attention_distance import DistanceReduction
-from vit_inspect.attention import RowBlock, sweep
+from vit_inspect.attention.blocks import RowBlock
+from vit_inspect.attention.sweep import sweep
 from vit_inspect.layout import TokenLayout
-from vit_inspect.recorder import Capture
-from vit_inspect.results import HeadStatistics
+from vit_inspect.recording.recorder import Capture
+from vit_inspect.records.evidence import HeadStatistics
 
 
 def head_statistics(capture: Capture) -> HeadStatistics:

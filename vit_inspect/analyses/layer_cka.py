@@ -14,8 +14,9 @@ from torch import Tensor
 from vit_inspect.analyses.tokens import block_tokens
 from vit_inspect.errors import BadParameter
 from vit_inspect.layout import TokenLayout
-from vit_inspect.recorder import Capture
-from vit_inspect.results import LayerCka, Photograph
+from vit_inspect.recording.recorder import Capture
+from vit_inspect.records.base import Photograph
+from vit_inspect.records.evidence import LayerCka
 
 SIDE = 16
 """At most so many samples along each side of the picture: a Gram matrix stays below 256 x 256."""

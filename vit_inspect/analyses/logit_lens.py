@@ -12,13 +12,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vit_inspect.analyses.asked import classes_asked
-from vit_inspect.analyses.predictions import checked_labels
 from vit_inspect.analyses.readout import checked_head
-from vit_inspect.attention import compute_type, memory_refusal
+from vit_inspect.analyses.targets import checked_labels, classes_asked
+from vit_inspect.attention.layer import compute_type
+from vit_inspect.device import memory_refusal
 from vit_inspect.errors import BadParameter
-from vit_inspect.recorder import Capture
-from vit_inspect.results import LogitLens
+from vit_inspect.recording.recorder import Capture
+from vit_inspect.records.evidence import LogitLens
 
 BLOCK_BYTES = 16 * 2**20
 """Scores of all classes that are held at once."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from vit_inspect import positions
-from vit_inspect.attention import memory_refusal
+from vit_inspect.analyses.position_figures import instead
+from vit_inspect.device import memory_refusal
 from vit_inspect.errors import UnsupportedModel
 from vit_inspect.model import Model
-from vit_inspect.results import PositionBias
+from vit_inspect.records.paper import PositionBias
 
 
 def position_bias(model: Model) -> PositionBias:
@@ -18,14 +18,14 @@ def position_bias(model: Model) -> PositionBias:
     Learned in a table or made by a small network, as the model itself computes it for its input
     size. Raises `UnsupportedModel` where scores have no such bias.
     """
-    with torch.inference_mode(), memory_refusal(1, model.layout.token_count, model.device):
-        bias = positions.score_bias(model)
-    if bias is None:
+    if model.score_bias is None:
         raise UnsupportedModel(
             f"{model.id} without a bias by offset",
             "a number that is added to the score of each key by its offset from the query",
-            positions.instead(model),
+            instead(model),
         )
+    with torch.inference_mode(), memory_refusal(1, model.layout.token_count, model.device):
+        bias = model.score_bias(model.blocks)
     rows, columns = (size // 2 for size in bias.shape[2:])
     return PositionBias(
         model=model.id,

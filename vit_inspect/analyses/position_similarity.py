@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import normalize
 
-from vit_inspect import positions
+from vit_inspect.analyses.position_figures import instead
 from vit_inspect.errors import UnsupportedModel
 from vit_inspect.model import Model
-from vit_inspect.results import PositionSimilarity
+from vit_inspect.records.paper import PositionSimilarity
 
 MAX_POSITIONS = 64 * 64
 """The record grows with their square: 67 MB here."""
@@ -26,7 +26,7 @@ def position_similarity(model: Model) -> PositionSimilarity:
         raise UnsupportedModel(
             f"{model.id} without a table of absolute position embeddings",
             "a position table with a row for each patch",
-            positions.instead(model),
+            instead(model),
         )
     rows, columns, width = model.positions.shape
     if rows * columns > MAX_POSITIONS:

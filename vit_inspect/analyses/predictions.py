@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from vit_inspect.errors import BadParameter, UnsupportedModel
-from vit_inspect.model import Model
-from vit_inspect.recorder import Capture
-from vit_inspect.results import Predictions
+from vit_inspect.analyses.targets import checked_labels
+from vit_inspect.errors import BadParameter
+from vit_inspect.recording.recorder import Capture
+from vit_inspect.records.evidence import Predictions
 
 
 def predictions(capture: Capture, *, count: int = 5) -> Predictions:
@@ -30,14 +30,3 @@ def predictions(capture: Capture, *, count: int = 5) -> Predictions:
         probability=probability.numpy(),
         class_index=places.numpy(),
     )
-
-
-def checked_labels(model: Model) -> tuple[str, ...]:
-    """The names of the classes, or why there are none."""
-    if model.labels is None:
-        raise UnsupportedModel(
-            f"{model.id}, which has no head that is known to score classes",
-            "a classifier",
-            "load one, such as 'vit_base_patch16_224.augreg_in21k_ft_in1k'",
-        )
-    return model.labels

@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vit_inspect.attention import compute_type, rows
+from vit_inspect.attention.layer import compute_type
+from vit_inspect.attention.rows import rows
 from vit_inspect.errors import UnsupportedModel
 from vit_inspect.layout import MERGED, POOL
-from vit_inspect.recorder import Capture
+from vit_inspect.recording.recorder import Capture
 
 
 def readout_weights(capture: Capture) -> Float[Tensor, "image token"]:

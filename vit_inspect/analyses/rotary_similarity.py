@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from vit_inspect import positions
+from vit_inspect.analyses.position_figures import instead
 from vit_inspect.errors import UnsupportedModel
 from vit_inspect.model import Model
-from vit_inspect.results import RotarySimilarity
+from vit_inspect.records.paper import RotarySimilarity
 
 
 def rotary_similarity(model: Model) -> RotarySimilarity:
@@ -16,13 +16,13 @@ def rotary_similarity(model: Model) -> RotarySimilarity:
     Free of content: every pair of dimensions counts alike, whatever queries and keys hold in it.
     For the model's grid. Raises `UnsupportedModel` where queries and keys are not turned.
     """
-    frequency = positions.rotation(model)
-    if frequency is None:
+    if model.rotation is None:
         raise UnsupportedModel(
             f"{model.id} without rotary positions",
             "queries and keys that are turned by their position",
-            positions.instead(model),
+            instead(model),
         )
+    frequency = model.rotation(model.blocks, model.layout.grid)
     rows, columns = (torch.arange(1 - count, count) for count in model.layout.grid)
     down = frequency[..., 0, None] * rows
     right = frequency[..., 1, None] * columns

@@ -8,12 +8,14 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from vit_inspect.analyses.asked import check_layer
 from vit_inspect.analyses.attention_rollout import RolloutReduction
-from vit_inspect.attention import RowBlock, compute_type, sweep
+from vit_inspect.attention.blocks import RowBlock
+from vit_inspect.attention.layer import compute_type
+from vit_inspect.attention.sweep import sweep
 from vit_inspect.errors import UnsupportedModel
-from vit_inspect.recorder import Capture
-from vit_inspect.results import AttentionRollout, TokenNorms
+from vit_inspect.recording.recorder import Capture
+from vit_inspect.records.evidence import TokenNorms
+from vit_inspect.records.paper import AttentionRollout
 
 RATIO = 2.0
 """How many times larger the artefacts' norms are, at least: by their geometric means.
@@ -138,10 +140,10 @@ class TokenNormsReduction:
     """Finds the artefacts, then sums what every attention row gives them."""
 
     def __init__(self, capture: Capture, *, layer: int | None = None) -> None:
-        depth, layout = len(capture.layers), capture.layout
+        layout = capture.layout
         self.capture = capture
-        self.layer = depth - 1 if layer is None else layer
-        check_layer(self.layer, depth)
+        self.layer = capture.layer_count - 1 if layer is None else layer
+        capture.check_layer(self.layer)
         self.plain = RolloutReduction(capture)
         if not capture.tokens:
             raise UnsupportedModel(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from vit_inspect.analyses.tokens import patch_tokens
-from vit_inspect.attention import compute_type
+from vit_inspect.attention.layer import compute_type
 from vit_inspect.errors import BadParameter
-from vit_inspect.recorder import Capture
-from vit_inspect.results import TokenSimilarity
+from vit_inspect.recording.recorder import Capture
+from vit_inspect.records.evidence import TokenSimilarity
 
 
 def token_similarity(

@@ -10,10 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vit_inspect.analyses.asked import check_layer
 from vit_inspect.analyses.readout import checked_head
 from vit_inspect.errors import UnsupportedModel
-from vit_inspect.recorder import Capture
+from vit_inspect.recording.recorder import Capture
 
 
 class PatchTokens(NamedTuple):
@@ -34,7 +33,7 @@ def patch_tokens(capture: Capture, layer: int | None) -> PatchTokens:
     tokens = block_tokens(capture)
     last = len(tokens) - 1
     layer = last if layer is None else layer
-    check_layer(layer, len(tokens))
+    capture.check_layer(layer)
     patches = tokens[layer][:, capture.layout.prefix_count :]
     if layer == last and capture.model.norm and _is_head_known(capture):
         with torch.inference_mode():

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from vit_inspect.figures import style
+from vit_inspect.figures import looks, print_sheet, screen_sheet
+from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.overlay import (
     draw_map,
     draw_patch,
@@ -22,7 +23,8 @@ from vit_inspect.figures.overlay import (
     plot_patches,
     plot_sheet,
 )
-from vit_inspect.results import Ablation, Photograph
+from vit_inspect.records.base import Photograph
+from vit_inspect.records.evidence import Ablation
 
 CHANGE = "1 - cosine of the last block's tokens"
 NAMED, LISTED = 3, 12
@@ -41,34 +43,34 @@ def draw(result: Ablation, *, image: int = 0) -> Figure:
     width = max(4.2, 0.1 + map_width + (4.2 if labels else 0.0))
     title, words = _words(result, image)
     left, top = 0.05, 0.7 + 0.14 * words.count("\n")
-    figure = style.page(width, top + bars_height + 0.5)
+    figure = print_sheet.page(width, top + bars_height + 0.5)
     if result.patch_change.size:
         values = result.patch_change[image]
         limits = 0.0, float(values.max()) or 1.0
-        axes = style.place(figure, left=left, top=top, width=map_width, height=height)
+        axes = print_sheet.place(figure, left=left, top=top, width=map_width, height=height)
         draw_photograph(axes, photograph, grey=True)
         draw_map(axes, photograph, values, limits)
         grid = (values.shape[0], values.shape[1])
         for row, column in np.argwhere(result.patch_off[image]).tolist():
             draw_patch(axes, photograph, grid=grid, patch=(row, column))
         # Room for the numbers at both ends.
-        bar = style.place(
+        bar = print_sheet.place(
             figure, left=left + 0.2, top=top + height + 0.08, width=map_width - 0.4, height=0.08
         )
-        style.colour_bar(
+        print_sheet.colour_bar(
             bar,
-            style.WEIGHT_MAP,
+            looks.WEIGHT_MAP,
             limits,
             name=CHANGE,
-            opacity=style.MAP_OPACITY,
+            opacity=looks.MAP_OPACITY,
             ticks=MaxNLocator(3),
             orientation="horizontal",
         )
         left += map_width + 0.35
     if labels:
         place = {"left": left + 1.75, "top": top, "width": 1.7, "height": bars_height}
-        _draw_classes(style.place(figure, **place), result, image)
-    style.write_head(figure, title, words)
+        _draw_classes(print_sheet.place(figure, **place), result, image)
+    print_sheet.write_head(figure, title, words)
     return figure
 
 
@@ -94,24 +96,31 @@ def _draw_classes(axes: Axes, result: Ablation, image: int) -> None:
     """Pairs of bars, the most probable class first."""
     places = np.arange(len(result.labels[image]))
     values = result.before[image], result.after[image]
-    for side, (name, colour) in enumerate((("before", style.QUIET), ("after", style.ACCENT))):
+    for side, (name, colour) in enumerate((("before", looks.QUIET), ("after", looks.ACCENT))):
         bars = axes.barh(places + 0.38 * (side - 0.5), values[side], 0.36, color=colour, label=name)
         axes.bar_label(
-            bars, list(map(style.percent, values[side])), padding=2, fontsize=style.TEXT_PT - 1
+            bars,
+            list(map(looks.percent, values[side])),
+            padding=2,
+            fontsize=print_sheet.TEXT_PT - 1,
         )
     axes.set(
         yticks=places,
-        yticklabels=[style.short(label) for label in result.labels[image]],
+        yticklabels=[looks.short(label) for label in result.labels[image]],
         ylim=(len(places) - 0.5, -0.5),
-        xlim=(0, style.probability_end(max(map(np.max, values)))),
+        xlim=(0, looks.probability_end(max(map(np.max, values)))),
     )
-    axes.xaxis.set_major_formatter(style.percent_ticks())
+    axes.xaxis.set_major_formatter(print_sheet.percent_ticks())
     axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    style.label(axes, x="Probability")
+    print_sheet.label(axes, x="Probability")
     axes.legend(
-        fontsize=style.TEXT_PT, frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 0.98)
+        fontsize=print_sheet.TEXT_PT,
+        frameon=False,
+        ncols=2,
+        loc="lower left",
+        bbox_to_anchor=(0, 0.98),
     )
 
 
@@ -119,10 +128,10 @@ def plot(result: Ablation, *, image: int = 0) -> go.Figure:
     """The probability of each class before and after, as pairs of bars; the most probable first."""
     labels = result.labels[image]
     largest = max(result.before[image].max(), result.after[image].max())
-    figure = style.screen("Before and after", "", height=94 + 46 * len(labels), above=24)
+    figure = screen_sheet.screen("Before and after", "", height=94 + 46 * len(labels), above=24)
     for values, name, colour in (
-        (result.before[image], "before", style.QUIET),
-        (result.after[image], "after", style.ACCENT),
+        (result.before[image], "before", looks.QUIET),
+        (result.after[image], "after", looks.ACCENT),
     ):
         figure.add_bar(
             x=values,
@@ -130,7 +139,7 @@ def plot(result: Ablation, *, image: int = 0) -> go.Figure:
             orientation="h",
             name=name,
             marker={"color": colour, "line": {"width": 0}},
-            text=list(map(style.percent, values)),
+            text=list(map(looks.percent, values)),
             textposition="outside",
             cliponaxis=False,
             customdata=[escape(label) for label in labels],
@@ -142,15 +151,15 @@ def plot(result: Ablation, *, image: int = 0) -> go.Figure:
         legend={"orientation": "h", "y": 1, "yanchor": "bottom"},
         bargap=0.3,
         bargroupgap=0.08,
-        xaxis=style.screen_axis(
-            "Probability", range=[0, style.probability_end(largest)], tickformat="~%"
+        xaxis=screen_sheet.screen_axis(
+            "Probability", range=[0, looks.probability_end(largest)], tickformat="~%"
         ),
-        yaxis=style.screen_axis(
+        yaxis=screen_sheet.screen_axis(
             autorange="reversed",
             showline=False,
             ticks="",
             tickvals=list(range(len(labels))),
-            ticktext=[escape(style.short(label)) for label in labels],
+            ticktext=[escape(looks.short(label)) for label in labels],
         ),
     )
 
@@ -181,8 +190,30 @@ def plot_board(
             y0=top,
             x1=right,
             y1=bottom,
-            fillcolor=style.ACCENT,
+            fillcolor=looks.ACCENT,
             opacity=0.75,
-            line={"color": style.PAPER, "width": 1},
+            line={"color": looks.PAPER, "width": 1},
         )
     return plot_patches(figure, photograph, grid)
+
+
+FIGURE = FigureSpec(
+    record=Ablation,
+    slug="ablation",
+    title="Ablation",
+    question="What does the model return when parts of it are switched off?",
+    reading=(
+        "Bars compare the probabilities of the most probable classes before and after. The "
+        "map shows where the tokens of the last block turned away; outlined patches were "
+        "switched off."
+    ),
+    caveat=(
+        "Heads back each other up, so a part that is not missed may still do what another "
+        "would do without it. The mean over the tokens of one image is not the mean over a "
+        "data set."
+    ),
+    formula="y(x | parts ← mean over tokens, or 0), beside y(x)",
+    source="Michel et al., arXiv 1905.10650; mean ablation: Wang et al., arXiv 2211.00593",
+    draw=draw,
+    plot=plot,
+)

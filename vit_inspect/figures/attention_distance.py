@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from vit_inspect.figures import style
-from vit_inspect.results import AttentionDistance
+from vit_inspect.figures import looks, print_sheet, screen_sheet
+from vit_inspect.figures.figure import PAPER, FigureSpec
+from vit_inspect.records.paper import AttentionDistance
 
 DEPTH, DISTANCE = "Network depth (layer)", "Mean attention distance (pixels)"
 NAMED_HEADS = 3
@@ -17,15 +18,15 @@ NAMED_HEADS = 3
 
 def draw(result: AttentionDistance) -> Figure:
     """One dot per head; below, how much of its attention falls on prefix tokens instead."""
-    figure = style.page(style.COLUMN_IN, 3.9)
-    main = style.place(figure, left=0.55, top=0.4, width=2.27, height=2.15)
-    slim = style.place(figure, left=0.55, top=2.65, width=2.27, height=0.55)
+    figure = print_sheet.page(print_sheet.COLUMN_IN, 3.9)
+    main = print_sheet.place(figure, left=0.55, top=0.4, width=2.27, height=2.15)
+    slim = print_sheet.place(figure, left=0.55, top=2.65, width=2.27, height=0.55)
     _draw_heads(main, result.distance_px.mean(axis=0))
     _draw_heads(slim, result.prefix_mass.mean(axis=0))
     uniform = result.layout.uniform_distance_px()
     main.axhline(
         uniform,
-        color=style.QUIET,
+        color=looks.QUIET,
         linewidth=0.8,
         linestyle=(0, (4, 3)),
         zorder=1,
@@ -33,34 +34,36 @@ def draw(result: AttentionDistance) -> Figure:
     )
     main.set_ylim(0, _top_px(result))
     main.tick_params(labelbottom=False)
-    percent = style.place(figure, left=0.55, top=0.4, width=2.27, height=2.15)
+    percent = print_sheet.place(figure, left=0.55, top=0.4, width=2.27, height=2.15)
     percent.set(xticks=[], ylim=(0, 100 * _top_px(result) / result.layout.diagonal_px))
     percent.yaxis.tick_right()
     percent.yaxis.set_label_position("right")
     percent.spines[:].set_visible(False)
-    style.label(percent, y="% of the image diagonal")
+    print_sheet.label(percent, y="% of the image diagonal")
     percent.yaxis.labelpad = 4
     _draw_legend(main, heads=result.distance_px.shape[2])
-    style.label(main, y=_distance_title(result))
-    main.set_title(result.model, fontsize=style.TITLE_PT, color=style.INK, pad=16, parse_math=False)
+    print_sheet.label(main, y=_distance_title(result))
+    main.set_title(
+        result.model, fontsize=print_sheet.TITLE_PT, color=looks.INK, pad=16, parse_math=False
+    )
     slim.set(ylim=(-0.05, 1.05), yticks=(0, 0.5, 1))
-    style.label(slim, x=DEPTH, y="Prefix\nmass")
-    style.write(figure, _caption(result), left=0.05, top=3.6, linespacing=1.3)
+    print_sheet.label(slim, x=DEPTH, y="Prefix\nmass")
+    print_sheet.write(figure, _caption(result), left=0.05, top=3.6, linespacing=1.3)
     return figure
 
 
-def plot(result: AttentionDistance, *, limits: style.Limits | None = None) -> go.Figure:
+def plot(result: AttentionDistance, *, limits: looks.Limits | None = None) -> go.Figure:
     """The same; a dot tells layer, head, distance, spread over the images and prefix mass.
 
     limits: ends of the distance axis in px, such as those of two figures that are compared.
     """
-    figure = style.screen(result.model, _caption(result), height=640)
+    figure = screen_sheet.screen(result.model, _caption(result), height=640)
     distance, mass = result.distance_px.mean(axis=0), result.prefix_mass.mean(axis=0)
     spread = result.distance_px.std(axis=0)
     images, layers, heads = result.distance_px.shape
     for head in range(heads):
         hover = [
-            f"<b>Layer {layer}, {style.head_name(head)}</b>"
+            f"<b>Layer {layer}, {looks.head_name(head)}</b>"
             f"<br>{distance[layer, head]:.1f} px, "
             f"{distance[layer, head] / result.layout.diagonal_px:.1%} of the diagonal"
             + (f"<br>± {spread[layer, head]:.1f} px over the images" if images > 1 else "")
@@ -74,9 +77,9 @@ def plot(result: AttentionDistance, *, limits: style.Limits | None = None) -> go
                 xaxis="x",
                 yaxis=y_axis,
                 mode="markers",
-                marker={"color": style.head_colour(head), "size": 7},
-                name=style.head_name(head),
-                legendgroup=style.head_name(head),
+                marker={"color": looks.head_colour(head), "size": 7},
+                name=looks.head_name(head),
+                legendgroup=looks.head_name(head),
                 showlegend=y_axis == "y",
                 text=hover,
                 customdata=[[layer, head] for layer in range(layers)],
@@ -87,18 +90,18 @@ def plot(result: AttentionDistance, *, limits: style.Limits | None = None) -> go
         x=[-0.6, layers - 0.4],
         y=[uniform, uniform],
         mode="lines",
-        line={"color": style.QUIET, "width": 1, "dash": "dash"},
+        line={"color": looks.QUIET, "width": 1, "dash": "dash"},
         name=f"Uniform, {uniform:.0f} px",
         hoverinfo="skip",
     )
     figure.update_layout(
         showlegend=True,
         legend={"x": 1.02, "y": 1, "tracegroupgap": 0, "font_size": 12},
-        xaxis=style.screen_axis(DEPTH, range=[-0.6, layers - 0.4], anchor="y2"),
-        yaxis=style.screen_axis(
+        xaxis=screen_sheet.screen_axis(DEPTH, range=[-0.6, layers - 0.4], anchor="y2"),
+        yaxis=screen_sheet.screen_axis(
             _distance_title(result), range=limits or limits_of(result), domain=(0.3, 1)
         ),
-        yaxis2=style.screen_axis("Prefix mass", range=[-0.05, 1.05], domain=(0, 0.22)),
+        yaxis2=screen_sheet.screen_axis("Prefix mass", range=[-0.05, 1.05], domain=(0, 0.22)),
     )
     figure.update_xaxes(tickmode="auto" if layers > 1 else "array", tickvals=np.arange(layers))
     return figure
@@ -111,9 +114,9 @@ def _draw_heads(axes: Axes, values: np.ndarray) -> None:
             np.arange(layers),
             values[:, head],
             s=7,
-            color=style.head_colour(head),
+            color=looks.head_colour(head),
             linewidths=0,
-            label=style.head_name(head),
+            label=looks.head_name(head),
             clip_on=False,
             zorder=2,
         )
@@ -131,7 +134,7 @@ def _draw_legend(axes: Axes, *, heads: int) -> None:
     axes.legend(
         [handles[index] for index in named],
         words,
-        fontsize=style.TEXT_PT,
+        fontsize=print_sheet.TEXT_PT,
         loc="lower center",
         bbox_to_anchor=(0.5, 1.0),
         ncols=len(words),
@@ -141,11 +144,11 @@ def _draw_legend(axes: Axes, *, heads: int) -> None:
         handletextpad=0.1,
         columnspacing=0.7,
         handlelength=1.5,
-        labelcolor=style.INK,
+        labelcolor=looks.INK,
     )
 
 
-def limits_of(result: AttentionDistance) -> style.Limits:
+def limits_of(result: AttentionDistance) -> looks.Limits:
     """The ends of the distance axis, in px."""
     return 0.0, _top_px(result)
 
@@ -164,3 +167,23 @@ def _caption(result: AttentionDistance) -> str:
     over = "One image" if images == 1 else f"Mean over {images} images"
     tokens = ", ".join(result.layout.prefix) or "none"
     return f"{over}, {result.definition} definition.\nPrefix tokens: {tokens}."
+
+
+FIGURE = FigureSpec(
+    record=AttentionDistance,
+    slug="attention_distance",
+    title="Attention distance",
+    question="How far does each head look?",
+    reading="One dot per head and layer: the mean distance, in pixels, between a patch and what "
+    "it attends to. Low dots are local heads, like small convolutions; dots near the "
+    "dashed line attend everywhere alike, or far and near in balance.",
+    caveat="Attention to prefix tokens (class token, registers) counts as distance 0 in the "
+    "paper's definition, so a head can look local because it rests on them: see the "
+    "prefix mass. One image says little; the paper averages 128.",
+    formula="d = mean over q of Σₖ A[q, k] · |centre of q − centre of k|, q and k patches",
+    source=f"{PAPER}, Figures 7 right and 11, Appendix D.7",
+    draw=draw,
+    plot=plot,
+    limits=limits_of,
+    compared="distance_px",
+)

@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from vit_inspect.errors import BadParameter
-from vit_inspect.figures import style
+from vit_inspect.figures import looks, print_sheet, screen_sheet
+from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.overlay import draw_patch, draw_photograph, plot_map, plot_sheet
 from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, fit, name_tiles, plot_tiles
-from vit_inspect.results import AttentionMaps
+from vit_inspect.records.paper import AttentionMaps
 
 BODY_IN = 1.65
 """Height of the head of the sheet, with the photograph and the colour bar."""
@@ -30,23 +31,23 @@ def draw(result: AttentionMaps, *, image: int = 0, scale: str = "shared") -> Fig
     tiles = _tiles(result, image, scale, limit)
     layers, heads = tiles.count
     table_width = float(np.clip(0.2 * heads, 0.9, 2.4))
-    room = style.PAGE_IN - table_width - 0.75
+    room = print_sheet.PAGE_IN - table_width - 0.75
     width, height = fit(tiles, width=min(room, 0.7 * heads), height=6.6)
     page_width = max(4.8, width + table_width + 0.75)
-    figure = style.page(page_width, BODY_IN + height + 0.05)
+    figure = print_sheet.page(page_width, BODY_IN + height + 0.05)
 
     photograph = result.photographs[image]
     rows, columns = photograph.size_px
     photo_width = float(np.clip(1.1 * columns / rows, 0.5, 1.8))
-    photo = style.place(figure, left=0.05, top=0.08, width=photo_width, height=1.1)
+    photo = print_sheet.place(figure, left=0.05, top=0.08, width=photo_width, height=1.1)
     draw_photograph(photo, photograph)
     if result.patch is not None:
         draw_patch(photo, photograph, grid=result.layout.grid, patch=result.patch)
     left = photo_width + 0.25
-    bar = style.place(figure, left=left, top=0.75, width=2.3, height=0.09)
-    style.colour_bar(
+    bar = print_sheet.place(figure, left=left, top=0.75, width=2.3, height=0.09)
+    print_sheet.colour_bar(
         bar,
-        style.WEIGHT_MAP,
+        looks.WEIGHT_MAP,
         (0.0, limit),
         name=_unit(scale),
         ticks=MaxNLocator(4),
@@ -55,26 +56,28 @@ def draw(result: AttentionMaps, *, image: int = 0, scale: str = "shared") -> Fig
         extendfrac=0.04,
     )
 
-    maps = style.place(figure, left=0.35, top=BODY_IN, width=width, height=height)
+    maps = print_sheet.place(figure, left=0.35, top=BODY_IN, width=width, height=height)
     draw_tiles(maps, tiles)
     maps.set(
-        xticklabels=style.tick_labels(range(1, heads + 1), width / heads),
-        yticklabels=style.tick_labels(range(layers), height / layers),
+        xticklabels=print_sheet.tick_labels(range(1, heads + 1), width / heads),
+        yticklabels=print_sheet.tick_labels(range(layers), height / layers),
     )
-    style.label(maps, x="Head", y="Layer")
-    table = style.place(figure, left=width + 0.65, top=BODY_IN, width=table_width, height=height)
-    digits_pt = min(style.TEXT_PT, 72 * 0.42 * min(table_width / heads, height / layers))
+    print_sheet.label(maps, x="Head", y="Layer")
+    table = print_sheet.place(
+        figure, left=width + 0.65, top=BODY_IN, width=table_width, height=height
+    )
+    digits_pt = min(print_sheet.TEXT_PT, 72 * 0.42 * min(table_width / heads, height / layers))
     _draw_masses(table, result.prefix_mass[image].sum(axis=-1), digits_pt=digits_pt)
     table.set(
         ylim=maps.get_ylim(),
-        xticklabels=style.tick_labels(range(1, heads + 1), table_width / heads),
+        xticklabels=print_sheet.tick_labels(range(1, heads + 1), table_width / heads),
     )
     for axes in (maps, table):
         axes.xaxis.tick_top()
         axes.xaxis.set_label_position("top")
-        style.bare(axes)
+        print_sheet.bare(axes)
     words = _caption(result, limit, largest, scale)
-    style.write_head(figure, _title(result), words, left=left)
+    print_sheet.write_head(figure, _title(result), words, left=left)
     return figure
 
 
@@ -83,7 +86,7 @@ def plot(
     *,
     image: int = 0,
     scale: str = "shared",
-    limits: style.Limits | None = None,
+    limits: looks.Limits | None = None,
 ) -> go.Figure:
     """The maps as one picture; customdata of a map is its (layer, head), from 0.
 
@@ -94,7 +97,7 @@ def plot(
     tiles = _tiles(result, image, scale, limit)
     layers, heads = tiles.count
     height = max(360, min(1100, 64 * layers)) + 210
-    figure = style.screen(
+    figure = screen_sheet.screen(
         _title(result), _caption(result, limit, largest, scale), height=height, above=110
     )
     picked = [(layer, head) for layer in range(layers) for head in range(heads)]
@@ -106,9 +109,9 @@ def plot(
     figure.data[0].marker.update(
         cmin=0,
         cmax=limit,
-        colorscale=style.colour_scale(style.WEIGHT_MAP),
+        colorscale=looks.colour_scale(looks.WEIGHT_MAP),
         showscale=True,
-        colorbar=style.screen_colour_bar(_unit(scale), nticks=5, ypad=50),
+        colorbar=screen_sheet.screen_colour_bar(_unit(scale), nticks=5, ypad=50),
     )
     return figure
 
@@ -128,7 +131,7 @@ def plot_mean(result: AttentionMaps, *, layer: int, image: int = 0, width: int =
     return plot_map(figure, photograph, weights, limits, unit="attention weight")
 
 
-def limits_of(result: AttentionMaps, image: int = 0) -> style.Limits:
+def limits_of(result: AttentionMaps, image: int = 0) -> looks.Limits:
     """The ends of the shared colour scale."""
     return 0.0, _limit(result, image, "shared")[0]
 
@@ -138,7 +141,7 @@ def _tiles(result: AttentionMaps, image: int, scale: str, limit: float) -> Tiles
     if scale == "per map":
         largest = weights.max(axis=(-2, -1), keepdims=True)
         weights = weights / np.where(largest > 0, largest, 1)
-    return compose(style.colour(weights, style.WEIGHT_MAP, (0.0, limit)))
+    return compose(looks.colour(weights, looks.WEIGHT_MAP, (0.0, limit)))
 
 
 def _limit(result: AttentionMaps, image: int, scale: str) -> tuple[float, float]:
@@ -148,27 +151,27 @@ def _limit(result: AttentionMaps, image: int, scale: str) -> tuple[float, float]
     if scale == "per map":
         return 1.0, 1.0
     largest = float(result.weights[image].max())
-    limit = float(np.percentile(result.weights[image], style.SHARED_SCALE_PERCENTILE))
+    limit = float(np.percentile(result.weights[image], looks.SHARED_SCALE_PERCENTILE))
     limit = limit or largest or 1.0
     return limit, largest
 
 
 def _draw_masses(axes: Axes, masses: Float[np.ndarray, "layer head"], *, digits_pt: float) -> None:
     """A table of percentages on their colours, its rows level with those of the maps."""
-    axes.imshow(masses, cmap=style.WEIGHT_MAP, vmin=0, vmax=1, aspect="auto", interpolation="none")
+    axes.imshow(masses, cmap=looks.WEIGHT_MAP, vmin=0, vmax=1, aspect="auto", interpolation="none")
     for (layer, head), mass in np.ndenumerate(masses):
-        ink = style.INK if mass > 0.6 else style.PAPER
+        ink = looks.INK if mass > 0.6 else looks.PAPER
         place: dict[str, Any] = {"ha": "center", "va": "center_baseline"}
         axes.text(head, layer, f"{100 * mass:.0f}", fontsize=digits_pt, color=ink, **place)
     axes.set(xticks=range(masses.shape[1]), yticks=[])
-    style.label(axes, x="% on prefix tokens")
+    print_sheet.label(axes, x="% on prefix tokens")
 
 
 def _hover(result: AttentionMaps, image: int, layer: int, head: int) -> str:
     masses = zip(result.layout.prefix, result.prefix_mass[image, layer, head], strict=True)
     lines = [f"{name} {mass:.1%}" for name, mass in masses]
     largest = f"largest patch weight {result.weights[image, layer, head].max():.3g}"
-    return "<br>".join([f"<b>Layer {layer}, {style.head_name(head)}</b>", largest, *lines])
+    return "<br>".join([f"<b>Layer {layer}, {looks.head_name(head)}</b>", largest, *lines])
 
 
 def _title(result: AttentionMaps) -> str:
@@ -185,3 +188,22 @@ def _caption(result: AttentionMaps, limit: float, largest: float, scale: str) ->
     return (
         f"{result.model}\nOne scale for all: 0 to {limit:.3g}; the largest weight is {largest:.3g}."
     )
+
+
+FIGURE = FigureSpec(
+    record=AttentionMaps,
+    slug="attention_maps",
+    title="Attention maps",
+    question="Where does the read-out look, in every layer and head?",
+    reading="Each small map is one head: bright patches get most of the attention of the token "
+    "that the model reads at the end. Rows are layers, the first on top. All maps share "
+    "one colour scale.",
+    caveat="Attention on prefix tokens lies outside the picture; its share is told with each "
+    "map. Attention shows what is mixed into a token, not what the decision rests on.",
+    formula="A[layer, head, query, :] = softmax(q·K / √d)",
+    source="Vaswani et al., arXiv 1706.03762; Caron et al. (DINO), arXiv 2104.14294",
+    draw=draw,
+    plot=plot,
+    limits=limits_of,
+    compared="weights",
+)

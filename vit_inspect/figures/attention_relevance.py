@@ -8,9 +8,10 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from vit_inspect.figures import style
+from vit_inspect.figures import looks, print_sheet
+from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.overlay import draw_map, draw_photograph, plot_map, plot_sheet
-from vit_inspect.results import AttentionRelevance
+from vit_inspect.records.evidence import AttentionRelevance
 
 WAYS = {
     "relevance": "Attention relevance",
@@ -30,30 +31,32 @@ def draw(result: AttentionRelevance, *, image: int = 0) -> Figure:
     """The three maps side by side, each on its own scale, over the photograph."""
     photograph = result.photographs[image]
     shape = float(np.clip(photograph.size_px[1] / photograph.size_px[0], 0.4, 2.5))
-    width = (style.PAGE_IN - 0.3) / 3
+    width = (print_sheet.PAGE_IN - 0.3) / 3
     height = min(2.4, width / shape)
     width = max(height * shape, 1.2)
-    figure = style.page(max(4.6, 3 * width + 0.3), height + 1.34)
+    figure = print_sheet.page(max(4.6, 3 * width + 0.3), height + 1.34)
     for place, (way, title) in enumerate(WAYS.items()):
         values, limits = shown(result, way, image), limits_of(result, image, way=way)
         left = 0.05 + place * (width + 0.1)
-        axes = style.place(figure, left=left, top=0.22, width=width, height=height)
+        axes = print_sheet.place(figure, left=left, top=0.22, width=width, height=height)
         draw_photograph(axes, photograph, grey=True)
         draw_map(axes, photograph, values, limits)
-        style.label(axes, title=title)
+        print_sheet.label(axes, title=title)
         # Room for the numbers at both ends.
-        bar = style.place(figure, left=left + 0.1, top=height + 0.3, width=width - 0.2, height=0.08)
-        style.colour_bar(
+        bar = print_sheet.place(
+            figure, left=left + 0.1, top=height + 0.3, width=width - 0.2, height=0.08
+        )
+        print_sheet.colour_bar(
             bar,
-            style.WEIGHT_MAP,
+            looks.WEIGHT_MAP,
             limits,
             name=UNITS[way],
-            opacity=style.MAP_OPACITY,
+            opacity=looks.MAP_OPACITY,
             ticks=MaxNLocator(3),
             orientation="horizontal",
         )
     words = "\n".join((_title(result, image), *_words(result, image)))
-    style.write(figure, words, left=0.05, top=height + 0.72, linespacing=1.4)
+    print_sheet.write(figure, words, left=0.05, top=height + 0.72, linespacing=1.4)
     return figure
 
 
@@ -62,7 +65,7 @@ def plot(
     *,
     image: int = 0,
     way: str = "relevance",
-    limits: style.Limits | None = None,
+    limits: looks.Limits | None = None,
     width: int = 720,
 ) -> go.Figure:
     """One of the maps over the whole photograph; customdata of a patch is its (row, column).
@@ -95,7 +98,7 @@ def shown(result: AttentionRelevance, way: str, image: int) -> Float[np.ndarray,
 
 def limits_of(
     result: AttentionRelevance, image: int = 0, *, way: str = "relevance"
-) -> style.Limits:
+) -> looks.Limits:
     """The ends of a map's colour scale.
 
     A model that reads the mean of its patches reads some of each, whatever attention does: the
@@ -122,3 +125,27 @@ def _words(result: AttentionRelevance, image: int) -> tuple[str, str, str]:
         f"Relevance above the least: {count}.",
         "Grad-CAM and input × gradient: what lowers the target is left out.",
     )
+
+
+FIGURE = FigureSpec(
+    record=AttentionRelevance,
+    slug="attention_relevance",
+    title="Relevance",
+    question="Which patches speak for a class?",
+    reading="Attention multiplied through the layers, as in rollout, but weighted by how much it "
+    "raises the target: a class, or how similar the picture is to another one or to one of "
+    "its patches. Bright patches are those whose content raises it most. Another class "
+    "gives another map. Two cheaper ways are shown too: where all agree, trust it more.",
+    caveat="A gradient tells what a small change would do, not what is left when a patch is gone: "
+    "see faithfulness for that. What lowers the target is cut off in every layer, and what "
+    "the MLPs do is left out. The size of a value says nothing by itself, and maps of "
+    "different targets have no common unit.",
+    formula="R ← R + E_h[(∂y/∂A ⊙ A)⁺] R, first layer first; the read-out's row",
+    source="Chefer et al., arXiv 2103.15679; Selvaraju et al. (Grad-CAM), arXiv 1610.02391; "
+    "Shrikumar et al. (input × gradient), arXiv 1605.01713",
+    draw=draw,
+    plot=plot,
+    limits=limits_of,
+    compared="relevance",
+    plots=plots,
+)

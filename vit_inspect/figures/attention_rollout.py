@@ -9,10 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image
 
-from vit_inspect.figures import style
+from vit_inspect.figures import looks, print_sheet, screen_sheet
+from vit_inspect.figures.figure import PAPER, FigureSpec
 from vit_inspect.figures.overlay import crop, draw_map, draw_photograph, plot_map, plot_sheet
 from vit_inspect.figures.tiles import compose, name_tiles, plot_tiles
-from vit_inspect.results import AttentionRollout
+from vit_inspect.records.paper import AttentionRollout
 
 UNIT = "Share of the read-out"
 STRONGEST = 0.01
@@ -28,11 +29,11 @@ def draw(result: AttentionRollout, *, image: int = 0) -> Figure:
     input_width = layout.input_px[1] / layout.input_px[0]
     # A panorama or a tower must not squeeze the other panels.
     photograph_width = float(np.clip(photograph.size_px[1] / photograph.size_px[0], 0.4, 2.5))
-    height = min(2.2, (style.PAGE_IN - 1.1) / (2 * input_width + photograph_width))
+    height = min(2.2, (print_sheet.PAGE_IN - 1.1) / (2 * input_width + photograph_width))
     width, wide = input_width * height, photograph_width * height
-    figure = style.page(2 * width + wide + 1.1, height + 0.9)
+    figure = print_sheet.page(2 * width + wide + 1.1, height + 0.9)
     panels = [
-        style.place(figure, left=left, top=0.22, width=panel, height=height)
+        print_sheet.place(figure, left=left, top=0.22, width=panel, height=height)
         for left, panel in ((0.05, width), (0.15 + width, width), (0.25 + 2 * width, wide))
     ]
     attention = _paper_look(picture, result.relevance[image], layout.patch_px)
@@ -41,23 +42,25 @@ def draw(result: AttentionRollout, *, image: int = 0) -> Figure:
     ):
         axes.imshow(pixels, aspect="equal")
         axes.set(xticks=[], yticks=[])
-        style.bare(axes)
-        style.label(axes, title=title)
+        print_sheet.bare(axes)
+        print_sheet.label(axes, title=title)
     limits = limits_of(result, image)
     draw_photograph(panels[2], photograph, grey=True)
     draw_map(panels[2], photograph, result.relevance[image], limits)
-    style.label(panels[2], title="Rollout")
-    bar = style.place(figure, left=0.33 + 2 * width + wide, top=0.22, width=0.09, height=height)
-    style.colour_bar(
+    print_sheet.label(panels[2], title="Rollout")
+    bar = print_sheet.place(
+        figure, left=0.33 + 2 * width + wide, top=0.22, width=0.09, height=height
+    )
+    print_sheet.colour_bar(
         bar,
-        style.WEIGHT_MAP,
+        looks.WEIGHT_MAP,
         limits,
         name=UNIT,
-        opacity=style.MAP_OPACITY,
+        opacity=looks.MAP_OPACITY,
         ticks=MaxNLocator(4),
         format=PercentFormatter(1.0),
     )
-    style.write(figure, _words(result, image), left=0.05, top=height + 0.33, linespacing=1.4)
+    print_sheet.write(figure, _words(result, image), left=0.05, top=height + 0.33, linespacing=1.4)
     return figure
 
 
@@ -65,7 +68,7 @@ def plot(
     result: AttentionRollout,
     *,
     image: int = 0,
-    limits: style.Limits | None = None,
+    limits: looks.Limits | None = None,
     width: int = 720,
 ) -> go.Figure:
     """The map over the whole photograph; a patch tells its row, column and relevance.
@@ -87,12 +90,12 @@ def plot_growth(result: AttentionRollout, *, image: int = 0) -> go.Figure:
     """
     maps = result.growth[image][::-1]
     largest = maps.max(axis=(1, 2), keepdims=True)
-    colours = style.colour(maps / np.where(largest > 0, largest, 1), style.WEIGHT_MAP, (0.0, 1.0))
+    colours = looks.colour(maps / np.where(largest > 0, largest, 1), looks.WEIGHT_MAP, (0.0, 1.0))
     last = result.start_layer + len(maps) - 1
     layers = [last - place for place in range(len(maps))]
     tiles = compose(colours[None])
     title, words = "From the last layer down", "Each map on its own scale."
-    figure = style.screen(title, words, height=210)
+    figure = screen_sheet.screen(title, words, height=210)
     hover = [
         f"Layers {layer} to {last}<br>largest {peak:.2%}"
         for layer, peak in zip(layers, largest.ravel(), strict=True)
@@ -109,7 +112,7 @@ def strongest_share(relevance: Float[np.ndarray, "row column"]) -> tuple[int, fl
     return count, float(strongest / (relevance.sum() or 1.0))
 
 
-def limits_of(result: AttentionRollout, image: int = 0) -> style.Limits:
+def limits_of(result: AttentionRollout, image: int = 0) -> looks.Limits:
     """The ends of the colour scale."""
     return 0.0, float(result.relevance[image].max()) or 1.0
 
@@ -155,3 +158,22 @@ def _words(result: AttentionRollout, image: int) -> str:
         f"Heads fused by {result.fusion}, discard {result.discard:g}, from layer "
         f"{result.start_layer}."
     )
+
+
+FIGURE = FigureSpec(
+    record=AttentionRollout,
+    slug="attention_rollout",
+    title="Attention rollout",
+    question="Which patches reach the read-out through all layers?",
+    reading="Attention multiplied through the layers, half of each token passing straight on. "
+    "Bright patches are those whose content can reach the read-out most.",
+    caveat="Rollout ignores values, MLPs and the class, and favours tokens that everything "
+    "attends to: when a few patches hold most of the mass, they are often artefacts of "
+    "the model, not objects.",
+    formula="R = Â[L−1] ⋯ Â[1] Â[0],  Â[l] = (mean over heads of A[l] + I) / 2",
+    source=f"Abnar and Zuidema, arXiv 2005.00928; {PAPER}, Figures 6 and 14",
+    draw=draw,
+    plot=plot,
+    limits=limits_of,
+    compared="relevance",
+)

@@ -6,9 +6,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from vit_inspect.errors import BadParameter
-from vit_inspect.figures import style
+from vit_inspect.figures import looks, screen_sheet
 from vit_inspect.figures.tiles import compose, name_tiles, plot_tiles
-from vit_inspect.results import Result
+from vit_inspect.records.base import Result
 
 
 def plot(
@@ -36,13 +36,13 @@ def plot(
     values = values[np.ix_(*picked)]
     largest = float(np.abs(values).max())
     # As in the figures themselves, a few sink tokens must not turn everything else white.
-    limit = float(np.percentile(np.abs(values), style.SHARED_SCALE_PERCENTILE)) or largest or 1.0
+    limit = float(np.percentile(np.abs(values), looks.SHARED_SCALE_PERCENTILE)) or largest or 1.0
     title = f"{quantity.removesuffix('_px').replace('_', ' ').capitalize()}: second less first"
     words = f"{_words(second)} less {_words(first)}\nLargest difference {largest:.3g}."
     height = 560 if values.ndim == 2 else max(560, min(1100, 64 * len(values)) + 200)
-    figure = style.screen(title, words, height=height, above=60)
-    bar = style.screen_colour_bar("second less first", nticks=5)
-    scale = style.colour_scale(style.DIFFERENCE_MAP)
+    figure = screen_sheet.screen(title, words, height=height, above=60)
+    bar = screen_sheet.screen_colour_bar("second less first", nticks=5)
+    scale = looks.colour_scale(looks.DIFFERENCE_MAP)
     if values.ndim == 2:
         figure.add_heatmap(
             z=values.astype(np.float32),
@@ -54,12 +54,12 @@ def plot(
             colorbar=bar,
             hovertemplate=f"{axes[0]} %{{y}}, {axes[1]} %{{x}}<br>%{{z:.3g}}<extra></extra>",
         )
-        axis = style.screen_axis(constrain="domain")
+        axis = screen_sheet.screen_axis(constrain="domain")
         return figure.update_layout(
             xaxis=axis | {"title": {"text": axes[1]}},
             yaxis=axis | {"title": {"text": axes[0]}, "autorange": "reversed", "scaleanchor": "x"},
         )
-    tiles = compose(style.colour(values, style.DIFFERENCE_MAP, (-limit, limit)))
+    tiles = compose(looks.colour(values, looks.DIFFERENCE_MAP, (-limit, limit)))
     places = [(row, column) for row in picked[0] for column in picked[1]]
     # Heads, and the patches of the position figure, count from 1 as in those figures.
     names = tuple(

@@ -8,9 +8,10 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, PercentFormatter, StrMethodFormatter
 
-from vit_inspect.figures import style
+from vit_inspect.figures import looks, print_sheet, screen_sheet
+from vit_inspect.figures.figure import PAPER, FigureSpec
 from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, fit, plot_tiles
-from vit_inspect.results import EmbeddingFilters
+from vit_inspect.records.paper import EmbeddingFilters
 
 SHOWN, COLUMNS = 28, 7
 
@@ -20,38 +21,38 @@ def draw(result: EmbeddingFilters) -> Figure:
     tiles, shown = _tiles(result), _shown(result)
     width, height = fit(tiles, width=4.2, height=4.2)
     panel_height = max(height, 1.2)
-    figure = style.page(style.PAGE_IN, panel_height + 0.8)
-    pictures = style.place(figure, left=0.05, top=0.36, width=width, height=height)
+    figure = print_sheet.page(print_sheet.PAGE_IN, panel_height + 0.8)
+    pictures = print_sheet.place(figure, left=0.05, top=0.36, width=width, height=height)
     draw_tiles(pictures, tiles)
     pictures.set(xticks=[], yticks=[])
-    style.label(pictures, title=_title(result).replace(" (", "\n("))
+    print_sheet.label(pictures, title=_title(result).replace(" (", "\n("))
 
-    curve = style.place(figure, left=4.95, top=0.36, width=1.75, height=panel_height)
+    curve = print_sheet.place(figure, left=4.95, top=0.36, width=1.75, height=panel_height)
     cumulative = _cumulative(result)
-    curve.plot(np.arange(len(cumulative)) + 1, cumulative, color=style.INK, linewidth=1.0)
-    curve.plot(shown, cumulative[shown - 1], "o", color=style.ACCENT, markersize=4)
+    curve.plot(np.arange(len(cumulative)) + 1, cumulative, color=looks.INK, linewidth=1.0)
+    curve.plot(shown, cumulative[shown - 1], "o", color=looks.ACCENT, markersize=4)
     curve.text(
         0.97,
         0.05,
         _note(result).replace("<br>", "\n"),
         transform=curve.transAxes,
         ha="right",
-        fontsize=style.TEXT_PT,
-        color=style.ACCENT,
+        fontsize=print_sheet.TEXT_PT,
+        color=looks.ACCENT,
     )
     curve.set(xscale="log", xlim=(1, max(2, len(cumulative))), ylim=(0, 1.02))
     curve.xaxis.set(major_formatter=StrMethodFormatter("{x:g}"), minor_formatter=NullFormatter())
     curve.yaxis.set_major_formatter(PercentFormatter(1.0))
     curve.spines[["top", "right"]].set_visible(False)
-    style.label(curve, x="Principal components", y="Explained variance (cumulative)")
-    style.write(figure, _caption(result), left=0.05, top=panel_height + 0.5, linespacing=1.3)
+    print_sheet.label(curve, x="Principal components", y="Explained variance (cumulative)")
+    print_sheet.write(figure, _caption(result), left=0.05, top=panel_height + 0.5, linespacing=1.3)
     return figure
 
 
 def plot(result: EmbeddingFilters) -> go.Figure:
     """The same; a tile tells its component's share of the variance."""
     shown, ratio, cumulative = _shown(result), result.explained_variance_ratio, _cumulative(result)
-    figure = style.screen(_title(result), _caption(result), height=460)
+    figure = screen_sheet.screen(_title(result), _caption(result), height=460)
     hover = [f"Component {n + 1}<br>{ratio[n]:.2%} of the variance" for n in range(shown)]
     picked = [[n] for n in range(shown)]
     plot_tiles(figure, _tiles(result), hover=hover, picked=picked, domain=(0.0, 0.64))
@@ -63,7 +64,7 @@ def plot(result: EmbeddingFilters) -> go.Figure:
         xaxis="x2",
         yaxis="y2",
         mode="lines",
-        line={"color": style.QUIET, "width": 2},
+        line={"color": looks.QUIET, "width": 2},
         hovertemplate="First %{x} components<br>%{y:.1%} of the variance<extra></extra>",
     )
     figure.add_scatter(
@@ -72,12 +73,12 @@ def plot(result: EmbeddingFilters) -> go.Figure:
         xaxis="x2",
         yaxis="y2",
         mode="markers",
-        marker={"color": style.ACCENT, "size": 9},
+        marker={"color": looks.ACCENT, "size": 9},
         hoverinfo="skip",
     )
     figure.add_annotation(
         text=_note(result),
-        font={"color": style.ACCENT},
+        font={"color": looks.ACCENT},
         align="right",
         x=0.97,
         y=0.04,
@@ -88,7 +89,7 @@ def plot(result: EmbeddingFilters) -> go.Figure:
         showarrow=False,
     )
     figure.update_layout(
-        xaxis2=style.screen_axis(
+        xaxis2=screen_sheet.screen_axis(
             "Principal components",
             type="log",
             range=[0, np.log10(max(2, len(cumulative)))],
@@ -96,7 +97,7 @@ def plot(result: EmbeddingFilters) -> go.Figure:
             anchor="y2",
             dtick=1,
         ),
-        yaxis2=style.screen_axis(
+        yaxis2=screen_sheet.screen_axis(
             "Explained variance (cumulative)", range=[0, 1.02], tickformat=".0%", anchor="x2"
         ),
     )
@@ -140,3 +141,21 @@ def _tiles(result: EmbeddingFilters) -> Tiles:
     pictures[:count, ..., :3] = np.round(255 * scaled)
     pictures[:count, ..., 3] = 255
     return compose(pictures.reshape(rows, columns, height, width, 4))
+
+
+FIGURE = FigureSpec(
+    record=EmbeddingFilters,
+    slug="embedding_filters",
+    title="Embedding filters",
+    question="What patterns does the model look for in a patch?",
+    reading="Each tile is one principal component of the filters that the model applies to the "
+    "picture first, the strongest first. Smooth waves in a few directions and colours, "
+    "like the basis of a compression, mean that training found a compact code for "
+    "patches. The curve says how much of all filters the tiles hold.",
+    caveat="Each tile is stretched to its own range, so tiles cannot be compared in strength. "
+    "Signs are arbitrary: a tile and its negative are the same component.",
+    formula="centred PCA of the matrix (filters × patch pixels and channels)",
+    source=f"{PAPER}, Figure 7 left",
+    draw=draw,
+    plot=plot,
+)

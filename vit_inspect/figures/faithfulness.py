@@ -13,8 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from vit_inspect.figures import style
-from vit_inspect.results import CENTRE, RANDOM, Faithfulness
+from vit_inspect.figures import looks, print_sheet, screen_sheet
+from vit_inspect.figures.figure import FigureSpec
+from vit_inspect.records.evidence import CENTRE, RANDOM, Faithfulness
 
 CURVES = ("deletion", "insertion")
 TITLES = ("Deletion: lower is better", "Insertion: higher is better")
@@ -45,21 +46,23 @@ SIMILAR, UNLIKE = 0.7, 0.3
 def draw(result: Faithfulness) -> Figure:
     """Both curves of every map, the mean over the record's pictures; the table is their legend."""
     title, *texts = _words(result)
-    figure = style.page(style.PAGE_IN, 2.85 + 0.145 * len(texts))
+    figure = print_sheet.page(print_sheet.PAGE_IN, 2.85 + 0.145 * len(texts))
     limits = limits_of(result)
     for place, curve in enumerate(CURVES):
-        axes = style.place(figure, left=0.62 + 2.12 * place, top=0.5, width=1.85, height=1.75)
+        axes = print_sheet.place(figure, left=0.62 + 2.12 * place, top=0.5, width=1.85, height=1.75)
         _draw_curves(axes, result, curve)
         axes.set(xlim=(0, 1), ylim=limits)
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.tick_params(labelleft=not place)
-        style.label(
+        print_sheet.label(
             axes, x=CHANGED[place], y=_unit(result) if not place else "", title=TITLES[place]
         )
     _draw_table(figure, result)
-    style.write(figure, "\n".join(texts), left=0.05, top=2.75)
-    style.write(figure, title, left=0.05, top=0.07, fontsize=style.TITLE_PT, color=style.INK)
+    print_sheet.write(figure, "\n".join(texts), left=0.05, top=2.75)
+    print_sheet.write(
+        figure, title, left=0.05, top=0.07, fontsize=print_sheet.TITLE_PT, color=looks.INK
+    )
     return figure
 
 
@@ -70,7 +73,7 @@ def plot(result: Faithfulness) -> go.Figure:
     # Between curves and table are their axes' titles.
     drawing_px = CURVE_PX + 70 + table_px
     height = drawing_px + 96 + 20 * len(texts)
-    figure = style.screen(title, "\n".join(texts), height=height, above=24, width=WORDS_PX)
+    figure = screen_sheet.screen(title, "\n".join(texts), height=height, above=24, width=WORDS_PX)
     figure.update_layout(margin_b=0)
     curves, table = (1 - CURVE_PX / drawing_px, 1.0), (0.0, table_px / drawing_px)
     limits = limits_of(result)
@@ -89,10 +92,10 @@ def plot(result: Faithfulness) -> go.Figure:
     share: dict[str, Any] = {"range": [0, 1], "tickformat": ".0%", "tickvals": [0, 0.5, 1]}
     score: dict[str, Any] = {"range": limits, "nticks": 6}
     figure.update_layout(
-        xaxis=style.screen_axis(CHANGED[0], domain=PANELS[0], **share),
-        xaxis2=style.screen_axis(CHANGED[1], domain=PANELS[1], anchor="y2", **share),
-        yaxis=style.screen_axis(_unit(result), domain=curves, **score),
-        yaxis2=style.screen_axis(anchor="x2", domain=curves, showticklabels=False, **score),
+        xaxis=screen_sheet.screen_axis(CHANGED[0], domain=PANELS[0], **share),
+        xaxis2=screen_sheet.screen_axis(CHANGED[1], domain=PANELS[1], anchor="y2", **share),
+        yaxis=screen_sheet.screen_axis(_unit(result), domain=curves, **score),
+        yaxis2=screen_sheet.screen_axis(anchor="x2", domain=curves, showticklabels=False, **score),
     )
     return _plot_table(figure, result, table)
 
@@ -122,7 +125,7 @@ def conclusions(result: Faithfulness) -> list[str]:
     scores = np.concatenate([_mean(result, curve) for curve in CURVES])
     largest, moved = float(np.abs(scores).max()), float(np.ptp(scores))
     if moved < STILL * largest:
-        share = style.percent(moved / largest)
+        share = looks.percent(moved / largest)
         return [f"The score moves by {share} of its largest value: nothing follows for any map."]
     images = len(result.photographs)
     sentences = []
@@ -144,7 +147,7 @@ def conclusions(result: Faithfulness) -> list[str]:
     return sentences
 
 
-def limits_of(result: Faithfulness) -> style.Limits:
+def limits_of(result: Faithfulness) -> looks.Limits:
     """The ends of the axis of the score."""
     means = [_mean(result, curve) for curve in CURVES]
     low, high = min(map(np.min, means)), max(map(np.max, means))
@@ -200,8 +203,8 @@ class _Look(NamedTuple):
         """For matplotlib, with a marker at some of the points."""
         return {
             "color": self.colour,
-            "linestyle": style.DASHES[self.dash],
-            "marker": style.MARKERS.get(self.marker, ""),
+            "linestyle": looks.DASHES[self.dash],
+            "marker": looks.MARKERS.get(self.marker, ""),
             "markersize": 3,
             "markevery": every,
         }
@@ -217,11 +220,11 @@ class _Look(NamedTuple):
 def _looks(result: Faithfulness) -> list[_Look]:
     """The maps, the centre, random orders."""
     tested = [
-        _Look(name, style.head_colour(place), "solid", style.line_marker(place))
+        _Look(name, looks.head_colour(place), "solid", looks.line_marker(place))
         for place, name in enumerate(_tested(result))
     ]
     centre, random = (
-        _Look(name, style.QUIET, dash, "") for name, dash in ((CENTRE, "dot"), (RANDOM, "dash"))
+        _Look(name, looks.QUIET, dash, "") for name, dash in ((CENTRE, "dot"), (RANDOM, "dash"))
     )
     return [*tested, centre, random]
 
@@ -255,7 +258,7 @@ def _band(
 def _draw_curves(axes: Axes, result: Faithfulness, curve: str) -> None:
     low, high = _band(result, curve)
     axes.fill_between(
-        result.share[0], low, high, color=style.QUIET, alpha=BAND_OPACITY, linewidth=0, zorder=1
+        result.share[0], low, high, color=looks.QUIET, alpha=BAND_OPACITY, linewidth=0, zorder=1
     )
     every = -(-len(result.share[0]) // MARKED_POINTS)
     for look, scores in zip(_looks(result), _lines(result, curve), strict=True):
@@ -274,29 +277,29 @@ def _draw_table(figure: Figure, result: Faithfulness) -> None:
     left, top, pitch = 4.78, 0.5, 0.17
     columns = (1.19, 1.65)
     for offset, text in zip((0.3, *columns), ("Area under", *CURVES), strict=True):
-        style.write(figure, text, left=left + offset, top=top, fontsize=6.5)
+        print_sheet.write(figure, text, left=left + offset, top=top, fontsize=6.5)
     rows = zip(_looks(result), _areas(result), strict=True)
     for row, (look, areas) in enumerate(rows, start=1):
         down = top + row * pitch
-        axes = style.place(figure, left=left, top=down + 0.02, width=0.22, height=0.1)
+        axes = print_sheet.place(figure, left=left, top=down + 0.02, width=0.22, height=0.1)
         axes.plot([0, 0.5, 1], [0, 0, 0], linewidth=1.2, **(look.in_print() | {"markevery": [1]}))
         axes.set_axis_off()
-        style.write(
-            figure, style.short(look.name, MAP_LETTERS), left=left + 0.3, top=down, color=style.INK
+        print_sheet.write(
+            figure, looks.short(look.name, MAP_LETTERS), left=left + 0.3, top=down, color=looks.INK
         )
         for offset, area in zip(columns, areas, strict=True):
-            style.write(figure, area, left=left + offset, top=down)
+            print_sheet.write(figure, area, left=left + offset, top=down)
 
 
 def _plot_table(figure: go.Figure, result: Faithfulness, domain: tuple[float, float]) -> go.Figure:
     """The same on a screen, on axes of its own: lines of plotly's tables have no colour."""
-    looks, areas = _looks(result), _areas(result)
-    rows = np.arange(1, len(looks) + 1)
+    shown, areas = _looks(result), _areas(result)
+    rows = np.arange(1, len(shown) + 1)
     on = {"xaxis": "x3", "yaxis": "y3", "hoverinfo": "skip", "cliponaxis": False}
-    for row, look in zip(rows, looks, strict=True):
+    for row, look in zip(rows, shown, strict=True):
         figure.add_scatter(x=[0, 0.03, 0.06], y=[row] * 3, **look.on_screen(), **on)
     columns = [
-        ["Area under", *(escape(style.short(look.name)) for look in looks)],
+        ["Area under", *(escape(looks.short(look.name)) for look in shown)],
         *([curve, *column] for curve, column in zip(CURVES, zip(*areas, strict=True), strict=True)),
     ]
     for left, column in zip((0.08, 0.46, 0.7), columns, strict=True):
@@ -308,10 +311,10 @@ def _plot_table(figure: go.Figure, result: Faithfulness, domain: tuple[float, fl
             textposition="middle right",
             **on,
         )
-    hidden = style.screen_axis(visible=False)
+    hidden = screen_sheet.screen_axis(visible=False)
     return figure.update_layout(
         xaxis3=hidden | {"range": [0, 1], "anchor": "y3"},
-        yaxis3=hidden | {"domain": domain, "range": [len(looks) + 0.5, -0.5], "anchor": "x3"},
+        yaxis3=hidden | {"domain": domain, "range": [len(shown) + 0.5, -0.5], "anchor": "x3"},
     )
 
 
@@ -364,3 +367,27 @@ def _words(result: Faithfulness) -> list[str]:
         ("One picture. " if images == 1 else "")
         + "Patches of mean colour or blur are unlike what the model was trained on.",
     ]
+
+
+FIGURE = FigureSpec(
+    record=Faithfulness,
+    slug="faithfulness",
+    title="Faithfulness",
+    question="Can a map be trusted?",
+    reading="Patches are taken out of the picture, those first that a map puts first, and the "
+    "model is run again each time. If the map shows what the output rests on, the score "
+    "falls early; put back into a blurred picture in the same order, it rises early. A "
+    "map that does not beat random orders and the distance to the centre has shown "
+    "nothing of the model on this picture.",
+    caveat="One picture says little: take many. A picture with patches of mean colour or blur is "
+    "unlike anything the model was trained on, so a score may fall, or rise, for that "
+    "alone. Patches are taken one by one in an order: what only several together show "
+    "counts for the last of them. Where there are no classes, the score is the cosine "
+    "similarity of outputs, which can be high for empty pictures.",
+    formula="area under p(class | picture without the first k patches), or with them alone, over "
+    "k / patches",
+    source="Petsiuk et al. (RISE), arXiv 1806.07421; for maps with randomised weights, in the "
+    "browser: Adebayo et al., arXiv 1810.03292",
+    draw=draw,
+    plot=plot,
+)

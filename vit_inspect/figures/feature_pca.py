@@ -8,10 +8,12 @@ from jaxtyping import UInt8
 from matplotlib.figure import Figure
 from PIL import Image
 
-from vit_inspect.figures import style
+from vit_inspect.figures import print_sheet, screen_sheet
+from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.overlay import draw_photograph, height_px, plot_photograph
 from vit_inspect.figures.tiles import LONG_SIDE_PX, data_uri
-from vit_inspect.results import FeaturePca, Photograph
+from vit_inspect.records.base import Photograph
+from vit_inspect.records.evidence import FeaturePca
 
 COLOURS = ("red", "green", "blue")
 GAP = 0.02
@@ -22,10 +24,10 @@ def draw(result: FeaturePca, *, image: int = 0) -> Figure:
     """The photograph, and beside it the colours of its patches where the model saw them."""
     photograph = result.photographs[image]
     aspect = float(np.clip(photograph.size_px[1] / photograph.size_px[0], 0.3, 3))
-    height = min(2.6, (style.PAGE_IN - 0.2) / (2 * aspect))
-    figure = style.page(max(3.6, 2 * aspect * height + 0.2), height + 0.75)
+    height = min(2.6, (print_sheet.PAGE_IN - 0.2) / (2 * aspect))
+    figure = print_sheet.page(max(3.6, 2 * aspect * height + 0.2), height + 0.75)
     left, right = (
-        style.place(figure, left=start, top=0.05, width=aspect * height, height=height)
+        print_sheet.place(figure, left=start, top=0.05, width=aspect * height, height=height)
         for start in (0.05, 0.15 + aspect * height)
     )
     draw_photograph(left, photograph)
@@ -37,7 +39,7 @@ def draw(result: FeaturePca, *, image: int = 0) -> Figure:
         interpolation="none",
         zorder=1.5,
     )
-    style.write(figure, _words(result, image), left=0.05, top=height + 0.15, linespacing=1.4)
+    print_sheet.write(figure, _words(result, image), left=0.05, top=height + 0.15, linespacing=1.4)
     return figure
 
 
@@ -49,7 +51,7 @@ def plot(result: FeaturePca, *, image: int = 0, width: int = 1040) -> go.Figure:
     photograph, seen = result.photographs[image], result.photographs[image].seen
     title, words = _words(result, image).split("\n", 1)
     height = height_px(photograph, round(width * (1 - GAP) / 2))
-    figure = style.screen(title, words, height=height + 118)
+    figure = screen_sheet.screen(title, words, height=height + 118)
     figure.update_layout(margin={"l": 0, "r": 0, "b": 8})
     plot_photograph(figure, photograph, grey=False)
     behind = plot_photograph(go.Figure(), photograph).layout
@@ -73,7 +75,7 @@ def plot(result: FeaturePca, *, image: int = 0, width: int = 1040) -> go.Figure:
     )
     _add_scores(figure, result, image, photograph)
     rows, columns = photograph.size_px
-    hidden = style.screen_axis(visible=False, constrain="domain")
+    hidden = screen_sheet.screen_axis(visible=False, constrain="domain")
     return figure.update_layout(
         xaxis_domain=(0, (1 - GAP) / 2),
         xaxis2=hidden
@@ -145,3 +147,22 @@ def _words(result: FeaturePca, image: int) -> str:
         f"{result.model}: tokens of layer {result.layer}, {result.state}\n"
         f"Variance shown: {each}; together {shares.sum():.1%}\n{basis}"
     )
+
+
+FIGURE = FigureSpec(
+    record=FeaturePca,
+    slug="feature_pca",
+    title="What tokens hold",
+    question="What does the model tell apart in the picture?",
+    reading="The tokens of all patches are laid along the three directions in which they vary "
+    "most, shown as red, green and blue. Patches of like colour hold like tokens: an "
+    "object stands out from its surroundings, and its parts from each other.",
+    caveat="Colours mean nothing across pictures unless they share a common basis, and nothing "
+    "across layers and models. Each is stretched to its own range, however little of the "
+    "variance it holds, and its sign is arbitrary. A few outlying tokens can take one of "
+    "the three for themselves.",
+    formula="(t − mean of t) · [v₁ v₂ v₃], v = eigenvectors of the patch tokens' covariance",
+    source="Oquab et al. (DINOv2), arXiv 2304.07193, Figure 1",
+    draw=draw,
+    plot=plot,
+)

@@ -10,9 +10,10 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from vit_inspect.figures import style
+from vit_inspect.figures import looks, print_sheet, screen_sheet
+from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, fit, name_tiles, plot_tiles
-from vit_inspect.results import LOG_PROBABILITY, HeadImportance
+from vit_inspect.records.evidence import LOG_PROBABILITY, HeadImportance
 
 RANKED = 12
 """Heads of the list."""
@@ -27,10 +28,10 @@ def draw(result: HeadImportance, *, image: int = 0) -> Figure:
     width, height = fit(tiles, width=min(3.3, 0.3 * heads), height=6.6)
     ranked = ranking(result, image)
     list_height = 0.17 * len(ranked)
-    page_width = min(style.PAGE_IN, max(5.2, width + 3.6))
-    figure = style.page(page_width, HEAD_IN + max(height, list_height + 0.4) + 0.15)
-    bar = style.place(figure, left=0.15, top=0.66, width=2.3, height=0.09)
-    style.colour_bar(
+    page_width = min(print_sheet.PAGE_IN, max(5.2, width + 3.6))
+    figure = print_sheet.page(page_width, HEAD_IN + max(height, list_height + 0.4) + 0.15)
+    bar = print_sheet.place(figure, left=0.15, top=0.66, width=2.3, height=0.09)
+    print_sheet.colour_bar(
         bar,
         _colour_map(limits),
         limits,
@@ -38,38 +39,38 @@ def draw(result: HeadImportance, *, image: int = 0) -> Figure:
         ticks=MaxNLocator(4),
         orientation="horizontal",
     )
-    axes = style.place(figure, left=0.35, top=HEAD_IN, width=width, height=height)
+    axes = print_sheet.place(figure, left=0.35, top=HEAD_IN, width=width, height=height)
     draw_tiles(axes, tiles)
     axes.set(
-        yticklabels=style.tick_labels(range(layers), height / layers),
-        xticklabels=style.tick_labels(range(1, heads + 1), width / heads),
+        yticklabels=print_sheet.tick_labels(range(layers), height / layers),
+        xticklabels=print_sheet.tick_labels(range(1, heads + 1), width / heads),
     )
-    style.label(axes, x="Head", y="Layer")
+    print_sheet.label(axes, x="Head", y="Layer")
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
-    style.bare(axes)
+    print_sheet.bare(axes)
     left = width + 1.55
-    bars = style.place(
+    bars = print_sheet.place(
         figure, left=left, top=HEAD_IN, width=page_width - left - 0.15, height=list_height
     )
     effects = np.array([result.effect[image][place] for place in ranked])
-    colours = style.colour(effects, _colour_map(limits), limits) / 255
+    colours = looks.colour(effects, _colour_map(limits), limits) / 255
     bars.barh(
         range(len(ranked)),
         effects,
         height=0.75,
         color=colours,
-        edgecolor=style.QUIET,
-        linewidth=style.RULE_PT,
+        edgecolor=looks.QUIET,
+        linewidth=print_sheet.RULE_PT,
     )
-    bars.axvline(0, color=style.QUIET, linewidth=style.RULE_PT)
+    bars.axvline(0, color=looks.QUIET, linewidth=print_sheet.RULE_PT)
     bars.set(yticks=range(len(ranked)), ylim=(len(ranked) - 0.4, -0.6))
     bars.set_yticklabels([_name(*place) for place in ranked])
     bars.xaxis.set_major_locator(MaxNLocator(3))
-    style.label(bars, x=result.measure)
+    print_sheet.label(bars, x=result.measure)
     bars.tick_params(axis="y", length=0)
     bars.spines[["top", "right", "left"]].set_visible(False)
-    style.write_head(figure, *_words(result, image).split("\n", 1))
+    print_sheet.write_head(figure, *_words(result, image).split("\n", 1))
     return figure
 
 
@@ -84,7 +85,7 @@ def plot(
     layers, heads = tiles.count
     height = int(np.clip(30 * layers, 13 * RANKED, 900))
     title, words = _words(result, image).split("\n", 1)
-    figure = style.screen(title, words, height=height + 270, above=110)
+    figure = screen_sheet.screen(title, words, height=height + 270, above=110)
     picked = list(np.ndindex(tiles.count))
     effect = result.effect[image]
     # As wide as its tiles are on a page of usual width, so that the list stands beside them.
@@ -101,12 +102,14 @@ def plot(
     figure.data[0].marker.update(
         cmin=limits[0],
         cmax=limits[1],
-        colorscale=style.colour_scale(_colour_map(limits)),
+        colorscale=looks.colour_scale(_colour_map(limits)),
         showscale=True,
-        colorbar=style.screen_colour_bar(result.measure, nticks=5, ypad=50, exponentformat="power"),
+        colorbar=screen_sheet.screen_colour_bar(
+            result.measure, nticks=5, ypad=50, exponentformat="power"
+        ),
     )
     for layer, head in marked:
-        edge = {"line": {"color": style.ACCENT, "width": 3}, "fillcolor": "rgba(0,0,0,0)"}
+        edge = {"line": {"color": looks.ACCENT, "width": 3}, "fillcolor": "rgba(0,0,0,0)"}
         # Within the tile: the outer half of a line on the rim would be cut off.
         box = {"x0": head - 0.4, "x1": head + 0.4, "y0": layer - 0.4, "y1": layer + 0.4}
         figure.add_shape(type="rect", **box, **edge)
@@ -120,8 +123,8 @@ def plot(
             "color": effects,
             "cmin": limits[0],
             "cmax": limits[1],
-            "colorscale": style.colour_scale(_colour_map(limits)),
-            "line": {"color": style.QUIET, "width": 1},
+            "colorscale": looks.colour_scale(_colour_map(limits)),
+            "line": {"color": looks.QUIET, "width": 1},
         },
         customdata=[list(place) for place in ranked],
         text=[_hover(result, image, place) for place in ranked],
@@ -131,21 +134,21 @@ def plot(
         yaxis="y2",
     )
     bars = share + 0.26, 1.0
-    style.name_below(figure, result.measure, bars)
+    screen_sheet.name_below(figure, result.measure, bars)
     return figure.update_layout(
         margin_b=64,
         bargap=0.25,
         # Without an end to it, plotly takes every bar for the one under the cursor.
         hoverdistance=40,
-        xaxis2=style.screen_axis(
+        xaxis2=screen_sheet.screen_axis(
             domain=bars,
             anchor="y2",
             nticks=6,
             exponentformat="power",
             zeroline=True,
-            zerolinecolor=style.QUIET,
+            zerolinecolor=looks.QUIET,
         ),
-        yaxis2=style.screen_axis(
+        yaxis2=screen_sheet.screen_axis(
             autorange="reversed", anchor="x2", showline=False, ticks="", domain=(0, 1)
         ),
     )
@@ -159,25 +162,25 @@ def ranking(result: HeadImportance, image: int = 0) -> list[tuple[int, int]]:
     return list(zip(layers.tolist(), heads.tolist(), strict=True))
 
 
-def limits_of(result: HeadImportance, image: int = 0) -> style.Limits:
+def limits_of(result: HeadImportance, image: int = 0) -> looks.Limits:
     """The ends of the colour scale: from 0, or as far from it on both sides where both occur."""
     effect = result.effect[image]
     limit = float(np.abs(effect).max()) or 1.0
     return (-limit if effect.min() < 0 else 0.0), limit
 
 
-def _colour_map(limits: style.Limits) -> str:
-    return style.DIFFERENCE_MAP if limits[0] < 0 else style.WEIGHT_MAP
+def _colour_map(limits: looks.Limits) -> str:
+    return looks.DIFFERENCE_MAP if limits[0] < 0 else looks.WEIGHT_MAP
 
 
 def _tiles(result: HeadImportance, image: int) -> Tiles:
     limits = limits_of(result, image)
-    colours = style.colour(result.effect[image], _colour_map(limits), limits)
+    colours = looks.colour(result.effect[image], _colour_map(limits), limits)
     return compose(colours[:, :, None, None])
 
 
 def _name(layer: int, head: int) -> str:
-    return f"Layer {layer}, {style.head_name(head).lower()}"
+    return f"Layer {layer}, {looks.head_name(head).lower()}"
 
 
 def _said(result: HeadImportance, effect: Float[np.floating, ""]) -> str:
@@ -201,3 +204,26 @@ def _words(result: HeadImportance, image: int) -> str:
         f"Each head alone, its output replaced by {replaced}.\n"
         f"The largest effect: {_name(*most).lower()}, {_said(result, result.effect[image][most])}."
     )
+
+
+FIGURE = FigureSpec(
+    record=HeadImportance,
+    slug="head_importance",
+    title="Causal tests",
+    question="Which heads does the answer rest on?",
+    reading="Each tile is what happens when one head is switched off and the model runs again: "
+    "by how much the logarithm of the class's probability falls (0.69 is a probability "
+    "halved), or, for a model without classes, how far its output turns away. Where both "
+    "signs occur, red heads speak for the class and blue ones against it. The dashboard "
+    "also switches off any heads, layers and tokens together, and shows the answer before "
+    "and after.",
+    caveat="Heads back each other up: one that is not missed may still do what another would do "
+    "without it, and switching off several at once is not the sum. The mean over the "
+    "tokens of one image is not the mean over a data set, and keeps what a head tells "
+    "every token alike. All of this is of one picture.",
+    formula="ln p(class) − ln p(class | head ← mean over tokens), or 1 − cos(y, y without)",
+    source="Michel et al., Are Sixteen Heads Really Better than One?, arXiv 1905.10650; "
+    "mean ablation: Wang et al., arXiv 2211.00593",
+    draw=draw,
+    plot=plot,
+)

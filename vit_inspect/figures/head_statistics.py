@@ -10,12 +10,13 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from vit_inspect.figures import style
+from vit_inspect.figures import looks, print_sheet, screen_sheet
+from vit_inspect.figures.figure import PAPER, FigureSpec
 from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, fit
-from vit_inspect.results import HeadStatistics
+from vit_inspect.records.evidence import HeadStatistics
 
 TITLE = "Head statistics"
-COLOUR_MAP = style.WEIGHT_MAP
+COLOUR_MAP = looks.WEIGHT_MAP
 ACROSS = 4
 """Panels side by side in print."""
 HEAD_IN, PANEL_IN, BAR_IN = 0.85, (1.42, 2.2), 0.5
@@ -60,13 +61,15 @@ def draw(result: HeadStatistics, *, large: str = "entropy") -> Figure:
     layers, heads = panels[large].shape
     tiles = {name: _tiles(each) for name, each in panels.items()}
     width, height = fit(tiles[large], width=PANEL_IN[0], height=PANEL_IN[1])
-    step_in, row_in = (style.PAGE_IN - 0.4) / ACROSS, BAR_IN + height + 0.35
-    figure = style.page(style.PAGE_IN, HEAD_IN + 2 * row_in)
+    step_in, row_in = (print_sheet.PAGE_IN - 0.4) / ACROSS, BAR_IN + height + 0.35
+    figure = print_sheet.page(print_sheet.PAGE_IN, HEAD_IN + 2 * row_in)
     for index, (name, each) in enumerate(panels.items()):
         row, column = divmod(index, ACROSS)
         left, top = 0.4 + column * step_in, HEAD_IN + row * row_in
-        bar = style.place(figure, left=left, top=top + 0.17, width=max(1.0, width), height=0.07)
-        style.colour_bar(
+        bar = print_sheet.place(
+            figure, left=left, top=top + 0.17, width=max(1.0, width), height=0.07
+        )
+        print_sheet.colour_bar(
             bar,
             COLOUR_MAP,
             _limits(each),
@@ -75,19 +78,19 @@ def draw(result: HeadStatistics, *, large: str = "entropy") -> Figure:
             ticks=MaxNLocator(3),
         )
         bar.xaxis.set_label_position("top")
-        axes = style.place(figure, left=left, top=top + BAR_IN, width=width, height=height)
+        axes = print_sheet.place(figure, left=left, top=top + BAR_IN, width=width, height=height)
         draw_tiles(axes, tiles[name])
         axes.set(
-            yticklabels=style.tick_labels(range(layers), height / layers),
-            xticklabels=style.tick_labels(range(1, heads + 1), width / heads),
+            yticklabels=print_sheet.tick_labels(range(layers), height / layers),
+            xticklabels=print_sheet.tick_labels(range(1, heads + 1), width / heads),
         )
-        style.label(axes, x="Head", y="" if column else "Layer")
-    style.write_head(figure, TITLE, _caption(result))
+        print_sheet.label(axes, x="Head", y="" if column else "Layer")
+    print_sheet.write_head(figure, TITLE, _caption(result))
     return figure
 
 
 def plot(
-    result: HeadStatistics, *, limits: style.Limits | None = None, large: str = "entropy"
+    result: HeadStatistics, *, limits: looks.Limits | None = None, large: str = "entropy"
 ) -> go.Figure:
     """One number large and the others small; a cell tells them all, customdata is (layer, head).
 
@@ -96,7 +99,7 @@ def plot(
     """
     area_px = int(np.clip(30 * result.entropy.shape[1], 540, 960))
     caption = _caption(result, several=limits is None)
-    figure = style.screen(TITLE, caption, height=area_px, above=BAR_PX)
+    figure = screen_sheet.screen(TITLE, caption, height=area_px, above=BAR_PX)
     whole_px = figure.layout.margin.t + area_px + FOOT_PX
     figure.update_layout(height=whole_px, margin_b=FOOT_PX, margin_r=30)
     if limits is not None:
@@ -115,7 +118,7 @@ def plot(
     return figure
 
 
-def limits_of(result: HeadStatistics) -> style.Limits:
+def limits_of(result: HeadStatistics) -> looks.Limits:
     """The ends of the scale of the entropy, in nats."""
     return _limits(means(result)["entropy"])
 
@@ -131,7 +134,7 @@ def _add_panel(
     *,
     x: tuple[float, float],
     y: tuple[float, float] = (0.0, 1.0),
-    limits: style.Limits | None = None,
+    limits: looks.Limits | None = None,
     number: int = 1,
     named: bool = True,
 ) -> None:
@@ -154,11 +157,11 @@ def _add_panel(
         y=list(range(layers)),
         zmin=low,
         zmax=high,
-        colorscale=style.colour_scale(COLOUR_MAP),
+        colorscale=looks.colour_scale(COLOUR_MAP),
         xgap=1,
         ygap=1,
         hoverinfo="skip",
-        colorbar=style.screen_colour_bar(
+        colorbar=screen_sheet.screen_colour_bar(
             STATISTICS[name].title,
             x=x[0],
             # Hung from above: plotly misplaces the axes' titles under one that stands on them.
@@ -173,7 +176,7 @@ def _add_panel(
         **places,
     )
     cells = list(np.ndindex(layers, heads))
-    style.add_squares(
+    screen_sheet.add_squares(
         figure,
         size=12,
         x=[head + 1 for _, head in cells],
@@ -184,7 +187,7 @@ def _add_panel(
         **places,
     )
     most = LARGE_TICKS if large else SMALL_TICKS
-    across = style.screen_axis(
+    across = screen_sheet.screen_axis(
         "Head" if named else "",
         showline=False,
         ticks="",
@@ -193,7 +196,7 @@ def _add_panel(
         range=[0.5, heads + 0.5],
         tickvals=list(range(1, heads + 1, -(-heads // most))),
     )
-    down = style.screen_axis(
+    down = screen_sheet.screen_axis(
         "Layer" if large else "",
         showline=False,
         ticks="",
@@ -206,15 +209,15 @@ def _add_panel(
 
 
 def _tiles(values: Float[np.ndarray, "layer head"]) -> Tiles:
-    return compose(style.colour(values[..., None, None], COLOUR_MAP, _limits(values)))
+    return compose(looks.colour(values[..., None, None], COLOUR_MAP, _limits(values)))
 
 
-def _limits(values: Float[np.ndarray, "layer head"]) -> style.Limits:
+def _limits(values: Float[np.ndarray, "layer head"]) -> looks.Limits:
     return 0.0, float(values.max()) or 1.0
 
 
 def _hover(panels: dict[str, Float[np.ndarray, "layer head"]], layer: int, head: int) -> str:
-    lines = [f"<b>Layer {layer}, {style.head_name(head)}</b>"]
+    lines = [f"<b>Layer {layer}, {looks.head_name(head)}</b>"]
     lines += [STATISTICS[name].words.format(values[layer, head]) for name, values in panels.items()]
     return "<br>".join(lines)
 
@@ -229,3 +232,27 @@ def _caption(result: HeadStatistics, *, several: bool = True) -> str:
         f"Uniform attention on {tokens:,} tokens: {np.log(tokens):.2f} nats. "
         f"Prefix tokens: {prefix}.{scales}"
     )
+
+
+FIGURE = FigureSpec(
+    record=HeadStatistics,
+    slug="head_statistics",
+    title="Head statistics",
+    question="What does each head do?",
+    reading="Each cell is a head. Low entropy, few effective tokens: it attends to little at a "
+    "time. NMI near 0: all its queries attend to the same keys; high: each to its own. "
+    "Much mass on itself or on 3 × 3 patches: it is local, like a small convolution. Much "
+    "on prefix tokens: it rests on them.",
+    caveat="A mean hides heads that do one thing for some queries and another for others. "
+    "Entropy and effective tokens grow with the number of tokens: compare them at one "
+    "input size. A head that rests on a register or on one patch as a sink looks sharp, "
+    "and may have found nothing in the picture.",
+    formula="H = mean over q of −Σₖ A[q, k] ln A[q, k],  NMI = (H(K) − H) / √(H(K) ln N);  "
+    "q one of N patches, k any token, H(K) of the mean row",
+    source="Park et al., What Do Self-Supervised Vision Transformers Learn?, arXiv 2305.00729; "
+    f"{PAPER}, Figure 7 right",
+    draw=draw,
+    plot=plot,
+    limits=limits_of,
+    compared="entropy",
+)

@@ -6,8 +6,9 @@ import numpy as np
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
 
-from vit_inspect.figures import style
-from vit_inspect.results import LayerCka
+from vit_inspect.figures import looks, print_sheet, screen_sheet
+from vit_inspect.figures.figure import FigureSpec
+from vit_inspect.records.evidence import LayerCka
 
 TITLE, UNIT = "Layer similarity", "CKA"
 LIMITS = (0.0, 1.0)
@@ -18,11 +19,11 @@ def draw(result: LayerCka) -> Figure:
     rows, columns = result.similarity.shape
     side = 2.2
     width, height = side * min(1, columns / rows), side * min(1, rows / columns)
-    figure = style.page(style.COLUMN_IN, height + 1.05)
-    axes = style.place(figure, left=0.45, top=0.25, width=width, height=height)
+    figure = print_sheet.page(print_sheet.COLUMN_IN, height + 1.05)
+    axes = print_sheet.place(figure, left=0.45, top=0.25, width=width, height=height)
     axes.imshow(
         result.similarity,
-        cmap=style.SIMILARITY_MAP,
+        cmap=looks.SIMILARITY_MAP,
         vmin=LIMITS[0],
         vmax=LIMITS[1],
         interpolation="none",
@@ -31,21 +32,21 @@ def draw(result: LayerCka) -> Figure:
     axes.set(
         xticks=range(columns),
         yticks=range(rows),
-        xticklabels=style.tick_labels(range(columns), width / columns),
-        yticklabels=style.tick_labels(range(rows), height / rows),
+        xticklabels=print_sheet.tick_labels(range(columns), width / columns),
+        yticklabels=print_sheet.tick_labels(range(rows), height / rows),
     )
-    style.bare(axes)
+    print_sheet.bare(axes)
     down, across = _axis_names(result)
-    style.label(axes, x=across, y=down, title=TITLE)
-    bar = style.place(figure, left=0.55 + width, top=0.25, width=0.09, height=height)
-    style.colour_bar(bar, style.SIMILARITY_MAP, LIMITS, name=UNIT, ticks=(0, 0.5, 1))
-    style.write(figure, _words(result), left=0.05, top=height + 0.62, linespacing=1.4)
+    print_sheet.label(axes, x=across, y=down, title=TITLE)
+    bar = print_sheet.place(figure, left=0.55 + width, top=0.25, width=0.09, height=height)
+    print_sheet.colour_bar(bar, looks.SIMILARITY_MAP, LIMITS, name=UNIT, ticks=(0, 0.5, 1))
+    print_sheet.write(figure, _words(result), left=0.05, top=height + 0.62, linespacing=1.4)
     return figure
 
 
 def plot(result: LayerCka) -> go.Figure:
     """The same; a pair of layers tells its value."""
-    figure = style.screen(TITLE, _words(result), height=680, above=60)
+    figure = screen_sheet.screen(TITLE, _words(result), height=680, above=60)
     rows, columns = result.similarity.shape
     figure.add_heatmap(
         z=result.similarity.astype(np.float32),
@@ -53,15 +54,15 @@ def plot(result: LayerCka) -> go.Figure:
         y=list(range(rows)),
         zmin=LIMITS[0],
         zmax=LIMITS[1],
-        colorscale=style.colour_scale(style.SIMILARITY_MAP),
-        colorbar=style.screen_colour_bar(UNIT, tickvals=[0, 0.5, 1]),
+        colorscale=looks.colour_scale(looks.SIMILARITY_MAP),
+        colorbar=screen_sheet.screen_colour_bar(UNIT, tickvals=[0, 0.5, 1]),
         hovertemplate="Layer %{y} and layer %{x}<br>%{z:.3f}<extra></extra>",
     )
     down, across = _axis_names(result)
     fitted = {"constrain": "domain", "showline": False}
     return figure.update_layout(
-        xaxis=style.screen_axis(across, constraintoward="left", **fitted),
-        yaxis=style.screen_axis(
+        xaxis=screen_sheet.screen_axis(across, constraintoward="left", **fitted),
+        yaxis=screen_sheet.screen_axis(
             down, autorange="reversed", scaleanchor="x", constraintoward="top", **fitted
         ),
     )
@@ -70,7 +71,7 @@ def plot(result: LayerCka) -> go.Figure:
 def _axis_names(result: LayerCka) -> tuple[str, str]:
     if result.model == result.other_model:
         return "Layer", "Layer"
-    down, across = (style.short(name) for name in (result.model, result.other_model))
+    down, across = (looks.short(name) for name in (result.model, result.other_model))
     return f"Layer of {down}", f"Layer of {across}"
 
 
@@ -81,3 +82,23 @@ def _words(result: LayerCka) -> str:
     least, most = int(samples.min()), int(samples.max())
     patches = f"{most}" if least == most else f"{least} to {most}"
     return f"{' and '.join(models)}\n{count}, {patches} patches of each."
+
+
+FIGURE = FigureSpec(
+    record=LayerCka,
+    slug="layer_cka",
+    title="Layer similarity",
+    question="Which layers arrange the patches of a picture alike?",
+    reading="Each cell compares two layers by which patches have like tokens, whatever directions "
+    "these lie in: 1 is the same arrangement up to rotation and scale, about 0 an "
+    "unrelated one. A bright block is a run of layers that change little.",
+    caveat="The few directions and outlying tokens of largest variance decide: layers that "
+    "differ in all others still look alike. It says nothing of what is arranged, and one "
+    "image is a rough estimate.",
+    formula="CKA = mean HSIC₁(K, L) / √(mean HSIC₁(K, K) · mean HSIC₁(L, L)), means over "
+    "images, K = tokens·tokensᵀ",
+    source="Nguyen et al., arXiv 2010.15327; Song et al., JMLR 13 (2012); Raghu et al., "
+    "arXiv 2108.08810",
+    draw=draw,
+    plot=plot,
+)

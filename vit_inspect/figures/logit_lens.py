@@ -10,10 +10,11 @@ import plotly.graph_objects as go
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from vit_inspect.figures import style
+from vit_inspect.figures import looks, print_sheet, screen_sheet
+from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.overlay import draw_photograph, plot_map, plot_sheet
 from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, fit, plot_tiles
-from vit_inspect.results import LogitLens
+from vit_inspect.records.evidence import LogitLens
 
 UNIT = "Probability where a patch is read alone"
 BARS = (0.2, 0.5)
@@ -30,37 +31,37 @@ def draw(result: LogitLens, *, image: int = 0) -> Figure:
     tiles = _tiles(result, image, limits)
     layers = tiles.count[0]
     width, height = fit(tiles, width=1.4, height=min(6.6, 0.5 * layers))
-    figure = style.page(5.2, BODY_IN + height + 0.4)
+    figure = print_sheet.page(5.2, BODY_IN + height + 0.4)
     rows, columns = photograph.size_px
     photo_width = float(np.clip(1.1 * columns / rows, 0.5, 1.8))
     draw_photograph(
-        style.place(figure, left=0.05, top=0.08, width=photo_width, height=1.1), photograph
+        print_sheet.place(figure, left=0.05, top=0.08, width=photo_width, height=1.1), photograph
     )
     left = photo_width + 0.25
-    bar = style.place(figure, left=left, top=0.8, width=2.0, height=0.09)
-    style.colour_bar(
+    bar = print_sheet.place(figure, left=left, top=0.8, width=2.0, height=0.09)
+    print_sheet.colour_bar(
         bar,
-        style.WEIGHT_MAP,
+        looks.WEIGHT_MAP,
         limits,
         name=UNIT,
         orientation="horizontal",
         ticks=MaxNLocator(4),
-        format=style.percent_ticks(),
+        format=print_sheet.percent_ticks(),
     )
-    maps = style.place(figure, left=0.35, top=BODY_IN, width=width, height=height)
+    maps = print_sheet.place(figure, left=0.35, top=BODY_IN, width=width, height=height)
     draw_tiles(maps, tiles)
-    labels = style.tick_labels(range(layers), height / layers)
+    labels = print_sheet.tick_labels(range(layers), height / layers)
     maps.set(xticks=[], yticklabels=labels)
-    style.label(maps, y="Layer", title="Patches")
-    bars = style.place(figure, left=width + 0.55, top=BODY_IN, width=1.3, height=height)
-    bars.barh(range(layers), result.readout_probability[image], 0.6, color=style.ACCENT)
+    print_sheet.label(maps, y="Layer", title="Patches")
+    bars = print_sheet.place(figure, left=width + 0.55, top=BODY_IN, width=1.3, height=height)
+    bars.barh(range(layers), result.readout_probability[image], 0.6, color=looks.ACCENT)
     bars.set(xlim=(0, _end(result, image)), ylim=maps.get_ylim(), yticks=[])
-    bars.xaxis.set_major_formatter(style.percent_ticks())
+    bars.xaxis.set_major_formatter(print_sheet.percent_ticks())
     bars.xaxis.set_major_locator(MaxNLocator(2))
-    style.label(bars, x="Probability", title="Read-out")
+    print_sheet.label(bars, x="Probability", title="Read-out")
     bars.spines[["top", "right"]].set_visible(False)
-    texts = style.place(figure, left=width + 2.05, top=BODY_IN, width=1.6, height=height)
-    style.bare(texts)
+    texts = print_sheet.place(figure, left=width + 2.05, top=BODY_IN, width=1.6, height=height)
+    print_sheet.bare(texts)
     texts.set(ylim=maps.get_ylim(), xlim=(0, 1), xticks=[], yticks=[])
     for text, left in zip(COLUMNS, COLUMNS_AT, strict=True):
         texts.annotate(
@@ -69,21 +70,21 @@ def draw(result: LogitLens, *, image: int = 0) -> Figure:
             xycoords="axes fraction",
             xytext=(0, 4),
             textcoords="offset points",
-            fontsize=style.TITLE_PT,
-            color=style.INK,
+            fontsize=print_sheet.TITLE_PT,
+            color=looks.INK,
         )
-    small = min(style.TEXT_PT, 72 * 0.8 * height / layers)
+    small = min(print_sheet.TEXT_PT, 72 * 0.8 * height / layers)
     for layer in range(layers):
         line: dict[str, Any] = {"va": "center_baseline", "fontsize": small, "parse_math": False}
         rank, top = COLUMNS_AT
-        texts.text(rank, layer, f"{result.readout_rank[image, layer]}", color=style.INK, **line)
+        texts.text(rank, layer, f"{result.readout_rank[image, layer]}", color=looks.INK, **line)
         texts.text(top, layer, _top(result, image, layer), color=_ink(result, image, layer), **line)
     words = _words(result, image, limits).split("\n", 1)
-    style.write_head(figure, *words, left=photo_width + 0.25)
+    print_sheet.write_head(figure, *words, left=photo_width + 0.25)
     return figure
 
 
-def plot(result: LogitLens, *, image: int = 0, limits: style.Limits | None = None) -> go.Figure:
+def plot(result: LogitLens, *, image: int = 0, limits: looks.Limits | None = None) -> go.Figure:
     """The same; customdata of a layer's map is its (layer,).
 
     limits: ends of the colour scale, such as those of two figures that are compared.
@@ -93,15 +94,15 @@ def plot(result: LogitLens, *, image: int = 0, limits: style.Limits | None = Non
     layers = range(tiles.count[0])
     title, words = _words(result, image, limits).split("\n", 1)
     height = max(320, min(900, 64 * len(layers)))
-    figure = style.screen(title, words, height=height + 290, above=90)
+    figure = screen_sheet.screen(title, words, height=height + 290, above=90)
     hover = [_hover(result, image, layer) for layer in layers]
     plot_tiles(figure, tiles, hover=hover, picked=[[layer] for layer in layers], domain=(0.0, 0.16))
     figure.data[0].marker.update(
         cmin=limits[0],
         cmax=limits[1],
-        colorscale=style.colour_scale(style.WEIGHT_MAP),
+        colorscale=looks.colour_scale(looks.WEIGHT_MAP),
         showscale=True,
-        colorbar=style.screen_colour_bar(UNIT, tickformat="~%", nticks=4, ypad=34),
+        colorbar=screen_sheet.screen_colour_bar(UNIT, tickformat="~%", nticks=4, ypad=34),
     )
     figure.add_bar(
         x=result.readout_probability[image],
@@ -110,7 +111,7 @@ def plot(result: LogitLens, *, image: int = 0, limits: style.Limits | None = Non
         orientation="h",
         xaxis="x2",
         yaxis="y",
-        marker={"color": style.ACCENT, "line": {"width": 0}},
+        marker={"color": looks.ACCENT, "line": {"width": 0}},
         text=hover,
         textposition="none",
         customdata=[[layer] for layer in layers],
@@ -150,12 +151,14 @@ def plot(result: LogitLens, *, image: int = 0, limits: style.Limits | None = Non
         showticklabels=True, tickvals=list(layers), ticktext=[str(layer) for layer in layers]
     )
     figure.update_yaxes(title={"text": "Layer", "font": {"size": 13}, "standoff": 8})
-    style.name_below(figure, "Probability", BARS)
+    screen_sheet.name_below(figure, "Probability", BARS)
     return figure.update_layout(
-        xaxis2=style.screen_axis(
+        xaxis2=screen_sheet.screen_axis(
             range=[0, _end(result, image)], domain=BARS, tickformat="~%", nticks=3, anchor="y"
         ),
-        xaxis3=style.screen_axis(visible=False, range=[0, 1], domain=(0.54, 1.0), anchor="y"),
+        xaxis3=screen_sheet.screen_axis(
+            visible=False, range=[0, 1], domain=(0.54, 1.0), anchor="y"
+        ),
         margin_b=60,
     )
 
@@ -185,31 +188,31 @@ def plot_layer(result: LogitLens, layer: int, *, image: int = 0, width: int = 72
     )
 
 
-def limits_of(result: LogitLens, image: int = 0) -> style.Limits:
+def limits_of(result: LogitLens, image: int = 0) -> looks.Limits:
     """The ends of the colour scale of all layers."""
     return 0.0, float(result.patch_probability[image].max()) or 1.0
 
 
-def _tiles(result: LogitLens, image: int, limits: style.Limits) -> Tiles:
-    maps = style.colour(result.patch_probability[image], style.WEIGHT_MAP, limits)
+def _tiles(result: LogitLens, image: int, limits: looks.Limits) -> Tiles:
+    maps = looks.colour(result.patch_probability[image], looks.WEIGHT_MAP, limits)
     return compose(maps[:, None])
 
 
 def _top(result: LogitLens, image: int, layer: int) -> str:
     """The most probable class of a layer, shortened."""
-    name = style.short(result.top_labels[image][layer][0])
-    return f"{name} {style.percent(result.top_probability[image, layer, 0])}"
+    name = looks.short(result.top_labels[image][layer][0])
+    return f"{name} {looks.percent(result.top_probability[image, layer, 0])}"
 
 
 def _end(result: LogitLens, image: int) -> float:
     """Where the axis of the read-out's bars ends."""
-    return style.probability_end(float(result.readout_probability[image].max()))
+    return looks.probability_end(float(result.readout_probability[image].max()))
 
 
 def _ink(result: LogitLens, image: int, layer: int) -> str:
     """The class that is followed stands out among others."""
     followed = result.top_class_index[image, layer, 0] == result.class_index[image]
-    return style.ACCENT if followed else style.QUIET
+    return looks.ACCENT if followed else looks.QUIET
 
 
 def _hover(result: LogitLens, image: int, layer: int) -> str:
@@ -217,16 +220,16 @@ def _hover(result: LogitLens, image: int, layer: int) -> str:
     return "<br>".join(
         [
             f"<b>Layer {layer}</b>",
-            f"read-out {style.percent(result.readout_probability[image, layer])}, "
+            f"read-out {looks.percent(result.readout_probability[image, layer])}, "
             f"rank {result.readout_rank[image, layer]}",
-            f"largest in a patch {style.percent(result.patch_probability[image, layer].max())}",
+            f"largest in a patch {looks.percent(result.patch_probability[image, layer].max())}",
             "The read-out sees",
-            *(f"{escape(name)} {style.percent(share)}" for name, share in best),
+            *(f"{escape(name)} {looks.percent(share)}" for name, share in best),
         ]
     )
 
 
-def _words(result: LogitLens, image: int, limits: style.Limits) -> str:
+def _words(result: LogitLens, image: int, limits: looks.Limits) -> str:
     """Which class, from where on the read-out keeps to it, and what the maps' colours span."""
     ranks = result.readout_rank[image]
     last = len(ranks) - 1
@@ -238,5 +241,24 @@ def _words(result: LogitLens, image: int, limits: style.Limits) -> str:
     )
     return (
         f"{result.labels[image]}, in every layer\n{result.model}\n{found}\n"
-        f"Maps: from 0 to {style.percent(limits[1])}."
+        f"Maps: from 0 to {looks.percent(limits[1])}."
     )
+
+
+FIGURE = FigureSpec(
+    record=LogitLens,
+    slug="logit_lens",
+    title="Class in every layer",
+    question="From which layer on, and in which patches, does the model see its class?",
+    reading="The model's own norm and head are applied to every layer, as if it were the last: "
+    "bars to all its tokens, as the model reads them, maps to each patch alone. The last "
+    "bar is the model's output.",
+    caveat="The head was trained for the last layer only: a class that it does not find earlier "
+    "may be there in another form. A patch alone is an input that the head never saw, and "
+    "what is found in a patch need not be used.",
+    formula="softmax(head(norm(tokens of layer l))), the norm's statistics of these tokens",
+    source="nostalgebraist, interpreting GPT: the logit lens, 2020; Vilas et al., arXiv 2310.18969",
+    draw=draw,
+    plot=plot,
+    limits=limits_of,
+)

@@ -15,10 +15,10 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from vit_inspect.figures import style
+from vit_inspect.figures import looks, print_sheet, screen_sheet
 from vit_inspect.figures.tiles import data_uri
 from vit_inspect.layout import Box
-from vit_inspect.results import Photograph
+from vit_inspect.records.base import Photograph
 
 MAX_SCREEN_PX = 620
 """Height of a photograph on a screen, at most: it should not need scrolling."""
@@ -66,13 +66,15 @@ def draw_photograph(axes: Axes, photograph: Photograph, *, grey: bool = False) -
     pixels = np.asarray(_grey(photograph)) if grey else photograph.pixels
     axes.imshow(pixels, extent=(0, width, height, 0), aspect="equal")
     for box in unseen(photograph):
-        veil = {"facecolor": style.UNSEEN, "alpha": style.UNSEEN_OPACITY, "linewidth": 0}
+        veil = {"facecolor": looks.UNSEEN, "alpha": looks.UNSEEN_OPACITY, "linewidth": 0}
         axes.add_patch(_rectangle(box, **veil, antialiased=False, zorder=2))
     axes.add_patch(
-        _rectangle(photograph.seen, fill=False, edgecolor=style.QUIET, linewidth=style.RULE_PT)
+        _rectangle(
+            photograph.seen, fill=False, edgecolor=looks.QUIET, linewidth=print_sheet.RULE_PT
+        )
     )
     axes.set(xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0))
-    style.bare(axes)
+    print_sheet.bare(axes)
 
 
 def draw_patch(
@@ -80,24 +82,24 @@ def draw_patch(
 ) -> None:
     """Outlines one patch."""
     box = patch_box(photograph, grid, patch)
-    axes.add_patch(_rectangle(box, fill=False, edgecolor=style.PAPER, linewidth=1.8, zorder=4))
-    axes.add_patch(_rectangle(box, fill=False, edgecolor=style.ACCENT, linewidth=1.0, zorder=5))
+    axes.add_patch(_rectangle(box, fill=False, edgecolor=looks.PAPER, linewidth=1.8, zorder=4))
+    axes.add_patch(_rectangle(box, fill=False, edgecolor=looks.ACCENT, linewidth=1.0, zorder=5))
 
 
 def draw_map(
     axes: Axes,
     photograph: Photograph,
     values: Float[np.ndarray, "row column"],
-    limits: style.Limits,
+    limits: looks.Limits,
 ) -> AxesImage:
     """A map of the patches over the part of the photograph that the model saw."""
     left, top, right, bottom = photograph.seen
     return axes.imshow(
         values,
-        cmap=style.WEIGHT_MAP,
+        cmap=looks.WEIGHT_MAP,
         vmin=limits[0],
         vmax=limits[1],
-        alpha=style.MAP_OPACITY,
+        alpha=looks.MAP_OPACITY,
         extent=(left, right, bottom, top),
         interpolation="none",
         aspect="equal",
@@ -122,10 +124,10 @@ def plot_photograph(figure: go.Figure, photograph: Photograph, *, grey: bool = T
         sizing="stretch",
         layer="below",
     )
-    veil = {"fillcolor": style.UNSEEN, "opacity": style.UNSEEN_OPACITY, "line": {"width": 0}}
+    veil = {"fillcolor": looks.UNSEEN, "opacity": looks.UNSEEN_OPACITY, "line": {"width": 0}}
     for left, top, right, bottom in unseen(photograph):
         figure.add_shape(type="rect", x0=left, y0=top, x1=right, y1=bottom, **veil)
-    axis = style.screen_axis(visible=False, constrain="domain")
+    axis = screen_sheet.screen_axis(visible=False, constrain="domain")
     figure.update_layout(
         xaxis=axis | {"range": [0, width], "constraintoward": "left"},
         yaxis=axis | {"range": [height, 0], "scaleanchor": "x", "constraintoward": "top"},
@@ -136,7 +138,7 @@ def plot_photograph(figure: go.Figure, photograph: Photograph, *, grey: bool = T
 def plot_sheet(title: str, subtitle: str, photograph: Photograph, *, width: int) -> go.Figure:
     """A photograph for which `width` px are free, below a subtitle of three lines and a scale."""
     height = height_px(photograph, width) + 198
-    figure = style.screen(title, subtitle, height=height, above=60, width=width)
+    figure = screen_sheet.screen(title, subtitle, height=height, above=60, width=width)
     figure.update_layout(margin_b=12)
     return plot_photograph(figure, photograph)
 
@@ -149,7 +151,7 @@ def height_px(photograph: Photograph, width: int) -> int:
 
 def plot_input(photograph: Photograph, grid: tuple[int, int], *, width: int = 720) -> go.Figure:
     """The photograph in colour, what the model saw cut into its patches (rows, columns)."""
-    figure = style.screen("", "", height=height_px(photograph, width))
+    figure = screen_sheet.screen("", "", height=height_px(photograph, width))
     figure.update_layout(margin={"l": 0, "r": 0, "t": 0, "b": 0}, annotations=[])
     plot_photograph(figure, photograph, grey=False)
     (rows, columns), (left, top, right, bottom) = grid, photograph.seen
@@ -183,7 +185,7 @@ def plot_patches(
     places = list(np.ndindex(grid))
     boxes = [patch_box(photograph, grid, place) for place in places]
     words = "Row %{customdata[0]}, column %{customdata[1]}" + ("<br>%{text}" if told else "")
-    return style.add_squares(
+    return screen_sheet.add_squares(
         figure,
         size=14,
         x=[(box.left + box.right) / 2 for box in boxes],
@@ -198,7 +200,7 @@ def plot_map(
     figure: go.Figure,
     photograph: Photograph,
     values: Float[np.ndarray, "row column"],
-    limits: style.Limits,
+    limits: looks.Limits,
     *,
     unit: str,
     percent: bool = True,
@@ -218,8 +220,10 @@ def plot_map(
         zmin=limits[0],
         zmax=limits[1],
         zsmooth=False,
-        colorscale=style.colour_scale(style.WEIGHT_MAP, style.MAP_OPACITY),
-        colorbar=style.screen_colour_bar(unit, tickformat="~%" if percent else "~g", nticks=5),
+        colorscale=looks.colour_scale(looks.WEIGHT_MAP, looks.MAP_OPACITY),
+        colorbar=screen_sheet.screen_colour_bar(
+            unit, tickformat="~%" if percent else "~g", nticks=5
+        ),
         customdata=[[[row, column] for column in range(columns)] for row in range(rows)],
         hovertemplate="Row %{customdata[0]}, column %{customdata[1]}<br>%{z:"
         f"{'.3%' if percent else '.3g'}"

@@ -8,9 +8,10 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from vit_inspect.figures import style
+from vit_inspect.figures import looks, print_sheet
+from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.overlay import draw_map, draw_photograph, plot_map, plot_sheet
-from vit_inspect.results import PatchMap
+from vit_inspect.records.evidence import PatchMap
 
 UNIT = "Share of the largest value"
 
@@ -24,24 +25,24 @@ def draw(result: PatchMap, *, image: int = 0, from_least: bool = False) -> Figur
     shape = photograph.size_px[1] / photograph.size_px[0]
     height = min(2.6, 3.2 / shape)
     width = max(height * shape, 1.2)
-    figure = style.page(max(style.COLUMN_IN, width + 0.1), height + 1.0)
-    axes = style.place(figure, left=0.05, top=0.5, width=width, height=height)
+    figure = print_sheet.page(max(print_sheet.COLUMN_IN, width + 0.1), height + 1.0)
+    axes = print_sheet.place(figure, left=0.05, top=0.5, width=width, height=height)
     limits = limits_of(result, image, from_least=from_least)
     draw_photograph(axes, photograph, grey=True)
     draw_map(axes, photograph, shares(result, image), limits)
     # Room for the numbers at both ends.
-    bar = style.place(figure, left=0.25, top=height + 0.58, width=width - 0.4, height=0.08)
-    style.colour_bar(
+    bar = print_sheet.place(figure, left=0.25, top=height + 0.58, width=width - 0.4, height=0.08)
+    print_sheet.colour_bar(
         bar,
-        style.WEIGHT_MAP,
+        looks.WEIGHT_MAP,
         limits,
         name=UNIT,
-        opacity=style.MAP_OPACITY,
+        opacity=looks.MAP_OPACITY,
         ticks=MaxNLocator(4, steps=(1, 2.5, 5, 10)),
-        format=style.percent_ticks(),
+        format=print_sheet.percent_ticks(),
         orientation="horizontal",
     )
-    style.write_head(figure, *_words(result, image))
+    print_sheet.write_head(figure, *_words(result, image))
     return figure
 
 
@@ -66,7 +67,7 @@ def shares(result: PatchMap, image: int = 0) -> Float[np.ndarray, "row column"]:
     return shown
 
 
-def limits_of(result: PatchMap, image: int = 0, *, from_least: bool = False) -> style.Limits:
+def limits_of(result: PatchMap, image: int = 0, *, from_least: bool = False) -> looks.Limits:
     """The ends of the colour scale."""
     least = float(shares(result, image).min()) if from_least else 0.0
     return least if least < 1 else 0.0, 1.0
@@ -76,3 +77,23 @@ def _words(result: PatchMap, image: int) -> tuple[str, str]:
     largest = float(result.values[image].max())
     words = f"Largest value {largest:.3g}." if largest > 0 else "No value is above 0."
     return f"{result.model}: {result.kind}", words
+
+
+FIGURE = FigureSpec(
+    record=PatchMap,
+    slug="patch_map",
+    title="Map of the patches",
+    question="Which patches does a map put first?",
+    reading=(
+        "Bright patches have the largest values. The scale is a share of the largest value of"
+        " this map."
+    ),
+    caveat=(
+        "Values of two maps have no common unit, and a bright patch is not yet a cause: see "
+        "faithfulness."
+    ),
+    formula="values / largest value, negative ones drawn as 0",
+    source="as of the map that is shown",
+    draw=draw,
+    plot=plot,
+)

@@ -7,7 +7,8 @@ import plotly.graph_objects as go
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from vit_inspect.figures import style
+from vit_inspect.figures import looks, print_sheet, screen_sheet
+from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.tiles import (
     Tiles,
     compose,
@@ -17,7 +18,7 @@ from vit_inspect.figures.tiles import (
     name_tiles,
     plot_tiles,
 )
-from vit_inspect.results import PositionBias
+from vit_inspect.records.paper import PositionBias
 
 TITLE, UNIT = "Relative position bias", "added to the score"
 HEAD_IN = 1.25
@@ -29,12 +30,12 @@ def draw(result: PositionBias) -> Figure:
     low, high = limits_of(result)
     tiles = _tiles(result, (low, high))
     layers, heads = tiles.count
-    width, height = fit(tiles, width=min(style.PAGE_IN - 0.4, 0.7 * heads), height=6.6)
-    figure = style.page(max(4.8, width + 0.4), HEAD_IN + height + 0.05)
-    bar = style.place(figure, left=0.05, top=0.62, width=2.3, height=0.09)
-    style.colour_bar(
+    width, height = fit(tiles, width=min(print_sheet.PAGE_IN - 0.4, 0.7 * heads), height=6.6)
+    figure = print_sheet.page(max(4.8, width + 0.4), HEAD_IN + height + 0.05)
+    bar = print_sheet.place(figure, left=0.05, top=0.62, width=2.3, height=0.09)
+    print_sheet.colour_bar(
         bar,
-        style.BIAS_MAP,
+        looks.BIAS_MAP,
         (low, high),
         name=UNIT,
         ticks=MaxNLocator(4),
@@ -42,22 +43,22 @@ def draw(result: PositionBias) -> Figure:
         extend="both" if result.bias.max() > high or result.bias.min() < low else "neither",
         extendfrac=0.04,
     )
-    axes = style.place(figure, left=0.35, top=HEAD_IN, width=width, height=height)
+    axes = print_sheet.place(figure, left=0.35, top=HEAD_IN, width=width, height=height)
     draw_tiles(axes, tiles)
     names = layers_and_heads(tiles.count)
     axes.set(
-        yticklabels=style.tick_labels(names[0], height / layers),
-        xticklabels=style.tick_labels(names[1], width / heads),
+        yticklabels=print_sheet.tick_labels(names[0], height / layers),
+        xticklabels=print_sheet.tick_labels(names[1], width / heads),
     )
-    style.label(axes, x="Head", y="Layer")
+    print_sheet.label(axes, x="Head", y="Layer")
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
-    style.bare(axes)
-    style.write_head(figure, TITLE, _caption(result))
+    print_sheet.bare(axes)
+    print_sheet.write_head(figure, TITLE, _caption(result))
     return figure
 
 
-def plot(result: PositionBias, *, limits: style.Limits | None = None) -> go.Figure:
+def plot(result: PositionBias, *, limits: looks.Limits | None = None) -> go.Figure:
     """The same; a tile tells the offset that it favours, customdata is its (layer, head), from 0.
 
     limits: ends of the colour scale, such as those of two figures that are compared.
@@ -65,7 +66,7 @@ def plot(result: PositionBias, *, limits: style.Limits | None = None) -> go.Figu
     low, high = limits or limits_of(result)
     tiles = _tiles(result, (low, high))
     height = max(360, min(1100, 64 * tiles.count[0])) + 210
-    figure = style.screen(TITLE, _caption(result), height=height, above=110)
+    figure = screen_sheet.screen(TITLE, _caption(result), height=height, above=110)
     layers, heads = layers_and_heads(tiles.count)
     picked = list(np.ndindex(tiles.count))
     plot_tiles(figure, tiles, hover=[_hover(result, *each) for each in picked], picked=picked)
@@ -74,14 +75,14 @@ def plot(result: PositionBias, *, limits: style.Limits | None = None) -> go.Figu
     figure.data[0].marker.update(
         cmin=low,
         cmax=high,
-        colorscale=style.colour_scale(style.BIAS_MAP),
+        colorscale=looks.colour_scale(looks.BIAS_MAP),
         showscale=True,
-        colorbar=style.screen_colour_bar(UNIT, nticks=5, ypad=50),
+        colorbar=screen_sheet.screen_colour_bar(UNIT, nticks=5, ypad=50),
     )
     return figure
 
 
-def limits_of(result: PositionBias) -> style.Limits:
+def limits_of(result: PositionBias) -> looks.Limits:
     """The ends of the shared colour scale, as far from its middle on both sides.
 
     The middle is zero where some biases are positive and some negative. Swin v2's are all positive:
@@ -90,12 +91,12 @@ def limits_of(result: PositionBias) -> style.Limits:
     bias = result.bias
     middle = 0.0 if bias.min() < 0 < bias.max() else float(bias.mean())
     sizes = np.abs(bias - middle)
-    limit = float(np.percentile(sizes, style.SHARED_SCALE_PERCENTILE)) or float(sizes.max()) or 1.0
+    limit = float(np.percentile(sizes, looks.SHARED_SCALE_PERCENTILE)) or float(sizes.max()) or 1.0
     return middle - limit, middle + limit
 
 
-def _tiles(result: PositionBias, limits: style.Limits) -> Tiles:
-    return compose(style.colour(result.bias, style.BIAS_MAP, limits))
+def _tiles(result: PositionBias, limits: looks.Limits) -> Tiles:
+    return compose(looks.colour(result.bias, looks.BIAS_MAP, limits))
 
 
 def _caption(result: PositionBias) -> str:
@@ -112,6 +113,27 @@ def _hover(result: PositionBias, layer: int, head: int) -> str:
     lines = [f"<b>Layer {layers[layer]}, head {heads[head]}</b>"]
     for name, place in (("most", tile.argmax()), ("least", tile.argmin())):
         row, column = np.unravel_index(place, tile.shape)
-        where = style.offset_name(int(result.row_offset[row]), int(result.column_offset[column]))
+        where = looks.offset_name(int(result.row_offset[row]), int(result.column_offset[column]))
         lines.append(f"{name} {tile[row, column]:+.3g}, {where}")
     return "<br>".join(lines)
+
+
+FIGURE = FigureSpec(
+    record=PositionBias,
+    slug="position_bias",
+    title="Relative position bias",
+    question="Which offsets does each head favour, whatever the picture?",
+    reading="Each tile is one head of one layer, with the query in its middle. Red keys get a "
+    "higher score wherever the query lies, blue ones a lower score: a red spot in the "
+    "middle is a local head, one beside it looks that way. All tiles share one scale.",
+    caveat="The score of content is added to it, and may outweigh it. Only differences within a "
+    "tile move attention between patches. The biases of prefix tokens are left out, and "
+    "what spans a window says nothing of keys outside it.",
+    formula="A[q, :] = softmax(q·K / √d + B[offset of key from query])",
+    source="Shaw et al., arXiv 1803.02155; Bao et al. (BEiT), arXiv 2106.08254; "
+    "Liu et al. (Swin), arXiv 2103.14030",
+    draw=draw,
+    plot=plot,
+    limits=limits_of,
+    compared="bias",
+)

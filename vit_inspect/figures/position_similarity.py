@@ -6,9 +6,10 @@ import numpy as np
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
 
-from vit_inspect.figures import style
+from vit_inspect.figures import looks, print_sheet, screen_sheet
+from vit_inspect.figures.figure import PAPER, FigureSpec
 from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, fit, name_tiles, plot_tiles
-from vit_inspect.results import PositionSimilarity
+from vit_inspect.records.paper import PositionSimilarity
 
 TITLE = "Position embedding similarity"
 ROW, COLUMN, UNIT = "Input patch row", "Input patch column", "Cosine similarity"
@@ -20,26 +21,26 @@ def draw(result: PositionSimilarity) -> Figure:
     """Tile (i, j) shows how similar patch (i, j) is to every patch; limits -1 and 1."""
     tiles, (rows, columns) = _tiles(result), shown(result)
     width, height = fit(tiles, width=2.3, height=2.3)
-    figure = style.page(style.COLUMN_IN, height + 0.9)
-    axes = style.place(figure, left=0.45, top=0.25, width=width, height=height)
+    figure = print_sheet.page(print_sheet.COLUMN_IN, height + 0.9)
+    axes = print_sheet.place(figure, left=0.45, top=0.25, width=width, height=height)
     draw_tiles(axes, tiles)
     axes.set(
-        xticklabels=style.tick_labels(_from_one(columns), width / len(columns)),
-        yticklabels=style.tick_labels(_from_one(rows), height / len(rows)),
+        xticklabels=print_sheet.tick_labels(_from_one(columns), width / len(columns)),
+        yticklabels=print_sheet.tick_labels(_from_one(rows), height / len(rows)),
     )
-    style.label(axes, x=COLUMN, y=ROW, title=TITLE)
-    bar = style.place(figure, left=0.55 + width, top=0.25, width=0.09, height=height)
-    limits = style.SIMILARITY_LIMITS
-    style.colour_bar(bar, style.SIMILARITY_MAP, limits, name=UNIT, ticks=limits)
+    print_sheet.label(axes, x=COLUMN, y=ROW, title=TITLE)
+    bar = print_sheet.place(figure, left=0.55 + width, top=0.25, width=0.09, height=height)
+    limits = looks.SIMILARITY_LIMITS
+    print_sheet.colour_bar(bar, looks.SIMILARITY_MAP, limits, name=UNIT, ticks=limits)
     bar.set_yticklabels(["−1", "1"])
-    style.write(figure, _caption(result), left=0.05, top=height + 0.62, linespacing=1.3)
+    print_sheet.write(figure, _caption(result), left=0.05, top=height + 0.62, linespacing=1.3)
     return figure
 
 
 def plot(result: PositionSimilarity) -> go.Figure:
     """The same; a tile tells its patch, customdata is its (row, column) from 0."""
     tiles, (rows, columns) = _tiles(result), shown(result)
-    figure = style.screen(TITLE, _caption(result), height=740, above=60)
+    figure = screen_sheet.screen(TITLE, _caption(result), height=740, above=60)
     picked = [(row, column) for row in rows for column in columns]
     hover = [f"Row {row + 1}, column {column + 1}" for row, column in picked]
     plot_tiles(figure, tiles, hover=hover, picked=picked)
@@ -50,13 +51,13 @@ def plot(result: PositionSimilarity) -> go.Figure:
         columns=(COLUMN, _from_one(columns)),
         side="bottom",
     )
-    least, greatest = style.SIMILARITY_LIMITS
+    least, greatest = looks.SIMILARITY_LIMITS
     figure.data[0].marker.update(
         cmin=least,
         cmax=greatest,
-        colorscale=style.colour_scale(style.SIMILARITY_MAP),
+        colorscale=looks.colour_scale(looks.SIMILARITY_MAP),
         showscale=True,
-        colorbar=style.screen_colour_bar(UNIT, tickvals=[least, greatest]),
+        colorbar=screen_sheet.screen_colour_bar(UNIT, tickvals=[least, greatest]),
     )
     return figure
 
@@ -65,23 +66,23 @@ def plot_tile(result: PositionSimilarity, patch: tuple[int, int]) -> go.Figure:
     """The similarity of one patch (row, column) to all patches; a patch tells its value."""
     row, column = patch
     title = f"Patch in row {row + 1}, column {column + 1}"
-    figure = style.screen(title, f"{result.model}\n ", height=600, above=60)
+    figure = screen_sheet.screen(title, f"{result.model}\n ", height=600, above=60)
     rows, columns = result.similarity.shape[:2]
-    least, greatest = style.SIMILARITY_LIMITS
+    least, greatest = looks.SIMILARITY_LIMITS
     figure.add_heatmap(
         z=result.similarity[patch].astype(np.float32),
         x=_from_one(list(range(columns))),
         y=_from_one(list(range(rows))),
         zmin=least,
         zmax=greatest,
-        colorscale=style.colour_scale(style.SIMILARITY_MAP),
-        colorbar=style.screen_colour_bar(UNIT, tickvals=[least, greatest]),
+        colorscale=looks.colour_scale(looks.SIMILARITY_MAP),
+        colorbar=screen_sheet.screen_colour_bar(UNIT, tickvals=[least, greatest]),
         hovertemplate="Row %{y}, column %{x}<br>%{z:.3f}<extra></extra>",
     )
     downwards = {"autorange": "reversed", "scaleanchor": "x"}
     return figure.update_layout(
-        xaxis=style.screen_axis(COLUMN, constrain="domain", showline=False),
-        yaxis=style.screen_axis(ROW, constrain="domain", showline=False) | downwards,
+        xaxis=screen_sheet.screen_axis(COLUMN, constrain="domain", showline=False),
+        yaxis=screen_sheet.screen_axis(ROW, constrain="domain", showline=False) | downwards,
     )
 
 
@@ -106,7 +107,7 @@ def _from_one(numbers: list[int]) -> list[int]:
 
 def _tiles(result: PositionSimilarity) -> Tiles:
     chosen = result.similarity[np.ix_(*shown(result))]
-    return compose(style.colour(chosen, style.SIMILARITY_MAP, style.SIMILARITY_LIMITS))
+    return compose(looks.colour(chosen, looks.SIMILARITY_MAP, looks.SIMILARITY_LIMITS))
 
 
 def _caption(result: PositionSimilarity) -> str:
@@ -114,3 +115,22 @@ def _caption(result: PositionSimilarity) -> str:
     step = _step(result)
     chosen = "" if step == 1 else f"; one in {step} is shown along each axis"
     return f"{result.model}\n{side} patches{chosen}."
+
+
+FIGURE = FigureSpec(
+    record=PositionSimilarity,
+    slug="position_similarity",
+    title="Position embeddings",
+    question="Does the model know which patches are neighbours?",
+    reading="The tile in row i and column j compares the position embedding of patch (i, j) with "
+    "those of all patches. A bright spot at the tile's own place says that near patches "
+    "have similar embeddings; bright rows and columns say that these are told apart.",
+    caveat="This is the table that the model holds, on its own grid; for other input sizes it is "
+    "resampled. It says what the input tells of place, not whether later layers use it.",
+    formula="S[i, j] = pᵢ·pⱼ / (|pᵢ| |pⱼ|), patches only, no mean subtracted",
+    source=f"{PAPER}, Figures 7 centre and 10",
+    draw=draw,
+    plot=plot,
+    compared="similarity",
+    shown=lambda record: dict(zip(("row", "column"), shown(record), strict=True)),
+)

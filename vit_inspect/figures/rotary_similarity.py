@@ -7,7 +7,8 @@ import plotly.graph_objects as go
 from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 
-from vit_inspect.figures import style
+from vit_inspect.figures import looks, print_sheet, screen_sheet
+from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.tiles import (
     Tiles,
     compose,
@@ -17,7 +18,7 @@ from vit_inspect.figures.tiles import (
     name_tiles,
     plot_tiles,
 )
-from vit_inspect.results import RotarySimilarity
+from vit_inspect.records.paper import RotarySimilarity
 
 TITLE = "Similarity left by rotation"
 ROW, COLUMN = "Row offset", "Column offset"
@@ -39,39 +40,41 @@ def draw(result: RotarySimilarity) -> Figure:
     left = 0.05 if _shared(result) else 0.4
     width, height = fit(tiles, width=4.25 - left, height=5.6)
     right = left + width + 0.75
-    figure = style.page(
+    figure = print_sheet.page(
         max(5.4, right + max(mean_width, 1.5) + 0.1), 0.95 + max(height, mean_height + 1.0)
     )
-    axes = style.place(figure, left=left, top=0.85, width=width, height=height)
+    axes = print_sheet.place(figure, left=left, top=0.85, width=width, height=height)
     draw_tiles(axes, tiles)
     if _shared(result):
         axes.set(xticks=[], yticks=[])
     else:
         layers, heads = layers_and_heads(tiles.count)
         axes.set(
-            yticklabels=style.tick_labels(layers, height / tiles.count[0]),
-            xticklabels=style.tick_labels(heads, width / tiles.count[1]),
+            yticklabels=print_sheet.tick_labels(layers, height / tiles.count[0]),
+            xticklabels=print_sheet.tick_labels(heads, width / tiles.count[1]),
         )
-        style.label(axes, x="Head", y="Layer")
+        print_sheet.label(axes, x="Head", y="Layer")
         axes.xaxis.tick_top()
         axes.xaxis.set_label_position("top")
-        style.bare(axes)
-    mean = style.place(figure, left=right, top=0.85, width=mean_width, height=mean_height)
+        print_sheet.bare(axes)
+    mean = print_sheet.place(figure, left=right, top=0.85, width=mean_width, height=mean_height)
     row, column = (int(offsets[-1]) + 0.5 for offsets in (result.row_offset, result.column_offset))
     mean.imshow(
-        style.colour(_mean(result), style.SIMILARITY_MAP, style.SIMILARITY_LIMITS),
+        looks.colour(_mean(result), looks.SIMILARITY_MAP, looks.SIMILARITY_LIMITS),
         extent=(-column, column, row, -row),
         interpolation="none",
         aspect="auto",
     )
-    style.label(mean, x=COLUMN, y=ROW, title=_mean_name(result))
-    bar = style.place(figure, left=right, top=1.3 + mean_height, width=mean_width, height=0.09)
-    limits = style.SIMILARITY_LIMITS
-    style.colour_bar(
-        bar, style.SIMILARITY_MAP, limits, name=UNIT, ticks=limits, orientation="horizontal"
+    print_sheet.label(mean, x=COLUMN, y=ROW, title=_mean_name(result))
+    bar = print_sheet.place(
+        figure, left=right, top=1.3 + mean_height, width=mean_width, height=0.09
+    )
+    limits = looks.SIMILARITY_LIMITS
+    print_sheet.colour_bar(
+        bar, looks.SIMILARITY_MAP, limits, name=UNIT, ticks=limits, orientation="horizontal"
     )
     bar.set_xticklabels(["−1", "1"])
-    style.write_head(figure, TITLE, _caption(result))
+    print_sheet.write_head(figure, TITLE, _caption(result))
     return figure
 
 
@@ -79,13 +82,13 @@ def plot(result: RotarySimilarity) -> go.Figure:
     """The same; customdata of a tile is its [pair] or its (layer, head), from 0."""
     tiles = _tiles(result)
     height = max(560, min(1100, 56 * tiles.count[0]) + 210)
-    figure = style.screen(TITLE, _caption(result), height=height, above=110)
+    figure = screen_sheet.screen(TITLE, _caption(result), height=height, above=110)
     if _shared(result):
         picked = [[int(pair)] for pair in _order(result)]
         hover = [_pair_name(result, pair) for (pair,) in picked]
     else:
         picked = [list(each) for each in np.ndindex(tiles.count)]
-        hover = [f"Layer {layer}, {style.head_name(head)}" for layer, head in picked]
+        hover = [f"Layer {layer}, {looks.head_name(head)}" for layer, head in picked]
     # On a page of usual width the mean stands beside the tiles, however few heads there are.
     rows, columns, _ = tiles.picture.shape
     right = min(0.58, (height - 230) * columns / rows / 1000)
@@ -93,7 +96,7 @@ def plot(result: RotarySimilarity) -> go.Figure:
     if not _shared(result):
         layers, heads = layers_and_heads(tiles.count)
         name_tiles(figure, tiles, rows=("Layer", layers), columns=("Head", heads), side="top")
-    least, greatest = style.SIMILARITY_LIMITS
+    least, greatest = looks.SIMILARITY_LIMITS
     figure.add_heatmap(
         z=_mean(result).astype(np.float32),
         x=result.column_offset,
@@ -102,8 +105,8 @@ def plot(result: RotarySimilarity) -> go.Figure:
         zmax=greatest,
         xaxis="x2",
         yaxis="y2",
-        colorscale=style.colour_scale(style.SIMILARITY_MAP),
-        colorbar=style.screen_colour_bar(UNIT, tickvals=[least, greatest], ypad=50),
+        colorscale=looks.colour_scale(looks.SIMILARITY_MAP),
+        colorbar=screen_sheet.screen_colour_bar(UNIT, tickvals=[least, greatest], ypad=50),
         hovertemplate="%{y} rows, %{x} columns<br>%{z:.3f}<extra></extra>",
     )
     note = {"xref": "x2", "yref": "y2", "showarrow": False}
@@ -112,7 +115,7 @@ def plot(result: RotarySimilarity) -> go.Figure:
     # An axis title of plotly's stays where the axis was before the map's proportions moved it.
     figure.add_annotation(text=COLUMN, x=0, y=-top, yshift=-38, **note)
     figure.add_annotation(text=ROW, x=left, y=0, xshift=-42, textangle=-90, **note)
-    axis = style.screen_axis(constrain="domain", showline=False)
+    axis = screen_sheet.screen_axis(constrain="domain", showline=False)
     across = {"range": [left, -left], "domain": (right + 0.1, right + 0.42), "anchor": "y2"}
     down = {"range": [-top, top], "scaleanchor": "x2", "constraintoward": "top", "anchor": "x2"}
     return figure.update_layout(
@@ -137,7 +140,7 @@ def _tiles(result: RotarySimilarity) -> Tiles:
 
 def _coloured(values: Float[np.ndarray, "down across row column"]) -> Tiles:
     """What is not a number stays empty."""
-    return compose(style.colour(values, style.SIMILARITY_MAP, style.SIMILARITY_LIMITS))
+    return compose(looks.colour(values, looks.SIMILARITY_MAP, looks.SIMILARITY_LIMITS))
 
 
 def _of_pairs(result: RotarySimilarity) -> Float[np.ndarray, "pair row_offset column_offset"]:
@@ -186,3 +189,22 @@ def _caption(result: RotarySimilarity) -> str:
         f"{result.model}\n{count} pairs of a head's dimensions, the shortest wave first: "
         f"{shortest} to {longest}. All layers and heads alike."
     )
+
+
+FIGURE = FigureSpec(
+    record=RotarySimilarity,
+    slug="rotary_similarity",
+    title="Rotary positions",
+    question="What does the turning of queries and keys tell of their offset?",
+    reading="Queries and keys are turned by where they lie. A tile shows how similar a key stays "
+    "to an equal query in the middle, by its offset: for each pair of dimensions, or, "
+    "where heads are turned differently, for each head. Short waves tell neighbours "
+    "apart, long ones hardly know of place.",
+    caveat="Queries and keys are taken to be equal, with the same length in every pair. Real "
+    "ones weigh the pairs by content, so a head may use a single wave, or avoid them all.",
+    formula="S[offset] = mean over pairs of cos(ω·offset), ω = (per row, per column)",
+    source="Su et al. (RoFormer), arXiv 2104.09864; Heo et al. (RoPE-ViT), arXiv 2403.13298",
+    draw=draw,
+    plot=plot,
+    compared="similarity",
+)

@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 from matplotlib.axes import Axes
 from PIL import Image
 
-from vit_inspect.figures import style
+from vit_inspect.figures import print_sheet, screen_sheet
 
 GAP = 0.14
 """Share of a tile's longer side."""
@@ -70,7 +70,7 @@ def draw_tiles(axes: Axes, tiles: Tiles) -> None:
     """Fills axes of the picture's proportions; ticks are integers, one for each tile."""
     axes.imshow(tiles.picture, extent=tiles.extent, interpolation="none", aspect="auto")
     axes.set(xticks=range(tiles.count[1]), yticks=range(tiles.count[0]))
-    style.bare(axes)
+    print_sheet.bare(axes)
 
 
 def plot_tiles(
@@ -99,7 +99,7 @@ def plot_tiles(
         layer="below",
     )
     row, column = np.divmod(np.arange(len(hover)), tiles.count[1])
-    style.add_squares(
+    screen_sheet.add_squares(
         figure,
         size=24,
         x=column,
@@ -109,7 +109,7 @@ def plot_tiles(
         hovertemplate="%{text}<extra></extra>",
     )
     down, across = tiles.pitch_px
-    axis = style.screen_axis(
+    axis = screen_sheet.screen_axis(
         showline=False, ticks="", showticklabels=False, constrain="domain", tickmode="array"
     )
     vertical = {"scaleanchor": "x", "scaleratio": down / across, "constraintoward": "top"}

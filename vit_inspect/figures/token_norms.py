@@ -15,7 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFormatter
 
-from vit_inspect.figures import style
+from vit_inspect.figures import looks, print_sheet, screen_sheet
+from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.overlay import (
     draw_map,
     draw_patch,
@@ -24,7 +25,7 @@ from vit_inspect.figures.overlay import (
     plot_map,
     plot_sheet,
 )
-from vit_inspect.results import TokenNorms
+from vit_inspect.records.evidence import TokenNorms
 
 UNIT, SHARE = "L2 norm in the residual stream", "Share of the read-out"
 DEPTH, DRAWN = "Layer", "Attention\ndrawn"
@@ -46,32 +47,32 @@ def draw(result: TokenNorms, *, image: int = 0) -> Figure:
     width = height * shape
     rollouts = height + 0.35 if found else 0.0
     upper = 2.35
-    figure = style.page(style.PAGE_IN, 0.22 + upper + rollouts + 0.85)
-    photo = style.place(figure, left=0.05, top=0.22, width=width, height=height)
+    figure = print_sheet.page(print_sheet.PAGE_IN, 0.22 + upper + rollouts + 0.85)
+    photo = print_sheet.place(figure, left=0.05, top=0.22, width=width, height=height)
     limits = limits_of(result, image)
     draw_photograph(photo, photograph, grey=True)
     draw_map(photo, photograph, result.norm[image, result.layer], limits)
     for row, column in np.argwhere(result.artefact[image]).tolist():
         draw_patch(photo, photograph, grid=result.layout.grid, patch=(row, column))
-    style.label(photo, title=f"Norms after layer {result.layer}")
-    bar = style.place(figure, left=width + 0.13, top=0.22, width=0.09, height=height)
-    options: dict[str, Any] = {"opacity": style.MAP_OPACITY, "ticks": MaxNLocator(4)}
-    style.colour_bar(bar, style.WEIGHT_MAP, limits, name=UNIT, **options)
+    print_sheet.label(photo, title=f"Norms after layer {result.layer}")
+    bar = print_sheet.place(figure, left=width + 0.13, top=0.22, width=0.09, height=height)
+    options: dict[str, Any] = {"opacity": looks.MAP_OPACITY, "ticks": MaxNLocator(4)}
+    print_sheet.colour_bar(bar, looks.WEIGHT_MAP, limits, name=UNIT, **options)
 
     left = width + 1.3
-    right = style.PAGE_IN - left - 1.08
+    right = print_sheet.PAGE_IN - left - 1.08
     slim = 0.4 if found else 0.0
-    depth = style.place(figure, left=left, top=0.22, width=right, height=1.95 - 1.25 * slim)
+    depth = print_sheet.place(figure, left=left, top=0.22, width=right, height=1.95 - 1.25 * slim)
     _draw_depth(depth, result, image)
     if found:
         depth.tick_params(labelbottom=False)
-        drawn = style.place(figure, left=left, top=2.17 - slim, width=right, height=slim)
+        drawn = print_sheet.place(figure, left=left, top=2.17 - slim, width=right, height=slim)
         _draw_drawn(drawn, result, image)
         _draw_rollouts(figure, result, image, top=0.42 + upper, width=width, height=height)
     else:
-        depth.set_xlabel(DEPTH, fontsize=style.TEXT_PT, color=style.INK, labelpad=2.5)
+        depth.set_xlabel(DEPTH, fontsize=print_sheet.TEXT_PT, color=looks.INK, labelpad=2.5)
     words = "\n".join(_words(result, image))
-    style.write(figure, words, left=0.05, top=0.3 + upper + rollouts, linespacing=1.4)
+    print_sheet.write(figure, words, left=0.05, top=0.3 + upper + rollouts, linespacing=1.4)
     return figure
 
 
@@ -79,7 +80,7 @@ def plot(
     result: TokenNorms,
     *,
     image: int = 0,
-    limits: style.Limits | None = None,
+    limits: looks.Limits | None = None,
     width: int = 720,
 ) -> go.Figure:
     """The norms over the whole photograph, artefacts outlined; customdata is (row, column).
@@ -98,7 +99,7 @@ def plot(
         left, top, right, bottom = patch_box(photograph, result.layout.grid, (row, column))
         outline += f"M{left},{top}L{right},{top}L{right},{bottom}L{left},{bottom}Z"
     if outline:
-        for colour, thickness in ((style.PAPER, 3.0), (style.ACCENT, 1.5)):
+        for colour, thickness in ((looks.PAPER, 3.0), (looks.ACCENT, 1.5)):
             figure.add_shape(type="path", path=outline, line={"color": colour, "width": thickness})
     return figure
 
@@ -109,7 +110,7 @@ def plot_depth(result: TokenNorms, *, image: int = 0) -> go.Figure:
     words = "L2 norms in units of the residual stream, before the final norm."
     if found:
         words += "\nDashed below: what artefacts would draw if all tokens drew alike."
-    figure = style.screen("Norms over depth", words, height=560)
+    figure = screen_sheet.screen("Norms over depth", words, height=560)
     layers = np.arange(result.norm.shape[1])
     for name, (percentiles, opacity) in BANDS.items():
         low, high = _percentiles(result, image, percentiles)
@@ -117,18 +118,18 @@ def plot_depth(result: TokenNorms, *, image: int = 0) -> go.Figure:
             x=np.concatenate([layers, layers[::-1]]),
             y=np.concatenate([high, low[::-1]]),
             fill="toself",
-            fillcolor=style.QUIET,
+            fillcolor=looks.QUIET,
             opacity=opacity,
             line={"width": 0},
             mode="lines",
             name=name,
             hoverinfo="skip",
         )
-    lines = {"median patch": (_percentiles(result, image, (50,))[0], style.QUIET, "solid")} | {
+    lines = {"median patch": (_percentiles(result, image, (50,))[0], looks.QUIET, "solid")} | {
         name: (
             result.prefix_norm[image, :, token],
-            style.head_colour(token),
-            style.line_dash(token),
+            looks.head_colour(token),
+            looks.line_dash(token),
         )
         for token, name in enumerate(result.layout.prefix)
     }
@@ -146,8 +147,8 @@ def plot_depth(result: TokenNorms, *, image: int = 0) -> go.Figure:
     figure.update_layout(
         showlegend=True,
         legend={"x": 1.02, "y": 1, "tracegroupgap": 0, "font_size": 12},
-        xaxis=style.screen_axis(DEPTH, range=[-0.4, len(layers) - 0.6]),
-        yaxis=style.screen_axis(
+        xaxis=screen_sheet.screen_axis(DEPTH, range=[-0.4, len(layers) - 0.6]),
+        yaxis=screen_sheet.screen_axis(
             UNIT,
             type="log",
             range=[math.log10(ticks[0]), math.log10(ticks[-1])],
@@ -189,12 +190,12 @@ def plots(result: TokenNorms, *, image: int = 0) -> list[go.Figure]:
     ]
 
 
-def limits_of(result: TokenNorms, image: int = 0) -> style.Limits:
+def limits_of(result: TokenNorms, image: int = 0) -> looks.Limits:
     """The ends of the norms' colour scale: from 0, so that twice as long looks so."""
     return 0.0, float(result.norm[image, result.layer].max()) or 1.0
 
 
-def rollout_limits(result: TokenNorms, image: int = 0) -> style.Limits:
+def rollout_limits(result: TokenNorms, image: int = 0) -> looks.Limits:
     """The ends of the colour scale that both rollouts share.
 
     It ends at the largest value without the artefacts, which would turn all else black.
@@ -207,19 +208,19 @@ def _draw_depth(axes: Axes, result: TokenNorms, image: int) -> None:
     for name, (percentiles, opacity) in BANDS.items():
         low, high = _percentiles(result, image, percentiles)
         axes.fill_between(
-            layers, low, high, color=style.QUIET, alpha=opacity, linewidth=0, label=name
+            layers, low, high, color=looks.QUIET, alpha=opacity, linewidth=0, label=name
         )
     line: dict[str, Any] = {"linewidth": 1.0, "marker": ".", "markersize": 3.0}
     (median,) = _percentiles(result, image, (50,))
-    axes.plot(layers, median, color=style.QUIET, label="median patch", **line)
+    axes.plot(layers, median, color=looks.QUIET, label="median patch", **line)
     for token, name in enumerate(result.layout.prefix):
-        norms, colour = result.prefix_norm[image, :, token], style.head_colour(token)
-        dash = style.DASHES[style.line_dash(token)]
+        norms, colour = result.prefix_norm[image, :, token], looks.head_colour(token)
+        dash = looks.DASHES[looks.line_dash(token)]
         axes.plot(layers, norms, color=colour, linestyle=dash, label=name, **line)
     marked = result.norm[image][:, result.artefact[image]]
     if marked.size:
         where = np.repeat(layers, marked.shape[1])
-        dots: dict[str, Any] = {"s": 4, "color": style.ACCENT, "linewidths": 0, "zorder": 3}
+        dots: dict[str, Any] = {"s": 4, "color": looks.ACCENT, "linewidths": 0, "zorder": 3}
         axes.scatter(where, marked.ravel(), label="artefacts", **dots)
     ticks = _ticks(result, image)
     # The limits first: zeros alone have no logarithm to find them by.
@@ -228,29 +229,29 @@ def _draw_depth(axes: Axes, result: TokenNorms, image: int) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True))
-    style.label(axes, y=UNIT.replace(" in ", "\nin "), title="Norms over depth")
+    print_sheet.label(axes, y=UNIT.replace(" in ", "\nin "), title="Norms over depth")
     axes.legend(
-        fontsize=style.TEXT_PT,
+        fontsize=print_sheet.TEXT_PT,
         loc="upper left",
         bbox_to_anchor=(1.0, 1.02),
         frameon=False,
         labelspacing=0.25,
         handlelength=2.2,
         handletextpad=0.5,
-        labelcolor=style.INK,
+        labelcolor=looks.INK,
     )
 
 
 def _draw_drawn(axes: Axes, result: TokenNorms, image: int) -> None:
     drawn, share = result.drawn[image], _share(result, image)
     layers = np.arange(len(drawn))
-    axes.plot(layers, drawn, color=style.ACCENT, linewidth=1.0, marker=".", markersize=3.0)
-    axes.axhline(share, color=style.QUIET, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+    axes.plot(layers, drawn, color=looks.ACCENT, linewidth=1.0, marker=".", markersize=3.0)
+    axes.axhline(share, color=looks.QUIET, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
     axes.set(xlim=(-0.4, len(layers) - 0.6), ylim=(0, _top(result, image)))
     axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(2))
     axes.yaxis.set_major_formatter("{x:.1%}")
-    style.label(axes, x=DEPTH, y=DRAWN)
+    print_sheet.label(axes, x=DEPTH, y=DRAWN)
 
 
 def _draw_rollouts(
@@ -260,17 +261,17 @@ def _draw_rollouts(
     maps = {PLAIN: result.rollout[image], VARIANT: result.rollout_without[image]}
     for place, (title, relevance) in enumerate(maps.items()):
         left = 0.05 + place * (max(width, 2.1) + 0.1)
-        axes = style.place(figure, left=left, top=top, width=width, height=height)
+        axes = print_sheet.place(figure, left=left, top=top, width=width, height=height)
         draw_photograph(axes, photograph, grey=True)
         draw_map(axes, photograph, relevance, limits)
-        style.label(axes, title=title)
-    bar = style.place(figure, left=left + width + 0.08, top=top, width=0.09, height=height)
-    style.colour_bar(
+        print_sheet.label(axes, title=title)
+    bar = print_sheet.place(figure, left=left + width + 0.08, top=top, width=0.09, height=height)
+    print_sheet.colour_bar(
         bar,
-        style.WEIGHT_MAP,
+        looks.WEIGHT_MAP,
         limits,
         name=SHARE,
-        opacity=style.MAP_OPACITY,
+        opacity=looks.MAP_OPACITY,
         ticks=MaxNLocator(4),
         format=PercentFormatter(1.0),
         extend="max" if result.rollout[image].max() > limits[1] else "neither",
@@ -286,7 +287,7 @@ def _plot_marked(figure: go.Figure, result: TokenNorms, image: int) -> None:
         x=np.repeat(layers, marked.shape[1]),
         y=marked.ravel(),
         mode="markers",
-        marker={"color": style.ACCENT, "size": 4},
+        marker={"color": looks.ACCENT, "size": 4},
         name="artefacts",
         hovertemplate="artefact, layer %{x}<br>%{y:.3g}<extra></extra>",
     )
@@ -295,7 +296,7 @@ def _plot_marked(figure: go.Figure, result: TokenNorms, image: int) -> None:
         x=layers,
         y=drawn,
         mode="lines+markers",
-        line={"color": style.ACCENT, "width": 2},
+        line={"color": looks.ACCENT, "width": 2},
         marker={"size": 5},
         hovertemplate="layer %{x}<br>%{y:.1%} of the patches' attention<extra></extra>",
         **below,
@@ -304,7 +305,7 @@ def _plot_marked(figure: go.Figure, result: TokenNorms, image: int) -> None:
         x=[-0.4, len(layers) - 0.6],
         y=[share, share],
         mode="lines",
-        line={"color": style.QUIET, "width": 1, "dash": "dash"},
+        line={"color": looks.QUIET, "width": 1, "dash": "dash"},
         hoverinfo="skip",
         **below,
     )
@@ -312,7 +313,7 @@ def _plot_marked(figure: go.Figure, result: TokenNorms, image: int) -> None:
     top = _top(result, image)
     figure.update_layout(
         xaxis_anchor="y2",
-        yaxis2=style.screen_axis(
+        yaxis2=screen_sheet.screen_axis(
             title, range=[0, top], domain=(0, 0.2), tickformat=".0%", nticks=3
         ),
     )
@@ -376,3 +377,28 @@ def _words(result: TokenNorms, image: int) -> list[str]:
         f"{_share(result, image):.1%} of the tokens draw up to {drawn[most]:.1%} of the "
         f"patches' attention (layer {most}).",
     ]
+
+
+FIGURE = FigureSpec(
+    record=TokenNorms,
+    slug="token_norms",
+    title="Token norms",
+    question="Which tokens are artefacts, and what do they draw to themselves?",
+    reading="Bright patches have long tokens. Some models use a few patches where little is to be "
+    "seen as a place to store what they know of the whole picture: their norms leave all "
+    "others behind from a middle layer on, and attention goes to them. They are outlined, "
+    "and rollout is shown with them and, as a variant, without.",
+    caveat="A large norm is no proof that a token holds nothing of its patch, and a patch that "
+    "draws much attention may have an ordinary norm. The threshold is fitted to each "
+    "picture, at one layer; where no small group is far above all others, nothing is "
+    "marked. Small models and those with registers have few artefacts or none. Norms of "
+    "two models have no common unit.",
+    formula="log |token| ~ (1 − w) N(μ₁, σ²) + w N(μ₂, σ²); artefacts above the crossing, if "
+    "e^(μ₂ − μ₁) ≥ 2, μ₂ − μ₁ ≥ 5σ, at most 10% of the patches, behind a gap",
+    source="Darcet et al., arXiv 2309.16588; Ashman, Bird and Zepf, arXiv astro-ph/9408030; "
+    "Abnar and Zuidema, arXiv 2005.00928",
+    draw=draw,
+    plot=plot,
+    limits=limits_of,
+    plots=plots,
+)

@@ -6,7 +6,8 @@ import numpy as np
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
 
-from vit_inspect.figures import style
+from vit_inspect.figures import looks, print_sheet, screen_sheet
+from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.overlay import (
     draw_map,
     draw_patch,
@@ -16,7 +17,8 @@ from vit_inspect.figures.overlay import (
     plot_patches,
     plot_sheet,
 )
-from vit_inspect.results import Photograph, TokenSimilarity
+from vit_inspect.records.base import Photograph
+from vit_inspect.records.evidence import TokenSimilarity
 
 UNIT = "Cosine similarity"
 
@@ -26,30 +28,30 @@ def draw(result: TokenSimilarity, *, image: int = 0) -> Figure:
     photograph, origin = result.photographs[image], result.origins[image]
     height = 2.4
     widths = [height * _aspect(each) for each in (origin, photograph)]
-    squeeze = min(1, (style.PAGE_IN - 0.85) / sum(widths))
+    squeeze = min(1, (print_sheet.PAGE_IN - 0.85) / sum(widths))
     height, widths = height * squeeze, [width * squeeze for width in widths]
-    figure = style.page(max(3.6, sum(widths) + 0.85), height + 0.8)
+    figure = print_sheet.page(max(3.6, sum(widths) + 0.85), height + 0.8)
     place = {"top": 0.05, "height": height}
-    left = style.place(figure, left=0.05, width=widths[0], **place)
+    left = print_sheet.place(figure, left=0.05, width=widths[0], **place)
     draw_photograph(left, origin)
     draw_patch(left, origin, grid=result.layout.grid, patch=result.patch)
-    right = style.place(figure, left=0.15 + widths[0], width=widths[1], **place)
+    right = print_sheet.place(figure, left=0.15 + widths[0], width=widths[1], **place)
     draw_photograph(right, photograph, grey=True)
-    limits = style.SIMILARITY_LIMITS
-    draw_map(right, photograph, result.similarity[image], limits).set_cmap(style.SIMILARITY_MAP)
+    limits = looks.SIMILARITY_LIMITS
+    draw_map(right, photograph, result.similarity[image], limits).set_cmap(looks.SIMILARITY_MAP)
     if origin is photograph:
         draw_patch(right, photograph, grid=result.layout.grid, patch=result.patch)
-    bar = style.place(figure, left=0.23 + sum(widths), width=0.09, **place)
-    style.colour_bar(
+    bar = print_sheet.place(figure, left=0.23 + sum(widths), width=0.09, **place)
+    print_sheet.colour_bar(
         bar,
-        style.SIMILARITY_MAP,
+        looks.SIMILARITY_MAP,
         limits,
         name=UNIT,
-        opacity=style.MAP_OPACITY,
+        opacity=looks.MAP_OPACITY,
         ticks=(-1, 0, 1),
     )
     bar.set_yticklabels(["−1", "0", "1"])
-    style.write(figure, _words(result, image), left=0.05, top=height + 0.15, linespacing=1.4)
+    print_sheet.write(figure, _words(result, image), left=0.05, top=height + 0.15, linespacing=1.4)
     return figure
 
 
@@ -61,11 +63,11 @@ def plot(result: TokenSimilarity, *, image: int = 0, width: int = 720) -> go.Fig
     photograph, values = result.photographs[image], result.similarity[image]
     title, words = _words(result, image).split("\n", 1)
     figure = plot_sheet(title, f"{words}\n ", photograph, width=width)
-    least, greatest = style.SIMILARITY_LIMITS
+    least, greatest = looks.SIMILARITY_LIMITS
     plot_map(figure, photograph, values, (least, greatest), unit=UNIT)
     figure.update_traces(
-        colorscale=style.colour_scale(style.SIMILARITY_MAP, style.MAP_OPACITY),
-        colorbar=style.screen_colour_bar(UNIT, tickvals=[least, 0, greatest], tickformat=""),
+        colorscale=looks.colour_scale(looks.SIMILARITY_MAP, looks.MAP_OPACITY),
+        colorbar=screen_sheet.screen_colour_bar(UNIT, tickvals=[least, 0, greatest], tickformat=""),
         customdata=None,
         hovertemplate=None,
         hoverinfo="skip",
@@ -74,7 +76,7 @@ def plot(result: TokenSimilarity, *, image: int = 0, width: int = 720) -> go.Fig
     plot_patches(figure, photograph, grid, told=[f"{value:.3f}" for value in values.ravel()])
     if result.origins[image] is photograph:
         box = patch_box(photograph, grid, result.patch)
-        for colour, thick in ((style.PAPER, 4), (style.ACCENT, 2)):
+        for colour, thick in ((looks.PAPER, 4), (looks.ACCENT, 2)):
             figure.add_shape(
                 type="rect",
                 x0=box.left,
@@ -101,3 +103,21 @@ def _words(result: TokenSimilarity, image: int) -> str:
         f"{result.model}: tokens of layer {result.layer}, {result.state}\n"
         f"From {least} to {greatest} in {photograph.name}"
     )
+
+
+FIGURE = FigureSpec(
+    record=TokenSimilarity,
+    slug="token_similarity",
+    title="Similar patches",
+    question="Which patches does the model take for the same as this one?",
+    reading="The outlined patch is compared with all patches. Bright ones hold nearly the same "
+    "token: other parts of one thing, or the same part of another one, wherever they lie.",
+    caveat="The cosine hides how large tokens are: artefacts many times as large as others look "
+    "like any patch. Tokens share a common part, so no value alone says 'alike': compare "
+    "values of one layer.",
+    formula="S[k] = tₚ·tₖ / (|tₚ| |tₖ|), patches only, no mean subtracted",
+    source="Caron et al. (DINO), arXiv 2104.14294; Amir et al., arXiv 2112.05814",
+    draw=draw,
+    plot=plot,
+    compared="similarity",
+)

@@ -1,0 +1,1025 @@
+"""Do the files that people have load right, tell what was not matched, or say why not?
+
+The official archives are written here by a mapping of its own, from PyTorch's names to JAX's, and
+read by a forward pass in plain NumPy that knows nothing of timm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from scipy.special import erf, softmax
+from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table
+from torch import Tensor, nn
+from typer.testing import CliRunner
+
+import vit_inspect as vi
+from tests.conftest import noise
+from tests.helpers.oracle import sharpen
+from vit_inspect.__main__ import app
+from vit_inspect.layout import MEAN
+from vit_inspect.loading.from_file import load_checkpoint
+from vit_inspect.loading.jax_names import torch_names
+
+TINY = "test_vit"
+Weights = dict[str, Tensor]
+
+
+def network(architecture: str = TINY, seed: int = 0, **options: object) -> nn.Module:
+    """A random network in which every weight tells."""
+    torch.manual_seed(seed)
+    module = timm.create_model(architecture, **options).eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.std() < 1e-3 or parameter.numel() == 1:
+                parameter += 0.3 * torch.randn_like(parameter)
+    return module
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Weights:
+    """Of a network for 64 x 64 px, so that its file has a grid of its own."""
+    return network(img_size=64).state_dict()
+
+
+@pytest.fixture(scope="module")
+def other() -> Weights:
+    return network(img_size=64, seed=1).state_dict()
+
+
+def saved(path: Path, content: object) -> Path:
+    torch.save(content, path)
+    return path
+
+
+def loaded(path: Path, architecture: str = TINY, **options: object) -> vi.Model:
+    return vi.load(checkpoint=path, architecture=architecture, device="cpu", **options)
+
+
+def same(model: vi.Model, weights: Weights) -> bool:
+    """Whether the network holds these weights and no others, to the bit."""
+    held = model.module.state_dict()
+    return held.keys() == weights.keys() and all(
+        torch.equal(held[name], weights[name]) for name in held
+    )
+
+
+# The official archives.
+
+
+def official(weights: Weights, heads: int) -> dict[str, np.ndarray]:
+    """The arrays as google-research/vision_transformer names them, from PyTorch's names."""
+    found: dict[str, np.ndarray] = {}
+    for name, tensor in weights.items():
+        array = tensor.numpy()
+        parts = name.split(".")
+        if name == "cls_token":
+            found["cls"] = array
+        elif name == "pos_embed":
+            found["Transformer/posembed_input/pos_embedding"] = array
+        elif parts[0] == "blocks":
+            block = f"Transformer/encoderblock_{parts[1]}"
+            found |= official_block(block, parts[2:], array, heads)
+        elif parts[0] == "norm":
+            found[f"Transformer/encoder_norm/{scale_or_bias(parts)}"] = array
+        elif parts[0] == "head":
+            found[f"head/{kernel_or_bias(parts)}"] = array.T
+        elif parts[:2] == ["patch_embed", "proj"]:
+            kernel = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
+            found[f"embedding/{kernel_or_bias(parts)}"] = kernel
+        else:
+            found |= official_stem(parts[2:], array)
+    return found
+
+
+def scale_or_bias(parts: list[str]) -> str:
+    return {"weight": "scale", "bias": "bias"}[parts[-1]]
+
+
+def kernel_or_bias(parts: list[str]) -> str:
+    return {"weight": "kernel", "bias": "bias"}[parts[-1]]
+
+
+def official_block(
+    block: str, parts: list[str], array: np.ndarray, heads: int
+) -> dict[str, np.ndarray]:
+    kind = kernel_or_bias(parts)
+    if parts[0] in ("norm1", "norm2"):
+        number = {"norm1": 0, "norm2": 2}[parts[0]]
+        return {f"{block}/LayerNorm_{number}/{scale_or_bias(parts)}": array}
+    if parts[0] == "mlp":
+        return {f"{block}/MlpBlock_3/Dense_{int(parts[1][-1]) - 1}/{kind}": array.T}
+    attention = f"{block}/MultiHeadDotProductAttention_1"
+    if parts[1] == "proj":
+        if kind == "kernel":
+            array = array.T.reshape(heads, -1, array.shape[0])
+        return {f"{attention}/out/{kind}": array}
+    found = {}
+    for role, part in zip(("query", "key", "value"), np.split(array, 3), strict=True):
+        shape = (part.shape[1], heads, -1) if kind == "kernel" else (heads, -1)
+        found[f"{attention}/{role}/{kind}"] = part.T.reshape(shape)
+    return found
+
+
+def official_stem(parts: list[str], array: np.ndarray) -> dict[str, np.ndarray]:
+    """The ResNet of a hybrid, below `patch_embed.backbone`."""
+    kind = "gn" if "norm" in parts[-2] else "conv"
+    if parts[0] == "stages":
+        suffix = "_proj" if "downsample" in parts else parts[-2][-1]
+        place = f"block{int(parts[1]) + 1}/unit{int(parts[3]) + 1}/{kind}{suffix}"
+    else:
+        place = f"{kind}_root"
+    if kind == "conv":
+        return {f"{place}/kernel": array.transpose(2, 3, 1, 0)}
+    return {f"{place}/{scale_or_bias(parts)}": array[None, None, None]}
+
+
+def normalised(tokens: np.ndarray, weights: dict[str, np.ndarray], name: str) -> np.ndarray:
+    centred = tokens - tokens.mean(-1, keepdims=True)
+    spread = np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-6)
+    return centred / spread * weights[f"{name}/scale"] + weights[f"{name}/bias"]
+
+
+def logits(weights: dict[str, np.ndarray], pixels: np.ndarray) -> np.ndarray:
+    """What the paper's model answers to (row, column, channel) pixels."""
+    kernel = weights["embedding/kernel"]
+    side, rows, columns = len(kernel), *(px // len(kernel) for px in pixels.shape[:2])
+    patches = pixels.reshape(rows, side, columns, side, 3)
+    embedded = np.einsum("rpcqd,pqdw->rcw", patches, kernel) + weights["embedding/bias"]
+    tokens = np.concatenate([weights["cls"][0], embedded.reshape(rows * columns, -1)])
+    tokens = tokens + weights["Transformer/posembed_input/pos_embedding"][0]
+    for layer in range(6):
+        block = f"Transformer/encoderblock_{layer}"
+        seen = normalised(tokens, weights, f"{block}/LayerNorm_0")
+        attention = f"{block}/MultiHeadDotProductAttention_1"
+        query, key, value = (
+            np.einsum("td,dhk->thk", seen, weights[f"{attention}/{role}/kernel"])
+            + weights[f"{attention}/{role}/bias"]
+            for role in ("query", "key", "value")
+        )
+        scores = np.einsum("qhk,thk->hqt", query, key) / np.sqrt(query.shape[-1])
+        mixed = np.einsum("hqt,thk->qhk", softmax(scores, axis=-1), value)
+        out = np.einsum("qhk,hkd->qd", mixed, weights[f"{attention}/out/kernel"])
+        tokens = tokens + out + weights[f"{attention}/out/bias"]
+        mlp = f"{block}/MlpBlock_3"
+        seen = normalised(tokens, weights, f"{block}/LayerNorm_2")
+        hidden = seen @ weights[f"{mlp}/Dense_0/kernel"] + weights[f"{mlp}/Dense_0/bias"]
+        hidden = hidden * (1 + erf(hidden / np.sqrt(2))) / 2
+        tokens = tokens + hidden @ weights[f"{mlp}/Dense_1/kernel"]
+        tokens = tokens + weights[f"{mlp}/Dense_1/bias"]
+    read = normalised(tokens, weights, "Transformer/encoder_norm")[0]
+    return read @ weights["head/kernel"] + weights["head/bias"]
+
+
+def archived(path: Path, arrays: dict[str, np.ndarray]) -> Path:
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+    return path
+
+
+@pytest.mark.parametrize("root", ["", "opt/target/"])
+def test_an_official_archive_answers_as_the_paper_says(tmp_path: Path, root: str) -> None:
+    module = network(img_size=64, num_classes=7)
+    sharpen(module, 8)
+    arrays = official(module.state_dict(), heads=2)
+    path = archived(
+        tmp_path / "ViT-Ti_16.npz", {root + name: each for name, each in arrays.items()}
+    )
+    model = loaded(path, dtype=torch.float64)
+    pixels = np.random.default_rng(0).normal(size=(64, 64, 3))
+    answer = model.module(torch.from_numpy(pixels).permute(2, 0, 1)[None])[0]
+    expected = logits({name: each.astype(np.float64) for name, each in arrays.items()}, pixels)
+    assert np.ptp(expected) > 1
+    np.testing.assert_allclose(answer.numpy(), expected, rtol=0, atol=1e-9)
+    assert model.source == f"file ViT-Ti_16.npz, as {TINY}"
+    assert model.notices == (
+        "Classifier of 7 classes taken from the file.",
+        "Input of 64 x 64 px, for which the file's position table was trained.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("architecture", "heads"), [("vit_tiny_r_s16_p8_224", 3), ("vit_small_r26_s32_224", 6)]
+)
+def test_every_weight_of_a_hybrid_archive_lands(
+    tmp_path: Path, architecture: str, heads: int
+) -> None:
+    weights = network(architecture).state_dict()
+    arrays = official(weights, heads)
+    path = archived(tmp_path / "R.npz", arrays)
+    model = loaded(path, architecture)
+    assert same(model, weights)
+    assert not any("Left out" in notice for notice in model.notices)
+    theirs = timm.create_model(architecture)
+    theirs.load_pretrained(str(path))
+    assert same(model, theirs.state_dict())
+    # The filters as the first convolution applies them: centred, with a variance of one.
+    kernel = arrays["conv_root/kernel"]
+    centred = kernel - kernel.mean((0, 1, 2))
+    applied = (centred / centred.std((0, 1, 2))).transpose(3, 2, 0, 1)
+    np.testing.assert_allclose(model.filters.numpy(), applied, atol=1e-4)
+
+
+def big_vision(weights: Weights, heads: int, stacked: bool) -> dict[str, np.ndarray]:
+    """SigLIP's image tower as big_vision names it, and some of the text's beside it."""
+    pool = {
+        name.removeprefix("attn_pool."): value.numpy()
+        for name, value in weights.items()
+        if "attn_pool" in name
+    }
+    plain = official({name: v for name, v in weights.items() if "attn_pool" not in name}, heads)
+    found = {}
+    for name, array in plain.items():
+        for old, new in (
+            ("posembed_input/", ""),
+            ("Attention_1", "Attention_0"),
+            ("LayerNorm_2", "LayerNorm_1"),
+            ("MlpBlock_3", "MlpBlock_0"),
+        ):
+            name = name.replace(old, new)
+        found[name.replace("Transformer/pos_", "pos_")] = array
+    if stacked:
+        for name in [name for name in found if "encoderblock_0/" in name]:
+            layers = [found.pop(name.replace("_0/", f"_{layer}/", 1)) for layer in range(6)]
+            found[name.replace("encoderblock_0/", "encoderblock/")] = np.stack(layers)
+    if pool:
+        found["MAPHead_0/probe"] = pool["latent"]
+    for kind in ("weight", "bias") if pool else ():
+        google = kernel_or_bias([kind])
+        attention = "MAPHead_0/MultiHeadDotProductAttention_0"
+        roles = {"query": pool[f"q.{kind}"]}
+        roles["key"], roles["value"] = np.split(pool[f"kv.{kind}"], 2)
+        for role, array in roles.items():
+            shape = (array.shape[-1], heads, -1) if kind == "weight" else (heads, -1)
+            found[f"{attention}/{role}/{google}"] = array.T.reshape(shape)
+        out = pool[f"proj.{kind}"]
+        found[f"{attention}/out/{google}"] = (
+            out.T.reshape(heads, -1, len(out)) if kind == "weight" else out
+        )
+        found[f"MAPHead_0/LayerNorm_0/{scale_or_bias([kind])}"] = pool[f"norm.{kind}"]
+        for layer in (1, 2):
+            name = f"MAPHead_0/MlpBlock_0/Dense_{layer - 1}/{google}"
+            found[name] = pool[f"mlp.fc{layer}.{kind}"].T
+    return {f"params/img/{name}": array for name, array in found.items()}
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_an_archive_of_big_vision_lands_too(stacked: bool) -> None:
+    weights = network(global_pool="map", class_token=False, img_size=64).state_dict()
+    arrays = big_vision(weights, 2, stacked)
+    found = torch_names({name: torch.from_numpy(each) for name, each in arrays.items()})
+    assert found.keys() == weights.keys()
+    assert all(torch.equal(found[name], weights[name]) for name in weights)
+
+
+def test_what_an_archive_holds_besides_is_told(tiny: Weights, tmp_path: Path) -> None:
+    arrays = big_vision(tiny, 2, stacked=True)
+    arrays |= {"params/txt/Encoder_0/encoder_norm/scale": np.ones(3), "params/t": np.ones(1)}
+    model = loaded(archived(tmp_path / "tower.npz", arrays))
+    assert same(model, tiny)
+    assert "params/txt/Encoder_0/encoder_norm/scale, params/t." in model.notices[1]
+
+
+@pytest.mark.parametrize("root", ["", "opt/target/"])
+def test_a_classifier_behind_another_layer_is_left_out(tmp_path: Path, root: str) -> None:
+    arrays = official(network().state_dict(), heads=2)
+    arrays |= {"pre_logits/kernel": np.eye(64, dtype=np.float32), "pre_logits/bias": np.ones(64)}
+    model = loaded(archived(tmp_path / "in21k.npz", {root + n: a for n, a in arrays.items()}))
+    assert model.labels is None
+    assert model.notices == (
+        "The file's classifier reads a layer that the architecture has not (pre_logits): "
+        "features only.",
+        f"Left out of the file: {root}head (2 weights), {root}pre_logits (2 weights).",
+    )
+
+
+def test_jax_writes_bfloat16_as_two_bytes_without_a_name(tmp_path: Path) -> None:
+    weights = {name: each.bfloat16() for name, each in network().state_dict().items()}
+    arrays = official({name: each.float() for name, each in weights.items()}, heads=2)
+    halves = {name: each.view(np.uint32) >> 16 for name, each in arrays.items()}
+    path = archived(
+        tmp_path / "half.npz",
+        {name: each.astype(np.uint16).view("V2") for name, each in halves.items()},
+    )
+    assert same(loaded(path), {name: each.float() for name, each in weights.items()})
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("kind", ["<f4", ">f4", "<f8"])
+def test_an_archive_under_pytorchs_names_lands_in_any_layout(
+    tiny: Weights, tmp_path: Path, order: str, kind: str
+) -> None:
+    arrays = {name: np.asarray(each.numpy(), kind, order) for name, each in tiny.items()}
+    assert same(loaded(archived(tmp_path / "mine.npz", arrays)), tiny)
+
+
+# What training programs save.
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pth", "pt", "bin", "old.pth"])
+def test_a_checkpoint_gives_the_same_output(
+    tmp_path: Path, chelsea: Image.Image, suffix: str
+) -> None:
+    module = network()
+    path, state = tmp_path / f"mine.{suffix}", module.state_dict()
+    if suffix == "safetensors":
+        save_file(state, path)
+    else:
+        torch.save(state, path, _use_new_zipfile_serialization=suffix != "old.pth")
+    model = loaded(path)
+    assert model.id == path.stem
+    assert model.source == f"file {path.name}, as {TINY}"
+    assert model.notices == ("Its 1,000 classes are named as ImageNet's, by their number.",)
+    assert torch.equal(vi.capture(model, chelsea).output, module(model.prepare(chelsea)))
+
+
+def test_a_name_for_a_checkpoint_is_kept(tiny: Weights, tmp_path: Path) -> None:
+    path = saved(tmp_path / "step-100.pth", tiny)
+    assert vi.load("night run", checkpoint=path, architecture=TINY, device="cpu").id == "night run"
+
+
+@pytest.mark.parametrize(
+    ("wrap", "part", "left"),
+    [
+        (lambda own, other: {"model": own}, "model", ""),
+        (lambda own, other: {"state_dict": own, "epoch": 3}, "state_dict", "epoch"),
+        (
+            lambda own, other: {"student": other, "teacher": own, "optimizer": {"state": {}}},
+            "teacher",
+            "student, optimizer",
+        ),
+        (lambda own, other: {"model": other, "model_ema": own}, "model_ema", "model"),
+        (
+            lambda own, other: {"state_dict": other, "state_dict_ema": own},
+            "state_dict_ema",
+            "state_dict",
+        ),
+        (lambda own, other: {"model": own, "model_ema": None}, "model", "model_ema"),
+        (lambda own, other: {"net": own, "step": torch.ones(1)}, None, None),
+        (lambda own, other: {"weights": own, "step": 7}, "weights", "step"),
+        (
+            lambda own, other: {"state_dict": {"model": own, "x": 1}, "y": 2},
+            "state_dict.model",
+            "y, state_dict.x",
+        ),
+        (
+            lambda own, other: {"model": own, "args": argparse.Namespace(lr=0.1)},
+            "model",
+            "args",
+        ),
+    ],
+)
+def test_wrappers_are_opened_and_what_lies_beside_is_told(
+    tiny: Weights,
+    other: Weights,
+    tmp_path: Path,
+    wrap: Callable[[Weights, Weights], object],
+    part: str | None,
+    left: str | None,
+) -> None:
+    path = saved(tmp_path / "run.pth", wrap(tiny, other))
+    if part is None:
+        # A tensor beside the network may be its weight.
+        with pytest.raises(vi.WeightsUnavailable, match="no weights of test_vit"):
+            loaded(path)
+        return
+    model = loaded(path)
+    assert same(model, tiny)
+    assert model.notices[0] == f"Weights taken from the part '{part}' of the file."
+    told = [notice for notice in model.notices if notice.startswith("Left out")]
+    assert told == ([f"Left out of the file: {left}."] if left else [])
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "module.",
+        "backbone.",
+        "encoder.",
+        "model.",
+        "module.backbone.",
+        "_orig_mod.module.",
+        "a.b.c.",
+    ],
+)
+def test_prefixes_are_taken_off(tiny: Weights, tmp_path: Path, prefix: str) -> None:
+    model = loaded(saved(tmp_path / "run.pth", {prefix + name: tiny[name] for name in tiny}))
+    assert same(model, tiny)
+    assert model.notices[0] == f"Weights taken from the part '{prefix[:-1]}' of the file."
+    assert not any("Left out" in notice for notice in model.notices)
+
+
+def test_of_student_and_teacher_under_prefixes_the_teacher_is_taken(
+    tiny: Weights, other: Weights, tmp_path: Path
+) -> None:
+    names = [name for name in tiny if not name.startswith("head.")]
+    both = {f"student.backbone.{name}": other[name] for name in names}
+    both |= {f"teacher.backbone.{name}": tiny[name] for name in names}
+    model = loaded(saved(tmp_path / "dinov2.pth", {"model": both}))
+    assert same(model, {name: tiny[name] for name in names})
+    assert model.notices[0] == "Weights taken from the part 'model.teacher.backbone' of the file."
+    assert "student.backbone.blocks (72 weights)" in model.notices[-1]
+
+
+def test_of_two_networks_none_is_guessed(tiny: Weights, other: Weights, tmp_path: Path) -> None:
+    both = {f"module.base.{name}": tiny[name] for name in tiny}
+    both |= {f"module.momentum.{name}": other[name] for name in tiny}
+    with pytest.raises(vi.WeightsUnavailable) as refusal:
+        loaded(saved(tmp_path / "moco.pth", both))
+    assert refusal.value.found == "several networks in 'moco.pth' (module.base., module.momentum.)"
+    assert refusal.value.remedy == "save the one that you mean in a file of its own"
+
+
+def test_dino_is_read_as_its_authors_save_it(tiny: Weights, other: Weights, tmp_path: Path) -> None:
+    backbone = {name: each for name, each in tiny.items() if not name.startswith("head.")}
+    head = {
+        "head.mlp.0.weight": torch.ones(4, 64),
+        "head.mlp.0.bias": torch.ones(4),
+        "head.last_layer.weight_g": torch.ones(8, 1),
+    }
+    run = {
+        "student": {f"module.backbone.{name}": other[name] for name in backbone},
+        "teacher": {f"backbone.{name}": each for name, each in backbone.items()} | head,
+        "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}},
+        "epoch": 100,
+        "args": argparse.Namespace(arch="vit_tiny"),
+        "dino_loss": {"center": torch.ones(1, 8)},
+    }
+    model = loaded(saved(tmp_path / "checkpoint.pth", run))
+    assert same(model, backbone)
+    assert model.labels is None
+    assert model.notices == (
+        "Weights taken from the part 'teacher.backbone' of the file.",
+        "The file has no classifier: features only.",
+        "Input of 64 x 64 px, for which the file's position table was trained.",
+        "Left out of the file: student, optimizer, epoch, args, dino_loss, head.mlp (2 weights), "
+        "head.last_layer.weight_g.",
+    )
+
+
+def test_dinov2_with_registers_is_read_as_its_authors_save_it(tmp_path: Path) -> None:
+    architecture = "vit_small_patch14_reg4_dinov2"
+    weights = network(architecture).state_dict()
+    theirs = {name: each for name, each in weights.items() if name != "reg_token"}
+    theirs["register_tokens"] = weights["reg_token"]
+    theirs["mask_token"] = torch.ones(1, 384)
+    place = torch.randn(1, 1, 384)
+    theirs["cls_token"] = weights["cls_token"] - place
+    theirs["pos_embed"] = torch.cat([place, weights["pos_embed"]], dim=1)
+    model = loaded(saved(tmp_path / "dinov2_vits14_reg4_pretrain.pth", theirs), architecture)
+    held = model.module.state_dict()
+    torch.testing.assert_close(held.pop("cls_token"), weights.pop("cls_token"))
+    assert all(torch.equal(held[name], weights[name]) for name in weights)
+    assert model.notices == ("Left out of the file: mask_token.",)
+    assert model.layout.prefix == ("cls", "reg1", "reg2", "reg3", "reg4")
+
+
+def test_mae_leaves_its_decoder_behind(tiny: Weights, tmp_path: Path) -> None:
+    encoder = {name: each for name, each in tiny.items() if not name.startswith("head.")}
+    decoder = {
+        "mask_token": torch.ones(1, 1, 8),
+        "decoder_pos_embed": torch.ones(1, 17, 8),
+        "decoder_embed.weight": torch.ones(8, 64),
+        "decoder_embed.bias": torch.ones(8),
+        "decoder_blocks.0.norm1.weight": torch.ones(8),
+        "decoder_blocks.1.norm1.weight": torch.ones(8),
+        "decoder_norm.weight": torch.ones(8),
+    }
+    model = loaded(saved(tmp_path / "mae_pretrain.pth", {"model": encoder | decoder}))
+    assert same(model, encoder)
+    assert model.notices[-1] == (
+        "Left out of the file: mask_token, decoder_pos_embed, decoder_embed (2 weights), "
+        "decoder_blocks (2 weights), decoder_norm.weight."
+    )
+
+
+def test_mae_fine_tuned_reads_the_mean(tmp_path: Path, chelsea: Image.Image) -> None:
+    module = network(global_pool="avg", num_classes=5)
+    path = saved(tmp_path / "mae_finetuned.pth", {"model": module.state_dict()})
+    model = loaded(path)
+    assert model.layout.readout == MEAN
+    assert (
+        model.notices[1] == "Read by the mean of its patches, as the file has fc_norm and no norm."
+    )
+    assert torch.equal(vi.capture(model, chelsea).output, module(model.prepare(chelsea)))
+
+
+def test_deit3_names_its_layer_scales_otherwise(tmp_path: Path) -> None:
+    architecture = "deit3_small_patch16_224"
+    weights = network(architecture).state_dict()
+    theirs = {
+        name.replace("ls1.gamma", "gamma_1").replace("ls2.gamma", "gamma_2"): each
+        for name, each in weights.items()
+    }
+    assert same(loaded(saved(tmp_path / "deit3.pth", {"model": theirs}), architecture), weights)
+
+
+def test_what_was_left_out_is_told_in_inference_mode_too(tiny: Weights, tmp_path: Path) -> None:
+    """Where autograd, which knows what each weight was turned and joined from, is off."""
+    arrays = official(tiny, heads=2) | {"mask_token": np.ones(1)}
+    with torch.inference_mode():
+        model = loaded(archived(tmp_path / "run.npz", arrays))
+    assert same(model, tiny)
+    assert "Left out of the file: mask_token." in model.notices
+
+
+def test_halves_are_read_exactly(tiny: Weights, tmp_path: Path) -> None:
+    halves = {name: each.bfloat16() for name, each in tiny.items()}
+    assert same(
+        loaded(saved(tmp_path / "half.pth", halves)), {n: h.float() for n, h in halves.items()}
+    )
+
+
+def test_a_list_of_what_was_left_out_ends(tiny: Weights, tmp_path: Path) -> None:
+    more = {f"part{number}.weight": torch.ones(1) for number in range(14)}
+    notices = loaded(saved(tmp_path / "run.pth", tiny | more)).notices
+    assert any(each.endswith("part10.weight, part11.weight and 2 more parts.") for each in notices)
+
+
+def test_names_of_strangers_are_cut_and_cleaned(tiny: Weights, tmp_path: Path) -> None:
+    more = {"\x1b[31m" + "long" * 40: torch.ones(1)}
+    notices = loaded(saved(tmp_path / "run.pth", tiny | more)).notices
+    assert f"Left out of the file: [31m{'long' * 18}l...." in notices
+
+
+# Classifiers of another size.
+
+
+def headed(count: int, tiny: Weights) -> Weights:
+    return tiny | {"head.weight": torch.randn(count, 64), "head.bias": torch.randn(count)}
+
+
+def test_a_fine_tuned_classifier_has_classes_of_its_own(tiny: Weights, tmp_path: Path) -> None:
+    weights = headed(10, tiny)
+    model = loaded(saved(tmp_path / "pets.pth", weights))
+    assert same(model, weights)
+    assert model.labels == tuple(f"class {number}" for number in range(10))
+    assert model.notices[0] == "Classifier of 10 classes taken from the file."
+    found = vi.predictions(vi.capture(model, noise((70, 70), 0)))
+    assert set(found.labels[0]) <= set(model.labels)
+
+
+def test_names_that_came_with_other_classes_are_not_given(
+    tiny: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = timm.create_model
+    told = {"label_names": [f"street {number}" for number in range(1000)]}
+    monkeypatch.setattr(
+        "timm.create_model", lambda *args, **kw: real(*args, pretrained_cfg_overlay=told, **kw)
+    )
+    path = saved(tmp_path / "pets.pth", headed(10, tiny))
+    assert loaded(path).labels[3] == "class 3"
+
+
+def test_classes_learned_over_captions_are_classes(tmp_path: Path) -> None:
+    architecture = "vit_xsmall_patch16_clip_224"
+    weights = network(architecture, num_classes=4).state_dict()
+    model = loaded(saved(tmp_path / "pets.pth", weights), architecture)
+    assert model.labels == ("class 0", "class 1", "class 2", "class 3")
+
+
+def test_a_headless_architecture_takes_a_classifier(tmp_path: Path) -> None:
+    architecture = "vit_small_patch14_dinov2"
+    weights = network(architecture, num_classes=4).state_dict()
+    model = loaded(saved(tmp_path / "pets.pth", weights), architecture)
+    assert same(model, weights)
+    assert len(model.labels) == 4
+
+
+def test_both_classifiers_of_a_distilled_model_are_taken(tmp_path: Path) -> None:
+    architecture = "deit_tiny_distilled_patch16_224"
+    weights = network(architecture, num_classes=4).state_dict()
+    assert same(loaded(saved(tmp_path / "pets.pth", weights), architecture), weights)
+    del weights["head_dist.weight"]
+    with pytest.raises(vi.WeightsUnavailable, match=r"lacks weights of .* \(head_dist\.weight\)"):
+        loaded(saved(tmp_path / "pets.pth", weights), architecture)
+
+
+def test_a_file_without_a_classifier_gives_features(tiny: Weights, tmp_path: Path) -> None:
+    names = [name for name in tiny if not name.startswith("head.")]
+    model = loaded(saved(tmp_path / "run.pth", {name: tiny[name] for name in names}))
+    assert model.notices[0] == "The file has no classifier: features only."
+    with pytest.raises(vi.UnsupportedModel):
+        vi.predictions(vi.capture(model, noise((70, 70), 0)))
+
+
+# Inputs of another size.
+
+
+@pytest.mark.parametrize(
+    ("architecture", "trained", "wanted"),
+    [
+        (TINY, (64, 64), (32, 80)),
+        (TINY, (64, 64), (64, 64)),
+        (TINY, (224, 224), (32, 80)),
+        (TINY, (32, 80), (32, 80)),
+        ("vit_tiny_r_s16_p8_224", (64, 64), (96, 64)),
+        ("deit_tiny_distilled_patch16_224", (64, 64), (96, 64)),
+        ("vit_small_patch14_reg4_dinov2", (56, 56), (84, 42)),
+    ],
+)
+def test_the_position_table_is_resampled_once_as_timm_does(
+    tmp_path: Path, architecture: str, trained: tuple[int, int], wanted: tuple[int, int]
+) -> None:
+    module = network(architecture, img_size=trained)
+    model = loaded(saved(tmp_path / "run.pth", module.state_dict()), architecture, img_size=wanted)
+    held, grid = module.patch_embed.grid_size, model.layout.grid
+    table = module.pos_embed
+    prefix = table.shape[1] - held[0] * held[1]
+    expected = network(architecture, img_size=wanted)
+    expected.load_state_dict(
+        module.state_dict()
+        | {
+            "pos_embed": resample_abs_pos_embed(
+                table, new_size=grid, old_size=held, num_prefix_tokens=prefix
+            )
+        }
+    )
+    pixels = torch.randn(1, 3, *wanted)
+    torch.testing.assert_close(model.module(pixels), expected(pixels))
+    # What the figure of position embeddings shows is what was trained.
+    assert torch.equal(model.positions, table[0, prefix:].unflatten(0, held))
+    told = [notice for notice in model.notices if "Position table" in notice]
+    sides = [" x ".join(map(str, each)) for each in (held, grid)]
+    assert told == (
+        [f"Position table resampled from {sides[0]} to {sides[1]}."] if held != grid else []
+    )
+    assert not any("Input of" in notice for notice in model.notices)
+
+
+def test_the_input_is_the_one_that_the_file_was_trained_for(tmp_path: Path) -> None:
+    model = loaded(saved(tmp_path / "run.pth", network(img_size=384).state_dict()))
+    assert model.layout.input_px == (384, 384)
+    assert (
+        "Input of 384 x 384 px, for which the file's position table was trained." in model.notices
+    )
+
+
+def test_a_table_whose_shape_nobody_knows_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path / "run.pth", network(img_size=(32, 80)).state_dict())
+    with pytest.raises(vi.WeightsUnavailable) as refusal:
+        loaded(path)
+    assert refusal.value.found == "a position table of 11 tokens in 'run.pth'"
+    assert "the input size (img_size)" in refusal.value.remedy
+
+
+def test_relative_positions_are_resampled_as_timm_does(tmp_path: Path) -> None:
+    architecture, name = "beit_base_patch16_224", "blocks.0.attn.relative_position_bias_table"
+    weights = network(architecture, depth=1).state_dict()
+    path = saved(tmp_path / "run.pth", weights)
+    told = "Tables of relative positions were resampled for this input."
+    for size in ((224, 224), (96, 64)):
+        module = timm.create_model(architecture, depth=1, img_size=size)
+        _, notices = load_checkpoint(
+            module, path, architecture=architecture, convert=_convert, size=size
+        )
+        held = module.state_dict()[name]
+        expected = resize_rel_pos_bias_table(
+            weights[name], new_window_size=(size[0] // 16, size[1] // 16), new_bias_shape=held.shape
+        )
+        assert torch.equal(held, expected)
+        assert notices == ((told,) if size == (96, 64) else ())
+        # The same of weights that timm fetched and resampled.
+        assert _resampled(module, size) == notices
+    assert _resampled(module, None) == ()
+
+
+def test_resampling_in_other_weights_is_told_too() -> None:
+    assert vi.load(device="cpu").notices == ()
+    model = vi.load(img_size=(28, 56), device="cpu")
+    assert model.notices == ("Position table resampled from 37 x 37 to 2 x 4.",)
+    assert model.fitted("whole").notices == model.notices
+
+
+# What is of another architecture.
+
+
+def deeper(weights: Weights) -> None:
+    weights["blocks.6.norm1.weight"] = torch.ones(64)
+
+
+def scaled(weights: Weights) -> None:
+    weights["blocks.0.ls1.gamma"] = torch.ones(64)
+
+
+def with_registers(weights: Weights) -> None:
+    weights["reg_token"] = torch.ones(1, 4, 64)
+
+
+def incomplete(weights: Weights) -> None:
+    for name in ("norm1.weight", "norm1.bias", "attn.qkv.bias", "mlp.fc1.bias", "mlp.fc2.bias"):
+        del weights[f"blocks.3.{name}"]
+
+
+def wider(weights: Weights) -> None:
+    weights["blocks.0.attn.qkv.weight"] = torch.ones(600, 128)
+
+
+def of_larger_patches(weights: Weights) -> None:
+    weights["patch_embed.proj.weight"] = torch.ones(64, 3, 32, 32)
+
+
+def of_other_features(weights: Weights) -> None:
+    weights["head.weight"] = torch.ones(1000, 128)
+
+
+def quantised(weights: Weights) -> None:
+    weights["norm.weight"] = torch.ones(64, dtype=torch.int8)
+
+
+def exploded(weights: Weights) -> None:
+    weights["blocks.5.mlp.fc1.bias"][5] = torch.nan
+
+
+def unrelated(weights: Weights) -> None:
+    weights.clear()
+    weights |= {f"layer{number}.0.conv1.weight": torch.ones(3) for number in range(1, 5)}
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (deeper, f"weights in 'x.pth' that {TINY} has no place for (blocks.6.norm1.weight)"),
+        (scaled, f"weights in 'x.pth' that {TINY} has no place for (blocks.0.ls1.gamma)"),
+        (with_registers, f"weights in 'x.pth' that {TINY} has no place for (reg_token)"),
+        (
+            incomplete,
+            f"the checkpoint 'x.pth', which lacks weights of {TINY} (blocks.3.norm1.weight, "
+            "blocks.3.norm1.bias, blocks.3.attn.qkv.bias and 2 more)",
+        ),
+        (
+            wider,
+            "blocks.0.attn.qkv.weight of 600 x 128 in 'x.pth', and of 192 x 64 in " + TINY,
+        ),
+        (
+            of_larger_patches,
+            f"patch filters of 3,072 weights in 'x.pth', and of 768 in {TINY}",
+        ),
+        (of_other_features, f"head.weight of 1000 x 128 in 'x.pth', and of 1000 x 64 in {TINY}"),
+        (quantised, "norm.weight of type int8 in 'x.pth'"),
+        (exploded, "infinite or undefined numbers in blocks.5.mlp.fc1.bias of 'x.pth'"),
+        (
+            unrelated,
+            f"no weights of {TINY} in 'x.pth', but layer1.0.conv1.weight, layer2.0.conv1.weight, "
+            "layer3.0.conv1.weight and 1 more",
+        ),
+    ],
+)
+def test_what_would_compute_something_else_is_refused(
+    tmp_path: Path, change: Callable[[Weights], None], found: str
+) -> None:
+    weights = network().state_dict()
+    change(weights)
+    with pytest.raises(vi.WeightsUnavailable) as refusal:
+        loaded(saved(tmp_path / "x.pth", weights))
+    assert refusal.value.found == found
+
+
+@pytest.mark.parametrize("architecture", ["test_vit2", "vit_tiny_patch16_224"])
+def test_another_architecture_is_refused(tiny: Weights, tmp_path: Path, architecture: str) -> None:
+    with pytest.raises(vi.WeightsUnavailable, match=f"the weights of {architecture}; check"):
+        loaded(saved(tmp_path / "x.pth", tiny), architecture)
+
+
+def test_what_timm_cannot_convert_is_refused(tiny: Weights, tmp_path: Path) -> None:
+    """Its conversion for BEiT breaks on a table of absolute positions."""
+    module = timm.create_model("beit_base_patch16_224", depth=1)
+    path = saved(tmp_path / "x.pth", tiny)
+    with pytest.raises(
+        vi.WeightsUnavailable, match=r"no weights of beit in 'x\.pth', but cls_token"
+    ):
+        load_checkpoint(module, path, architecture="beit", convert=_convert, size=None)
+
+
+# What is no checkpoint, or means harm.
+
+
+class Explosive:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return open, (str(self.path), "w")
+
+
+def archived_weights(weights: Weights, path: Path) -> None:
+    archived(path, {name: each.numpy() for name, each in weights.items()})
+
+
+def old_torch(weights: Weights, path: Path) -> None:
+    torch.save(weights, path, _use_new_zipfile_serialization=False)
+
+
+@pytest.mark.parametrize("save", [torch.save, old_torch, save_file, archived_weights])
+@pytest.mark.parametrize("kept", [0.999, 0.5, 0.01])
+def test_a_file_that_was_cut_off_is_damaged(
+    tiny: Weights, tmp_path: Path, save: Callable[[Weights, Path], object], kept: float
+) -> None:
+    path = tmp_path / "cut"
+    save(tiny, path)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
+    with pytest.raises(vi.WeightsUnavailable, match=r"damaged or cut off checkpoint 'cut' \(."):
+        loaded(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "0 bytes in 'x'; expected weights as .safetensors, .pth or .npz; choose another"),
+        (b"not weights", "no weights in 'x'; expected weights as .safetensors, .pth or .npz"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(99), "no weights in 'x'; expected weights"),
+        (bytes(range(256)), "no weights in 'x'; expected weights"),
+        (b"\x93NUMPY\x01\x00" + bytes(99), "a single array in 'x'; expected weights"),
+        (pickle.dumps({"a": 1}), "a Python pickle in 'x', which may run code and was not opened"),
+        (
+            (1 << 62).to_bytes(8, "little") + b'{"a":1}',
+            "'x', whose header claims 4,611,686,018,427,387,904 bytes of a file of 15",
+        ),
+        (
+            (40_000_000).to_bytes(8, "little") + b"{" + bytes(40_000_000),
+            "'x', whose header claims 40,000,000 bytes of a file of 40,000,009",
+        ),
+    ],
+    ids=lambda value: None if isinstance(value, str) else len(value),
+)
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(vi.WeightsUnavailable) as refusal:
+        loaded(tmp_path / "x")
+    assert str(refusal.value).startswith(f"Found {words}")
+
+
+@pytest.mark.parametrize("content", [{}, {"model": {}}, 3, [1, 2], {"epoch": 3}, {"a": {"b": {}}}])
+def test_a_file_without_tensors_has_no_weights(tmp_path: Path, content: object) -> None:
+    with pytest.raises(vi.WeightsUnavailable, match=r"Found no weights in 'x\.pth'; expected"):
+        loaded(saved(tmp_path / "x.pth", content))
+
+
+def test_a_wrapper_that_holds_itself_ends(tmp_path: Path) -> None:
+    content: dict[str, object] = {}
+    content["model"] = content
+    with pytest.raises(vi.WeightsUnavailable, match=r"no weights in 'x\.pth'"):
+        loaded(saved(tmp_path / "x.pth", content))
+
+
+def test_an_empty_archive_and_an_empty_header_have_no_weights(tmp_path: Path) -> None:
+    save_file({}, tmp_path / "x.safetensors")
+    archived(tmp_path / "x.npz", {})
+    for path in tmp_path.iterdir():
+        with pytest.raises(vi.WeightsUnavailable, match=f"no weights in '{path.name}'"):
+            loaded(path)
+
+
+def test_paths_that_are_no_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(vi.WeightsUnavailable, match=r"a folder at .*; name a file inside it"):
+        loaded(tmp_path)
+    with pytest.raises(vi.WeightsUnavailable, match=r"nothing at 'x.pth'; .*; check the path"):
+        loaded(tmp_path / "x.pth")
+    with pytest.raises(vi.WeightsUnavailable, match="a device or pipe at 'zero'"):
+        loaded(Path("/dev/zero"))
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_a_checkpoint_runs_no_code(tiny: Weights, tmp_path: Path, new: bool) -> None:
+    evidence, path = tmp_path / "evidence", tmp_path / "evil.pth"
+    content = {"model": tiny, "epoch": Explosive(evidence)}
+    torch.save(content, path, _use_new_zipfile_serialization=new)
+    with pytest.raises(vi.WeightsUnavailable) as refusal:
+        loaded(path)
+    assert "code in the checkpoint 'evil.pth' (" in refusal.value.found
+    assert "open), which was not run" in refusal.value.found
+    assert "state_dict()" in refusal.value.remedy
+    assert not evidence.exists()
+    # The file is one that would have.
+    torch.load(path, weights_only=False)["epoch"].close()
+    assert evidence.exists()
+
+
+def test_a_whole_network_is_code(tmp_path: Path) -> None:
+    path = saved(tmp_path / "x.pth", network())
+    with pytest.raises(vi.WeightsUnavailable, match=r"code in .* \(timm\.models\.vision_transf"):
+        loaded(path)
+
+
+def test_a_program_is_not_run(tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.script(nn.Linear(2, 2)), tmp_path / "x.pt")
+    with pytest.raises(vi.WeightsUnavailable, match=r"a TorchScript program in 'x\.pt', which was"):
+        loaded(tmp_path / "x.pt")
+
+
+def test_objects_in_an_archive_are_not_opened(tmp_path: Path) -> None:
+    evidence = tmp_path / "evidence"
+    path = archived(tmp_path / "x.npz", {"cls": np.array([Explosive(evidence)], dtype=object)})
+    with pytest.raises(vi.WeightsUnavailable, match=r"Python objects in 'x.npz' \(cls.npy\)"):
+        loaded(path)
+    assert not evidence.exists()
+    np.load(path, allow_pickle=True)["cls"][0].close()
+    assert evidence.exists()
+
+
+def test_a_bomb_is_not_unpacked(
+    tiny: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vit_inspect.loading.weight_files.ALWAYS_UNPACKED", 10**6)
+    path = tmp_path / "bomb.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", bytes(10**7))
+    real = zipfile.ZipFile.open
+    monkeypatch.setattr(zipfile.ZipFile, "open", None)
+    with pytest.raises(vi.WeightsUnavailable, match="10,000,000 bytes packed into the"):
+        loaded(path)
+    # Trained weights are not so easily packed.
+    monkeypatch.setattr(zipfile.ZipFile, "open", real)
+    np.savez_compressed(path, **{name: each.numpy() for name, each in tiny.items()})
+    assert same(loaded(path), tiny)
+
+
+def test_an_array_that_claims_more_than_it_holds_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    for shape in ((10**12,), (-2, -6), (3,)):
+        with zipfile.ZipFile(path, "w") as archive, archive.open("cls.npy", "w") as file:
+            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            file.write(bytes(48))
+        with pytest.raises(vi.WeightsUnavailable) as refusal:
+            loaded(path)
+        assert "an array in 'x.npz' (cls.npy) that claims to be" in refusal.value.found
+
+
+@pytest.mark.filterwarnings("ignore:.*quantized:UserWarning")
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.zeros(1).expand(1, 10**12, 64),
+        lambda: torch.zeros(3, 3).to_sparse(),
+        lambda: torch.empty(1, 10**9, device="meta"),
+        lambda: torch.quantize_per_tensor(torch.ones(3), 1.0, 0, torch.qint8),
+    ],
+    ids=["view", "sparse", "meta", "quantised"],
+)
+def test_what_is_no_plain_tensor_is_refused(
+    tiny: Weights, tmp_path: Path, make: Callable[[], Tensor]
+) -> None:
+    path = saved(tmp_path / "x.pth", tiny | {"pos_embed": make()})
+    with pytest.raises(vi.WeightsUnavailable) as refusal:
+        loaded(path)
+    assert "no plain tensor of its claimed size (pos_embed)" in refusal.value.found
+
+
+def test_words_in_an_archive_are_no_weights(tmp_path: Path) -> None:
+    with pytest.raises(vi.WeightsUnavailable, match=r"no plain tensor .* \(cls.npy\)"):
+        loaded(archived(tmp_path / "x.npz", {"cls": np.array(["words"])}))
+
+
+def test_an_archive_of_something_else_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("photo.jpg", b"")
+    with pytest.raises(vi.WeightsUnavailable, match=r"an archive without weights in 'x\.zip'"):
+        loaded(tmp_path / "x.zip")
+
+
+# Where it is told.
+
+
+def test_notices_are_told_by_command_line_report_and_provenance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vit_inspect.exporting.bundle.BUNDLE_FORMATS", ("npz",))
+    noise((60, 40), 0).save(tmp_path / "photo.png")
+    weights = network("test_vit", img_size=64, num_classes=3).state_dict()
+    path = saved(tmp_path / "run.pth", weights | {"<b>mask": torch.ones(1)})
+    out = tmp_path / "out"
+    words = ["figures", tmp_path / "photo.png", "--out", out, "--img-size", "32x48"]
+    words += ["--checkpoint", path, "--architecture", "test_vit"]
+    done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    told = [
+        "Classifier of 3 classes taken from the file.",
+        "Left out of the file: <b>mask.",
+        "Position table resampled from 4 x 4 to 2 x 3.",
+    ]
+    assert [line for line in done.stderr.splitlines() if line in told] == told
+    assert not any(notice in done.stdout for notice in told)
+    assert json.loads((out / "provenance.json").read_text())["model"]["notices"] == told
+    shown = " ".join(told).replace("<b>", "&lt;b&gt;")
+    assert f"<dt>Notices</dt><dd>{shown}</dd>" in (out / "report.html").read_text()
+
+
+def test_without_notices_nothing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vit_inspect.exporting.bundle.BUNDLE_FORMATS", ("npz",))
+    model = vi.load("test_vit", pretrained=False, device="cpu")
+    assert model.notices == ()
+    vi.export(vi.capture(model, noise((60, 40), 0)), tmp_path)
+    assert "<dt>Notices</dt>" not in (tmp_path / "report.html").read_text()

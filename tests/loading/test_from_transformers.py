@@ -1,0 +1,584 @@
+"""Are the vision transformers of `transformers` seen as they compute, and read as they are?"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import huggingface_hub.constants
+import numpy as np
+import pytest
+import torch
+import transformers as hf
+from PIL import Image
+from torch import Tensor, nn
+
+import vit_inspect as vi
+from tests.conftest import noise
+from tests.helpers.made import RECIPE
+from vit_inspect.analyses.readout import readout_weights
+from vit_inspect.attention.rows import rows
+from vit_inspect.layout import CLS_MEAN, MEAN, MEAN_PREFIX, POOL
+from vit_inspect.loading.from_transformers import READOUTS, recipe
+from vit_inspect.pictures.preparing import prepare
+
+SIZE: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "image_size": 32,
+    "patch_size": 8,
+}
+PLAIN = SIZE | {"intermediate_size": 48}
+WORDS = PLAIN | {"vocab_size": 99, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+REGISTERS = ("reg1", "reg2")
+IMAGES = [noise((60, 40), 1), noise((40, 70), 2)]
+
+
+class Family(NamedTuple):
+    """A network and what is to be read off it."""
+
+    kind: str
+    config: Callable[[], Any]
+    prefix: tuple[str, ...] = ("cls",)
+    readout: str = "cls"
+    positions: bool = True
+    labels: tuple[str, ...] | None = None
+
+
+NAMES = {"id2label": {0: "cat", 1: "LABEL_1", 2: "emu"}}
+LABELS = ("cat", "class 1", "emu")
+
+
+def two_towers(config: type, **options: Any) -> Any:
+    return config(vision_config=PLAIN, text_config=WORDS, **options)
+
+
+FAMILIES = (
+    Family("ViTModel", partial(hf.ViTConfig, **PLAIN)),
+    Family("ViTForImageClassification", partial(hf.ViTConfig, **PLAIN, **NAMES), labels=LABELS),
+    Family("DeiTModel", partial(hf.DeiTConfig, **PLAIN), ("cls", "dist")),
+    Family(
+        "DeiTForImageClassification",
+        partial(hf.DeiTConfig, **PLAIN, **NAMES),
+        ("cls", "dist"),
+        labels=LABELS,
+    ),
+    Family(
+        "DeiTForImageClassificationWithTeacher",
+        partial(hf.DeiTConfig, **PLAIN, **NAMES),
+        ("cls", "dist"),
+        MEAN_PREFIX,
+        labels=LABELS,
+    ),
+    Family("Dinov2Model", partial(hf.Dinov2Config, **SIZE)),
+    Family(
+        "Dinov2ForImageClassification",
+        partial(hf.Dinov2Config, **SIZE, **NAMES),
+        readout=CLS_MEAN,
+        labels=LABELS,
+    ),
+    Family(
+        "Dinov2WithRegistersModel",
+        partial(hf.Dinov2WithRegistersConfig, **SIZE, num_register_tokens=2),
+        ("cls", *REGISTERS),
+    ),
+    Family(
+        "Dinov2WithRegistersForImageClassification",
+        partial(hf.Dinov2WithRegistersConfig, **SIZE, **NAMES, num_register_tokens=2),
+        ("cls", *REGISTERS),
+        CLS_MEAN,
+        labels=LABELS,
+    ),
+    Family(
+        "DINOv3ViTModel",
+        partial(hf.DINOv3ViTConfig, **PLAIN, num_register_tokens=2),
+        ("cls", *REGISTERS),
+        positions=False,
+    ),
+    Family("CLIPVisionModel", partial(hf.CLIPVisionConfig, **PLAIN)),
+    Family("CLIPVisionModelWithProjection", partial(hf.CLIPVisionConfig, **PLAIN)),
+    Family(
+        "CLIPForImageClassification",
+        partial(two_towers, hf.CLIPConfig, **NAMES),
+        readout=MEAN,
+        labels=LABELS,
+    ),
+    Family("SiglipVisionModel", partial(hf.SiglipVisionConfig, **PLAIN), (), POOL),
+    Family(
+        "SiglipForImageClassification",
+        partial(two_towers, hf.SiglipConfig, **NAMES),
+        (),
+        MEAN,
+        labels=LABELS,
+    ),
+)
+BY_KIND = {each.kind: each for each in FAMILIES}
+
+
+def network_of(family: Family, dtype: torch.dtype = torch.float64) -> nn.Module:
+    """With peaked attention, and values of its own where all were alike."""
+    torch.manual_seed(0)
+    network = getattr(hf, family.kind)(family.config()).eval()
+    with torch.no_grad():
+        for name, weights in network.named_parameters():
+            if weights.numel() > 1 and weights.std() < 1e-3:
+                weights += 0.3 * torch.randn_like(weights)
+            if name.endswith(("q_proj.weight", "k_proj.weight", "in_proj_weight")):
+                weights *= 0.6 / weights.std()
+    return network.to(dtype)
+
+
+def wrapped(kind: str, dtype: torch.dtype = torch.float64, **options: Any) -> vi.Model:
+    return vi.wrap(network_of(BY_KIND[kind], dtype), **{"transform": RECIPE} | options)
+
+
+def pixels_of(model: vi.Model) -> Tensor:
+    return torch.cat([model.prepare(image) for image in IMAGES])
+
+
+def all_rows(capture: vi.Capture) -> Tensor:
+    return torch.stack([rows(layer, range(capture.layout.token_count)) for layer in capture.layers])
+
+
+@pytest.fixture
+def exact_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some eager attentions of transformers go through float32, whatever their type."""
+
+    def softmax(scores: Tensor, dim: int, dtype: object = None) -> Tensor:
+        return torch.softmax(scores, dim)
+
+    monkeypatch.setattr(nn.functional, "softmax", softmax)
+
+
+def eager(network: nn.Module, pixels: Tensor, **options: Any) -> Tensor:
+    """(layer, image, head, query, key), by the other implementation of the same weights."""
+    network.set_attn_implementation("eager")
+    with torch.inference_mode():
+        answer = network(pixel_values=pixels, output_attentions=True, **options)
+    network.set_attn_implementation("sdpa")
+    return torch.stack(answer.attentions)
+
+
+@pytest.mark.usefixtures("exact_softmax")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda each: each.kind)
+def test_what_is_seen_is_what_eager_attention_gives(family: Family, dtype: torch.dtype) -> None:
+    network = network_of(family, dtype)
+    model = vi.wrap(network, transform=RECIPE)
+    pixels = pixels_of(model)
+    with torch.inference_mode():
+        plain = network(pixel_values=pixels)
+    capture = vi.capture(model, IMAGES)
+    known = next(
+        plain[name] for name in ("logits", "image_embeds", "pooler_output") if name in plain
+    )
+    assert torch.equal(capture.output, known)
+    expected = eager(network, pixels)
+    assert expected.amax(dim=-1).mean() > 0.3
+    exact = 1e-9 if dtype == torch.float64 else 1e-4
+    torch.testing.assert_close(all_rows(capture), expected, rtol=0, atol=exact)
+    assert capture.error < (1e-13 if dtype == torch.float64 else 1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda each: each.kind)
+def test_what_the_configuration_says_is_read(family: Family) -> None:
+    model = wrapped(family.kind)
+    assert model.id == family.kind
+    assert model.layout == vi.TokenLayout(family.prefix, (4, 4), (8, 8), family.readout)
+    assert model.labels == family.labels
+    assert (model.positions is not None) == family.positions
+    assert model.filters.shape == (32, 3, 8, 8)
+    assert model.filters_name == "patch embedding"
+
+
+def test_every_known_network_is_tested() -> None:
+    assert set(BY_KIND) == set(READOUTS)
+
+
+@pytest.mark.parametrize(
+    "kind", ["DeiTModel", "Dinov2WithRegistersModel", "CLIPVisionModel", "SiglipVisionModel"]
+)
+def test_positions_are_those_of_the_patches(kind: str) -> None:
+    """Moving one patch's position moves the values of its token, and of no other."""
+    network = network_of(BY_KIND[kind])
+    model = vi.wrap(network, transform=RECIPE)
+    before = vi.capture(model, IMAGES[0]).layers[0].values
+    with torch.no_grad():
+        model.positions[1, 2] += 1
+    after = vi.capture(model, IMAGES[0]).layers[0].values
+    moved = (before != after).any(dim=-1).any(dim=1)[0].nonzero().flatten().tolist()
+    assert moved == [model.layout.token((1, 2))]
+
+
+@pytest.mark.parametrize(
+    "kind", ["DeiTForImageClassificationWithTeacher", "Dinov2WithRegistersForImageClassification"]
+)
+def test_the_readout_is_what_the_head_reads(kind: str) -> None:
+    """Scores move with the tokens that are read, and only with those."""
+    network = network_of(BY_KIND[kind])
+    model = vi.wrap(network, transform=RECIPE)
+    base = network.base_model
+    tokens = torch.randn(1, model.layout.token_count, 32, dtype=torch.float64)
+    scores = []
+    for changed in (None, *range(model.layout.token_count)):
+        given = tokens.clone()
+        if changed is not None:
+            given[:, changed] += 1
+        handle = base.layernorm.register_forward_hook(lambda *_, given=given: given)
+        with torch.inference_mode():
+            scores.append(model.module(pixels_of(model)[:1]))
+        handle.remove()
+    moved = torch.stack(
+        [bool((each != scores[0]).any()) for each in scores[1:]]
+        and [(each != scores[0]).any() for each in scores[1:]]
+    )
+    shares = torch.from_numpy(model.layout.readout_weights())
+    assert torch.equal(moved, shares > 0)
+    assert shares.sum() == pytest.approx(1)
+
+
+def test_siglips_pool_is_seen() -> None:
+    network = network_of(BY_KIND["SiglipVisionModel"])
+    model = vi.wrap(network, transform=RECIPE)
+    given: list[Tensor] = []
+    network.head.attention.register_forward_hook(lambda *args: given.append(args[2][1]))
+    capture = vi.capture(model, IMAGES)
+    assert given[0].amax() > 2 / 16
+    pooled = rows(capture.pool, [0]).mean(dim=1)
+    torch.testing.assert_close(pooled, given[0], rtol=0, atol=1e-12)
+    torch.testing.assert_close(readout_weights(capture), given[0][:, 0], rtol=0, atol=1e-12)
+
+
+def test_siglip_without_its_pool_reads_the_mean() -> None:
+    network = hf.SiglipVisionModel(hf.SiglipVisionConfig(**PLAIN, vision_use_head=False)).eval()
+    assert vi.wrap(network, transform=RECIPE).layout.readout == MEAN
+
+
+@pytest.mark.usefixtures("exact_softmax")
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("ViTForImageClassification", True),
+        ("DeiTModel", True),
+        ("CLIPForImageClassification", True),
+        ("SiglipVisionModel", True),
+        ("Dinov2WithRegistersModel", False),
+        ("DINOv3ViTModel", False),
+    ],
+)
+def test_rectangles_are_rows_then_columns(kind: str, told: bool) -> None:
+    family = BY_KIND[kind]
+    network = network_of(family)
+    layout = vi.TokenLayout(family.prefix, (2, 5), (8, 8), family.readout)
+    model = vi.wrap(network, layout=layout, transform=RECIPE)
+    pixels = pixels_of(model)
+    assert pixels.shape == (2, 3, 16, 40)
+    capture = vi.capture(model, IMAGES)
+    options = {"interpolate_pos_encoding": True} if told else {}
+    assert model.module.options == options
+    expected = eager(network, pixels, **options)
+    torch.testing.assert_close(all_rows(capture), expected, rtol=0, atol=1e-9)
+    assert vi.attention_rollout(capture).relevance.shape == (2, 2, 5)
+
+
+def saved(folder: Path, kind: str = "ViTForImageClassification", **options: Any) -> nn.Module:
+    """A folder that `save_pretrained` wrote, with its image processor."""
+    network = network_of(BY_KIND[kind], torch.float32)
+    network.save_pretrained(folder)
+    processor = hf.ViTImageProcessor(**{"size": {"height": 32, "width": 32}} | options)
+    processor.save_pretrained(folder)
+    return network
+
+
+def load(folder: Path, **options: Any) -> vi.Model:
+    return vi.load(checkpoint=folder, architecture="transformers", device="cpu", **options)
+
+
+def test_a_saved_folder_is_loaded(tmp_path: Path) -> None:
+    network = saved(tmp_path / "mine", image_mean=[0.1, 0.2, 0.3])
+    model = load(tmp_path / "mine")
+    assert (model.id, model.source, model.labels) == ("mine", "folder mine", LABELS)
+    assert model.recipe == vi.Recipe((0.1, 0.2, 0.3), (0.5,) * 3, "bilinear", 1.0, "squash")
+    assert model.layout == vi.TokenLayout(("cls",), (4, 4), (8, 8), "cls")
+    capture = vi.capture(model, IMAGES)
+    with torch.inference_mode():
+        assert torch.equal(capture.output, network(pixel_values=pixels_of(model)).logits)
+    assert not any(parameter.requires_grad for parameter in model.module.parameters())
+
+
+def test_a_saved_folder_takes_a_size_and_a_type(tmp_path: Path) -> None:
+    saved(tmp_path)
+    model = load(tmp_path, img_size=(16, 40), dtype=torch.float64)
+    assert model.layout.grid == (2, 5)
+    capture = vi.capture(model, IMAGES[0])
+    assert capture.output.dtype == torch.float64
+    with pytest.raises(vi.BadParameter) as refusal:
+        load(tmp_path, img_size=(33, 47))
+    assert refusal.value.found == "an input of 33 x 47 px"
+    assert refusal.value.remedy == "use 32 x 48"
+
+
+def test_a_pooler_that_was_never_trained_is_left_out(tmp_path: Path) -> None:
+    """A checkpoint of a classifier has no weights for it."""
+    saved(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"architectures": ["ViTModel"]}))
+    model = load(tmp_path)
+    assert vi.capture(model, IMAGES[0]).output.shape == (1, 17, 32)
+    assert model.labels is None
+
+
+def test_a_stage_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    saved(tmp_path)
+    assert load(tmp_path, stage=0).stage == 0
+    with pytest.raises(vi.BadParameter, match="stage 0, the only one of"):
+        load(tmp_path, stage=1)
+
+
+@pytest.mark.parametrize("kind", ["CLIP", "Siglip"])
+def test_the_tower_that_looks_is_loaded_alone(tmp_path: Path, kind: str) -> None:
+    both = getattr(hf, f"{kind}Model")(two_towers(getattr(hf, f"{kind}Config"))).eval()
+    both.save_pretrained(tmp_path)
+    getattr(hf, f"{kind}ImageProcessor")().save_pretrained(tmp_path)
+    model = load(tmp_path, dtype=torch.float64)
+    with torch.inference_mode():
+        expected = both.double().vision_model(pixel_values=pixels_of(model)).pooler_output
+    output = vi.capture(model, IMAGES).output
+    torch.testing.assert_close(output, expected, rtol=0, atol=1e-9)
+    with pytest.raises(vi.UnsupportedModel, match="wrap its vision_model"):
+        vi.wrap(both, transform=RECIPE)
+
+
+def incomplete(folder: Path) -> None:
+    network = network_of(BY_KIND["ViTForImageClassification"], torch.float32)
+    weights = {k: v for k, v in network.state_dict().items() if "layers.1.mlp" not in k}
+    network.save_pretrained(folder, state_dict=weights)
+
+
+def rewritten(folder: Path, **change: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | change))
+
+
+def without_processor(folder: Path) -> None:
+    (folder / "preprocessor_config.json").unlink()
+
+
+def without_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+def damaged(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+
+
+def with_code(folder: Path) -> None:
+    """A repository may bring its own code, which asks to be run."""
+    (folder / "own.py").write_text("raise SystemExit('it ran')")
+    auto = {"AutoConfig": "own.Config", "AutoModel": "own.Model"}
+    rewritten(folder, model_type="own", auto_map=auto)
+
+
+@pytest.mark.parametrize(
+    ("change", "found", "told"),
+    [
+        (incomplete, "4 weights missing for 'mine', such as", "choose another checkpoint"),
+        (without_config, "no model of transformers for 'mine' (", "checkpoint=FOLDER"),
+        (without_processor, "no model of transformers for 'mine' (Can't load image processor", ""),
+        (damaged, "no model of transformers for 'mine' (", "check the name"),
+        (with_code, "no model of transformers for 'mine' (", ""),
+        (partial(rewritten, architectures=None), "mine of the class no class", "by hand"),
+        (partial(rewritten, architectures=["ViTMAEModel"]), "of the class ViTMAEModel", "by hand"),
+        (partial(rewritten, model_type="nothing"), "no model of transformers for 'mine' (", ""),
+    ],
+)
+def test_a_folder_that_is_no_model_is_refused(
+    tmp_path: Path, change: Callable[[Path], None], found: str, told: str
+) -> None:
+    saved(tmp_path)
+    change(tmp_path)
+    with pytest.raises(vi.InspectError) as refusal:
+        vi.load("mine", checkpoint=tmp_path, architecture="transformers", device="cpu")
+    assert found in refusal.value.found
+    assert told in refusal.value.remedy
+
+
+def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(
+    tmp_path: Path, unreachable: list[str]
+) -> None:
+    with pytest.raises(vi.WeightsUnavailable, match=r"for 'nowhere' \(no folder nowhere\)"):
+        load(tmp_path / "nowhere")
+    assert unreachable == []
+
+
+def test_an_unreachable_hub_is_explained(unreachable: list[str]) -> None:
+    with pytest.raises(vi.WeightsUnavailable) as refusal:
+        vi.load("transformers:someone/something@main", device="cpu")
+    assert "no model of transformers for 'transformers:someone/something@main' (" in str(
+        refusal.value
+    )
+    assert "connect to the hub, check the name, or give a folder" in refusal.value.remedy
+    # One question and no second try, which is what makes the answer quick.
+    assert len(unreachable) == 1
+    assert huggingface_hub.constants.HF_HUB_OFFLINE is False
+
+
+@pytest.mark.parametrize(
+    "name", ["transformers:", "transformers:a", "transformers:/etc/a", "transformers:a/b/c"]
+)
+def test_a_name_that_names_no_repository_is_refused(name: str) -> None:
+    with pytest.raises(vi.BadParameter, match="expected 'transformers:organisation/name' or"):
+        vi.load(name)
+
+
+@pytest.mark.parametrize("name", ["../there", "./there", "~/there", "some/where"])
+def test_a_name_is_never_taken_for_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    saved(tmp_path / "some" / "where")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(vi.BadParameter) as refusal:
+        vi.load(f"transformers:{name}")
+    assert refusal.value.found == f"the name 'transformers:{name}', which could be a folder"
+    assert "checkpoint=FOLDER, architecture='transformers'" in refusal.value.remedy
+
+
+def test_random_weights_come_from_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(tmp_path)
+    monkeypatch.setattr("vit_inspect.loading.from_transformers.check_no_folder", lambda name: None)
+    # What stands for the hub is a folder of the repository's name.
+    (tmp_path / "org").mkdir()
+    (tmp_path / "org" / "name").symlink_to(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    monkeypatch.chdir(tmp_path)
+    model = vi.load("transformers:org/name", pretrained=False, device="cpu")
+    assert (model.id, model.source) == ("transformers:org/name", "random weights")
+    assert vi.capture(model, IMAGES[0]).output.shape == (1, 3)
+
+
+def test_a_missing_package_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(vi.WeightsUnavailable) as refusal:
+        load(tmp_path)
+    assert "no package transformers, which" in refusal.value.found
+    assert "run 'pip install transformers'" in refusal.value.remedy
+
+
+def eager_vit() -> nn.Module:
+    return hf.ViTModel(hf.ViTConfig(**PLAIN, attn_implementation="eager")).eval()
+
+
+def masked_autoencoder() -> nn.Module:
+    return hf.ViTMAEModel(hf.ViTMAEConfig(**PLAIN)).eval()
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "found", "told"),
+    [
+        (eager_vit, {}, "ViTModel with the attention 'eager' of", "attn_implementation='sdpa'"),
+        (masked_autoencoder, {}, "ViTMAEModel of the class ViTMAEModel", "describe yours by hand"),
+        (
+            partial(network_of, FAMILIES[0]),
+            {"transform": None},
+            "ViTModel without a transform",
+            "add transform=AutoImageProcessor.from_pretrained('NAME')",
+        ),
+        (
+            partial(network_of, FAMILIES[0]),
+            {"transform": "crop"},
+            "the transform 'crop'",
+            "AutoImageProcessor",
+        ),
+        (
+            partial(network_of, FAMILIES[0]),
+            {"layout": vi.TokenLayout((), (4, 4), (8, 8), MEAN)},
+            "attention over 17 tokens",
+            "correct the layout",
+        ),
+        (
+            partial(network_of, FAMILIES[1]),
+            {"labels": ["cat"]},
+            "1 labels for ViTForImageClassification",
+            "all classes",
+        ),
+    ],
+)
+def test_what_cannot_be_wrapped_is_refused(
+    make: Callable[[], nn.Module], options: dict[str, Any], found: str, told: str
+) -> None:
+    with pytest.raises(vi.InspectError) as refusal:
+        vi.wrap(make(), **{"transform": RECIPE} | options)
+    assert found in refusal.value.found
+    assert told in refusal.value.remedy
+
+
+def test_an_unknown_network_of_transformers_is_described_by_hand() -> None:
+    torch.manual_seed(0)
+    network = hf.IJepaModel(hf.IJepaConfig(**PLAIN)).eval().double()
+    layout = vi.TokenLayout((), (4, 4), (8, 8), MEAN)
+    model = vi.wrap(network, layout=layout, transform=RECIPE)
+    capture = vi.capture(model, IMAGES)
+    assert capture.error < 1e-13
+    assert (model.positions, model.labels) == (None, None)
+    expected = eager(network, pixels_of(model))
+    torch.testing.assert_close(all_rows(capture), expected, rtol=0, atol=1e-6)
+
+
+PROCESSORS = (
+    hf.ViTImageProcessor(),
+    hf.DeiTImageProcessor(),
+    hf.BitImageProcessor(size={"shortest_edge": 256}, crop_size=224),
+    hf.CLIPImageProcessor(),
+    hf.SiglipImageProcessor(),
+    hf.ViTImageProcessor(do_normalize=False, resample=3),
+    hf.CLIPImageProcessor(size={"shortest_edge": 248}, image_mean=[0.4, 0.5, 0.6]),
+)
+
+
+@pytest.mark.parametrize("size", [(640, 480), (300, 500)])
+@pytest.mark.parametrize("processor", PROCESSORS, ids=lambda each: type(each).__name__)
+def test_the_input_is_what_the_processor_makes(
+    chelsea: Image.Image, processor: Any, size: tuple[int, int]
+) -> None:
+    image = chelsea.resize(size)
+    expected = processor(image, return_tensors="pt").pixel_values
+    made = recipe(processor, nn.Identity(), name="toy")
+    found, _ = prepare(image, made, (224, 224))
+    assert found.shape == expected.shape
+    # Two ways of resizing round differently; grey levels count from 0 to 255.
+    levels = (found - expected).abs() * 255 * torch.tensor(made.std)[:, None, None]
+    assert levels.mean() < 0.6
+    assert np.quantile(levels.numpy(), 0.99) <= 3
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"do_resize": False}, "does not resize"),
+        ({"size": {"height": 32, "width": 48}}, "is no square"),
+        ({"size": {"shortest_edge": 32}}, "leaves pictures of any shape"),
+        ({"size": {"longest_edge": 32}}, "resizes to {'longest_edge': 32}, which is no square"),
+        ({"do_center_crop": True, "crop_size": {"height": 8, "width": 16}}, "which is no square"),
+        ({"do_center_crop": True, "crop_size": {"height": 500, "width": 500}}, "crops more than"),
+        ({"do_rescale": False}, "does not scale pixels to 0..1"),
+        ({"rescale_factor": 1 / 127.5}, "scales pixels to other values than 0..1"),
+        ({"do_pad": True}, "pads"),
+    ],
+)
+def test_a_processor_that_no_recipe_describes_is_refused(
+    options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(vi.UnsupportedModel) as refusal:
+        recipe(hf.ViTImageProcessor(**options), nn.Identity(), name="toy")
+    assert "the image processor of toy, which " in refusal.value.found
+    assert words in refusal.value.found

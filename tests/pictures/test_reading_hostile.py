@@ -1,0 +1,171 @@
+"""Whatever bytes a stranger sends, the answer is an RGB picture within the cap, or `BadImage`."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+
+from vit_inspect.errors import BadImage
+from vit_inspect.pictures.reading import MAX_PIXELS, describe, read_image
+
+COLOURS = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 17, 3), dtype=np.uint8))
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+PNG_START = b"\x89PNG\r\n\x1a\n"
+
+
+def encoded(image: Image.Image, format: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    # Pillow leaves its JPEG encoder's settings on a picture, over which its TIFF encoder trips.
+    image.copy().save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def film() -> dict[str, object]:
+    """Options that save two more frames, new ones each time, for the same reason."""
+    return {"save_all": True, "append_images": [COLOURS.rotate(90), COLOURS.rotate(180)]}
+
+
+def seeds() -> list[bytes]:
+    """Small real files of every accepted format and of every way through the reader."""
+    values = np.arange(17 * 12).reshape(12, 17)
+    deep = Image.fromarray((values * 300).astype(np.uint16))
+    real = Image.fromarray(values.astype(np.float32))
+    palette = COLOURS.convert("P")
+    clear = COLOURS.convert("RGBA")
+    clear.putalpha(COLOURS.getchannel("R"))
+    exif = Image.Exif()
+    exif.update({0x0112: 6, 0x010F: "A camera with a long name", 0x011A: 72.0})
+    runs = bytes((17, 5, 0, 0)) * 11 + bytes((0, 4, 1, 2, 3, 4, 0, 2, 3, 0, 10, 7, 0, 1))
+    rle = bytearray(encoded(palette.convert("L"), "BMP")[: 14 + 40 + 1024] + runs)
+    rle[30:34] = struct.pack("<L", 1)
+    return [
+        encoded(COLOURS, "PNG", exif=exif, icc_profile=PROFILE),
+        encoded(palette, "PNG", transparency=bytes(range(200))),
+        encoded(deep, "PNG"),
+        encoded(clear, "PNG", **film()),
+        encoded(COLOURS, "JPEG", exif=exif, icc_profile=PROFILE),
+        encoded(COLOURS, "JPEG", progressive=True),
+        encoded(COLOURS.convert("CMYK"), "JPEG"),
+        encoded(COLOURS, "MPO", **film()),
+        encoded(COLOURS, "WEBP", exif=exif),
+        encoded(clear, "WEBP", lossless=True, icc_profile=PROFILE),
+        encoded(COLOURS, "WEBP", **film()),
+        encoded(COLOURS, "BMP"),
+        encoded(palette, "BMP"),
+        bytes(rle),
+        encoded(COLOURS, "GIF", **film()),
+        encoded(palette, "GIF", transparency=3, interlace=True),
+        encoded(COLOURS, "TIFF", exif=exif, **film()),
+        encoded(deep, "TIFF", compression="tiff_lzw"),
+        encoded(real, "TIFF", compression="tiff_adobe_deflate"),
+        encoded(Image.fromarray(values.astype(np.int32)), "TIFF", big_tiff=True),
+        encoded(COLOURS.convert("CMYK"), "TIFF", compression="packbits", icc_profile=PROFILE),
+        encoded(COLOURS, "TIFF", compression="jpeg"),
+        encoded(COLOURS.convert("1"), "TIFF", compression="group4"),
+        encoded(COLOURS.convert("YCbCr"), "TIFF"),
+        encoded(clear, "TIFF", tile=(16, 16)),
+        encoded(palette, "TIFF"),
+    ]
+
+
+SEEDS = seeds()
+NUMBERS = [
+    struct.pack(order + kind, value)
+    for order in "<>"
+    for kind, values in {
+        "B": (0, 1, 127, 255),
+        "H": (0, 1, 2, 255, 6000, 32767, 65535),
+        "L": (0, 1, 6000, 65536, 2**31 - 1, 2**31, 2**32 - 1),
+    }.items()
+    for value in values
+]
+
+
+def with_checksums(data: bytes) -> bytes:
+    """A PNG whose chunks carry their right checksums, without which nothing in them is read."""
+    if not data.startswith(PNG_START):
+        return data
+    fixed, place = bytearray(data), 8
+    while place + 12 <= len(fixed):
+        end = place + 8 + int.from_bytes(fixed[place : place + 4], "big")
+        if end + 4 > len(fixed):
+            break
+        fixed[end : end + 4] = struct.pack(">L", zlib.crc32(fixed[place + 4 : end]))
+        place = end + 4
+    return bytes(fixed)
+
+
+@st.composite
+def hostile_files(draw: st.DrawFn) -> bytes:
+    """A seed after one to five accidents, most of them near its start, where the headers are."""
+    data = draw(st.sampled_from(SEEDS))
+    for _ in range(draw(st.integers(1, 5))):
+        near = draw(st.sampled_from((64, 256, len(data))))
+        # The first bytes name the format: without them nothing else is read.
+        place = min(len(data), draw(st.sampled_from((0, 4, 12, 12))) + draw(st.integers(0, near)))
+        accident = draw(st.sampled_from(("flip", "number", "number", "cut", "drop", "splice")))
+        if accident == "flip" and place < len(data):
+            flipped = data[place] ^ 1 << draw(st.integers(0, 7))
+            data = data[:place] + bytes((flipped,)) + data[place + 1 :]
+        elif accident == "number":
+            number = draw(st.sampled_from(NUMBERS))
+            data = data[:place] + number + data[place + len(number) :]
+        elif accident == "cut":
+            data = data[: len(data) - place // 2]
+        elif accident == "drop":
+            data = data[:place] + data[place + draw(st.integers(1, 40)) :]
+        elif accident == "splice":
+            other = draw(st.sampled_from(SEEDS))
+            start = draw(st.integers(0, len(other)))
+            data = data[:place] + other[start : start + draw(st.integers(1, 400))] + data[place:]
+    return with_checksums(data) if draw(st.integers(0, 9)) else data
+
+
+def check(data: bytes) -> bool:
+    """The one law; tells whether the bytes were accepted."""
+    try:
+        picture = read_image(data, name="x")
+    except BadImage as refused:
+        words = str(refused)
+        assert words.startswith("Found ")
+        assert " in 'x'; expected " in words
+        assert words.isprintable()
+        return False
+    assert type(picture) is Image.Image
+    assert picture.mode == "RGB"
+    assert 1 <= picture.width * picture.height <= MAX_PIXELS
+    assert np.asarray(picture).shape == (picture.height, picture.width, 3)
+    assert list(picture.info) == ["origin"]
+    assert describe(picture).name == "x"
+    return True
+
+
+def test_every_seed_is_a_picture() -> None:
+    assert all(check(data) for data in SEEDS)
+
+
+@settings(
+    max_examples=5000,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+@given(hostile_files())
+def test_a_damaged_file_is_a_picture_or_refused(data: bytes) -> None:
+    check(data)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(
+    st.sampled_from((b"", PNG_START, b"\xff\xd8\xff", b"GIF89a", b"BM", b"II*\0", b"MM\0+")),
+    st.binary(max_size=300),
+)
+def test_noise_is_refused(start: bytes, noise: bytes) -> None:
+    assert not check(start + noise)

@@ -1,0 +1,79 @@
+"""All attention rows of a layer, in blocks of bounded size: no N x N matrix is ever stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vit_inspect.attention.layer import LayerAttention, compute_type
+from vit_inspect.attention.rows import softmax_rows, window_rows
+
+CPU_BLOCK_BYTES = 3 * 2**20
+"""Size of a block on a CPU: what stays in the cache between two operations on it."""
+
+DEVICE_MEMORY_SHARE = 1 / 16
+"""Size of a block on a GPU, as a share of the memory that is free."""
+
+
+class RowBlock(NamedTuple):
+    """Complete attention rows of some images and queries, for all heads; each row sums to 1."""
+
+    images: slice
+    queries: slice
+    weights: Float[Tensor, "image head query key"]
+
+    def product(self, row: Float[Tensor, "images queries"]) -> Float[Tensor, "image head key"]:
+        """This block's part of the row-vector product: the sum over q of row[q] * A[q, :].
+
+        `row` is of all images and queries of the layer; the blocks' parts add up to the product.
+        """
+        left = row[self.images, None, None, self.queries].to(self.weights.dtype)
+        return (left @ self.weights).squeeze(2)
+
+
+def row_blocks(layer: LayerAttention, *, block_bytes: int | None = None) -> Iterator[RowBlock]:
+    """All rows of a layer, in blocks of about `block_bytes` (by default, what suits the device).
+
+    A block holds several whole images, or some queries of one image.
+    """
+    kind = compute_type(layer.queries.dtype)
+    scaled = layer.queries.to(kind).mul(layer.scale).contiguous()
+    keys = layer.keys.to(kind).contiguous()
+    images, heads, query_count, _ = scaled.shape
+    budget = block_bytes or _block_bytes(scaled.device)
+    row_bytes = heads * keys.shape[2] * keys.element_size()
+    images_per_block = max(1, budget // (query_count * row_bytes))
+    queries_per_block = min(query_count, max(1, budget // row_bytes))
+    for first_image in range(0, images, images_per_block):
+        image = slice(first_image, min(first_image + images_per_block, images))
+        for first_query in range(0, query_count, queries_per_block):
+            query = slice(first_query, min(first_query + queries_per_block, query_count))
+            if layer.windows is not None:
+                chosen = torch.arange(query.start, query.stop, device=keys.device)
+                part = scaled[image, :, query], keys[image], layer.bias, layer.windows, chosen
+                yield RowBlock(image, query, window_rows(*part))
+                continue
+            bias = None if layer.bias is None else _part(layer.bias, image, query)
+            yield RowBlock(image, query, softmax_rows(scaled[image, :, query], keys[image], bias))
+
+
+def _part(
+    bias: Float[Tensor, "#image #head #query key"], images: slice, queries: slice
+) -> Float[Tensor, "#some_image #head #some_query key"]:
+    """The bias of some images and queries, where it differs between them at all."""
+    if bias.shape[0] > 1:
+        bias = bias[images]
+    return bias[:, :, queries] if bias.shape[2] > 1 else bias
+
+
+def _block_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free * DEVICE_MEMORY_SHARE)
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory() * DEVICE_MEMORY_SHARE)
+    return CPU_BLOCK_BYTES

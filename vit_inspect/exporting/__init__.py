@@ -1,0 +1,1 @@
+"""How do figures leave the program? One as a file, or all as a folder with a report."""

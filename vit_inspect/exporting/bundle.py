@@ -1,0 +1,233 @@
+"""All figures of photographs in one folder, or one archive, with provenance."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import os
+import platform
+import re
+import tempfile
+import zipfile
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from vit_inspect.catalog import FIGURES, CaptureFigure, ModelFigure, analyse
+from vit_inspect.errors import BadParameter, InspectError, UnsupportedModel
+from vit_inspect.exporting.files import unwritable, write
+from vit_inspect.exporting.render import BUNDLE_FORMATS, interactive, render
+from vit_inspect.exporting.report import REPORT_PHOTOGRAPHS, Section, report
+from vit_inspect.figures.figure import FigureSpec, Record
+from vit_inspect.model import Model
+from vit_inspect.recording.recorder import Capture
+from vit_inspect.records.base import Photograph, Result, join
+from vit_inspect.version import __version__
+
+PACKAGES = ("torch", "timm", "numpy", "scikit-learn", "pillow", "matplotlib", "plotly")
+
+
+def export(
+    captures: Capture | Iterable[Capture],
+    folder: str | os.PathLike[str],
+    *,
+    command: str | None = None,
+    thorough: bool = False,
+) -> list[Path]:
+    """Write the bundle of figures into a folder; returns the files.
+
+    captures: one, or batches of the same model, such as a generator that runs it batch by batch;
+    attention distance, head statistics and CKA are averaged over all their images. Figures of
+    single images go into a folder each, named like the photograph. A figure that the model has not
+    is left out, and the report says why. What an earlier bundle wrote there and this one does not,
+    is removed.
+    command: repeats the export, for its provenance.
+    thorough: also make the figures that run the model many times.
+
+    Raises `BadParameter` for no capture and for captures of several models, `OutputFailed` where a
+    file cannot be written.
+    """
+    bundle = _Bundle(Path(folder), thorough)
+    for capture in [captures] if isinstance(captures, Capture) else captures:
+        bundle.add(capture)
+    bundle.finish(command)
+    return bundle.written
+
+
+def bundle(captures: Capture | Iterable[Capture], *, command: str | None = None) -> bytes:
+    """The same as one ZIP archive; the same captures give the same bytes."""
+    archive = io.BytesIO()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file,
+    ):
+        for path in export(captures, folder, command=command):
+            # An entry's date would differ from run to run; this is the earliest there is.
+            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), (1980, 1, 1, 0, 0, 0))
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            file.writestr(entry, path.read_bytes())
+    return archive.getvalue()
+
+
+class _Bundle:
+    """Writes figures as they come, and remembers what the report and the provenance tell."""
+
+    def __init__(self, root: Path, thorough: bool) -> None:
+        self.root = root
+        self.thorough = thorough
+        self.written: list[Path] = []
+        self.model: Model | None = None
+        self.error = 0.0
+        self.photographs: dict[str, Photograph] = {}
+        self.joint: dict[str, list[Any]] = {}
+        self.sections: list[Section] = []
+        self.figures: dict[str, dict[str, Any]] = {}
+        self.refused: dict[str, str] = {}
+
+    def add(self, capture: Capture) -> None:
+        """Write the figures of a batch's single images; keep what is averaged over all."""
+        if self.model not in (None, capture.model):
+            raise BadParameter(
+                f"captures of {self.model.id if self.model else ''} and of {capture.model.id}",
+                "captures of one model at one input size",
+                "export each model into a folder of its own",
+            )
+        self.model, self.error = capture.model, max(self.error, capture.error)
+        found = analyse(capture, thorough=self.thorough)
+        results = {slug: each for slug, each in found.items() if isinstance(each, Result)}
+        for slug, each in found.items():
+            if isinstance(each, InspectError):
+                self.refused[slug] = str(each)
+        shown = [
+            (entry, results[entry.figure.slug])
+            for entry in FIGURES
+            if isinstance(entry, CaptureFigure) and entry.figure.slug in results
+        ]
+        for entry, result in shown:
+            if entry.averaged:
+                self.joint.setdefault(entry.figure.slug, []).append(result)
+        for index, photograph in enumerate(capture.photographs):
+            folder = self._folder(photograph)
+            self.photographs[folder] = photograph
+            for entry, result in shown:
+                if not entry.averaged:
+                    self._put_figure(entry.figure, result.of_image(index), folder)
+
+    def finish(self, command: str | None) -> None:
+        """Write the figures of the model and of all images, the report and the provenance."""
+        if self.model is None:
+            raise BadParameter("no photograph", "at least one", "give a picture that can be read")
+        earlier = _earlier_files(self.root)
+        for entry in FIGURES:
+            slug = entry.figure.slug
+            if isinstance(entry, ModelFigure):
+                try:
+                    self._put_figure(entry.figure, entry.analyse(self.model))
+                except UnsupportedModel as refusal:
+                    self.refused[slug] = str(refusal)
+            elif slug in self.joint:
+                self._put_figure(entry.figure, join(self.joint[slug]))
+        facts = self._provenance(self.model, command)
+        self._put("provenance.json", (json.dumps(facts, indent=2) + "\n").encode())
+        page = report(self.sections, list(self.photographs.values()), facts)
+        self._put("report.html", page.encode())
+        for left_over in earlier - set(self.written):
+            try:
+                left_over.unlink(missing_ok=True)
+            except OSError as error:
+                raise unwritable(left_over, error) from error
+            with suppress(OSError):
+                left_over.parent.rmdir()
+
+    def _put_figure(self, figure: FigureSpec[Record], record: Record, folder: str = "") -> None:
+        for kind in BUNDLE_FORMATS:
+            self._put(Path(folder, f"{figure.slug}.{kind}"), render(figure, record, kind))
+        self.figures[Path(folder, figure.slug).as_posix()] = {
+            name: value for name, value in record.words().items() if name != "model"
+        }
+        photograph = self.photographs.get(folder)
+        if photograph is None or len(self.photographs) <= REPORT_PHOTOGRAPHS:
+            plot = interactive(figure, record, folder)
+            self.sections.append(Section(figure, photograph, plot))
+
+    def _put(self, name: str | Path, data: bytes) -> None:
+        path = self.root / name
+        write(path, data)
+        self.written.append(path)
+
+    def _folder(self, photograph: Photograph) -> str:
+        """A folder of its own, named like the photograph, whose name may come from a stranger."""
+        stem = re.sub(r"[^\w-]+", "_", Path(photograph.name).stem).strip("_") or "image"
+        names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+        # On some disks "Cat" and "cat" are one folder.
+        taken = {name.casefold() for name in self.photographs}
+        return next(name for name in names if name.casefold() not in taken)
+
+    def _provenance(self, model: Model, command: str | None) -> dict[str, Any]:
+        """Everything that the figures depend on."""
+        layout = model.layout
+        return {
+            "command": command,
+            "model": {
+                "id": model.id,
+                "weights": model.source,
+                "notices": model.notices,
+                "weights_sha256": model.weights_sha256,
+                "parameters": model.parameter_count,
+                **({"stage": model.stage} if model.stages else {}),
+                "device": str(model.device),
+                "dtype": str(model.dtype).removeprefix("torch."),
+            },
+            "input": {
+                "size_px": layout.input_px,
+                "patch_px": layout.patch_px,
+                "grid": layout.grid,
+                "prefix_tokens": layout.prefix,
+                "readout": layout.readout,
+                "preprocessing": asdict(model.recipe),
+            },
+            "photographs": [
+                {
+                    "folder": folder,
+                    "name": photograph.name,
+                    "sha256": photograph.sha256,
+                    "size_px": photograph.size_px,
+                    "seen_px": photograph.seen._asdict(),
+                    "notices": photograph.notices,
+                }
+                for folder, photograph in self.photographs.items()
+            ],
+            "figures": self.figures,
+            "refused": self.refused,
+            "files": [path.relative_to(self.root).as_posix() for path in self.written],
+            "largest_verified_error": self.error,
+            "versions": {
+                "vit_inspect": __version__,
+                "python": platform.python_version(),
+                **{package: version(package) for package in PACKAGES},
+            },
+        }
+
+
+def _earlier_files(root: Path) -> set[Path]:
+    """The figures that an earlier bundle in this folder says it wrote."""
+    try:
+        names = json.loads((root / "provenance.json").read_text())["files"]
+        parts = [Path(name).parts for name in names]
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+    slugs = {entry.figure.slug for entry in FIGURES}
+    # The file may be anybody's: nothing but a figure is ever removed, in no other folder.
+    return {
+        root.joinpath(*part)
+        for part in parts
+        if len(part) <= 2
+        and ".." not in part
+        and Path(part[-1]).stem in slugs
+        and Path(part[-1]).suffix[1:] in BUNDLE_FORMATS
+        and not Path(*part).is_absolute()
+    }

@@ -1,0 +1,134 @@
+"""How does one figure become a file? SVG, PDF, PNG, HTML, NPZ or CSV, the same bytes each time."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import threading
+from html import escape
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from plotly.offline import get_plotlyjs
+
+from vit_inspect.errors import BadParameter
+from vit_inspect.figures.figure import FigureSpec, Record
+from vit_inspect.records.base import Result
+
+BUNDLE_FORMATS = ("svg", "pdf", "png", "npz", "csv")
+"""Formats of every figure of a bundle; its report shows them all as HTML."""
+
+FORMATS = (*BUNDLE_FORMATS, "html")
+
+PLOTLY_CONFIG = {"displaylogo": False, "showSendToCloud": False, "responsive": True}
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><title>{title}</title><script>{plotly}</script></head>
+<body>
+{body}
+</body>
+</html>
+"""
+
+# matplotlib's settings are global: whoever renders must not meet another's.
+_rendering = threading.Lock()
+
+
+def render(
+    figure: FigureSpec[Record],
+    record: Record,
+    format: str,
+    *,
+    image: int | None = None,
+    **look: Any,
+) -> bytes:
+    """One figure as the bytes of a file.
+
+    svg, pdf and png are drawn for print; html is interactive and self-contained; npz holds the
+    whole record, its words as arrays of text; csv the plotted arrays in long form (quantity, one
+    column per axis, value).
+    image: which one of a batch; None for a record as it is. `look` goes to the drawing, such as the
+    `scale` of attention maps, and leaves the numbers as they are. Raises `BadParameter` for another
+    format.
+    """
+    if format not in FORMATS:
+        raise BadParameter(f"the format {format!r}", ", ".join(FORMATS), "choose one of these")
+    if image is not None:
+        record = record.of_image(image)
+    if format == "npz":
+        buffer = io.BytesIO()
+        words = {name: np.array(value) for name, value in record.words().items()}
+        np.savez_compressed(buffer, **record.written(), **words)  # type: ignore[arg-type]
+        return buffer.getvalue()
+    if format == "csv":
+        return _table(record, figure.shown(record)).encode()
+    if format == "html":
+        plots = interactive(figure, record, **look)
+        return _PAGE.format(
+            title=escape(_title(figure, record)), body=plots, plotly=get_plotlyjs()
+        ).encode()
+    return _drawing(figure.draw(record, **look), format, _title(figure, record))
+
+
+def interactive(figure: FigureSpec[Record], record: Record, folder: str = "", **look: Any) -> str:
+    """All plotly figures of a record for a page, each with words for those who do not see it.
+
+    folder: of the photograph, which makes the figures' names on one page unlike.
+    """
+    parts = []
+    plots = (figure.plot(record, **look), *figure.plots(record))
+    for number, plotted in enumerate(plots, start=1):
+        plot = plotted.to_html(
+            full_html=False,
+            include_plotlyjs=False,
+            config=PLOTLY_CONFIG,
+            # The number first: a folder may end in one.
+            div_id=f"{figure.slug}-{number}-{folder}",
+        )
+        words = escape(". ".join(plotted.layout.meta[:2]))
+        parts.append(f'<div role="img" aria-label="{words}">{plot}</div>')
+    return "\n".join(parts)
+
+
+def _title(figure: FigureSpec[Any], record: Result) -> str:
+    """What a file is called inside, for those who ask for its properties."""
+    return f"{figure.title}: {record.model}"
+
+
+def _drawing(figure: Figure, kind: str, title: str) -> bytes:
+    """A matplotlib figure as a file, without dates or random identifiers."""
+    told: dict[str, dict[str, Any]] = {
+        "svg": {"Title": title, "Date": None},
+        "pdf": {"Title": title, "CreationDate": None},
+        "png": {},
+    }
+    buffer = io.BytesIO()
+    # TrueType fonts in a PDF stay text that an editor can change.
+    settings: Any = {"svg.hashsalt": "vit_inspect", "pdf.fonttype": 42}
+    with _rendering, matplotlib.rc_context(settings):
+        figure.savefig(buffer, format=kind, metadata=told[kind])
+    return buffer.getvalue()
+
+
+def _table(result: Result, shown: dict[str, list[int]]) -> str:
+    """The arrays in long form: quantity, one column per axis, by name where it has some, value."""
+    axes, names = result.axes(), result.names()
+    columns = list(dict.fromkeys(axis for names in axes.values() for axis in names))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["quantity", *columns, "value"])
+    for quantity, array in result.written().items():
+        sizes = dict(zip(axes[quantity], array.shape, strict=True))
+        picked = [shown.get(axis, range(size)) for axis, size in sizes.items()]
+        places = [columns.index(axis) for axis in axes[quantity]]
+        values = array[np.ix_(*picked)].ravel().tolist()
+        for index, value in zip(itertools.product(*picked), values, strict=True):
+            row: list[object] = [""] * len(columns)
+            for axis, place, number in zip(sizes, places, index, strict=True):
+                row[place] = names[axis][number] if axis in names else number
+            writer.writerow([quantity, *row, f"{value:.7g}"])
+    return text.getvalue()

@@ -1,0 +1,48 @@
+"""What is a figure? Its words, its print and its plot, for one kind of record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Concatenate, Generic, TypeVar
+
+import plotly.graph_objects as go
+from matplotlib.figure import Figure
+
+from vit_inspect.figures.looks import Limits
+from vit_inspect.records.base import Result
+
+Record = TypeVar("Record", bound=Result)
+
+PAPER = "Dosovitskiy et al., An Image is Worth 16x16 Words, arXiv 2010.11929"
+
+
+@dataclass(frozen=True)
+class FigureSpec(Generic[Record]):
+    """One figure, whatever computed its record.
+
+    record: the kind of record that it shows.
+    slug: its name in files and addresses.
+    question: what it answers; reading: how to read it; caveat: what it cannot tell.
+    draw, plot: from the record to a matplotlib or a plotly figure; keywords choose its look.
+    limits: the ends of a record's scale, which `plot` takes as `limits` too, so that two figures
+        can share one; None where every record has the same.
+    compared: the quantity whose difference says how two records differ; None where there is none.
+    plots: further plotly figures of a record, which stand below the first in files and reports.
+    shown: the positions along an axis that a drawing picks, by axis; the table holds the same.
+    """
+
+    record: type[Record]
+    slug: str
+    title: str
+    question: str
+    reading: str
+    caveat: str
+    formula: str
+    source: str
+    draw: Callable[Concatenate[Record, ...], Figure]
+    plot: Callable[Concatenate[Record, ...], go.Figure]
+    limits: Callable[Concatenate[Record, ...], Limits] | None = None
+    compared: str | None = None
+    plots: Callable[[Record], Sequence[go.Figure]] = lambda record: ()
+    shown: Callable[[Record], dict[str, list[int]]] = lambda record: {}

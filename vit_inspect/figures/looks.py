@@ -1,0 +1,152 @@
+"""What do all figures look like? The one home of colours, line styles, names and numbers in words.
+
+Lightness means "more" (dark to light, never jet); colours are always set, never left to a
+library's default. Layers, heads, rows and columns count from 0, as in the records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float, UInt8
+from matplotlib.colors import Normalize, to_hex
+
+INK, QUIET, PAPER, ACCENT = "#1f2328", "#6b7280", "#ffffff", "#d1495b"
+HEAD_COLOURS = tuple(to_hex(colour) for colour in matplotlib.colormaps["tab10"].colors)  # type: ignore[attr-defined]
+
+WEIGHT_MAP = "magma"
+"""Shares of attention, from 0."""
+SIMILARITY_MAP, SIMILARITY_LIMITS = "viridis", (-1.0, 1.0)
+
+DIFFERENCE_MAP = "RdBu_r"
+"""White is no difference."""
+
+BIAS_MAP = "RdBu_r"
+"""White is nothing added, red is more and blue is less; told apart by every eye."""
+
+SHARED_SCALE_PERCENTILE = 99.5
+"""A few sink tokens must not turn every other map black."""
+MAP_OPACITY = 0.65
+
+UNSEEN, UNSEEN_OPACITY = "#ffffff", 0.75
+"""The veil over what the model never saw."""
+
+DASHES: dict[str, Any] = {
+    "solid": "solid",
+    "dash": (0, (4, 2)),
+    "dot": (0, (1, 1.5)),
+    "dashdot": (0, (4, 1.5, 1, 1.5)),
+    "longdash": (0, (8, 2)),
+    "longdashdot": (0, (8, 1.5, 1, 1.5)),
+}
+
+MARKERS = {
+    "circle": "o",
+    "square": "s",
+    "triangle-up": "^",
+    "diamond": "D",
+    "triangle-down": "v",
+    "cross": "P",
+    "x": "X",
+    "star": "*",
+}
+"""Plotly's dashes and markers, and the same for print: colour alone tells no line from another."""
+
+NAME_LENGTH = 24
+"""Letters of a name that an axis, or a line of a list, has room for."""
+PROBABILITY_ENDS = (0.005, 0.02, 0.1, 0.5, 1.01)
+Limits = tuple[float, float]
+
+
+def head_name(head: int) -> str:
+    """A head's name in every figure, from "Head 1" as in the paper's legend."""
+    return f"Head {head + 1}"
+
+
+def offset_name(rows: int, columns: int) -> str:
+    """Where a key lies from its query, such as "2 up, 1 right"."""
+    parts = [f"{abs(rows)} {'down' if rows > 0 else 'up'}"] if rows else []
+    parts += [f"{abs(columns)} {'right' if columns > 0 else 'left'}"] if columns else []
+    return ", ".join(parts) or "the query itself"
+
+
+def percent(share: float | np.floating) -> str:
+    """A share in words, with as many digits as it takes to tell small ones apart."""
+    if 0 < share < 1e-4:
+        return "<0.01%"
+    return f"{share:.1%}" if share >= 0.1 else f"{100 * share:.2g}%"
+
+
+def probability_end(largest: float) -> float:
+    """Where an axis of probabilities ends: one of few places, so that it seldom jumps."""
+    return next(end for end in PROBABILITY_ENDS if largest <= end)
+
+
+def short(name: str, letters: int = NAME_LENGTH) -> str:
+    """A name of so many letters at most, its middle left out; both ends tell names apart."""
+    if len(name) <= letters:
+        return name
+    end = (letters - 1) // 2
+    return f"{name[: letters - 1 - end]}…{name[len(name) - end :]}"
+
+
+def fold(text: str, fits: Callable[[str], bool]) -> str:
+    """Breaks lines that do not fit between words; a word that alone is too long is shortened.
+
+    No word of a sentence is so long: it is the name of a model or of a file.
+    """
+    lines = []
+    for given in text.split("\n"):
+        line, *words = (_fitting(word, fits) for word in given.split(" "))
+        for word in words:
+            if fits(f"{line} {word}"):
+                line = f"{line} {word}"
+            else:
+                lines.append(line)
+                line = word
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def _fitting(word: str, fits: Callable[[str], bool]) -> str:
+    letters = len(word)
+    while letters > 1 and not fits(short(word, letters)):
+        letters -= 1
+    return short(word, letters)
+
+
+def head_colour(head: int) -> str:
+    """A head's colour; ten repeat, as in the paper."""
+    return HEAD_COLOURS[head % len(HEAD_COLOURS)]
+
+
+def line_dash(place: int) -> str:
+    """A dash, not solid, for each of some lines, by plotly's name; five repeat."""
+    broken = [dash for dash in DASHES if dash != "solid"]
+    return broken[place % len(broken)]
+
+
+def line_marker(place: int) -> str:
+    """A marker for each of some lines, by plotly's name; eight repeat."""
+    return list(MARKERS)[place % len(MARKERS)]
+
+
+def colour(
+    values: Float[np.ndarray, "*shape"], colour_map: str, limits: Limits
+) -> UInt8[np.ndarray, "*shape 4"]:
+    """The RGBA bytes of values; those beyond the limits take the colour of the limit."""
+    scaled = np.asarray(Normalize(*limits)(values))
+    return np.asarray(matplotlib.colormaps[colour_map](scaled, bytes=True))
+
+
+def colour_scale(colour_map: str, opacity: float = 1.0) -> list[tuple[float, str]]:
+    """The same colour map for plotly."""
+    stops = np.linspace(0, 1, 33)
+    colours = matplotlib.colormaps[colour_map](stops, bytes=True)
+    return [
+        (float(stop), f"rgba({red},{green},{blue},{opacity})")
+        for stop, (red, green, blue, _) in zip(stops, colours.tolist(), strict=True)
+    ]

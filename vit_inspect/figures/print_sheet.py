@@ -1,0 +1,142 @@
+"""A sheet for print: matplotlib axes placed in inches, words that never leave the paper."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.text import Text
+from matplotlib.textpath import text_to_path
+from matplotlib.ticker import Formatter, FuncFormatter
+
+from vit_inspect.figures.looks import INK, PAPER, QUIET, Limits, fold
+
+COLUMN_IN, PAGE_IN, PRINT_DPI = 3.3, 6.9, 300
+TEXT_PT, TITLE_PT, RULE_PT = 7.0, 8.0, 0.5
+
+EDGE_IN, LINE_EM = 0.05, 1.4
+"""What words keep from the edge of a sheet; the height of a line, in sizes of its letters."""
+
+
+def percent_ticks() -> Formatter:
+    """For axes and colour bars in print: whole percents are whole, and small ones are told."""
+    return FuncFormatter(lambda share, _: f"{100 * share:.4g}%")
+
+
+def page(width_in: float, height_in: float) -> Figure:
+    """An empty sheet to draw on, in inches."""
+    return Figure(figsize=(width_in, height_in), dpi=PRINT_DPI, facecolor=PAPER)
+
+
+def place(figure: Figure, *, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes with thin grey rules, in inches from the top left corner of the sheet."""
+    page_width, page_height = figure.get_size_inches()
+    bottom = page_height - top - height
+    axes = figure.add_axes(
+        (left / page_width, bottom / page_height, width / page_width, height / page_height),
+        facecolor="none",
+    )
+    axes.tick_params(
+        which="both",
+        labelsize=TEXT_PT,
+        labelcolor=INK,
+        color=QUIET,
+        width=RULE_PT,
+        length=2.5,
+        pad=2,
+    )
+    axes.tick_params(which="minor", length=1.5)
+    for spine in axes.spines.values():
+        spine.set(linewidth=RULE_PT, color=QUIET)
+    return axes
+
+
+def bare(axes: Axes) -> None:
+    """Leaves a picture without frame and tick marks; tick labels stay."""
+    axes.spines[:].set_visible(False)
+    axes.tick_params(which="both", length=0)
+
+
+def label(axes: Axes, *, x: str = "", y: str = "", title: str = "") -> None:
+    """Names the axes; what is empty is left out."""
+    axes.set_xlabel(x, fontsize=TEXT_PT, color=INK, labelpad=2.5)
+    axes.set_ylabel(y, fontsize=TEXT_PT, color=INK, labelpad=2.5)
+    axes.set_title(title, fontsize=TITLE_PT, color=INK, pad=4, parse_math=False)
+
+
+def write(figure: Figure, text: str, *, left: float, top: float, **properties: Any) -> Text:
+    """Lines of text on the sheet, in inches from its top left corner.
+
+    Lines that would leave the sheet are broken. For those that this adds the sheet grows, and what
+    is on it below the text's top moves down: write when all else has its place.
+    """
+    width, _ = figure.get_size_inches()
+    given: dict[str, Any] = {"fontsize": TEXT_PT, "color": QUIET, "linespacing": LINE_EM}
+    given |= {"va": "top", "parse_math": False} | properties
+    size, font = given["fontsize"], FontProperties(size=given["fontsize"])
+
+    def fits(line: str) -> bool:
+        points, _, _ = text_to_path.get_text_width_height_descent(line, font, False)
+        return bool(left + points / 72 <= width - EDGE_IN)
+
+    folded = fold(text, fits)
+    if added := folded.count("\n") - text.count("\n"):
+        _make_room(figure, below=top, inches=added * LINE_EM * size / 72)
+    return figure.text(left / width, 1 - top / figure.get_size_inches()[1], folded, **given)
+
+
+def write_head(figure: Figure, title: str, words: str, *, left: float = 0.05) -> None:
+    """A title and the words below it at the top of the sheet, when all else has its place."""
+    lines = write(figure, title, left=left, top=0.08, fontsize=TITLE_PT, color=INK).get_text()
+    added = lines.count("\n") * LINE_EM * TITLE_PT / 72
+    write(figure, words, left=left, top=0.28 + added)
+
+
+def _make_room(figure: Figure, *, below: float, inches: float) -> None:
+    """Makes the sheet taller, and moves down by as much what begins lower than `below`."""
+    width, height = figure.get_size_inches()
+    taller = height + inches
+
+    def moved(share: float) -> float:
+        """Where a top edge comes to lie, in shares of the sheet from its bottom."""
+        top = height * (1 - share)
+        # A hair, for what rounding makes of an equal height.
+        return 1 - (top + (inches if top > below + 1e-6 else 0)) / taller
+
+    for axes in figure.axes:
+        left, bottom, wide, high = axes.get_position(original=True).bounds
+        high_now = high * height / taller
+        axes.set_position((left, moved(bottom + high) - high_now, wide, high_now))
+    for text in figure.texts:
+        text.set_y(moved(text.get_position()[1]))
+    figure.set_size_inches(width, taller)
+
+
+def colour_bar(
+    axes: Axes, colour_map: str, limits: Limits, *, name: str, opacity: float = 1.0, **options: Any
+) -> Colorbar:
+    """Fills the axes with the colour bar of a map; `options` are matplotlib's, such as `ticks`."""
+    # Matplotlib's own would take a power of ten out of small numbers, and put it elsewhere.
+    options.setdefault("format", FuncFormatter(lambda number, _: _tick(number)))
+    colours = ScalarMappable(Normalize(*limits), colour_map)
+    bar = axes.figure.colorbar(colours, cax=axes, alpha=opacity, drawedges=False, **options)
+    bar.outline.set(linewidth=RULE_PT, edgecolor=QUIET)
+    bar.set_label(name, fontsize=TEXT_PT, color=INK, labelpad=3)
+    return bar
+
+
+def _tick(number: float) -> str:
+    return f"{number:.4g}".replace("-", "−")
+
+
+def tick_labels(numbers: Iterable[object], pitch_in: float) -> list[str]:
+    """Labels of ticks that lie `pitch_in` apart; so many are left out that none overlap."""
+    step = max(1, math.ceil(0.155 / pitch_in))
+    return [str(number) if index % step == 0 else "" for index, number in enumerate(numbers)]

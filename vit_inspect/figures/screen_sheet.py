@@ -1,0 +1,145 @@
+"""A sheet for the screen: an empty plotly figure in the style of the house, its axes and scales."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from typing import Any
+
+import plotly.graph_objects as go
+
+from vit_inspect.figures.looks import INK, PAPER, QUIET, fold
+
+SCREEN_PX, MARGIN_LEFT_PX, MARGIN_RIGHT_PX = 720, 64, 24
+"""Width that a figure on a screen is made for, and what is beside its drawing."""
+
+TITLE_PX, TEXT_PX, LETTER_EM = 16, 13, 0.53
+"""Sizes of the words on a screen, and the usual width of a letter."""
+SCREEN_FONT = "Inter, Helvetica, Arial, sans-serif"
+
+
+def screen(
+    title: str, subtitle: str, *, height: int, above: int = 0, width: int = SCREEN_PX
+) -> go.Figure:
+    """An empty plotly figure in the style of the house, as wide as its place.
+
+    height, above: of all, and what is kept free above the drawing for a colour bar, in CSS px.
+    width: px that the words have; those that need more are broken, and the figure grows by that.
+    The lines of words are kept as the figure's `meta`, for those who show them otherwise.
+    """
+    free = width - MARGIN_LEFT_PX - MARGIN_RIGHT_PX
+    heading, words = (
+        escape(fold(text, _within(free, size)), quote=False)
+        for text, size in ((title, TITLE_PX), (subtitle, TEXT_PX))
+    )
+    meta = [title, *subtitle.split("\n")]
+    lines = 2 + heading.count("\n") + words.count("\n")
+    layout = go.Layout(
+        font={"family": SCREEN_FONT, "size": TEXT_PX, "color": INK},
+        paper_bgcolor=PAPER,
+        plot_bgcolor="rgba(0,0,0,0)",
+        height=height + 20 * (lines - len(meta)),
+        margin={
+            "l": MARGIN_LEFT_PX,
+            "r": MARGIN_RIGHT_PX,
+            "t": 26 + 20 * lines + above,
+            "b": 56,
+        },
+        hoverlabel={"bgcolor": PAPER, "bordercolor": QUIET, "font": {"color": INK}},
+        hovermode="closest",
+        showlegend=False,
+        dragmode=False,
+        meta=meta,
+    )
+    # An empty template: plotly would otherwise add its own colours to whatever is left unset.
+    figure = go.Figure(layout=layout, layout_template=go.layout.Template())
+    # Not plotly's own title, which a horizontal colour bar pushes off the sheet.
+    return figure.add_annotation(
+        text=f'<span style="font-size:{TITLE_PX}px">{heading}</span>\n'
+        f'<span style="font-size:{TEXT_PX}px;color:{QUIET}">{words}</span>'.replace("\n", "<br>"),
+        align="left",
+        x=0,
+        y=1,
+        xref="paper",
+        yref="paper",
+        xanchor="left",
+        yanchor="bottom",
+        yshift=above + 10,
+        borderpad=0,
+        showarrow=False,
+    )
+
+
+def _within(room_px: float, letter_px: float) -> Callable[[str], bool]:
+    """Whether a line of letters of a size has room on a screen, whose font is not known here."""
+    return lambda line: len(line) * LETTER_EM * letter_px <= room_px
+
+
+def screen_axis(title: str = "", **properties: Any) -> dict[str, Any]:
+    """A thin grey plotly axis; `properties` are plotly's and win."""
+    return {
+        "title": {"text": title, "font": {"size": 13}, "standoff": 10},
+        "showgrid": False,
+        "zeroline": False,
+        "showline": True,
+        "linecolor": QUIET,
+        "linewidth": 1,
+        "ticks": "outside",
+        "ticklen": 4,
+        "tickcolor": QUIET,
+    } | properties
+
+
+def name_below(figure: go.Figure, name: str, domain: tuple[float, float]) -> go.Figure:
+    """Names the axis under one of several drawings that lie side by side.
+
+    Not as the axis' title, which plotly puts among the bars when there is a horizontal colour bar.
+    """
+    return figure.add_annotation(
+        text=name,
+        x=sum(domain) / 2,
+        y=0,
+        xref="paper",
+        yref="paper",
+        xanchor="center",
+        yanchor="top",
+        yshift=-24,
+        showarrow=False,
+    )
+
+
+def screen_colour_bar(title: str, **properties: Any) -> dict[str, Any]:
+    """A slim plotly colour bar above the drawing; `properties` are plotly's and win."""
+    return {
+        "title": {"text": title, "side": "top", "font": {"size": 13}},
+        "orientation": "h",
+        "x": 0,
+        "xanchor": "left",
+        "xpad": 0,
+        "y": 1,
+        "yanchor": "bottom",
+        "lenmode": "pixels",
+        "len": 260,
+        "thickness": 10,
+        "outlinewidth": 0.5,
+        "outlinecolor": QUIET,
+        "ticks": "outside",
+        "ticklen": 4,
+        "tickcolor": QUIET,
+    } | properties
+
+
+def add_squares(figure: go.Figure, *, size: int, **properties: Any) -> go.Figure:
+    """Unseen squares to be hovered and clicked, as pictures and heat maps on a page cannot be.
+
+    size: in px. properties: those of plotly's scatter, such as where they lie.
+    """
+    marker = {"symbol": "square", "size": size, "color": "rgba(0,0,0,0)", "line": {"width": 0}}
+    figure.add_scatter(mode="markers", marker=marker, **properties)
+    # The nearest one answers, however far.
+    return figure.update_layout(hoverdistance=-1)
+
+
+def theme(figure: go.Figure, *, ink: str, paper: str) -> go.Figure:
+    """Puts a plotly figure on other paper with other ink, as for a dark page."""
+    return figure.update_layout(font_color=ink, paper_bgcolor=paper)

@@ -1,0 +1,387 @@
+"""How do the weights of a file come into an architecture, and what was not matched?
+
+A file and an architecture seldom fit word for word: names have prefixes, training leaves decoders
+and projection heads behind, a fine-tuned classifier has its own number of classes. What is taken,
+what is left out and what was adapted is told; what would compute something else is refused.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vit_inspect.errors import WeightsUnavailable
+from vit_inspect.loading.from_timm import (
+    RELATIVE_RESAMPLED,
+    convert,
+    create,
+    guessed_names,
+    ready,
+)
+from vit_inspect.loading.jax_names import is_jax, torch_names
+from vit_inspect.loading.weight_files import WeightFile, read_weights, shown
+from vit_inspect.model import Model
+
+COMPUTES = re.compile(
+    r"(blocks|patch_embed|norm_pre|norm|fc_norm|attn_pool)\."
+    r"|(cls_token|dist_token|reg_token|register_tokens|storage_tokens|pos_embed)$"
+)
+"""Weights without which a vision transformer computes something else, whoever trained it."""
+
+READOUTS = re.compile(r"(^|[./])pre_logits[./]")
+"""A layer between the tokens and the classifier, which timm's models have not."""
+
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Types that hold weights as they are; others come with scales of their own."""
+
+MAX_LISTED = 12
+"""Parts of a file that a sentence names; a training program leaves about five."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One way to read a file as weights of a module.
+
+    prefix: what the names of its weights begin with.
+    used: the names in the file that each of the module's weights was made from.
+    """
+
+    prefix: str
+    weights: dict[str, Tensor]
+    used: dict[str, set[str]]
+
+
+def load(
+    name: str,
+    path: Path,
+    *,
+    architecture: str,
+    img_size: tuple[int, int] | None,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Model:
+    """The timm architecture with the weights of a file; `name` is what figures call it.
+
+    img_size: the input as (rows px, columns px), or None for the one that the file was trained for.
+
+    Raises what `load_checkpoint` raises, and `BadParameter` for an architecture that is not known.
+    """
+    module = create(architecture, pretrained=False, img_size=img_size)
+    size, notices = load_checkpoint(module, path, architecture=architecture, size=img_size)
+    return ready(
+        name,
+        module,
+        source=f"file {path.name}, as {architecture}",
+        img_size=size,
+        device=device,
+        dtype=dtype,
+        notices=(*notices, *guessed_names(module)),
+    )
+
+
+def load_checkpoint(
+    module: nn.Module,
+    path: Path,
+    *,
+    architecture: str,
+    size: tuple[int, int] | None,
+) -> tuple[tuple[int, int] | None, tuple[str, ...]]:
+    """Load a file into a timm module, whose head and position table take the file's size.
+
+    size: the wanted input as (rows px, columns px), or None for the one that the file was trained
+        for. Returns that size (None for the architecture's own), and sentences on what was adapted
+        and left out. Raises `WeightsUnavailable` where the file is none, or is not of this
+        architecture.
+    """
+    file = read_weights(path)
+    reading = _reading(module, file, architecture)
+    weights = reading.weights
+    notices: list[str] = []
+    if taken := ".".join(filter(None, (file.part, reading.prefix.removesuffix(".")))):
+        notices.append(f"Weights taken from the part {shown(taken)!r} of the file.")
+    _take_pooling(module, weights, notices)
+    _take_classes(module, weights, notices, layered=any(map(READOUTS.search, file.weights)))
+    _check_names(module, weights, file, architecture)
+    trained = _take_grid(module, weights, size, file.name)
+    if trained and size is None:
+        size = trained
+        notices.append(
+            f"Input of {size[0]} x {size[1]} px, for which the file's position table was trained."
+        )
+    _check_values(module, reading, weights, file, architecture)
+    expected = module.state_dict()
+    module.load_state_dict({name: weights[name] for name in expected})
+    if any("relative_position" in name and _resized(name, reading, file) for name in expected):
+        notices.append(RELATIVE_RESAMPLED)
+    used = {source for name in expected for source in reading.used[name]}
+    unused = [*file.left_out, *(name for name in file.weights if name not in used)]
+    if unused:
+        notices.append(f"Left out of the file: {_grouped(unused)}.")
+    return size, tuple(notices)
+
+
+def _reading(module: nn.Module, file: WeightFile, architecture: str) -> Reading:
+    """The reading that gives the module the most weights; names as they are go first."""
+    readings = [
+        reading
+        for prefix in ("", *_prefixes(file.weights))
+        if (reading := _read(module, file, prefix))
+    ]
+    expected = module.state_dict()
+
+    def matched(reading: Reading) -> int:
+        return len(expected.keys() & reading.weights.keys())
+
+    best = max(readings, key=matched, default=None)
+    if best is None or not matched(best):
+        raise _another(
+            f"no weights of {architecture} in {file.name!r}, but {_first(list(file.weights))}",
+            architecture,
+        )
+    rivals = [each for each in readings if matched(each) == matched(best)]
+    if len(rivals) > 1 and best.prefix:
+        # A student's average is what its authors evaluate.
+        averaged = [each for each in rivals if re.search(r"(^|[._])(teacher|ema)[._]", each.prefix)]
+        if len(averaged) != 1:
+            raise WeightsUnavailable(
+                f"several networks in {file.name!r} ({_first([each.prefix for each in rivals])})",
+                "the weights of one",
+                "save the one that you mean in a file of its own",
+            )
+        best = averaged[0]
+    return best
+
+
+def _prefixes(names: Iterable[str]) -> list[str]:
+    """What stands before the blocks of a transformer, such as "module.backbone."."""
+    found = (re.match(r"(.*\.)blocks\.0\.", name) for name in names)
+    return list(dict.fromkeys(match[1] for match in found if match))
+
+
+@torch.inference_mode(False)
+@torch.enable_grad()
+def _read(module: Any, file: WeightFile, prefix: str) -> Reading | None:
+    """The weights whose names have this prefix, under the module's names; None for nonsense."""
+    # Autograd remembers which tensors of the file each weight is made from.
+    leaves = {
+        name: tensor.detach().requires_grad_(tensor.is_floating_point())
+        for name, tensor in file.weights.items()
+    }
+    names = {id(leaf): name for name, leaf in leaves.items()}
+    given = {
+        name.removeprefix(prefix): leaf for name, leaf in leaves.items() if name.startswith(prefix)
+    }
+    table = module.pos_embed if getattr(module, "dynamic_img_size", False) else None
+    try:
+        # Without a table of its own the module gets the file's as it was trained: resampling it
+        # here, and again at each forward, would blur it twice.
+        if table is not None:
+            module.pos_embed = None
+        converted = convert(torch_names(given) if is_jax(given) else given, module)
+    # The conversions take for granted that a file is what they expect, and fail in any way.
+    except Exception:
+        return None
+    finally:
+        if table is not None:
+            module.pos_embed = table
+    weights = {name: value for name, value in converted.items() if isinstance(value, Tensor)}
+    used = {
+        name: {names[leaf] for leaf in _leaves(value) if leaf in names}
+        for name, value in weights.items()
+    }
+    return Reading(prefix, {name: value.detach() for name, value in weights.items()}, used)
+
+
+def _leaves(tensor: Tensor) -> Iterator[int]:
+    """The tensors that this one was computed from, by identity."""
+    if tensor.grad_fn is None:
+        yield id(tensor)
+    waiting: list[Any] = [tensor.grad_fn]
+    seen: set[Any] = {None}
+    while waiting:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            yield id(node.variable)
+        waiting += [before for before, _ in node.next_functions]
+
+
+def _take_pooling(module: Any, weights: dict[str, Tensor], notices: list[str]) -> None:
+    """Fine-tuned MAE and its like normalise the mean of the patches, not every token."""
+    if (
+        {"fc_norm.weight", "fc_norm.bias"} <= weights.keys()
+        and not {"norm.weight", "norm.bias"} & weights.keys()
+        and isinstance(getattr(module, "fc_norm", None), nn.Identity)
+        and isinstance(module.norm, nn.LayerNorm)
+    ):
+        module.fc_norm, module.norm, module.global_pool = module.norm, nn.Identity(), "avg"
+        notices.append("Read by the mean of its patches, as the file has fc_norm and no norm.")
+
+
+def _take_classes(
+    module: Any, weights: dict[str, Tensor], notices: list[str], *, layered: bool
+) -> None:
+    """Give the module the file's number of classes; none where the file has no whole classifier.
+
+    layered: whether the file's classifier reads another layer, not the tokens.
+    """
+    names = _classifiers(module)
+    first = weights.get(f"{names[0]}.weight") if names else None
+    if first is not None and first.dim() == 2 and not layered:
+        if len(first) != module.num_classes:
+            module.reset_classifier(len(first))
+            notices.append(f"Classifier of {len(first):,} classes taken from the file.")
+        return
+    if layered:
+        notices.append(
+            "The file's classifier reads a layer that the architecture has not (pre_logits): "
+            "features only."
+        )
+    elif module.num_classes:
+        notices.append("The file has no classifier: features only.")
+    if module.num_classes:
+        module.reset_classifier(0)
+
+
+def _classifiers(module: Any) -> tuple[str, ...]:
+    named = module.pretrained_cfg.get("classifier") or ()
+    return (named,) if isinstance(named, str) else tuple(named)
+
+
+def _take_grid(
+    module: Any, weights: dict[str, Tensor], size: tuple[int, int] | None, name: str
+) -> tuple[int, int] | None:
+    """Give the module the grid of the file's position table; the input in px, where it is new."""
+    table, own = weights.get("pos_embed"), getattr(module, "pos_embed", None)
+    if table is None or own is None or not getattr(module, "dynamic_img_size", False):
+        return None
+    grid, step = module.patch_embed.grid_size, module.patch_embed.feat_ratio(as_scalar=False)
+    count = table.shape[-2] - (own.shape[1] - grid[0] * grid[1]) if table.dim() == 3 else 0
+    side = math.isqrt(max(count, 0))
+    wanted = None if size is None else (size[0] // step[0], size[1] // step[1])
+    if count == grid[0] * grid[1]:
+        return None
+    if count and side * side == count:
+        trained = (side, side)
+    elif wanted and math.prod(wanted) == count:
+        trained = wanted
+    else:
+        raise WeightsUnavailable(
+            f"a position table of {table.shape[-2]} tokens in {name!r}",
+            "a square grid of patches, or the grid of the input",
+            "name the architecture and the input size (img_size) that it was trained for",
+        )
+    px = (trained[0] * step[0], trained[1] * step[1])
+    module.set_input_size(img_size=px)
+    return px
+
+
+def _check_names(
+    module: nn.Module, weights: dict[str, Tensor], file: WeightFile, architecture: str
+) -> None:
+    """Refuse what the file lacks, and what changes the output but has no place."""
+    expected = module.state_dict()
+    if missing := [name for name in expected if name not in weights]:
+        raise _another(
+            f"the checkpoint {file.name!r}, which lacks weights of {architecture} "
+            f"({_first(missing)})",
+            architecture,
+        )
+    extra = [
+        name
+        for name, weight in weights.items()
+        if name not in expected and COMPUTES.match(name) and weight.is_floating_point()
+    ]
+    if extra:
+        raise _another(
+            f"weights in {file.name!r} that {architecture} has no place for ({_first(extra)})",
+            architecture,
+        )
+
+
+def _check_values(
+    module: nn.Module,
+    reading: Reading,
+    weights: dict[str, Tensor],
+    file: WeightFile,
+    architecture: str,
+) -> None:
+    """Refuse weights of another size or type, and what is no number."""
+    filters = "patch_embed.proj.weight"
+    # timm resamples filters of another size, which is another model.
+    if filters in weights and _resized(filters, reading, file):
+        held = sum(file.weights[each].numel() for each in reading.used[filters])
+        count = len(weights[filters])
+        raise _another(
+            f"patch filters of {held // count:,} weights in {file.name!r}, and of "
+            f"{weights[filters].numel() // count:,} in {architecture}",
+            architecture,
+        )
+    for name, own in module.state_dict().items():
+        given = weights[name]
+        if given.shape != own.shape:
+            raise _another(
+                f"{name} of {_sides(given)} in {file.name!r}, and of {_sides(own)} in "
+                f"{architecture}",
+                architecture,
+            )
+        if own.is_floating_point() and given.dtype not in FLOATS:
+            raise WeightsUnavailable(
+                f"{name} of type {str(given.dtype).removeprefix('torch.')} in {file.name!r}",
+                "floating-point weights",
+                "choose a checkpoint that was not quantised",
+            )
+        if not given.isfinite().all():
+            raise WeightsUnavailable(
+                f"infinite or undefined numbers in {name} of {file.name!r}",
+                "finite weights",
+                "choose a checkpoint from before its training failed",
+            )
+
+
+def _resized(name: str, reading: Reading, file: WeightFile) -> bool:
+    """Whether a weight was resampled on its way into the module."""
+    held = sum(file.weights[each].numel() for each in reading.used.get(name, ()))
+    return held not in (0, reading.weights[name].numel())
+
+
+def _another(found: str, architecture: str) -> WeightsUnavailable:
+    return WeightsUnavailable(
+        found,
+        f"the weights of {architecture}",
+        "check the file, and name the architecture that it was trained as",
+    )
+
+
+def _sides(tensor: Tensor) -> str:
+    return " x ".join(map(str, tensor.shape)) or "no dimension"
+
+
+def _first(names: list[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+    return ", ".join(shown(name) for name in names[:3]) + more
+
+
+def _grouped(names: Iterable[str]) -> str:
+    """All names, those of one part together: "mask_token, decoder_blocks (96 weights)"."""
+    parts: dict[str, list[str]] = {}
+    for name in names:
+        part = re.split(r"[./]\d+[./]|[./][^./]*$", name, maxsplit=1)[0]
+        parts.setdefault(part or name, []).append(name)
+    told = [
+        shown(each[0]) if len(each) == 1 else f"{shown(part)} ({len(each):,} weights)"
+        for part, each in parts.items()
+    ]
+    more = f" and {len(told) - MAX_LISTED:,} more parts" if len(told) > MAX_LISTED else ""
+    return ", ".join(told[:MAX_LISTED]) + more

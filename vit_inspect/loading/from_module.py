@@ -1,0 +1,301 @@
+"""How is a network inspected that is already in memory? Described by hand, and checked.
+
+Nothing is believed: a forward pass says where the attention is, and another one, on two pictures
+that differ in one patch, whether the tokens lie where the layout says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor, nn
+from torch.overrides import BaseTorchFunctionMode
+
+from vit_inspect.device import memory_refusal
+from vit_inspect.errors import BadParameter, InspectError, UnsupportedModel, short_reason
+from vit_inspect.layout import TokenLayout
+from vit_inspect.loading.positions import rotation, score_bias
+from vit_inspect.loading.tracing import Trace, trace
+from vit_inspect.loading.transformers_anatomy import describe, is_transformers, recipe
+from vit_inspect.model import Model
+from vit_inspect.pictures.preparing import CropMode, Recipe
+from vit_inspect.recording.hooks import instrument
+from vit_inspect.recording.recorder import capture
+
+
+def wrap(
+    module: nn.Module,
+    *,
+    layout: TokenLayout | None = None,
+    transform: Any = None,
+    blocks: Sequence[nn.Module] | None = None,
+    positions: Float[Tensor, "grid_row grid_column width"] | None = None,
+    labels: Sequence[str] | None = None,
+    name: str | None = None,
+) -> Model:
+    """Get a network of your own ready to be inspected.
+
+    module: takes pixels (image, 3, row, column) and returns a tensor (image, ...), in evaluation
+        mode. Every block attends once, from all tokens to all tokens, by
+        `torch.nn.functional.scaled_dot_product_attention` or `nn.MultiheadAttention`. Or a vision
+        transformer of Hugging Face's `transformers`.
+    layout: its tokens; `layout.input_px` is the size of input that it gets. The known models of
+        `transformers` need none: it is read from their configuration.
+    transform: how a photograph becomes the input, as a `Recipe`, or the image processor of a model
+        of `transformers`. No function is taken: it could not be asked which part of a photograph
+        the network sees, and maps would be drawn in the wrong place.
+    blocks: the transformer's blocks, in the order in which they run. By default the
+        `nn.ModuleList` or `nn.Sequential` whose members attend once each.
+    positions: the table of absolute positions of the patches, for its figure.
+    labels: name of every class that the output (image, class) scores.
+    name: what figures call the network; by default its class.
+
+    The network is shared, not copied, and gets hooks that leave its answers as they are, but for
+    the rounding of a `nn.TransformerEncoderLayer`, which has a fast path only without hooks.
+    `module` of the returned model may wrap it, to return a tensor, or to keep
+    `nn.MultiheadAttention` from its own fast path, in which nothing can be seen.
+
+    Raises `BadParameter` for a description that the network does not fit, and `UnsupportedModel`
+    for a network whose attention cannot be seen.
+    """
+    name = name or type(module).__name__
+    if any(part.training for part in module.modules()):
+        raise BadParameter(
+            f"{name} in training mode", "it in evaluation mode", "call its eval() first"
+        )
+    network = module
+    by_hand = layout is not None
+    if is_transformers(module):
+        described = describe(module, name=name, layout=layout)
+        network, layout = described.network, described.layout
+        positions = described.positions if positions is None else positions
+        labels = described.labels if labels is None else labels
+        if not isinstance(transform, Recipe):
+            transform = recipe(transform, module, name=name)
+    elif any(isinstance(part, nn.MultiheadAttention) for part in module.modules()):
+        network = _PlainPath(module)
+    if layout is None:
+        raise BadParameter(
+            f"{name} without a layout of its tokens",
+            "a TokenLayout, as this network cannot be asked for it",
+            "add layout=TokenLayout(('cls',), grid=(14, 14), patch_px=(16, 16), readout='cls'), "
+            "with the network's own numbers",
+        )
+    seen = _first_pass(network, layout, name)
+    found = _found_blocks(module, seen, name) if blocks is None else tuple(blocks)
+    _check_order(found, seen, name)
+    model = Model(
+        id=name,
+        module=network,
+        blocks=found,
+        layout=layout,
+        recipe=_checked_recipe(transform, name),
+        source="a network in memory",
+        filters=seen.filters,
+        filters_name=(
+            "patch embedding" if _is_patch_embedding(seen, layout) else "stem convolution"
+        ),
+        positions=positions,
+        score_bias=score_bias(module, found),
+        rotation=rotation(module, name=name),
+        labels=_checked_labels(labels, seen.output, name),
+    )
+    instrument(found)
+    if by_hand:
+        _check_places(model)
+    return model
+
+
+class _PlainPath(nn.Module):
+    """Keeps `nn.MultiheadAttention` from its fast path, which no function mode can see.
+
+    Under any function mode torch leaves that path by itself, in the calling thread only.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        with BaseTorchFunctionMode():
+            return self.network(pixels)
+
+
+def _first_pass(network: nn.Module, layout: TokenLayout, name: str) -> Trace:
+    """What an even grey picture shows of the network."""
+    place = next((each for each in network.parameters() if each.is_floating_point()), None)
+    if place is None:
+        raise BadParameter(f"{name} without weights", "a trained network", "wrap another module")
+    pixels = torch.zeros(1, 3, *layout.input_px, device=place.device, dtype=place.dtype)
+    with memory_refusal(1, layout.token_count, place.device), _refusal(name, layout):
+        seen = trace(network, pixels)
+    if not isinstance(seen.output, Tensor) or not seen.output.shape[:1] == (1,):
+        raise UnsupportedModel(
+            f"{name}, which returns {_in_words(seen.output)} for one picture",
+            "a tensor with one row for each picture",
+            "wrap a module whose forward returns the scores or the features alone",
+        )
+    return seen
+
+
+@contextmanager
+def _refusal(name: str, layout: TokenLayout) -> Iterator[None]:
+    """Turns what a network says of an input that it cannot take into a sentence."""
+    try:
+        yield
+    except (InspectError, MemoryError, torch.OutOfMemoryError):
+        raise
+    # A network of the user's own can fail in any way.
+    except Exception as error:
+        rows, columns = layout.input_px
+        raise BadParameter(
+            f"{name}, which fails on pictures of {rows} x {columns} px ({short_reason(error)})",
+            "a network that takes pixels alone, (image, 3, row, column), of the layout's size",
+            "correct the grid or patch_px of the layout, or wrap a module whose forward takes them",
+        ) from error
+
+
+def _in_words(output: object) -> str:
+    if isinstance(output, Tensor):
+        return f"a tensor of shape {tuple(output.shape)}"
+    return f"an object of class {type(output).__name__}"
+
+
+def _found_blocks(module: nn.Module, seen: Trace, name: str) -> tuple[nn.Module, ...]:
+    """The longest list of modules that attend once each; of two that are as long, the outer."""
+    lists = [
+        tuple(part)
+        for part in module.modules()
+        if isinstance(part, nn.ModuleList | nn.Sequential)
+        and all(_calls(member, seen) == 1 for member in part)
+    ]
+    found = max(lists, key=len, default=())
+    if not found:
+        count = len(seen.attention)
+        raise UnsupportedModel(
+            f"{name} with {count or 'no'} attention call{'s' * (count != 1)} that can be seen, and "
+            "no list of modules with one call each",
+            "an nn.ModuleList or nn.Sequential of blocks that call scaled_dot_product_attention "
+            "once each, in a network that is neither compiled nor scripted",
+            "use that function in place of a written-out softmax, or name the blocks with blocks=",
+        )
+    return found
+
+
+def _calls(block: nn.Module, seen: Trace) -> int:
+    return sum(block in running for running in seen.attention)
+
+
+def _check_order(blocks: tuple[nn.Module, ...], seen: Trace, name: str) -> None:
+    """Refuse blocks that are not the whole transformer, first layer first."""
+    order = [
+        next((layer for layer, block in enumerate(blocks) if block in running), None)
+        for running in seen.attention
+    ]
+    counts = [order.count(layer) for layer in range(len(blocks))]
+    if counts != [1] * len(blocks):
+        layer, count = next((each for each in enumerate(counts) if each[1] != 1), (0, 0))
+        raise UnsupportedModel(
+            f"{count or 'no'} attention calls in block {layer} of {name}",
+            "one call of scaled_dot_product_attention in every block",
+            "choose a network whose blocks have one attention each, or name others with blocks=",
+        )
+    if order != list(range(len(blocks))):
+        elsewhere, calls = order.count(None), f"attention call{'s' * (order.count(None) != 1)}"
+        raise UnsupportedModel(
+            f"{elsewhere} {calls} of {name} outside of its {len(blocks)} blocks"
+            if elsewhere
+            else f"blocks of {name} that run in another order than they are listed",
+            "all its attention in the blocks, the first layer first",
+            "name all blocks with blocks=, in the order in which they run",
+        )
+
+
+def _is_patch_embedding(seen: Trace, layout: TokenLayout) -> bool:
+    filters = seen.filters
+    return filters is not None and tuple(filters.shape[2:]) == seen.stride == layout.patch_px
+
+
+def _checked_recipe(transform: object, name: str) -> Recipe:
+    if not isinstance(transform, Recipe):
+        raise BadParameter(
+            f"{name} without a transform" if transform is None else f"the transform {transform!r}",
+            "a Recipe, which says what part of a photograph the network sees; a function cannot be "
+            "asked for that",
+            "add transform=Recipe(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), "
+            "interpolation='bicubic', crop_fraction=0.9, crop_mode='center'), with the network's "
+            "own numbers",
+        )
+    filters = [each.name.lower() for each in Image.Resampling]
+    for field, value, fits, expected in (
+        ("mean", transform.mean, len(transform.mean) == 3, "three numbers, of red, green and blue"),
+        (
+            "std",
+            transform.std,
+            len(transform.std) == 3 and min(transform.std) > 0,
+            "three positive numbers, of red, green and blue",
+        ),
+        (
+            "interpolation",
+            transform.interpolation,
+            transform.interpolation.lower() in filters,
+            f"one of {', '.join(filters)}",
+        ),
+        (
+            "crop_fraction",
+            transform.crop_fraction,
+            0 < transform.crop_fraction <= 1,
+            "more than 0 and at most 1",
+        ),
+        (
+            "crop_mode",
+            transform.crop_mode,
+            transform.crop_mode in get_args(CropMode),
+            f"one of {', '.join(get_args(CropMode))}",
+        ),
+    ):
+        if not fits:
+            raise BadParameter(f"the {field} {value!r} of a recipe", expected, "choose such a one")
+    return transform
+
+
+def _checked_labels(labels: Sequence[str] | None, output: Any, name: str) -> tuple[str, ...] | None:
+    if labels is not None and output.shape != (1, len(labels)):
+        raise BadParameter(
+            f"{len(labels)} labels for {name}, which returns {_in_words(output)} for one picture",
+            "a label for each score of an output (image, class)",
+            "give the names of all classes in their order, or leave labels= out",
+        )
+    return None if labels is None else tuple(labels)
+
+
+def _check_places(model: Model) -> None:
+    """Refuse a layout that puts a patch where another token, or another patch, is.
+
+    Two pictures that differ in the top right patch only must differ in its token, in the values
+    of the first layer: this patch tells rows from columns, and where the prefix is.
+    """
+    (rows, columns), (height, width) = model.layout.input_px, model.layout.patch_px
+    plain = np.random.default_rng(0).integers(0, 256, (rows, columns, 3), dtype=np.uint8)
+    changed = plain.copy()
+    changed[:height, -width:] = 255 - changed[:height, -width:]
+    with _refusal(model.id, model.layout):
+        seen = capture(model.fitted("whole"), [Image.fromarray(each) for each in (plain, changed)])
+    values = seen.layers[0].values.cpu().double()
+    moved = (values[0] - values[1]).abs().amax(dim=(0, 2))
+    corner = model.layout.token((0, model.layout.grid[1] - 1))
+    # Less is what rounding does.
+    if not moved[corner] > 1e-3 * moved.max():
+        raise BadParameter(
+            f"a layout by which the patch in the top right corner is token {corner} of {model.id}, "
+            "which does not depend on that patch",
+            "the prefix tokens first, then the patches row by row",
+            "correct the prefix, the grid or patch_px of the layout; a network that orders its "
+            "tokens otherwise cannot be drawn",
+        )

@@ -1,0 +1,149 @@
+"""A network of Hugging Face's `transformers`, an optional package: from a hub or from a folder.
+
+The only importer of transformers, and only when one is loaded.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from vit_inspect.errors import BadParameter, UnsupportedModel, WeightsUnavailable, short_reason
+from vit_inspect.loading.from_module import wrap
+from vit_inspect.loading.hub import check_repository_name, reachable_hub
+from vit_inspect.loading.transformers_anatomy import POOLED, READOUTS, TOWERS, describe, unknown
+from vit_inspect.model import Model
+
+PACKAGE = "transformers"
+
+PREFIX = f"{PACKAGE}:"
+"""Before the name of a repository, it says that its weights are of a model of transformers."""
+
+
+def load(
+    name: str,
+    *,
+    img_size: tuple[int, int] | None,
+    device: torch.device,
+    dtype: torch.dtype,
+    pretrained: bool,
+) -> Model:
+    """The model of the repository in "transformers:organisation/name@revision".
+
+    img_size: the input as (rows px, columns px), or None for the one that it was trained for.
+
+    Raises `BadParameter` for a name that is none, `WeightsUnavailable` where the package, the
+    repository or some weights are missing, and `UnsupportedModel` for what is no vision
+    transformer of `READOUTS`.
+    """
+    check_repository_name(name, PREFIX)
+    repository, _, revision = name.removeprefix(PREFIX).partition("@")
+    check_no_folder(repository)
+    with reachable_hub():
+        model = _load(name, repository, revision or "main", img_size, device, dtype, pretrained)
+    return replace(model, source="hub" if pretrained else "random weights")
+
+
+def load_folder(
+    name: str,
+    folder: Path,
+    *,
+    img_size: tuple[int, int] | None,
+    device: torch.device,
+    dtype: torch.dtype,
+    pretrained: bool,
+) -> Model:
+    """The model in the folder that `save_pretrained` wrote; raises what `load` raises."""
+    # Else it would be looked for on the hub.
+    if not folder.is_dir():
+        raise _unavailable(name, NotADirectoryError(f"no folder {folder.name}"))
+    model = _load(name, str(folder), "main", img_size, device, dtype, pretrained)
+    return replace(model, source=f"folder {folder.name}" if pretrained else "random weights")
+
+
+def check_no_folder(repository: str) -> None:
+    """Refuse a name that transformers would take for a folder of this machine."""
+    if repository.startswith((".", "~")) or os.path.isdir(repository):
+        raise BadParameter(
+            f"the name '{PREFIX}{repository}', which could be a folder",
+            "a repository on the hub",
+            f"give a folder as checkpoint=FOLDER, architecture={PACKAGE!r}",
+        )
+
+
+def _load(
+    name: str,
+    repository: str,
+    revision: str,
+    img_size: tuple[int, int] | None,
+    device: torch.device,
+    dtype: torch.dtype,
+    pretrained: bool,
+) -> Model:
+    package = _package(name)
+    place: dict[str, Any] = {"trust_remote_code": False, "revision": revision}
+    try:
+        config = package.AutoConfig.from_pretrained(repository, **place)
+        kind = (config.architectures or ["no class"])[0]
+        kind = TOWERS.get(kind, kind)
+        if kind not in READOUTS:
+            raise unknown(f"{name} of the class {kind}")
+        processor = package.AutoImageProcessor.from_pretrained(repository, **place)
+        options = {"add_pooling_layer": False} if kind in POOLED else {}
+        if pretrained:
+            module, report = getattr(package, kind).from_pretrained(
+                repository,
+                attn_implementation="sdpa",
+                output_loading_info=True,
+                **place,
+                **options,
+            )
+            _check_complete(report["missing_keys"], name)
+        else:
+            vision = getattr(config, "vision_config", config)
+            whole = kind.endswith("ForImageClassification")
+            module = getattr(package, kind)(config if whole else vision, **options)
+    except (UnsupportedModel, WeightsUnavailable):
+        raise
+    # What is no model fails in any way: OSError, ValueError, RuntimeError, SafetensorError, ...
+    except Exception as error:
+        raise _unavailable(name, error) from error
+    module.eval().requires_grad_(False).to(device, dtype)
+    layout = img_size and describe(module, name=name, img_size=img_size).layout
+    return wrap(module, name=name, layout=layout, transform=processor)
+
+
+def _package(name: str) -> ModuleType:
+    try:
+        import transformers
+    except ImportError as error:
+        raise WeightsUnavailable(
+            f"no package transformers, which {name!r} needs",
+            "Hugging Face's package beside this one",
+            "run 'pip install transformers', or choose a model of timm",
+        ) from error
+    return transformers
+
+
+def _unavailable(name: str, error: Exception) -> WeightsUnavailable:
+    return WeightsUnavailable(
+        f"no model of transformers for {name!r} ({short_reason(error)})",
+        "a configuration, an image processor and weights, from a hub that can be reached, its "
+        "local cache or a folder",
+        "connect to the hub, check the name, or give a folder that save_pretrained wrote as "
+        "checkpoint=FOLDER, architecture='transformers'",
+    )
+
+
+def _check_complete(missing: Any, name: str) -> None:
+    if missing:
+        raise WeightsUnavailable(
+            f"{len(missing)} weights missing for {name!r}, such as {min(missing)}",
+            "all weights of the network",
+            "choose another checkpoint: these would stay random",
+        )

@@ -1,0 +1,51 @@
+"""How is a hub asked for a model, and what if it cannot be reached?"""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlparse
+
+import huggingface_hub.constants
+
+from vit_inspect.errors import BadParameter
+
+REPOSITORY = re.compile(r"[^/:@]+/[^/:@]+(@[^@]+)?")
+"""A repository on the hub, with a revision or without."""
+
+_hub_lock = threading.Lock()
+
+
+def check_repository_name(name: str, prefix: str) -> None:
+    """Refuse a name that is no "prefix" and a repository, before anything is fetched."""
+    if not REPOSITORY.fullmatch(name.removeprefix(prefix)):
+        raise BadParameter(
+            f"the hub name {name!r}",
+            f"'{prefix}organisation/name' or '{prefix}organisation/name@revision'",
+            "write it so",
+        )
+
+
+@contextmanager
+def reachable_hub() -> Iterator[None]:
+    """While weights are fetched: where the hub cannot be reached, only the local cache is asked.
+
+    Without this, huggingface_hub tries again for most of a minute before it gives up.
+    """
+    constants = huggingface_hub.constants
+    host = urlparse(constants.ENDPOINT).hostname or "huggingface.co"
+    with _hub_lock:
+        before = constants.HF_HUB_OFFLINE
+        try:
+            if not urllib.request.getproxies():
+                socket.getaddrinfo(host, 443)
+        except OSError:
+            constants.HF_HUB_OFFLINE = True
+        try:
+            yield
+        finally:
+            constants.HF_HUB_OFFLINE = before

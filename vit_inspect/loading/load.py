@@ -1,0 +1,95 @@
+"""Where does a model come from? The one door: it only chooses among the sources."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from vit_inspect.device import choose_device
+from vit_inspect.errors import BadParameter
+from vit_inspect.loading import from_file, from_timm, from_transformers
+from vit_inspect.loading.recommended import BUNDLED
+from vit_inspect.model import Model
+
+
+def load(
+    name: str | None = None,
+    *,
+    img_size: int | tuple[int, int] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    architecture: str | None = None,
+    device: str | torch.device = "auto",
+    dtype: torch.dtype = torch.float32,
+    pretrained: bool = True,
+    stage: int | None = None,
+) -> Model:
+    """Load a vision transformer and get it ready to be inspected.
+
+    name: the bundled "dinov2_small" (the default), a timm id, "hf-hub:organisation/name" for a
+        model of timm, or "transformers:organisation/name" for one of that package; it is never
+        taken for a path. Of a checkpoint it is only what figures call it, by default the file's
+        name without its suffix.
+    img_size: side of the model input in px, or (rows px, columns px); a multiple of the patch.
+        By default the size the model was trained for.
+    checkpoint: a file of weights: .safetensors, .pth of torch.save, or .npz of the official JAX
+        programs. Its number of classes and its position table are taken as they are; what was
+        adapted and what was left out is in the model's `notices`. Or the folder that
+        `save_pretrained` of transformers wrote.
+    architecture: the timm id that the checkpoint belongs to, or "transformers" for such a folder;
+        goes with `checkpoint` only.
+    device: "auto" takes CUDA, then MPS, then the CPU.
+    dtype: type of the weights and of the model input. MPS has no float64.
+    pretrained: False gives random weights.
+    stage: of a hierarchical network the stage to look at, from 0; by default the one with the most
+        blocks. `Model.at_stage` looks at another one.
+
+    Raises `BadParameter` for a name, size, device or combination that does not exist,
+    `WeightsUnavailable` where the weights cannot be fetched or do not fit, and `UnsupportedModel`
+    for what is no plain vision transformer or is fed otherwise.
+    """
+    size, target = _sides(img_size), choose_device(device, dtype)
+    if checkpoint is not None and architecture is None:
+        raise BadParameter(
+            f"the checkpoint {os.fspath(checkpoint)!r} without an architecture",
+            "the timm id that its weights belong to",
+            "add architecture=ID, such as 'vit_base_patch16_224'",
+        )
+    if architecture is not None and checkpoint is None:
+        raise BadParameter(
+            f"the architecture {architecture!r} without a checkpoint",
+            "the file of weights that belong to it",
+            f"add checkpoint=FILE, or load {architecture!r} by its name",
+        )
+    if checkpoint is not None and architecture is not None:
+        path = Path(checkpoint)
+        name = path.stem if name is None else name
+        if architecture == from_transformers.PACKAGE:
+            model = from_transformers.load_folder(
+                name, path, img_size=size, device=target, dtype=dtype, pretrained=pretrained
+            )
+        else:
+            model = from_file.load(
+                name, path, architecture=architecture, img_size=size, device=target, dtype=dtype
+            )
+    else:
+        name = BUNDLED if name is None else name
+        from_hub = name.startswith(from_transformers.PREFIX)
+        source = from_transformers.load if from_hub else from_timm.load
+        model = source(name, img_size=size, device=target, dtype=dtype, pretrained=pretrained)
+    return model if stage is None else model.at_stage(stage)
+
+
+def _sides(img_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    """(rows px, columns px); whether patches tile them is known only with the model."""
+    if img_size is None:
+        return None
+    sides = img_size if isinstance(img_size, tuple) else (img_size, img_size)
+    if len(sides) != 2 or not all(isinstance(px, int) and px > 0 for px in sides):
+        raise BadParameter(
+            f"the input size {img_size!r}",
+            "a positive number of px, or two of them as (rows, columns)",
+            "use 224 or (224, 448), for example",
+        )
+    return sides

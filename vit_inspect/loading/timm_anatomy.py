@@ -1,0 +1,328 @@
+"""What is a network of timm made of, in the words of a `Model`?
+
+All that the other rooms need to know of timm's attribute names, but for its positions, is read
+here once. What is no plain vision transformer is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+from timm.data.config import resolve_model_data_config
+from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
+from timm.layers.std_conv import StdConv2d, StdConv2dSame
+from timm.models import ResNet, ResNetV2, is_model_in_modules
+from timm.models.swin_transformer import SwinTransformer
+from timm.models.swin_transformer_v2 import SwinTransformerV2
+from timm.models.swin_transformer_v2_cr import SwinTransformerV2Cr
+from torch import Tensor, nn
+from torch.nn.functional import batch_norm
+
+from vit_inspect.errors import BadParameter, UnsupportedModel
+from vit_inspect.layout import (
+    MEAN,
+    MEAN_ALL,
+    MEAN_PREFIX,
+    MEAN_STAGE,
+    MERGED,
+    NONLINEAR,
+    PADDING,
+    POOL,
+    TokenLayout,
+)
+from vit_inspect.loading import positions
+from vit_inspect.loading.families import OTHER_BLOCKS, OTHER_FAMILIES, embedding_of, trunk_of
+from vit_inspect.model import Model, Stage
+from vit_inspect.pictures.preparing import Recipe
+from vit_inspect.recording.windows import window_table
+
+EMBEDDERS = re.compile(r"_(clip|mci|pe_core)_|^vitamin_")
+"""timm's architectures whose head ends in a space shared with captions, not in classes."""
+
+SWIN = SwinTransformer | SwinTransformerV2 | SwinTransformerV2Cr
+"""timm's transformers of shifted windows, whose tokens merge between stages."""
+
+
+def model_of(
+    name: str,
+    module: nn.Module,
+    *,
+    source: str,
+    img_size: tuple[int, int] | None,
+    notices: tuple[str, ...] = (),
+) -> Model:
+    """Read what the other rooms need off timm's attributes."""
+    network: Any = module
+    check_family(name, network.pretrained_cfg.get("architecture") or "")
+    trunk = trunk_of(module)
+    blocks: Any = getattr(trunk, "blocks", None)
+    staged = isinstance(module, SWIN)
+    listed = isinstance(blocks, nn.Sequential | nn.ModuleList) and _patch_px(trunk) is not None
+    if not staged and not listed:
+        raise not_a_vit(name)
+    for layer in module.modules():
+        if kind := OTHER_BLOCKS.get(type(layer).__name__):
+            raise not_a_vit(name, kind)
+    data = resolve_model_data_config(module)
+    if data["crop_mode"] not in ("center", "squash"):
+        raise UnsupportedModel(
+            f"{name!r}, which wants its pictures cropped by {data['crop_mode']!r}",
+            "'center' or 'squash'",
+            "choose a model that is fed one of these ways",
+        )
+    native = data["input_size"][1:]
+    stages = _stages(module, img_size or native) if staged else ()
+    stage = max(range(len(stages)), key=lambda index: len(stages[index].blocks), default=0)
+    if staged:
+        blocks, layout = stages[stage].blocks, stages[stage].layout
+    else:
+        layout = _layout(module, native, img_size)
+        _check_windows(name, blocks, layout)
+    filters, filters_name = _filters(trunk)
+    table = positions.table(trunk, layout.grid)
+    if table is not None and table.shape[:2] != layout.grid:
+        held, wanted = (" x ".join(map(str, grid)) for grid in (table.shape[:2], layout.grid))
+        notices = (*notices, f"Position table resampled from {held} to {wanted}.")
+    return Model(
+        id=name,
+        module=module,
+        blocks=tuple(blocks),
+        layout=layout,
+        recipe=Recipe(
+            mean=tuple(data["mean"]),
+            std=tuple(data["std"]),
+            interpolation=data["interpolation"],
+            crop_fraction=data["crop_pct"],
+            crop_mode=data["crop_mode"],
+        ),
+        source=source,
+        filters=filters,
+        filters_name=filters_name,
+        positions=table,
+        score_bias=positions.score_bias(module, tuple(blocks)),
+        rotation=positions.rotation(module, name=name),
+        labels=_labels(module),
+        # Stages but the last are read by the next one, and the head takes tokens on their grid.
+        head=None if staged else _head(module),
+        norm=None if staged else _norm(module),
+        notices=notices,
+        merged=_merged(trunk),
+        stage=stage,
+        stages=stages,
+    )
+
+
+def check_family(name: str, architecture: str) -> None:
+    """Refuse what is known to be no plain vision transformer."""
+    for family, kind in OTHER_FAMILIES.items():
+        if is_model_in_modules(architecture, {family}):
+            raise not_a_vit(name, kind)
+
+
+def not_a_vit(name: str, kind: str = "which is not a plain vision transformer") -> UnsupportedModel:
+    """The refusal of a network; `kind` says what it is, as "whose tokens ..." or "which ..."."""
+    return UnsupportedModel(
+        f"{name!r}, {kind}",
+        "one grid of patch tokens, and in each block one softmax from all of them to all",
+        "choose a ViT, DeiT, DINO, BEiT, EVA or SigLIP model",
+    )
+
+
+def _stages(module: Any, size: tuple[int, int]) -> tuple[Stage, ...]:
+    """The stages of a Swin transformer; patches of each are twice as large as those before."""
+    parts = getattr(module, "stages", None) or module.layers
+    rows_px, columns_px = module.patch_embed.patch_size
+    patches = [(rows_px * 2**index, columns_px * 2**index) for index in range(len(parts))]
+    _check_size(size, patches[-1], of="the last stage's patch")
+    readouts = [MEAN_STAGE] * (len(parts) - 1) + [_readout(module, [])]
+    return tuple(
+        _stage(tuple(part.blocks), size, patch, readout)
+        for part, patch, readout in zip(parts, patches, readouts, strict=True)
+    )
+
+
+def _stage(
+    blocks: tuple[Any, ...], size: tuple[int, int], patch: tuple[int, int], readout: str
+) -> Stage:
+    grid = size[0] // patch[0], size[1] // patch[1]
+    padded = any(side % step for side, step in zip(grid, blocks[0].window_size, strict=True))
+    layout = TokenLayout((PADDING,) if padded else (), grid, patch, readout)
+    return Stage(
+        blocks,
+        layout,
+        tuple(
+            window_table(
+                grid, size=block.window_size, shift=block.shift_size, prefix=layout.prefix_count
+            ).to(block.norm1.weight.device)
+            for block in blocks
+        ),
+    )
+
+
+def _patch_px(trunk: nn.Module) -> tuple[int, int] | None:
+    """Pixels from one token to the next as (rows px, columns px)."""
+    embed = embedding_of(trunk)
+    if hasattr(embed, "feat_ratio"):
+        return embed.feat_ratio(as_scalar=False)
+    return embed.patch_size if hasattr(embed, "input_proj") else None
+
+
+def _layout(
+    module: nn.Module, native: tuple[int, int], img_size: tuple[int, int] | None
+) -> TokenLayout:
+    trunk = trunk_of(module)
+    patch: Any = _patch_px(trunk)
+    # Some were trained at sizes whose last pixels fall outside the last patch.
+    size = tuple(px // step * step for px, step in zip(native, patch, strict=True))
+    merged = _merged(trunk)
+    if img_size is not None:
+        size = img_size
+    step = (patch[0] * merged, patch[1] * merged)
+    _check_size(size, step, of="the patch" if merged == 1 else "what is merged")
+    prefix = [
+        kind
+        for kind in ("cls", "dist")
+        if any(
+            getattr(part, f"{kind}_token", None) is not None
+            for part in (trunk, embedding_of(trunk))
+        )
+    ]
+    registers = getattr(trunk, "num_prefix_tokens", len(prefix)) - len(prefix)
+    prefix += [f"reg{number + 1}" for number in range(registers)]
+    return TokenLayout(
+        prefix=tuple(prefix),
+        grid=(size[0] // patch[0], size[1] // patch[1]),
+        patch_px=(patch[0], patch[1]),
+        readout=_readout(module, prefix),
+    )
+
+
+def _check_size(size: tuple[int, ...], step: tuple[int, int], *, of: str) -> None:
+    if any(px % each for px, each in zip(size, step, strict=True)):
+        nearest = [max(each, round(px / each) * each) for px, each in zip(size, step, strict=True)]
+        raise BadParameter(
+            f"an input of {' x '.join(map(str, size))} px",
+            f"multiples of {of}, {step[0]} x {step[1]} px",
+            f"use {' x '.join(map(str, nearest))}",
+        )
+
+
+def _merged(trunk: Any) -> int:
+    """Patches along each axis that are merged to one at the end; an aligner pads them instead."""
+    if merger := getattr(trunk, "merger", None):
+        return merger.merge_size
+    return trunk.pooling_kernel_size if getattr(trunk, "global_pool", None) == "soft" else 1
+
+
+def _check_windows(name: str, blocks: nn.Module, layout: TokenLayout) -> None:
+    """SAM pads its grid to whole windows: only a single full one is attention of all to all."""
+    for block in blocks.children():
+        side = getattr(block, "window_size", 0)
+        if side and layout.grid != (side, side):
+            rows, columns = layout.grid
+            raise UnsupportedModel(
+                f"{name!r} at {rows} x {columns} patches, whose tokens attend within windows of "
+                f"{side} x {side}",
+                "a grid that is one window, so that all tokens attend to all",
+                f"use an input of {side * layout.patch_px[0]} px, with weights made for it",
+            )
+
+
+def _readout(module: nn.Module, prefix: list[str]) -> str:
+    trunk, pool = trunk_of(module), getattr(module, "attn_pool", None)
+    if pool is not None:
+        return POOL if hasattr(pool, "latent") else NONLINEAR
+    if any(getattr(trunk, part, None) is not None for part in ("merger", "aligner")):
+        return MERGED
+    kind = getattr(module, "global_pool", "token")
+    if kind == "avg":
+        return MEAN_ALL if getattr(module, "pool_include_prefix", False) else MEAN
+    # The heads of the class and the distillation token are averaged.
+    if "dist" in prefix:
+        return MEAN_PREFIX
+    if kind in ("token", "", "soft"):
+        return prefix[0] if "cls" in prefix else MEAN
+    return NONLINEAR
+
+
+def _head(module: Any) -> Callable[[Tensor], Tensor] | None:
+    """What timm does to its tokens after the last block; whoever uses it checks it."""
+    if isinstance(getattr(module, "norm", None), nn.Module) and hasattr(module, "forward_head"):
+        # No closure: a copy of it reads the copied module.
+        return partial(_read, module)
+    return None
+
+
+def _read(module: Any, tokens: Tensor) -> Tensor:
+    return module.forward_head(module.norm(tokens))
+
+
+def _norm(module: Any) -> Callable[[Tensor], Tensor] | None:
+    """timm's norm of the tokens; where it averages them first, an identity holds its place."""
+    norm = getattr(module, "norm", None)
+    return norm if isinstance(norm, nn.Module) and not isinstance(norm, nn.Identity) else None
+
+
+def _filters(trunk: nn.Module) -> tuple[Tensor, str]:
+    """The weights that the first convolution applies to the pixels, and what it is."""
+    embed = embedding_of(trunk)
+    own = getattr(embed, "proj", None)
+    if isinstance(own, nn.Linear):
+        return _square(own.weight, embed, channels_last=embed.channels_last), "patch embedding"
+    if hasattr(embed, "input_proj"):
+        # It stretches pixels of 0..1 to -1..1 first.
+        return 2 * _square(embed.input_proj.weight, embed, channels_last=False), "patch embedding"
+    resnet = isinstance(getattr(embed, "backbone", None), ResNet | ResNetV2)
+    stem = "ResNet stem convolution" if resnet else "stem convolution"
+    for layer in trunk.modules():
+        if isinstance(layer, nn.Conv2d) and layer.in_channels == 3:
+            return _applied_weights(layer), "patch embedding" if layer is own else stem
+    raise UnsupportedModel(
+        "no convolution on RGB pixels",
+        "a patch embedding or a convolutional stem with three input channels",
+        "choose a model for RGB images",
+    )
+
+
+def _square(weight: Tensor, embed: Any, *, channels_last: bool) -> Tensor:
+    """Weights on flattened patches as (filter, 3, row px, column px)."""
+    rows, columns = embed.patch_size
+    if channels_last:
+        return weight.reshape(-1, rows, columns, 3).permute(0, 3, 1, 2)
+    return weight.reshape(-1, 3, rows, columns)
+
+
+def _applied_weights(layer: nn.Conv2d) -> Tensor:
+    """Hybrids standardise the weights of each filter in every forward pass."""
+    if not isinstance(layer, StdConv2d | StdConv2dSame):
+        return layer.weight
+    filters = layer.weight.reshape(1, layer.out_channels, -1)
+    standardised = batch_norm(filters, None, None, training=True, eps=layer.eps)
+    return standardised.reshape_as(layer.weight)
+
+
+def _labels(module: nn.Module) -> tuple[str, ...] | None:
+    """The names of the classes: told with the weights, or ImageNet's where the number is its."""
+    network: Any = module
+    config, count = network.pretrained_cfg, network.num_classes
+    told: Any = config.get("label_names") or ()
+    described: dict[str, str] = config.get("label_descriptions") or {}
+    # The classifier of a checkpoint may have other classes than the architecture's weights.
+    own = count == config["num_classes"]
+    # Told by index, which JSON makes a text, where some classes have no name.
+    numbered = told.items() if isinstance(told, dict) else enumerate(told)
+    names = {int(index): described.get(name) or name for index, name in numbered} if own else {}
+    if not names and (subset := infer_imagenet_subset({"num_classes": count})):
+        names = dict(enumerate(_imagenet_names(subset)))
+    if not count or (own and not names and EMBEDDERS.search(config["architecture"])):
+        return None
+    return tuple(names.get(index, f"class {index}") for index in range(count))
+
+
+@cache
+def _imagenet_names(subset: str) -> tuple[str, ...]:
+    """The first of each class's synonyms."""
+    return tuple(name.partition(",")[0] for name in ImageNetInfo(subset).label_descriptions())

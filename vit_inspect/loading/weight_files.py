@@ -1,0 +1,296 @@
+"""How does a file of weights become plain tensors, safely?
+
+The file may come from a stranger. Nothing in it is run, and nothing is unpacked before its header
+says that it is small enough. What a file is, its bytes say, not its name. Whatever is wrong with it
+is one `WeightsUnavailable`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import pickle
+import re
+import stat
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from vit_inspect.errors import WeightsUnavailable
+from vit_inspect.pictures.reading import printable
+
+ACCEPTED = "weights as .safetensors, .pth or .npz"
+
+WRAPPERS = (
+    "state_dict_ema",
+    "model_ema",
+    "teacher",
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "module",
+    "student",
+    "encoder",
+)
+"""Where training programs keep the weights, first what is meant for use: averages and teachers."""
+
+MAX_DEPTH = 4
+"""Wrappers in each other; more than two are hardly ever seen."""
+
+MAX_HEADER = 25_000_000
+"""Bytes of a safetensors header; a weight takes about 100."""
+
+MAX_PACKING = 20
+"""How many times larger than their file weights may be; trained ones shrink to no less than half.
+
+What is small anyway, less than `ALWAYS_UNPACKED` bytes, may be larger.
+"""
+
+ALWAYS_UNPACKED = 256_000_000
+
+_ZIP, _PICKLE, _NUMPY = b"PK", b"\x80", b"\x93NUMPY"
+
+_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""How files of torch.save began before they were ZIP archives."""
+
+
+@dataclass(frozen=True, eq=False)
+class WeightFile:
+    """The weights of one network in a file.
+
+    name: the file's name, for display.
+    part: the wrappers that were opened, such as "teacher"; empty where there are none.
+    weights: tensors on the CPU, by the names of the file.
+    left_out: what lay beside the weights, such as "optimizer".
+    """
+
+    name: str
+    part: str
+    weights: dict[str, Tensor]
+    left_out: tuple[str, ...]
+
+
+@torch.inference_mode(False)
+def read_weights(path: Path) -> WeightFile:
+    """The weights in a .safetensors, .pth (torch.save) or .npz file.
+
+    Raises `WeightsUnavailable` for anything else: code, objects, damage, archives that unpack to
+    far more than they are, or no weights at all.
+    """
+    name = printable(path.name)
+    head, size = _head(path, name)
+    try:
+        if head.startswith(_ZIP):
+            saved = _from_archive(path, name, size)
+        elif head[8:9] == b"{":
+            saved = _from_safetensors(path, name, size, int.from_bytes(head[:8], "little"))
+        elif head.startswith(_TORCH):
+            saved = _from_torch(path, name)
+        else:
+            raise _other(head, name)
+    except WeightsUnavailable:
+        raise
+    # On damaged bytes the readers raise nearly anything: EOFError, IndexError, zlib.error, ...
+    except Exception as error:
+        reason = shown(" ".join(str(error).split())) or "it ends too early"
+        raise WeightsUnavailable(
+            f"a damaged or cut off checkpoint {name!r} ({reason})",
+            "a whole file",
+            "save or download it again",
+        ) from error
+    return _unwrapped(saved, name)
+
+
+def shown(text: str) -> str:
+    """Words of a stranger, such as the name of a weight, fit for a sentence."""
+    text = printable(text)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _head(path: Path, name: str) -> tuple[bytes, int]:
+    """The first bytes of an ordinary file, and how many it has; a pipe might never open."""
+    try:
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            raise WeightsUnavailable(f"a folder at {name!r}", ACCEPTED, "name a file inside it")
+        if not stat.S_ISREG(status.st_mode):
+            raise WeightsUnavailable(f"a device or pipe at {name!r}", ACCEPTED, "name a file")
+        with path.open("rb") as file:
+            head = file.read(64)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise WeightsUnavailable(f"nothing at {name!r}", ACCEPTED, "check the path") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise WeightsUnavailable(
+            f"a checkpoint that cannot be opened, {name!r} ({printable(reason)})",
+            "a readable file",
+            "change its permissions or choose another file",
+        ) from error
+    if not head:
+        raise WeightsUnavailable(f"0 bytes in {name!r}", ACCEPTED, "choose another file")
+    return head, status.st_size
+
+
+def _other(head: bytes, name: str) -> WeightsUnavailable:
+    if head.startswith(_PICKLE):
+        return WeightsUnavailable(
+            f"a Python pickle in {name!r}, which may run code and was not opened",
+            ACCEPTED,
+            "save the weights with torch.save or as .safetensors",
+        )
+    kind = "a single array" if head.startswith(_NUMPY) else "no weights"
+    return WeightsUnavailable(f"{kind} in {name!r}", ACCEPTED, "choose another file")
+
+
+def _from_safetensors(path: Path, name: str, size: int, header: int) -> dict[str, Tensor]:
+    if header > min(MAX_HEADER, size - 8):
+        raise WeightsUnavailable(
+            f"{name!r}, whose header claims {header:,} bytes of a file of {size:,}",
+            f"a whole file with a header of at most {MAX_HEADER:,}",
+            "save or download it again, or choose another file",
+        )
+    return load_file(path)
+
+
+def _from_archive(path: Path, name: str, size: int) -> object:
+    with zipfile.ZipFile(path) as archive:
+        members = [each for each in archive.infolist() if not each.is_dir()]
+        unpacked = sum(each.file_size for each in members)
+        if unpacked > max(MAX_PACKING * size, ALWAYS_UNPACKED):
+            raise WeightsUnavailable(
+                f"{unpacked:,} bytes packed into the {size:,} of {name!r}",
+                f"weights at most {MAX_PACKING} times as large as their file",
+                "choose another file, or save these without compression",
+            )
+        files = {Path(each.filename).name for each in members}
+        if "constants.pkl" in files:
+            raise WeightsUnavailable(
+                f"a TorchScript program in {name!r}, which was not run",
+                ACCEPTED,
+                "save the state_dict() of its network",
+            )
+        if "data.pkl" in files:
+            return _from_torch(path, name)
+        if not all(each.filename.endswith(".npy") for each in members):
+            raise WeightsUnavailable(
+                f"an archive without weights in {name!r}", ACCEPTED, "choose another file"
+            )
+        return {each.filename.removesuffix(".npy"): _array(archive, each, name) for each in members}
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Tensor:
+    """One array of an archive; numpy's own reader would make room before it looks at the size."""
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        read_header = (
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else np.lib.format.read_array_header_2_0
+        )
+        shape, columns_first, dtype = read_header(file)
+        if dtype.hasobject:
+            raise WeightsUnavailable(
+                f"Python objects in {name!r} ({shown(member.filename)}), which may run code and "
+                "were not opened",
+                ACCEPTED,
+                "save the weights as arrays of numbers",
+            )
+        count = math.prod(shape)
+        if min(shape, default=0) < 0 or count * dtype.itemsize != member.file_size - file.tell():
+            sides = " x ".join(map(str, shape))
+            raise WeightsUnavailable(
+                f"an array in {name!r} ({shown(member.filename)}) that claims to be "
+                f"{shown(sides)} and is not",
+                "a whole file",
+                "save or download it again",
+            )
+        values = np.frombuffer(bytearray(file.read()), dtype)
+    values = values.reshape(shape, order="F" if columns_first else "C")
+    # numpy has no bfloat16: JAX's is written as two bytes without a meaning.
+    if dtype == np.dtype("V2"):
+        return torch.from_numpy(values.view(np.uint16).copy()).view(torch.bfloat16)
+    if dtype.kind not in "fiub":
+        raise _no_tensor(member.filename, name)
+    return torch.from_numpy(values.astype(dtype.newbyteorder("=")))
+
+
+def _from_torch(path: Path, name: str) -> object:
+    """What was saved, where it is made of tensors, numbers, texts and containers alone."""
+    try:
+        # Training programs save their arguments beside the weights; a Namespace is inert.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        code = re.search(r"GLOBAL (\S+)", str(error))
+        if code is None:
+            raise
+        raise WeightsUnavailable(
+            f"code in the checkpoint {name!r} ({shown(code[1])}), which was not run",
+            "tensors alone",
+            "save the state_dict() of the network by itself, or as .safetensors",
+        ) from error
+
+
+def _unwrapped(saved: object, name: str) -> WeightFile:
+    """The tensors of one network, out of what a training program saved around them."""
+    opened: list[str] = []
+    beside: list[str] = []
+    while isinstance(saved, Mapping) and len(opened) < MAX_DEPTH:
+        inside = _part(saved)
+        beside += [
+            ".".join([*opened, key])
+            for key, value in saved.items()
+            if isinstance(key, str) and key != inside and (inside or not isinstance(value, Tensor))
+        ]
+        if inside is None:
+            break
+        opened.append(inside)
+        saved = saved[inside]
+    weights = _tensors(saved)
+    if not weights:
+        raise WeightsUnavailable(f"no weights in {name!r}", ACCEPTED, "choose another file")
+    for key, value in weights.items():
+        # A view may claim any size at all over a few bytes.
+        if (
+            value.layout != torch.strided
+            or value.device.type != "cpu"
+            or value.is_quantized
+            or value.numel() * value.element_size() > value.untyped_storage().nbytes()
+        ):
+            raise _no_tensor(key, name)
+    return WeightFile(name, ".".join(opened), weights, tuple(beside))
+
+
+def _part(saved: Mapping[Any, Any]) -> str | None:
+    """The wrapper that holds the weights: a known one, or the only one."""
+    for key in WRAPPERS:
+        if isinstance(saved.get(key), Mapping) and saved[key]:
+            return key
+    parts = [key for key, value in saved.items() if isinstance(key, str) and _tensors(value)]
+    return parts[0] if len(parts) == 1 and not _tensors(saved) else None
+
+
+def _tensors(saved: object) -> dict[str, Tensor]:
+    if not isinstance(saved, Mapping):
+        return {}
+    return {
+        key: value.detach()
+        for key, value in saved.items()
+        if isinstance(key, str) and isinstance(value, Tensor)
+    }
+
+
+def _no_tensor(key: str, name: str) -> WeightsUnavailable:
+    return WeightsUnavailable(
+        f"an entry of {name!r} that is no plain tensor of its claimed size ({shown(key)})",
+        "weights as dense arrays of numbers",
+        "save the weights of the network alone",
+    )

@@ -1,0 +1,48 @@
+"""Which picture files do the words of a command line stand for?"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+from vit_inspect.errors import BadImage
+from vit_inspect.pictures.reading import SUFFIXES, printable, unopened
+from vit_inspect.pictures.samples import SAMPLES, sample_path
+
+
+def find_photographs(arguments: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The picture files that the words of a command line stand for, in their order.
+
+    A file stands for itself; a folder for the picture files in it, by suffix and sorted, without
+    hidden files and folders; the name of a sample for the sample, unless a file has that name.
+    """
+    return [path for argument in arguments for path in _photographs(os.fspath(argument))]
+
+
+def _photographs(argument: str) -> list[Path]:
+    path = Path(argument)
+    if argument in SAMPLES and not path.exists():
+        return [sample_path(argument)]
+    try:
+        if not stat.S_ISDIR(path.stat().st_mode):
+            return [path]
+        pictures = [
+            file
+            for file in sorted(path.iterdir())
+            if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+        ]
+    except (OSError, ValueError) as error:
+        raise unopened(
+            argument,
+            error,
+            remedy=f"check the path, or take one of the samples {', '.join(SAMPLES)}",
+        ) from error
+    if not pictures:
+        raise BadImage(
+            f"no picture in the folder '{printable(argument)}'",
+            f"files that end in {', '.join(SUFFIXES)}",
+            "name another folder, or the files themselves",
+        )
+    return pictures

@@ -1,0 +1,118 @@
+"""How does a score change with what a forward pass computed?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from vit_inspect.device import memory_refusal
+from vit_inspect.errors import BadParameter, UnsupportedModel
+from vit_inspect.model import Model
+from vit_inspect.recording.inputs import prepared
+from vit_inspect.recording.recorder import Capture, Recorder, tensor_of
+
+
+@dataclass(frozen=True, eq=False)
+class Gradients:
+    """The gradient of a score of each photograph by what its forward pass computed.
+
+    capture: that forward pass, as `capture` records it.
+    attended: by softmax(queries keys^T) values of each layer, first layer first.
+    pool: by those of the attention that reads the tokens at the end, where the model has one.
+    tokens: by what each block returned.
+    pixels: by the model input.
+    """
+
+    capture: Capture
+    attended: tuple[Float[Tensor, "image head token value_width"], ...]
+    pool: Float[Tensor, "image head query pool_width"] | None
+    tokens: tuple[Float[Tensor, "image token width"], ...]
+    pixels: Float[Tensor, "image 3 row column"]
+
+
+def differentiate(
+    model: Model | Capture,
+    image: Image.Image | Sequence[Image.Image] | None = None,
+    *,
+    score: Callable[[Capture], Float[Tensor, "image"]],
+) -> Gradients:
+    """Run the model once on a picture or a batch, and back from a score of each.
+
+    model, image: as of `capture`, or a capture alone, whose pictures are run once more.
+    score: differentiable in `output` and `tokens` of the capture that it is given. A score must
+    depend on its own picture alone. No weight gets a gradient, and nothing of the graph is kept.
+    Raises what `capture` raises, and `UnsupportedModel` where no gradient comes back.
+    """
+    if isinstance(model, Capture):
+        if image is not None:
+            raise BadParameter(
+                "a picture beside a capture, which has its own",
+                "a capture alone, or a model and a picture",
+                "leave one of them out",
+            )
+        pixels, photographs, model = model.pixels, model.photographs, model.model
+    else:
+        pixels, photographs = prepared(model, [] if image is None else image)
+    if model.stages:
+        raise UnsupportedModel(
+            f"{model.id}, whose tokens merge from stage to stage",
+            "the same tokens in every layer",
+            "choose a plain vision transformer",
+        )
+    recorder = Recorder(model, photographs)
+    with (
+        memory_refusal(len(photographs), model.layout.token_count, model.device),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+    ):
+        # What was made in inference mode takes no part in a graph.
+        pixels = pixels.clone().requires_grad_()
+        with recorder:
+            output = model.module(pixels)
+        found = recorder.checked(pixels.detach(), output)
+        scores = score(found)
+        places = [*model.blocks, None] if found.pool else [*model.blocks]
+        attended = [recorder.attended[place] for place in places if place in recorder.attended]
+        # Not the rows of a grid, which are a view beside the way to the output.
+        returned = [tensor_of(recorder.returned[block]) for block in model.blocks]
+        wanted = [*(raw for raw, _ in attended), *returned, pixels]
+        if (
+            not found.tokens
+            or len(attended) < len(places)
+            or not all(each.requires_grad for each in (scores, *wanted))
+        ):
+            raise _no_gradient(model)
+        gradients = torch.autograd.grad(scores.sum(), wanted, allow_unused=True)
+    if any(each is None for each in gradients):
+        raise _no_gradient(model)
+    depth, ends = len(model.blocks), len(places)
+    by_attended = tuple(
+        arranged(each) for each, (_, arranged) in zip(gradients, attended, strict=False)
+    )
+    return Gradients(
+        capture=replace(
+            found,
+            tokens=tuple(each.detach() for each in found.tokens),
+            output=output.detach(),
+        ),
+        attended=by_attended[:depth],
+        pool=by_attended[depth] if found.pool else None,
+        tokens=tuple(
+            each.reshape(rows.shape)
+            for each, rows in zip(gradients[ends:-1], found.tokens, strict=True)
+        ),
+        pixels=gradients[-1],
+    )
+
+
+def _no_gradient(model: Model) -> UnsupportedModel:
+    return UnsupportedModel(
+        f"{model.id}, through which no gradient comes back",
+        "a network that autograd can follow, with a row of its own for each token in every block",
+        "choose a plain vision transformer of timm or transformers",
+    )

@@ -1,0 +1,122 @@
+"""What does a model return when a part of it is changed on the way?
+
+The network stays as it is: the change is made on what its attention or its embedding returns, in
+this thread alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import multi_head_attention_forward, scaled_dot_product_attention
+
+from vit_inspect.device import memory_refusal
+from vit_inspect.errors import UnsupportedModel
+from vit_inspect.model import Model
+from vit_inspect.recording.hooks import Watch
+from vit_inspect.recording.multihead import multihead_attention
+
+Attended = Float[Tensor, "image head token value_width"]
+Embedded = Float[Tensor, "image token width"]
+
+
+def intervene(
+    model: Model,
+    pixels: Float[Tensor, "image 3 row column"],
+    *,
+    attended: Callable[[int, Attended], Attended] | None = None,
+    embedded: Callable[[Embedded], Embedded] | None = None,
+) -> Tensor:
+    """Run the model on prepared pixels, and change what is computed on the way.
+
+    attended: gets a layer, from 0, and what its heads give, softmax(queries keys^T) values, before
+        they are joined; what it returns takes their place.
+    embedded: the same for the tokens that enter the first block.
+
+    Returns what the model returns, (image, ...). Raises `UnsupportedModel` for a hierarchical
+    model, and where a change would not be seen, `OutOfMemory` where the device is too small.
+    """
+    if model.stages:
+        raise UnsupportedModel(
+            f"{model.id}, whose tokens merge from stage to stage",
+            "the same tokens in every layer",
+            "choose a plain vision transformer",
+        )
+    intervention = _Intervention(model, len(pixels), attended, embedded)
+    device = model.device
+    with (
+        memory_refusal(len(pixels), model.layout.token_count, device),
+        torch.inference_mode(),
+        intervention,
+    ):
+        output = model.module(pixels.to(device, model.dtype))
+    intervention.check()
+    return output
+
+
+class _Intervention(Watch):
+    def __init__(
+        self,
+        model: Model,
+        images: int,
+        attended: Callable[[int, Attended], Attended] | None,
+        embedded: Callable[[Embedded], Embedded] | None,
+    ) -> None:
+        super().__init__(model.blocks)
+        self.model = model
+        self.images = images
+        self.attended = attended
+        self.embedded = embedded
+        self.layers = {block: layer for layer, block in enumerate(model.blocks)}
+        self.changed: list[int] = []
+        self.entered = False
+
+    def enter(self, block: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """The first block gets the changed tokens."""
+        self.block = block
+        if self.embedded is None or self.layers[block] != 0 or not args:
+            return None
+        tokens, layout = args[0], self.model.layout
+        # SAM keeps its patches on their grid.
+        rows = tokens.flatten(1, 2) if tokens.shape[1:-1] == layout.grid else tokens
+        if rows.shape[:-1] != (self.images, layout.token_count):
+            return None
+        self.entered = True
+        return self.embedded(rows).reshape(tokens.shape), *args[1:]
+
+    def check(self) -> None:
+        """Refuse a change that was not made."""
+        seen = self.attended is None or self.changed == list(self.layers.values())
+        if not seen or not (self.embedded is None or self.entered):
+            raise UnsupportedModel(
+                f"{self.model.id}, in which a change would not be seen",
+                "blocks that take a row for each token, and one fused attention in each",
+                "choose a plain vision transformer of timm or transformers",
+            )
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        layer = self.layers.get(self.block) if self.block else None
+        if self.attended is None or layer is None:
+            return output
+        if func is scaled_dot_product_attention:
+            self.changed.append(layer)
+            # SAM joins images and heads in one axis.
+            heads = output.unflatten(0, (self.images, -1)) if output.dim() == 3 else output
+            return self.attended(layer, heads).reshape(output.shape)
+        if func is multi_head_attention_forward:
+            self.changed.append(layer)
+            inside, project = multihead_attention(*args, **(kwargs or {}))
+            heads = scaled_dot_product_attention(inside.queries, inside.keys, inside.values)
+            return project(self.attended(layer, heads)).transpose(0, 1), *output[1:]
+        return output

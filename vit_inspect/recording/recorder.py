@@ -1,0 +1,379 @@
+"""__KEEP__"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import isfinite
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.functional import multi_head_attention_forward, scaled_dot_product_attention
+
+from vit_inspect.attention.layer import LayerAttention
+from vit_inspect.device import memory_refusal
+from vit_inspect.errors import BadParameter, UnsupportedModel
+from vit_inspect.layout import POOL, TokenLayout
+from vit_inspect.model import Model
+from vit_inspect.recording.hooks import Watch
+from vit_inspect.recording.inputs import prepared
+from vit_inspect.recording.multihead import multihead_attention
+from vit_inspect.recording.verification import TOLERANCE, verified_error
+from vit_inspect.recording.windows import by_token
+from vit_inspect.recording.written_out import Scores
+from vit_inspect.records.base import Photograph
+
+
+@dataclass(frozen=True, eq=False)
+class Capture:
+    """Everything the analyses of one batch of photographs start from, on the model's device.
+
+    model, photographs: what was run on what, in the order of the batch.
+    pixels: the model input.
+    layers: first layer first. Tokens are in the order of `layout`.
+    pool: the attention that reads the tokens at the end, where the model has one.
+    tokens: what each block returned, before the final norm; none where that is not a row for each
+        token of the layout.
+    output: what the model returned, (image, ...).
+    error: the largest difference, relative to the largest value, between the model's attention
+        output and the one recomputed from the recorded queries, keys and values, in
+        `VERIFIED_ROWS` query rows of every block.
+    """
+
+    model: Model
+    photographs: tuple[Photograph, ...]
+    pixels: Float[Tensor, "image 3 row column"]
+    layers: tuple[LayerAttention, ...]
+    pool: LayerAttention | None
+    tokens: tuple[Float[Tensor, "image token width"], ...]
+    output: Tensor
+    error: float
+
+    @property
+    def layout(self) -> TokenLayout:
+        """The order and the geometry of the tokens."""
+        return self.model.layout
+
+    @property
+    def layer_count(self) -> int:
+        """Number of layers, of the stage that is looked at."""
+        return len(self.model.blocks)
+
+    @property
+    def head_count(self) -> int:
+        """Number of heads in each layer."""
+        return self.layers[0].queries.shape[1]
+
+    def check_layer(self, layer: int) -> None:
+        """Refuse a layer that is not there, by a `BadParameter`."""
+        if layer not in range(self.layer_count):
+            raise BadParameter(
+                f"the layer {layer}", f"a layer of 0..{self.layer_count - 1}", "choose one of these"
+            )
+
+    def check_head(self, layer: int, head: int) -> None:
+        """Refuse a head that is not there, by a `BadParameter`."""
+        self.check_layer(layer)
+        if head not in range(self.head_count):
+            raise BadParameter(
+                f"head {head} of layer {layer}",
+                f"a head of 0..{self.head_count - 1}",
+                "choose one of these",
+            )
+
+
+def capture(model: Model, image: Image.Image | Sequence[Image.Image]) -> Capture:
+    """Run the model once on a picture or a batch of pictures, and record its attention.
+
+    The output is what the model returns without the recording, to the bit. Raises
+    `UnsupportedModel` where what was seen is not one softmax over all tokens in every block, or
+    over those of the windows that the model is known to have, or does not explain what the
+    attention returned, `OutOfMemory` where the device is too small.
+    """
+    pixels, photographs = prepared(model, image)
+    recorder = Recorder(model, photographs)
+    with (
+        memory_refusal(len(photographs), model.layout.token_count, model.device),
+        torch.inference_mode(),
+        recorder,
+    ):
+        output = model.module(pixels)
+    return recorder.checked(pixels, output)
+
+
+class Recorder(Watch):
+    """Keeps what the attention of this thread was given, by running block.
+
+    Blocks of another stage than the one that is looked at are verified, and not kept.
+    """
+
+    def __init__(self, model: Model, photographs: tuple[Photograph, ...]) -> None:
+        self.model = model
+        self.photographs = photographs
+        self.images = len(photographs)
+        self.windows: dict[nn.Module, Int[Tensor, "window place"]] = {
+            block: windows
+            for stage in model.stages
+            for block, windows in zip(stage.blocks, stage.windows, strict=True)
+        }
+        super().__init__({*model.blocks, *self.windows})
+        self.scores: Scores | None = None
+        self.calls: dict[nn.Module | None, list[LayerAttention]] = {
+            block: [] for block in (None, *model.blocks)
+        }
+        # With what brings a gradient of it into the order of queries.
+        self.attended: dict[nn.Module | None, tuple[Tensor, Callable[[Tensor], Tensor]]] = {}
+        self.returned: dict[nn.Module, Any] = {}
+        self.error = 0.0
+        self.tolerance = 0.0
+
+    def leave(self, block: nn.Module, output: Any) -> None:
+        """Keep what the block returned."""
+        self.block = self.scores = None
+        if block in self.calls:
+            self.returned[block] = output
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if func is scaled_dot_product_attention:
+            self._record(output, *args, **(kwargs or {}))
+        elif func is multi_head_attention_forward:
+            # The kernel's call inside it is hidden from a function mode.
+            with torch.no_grad():
+                layer, project = multihead_attention(*args, **(kwargs or {}))
+                self._keep(layer, output[0].transpose(0, 1), project)
+            self._mark(output[0], partial(_before_projection, project, layer.values))
+        elif self.block in self.windows and args:
+            self._follow(getattr(func, "__name__", ""), args, kwargs or {}, output)
+        return output
+
+    def _follow(
+        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: object
+    ) -> None:
+        """Watch the scores of an attention that no fused kernel computes."""
+        scores = self.scores
+        if not isinstance(output, Tensor):
+            return
+        if scores is None or args[0] is not scores.tensor:
+            if name == "matmul" and output.dim() == 4:
+                self.scores = Scores(output, args[0], args[1].transpose(-2, -1))
+        elif name == "matmul" and scores.weights:
+            self.scores = None
+            self._record(
+                output,
+                scores.queries,
+                scores.keys,
+                args[1],
+                attn_mask=scores.bias,
+                dropout_p=scores.dropout,
+                scale=1.0,
+            )
+        else:
+            self.scores = scores.after(name, args[1:], kwargs, output)
+
+    def _record(
+        self,
+        output: Tensor,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> None:
+        for name, present, remedy in (
+            ("dropout", dropout_p > 0, "call module.eval() before the capture"),
+            ("a causal mask", is_causal, "choose a model in which every token sees all tokens"),
+            ("grouped queries", enable_gqa, "choose a model with as many keys as queries"),
+        ):
+            if present:
+                raise UnsupportedModel(
+                    f"attention with {name}", "plain attention of all tokens to all tokens", remedy
+                )
+        bias, windows = attn_mask, None
+        if self.block in self.windows:
+            windows = self.windows[self.block]
+            if query.shape[::2] != (self.images * len(windows), windows.shape[1]):
+                raise UnsupportedModel(
+                    f"{query.shape[0]} windows of {query.shape[2]} tokens in a block of "
+                    f"{self.model.id}",
+                    f"{self.images * len(windows)} windows of {windows.shape[1]} tokens",
+                    "choose a model whose blocks attend inside the windows that they name",
+                )
+            query, key, value, output = (
+                by_token(each, windows) for each in (query, key, value, output)
+            )
+            # A mask that is laid out for every image is the same for each.
+            bias = None if bias is None else bias[: len(windows)]
+        elif query.dim() == 3:
+            # SAM joins images and heads in one axis.
+            split = (self.images, -1)
+            self._mark(output, lambda gradient: gradient.unflatten(0, split))
+            query, key, value, output = (
+                each.unflatten(0, split) for each in (query, key, value, output)
+            )
+            bias = None if bias is None else bias.unflatten(0, split)
+        else:
+            self._mark(output, lambda gradient: gradient)
+        if bias is not None:
+            if bias.dtype == torch.bool:
+                bias = torch.zeros_like(bias, dtype=query.dtype).masked_fill_(~bias, -torch.inf)
+            bias = bias[(None,) * (4 - bias.dim())]
+        layer = LayerAttention(
+            # A network that is being trained may hand over its very parameters.
+            queries=query.detach(),
+            keys=key.detach(),
+            values=value.detach(),
+            bias=None if bias is None else bias.detach(),
+            scale=query.shape[-1] ** -0.5 if scale is None else scale,
+            windows=windows,
+        )
+        self._keep(layer, output.detach(), lambda heads: heads)
+
+    def _mark(self, output: Tensor, arranged: Callable[[Tensor], Tensor]) -> None:
+        """Remember what attention returned, if a gradient will be asked for."""
+        if torch.is_grad_enabled():
+            self.attended[self.block] = output, arranged
+
+    def _keep(
+        self, layer: LayerAttention, output: Tensor, project: Callable[[Tensor], Tensor]
+    ) -> None:
+        if self.block in self.calls:
+            self.calls[self.block].append(layer)
+        self.error = max(self.error, verified_error(layer, output, project))
+        self.tolerance = TOLERANCE[layer.queries.dtype]
+
+    def checked(self, pixels: Tensor, output: Tensor) -> Capture:
+        """The capture, or the reason why it cannot be trusted."""
+        layers, pool, tokens = self.checked_layers(), self.checked_pool(), self.checked_tokens()
+        found = [each.isfinite().all() for each in (*tokens, output)]
+        if not torch.stack(found).all():
+            raise self._undefined("the tokens or the output")
+        return Capture(
+            model=self.model,
+            photographs=self.photographs,
+            pixels=pixels,
+            layers=layers,
+            pool=pool,
+            tokens=tokens,
+            output=output,
+            error=self.error,
+        )
+
+    def _undefined(self, where: str) -> UnsupportedModel:
+        return UnsupportedModel(
+            f"infinite or undefined numbers in {where} of {self.model.id}",
+            "finite ones",
+            "check the weights, or load the model with dtype=torch.float32",
+        )
+
+    def checked_layers(self) -> tuple[LayerAttention, ...]:
+        """The layers in order, or the reason why they cannot be trusted."""
+        model = self.model
+        for index, block in enumerate(model.blocks):
+            calls = self.calls[block]
+            if len(calls) != 1 and block in self.windows:
+                raise UnsupportedModel(
+                    f"{len(calls) or 'no'} softmaxes of queries and keys in block {index} of "
+                    f"{model.id}",
+                    "one in every block, whose scores can be followed from product to product",
+                    "load the model neither compiled nor scripted, or choose another one",
+                )
+            if len(calls) != 1:
+                raise UnsupportedModel(
+                    f"{len(calls) or 'no'} fused attention calls in block {index} of {model.id}",
+                    "one call of scaled_dot_product_attention in every block",
+                    "load a plain vision transformer that is neither compiled nor scripted, with "
+                    "fused attention on (environment variable TIMM_FUSED_ATTN unset or 1)",
+                )
+            counts = {calls[0].queries.shape[2], calls[0].keys.shape[2]}
+            layout = model.layout
+            if counts != {layout.token_count}:
+                found = " and ".join(str(count) for count in sorted(counts))
+                raise UnsupportedModel(
+                    f"attention over {found} tokens in block {index} of {model.id}",
+                    f"{layout.token_count} ({layout.prefix_count} prefix tokens and "
+                    f"{layout.grid[0]} x {layout.grid[1]} patches)",
+                    "choose a model in which every token attends to all tokens, or correct the "
+                    "layout that was given by hand",
+                )
+        if not isfinite(self.error):
+            raise self._undefined("the attention")
+        if self.error > self.tolerance:
+            raise UnsupportedModel(
+                f"attention outputs of {model.id} that differ by {self.error:.1e} from those "
+                "recomputed from its queries and keys",
+                f"at most {self.tolerance:.0e}",
+                "load the model with a wider dtype, or choose a model whose attention is one "
+                "plain softmax",
+            )
+        return tuple(self.calls[block][0] for block in model.blocks)
+
+    def checked_pool(self) -> LayerAttention | None:
+        """The attention that reads the tokens, if the layout says that there is one."""
+        calls, layout = self.calls[None], self.model.layout
+        if layout.readout != POOL:
+            return None
+        if len(calls) != 1 or calls[0].keys.shape[2] not in (
+            layout.token_count,
+            layout.patch_count,
+        ):
+            raise UnsupportedModel(
+                f"{len(calls)} attention calls after the last block",
+                "one, which pools the tokens",
+                "choose a model with a class token or average pooling",
+            )
+        return calls[0]
+
+    def checked_tokens(self) -> tuple[Tensor, ...]:
+        """What the blocks returned, where it is a row of its own for each token."""
+        found = [
+            token_rows(self.returned[block], self.images, self.model.layout)
+            for block in self.model.blocks
+        ]
+        rows = tuple(each for each in found if each is not None)
+        # What is changed in place by the next block is lost.
+        places = {each.untyped_storage().data_ptr() for each in rows}
+        return rows if len(places) == len(found) else ()
+
+
+def token_rows(
+    output: object, images: int, layout: TokenLayout
+) -> Float[Tensor, "image token width"] | None:
+    """What a block returned, as a row for each token; None where it is something else."""
+    tokens = tensor_of(output)
+    if isinstance(tokens, Tensor) and tokens.shape[1:-1] == layout.grid:
+        # SAM keeps its patches on their grid.
+        tokens = tokens.flatten(1, 2)
+    if isinstance(tokens, Tensor) and tokens.shape[:-1] == (images, layout.token_count):
+        return tokens
+    return None
+
+
+def tensor_of(output: Any) -> Any:
+    """Of what a block returned, what the next one is given."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+def _before_projection(
+    project: Callable[[Tensor], Tensor],
+    values: Float[Tensor, "image head token value_width"],
+    gradient: Float[Tensor, "token image all_widths"],
+) -> Float[Tensor, "image head token value_width"]:
+    """From the gradient by what the linear output projection returned to that by what it took."""
+    with torch.enable_grad():
+        heads = torch.zeros_like(values, requires_grad=True)
+        (before,) = torch.autograd.grad(project(heads), heads, gradient.transpose(0, 1))
+    return before

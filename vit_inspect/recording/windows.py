@@ -1,0 +1,37 @@
+"""Windows of tokens: which tokens attend to each other?
+
+Swin transformers cut a grid of tokens into windows, inside which all attend to all.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import pad
+
+
+def window_table(
+    grid: tuple[int, int], *, size: tuple[int, int], shift: tuple[int, int], prefix: int
+) -> Int[Tensor, "window place"]:
+    """The token at each place of each window, windows and places in raster order.
+
+    As the network does it, the grid is rolled by `shift` (rows, columns) to the top left, filled
+    up at the bottom and the right, and cut into windows of `size`. Tokens count from `prefix`,
+    the first one of the grid; what fills up is token 0.
+    """
+    rows, columns = grid
+    tokens = prefix + torch.arange(rows * columns).reshape(grid)
+    rolled = tokens.roll((-shift[0], -shift[1]), (0, 1))
+    filled = pad(rolled, (0, -columns % size[1], 0, -rows % size[0]))
+    cut = filled.unfold(0, size[0], size[0]).unfold(1, size[1], size[1])
+    return cut.flatten(0, 1).flatten(1)
+
+
+def by_token(
+    values: Float[Tensor, "images_windows head place width"], windows: Int[Tensor, "window place"]
+) -> Float[Tensor, "image head token width"]:
+    """What was computed window by window, in the order of the tokens; of the padding, one place."""
+    position = windows.flatten().argsort(stable=True)[-int(windows.max()) - 1 :]
+    each_image = values.unflatten(0, (-1, len(windows))).transpose(1, 2).flatten(2, 3)
+    return each_image.index_select(2, position)
