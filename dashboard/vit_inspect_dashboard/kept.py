@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import streamlit as st
-from cachetools import LRUCache
+from cachetools import Cache, LRUCache
 
 import vit_inspect as vi
 from vit_inspect.records.base import Result
@@ -61,9 +61,9 @@ class ByteCache(Generic[Value]):
             return self._values.get(key)
 
     def values(self) -> list[Value]:
-        """All values, the one that was used longest ago first."""
+        """All values, in the order in which they were made."""
         with self._lock:
-            return list(self._values.values())
+            return list(self._seen().values())
 
     def bytes(self) -> int:
         """What the values hold."""
@@ -72,8 +72,13 @@ class ByteCache(Generic[Value]):
     def drop(self, unwanted: Callable[[Value], bool] = lambda value: True) -> None:
         """Forget some values, by default all."""
         with self._lock:
-            for key in [key for key, value in self._values.items() if unwanted(value)]:
-                del self._values[key]
+            for key, value in self._seen().items():
+                if unwanted(value):
+                    del self._values[key]
+
+    def _seen(self) -> dict[Hashable, Value]:
+        """All values by key; to look at one here is not to use it."""
+        return {key: Cache.__getitem__(self._values, key) for key in self._values}
 
 
 @st.cache_resource(show_spinner=False)
