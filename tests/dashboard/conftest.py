@@ -1,4 +1,4 @@
-"""A real server and a real browser."""
+"""Small models in place of a hub; and a real server and a real browser."""
 
 from __future__ import annotations
 
@@ -10,16 +10,63 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import streamlit as st
+import threadpoolctl
+import torch
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+import vit_inspect as vi
+from tests.dashboard.apps import LAYERS, NAMES, copied
+from vit_inspect.loading.recommended import Checkpoint
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 120
 """How long to wait for a page on a machine that does other things too."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Small matrices are slower on many threads, the more so beside other tests and a browser."""
+    threadpoolctl.threadpool_limits(1)
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def random_weights(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Small inputs, few layers and random weights, by the names of models that a hub has."""
+    real = vi.load
+
+    def load(name: str, *, img_size: int | None) -> vi.Model:
+        return copied(real, name, img_size, LAYERS)
+
+    monkeypatch.setattr("vit_inspect_dashboard.models.vi.load", load)
+    # AppTest knows no options that are typed in.
+    listed = tuple(Checkpoint(name, "all figures", "small and random") for name in NAMES)
+    monkeypatch.setattr("vit_inspect_dashboard.sidebar.ZOO", listed)
+    monkeypatch.setattr("vit_inspect.loading.recommended.ZOO", listed)
+    st.cache_resource.clear()
+    yield
+    st.cache_resource.clear()
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[], bytes]]:
+    """What the pages offer to download, by the name of the file."""
+    found: dict[str, Callable[[], bytes]] = {}
+    real = st.download_button
+
+    def button(label: str, data: Callable[[], bytes], *, file_name: str, **options: Any) -> bool:
+        found[file_name] = data
+        return real(label, data, file_name=file_name, **options)
+
+    monkeypatch.setattr(st, "download_button", button)
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -204,9 +204,9 @@ def test_a_pick_is_a_patch_of_the_grid_or_none(
 
 def test_it_mounts_and_carries_its_bytes() -> None:
     def page() -> None:
-        from vit_inspect_dashboard.components.explorer import explorer
         from tests.dashboard.test_explorer import made
         from tests.helpers.made import layout_of
+        from vit_inspect_dashboard.components.explorer import explorer
 
         explorer(
             made(layout_of("cls")), pinned="cls", limit=None, key="one", on_pick=lambda _: None

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import vit_inspect as vi
-from tests.dashboard.apps import copied
+from tests.dashboard.apps import LAYERS, copied
 from vit_inspect.attention import sweep
 from vit_inspect.attention.layer import LayerAttention
 from vit_inspect.errors import OutOfMemory
@@ -32,7 +32,7 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, int | Non
 
     def load(name: str, *, img_size: int | None) -> vi.Model:
         loaded.append((name, img_size))
-        return copied(real, name, img_size, 12)
+        return copied(real, name, img_size, LAYERS)
 
     monkeypatch.setattr("vit_inspect_dashboard.models.vi.load", load)
     st.cache_resource.clear()
@@ -69,9 +69,9 @@ def test_a_model_that_is_forgotten_takes_its_captures_along() -> None:
 
 def test_captures_are_weighed_by_what_they_hold() -> None:
     capture = models.capture(SUBJECT)
-    # Queries, keys and values of 5 tokens, 192 wide, in 12 layers, in one tensor each; what the
-    # blocks return; 32 x 32 px.
-    tensors = 12 * (3 + 1) * 5 * 192 * 4 + 3 * 32 * 32 * 4
+    # Queries, keys and values of 5 tokens, 192 wide, in one tensor each layer; what the blocks
+    # return; 32 x 32 px.
+    tensors = LAYERS * (3 + 1) * 5 * 192 * 4 + 3 * 32 * 32 * 4
     assert kept.captures().bytes() == tensors + capture.photographs[0].pixels.nbytes
 
 
@@ -94,9 +94,7 @@ def test_surveys_of_other_analyses_or_definitions_do_not_meet() -> None:
         (vi.head_statistics, {}),
     )
     for analyse, parameters in surveys * 2:
-        found = records.of_pictures(
-            analyse, [SUBJECT], FIVE[:1], lambda done: None, **parameters
-        )
+        found = records.of_pictures(analyse, [SUBJECT], FIVE[:1], lambda done: None, **parameters)
         wanted = analyse(models.capture(SUBJECT), **parameters)
         assert type(found) is type(wanted)
         np.testing.assert_array_equal(found.distance_px, wanted.distance_px)
@@ -149,7 +147,7 @@ def test_a_device_too_full_for_one_picture_is_a_sentence(monkeypatch: pytest.Mon
     [
         (
             "records.together",
-            lambda: records.beside(vi.feature_pca, SUBJECT, COFFEE, layer=11),
+            lambda: records.beside(vi.feature_pca, SUBJECT, COFFEE, layer=2),
         ),
         ("models.vi.randomised", lambda: models.capture(SUBJECT._replace(randomised=True))),
     ],
@@ -172,10 +170,10 @@ def test_what_a_full_device_refuses_beside_a_capture_is_tried_again_and_told(
 
 
 def test_tokens_of_two_pictures_are_those_of_their_batch() -> None:
-    found = records.beside(vi.feature_pca, SUBJECT, COFFEE, layer=3, basis="common")
-    assert records.beside(vi.feature_pca, SUBJECT, COFFEE, layer=3, basis="common") is found
+    found = records.beside(vi.feature_pca, SUBJECT, COFFEE, layer=1, basis="common")
+    assert records.beside(vi.feature_pca, SUBJECT, COFFEE, layer=1, basis="common") is found
     batch = vi.capture(models.model(SUBJECT), [vi.sample("chelsea"), vi.sample("coffee")])
-    wanted = vi.feature_pca(batch, layer=3, basis="common")
+    wanted = vi.feature_pca(batch, layer=1, basis="common")
     np.testing.assert_allclose(found.components, wanted.components, atol=1e-3)
     assert [each.name for each in found.photographs] == ["chelsea.png", "coffee.png"]
 
@@ -187,7 +185,7 @@ def test_another_layer_of_token_norms_sweeps_only_where_there_are_artefacts(
     if found:
         for gate, loose in (("RATIO", 1), ("SEPARATION", 0), ("SHARE", 1), ("BORDERLINE", 99)):
             monkeypatch.setattr(f"vit_inspect.analyses.token_norms.{gate}", loose)
-    subject, layers = SUBJECT._replace(size=96), (11, 5)
+    subject, layers = SUBJECT._replace(size=96), (2, 1)
     wanted = [vi.token_norms(models.capture(subject), layer=layer) for layer in layers]
     assert [bool(each.found[0]) for each in wanted] == [found] * 2
     swept: list[int] = []
@@ -201,8 +199,8 @@ def test_another_layer_of_token_norms_sweeps_only_where_there_are_artefacts(
     for layer, record in zip(layers, wanted, strict=True):
         for name, array in records.token_norms(subject, layer).arrays().items():
             np.testing.assert_allclose(array, record.arrays()[name], atol=1e-6, err_msg=name)
-    # The twelve blocks once for the plain rollout, and again for each layer.
-    assert len(swept) == 12 + 24 * found
+    # All blocks once for the plain rollout, and again for each layer.
+    assert len(swept) == LAYERS + 2 * LAYERS * found
 
 
 def test_the_archive_is_the_bundle_of_its_capture_made_without_a_session(

@@ -28,6 +28,7 @@ from vit_inspect_dashboard.components.explorer import explorer
 from vit_inspect_dashboard.head_rows import all_rows_fit
 from vit_inspect_dashboard.wording import class_names
 
+# How a model tells its tokens where they lie: the figure that shows it, and what it says.
 PLACES: tuple[tuple[FigureSpec[Any], Callable[[vi.Model], Result], str], ...] = (
     (
         position_similarity.FIGURE,
@@ -48,8 +49,6 @@ PLACES: tuple[tuple[FigureSpec[Any], Callable[[vi.Model], Result], str], ...] = 
         "offsets, an equal token still matches the one in the middle of a tile.",
     ),
 )
-"""How a model tells its tokens where they lie: the figure that shows it, and what it says."""
-
 page.leave_for_picked_head()
 subject = state.current()
 model, capture = models.model(subject), models.capture(subject)

@@ -1,0 +1,227 @@
+"""Does every page open, say what it shows, and count from 0?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+import vit_inspect as vi
+from tests.dashboard.apps import (
+    AVERAGED,
+    CLASSIFIER,
+    FEATURES,
+    PAGES,
+    POOLED,
+    ROTATED,
+    STAGED,
+    VIEWS,
+    go,
+    opened,
+    press,
+    refusals,
+)
+from vit_inspect.catalog import FIGURES
+from vit_inspect.figures.figure import FigureSpec
+from vit_inspect.loading.recommended import BUNDLED
+from vit_inspect_dashboard import page
+from vit_inspect_dashboard.wording import CLASS_TOKEN, COUNTING
+
+KINDS = {
+    "class token": CLASSIFIER,
+    "averaged, no special tokens, positions as a bias": AVERAGED,
+    "positions by rotation": ROTATED,
+    "attention pool": POOLED,
+    "registers, no classes": FEATURES,
+    "windows, positions as a bias": STAGED,
+}
+NOT_OF_WINDOWS = {
+    "attention_rollout",
+    "attention_relevance",
+    "token_norms",
+    "head_importance",
+    "feature_pca",
+    "layer_cka",
+}
+"""Pages that refuse a hierarchical model whose windows reach beyond its grid."""
+
+
+@pytest.mark.usefixtures("random_weights")
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_page_opens_for_every_kind_of_model(kind: str) -> None:
+    app = opened(model=KINDS[kind])
+    for view in VIEWS:
+        go(app, view)
+        assert not app.exception, (view, app.exception)
+        if view in NOT_OF_WINDOWS and KINDS[kind] == STAGED:
+            [refusal] = refusals(app)
+            assert STAGED in refusal
+        else:
+            assert refusals(app) == []
+            assert app.title
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_every_figure_page_says_what_it_asks_and_cannot_tell() -> None:
+    app = opened()
+    for figure in (entry.figure for entry in PAGES):
+        go(app, figure.slug)
+        words = " ".join(
+            each.value for each in (*app.subheader, *app.markdown, *app.caption, *app.text)
+        )
+        for part in ("question", "reading", "caveat", "formula", "source"):
+            assert getattr(figure, part) in words, (figure.slug, part)
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_every_control_has_help() -> None:
+    def all_help(app: AppTest, view: object) -> None:
+        for kind in (
+            "selectbox",
+            "multiselect",
+            "slider",
+            "radio",
+            "toggle",
+            "button_group",
+            "file_uploader",
+            "download_button",
+        ):
+            for control in app.get(kind):
+                assert control.proto.help or "export_" in control.proto.id, (view, control.label)
+
+    app = opened()
+    for view in VIEWS:
+        go(app, view)
+        all_help(app, view)
+    go(app, "tour")
+    for number in range(1, 9):
+        app.button_group(key="step").set_value(number).run()
+        all_help(app, number)
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_a_classifier_names_the_five_most_probable_classes() -> None:
+    app = opened()
+    assert any("Five most probable classes" in each.value for each in app.markdown)
+    assert len(app.get("progress")) == 5
+    app = opened(model=FEATURES)
+    assert any("outputs a feature vector" in each.value for each in app.markdown)
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_what_a_reader_should_know_of_the_model_is_told() -> None:
+    app = opened(model=FEATURES)
+    words = [each.value.replace("\\", "") for each in app.info]
+    assert words == ["Position table resampled from 37 x 37 to 3 x 3."]
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_what_the_archive_leaves_out_is_told() -> None:
+    app = opened("export")
+    words, *_ = (each.value for each in app.markdown if "archive" in each.value)
+    slow = " and ".join(entry.figure.title for entry in FIGURES if entry.thorough)
+    assert words.endswith(f"{slow} run the model many times; export them on their own pages.")
+    assert f"With --thorough it also makes {slow}." in [each.value for each in app.caption]
+
+
+def words_of(app: AppTest) -> Iterator[str]:
+    """All that a page says and offers: its words, labels, options, help and tables."""
+    for kind in ("title", "header", "subheader", "markdown", "caption", "text", "info", "warning"):
+        yield from (each.value for each in app.get(kind))
+    for kind in ("selectbox", "multiselect", "button_group"):
+        for each in app.get(kind):
+            yield from (each.label, each.proto.help, *map(str, each.options))
+    yield from (each.label for each in app.button)
+    yield from (each.proto.popover.label for each in app.get("popover"))
+    yield from (each.proto.text for each in app.get("progress"))
+
+
+NUMBERED = {
+    "layer": r"\b(?:[Ll]ayers? |L)(\d+)\b",
+    "head": r"\b(?:[Hh]ead |H)(\d+)\b",
+    "row": r"\b(?:[Pp]atch \(|[Rr]ow )(\d+)\b",
+    "column": r"\b(?:[Pp]atch \(\d+, |[Cc]olumn )(\d+)\b",
+}
+"""How layers, heads and patches are named with their number."""
+
+
+def numbers_on_all_pages(*, model: str, select: dict[str, str]) -> dict[str, set[int]]:
+    """The numbers of layers, heads, rows and columns that are read anywhere on the pages."""
+    found: dict[str, set[int]] = {name: set() for name in NUMBERED}
+    app = opened(model=model)
+    for view in VIEWS:
+        go(app, view)
+        assert not app.exception
+        if view == "head_importance":
+            press(app, "Test every head")
+        if view == "overview":
+            # The sentence that explains the convention has an example, of any model.
+            assert any(each.value.startswith(COUNTING) for each in app.caption)
+            continue
+        for words in words_of(app):
+            for name, pattern in NUMBERED.items():
+                found[name] |= set(map(int, re.findall(pattern, words)))
+        for name, key in select.items():
+            if controls := [each for each in app.selectbox if each.key == key]:
+                found[name] |= set(map(int, controls[0].options))
+        for table in app.dataframe:
+            for name in ("layer", "head"):
+                found[name] |= set(map(int, table.value[name]))
+    return found
+
+
+@pytest.mark.slow
+def test_layers_heads_and_patches_of_the_bundled_model_count_from_0() -> None:
+    model = vi.load(BUNDLED, img_size=224)
+    heads = vi.capture(model, vi.sample("chelsea")).head_count
+    found = numbers_on_all_pages(model=BUNDLED, select={"layer": "layer", "head": "head"})
+    assert found["layer"] == set(range(len(model.blocks)))
+    assert found["head"] == set(range(heads))
+    # The position table is larger than the grid at this size.
+    rows, columns = vi.position_similarity(model).similarity.shape[:2]
+    assert found["row"] == set(range(rows))
+    assert found["column"] == set(range(columns))
+
+
+def test_a_head_that_is_counted_from_1_is_seen() -> None:
+    assert re.findall(NUMBERED["head"], "Layer 3, head 12; L0 H7; head importance") == ["12", "7"]
+    assert re.findall(NUMBERED["layer"], "Layer 3, head 12; L0 H7; layers 2") == ["3", "0", "2"]
+    assert re.findall(NUMBERED["column"], "Patch (3, 12); row 4, column 5") == ["12", "5"]
+
+
+OLD_WORDS = (
+    "read-out",
+    "looks",
+    "prefix token",
+    "speaks for",
+    "take home",
+    "less first",
+    "switch off",
+    "lets go",
+    "fused by",
+)
+"""Riddles that the plain words of the pages have replaced; words of figures are their own."""
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_the_words_of_the_pages_are_plain() -> None:
+    app = opened()
+    of_figures = {word for entry in FIGURES for word in _words_of_figure(entry.figure)}
+    for view in VIEWS:
+        go(app, view)
+        for words in set(words_of(app)) - of_figures:
+            assert not [old for old in OLD_WORDS if old in words.lower()], (view, words)
+    assert CLASS_TOKEN in opened("attention_maps").selectbox(key="query").options
+
+
+def _words_of_figure(figure: FigureSpec) -> tuple[str, ...]:
+    return tuple(
+        getattr(figure, part)
+        for part in ("title", "question", "reading", "caveat", "formula", "source")
+    )
+
+
+def test_every_page_of_the_catalogue_is_a_file() -> None:
+    assert sorted(path.stem for path in page.VIEWS.glob("*.py")) == sorted(VIEWS)
