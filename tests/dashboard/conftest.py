@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import socket
@@ -31,10 +32,15 @@ SECONDS = 120
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    """Small matrices are slower on many threads, the more so beside other tests and a browser."""
+def quick() -> None:
+    """Small matrices on one thread, beside other tests; and garbage is looked for among new things.
+
+    All that is imported would be gone through again and again.
+    """
     threadpoolctl.threadpool_limits(1)
     torch.set_num_threads(1)
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
