@@ -175,7 +175,7 @@ def test_every_path_of_the_project_is_there(name: str) -> None:
     if name == "CHANGELOG.md":
         pytest.skip("it also tells of what was")
     made = {"vit_inspect/analyses/patch_norms.py", "vit_inspect/figures/patch_norms.py"}
-    for path in set(re.findall(rf"`((?:{roots})/[^`\s]*)`", TOLD[name])) - made:
+    for path in set(re.findall(rf"`(?:python )?((?:{roots})/[^`\s]*)`", TOLD[name])) - made:
         assert (ROOT / path).exists(), path
 
 
