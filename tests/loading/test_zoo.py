@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 import vit_inspect as vi
+from scripts.support_table import support
 from tests.conftest import noise
 from tests.helpers.oracle import blocks_of, explicit_attention
-from tests.helpers.support import support
 from tests.helpers.windowed import WINDOWED
 from tests.helpers.zoo import PATCHES, SERVED, Served, shallow
 from vit_inspect.analyses.readout import readout_weights
