@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import vit_inspect as vi
+from scripts.readme_tables import figure_table
 from tests.conftest import noise
 from vit_inspect.__main__ import app
 
@@ -21,6 +22,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_python_api_runs_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
@@ -60,7 +62,7 @@ def test_the_command_lines_are_understood(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("vit_inspect.loading.load.load", load)
     # Drawing is tested elsewhere; here the words must lead to it.
     monkeypatch.setattr("vit_inspect.exporting.bundle.BUNDLE_FORMATS", ("npz",))
-    lines = blocks("sh")[2].strip().splitlines()
+    lines = blocks("sh")[3].strip().splitlines()
     assert len(lines) == 8
     for line in lines:
         words = shlex.split(line, comments=True)
@@ -77,3 +79,10 @@ def test_every_link_and_picture_is_there() -> None:
     assert len(targets) >= 6
     for target in targets:
         assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("group", ["paper", "evidence"])
+def test_the_tables_of_figures_are_those_of_the_catalogue(group: str) -> None:
+    (table,) = re.findall(rf"<!-- {group} -->\n(.*?)\n<!-- /{group} -->", README, re.DOTALL)
+    assert table == figure_table(group)
+    assert table.count("\n") == 1 + sum(entry.group == group for entry in vi.FIGURES)

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from vit_inspect.device import images_per_pass
-from vit_inspect.errors import BadParameter
+from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.layout import TokenLayout
 from vit_inspect.pictures.preparing import Fit, Recipe, prepare
 
@@ -169,6 +169,15 @@ class Model:
             return self
         stage = self.stages[index]
         return replace(self, stage=index, blocks=stage.blocks, layout=stage.layout)
+
+    def check_same_tokens(self) -> None:
+        """Refuse, by an `UnsupportedModel`, a network whose tokens merge between its stages."""
+        if self.stages:
+            raise UnsupportedModel(
+                f"{self.id}, whose tokens merge from stage to stage",
+                "the same tokens in every layer",
+                "choose a plain vision transformer, or look at the attention maps of one stage",
+            )
 
     def prepare(self, image: Image.Image) -> Float[Tensor, "1 3 row column"]:
         """The pixels that the network gets for this RGB picture, on its device, in its type."""

@@ -270,13 +270,13 @@ def test_every_picture_has_the_curves_that_it_has_alone(small: Callable[..., vi.
 
 def test_the_size_of_a_pass_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     capture, told = classified(), []
-    at_once = vi.faithfulness(capture, tell=lambda done, total: told.append((done, total)))
+    at_once = vi.faithfulness(capture, on_progress=lambda done, total: told.append((done, total)))
     # Of 2 x 2 curves of 8 orders, 5 pictures between the ends; and one end of each curve.
     total = 4 * 8 * 5 + 4
     assert told == [(0, total), (total, total)]
     monkeypatch.setattr("vit_inspect.device.PASS_TOKENS", {"cpu": 3 * 7})
     told.clear()
-    found = vi.faithfulness(capture, tell=lambda done, total: told.append((done, total)))
+    found = vi.faithfulness(capture, on_progress=lambda done, total: told.append((done, total)))
     assert told == [(done, total) for done in (*range(0, total, 3), total)]
     for name, array in found.arrays().items():
         np.testing.assert_allclose(array, at_once.arrays()[name], rtol=1e-12)
@@ -293,7 +293,7 @@ def test_what_tell_raises_ends_the_work(monkeypatch: pytest.MonkeyPatch) -> None
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        vi.faithfulness(capture, maps=maps, tell=stop)
+        vi.faithfulness(capture, maps=maps, on_progress=stop)
     assert len(passes) == 4
 
 

@@ -80,7 +80,7 @@ def test_each_batch_is_told_and_what_is_raised_ends_the_work(
 ) -> None:
     monkeypatch.setattr("vit_inspect.device.PASS_TOKENS", {"cpu": 2 * 7})
     told: list[tuple[int, int]] = []
-    vi.head_importance(capture, tell=lambda *state: told.append(state))
+    vi.head_importance(capture, on_progress=lambda *state: told.append(state))
     assert told == [(done, 9) for done in (0, 2, 3, 5, 6, 8, 9)]
 
     def stop(done: int, total: int) -> None:
@@ -90,7 +90,7 @@ def test_each_batch_is_told_and_what_is_raised_ends_the_work(
 
     told.clear()
     with pytest.raises(KeyboardInterrupt):
-        vi.head_importance(capture, tell=stop)
+        vi.head_importance(capture, on_progress=stop)
     assert told == [(0, 9), (2, 9)]
 
 

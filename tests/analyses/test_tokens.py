@@ -12,7 +12,7 @@ import vit_inspect as vi
 from tests.conftest import noise
 from tests.helpers.windowed import SWIN, narrow_swin
 from vit_inspect.analyses.readout import checked_head
-from vit_inspect.analyses.tokens import patch_tokens, together
+from vit_inspect.analyses.tokens import concatenate, patch_tokens
 from vit_inspect.recording.recorder import Capture
 
 IMAGES = [noise((90, 60), seed) for seed in (1, 2)]
@@ -87,7 +87,7 @@ def test_captures_of_single_images_are_together_what_their_batch_is(
 ) -> None:
     model = small(NORMED, (32, 48))
     batch = vi.capture(model, IMAGES)
-    joint = together([vi.capture(model, image) for image in IMAGES], layer=layer)
+    joint = concatenate([vi.capture(model, image) for image in IMAGES], layer=layer)
     found, wanted = patch_tokens(joint, layer), patch_tokens(batch, layer)
     assert found.state == wanted.state
     torch.testing.assert_close(found.values, wanted.values, rtol=0, atol=1e-10)

@@ -1,16 +1,15 @@
-"""The bundle holds the numbers that the analyses give, whole files only, the same bytes twice."""
+"""The bundle holds every figure, whole files only, the same bytes twice, and tells its origin."""
 
 from __future__ import annotations
 
-import csv
 import errno
 import io
 import json
 import re
 import zipfile
-from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -19,187 +18,63 @@ from PIL import Image
 
 import vit_inspect as vi
 from tests.conftest import noise
-from vit_inspect.catalog import FIGURES, FigureSpec, analyse
-from vit_inspect.exporting.bundle import BUNDLE_FORMATS, bundle, export
-from vit_inspect.exporting.files import ensure_folder, write
-from vit_inspect.exporting.render import render
-from vit_inspect.records.base import Result
-from vit_inspect.records.evidence import LayerCka, TokenNorms
+from tests.exporting.conftest import OTHERS
+from vit_inspect.catalog import FIGURES, ModelFigure
+from vit_inspect.exporting.bundle import bundle, export
+from vit_inspect.exporting.render import BUNDLE_FORMATS
 
-SPECS = {spec.slug: spec for spec in FIGURES}
 FURTHER = {"attention_relevance": 2, "token_norms": 1}
 """Plots below a figure's first one, where there are no artefacts."""
-OTHERS = {"position_bias": "beit_base_patch16_224", "rotary_similarity": "eva02_tiny_patch14_224"}
-"""Models that have what the usual one has not, by figure."""
+START = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG", "npz": b"PK", "csv": b"quantity,"}
+USUAL = [entry for entry in FIGURES if entry.figure.slug not in OTHERS and not entry.thorough]
+"""What a bundle of the tiny model holds."""
+
+
+def folders(entry: object) -> list[str]:
+    """Where the files of a figure lie in a bundle of two unnamed pictures."""
+    alone = isinstance(entry, ModelFigure) or entry.averaged  # type: ignore[attr-defined]
+    return [""] if alone else ["image/", "image-2/"]
+
+
+class Written(NamedTuple):
+    """A bundle, and the files that it says it wrote."""
+
+    root: Path
+    files: list[Path]
 
 
 @pytest.fixture(scope="module")
-def tiny() -> vi.Model:
-    torch.manual_seed(0)
-    return vi.load("vit_tiny_patch16_224", img_size=(32, 48), pretrained=False)
+def whole(capture: vi.Capture, tmp_path_factory: pytest.TempPathFactory) -> Written:
+    root = tmp_path_factory.mktemp("whole") / "out"
+    return Written(root, export(capture, root, command="the command"))
 
 
-@pytest.fixture(scope="module")
-def capture(tiny: vi.Model) -> vi.Capture:
-    return vi.capture(tiny, [noise((90, 60), seed) for seed in (1, 2)])
-
-
-@pytest.fixture(scope="module")
-def results(capture: vi.Capture) -> dict[str, Result]:
-    models = {slug: vi.load(name, img_size=112, pretrained=False) for slug, name in OTHERS.items()}
-    found = analyse(capture, thorough=True)
-    return {
-        spec.slug: found.get(spec.slug) or spec.analyse(models.get(spec.slug, capture.model))
-        for spec in FIGURES
-    }
-
-
-@pytest.fixture
-def numbers_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bundles without pictures, which take most of the time."""
-    monkeypatch.setattr("vit_inspect.exporting.bundle.BUNDLE_FORMATS", ("npz",))
-
-
-def csv_values(data: bytes, result: Result) -> dict[str, dict[tuple[int, ...], float]]:
-    """quantity -> index -> value, of a record's table in long form."""
-    found: dict[str, dict[tuple[int, ...], float]] = defaultdict(dict)
-    names = result.names()
-    for row in csv.DictReader(io.StringIO(data.decode())):
-        quantity, value = row.pop("quantity"), row.pop("value")
-        places = ((axis, row.pop(axis)) for axis in result.axes()[quantity])
-        index = tuple(
-            names[axis].index(place) if axis in names else int(place) for axis, place in places
-        )
-        assert not any(row.values())
-        found[quantity][index] = float(value)
-    return found
-
-
-@pytest.mark.parametrize("spec", FIGURES, ids=lambda spec: spec.slug)
-def test_npz_and_csv_hold_the_numbers(spec: FigureSpec, results: dict[str, Result]) -> None:
-    expected = results[spec.slug]
-    if spec.scope == "image":
-        expected = expected.of_image(1)
-    stored = np.load(io.BytesIO(render(spec, results[spec.slug], "npz", image=1)))
-    words = expected.words()
-    written = expected.written()
-    assert written.keys() >= expected.arrays().keys()
-    assert set(stored.files) == {*written, *words}
-    assert stored["model"] == expected.model
-    for name, value in words.items():
-        np.testing.assert_array_equal(stored[name], value)
-    table = csv_values(render(spec, results[spec.slug], "csv", image=1), expected)
-    for name, array in written.items():
-        assert np.array_equal(stored[name], array)
-        assert len(table[name]) == array.size
-        assert all(
-            np.isclose(array[index], value, rtol=1e-6) for index, value in table[name].items()
-        )
-
-
-def test_files_of_cka_hold_what_the_figure_shows(results: dict[str, Result]) -> None:
-    spec, expected = SPECS["layer_cka"], results["layer_cka"]
-    stored = np.load(io.BytesIO(render(spec, expected, "npz")))
-    assert isinstance(expected, LayerCka)
-    np.testing.assert_array_equal(stored["similarity"], expected.similarity)
-    assert csv_values(render(spec, expected, "csv"), expected)["similarity"][0, 0] == 1
-
-
-def test_the_table_of_a_large_position_grid_holds_the_drawn_tiles(dinov2: vi.Model) -> None:
-    result = vi.position_similarity(dinov2)
-    table = csv_values(render(SPECS["position_similarity"], result, "csv"), result)["similarity"]
-    rows = sorted({index[0] for index in table})
-    assert rows == list(range(0, 37, 4))
-    assert len(table) == len(rows) ** 2 * 37 * 37
-    assert np.isclose(table[4, 8, 30, 2], result.similarity[4, 8, 30, 2], rtol=1e-6)
-
-
-@pytest.mark.parametrize("spec", FIGURES, ids=lambda spec: spec.slug)
-@pytest.mark.parametrize(
-    ("kind", "start"),
-    [("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89PNG"), ("html", b"<!doctype html>")],
-)
-def test_every_format_opens_and_is_the_same_twice(
-    spec: FigureSpec, kind: str, start: bytes, results: dict[str, Result]
-) -> None:
-    first = render(spec, results[spec.slug], kind, image=1)
-    assert first.startswith(start)
-    assert render(spec, results[spec.slug], kind, image=1) == first
-    if kind == "png":
-        assert min(Image.open(io.BytesIO(first)).size) > 300
-    if kind == "html":
-        assert b'src="http' not in first
-
-
-def test_a_file_looks_as_the_figure_was_shown(results: dict[str, Result]) -> None:
-    spec = next(spec for spec in FIGURES if spec.slug == "attention_maps")
-    result = results[spec.slug]
-    for kind in ("svg", "html"):
-        data = render(spec, result, kind, scale="per map")
-        assert b"Each map from 0 to its own largest weight" in data
-        assert data != render(spec, result, kind)
-    for kind in ("npz", "csv"):
-        assert render(spec, result, kind, scale="per map") == render(spec, result, kind)
-
-
-@pytest.mark.parametrize(("slug", "count"), [("attention_relevance", 3), ("token_norms", 4)])
-def test_a_page_holds_all_interactive_figures_of_a_record(
-    slug: str, count: int, results: dict[str, Result]
-) -> None:
-    spec, result = SPECS[slug], results[slug]
-    if isinstance(result, TokenNorms):
-        assert len(spec.plots(replace(result, artefact=np.zeros_like(result.artefact)))) == 1
-        result = replace(result, artefact=np.ones_like(result.artefact), reason=("", ""))
-    data = render(spec, result, "html", image=1).decode()
-    assert data.count("Plotly.newPlot") == count
-    ids = re.findall(r'<div id="([^"]+)" class="plotly', data)
-    assert len(set(ids)) == len(ids) == count
-    assert data.count('<div role="img" aria-label=') == count
-    for figure in spec.plots(result.of_image(1)):
-        assert f'aria-label="{figure.layout.meta[0]}. ' in data
-
-
-def test_words_for_those_who_do_not_see_a_figure_are_no_markup(results: dict[str, Result]) -> None:
-    spec = SPECS["attention_relevance"]
-    named = replace(results[spec.slug], model="a", target=('<i>"x"</i>',) * 2)
-    data = render(spec, named, "html").decode()
-    wanted = "What speaks for &lt;i&gt;&quot;x&quot;&lt;/i&gt;. a, read at its cls"
-    assert f'<div role="img" aria-label="{wanted}">' in data
-    assert "<title>Relevance: a</title>" in data
-
-
-def test_drawings_have_a_title(results: dict[str, Result]) -> None:
-    spec = SPECS["layer_cka"]
-    named = replace(results[spec.slug], model="a <b>")
-    assert b"<title>Layer similarity: a &lt;b&gt;</title>" in render(spec, named, "svg")
-    assert b"/Title (Layer similarity: a <b>)" in render(spec, named, "pdf")
-
-
-def test_an_unknown_format_is_refused(results: dict[str, Result]) -> None:
-    with pytest.raises(vi.BadParameter, match="the format 'jpg'; expected svg, pdf, png"):
-        render(FIGURES[0], results[FIGURES[0].slug], "jpg")
-
-
-def test_the_bundle(capture: vi.Capture, tmp_path: Path) -> None:
-    written = export(capture, tmp_path / "out", command="the command")
-    names = {str(path.relative_to(tmp_path / "out")) for path in written}
-    folders = {"model": [""], "images": [""], "image": ["image/", "image-2/"]}
+def test_the_bundle_holds_every_figure_in_every_format(whole: Written) -> None:
+    names = {str(path.relative_to(whole.root)) for path in whole.files}
     assert names == {"report.html", "provenance.json"} | {
-        f"{folder}{spec.slug}.{kind}"
-        for spec in FIGURES
-        if spec.slug not in OTHERS and not spec.thorough
-        for folder in folders[spec.scope]
+        f"{folder}{entry.figure.slug}.{kind}"
+        for entry in USUAL
+        for folder in folders(entry)
         for kind in BUNDLE_FORMATS
     }
-    assert names == {
-        str(path.relative_to(tmp_path / "out"))
-        for path in (tmp_path / "out").rglob("*")
-        if path.is_file()
-    }
-    second = np.load(tmp_path / "out/image-2/attention_rollout.npz")["relevance"]
+    there = {path for path in whole.root.rglob("*") if path.is_file()}
+    assert there == set(whole.files)
+    for path in there:
+        if kind := START.get(path.suffix[1:]):
+            assert path.read_bytes().startswith(kind)
+        if path.suffix == ".png":
+            assert min(Image.open(path).size) > 300
+
+
+def test_files_of_an_image_are_of_that_image(whole: Written, capture: vi.Capture) -> None:
+    second = np.load(whole.root / "image-2/attention_rollout.npz")["relevance"]
     assert np.allclose(second[0], vi.attention_rollout(capture).relevance[1])
 
-    facts = json.loads((tmp_path / "out/provenance.json").read_text())
+
+def test_the_provenance_says_what_the_figures_depend_on(
+    whole: Written, capture: vi.Capture
+) -> None:
+    facts = json.loads((whole.root / "provenance.json").read_text())
     assert facts["command"] == "the command"
     assert facts["model"]["weights_sha256"] == capture.model.weights_sha256
     assert facts["input"]["grid"] == [2, 3]
@@ -214,17 +89,28 @@ def test_the_bundle(capture: vi.Capture, tmp_path: Path) -> None:
         "start_layer": 0,
     }
     assert facts["largest_verified_error"] == capture.error
-    assert facts["versions"]["torch"] == torch.__version__.partition("+")[0] or torch.__version__
+    assert facts["versions"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
+    assert facts["versions"]["vit_inspect"] == vi.__version__
 
-    report = (tmp_path / "out/report.html").read_text()
+
+def test_the_report_shows_every_figure_with_its_question(whole: Written) -> None:
+    report = (whole.root / "report.html").read_text()
     plots = 0
-    for spec in FIGURES:
-        usual = spec.slug not in OTHERS and not spec.thorough
-        assert (spec.question in report) == usual
-        plots += usual * len(folders[spec.scope]) * (1 + FURTHER.get(spec.slug, 0))
+    for entry in FIGURES:
+        usual = entry in USUAL
+        assert (entry.figure.question in report) == usual
+        plots += usual * len(folders(entry)) * (1 + FURTHER.get(entry.figure.slug, 0))
     ids = re.findall(r'<div id="([^"]+)" class="plotly', report)
     assert len(set(ids)) == len(ids) == report.count("Plotly.newPlot(") == plots
     assert report.count('<div role="img" aria-label="') == plots
+    assert 'src="http' not in report
+    assert "<dt>Stage</dt>" not in report
+
+
+def test_two_runs_give_the_same_bytes(whole: Written, tiny: vi.Model, tmp_path: Path) -> None:
+    again = vi.capture(tiny, [noise((90, 60), seed) for seed in (1, 2)])
+    second = export(again, tmp_path, command="the command")
+    assert [path.read_bytes() for path in whole.files] == [path.read_bytes() for path in second]
 
 
 @pytest.mark.usefixtures("numbers_only")
@@ -255,12 +141,6 @@ def test_the_archive_holds_the_bundle_and_is_the_same_twice(
             file.read(path.relative_to(tmp_path).as_posix()) == path.read_bytes()
             for path in written
         )
-
-
-def test_two_runs_give_the_same_bytes(capture: vi.Capture, tiny: vi.Model, tmp_path: Path) -> None:
-    again = vi.capture(tiny, [noise((90, 60), seed) for seed in (1, 2)])
-    first, second = export(capture, tmp_path / "a"), export(again, tmp_path / "b")
-    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
 @pytest.mark.usefixtures("numbers_only")
@@ -351,7 +231,6 @@ def test_a_second_bundle_leaves_nothing_of_the_first(
 
 
 @pytest.mark.usefixtures("numbers_only")
-@pytest.mark.usefixtures("numbers_only")
 def test_a_figure_of_the_first_that_cannot_be_removed_is_told(
     capture: vi.Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -366,6 +245,7 @@ def test_a_figure_of_the_first_that_cannot_be_removed_is_told(
         export(one, tmp_path)
 
 
+@pytest.mark.usefixtures("numbers_only")
 def test_captures_of_two_models_are_not_mixed(capture: vi.Capture, tmp_path: Path) -> None:
     other = vi.load("vit_tiny_patch16_224", img_size=(32, 48), pretrained=False)
     with pytest.raises(vi.BadParameter, match="export each model into a folder of its own"):
@@ -377,36 +257,9 @@ def test_no_photograph_is_an_error(tmp_path: Path) -> None:
         export(iter(()), tmp_path)
 
 
-def test_a_full_disk_leaves_no_half_written_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "a.svg").write_bytes(b"before")
-
-    def half(path: Path, data: bytes) -> None:
-        with path.open("wb") as file:
-            file.write(data[: len(data) // 2])
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", half)
-    with pytest.raises(vi.OutputFailed, match=r"a\.svg' cannot be written \(No space left"):
-        write(tmp_path / "a.svg", b"0123456789")
-    assert [path.name for path in tmp_path.iterdir()] == ["a.svg"]
-    assert (tmp_path / "a.svg").read_text() == "before"
-
-
-def test_a_folder_that_cannot_be_is_refused_first(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(vi.OutputFailed, match="expected a folder that may be written"):
-        ensure_folder(tmp_path / "file" / "out")
-    ensure_folder(tmp_path / "new" / "out")
-    assert list((tmp_path / "new" / "out").iterdir()) == []
-
-
+@pytest.mark.usefixtures("numbers_only")
 @pytest.mark.parametrize("index", [0, 3])
-def test_a_stage_is_told_and_what_it_cannot_show_is_left_out(
-    index: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("vit_inspect.exporting.bundle.BUNDLE_FORMATS", ("npz",))
+def test_a_stage_is_told_and_what_it_cannot_show_is_left_out(index: int, tmp_path: Path) -> None:
     model = vi.load(
         "swin_tiny_patch4_window7_224", img_size=64, pretrained=False, device="cpu", stage=index
     )
@@ -430,9 +283,3 @@ def test_a_stage_is_told_and_what_it_cannot_show_is_left_out(
     assert (
         f"<dt>Stage</dt><dd>{index}, counted from 0</dd>" in (tmp_path / "report.html").read_text()
     )
-
-
-def test_a_model_without_stages_tells_none(capture: vi.Capture, tmp_path: Path) -> None:
-    export(capture, tmp_path)
-    assert "stage" not in json.loads((tmp_path / "provenance.json").read_text())["model"]
-    assert "<dt>Stage</dt>" not in (tmp_path / "report.html").read_text()

@@ -681,9 +681,7 @@ def test_relative_positions_are_resampled_as_timm_does(tmp_path: Path) -> None:
     told = "Tables of relative positions were resampled for this input."
     for size in ((224, 224), (96, 64)):
         module = timm.create_model(architecture, depth=1, img_size=size)
-        _, notices = load_checkpoint(
-            module, path, architecture=architecture, convert=_convert, size=size
-        )
+        _, notices = load_checkpoint(module, path, architecture=architecture, size=size)
         held = module.state_dict()[name]
         expected = resize_rel_pos_bias_table(
             weights[name], new_window_size=(size[0] // 16, size[1] // 16), new_bias_shape=held.shape
@@ -799,7 +797,7 @@ def test_what_timm_cannot_convert_is_refused(tiny: Weights, tmp_path: Path) -> N
     with pytest.raises(
         vi.WeightsUnavailable, match=r"no weights of beit in 'x\.pth', but cls_token"
     ):
-        load_checkpoint(module, path, architecture="beit", convert=_convert, size=None)
+        load_checkpoint(module, path, architecture="beit", size=None)
 
 
 # What is no checkpoint, or means harm.

@@ -23,7 +23,7 @@ from tests.helpers.made import RECIPE
 from vit_inspect.analyses.readout import readout_weights
 from vit_inspect.attention.rows import rows
 from vit_inspect.layout import CLS_MEAN, MEAN, MEAN_PREFIX, POOL
-from vit_inspect.loading.from_transformers import READOUTS, recipe
+from vit_inspect.loading.transformers_anatomy import READOUTS, recipe
 from vit_inspect.pictures.preparing import prepare
 
 SIZE: dict[str, Any] = {

@@ -14,7 +14,7 @@ from tests.conftest import noise
 from tests.helpers.oracle import attentions, blocks_of
 from tests.helpers.windowed import SWIN, narrow_swin
 from tests.helpers.zoo import SERVED, shallow
-from tests.test_gradients import FAMILIES
+from tests.recording.test_gradients import FAMILIES
 from vit_inspect.recording.interventions import intervene
 
 IMAGES = [noise((90, 70), 1), noise((60, 80), 2)]

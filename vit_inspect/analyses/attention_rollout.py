@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from vit_inspect.analyses.readout import readout_weights
 from vit_inspect.attention.blocks import RowBlock
 from vit_inspect.attention.sweep import sweep
-from vit_inspect.errors import BadParameter, UnsupportedModel
+from vit_inspect.errors import BadParameter
 from vit_inspect.recording.recorder import Capture
 from vit_inspect.records.paper import AttentionRollout
 
@@ -55,12 +55,7 @@ class RolloutReduction:
         start_layer: int = 0,
         without: Bool[Tensor, "image token"] | None = None,
     ) -> None:
-        if capture.model.stage_count > 1:
-            raise UnsupportedModel(
-                f"{capture.model.id}, whose tokens merge from stage to stage",
-                "the same tokens in every layer, so that attention can be multiplied through them",
-                "look at the attention maps of one stage instead",
-            )
+        capture.model.check_same_tokens()
         depth = len(capture.layers)
         for wrong, found, expected in (
             (fusion not in get_args(Fusion), f"the fusion {fusion!r}", "'mean', 'max' or 'min'"),

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
@@ -20,7 +22,6 @@ from vit_inspect.analyses.attention_maps import attention_maps
 from vit_inspect.analyses.attention_relevance import attention_relevance
 from vit_inspect.analyses.attention_rollout import attention_rollout
 from vit_inspect.analyses.targets import classes_asked
-from vit_inspect.attention.layer import compute_type
 from vit_inspect.device import memory_refusal
 from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.layout import TokenLayout
@@ -42,9 +43,12 @@ RANDOM_ORDERS = 5
 BLUR_PATCHES = 1.0
 """Standard deviation of the blur that insertion starts from, in patches.
 
-Of a wave of two patches, the shortest that the grid of patches can tell, it leaves exp(-pi^2 / 2),
+Of a wave of two patches, the shortest that the grid of patches can show, it leaves exp(-pi^2 / 2),
 0.7 %: nothing that a single patch shows is there before the patch is put back.
 """
+
+BLUR_REACH = 6.0
+"""Standard deviations within which pixels are averaged: less than 1e-8 lies beyond."""
 
 DELETION, INSERTION = 0, 1
 
@@ -55,7 +59,7 @@ def faithfulness(
     maps: Mapping[str, Map] | None = None,
     steps: int = 20,
     target: int | str | None = None,
-    tell: Callable[[int, int], object] | None = None,
+    on_progress: Callable[[int, int], object] | None = None,
 ) -> Faithfulness:
     """How fast a score falls as the patches that a map puts first go, and rises as they come.
 
@@ -67,10 +71,12 @@ def faithfulness(
     similarity of the output to that of the whole picture.
 
     maps: values of the patches, (image, row, column), by name; by default those of `MAPS` that the
-    model has. steps: steps of each curve; at most one for each patch. target: number or name of
-    the class; by default the one that is most probable for the whole picture. tell: hears before
-    each forward pass how many pictures of how many are done, and at the end; what it raises
-    ends the work.
+        model has.
+    steps: steps of each curve; at most one for each patch.
+    target: number or name of the class; by default the one that is most probable for the whole
+        picture.
+    on_progress: is called before each forward pass with how many pictures are done and how many
+        there are, and once at the end; what it raises ends the work.
 
     Raises `BadParameter` for maps of another shape and for other values outside these ranges,
     `UnsupportedModel` where the model has none of the default maps, `OutOfMemory` where the device
@@ -78,11 +84,11 @@ def faithfulness(
     """
     curves = Curves(capture, maps=maps, steps=steps, target=target)
     while curves.done < curves.total:
-        if tell:
-            tell(curves.done, curves.total)
+        if on_progress:
+            on_progress(curves.done, curves.total)
         curves.advance(capture.model)
-    if tell:
-        tell(curves.done, curves.total)
+    if on_progress:
+        on_progress(curves.done, curves.total)
     return curves.result()
 
 
@@ -200,15 +206,12 @@ def rank_correlation(first: Float[np.ndarray, "*map"], second: Float[np.ndarray,
 
     In -1..1; equal values share their mean rank. nan where one of the maps is even.
     """
-    ranks = np.stack([_mean_ranks(first), _mean_ranks(second)])
-    ranks -= ranks.mean(axis=1, keepdims=True)
-    scale = float(np.prod(np.linalg.norm(ranks, axis=1)))
-    return float(ranks[0] @ ranks[1]) / scale if scale else float("nan")
+    # Imported here: it takes most of a second, and few ask for it.
+    from scipy.stats import spearmanr
 
-
-def _mean_ranks(values: Float[np.ndarray, "*map"]) -> Float[np.ndarray, "patch"]:
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(count) - (count - 1) / 2)[place.ravel()]
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return float("nan")
+    return float(spearmanr(first, second, axis=None).statistic)
 
 
 def _checked(maps: Mapping[str, Map], images: int, layout: TokenLayout) -> dict[str, Map]:
@@ -259,19 +262,17 @@ def _area(
 def _blurred(
     pixels: Float[Tensor, "image 3 row_px column_px"], patch_px: tuple[int, int]
 ) -> Float[Tensor, "image 3 row_px column_px"]:
-    kind = compute_type(pixels.dtype)
-    down, right = (
-        _gaussian(side, BLUR_PATCHES * patch).to(pixels.device, kind)
-        for side, patch in zip(pixels.shape[2:], patch_px, strict=True)
+    """A Gaussian blur; what lies beyond the border counts as nothing, not as black."""
+    values = pixels.cpu().double().numpy()
+    blur = partial(
+        gaussian_filter,
+        sigma=[BLUR_PATCHES * patch for patch in patch_px],
+        mode="constant",
+        truncate=BLUR_REACH,
+        axes=(-2, -1),
     )
-    return (down @ pixels.to(kind) @ right.T).to(pixels.dtype)
-
-
-def _gaussian(side_px: int, deviation_px: float) -> Float[Tensor, "to from"]:
-    """A blur along one side; what lies beyond the border counts as nothing, not as black."""
-    pixel = torch.arange(side_px, dtype=torch.float64)
-    weights = torch.exp(-0.5 * ((pixel[:, None] - pixel) / deviation_px) ** 2)
-    return weights / weights.sum(dim=1, keepdim=True)
+    inside = blur(np.ones(values.shape[-2:]))
+    return torch.from_numpy(blur(values) / inside).to(pixels)
 
 
 Measure = Callable[[Tensor, Int[np.ndarray, "picture"]], Float[np.ndarray, "picture"]]

@@ -38,7 +38,7 @@ def head_importance(
     *,
     target: int | str | None = None,
     replacement: Replacement = "mean",
-    tell: Callable[[int, int], object] | None = None,
+    on_progress: Callable[[int, int], object] | None = None,
 ) -> HeadImportance:
     """The exact effect of switching off each single head, all others as they were.
 
@@ -46,8 +46,8 @@ def head_importance(
     falls, by default that of the class that is predicted for each image, in nats: ln 2 is a
     probability halved. For a model without classes 1 - cosine between its output before and after.
     replacement: as of `ablate`.
-    tell: hears before each forward pass how many heads of how many are done, and at the end; what
-    it raises ends the work.
+    on_progress: is called before each forward pass with how many heads are done and how many there
+        are, and once at the end; what it raises ends the work.
 
     Raises `BadParameter` for a class or a replacement that is not there, `UnsupportedModel` for a
     hierarchical model, and where a change would not be seen.
@@ -56,12 +56,12 @@ def head_importance(
     effects: dict[Batch, Float[np.ndarray, "image head"]] = {}
     done, total = 0, sum(len(batch.heads) for batch in trials.batches)
     for batch in trials.batches:
-        if tell:
-            tell(done, total)
+        if on_progress:
+            on_progress(done, total)
         effects[batch] = trials.effect(batch)
         done += len(batch.heads)
-    if tell:
-        tell(done, total)
+    if on_progress:
+        on_progress(done, total)
     return trials.result(effects)
 
 

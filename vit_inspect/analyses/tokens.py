@@ -55,7 +55,7 @@ def block_tokens(capture: Capture) -> tuple[Float[Tensor, "image token width"], 
     return capture.tokens
 
 
-def together(captures: Sequence[Capture], *, layer: int) -> Capture:
+def concatenate(captures: Sequence[Capture], *, layer: int) -> Capture:
     """The tokens of one layer of several captures of one model as one batch.
 
     All else would fill the device: their attention is left out, and the tokens of other layers are

@@ -5,6 +5,7 @@ One forward pass with passing hooks on every part; they are gone afterwards.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, multi_head_attention_forward, scaled_dot_product_attention
-from torch.overrides import TorchFunctionMode
+
+from vit_inspect.recording.hooks import CallWatch
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +50,7 @@ def trace(module: nn.Module, pixels: Float[Tensor, "image 3 row column"]) -> Tra
     return Trace(tuple(watch.attention), watch.filters, watch.stride, output)
 
 
-class _Watch(TorchFunctionMode):
+class _Watch(CallWatch):
     def __init__(self) -> None:
         super().__init__()
         self.running: list[nn.Module] = []
@@ -62,20 +64,17 @@ class _Watch(TorchFunctionMode):
     def leave(self, module: nn.Module, args: tuple[Any, ...], output: object) -> None:
         self.running.pop()
 
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+    def called(
+        self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any
     ) -> Any:
-        if func is scaled_dot_product_attention:
-            self._attend(-2, *args, **(kwargs or {}))
-        elif func is multi_head_attention_forward:
-            self._attend(0, *args, **(kwargs or {}))
-        elif func is conv2d and self.filters is None:
-            self._convolve(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
+        """Note attention, and the first convolution; the output stays as it is."""
+        if function is scaled_dot_product_attention:
+            self._attend(-2, *args, **kwargs)
+        elif function is multi_head_attention_forward:
+            self._attend(0, *args, **kwargs)
+        elif function is conv2d and self.filters is None:
+            self._convolve(*args, **kwargs)
+        return output
 
     def _attend(self, axis: int, query: Tensor, key: Tensor, *_: Any, **__: Any) -> None:
         if query.shape[axis] >= key.shape[axis]:

@@ -58,12 +58,7 @@ def differentiate(
         pixels, photographs, model = model.pixels, model.photographs, model.model
     else:
         pixels, photographs = prepared(model, [] if image is None else image)
-    if model.stages:
-        raise UnsupportedModel(
-            f"{model.id}, whose tokens merge from stage to stage",
-            "the same tokens in every layer",
-            "choose a plain vision transformer",
-        )
+    model.check_same_tokens()
     recorder = Recorder(model, photographs)
     with (
         memory_refusal(len(photographs), model.layout.token_count, model.device),

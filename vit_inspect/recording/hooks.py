@@ -1,4 +1,4 @@
-"""Which block of a network is running in this thread?
+"""Which block of a network is running in this thread, and what does it call?
 
 The only lasting hooks. They are set once, when a model is loaded, and look up what the calling
 thread watches: a model that several threads share holds no state of anyone.
@@ -6,7 +6,7 @@ thread watches: a model that several threads share holds no state of anyone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar, Token
 from typing import Any, Self
 
@@ -14,8 +14,28 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 
-class Watch(TorchFunctionMode):
-    """Sees the functions of torch that this thread calls, and knows the block that calls them.
+class CallWatch(TorchFunctionMode):
+    """Sees every function of torch that this thread calls while it is entered."""
+
+    def called(
+        self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any
+    ) -> Any:
+        """A function has returned `output`; what this returns takes its place."""
+        raise NotImplementedError
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        return self.called(func, args, kwargs, func(*args, **kwargs))
+
+
+class Watch(CallWatch):
+    """Knows also which block of a network calls them.
 
     block: the one that is running; None before the first, after the last and in between.
     """

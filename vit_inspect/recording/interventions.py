@@ -6,7 +6,7 @@ this thread alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -40,12 +40,7 @@ def intervene(
     Returns what the model returns, (image, ...). Raises `UnsupportedModel` for a hierarchical
     model, and where a change would not be seen, `OutOfMemory` where the device is too small.
     """
-    if model.stages:
-        raise UnsupportedModel(
-            f"{model.id}, whose tokens merge from stage to stage",
-            "the same tokens in every layer",
-            "choose a plain vision transformer",
-        )
+    model.check_same_tokens()
     intervention = _Intervention(model, len(pixels), attended, embedded)
     device = model.device
     with (
@@ -98,25 +93,21 @@ class _Intervention(Watch):
                 "choose a plain vision transformer of timm or transformers",
             )
 
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+    def called(
+        self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any
     ) -> Any:
-        output = func(*args, **(kwargs or {}))
+        """What attention returned in a block, changed."""
         layer = self.layers.get(self.block) if self.block else None
         if self.attended is None or layer is None:
             return output
-        if func is scaled_dot_product_attention:
+        if function is scaled_dot_product_attention:
             self.changed.append(layer)
             # SAM joins images and heads in one axis.
             heads = output.unflatten(0, (self.images, -1)) if output.dim() == 3 else output
             return self.attended(layer, heads).reshape(output.shape)
-        if func is multi_head_attention_forward:
+        if function is multi_head_attention_forward:
             self.changed.append(layer)
-            inside, project = multihead_attention(*args, **(kwargs or {}))
+            inside, project = multihead_attention(*args, **kwargs)
             heads = scaled_dot_product_attention(inside.queries, inside.keys, inside.values)
             return project(self.attended(layer, heads)).transpose(0, 1), *output[1:]
         return output

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import isfinite
@@ -137,28 +137,24 @@ class Recorder(Watch):
         if block in self.calls:
             self.returned[block] = output
 
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+    def called(
+        self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any
     ) -> Any:
-        output = func(*args, **(kwargs or {}))
-        if func is scaled_dot_product_attention:
-            self._record(output, *args, **(kwargs or {}))
-        elif func is multi_head_attention_forward:
+        """Keep what attention was computed from; the output stays as it is."""
+        if function is scaled_dot_product_attention:
+            self._record(output, *args, **kwargs)
+        elif function is multi_head_attention_forward:
             # The kernel's call inside it is hidden from a function mode.
             with torch.no_grad():
-                layer, project = multihead_attention(*args, **(kwargs or {}))
+                layer, project = multihead_attention(*args, **kwargs)
                 self._keep(layer, output[0].transpose(0, 1), project)
             self._mark(output[0], partial(_before_projection, project, layer.values))
         elif self.block in self.windows and args:
-            self._follow(getattr(func, "__name__", ""), args, kwargs or {}, output)
+            self._follow(getattr(function, "__name__", ""), args, kwargs, output)
         return output
 
     def _follow(
-        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: object
+        self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: object
     ) -> None:
         """Watch the scores of an attention that no fused kernel computes."""
         scores = self.scores

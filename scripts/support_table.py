@@ -1,6 +1,6 @@
 """README's table of models, made from the golden table of the tests.
 
-    python -m tests.helpers.support
+    python -m scripts.support_table
 
 The error is the largest difference between captured attention rows and the same network's explicit
 softmax, over the family's architectures in float64, as the next power of ten.

@@ -1,0 +1,42 @@
+"""A tiny random model, its capture of two pictures, and the record of every figure."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import vit_inspect as vi
+from tests.conftest import noise
+from vit_inspect.catalog import FIGURES, ModelFigure, analyse
+
+OTHERS = {"position_bias": "beit_base_patch16_224", "rotary_similarity": "eva02_tiny_patch14_224"}
+"""Models that have what the usual one has not, by figure."""
+
+
+@pytest.fixture(scope="session")
+def tiny() -> vi.Model:
+    torch.manual_seed(0)
+    return vi.load("vit_tiny_patch16_224", img_size=(32, 48), pretrained=False)
+
+
+@pytest.fixture(scope="session")
+def capture(tiny: vi.Model) -> vi.Capture:
+    return vi.capture(tiny, [noise((90, 60), seed) for seed in (1, 2)])
+
+
+@pytest.fixture(scope="session")
+def results(capture: vi.Capture) -> dict[str, vi.Result]:
+    models = {slug: vi.load(name, img_size=112, pretrained=False) for slug, name in OTHERS.items()}
+    of_model = {
+        entry.figure.slug: entry.analyse(models.get(entry.figure.slug, capture.model))
+        for entry in FIGURES
+        if isinstance(entry, ModelFigure)
+    }
+    found = analyse(capture, thorough=True)
+    return of_model | {slug: each for slug, each in found.items() if isinstance(each, vi.Result)}
+
+
+@pytest.fixture
+def numbers_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bundles without pictures, which take most of the time."""
+    monkeypatch.setattr("vit_inspect.exporting.bundle.BUNDLE_FORMATS", ("npz",))
