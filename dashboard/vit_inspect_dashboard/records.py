@@ -11,7 +11,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import vit_inspect as vi
 from vit_inspect.analyses.faithfulness import Map, default_maps
-from vit_inspect.analyses.tokens import together
+from vit_inspect.analyses.tokens import concatenate
 from vit_inspect.device import memory_refusal
 from vit_inspect.errors import OutOfMemory
 from vit_inspect.exporting.bundle import bundle
@@ -113,7 +113,7 @@ def beside(
 
     def joint(here: vi.Capture, there: vi.Capture) -> Record:
         with memory_refusal(2, here.layout.token_count, here.model.device):
-            pair = together([here, there], layer=layer)
+            pair = concatenate([here, there], layer=layer)
             return analyse(pair, layer=layer, **parameters)
 
     key = "beside", analyse, subject.key, other.key, layer, _primitive((), parameters)

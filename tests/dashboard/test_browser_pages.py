@@ -9,19 +9,19 @@ from typing import NamedTuple
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
-from tests.dashboard import classifier
-from tests.dashboard.conftest import ROOT
+from tests.dashboard.apps import VIEWS
+from tests.dashboard.serving import CLASSIFIER
 from vit_inspect.catalog import FIGURES
 from vit_inspect.loading.recommended import BUNDLED
 
-FIGURE_PAGES = {spec.slug: spec for spec in FIGURES if spec.page is None}
-OTHER_PAGES = sorted(
-    {path.stem for path in (ROOT / "dashboard/views").glob("*.py")}.difference(FIGURE_PAGES)
-)
+pytestmark = pytest.mark.slow
+
+FIGURE_PAGES = {entry.figure.slug: entry.figure for entry in FIGURES if entry.page is None}
+OTHER_PAGES = sorted(set(VIEWS).difference(FIGURE_PAGES))
 HOME, TOKENS = "overview", "feature_pca"
 TITLES = {
     **{slug: slug.capitalize() for slug in OTHER_PAGES},
-    **{slug: spec.title for slug, spec in FIGURE_PAGES.items()},
+    **{slug: figure.title for slug, figure in FIGURE_PAGES.items()},
 }
 """What the menu calls each page."""
 
@@ -34,22 +34,28 @@ class Shown(NamedTuple):
     question: str = ""
 
 
-CALLED = {"head_importance": "Causal tests"}
-"""Pages that hold more than the figure that they are named for."""
+TOKENS_SHOWN = {"token_similarity": "similar patches", "logit_lens": "logit lens"}
 PLACES = {
     **{slug: Shown(slug, TITLES[slug]) for slug in OTHER_PAGES},
+    **{slug: Shown(slug, figure.title, figure.question) for slug, figure in FIGURE_PAGES.items()},
     **{
-        slug: Shown(slug, CALLED.get(slug, spec.title), spec.question)
-        for slug, spec in FIGURE_PAGES.items()
-    },
-    **{
-        spec.slug: Shown(f"{TOKENS}?tokens={spec.title.lower()}", TITLES[TOKENS], spec.question)
-        for spec in FIGURES
-        if spec.page == TOKENS
+        entry.figure.slug: Shown(
+            f"{TOKENS}?tokens={TOKENS_SHOWN[entry.figure.slug]}",
+            TITLES[TOKENS],
+            entry.figure.question,
+        )
+        for entry in FIGURES
+        if entry.page == TOKENS
     },
 }
 """All pages, and all that one of them shows of tokens."""
-MODELS = {"bundled": (BUNDLED, "address"), "classifier": (classifier.NAME, "classifier_address")}
+OF_BOTH = (HOME, "attention_relevance", "feature_pca", "logit_lens", "head_importance", "tour")
+"""Pages that show a classifier something else than a model of features."""
+SHOWN = [
+    *(("bundled", place) for place in PLACES),
+    *(("classifier", place) for place in OF_BOTH),
+]
+MODELS = {"bundled": BUNDLED, "classifier": CLASSIFIER}
 TOLD = {
     ("bundled", HOME): "Position table resampled from 37 x 37 to 16 x 16.",
     ("bundled", "logit_lens"): "which has no head that is known to score classes",
@@ -125,20 +131,13 @@ def complaints(window: Page) -> Iterator[list[str]]:
     window.remove_listener("pageerror", fail)
 
 
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize(("kind", "place"), SHOWN)
 def test_every_page_is_drawn(
-    kind: str,
-    place: str,
-    window: Page,
-    complaints: list[str],
-    request: pytest.FixtureRequest,
+    kind: str, place: str, window: Page, complaints: list[str], address: str
 ) -> None:
-    (model, server), shown = MODELS[kind], PLACES[place]
+    model, shown = MODELS[kind], PLACES[place]
     path = "" if place == HOME else shown.address
-    window.goto(
-        f"{request.getfixturevalue(server)}/{path}{'&' if '?' in path else '?'}model={model}"
-    )
+    window.goto(f"{address}/{path}{'&' if '?' in path else '?'}model={model}")
     window.wait_for_selector("h1, [data-testid=stAlert], [data-testid=stException]")
     window.wait_for_selector('[data-test-script-state="notRunning"]')
     expect(window.locator("[data-testid=stException]")).to_have_count(0)

@@ -131,7 +131,7 @@ def test_tokens_of_another_picture_are_shown_beside_once_computed_and_exported(
 ) -> None:
     joined: list[tuple[str, ...]] = []
     files: dict[str, Callable[[], bytes]] = {}
-    real = records.together
+    real = records.concatenate
 
     def counted(captures: list[vi.Capture], *, layer: int) -> vi.Capture:
         joined.append(tuple(each.photographs[0].name for each in captures))
@@ -140,7 +140,7 @@ def test_tokens_of_another_picture_are_shown_beside_once_computed_and_exported(
     def download(label: str, data: Callable[[], bytes], *, file_name: str, **named: object) -> None:
         files[file_name] = data
 
-    monkeypatch.setattr(records, "together", counted)
+    monkeypatch.setattr(records, "concatenate", counted)
     monkeypatch.setattr("vit_inspect_dashboard.page.st.download_button", download)
     app = opened("feature_pca", tokens=shown)
     assert "chelsea" not in app.selectbox(key="beside").options

@@ -146,7 +146,7 @@ def test_a_device_too_full_for_one_picture_is_a_sentence(monkeypatch: pytest.Mon
     ("work", "ask"),
     [
         (
-            "records.together",
+            "records.concatenate",
             lambda: records.beside(vi.feature_pca, SUBJECT, COFFEE, layer=2),
         ),
         ("models.vi.randomised", lambda: models.capture(SUBJECT._replace(randomised=True))),

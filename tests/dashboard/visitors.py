@@ -1,27 +1,15 @@
-"""Does the dashboard answer many users at once rightly, and keep its memory over a long session?
+"""Users of a real server, without a browser: each says and reads what the browser's script would.
 
-    python -m tests.benchmarks.load [--users N] [--reruns N]
-
-A real server runs in a process of its own; a user is a connection that says and reads what the
-browser's script would. Each user looks at a picture of their own, and every number that comes back
-is compared with the one computed here, alone. Memory is the server's resident memory (Linux), in
-MB, after the garbage was collected and freed pages were given back to the system ("trimmed"; the
-raw number stands beside it). "captures" and "results" is what the two caches say they hold;
-"weights" is what the parameters of all living networks hold, "tensors" all other living tensors,
-in a cache or not: more than "captures" and "results" is a leak. "blocks" are Python's small
-objects.
+Every number that comes back is compared with the one computed here, alone. The server runs in a
+process of its own (`serving.py`) and also says what it holds in memory.
 """
 
 from __future__ import annotations
 
-import argparse
 import base64
-import ctypes
-import gc
 import io
 import json
 import os
-import random
 import socket
 import subprocess
 import sys
@@ -29,16 +17,14 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlencode
 
 import numpy as np
 import requests
-import torch
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
@@ -47,21 +33,20 @@ from websockets.typing import Subprotocol
 
 import vit_inspect as vi
 from tests.conftest import noise
+from tests.dashboard.serving import ROOT
 from tests.dashboard.test_explorer import unpacked
 from vit_inspect.attention.rows import rows
+from vit_inspect.catalog import FIGURES
+from vit_inspect_dashboard.wording import CLASS_TOKEN
 
-ROOT = Path(__file__).parents[2]
 SECONDS = 300
 """How long an answer may take when all ask at once."""
-PAGES = {
-    "attention_maps": "Attention maps",
-    "attention_rollout": "Attention rollout",
-    "attention_distance": "Attention distance",
-}
+ASKED = ("attention_maps", "attention_rollout", "attention_distance")
+PAGES = {entry.figure.slug: entry.figure.title for entry in FIGURES if entry.figure.slug in ASKED}
+"""The pages that users ask, by the name in the address: what the menu calls them."""
 SIZES_PX = (224, 252, 336)
 """One more than there are models kept, which tells them apart by size."""
 LAYERS, HEADS = 12, 6
-MEGABYTE = 2**20
 
 
 class Server:
@@ -73,8 +58,10 @@ class Server:
             self.port = free.getsockname()[1]
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.benchmarks.load", "--serve", str(self.port)],
+            [sys.executable, "-m", "tests.dashboard.serving", f"--server.port={self.port}"],
             cwd=ROOT,
+            # Beside a browser and other tests, more threads are slower.
+            env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -258,14 +245,14 @@ class Question(NamedTuple):
     """What a user looks at; `answer` reads it off the page, `truth` computes it alone.
 
     image: a sample's name, or the seed of a picture that is uploaded.
-    patch: the patch whose attention is pinned; None for the read-out.
+    patch: the patch whose attention is pinned; None for the class token.
     """
 
     page: str
     image: str | int
     size_px: int
     layer: int = LAYERS - 1
-    head: int = 1
+    head: int = 0
     patch: int | None = None
 
     def answer(self, elements: dict[str, Any]) -> dict[str, Any]:
@@ -290,11 +277,11 @@ class Question(NamedTuple):
             return {"distance": distance.distance_px[0], "mass": distance.prefix_mass[0]}
         layout = capture.layout
         attention = rows(capture.layers[self.layer], range(layout.token_count))
-        weights = attention[0, self.head - 1].numpy()
+        weights = attention[0, self.head].numpy()
         return {
             "weights": weights[:, layout.prefix_count :].reshape(-1, *layout.grid),
             "mass": weights[:, : layout.prefix_count],
-            "pinned": f"Read-out ({layout.readout})" if self.patch is None else self.patch,
+            "pinned": CLASS_TOKEN if self.patch is None else self.patch,
         }
 
 
@@ -355,7 +342,7 @@ def visit(port: int, user: int, answers: list[tuple[Question, dict[str, Any]]]) 
     """
     samples = list(vi.SAMPLES)
     size = SIZES_PX[user % len(SIZES_PX)]
-    sample, layer, head = samples[user % len(samples)], user % LAYERS, 1 + user % (HEADS - 1)
+    sample, layer, head = samples[user % len(samples)], user % LAYERS, user % (HEADS - 1)
     patch = 7 * user % (size // 14) ** 2
 
     def note(question: Question) -> None:
@@ -397,168 +384,3 @@ def together(port: int, users: Sequence[int]) -> tuple[list[tuple[Question, Any]
     for thread in threads:
         thread.join()
     return answers, problems
-
-
-def wander(window: Visitor, reruns: int, *, seed: int) -> Iterator[int]:
-    """Many reruns of one session at 224 px; yields how many were done."""
-    choice = random.Random(seed)
-    page = "attention_maps"
-    window.open(page, size=SIZES_PX[0])
-    steps: dict[str, Callable[[], None]] = {
-        "layer": lambda: window.choose("layer", str(choice.randrange(LAYERS))),
-        "head": lambda: window.choose("head", str(1 + choice.randrange(HEADS))),
-        "patch": lambda: window.pick(choice.randrange(256)),
-        "next": lambda: window.press("head+1"),
-        "image": lambda: window.choose("image", name_of(choice.choice(list(vi.SAMPLES)))),
-    }
-    for done in range(1, reruns + 1):
-        kind = choice.choice([*steps, "page"] if page == "attention_maps" else ["image", "page"])
-        if kind == "page":
-            page = choice.choice([each for each in PAGES if each != page])
-            window.go(page)
-        else:
-            steps[kind]()
-        yield done
-
-
-def held() -> dict[str, float]:
-    """What this process holds, in MB."""
-    from dashboard import cache
-
-    gc.collect()
-    raw = resident()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    tensors = [each for each in gc.get_objects() if issubclass(type(each), torch.Tensor)]
-    weights = [each for each in tensors if isinstance(each, torch.nn.Parameter)]
-    return {
-        "raw": raw,
-        "trimmed": resident(),
-        "captures": cache.captures().bytes() / MEGABYTE,
-        "results": cache._results().bytes() / MEGABYTE,
-        "weights": stored(weights),
-        "tensors": stored(tensors) - stored(weights),
-        "blocks": sys.getallocatedblocks(),
-        "entries": len(cache._results().values),
-    }
-
-
-def stored(tensors: Sequence[torch.Tensor]) -> float:
-    """What tensors keep in memory, in MB; several may share theirs."""
-    storages = [each.untyped_storage() for each in tensors]
-    return sum({each.data_ptr(): each.nbytes() for each in storages}.values()) / MEGABYTE
-
-
-def resident() -> float:
-    """The resident memory of this process in MB."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0]) / 1024
-
-
-def limit(captures_mb: str) -> dict[str, float]:
-    """Makes the cache of captures small, so that few users fill it."""
-    from dashboard import cache
-
-    cache.captures().limit = int(captures_mb) * MEGABYTE
-    return {}
-
-
-def forget() -> dict[str, float]:
-    """Empties the caches, so that what is left is held by something else."""
-    from dashboard import cache
-
-    cache.captures().drop()
-    cache._results().drop()
-    return {}
-
-
-PROBES: dict[str, Callable[..., dict[str, float]]] = {
-    "held": held,
-    "limit": limit,
-    "forget": forget,
-}
-
-
-def serve(port: int) -> None:
-    """Runs the dashboard as `streamlit run` does, and answers probes on the standard streams."""
-    from streamlit.web import cli
-
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-
-    def answer() -> None:
-        for line in sys.stdin:
-            name, *arguments = line.split()
-            answers.write(json.dumps(PROBES[name](*arguments)) + "\n")
-            answers.flush()
-
-    threading.Thread(target=answer, daemon=True).start()
-    sys.argv = ["streamlit", "run", "dashboard/app.py"]
-    sys.argv += ["--server.port", str(port), "--server.headless", "true"]
-    cli.main()
-
-
-COLUMNS = ("raw", "trimmed", "captures", "results", "tensors", "weights")
-
-
-@contextmanager
-def warm() -> Iterator[Server]:
-    """A server that has been used: every page, every sample, and both models it may keep."""
-    with Server() as server:
-        with visitor(server.port) as window:
-            for size in SIZES_PX:
-                window.open("", size=size)
-            for image in vi.SAMPLES:
-                for page in PAGES:
-                    window.open(page, image=name_of(image), size=SIZES_PX[0])
-        yield server
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--users", type=int, default=20)
-    parser.add_argument("--reruns", type=int, default=2000)
-    parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.serve:
-        serve(arguments.serve)
-        return
-    write = sys.stdout.write
-
-    def show(name: str, server: Server) -> None:
-        told = server.ask("held")
-        write(f"{name:34}" + "".join(f"{told[column]:10.0f}" for column in COLUMNS))
-        write(f"{told['blocks'] / 1000:12.0f}{told['entries']:9.0f}\n")
-        sys.stdout.flush()
-
-    header = "".join(f"{column:>10}" for column in COLUMNS)
-    write(f"{'':34}{header}{'1000 blocks':>12}{'entries':>9}\n")
-    with warm() as server:
-        show("one long session: warm", server)
-        start = time.monotonic()
-        with visitor(server.port) as window:
-            for done in wander(window, arguments.reruns, seed=0):
-                if done in (1, arguments.reruns) or done % 100 == 0:
-                    show(f"{done} reruns, {time.monotonic() - start:.0f} s", server)
-            write(f"problems: {window.problems or 'none'}\n")
-        server.ask("forget")
-        show("caches emptied", server)
-
-        start = time.monotonic()
-        answers, problems = together(server.port, range(arguments.users))
-        show(f"{arguments.users} users, {time.monotonic() - start:.0f} s", server)
-        # Streamlit keeps a closed session for two minutes, and lets it go when another one closes.
-        time.sleep(125)
-        with visitor(server.port) as window:
-            window.open("")
-        show("users gone", server)
-        server.ask("forget")
-        show("caches emptied", server)
-        write(f"problems: {problems or 'none'}\n")
-        write(f"server healthy: {server.healthy()}, tracebacks: {'Traceback' in server.log()}\n")
-    answers.sort(key=lambda each: (each[0].size_px, str(each[0].image)))
-    differences = [difference(answer, question.truth()) for question, answer in answers]
-    write(f"{len(answers)} answers, largest relative difference {max(differences):.1e}\n")
-
-
-if __name__ == "__main__":
-    main()
