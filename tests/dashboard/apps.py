@@ -78,9 +78,9 @@ def opened(view: str = "overview", **state: object) -> AppTest:
     app = AppTest.from_file(str(APP), default_timeout=120)
     for key, value in ({"model": CLASSIFIER} | state).items():
         app.session_state[key] = value
-    app.run()
-    if view != "overview":
-        go(app, view)
+    if view == "overview":
+        return app.run()
+    go(app, view)
     return app
 
 

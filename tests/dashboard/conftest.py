@@ -12,7 +12,7 @@ import pytest
 import streamlit as st
 import threadpoolctl
 import torch
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 import vit_inspect as vi
 from tests.dashboard.apps import LAYERS, NAMES, copied
@@ -93,13 +93,21 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
-    """A fresh window of a new user."""
+@pytest.fixture(scope="session")
+def windows(browser: Browser, address: str) -> Iterator[BrowserContext]:
+    """A browser that keeps what Streamlit is made of, whose windows are users of their own."""
     expect.set_options(timeout=45_000)
     context = browser.new_context(
         base_url=address, viewport={"width": 1440, "height": 900}, accept_downloads=True
     )
     context.set_default_timeout(60_000)
-    yield context.new_page()
+    yield context
     context.close()
+
+
+@pytest.fixture
+def page(windows: BrowserContext) -> Iterator[Page]:
+    """A fresh window of a new user."""
+    page = windows.new_page()
+    yield page
+    page.close()

@@ -186,24 +186,20 @@ def test_the_tile_under_the_cursor_is_large_and_a_click_opens_it(page: Page) -> 
     expect(page.get_by_label("Patch", exact=True)).to_have_value("Patch (24, 12)")
 
 
-@pytest.mark.parametrize(
-    ("key", "words", "kept"),
-    [
-        ("j", "L3 H2", "layer=3"),
-        ("l", "L4 H3", "head=3"),
-        ("n", "L4 H2", "image=astronaut"),
-    ],
-)
-def test_a_key_goes_to_the_next_layer_head_or_picture(
-    page: Page, key: str, words: str, kept: str
-) -> None:
+def test_a_key_goes_to_the_next_layer_head_or_picture(page: Page) -> None:
     show(page, "/attention_maps?layer=4&head=2")
     # The last words of a run: from here on the page listens.
     expect(page.get_by_text("Attention verified")).to_be_visible()
     page.wait_for_timeout(2000)
-    page.keyboard.press(key)
-    expect(page).to_have_url(re.compile(kept))
-    expect(page.get_by_text(words, exact=True)).to_be_visible()
+    for key, words, kept in (
+        ("j", "L3 H2", "layer=3"),
+        ("l", "L3 H3", "head=3"),
+        ("n", "L3 H3", "image=astronaut"),
+    ):
+        page.keyboard.press(key)
+        expect(page).to_have_url(re.compile(kept))
+        expect(page.get_by_text(words, exact=True)).to_be_visible()
+        ready(page)
 
 
 def test_a_dot_of_the_distance_plot_opens_that_heads_maps(page: Page) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
 
 from tests.dashboard.apps import VIEWS
 from tests.dashboard.serving import CLASSIFIER
@@ -101,13 +101,11 @@ PAUSE_MS = 100
 
 
 @pytest.fixture(scope="module")
-def window(browser: Browser) -> Iterator[Page]:
-    """One window for all pages: what Streamlit is made of is loaded once."""
-    expect.set_options(timeout=45_000)
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    context.set_default_timeout(60_000)
-    yield context.new_page()
-    context.close()
+def window(windows: BrowserContext) -> Iterator[Page]:
+    """One window for all pages."""
+    page = windows.new_page()
+    yield page
+    page.close()
 
 
 @pytest.fixture

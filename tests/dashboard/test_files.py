@@ -28,7 +28,7 @@ MAPS = {
 }
 """What the control of a page's map is called in files, and in its record."""
 
-pytestmark = pytest.mark.usefixtures("random_weights")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("random_weights")]
 
 
 @pytest.mark.parametrize("view", ["attention_distance", "head_statistics", "layer_cka"])

@@ -50,7 +50,7 @@ TOLD = {
 }
 """What some steps of the tour say of a model."""
 
-pytestmark = pytest.mark.usefixtures("random_weights")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("random_weights")]
 
 
 @pytest.mark.parametrize(("model", "figures"), WITH_POSITIONS.items())

@@ -28,7 +28,7 @@ from vit_inspect_dashboard import kept, trials
 from vit_inspect_dashboard.pictures import sample
 from vit_inspect_dashboard.wording import CLASS_TOKEN
 
-pytestmark = pytest.mark.usefixtures("random_weights")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("random_weights")]
 
 
 def shown_metrics(app: AppTest) -> list[str]:
