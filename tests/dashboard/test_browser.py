@@ -282,7 +282,7 @@ def test_a_survey_over_the_samples_is_shown(page: Page) -> None:
 
 
 def test_a_cancelled_survey_leaves_the_page_as_it_was(page: Page) -> None:
-    show(page, "/attention_distance?size=518")
+    show(page, "/attention_distance?size=448")
     page.get_by_text("all samples").click()
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("One image, paper definition.")).to_be_visible()
