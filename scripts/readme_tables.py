@@ -2,8 +2,7 @@
 
     python -m scripts.readme_tables
 
-writes them anew into README.md, between the marks `<!-- paper -->` and `<!-- evidence -->` and their
-ends.
+writes them into README.md, between the marks `<!-- paper -->` and `<!-- evidence -->`.
 """
 
 from __future__ import annotations

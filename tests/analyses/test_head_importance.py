@@ -19,7 +19,7 @@ from vit_inspect.errors import OutOfMemory
 from vit_inspect.figures.head_importance import ranking
 from vit_inspect.records.evidence import LOG_PROBABILITY, TURNED
 
-IMAGES = [noise((90, 60), 1), vi.sample("coffee")]
+IMAGES = [noise((90, 60), 1), vi.sample("chelsea")]
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import vit_inspect as vi
 from tests.helpers.made import layout_of, model_of
+from vit_inspect.loading.positions import rotation
 
 SHARED = (
     "eva02_tiny_patch14_224",
@@ -121,6 +122,7 @@ def turning(rope: nn.Module) -> vi.Model:
         model_of(layout_of(grid=(3, 4), readout="mean of the patches")),
         module=module,
         blocks=(block,),
+        rotation=rotation(module, name="toy"),
     )
 
 

@@ -183,8 +183,7 @@ def test_rollout_is_refused_because_tokens_merge() -> None:
         vi.attention_rollout(vi.capture(narrow_swin(SWIN), IMAGES[0]))
     assert str(refusal.value) == (
         f"Found {SWIN}, whose tokens merge from stage to stage; expected the same tokens in every "
-        "layer, so that attention can be multiplied through them; look at the attention maps of "
-        "one stage instead."
+        "layer; choose a plain vision transformer, or look at the attention maps of one stage."
     )
 
 
