@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.figures.conftest import made_curves
+from tests.helpers.records import curves_of
 from vit_inspect.figures import looks
 from vit_inspect.figures.faithfulness import (
     conclusions,
@@ -58,9 +58,9 @@ def test_the_screen_shows_the_same_curves(curves):
     assert "good</b>, insertion" in lines[4].hovertemplate
 
 
-def test_lines_are_told_apart_by_more_than_colour_in_the_table_as_well(curves):
+def test_lines_are_told_apart_by_more_than_colour_in_the_table_as_well():
     areas = {f"map {place}": (0.4, 0.6) for place in range(5)} | {"centre": (0.5, 0.5)}
-    five = made_curves(curves.layout, curves.photographs[0], areas)
+    five = curves_of(areas)
     axes = draw(five).axes
     drawn = [
         [(line.get_marker(), str(line._unscaled_dash_pattern)) for line in each.lines]
@@ -116,8 +116,8 @@ BETTER = "better than random and the centre"
         ((0.5, 0.5), (0.5, 0.5), "no better than random or the centre in both curves"),
     ],
 )
-def test_the_conclusion_follows_from_the_areas(layout, photograph, areas, centre, words):
-    found = made_curves(layout, photograph, {"it": areas, "centre": centre}).of_image(0)
+def test_the_conclusion_follows_from_the_areas(areas, centre, words):
+    found = curves_of({"it": areas, "centre": centre}).of_image(0)
     (sentence,) = conclusions(found)
     assert sentence.startswith("it: ")
     assert words in sentence
@@ -134,9 +134,9 @@ def test_of_several_pictures_it_is_told_in_how_many_the_map_is_better(curves):
     assert "pictures" not in conclusions(curves.of_image(0))[0]
 
 
-def test_a_map_that_is_worse_in_every_picture_is_not_told_to_be_so_in_none(layout, photograph):
+def test_a_map_that_is_worse_in_every_picture_is_not_told_to_be_so_in_none():
     areas = {"bad": (0.8, 0.2), "centre": (0.5, 0.5)}
-    (sentence,) = conclusions(made_curves(layout, photograph, areas))
+    (sentence,) = conclusions(curves_of(areas))
     assert sentence == (
         "bad: worse than random and the centre in both curves. "
         "Better than random and the centre in both curves in 0 of 2 pictures."

@@ -6,9 +6,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from tests.figures.conftest import made_statistics
+from tests.helpers.records import Size, made
 from vit_inspect.figures import looks
 from vit_inspect.figures.head_statistics import COLOUR_MAP, STATISTICS, draw, limits_of, means, plot
+from vit_inspect.records.evidence import HeadStatistics
 
 
 def panels_of(figure):
@@ -119,10 +120,9 @@ def test_the_caption_says_what_the_numbers_rest_on(statistics):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (12, 3), (12, 12), (24, 16), (40, 16)], ids=str)
-def test_names_of_many_heads_and_layers_do_not_run_into_each_other(random, layout, shape):
-    result = made_statistics(random, layout, (1, *shape))
-    figure = draw(result)
-    figure.canvas.draw()
+def test_names_of_many_heads_and_layers_do_not_run_into_each_other(shape):
+    figure = draw(made(HeadStatistics, Size(1, *shape)))
+    figure.draw_without_rendering()
     box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
     assert min(box.x0, box.y0) >= 0
     assert box.x1 <= width
