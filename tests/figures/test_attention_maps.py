@@ -74,7 +74,7 @@ def test_the_table_holds_the_percentages_level_with_the_maps(maps):
         (tiles.get_position().y0, tiles.get_position().y1)
     )
     assert [tick.get_text() for tick in tiles.get_yticklabels()] == ["0", "1", "2"]
-    assert [tick.get_text() for tick in tiles.get_xticklabels()] == ["1", "2"]
+    assert [tick.get_text() for tick in tiles.get_xticklabels()] == ["0", "1"]
 
 
 def test_a_patch_that_looks_is_outlined_and_named(maps, photograph):
@@ -93,7 +93,7 @@ def test_a_map_on_screen_knows_its_layer_head_and_prefix_masses(maps):
     assert list(markers.customdata) == [[layer, head] for layer in range(3) for head in range(2)]
     cls, register = maps.prefix_mass[1, 2, 1]
     words = markers.text[5]
-    for part in ("Layer 2, Head 2", f"cls {cls:.1%}", f"reg1 {register:.1%}"):
+    for part in ("L2 H1", f"cls {cls:.1%}", f"reg1 {register:.1%}"):
         assert part in words
     assert f"{maps.weights[1, 2, 1].max():.3g}" in words
     assert markers.marker.cmax == pytest.approx(_limit(maps, 1, "shared")[0])

@@ -23,7 +23,7 @@ def test_four_axes_are_a_grid_of_maps_that_are_white_where_nothing_differs(maps)
     figure = difference.plot(maps, replace(maps, weights=weights), "weights")
     markers = figure.data[0]
     assert [list(place) for place in markers.customdata][5] == [2, 1]
-    assert "Layer 2, Head 2<br>largest difference 0.5" in markers.text[5]
+    assert "<b>L2 H1</b><br>largest difference 0.5" in markers.text[5]
     assert "largest difference 0" in markers.text[0]
     white = looks.colour(np.array(0.0), looks.DIFFERENCE_MAP, (-1.0, 1.0))
     assert white[:3].min() > 240
@@ -33,6 +33,7 @@ def test_only_what_is_shown_is_compared(similarity):
     shown = {"row": [1], "column": [0, 2]}
     figure = difference.plot(similarity, similarity, "similarity", shown=shown)
     assert [list(place) for place in figure.data[0].customdata] == [[1, 0], [1, 2]]
+    assert figure.data[0].text[1].startswith("<b>Patch (1, 2)</b>")
 
 
 def test_records_of_other_shapes_are_refused_in_words(distance):

@@ -60,8 +60,8 @@ def test_screen_cells_are_the_means_and_tell_all_numbers(statistics, large):
         for x, y, (layer, head), text in zip(
             marks.x, marks.y, marks.customdata, marks.text, strict=True
         ):
-            assert (x, y) == (head + 1, layer)
-            assert f"Layer {layer}, Head {head + 1}" in text
+            assert (x, y) == (head, layer)
+            assert f"L{layer} H{head}" in text
             for other, numbers in statistics.arrays().items():
                 mean = numbers[:, layer, head].mean()
                 assert STATISTICS[other].words.format(mean) in text

@@ -52,10 +52,10 @@ def test_a_bias_of_nothing_is_white():
     assert _tiles(result, limits_of(result)).picture[0, 0, :3].min() > 240
 
 
-def test_layers_count_from_0_and_heads_from_1(bias):
+def test_layers_and_heads_count_from_0(bias):
     axes = draw(bias).axes[1]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["0", "1", "2"]
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "2"]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0", "1"]
     assert (axes.get_ylabel(), axes.get_xlabel()) == ("Layer", "Head")
 
 
@@ -64,8 +64,8 @@ def test_a_layer_that_all_share_is_called_so():
     assert [tick.get_text() for tick in draw(result).axes[1].get_yticklabels()] == ["all"]
     figure = plot(result)
     assert figure.layout.yaxis.ticktext == ("all",)
-    assert figure.layout.xaxis.ticktext == ("1", "2")
-    assert "Layer all, head 2" in figure.data[0].text[1]
+    assert figure.layout.xaxis.ticktext == ("0", "1")
+    assert "<b>Head 1</b>" in figure.data[0].text[1]
 
 
 def test_a_tile_on_screen_tells_the_offset_that_its_head_favours():
@@ -74,7 +74,7 @@ def test_a_tile_on_screen_tells_the_offset_that_its_head_favours():
     tiles = plot(bias_of(values)).data[0]
     assert list(tiles.customdata[5]) == [1, 2]
     assert tiles.text[5] == (
-        "<b>Layer 1, head 3</b><br>most +1.5, 1 up, 2 right<br>least -2, the query itself"
+        "<b>L1 H2</b><br>most +1.5, 1 up, 2 right<br>least -2, the query itself"
     )
 
 

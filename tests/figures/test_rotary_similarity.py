@@ -47,9 +47,9 @@ def test_heads_that_are_turned_differently_are_tiles_by_layer_and_head(mixed):
     assert np.array_equal(tiles.picture[2 * down, right], wanted[2, 1, 0, 0])
     axes = draw(mixed).axes[0]
     assert ticks(axes.get_yticklabels()) == ["0", "1", "2"]
-    assert ticks(axes.get_xticklabels()) == ["1", "2"]
+    assert ticks(axes.get_xticklabels()) == ["0", "1"]
     screen = plot(mixed).data[0]
-    assert screen.text[3] == "Layer 1, Head 2"
+    assert screen.text[3] == "L1 H1"
     assert list(screen.customdata[3]) == [1, 1]
 
 
@@ -72,7 +72,7 @@ def test_waves_are_told_in_patches():
     frequency[0, 0, :2] = [[np.pi / 2, 0], [0, 2 * np.pi / 35290]]
     result = rotary_of(frequency)
     texts = plot(result).data[0].text
-    assert "<b>Pair 1 of dimensions</b><br>wavelength 4 patches" in texts[0]
+    assert "<b>Pair 0 of dimensions</b><br>wavelength 4 patches" in texts[0]
     assert "1.57 per row, 0 per column" in texts[0]
     assert "wavelength endless" in texts[2]
     assert "4 patches to endless" in draw(result).texts[1].get_text()

@@ -15,6 +15,7 @@ from vit_inspect.recording.interventions import Attended, Embedded, intervene
 from vit_inspect.recording.recorder import Capture, token_rows
 from vit_inspect.recording.resume import with_last_kept
 from vit_inspect.records.evidence import Ablation
+from vit_inspect.records.names import patch_name, place_name
 
 CLASSES = 5
 """Classes that are told, those of the largest probabilities before or after."""
@@ -83,9 +84,9 @@ def ablate(
         photographs=capture.photographs,
         off=(
             *(f"layer {layer}, all heads" for layer in sorted(set(layers))),
-            *(f"layer {layer}, head {head + 1}" for layer, head in sorted(set(heads))),
+            *(place_name(layer, head) for layer, head in sorted(set(heads))),
             *dict.fromkeys(
-                f"token {token}" if isinstance(token, str) else f"patch ({token[0]}, {token[1]})"
+                f"token {token}" if isinstance(token, str) else patch_name(*token)
                 for token in tokens
             ),
         ),

@@ -63,7 +63,7 @@ def plot(result: AttentionDistance, *, limits: looks.Limits | None = None) -> go
     images, layers, heads = result.distance_px.shape
     for head in range(heads):
         hover = [
-            f"<b>Layer {layer}, {looks.head_name(head)}</b>"
+            f"<b>{looks.place_name(layer, head)}</b>"
             f"<br>{distance[layer, head]:.1f} px, "
             f"{distance[layer, head] / result.layout.diagonal_px:.1%} of the diagonal"
             + (f"<br>± {spread[layer, head]:.1f} px over the images" if images > 1 else "")

@@ -59,7 +59,7 @@ def draw(result: AttentionMaps, *, image: int = 0, scale: str = "shared") -> Fig
     maps = print_sheet.place(figure, left=0.35, top=BODY_IN, width=width, height=height)
     draw_tiles(maps, tiles)
     maps.set(
-        xticklabels=print_sheet.tick_labels(range(1, heads + 1), width / heads),
+        xticklabels=print_sheet.tick_labels(range(heads), width / heads),
         yticklabels=print_sheet.tick_labels(range(layers), height / layers),
     )
     print_sheet.label(maps, x="Head", y="Layer")
@@ -70,7 +70,7 @@ def draw(result: AttentionMaps, *, image: int = 0, scale: str = "shared") -> Fig
     _draw_masses(table, result.prefix_mass[image].sum(axis=-1), digits_pt=digits_pt)
     table.set(
         ylim=maps.get_ylim(),
-        xticklabels=print_sheet.tick_labels(range(1, heads + 1), table_width / heads),
+        xticklabels=print_sheet.tick_labels(range(heads), table_width / heads),
     )
     for axes in (maps, table):
         axes.xaxis.tick_top()
@@ -103,8 +103,9 @@ def plot(
     picked = [(layer, head) for layer in range(layers) for head in range(heads)]
     hover = [_hover(result, image, layer, head) for layer, head in picked]
     plot_tiles(figure, tiles, hover=hover, picked=picked)
-    numbers = range(1, heads + 1)
-    name_tiles(figure, tiles, rows=("Layer", range(layers)), columns=("Head", numbers), side="top")
+    name_tiles(
+        figure, tiles, rows=("Layer", range(layers)), columns=("Head", range(heads)), side="top"
+    )
     figure.update_layout(margin_b=24)
     figure.data[0].marker.update(
         cmin=0,
@@ -171,7 +172,7 @@ def _hover(result: AttentionMaps, image: int, layer: int, head: int) -> str:
     masses = zip(result.layout.prefix, result.prefix_mass[image, layer, head], strict=True)
     lines = [f"{name} {mass:.1%}" for name, mass in masses]
     largest = f"largest patch weight {result.weights[image, layer, head].max():.3g}"
-    return "<br>".join([f"<b>Layer {layer}, {looks.head_name(head)}</b>", largest, *lines])
+    return "<br>".join([f"<b>{looks.place_name(layer, head)}</b>", largest, *lines])
 
 
 def _title(result: AttentionMaps) -> str:

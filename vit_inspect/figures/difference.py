@@ -61,16 +61,13 @@ def plot(
         )
     tiles = compose(looks.colour(values, looks.DIFFERENCE_MAP, (-limit, limit)))
     places = [(row, column) for row in picked[0] for column in picked[1]]
-    # Heads, and the patches of the position figure, count from 1 as in those figures.
     names = tuple(
-        (axis.capitalize(), [index + (axis != "layer") for index in indices])
-        for axis, indices in zip(axes, picked[:2], strict=False)
+        (axis.capitalize(), indices) for axis, indices in zip(axes, picked[:2], strict=False)
     )
+    largest_of = np.abs(values).max(axis=(2, 3)).ravel()
     hover = [
-        f"{names[0][0]} {row}, {names[1][0]} {column}<br>"
-        f"largest difference {np.abs(values[i, j]).max():.3g}"
-        for i, row in enumerate(names[0][1])
-        for j, column in enumerate(names[1][1])
+        f"<b>{_place(axes, place)}</b><br>largest difference {each:.3g}"
+        for place, each in zip(places, largest_of, strict=True)
     ]
     plot_tiles(figure, tiles, hover=hover, picked=places)
     name_tiles(figure, tiles, rows=names[0], columns=names[1], side="bottom")
@@ -78,6 +75,13 @@ def plot(
         cmin=-limit, cmax=limit, colorscale=scale, showscale=True, colorbar=bar
     )
     return figure
+
+
+def _place(axes: list[str], place: tuple[int, int]) -> str:
+    """What a tile is of: a head of a layer, or a patch."""
+    if axes[:2] == ["layer", "head"]:
+        return looks.place_name(*place)
+    return looks.patch_name(*place).capitalize()
 
 
 def _words(result: Result) -> str:

@@ -53,7 +53,7 @@ def plot(result: EmbeddingFilters) -> go.Figure:
     """The same; a tile tells its component's share of the variance."""
     shown, ratio, cumulative = _shown(result), result.explained_variance_ratio, _cumulative(result)
     figure = screen_sheet.screen(_title(result), _caption(result), height=460)
-    hover = [f"Component {n + 1}<br>{ratio[n]:.2%} of the variance" for n in range(shown)]
+    hover = [f"Component {n}<br>{ratio[n]:.2%} of the variance" for n in range(shown)]
     picked = [[n] for n in range(shown)]
     plot_tiles(figure, _tiles(result), hover=hover, picked=picked, domain=(0.0, 0.64))
     figure.update_layout(margin_l=16)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from vit_inspect.figures import print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
-from vit_inspect.figures.overlay import draw_photograph, height_px, plot_photograph
+from vit_inspect.figures.overlay import PATCH, draw_photograph, height_px, plot_photograph
 from vit_inspect.figures.tiles import LONG_SIDE_PX, data_uri
 from vit_inspect.records.base import Photograph
 from vit_inspect.records.evidence import FeaturePca
@@ -129,9 +129,7 @@ def _add_scores(figure: go.Figure, result: FeaturePca, image: int, photograph: P
             [[row, column, *scores[row, column].tolist()] for column in range(columns)]
             for row in range(rows)
         ],
-        hovertemplate="Row %{customdata[0]}, column %{customdata[1]}<br>"
-        + told
-        + "<extra></extra>",
+        hovertemplate=f"{PATCH}<br>{told}<extra></extra>",
     )
 
 

@@ -43,7 +43,7 @@ def draw(result: HeadImportance, *, image: int = 0) -> Figure:
     draw_tiles(axes, tiles)
     axes.set(
         yticklabels=print_sheet.tick_labels(range(layers), height / layers),
-        xticklabels=print_sheet.tick_labels(range(1, heads + 1), width / heads),
+        xticklabels=print_sheet.tick_labels(range(heads), width / heads),
     )
     print_sheet.label(axes, x="Head", y="Layer")
     axes.xaxis.tick_top()
@@ -65,7 +65,7 @@ def draw(result: HeadImportance, *, image: int = 0) -> Figure:
     )
     bars.axvline(0, color=looks.QUIET, linewidth=print_sheet.RULE_PT)
     bars.set(yticks=range(len(ranked)), ylim=(len(ranked) - 0.4, -0.6))
-    bars.set_yticklabels([_name(*place) for place in ranked])
+    bars.set_yticklabels([looks.place_name(*place) for place in ranked])
     bars.xaxis.set_major_locator(MaxNLocator(3))
     print_sheet.label(bars, x=result.measure)
     bars.tick_params(axis="y", length=0)
@@ -97,7 +97,7 @@ def plot(
         picked=picked,
         domain=(0.0, share),
     )
-    names = ("Layer", range(layers)), ("Head", range(1, heads + 1))
+    names = ("Layer", range(layers)), ("Head", range(heads))
     name_tiles(figure, tiles, rows=names[0], columns=names[1], side="top")
     figure.data[0].marker.update(
         cmin=limits[0],
@@ -117,7 +117,7 @@ def plot(
     effects = np.array([effect[place] for place in ranked])
     figure.add_bar(
         x=effects,
-        y=[_name(*place) for place in ranked],
+        y=[looks.place_name(*place) for place in ranked],
         orientation="h",
         marker={
             "color": effects,
@@ -179,10 +179,6 @@ def _tiles(result: HeadImportance, image: int) -> Tiles:
     return compose(colours[:, :, None, None])
 
 
-def _name(layer: int, head: int) -> str:
-    return f"Layer {layer}, {looks.head_name(head).lower()}"
-
-
 def _said(result: HeadImportance, effect: Float[np.floating, ""]) -> str:
     """An effect in words; a log-probability also by what becomes of the probability."""
     if result.measure != LOG_PROBABILITY:
@@ -191,7 +187,7 @@ def _said(result: HeadImportance, effect: Float[np.floating, ""]) -> str:
 
 
 def _hover(result: HeadImportance, image: int, place: tuple[int, int]) -> str:
-    return f"<b>{_name(*place)}</b><br>{_said(result, result.effect[image][place])}"
+    return f"<b>{looks.place_name(*place)}</b><br>{_said(result, result.effect[image][place])}"
 
 
 def _words(result: HeadImportance, image: int) -> str:
@@ -199,10 +195,11 @@ def _words(result: HeadImportance, image: int) -> str:
     target = f" for '{result.targets[image]}'" if result.targets else ""
     replaced = "its mean over the tokens" if result.replacement == "mean" else "zeros"
     most = ranking(result, image)[0]
+    largest = f"{looks.place_name(*most)}, {_said(result, result.effect[image][most])}"
     return (
         f"{result.model}: the effect of each head{target}\n"
         f"Each head alone, its output replaced by {replaced}.\n"
-        f"The largest effect: {_name(*most).lower()}, {_said(result, result.effect[image][most])}."
+        f"The largest effect: {largest}."
     )
 
 

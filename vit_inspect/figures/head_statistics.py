@@ -82,7 +82,7 @@ def draw(result: HeadStatistics, *, large: str = "entropy") -> Figure:
         draw_tiles(axes, tiles[name])
         axes.set(
             yticklabels=print_sheet.tick_labels(range(layers), height / layers),
-            xticklabels=print_sheet.tick_labels(range(1, heads + 1), width / heads),
+            xticklabels=print_sheet.tick_labels(range(heads), width / heads),
         )
         print_sheet.label(axes, x="Head", y="" if column else "Layer")
     print_sheet.write_head(figure, TITLE, _caption(result))
@@ -153,7 +153,7 @@ def _add_panel(
     ends = {} if large else {"tickvals": [low, high], "ticktext": ["0", words]}
     figure.add_heatmap(
         z=panels[name].astype(np.float32),
-        x=list(range(1, heads + 1)),
+        x=list(range(heads)),
         y=list(range(layers)),
         zmin=low,
         zmax=high,
@@ -179,7 +179,7 @@ def _add_panel(
     screen_sheet.add_squares(
         figure,
         size=12,
-        x=[head + 1 for _, head in cells],
+        x=[head for _, head in cells],
         y=[layer for layer, _ in cells],
         customdata=[list(cell) for cell in cells],
         text=[_hover(panels, *cell) for cell in cells],
@@ -193,8 +193,8 @@ def _add_panel(
         ticks="",
         domain=x,
         anchor=f"y{axis}",
-        range=[0.5, heads + 0.5],
-        tickvals=list(range(1, heads + 1, -(-heads // most))),
+        range=[-0.5, heads - 0.5],
+        tickvals=list(range(0, heads, -(-heads // most))),
     )
     down = screen_sheet.screen_axis(
         "Layer" if large else "",
@@ -217,7 +217,7 @@ def _limits(values: Float[np.ndarray, "layer head"]) -> looks.Limits:
 
 
 def _hover(panels: dict[str, Float[np.ndarray, "layer head"]], layer: int, head: int) -> str:
-    lines = [f"<b>Layer {layer}, {looks.head_name(head)}</b>"]
+    lines = [f"<b>{looks.place_name(layer, head)}</b>"]
     lines += [STATISTICS[name].words.format(values[layer, head]) for name, values in panels.items()]
     return "<br>".join(lines)
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from vit_inspect.figures import looks, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
-from vit_inspect.figures.overlay import draw_photograph, plot_map, plot_sheet
+from vit_inspect.figures.overlay import PATCH, draw_photograph, plot_map, plot_sheet
 from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, fit, plot_tiles
 from vit_inspect.records.evidence import LogitLens
 
@@ -183,8 +183,7 @@ def plot_layer(result: LogitLens, layer: int, *, image: int = 0, width: int = 72
             [[row, column, int(ranks[row, column])] for column in range(columns)]
             for row in range(rows)
         ],
-        hovertemplate="Row %{customdata[0]}, column %{customdata[1]}<br>%{z:.3%}, "
-        "rank %{customdata[2]}<extra></extra>",
+        hovertemplate=f"{PATCH}<br>%{{z:.3%}}, rank %{{customdata[2]}}<extra></extra>",
     )
 
 

@@ -1,7 +1,9 @@
 """What do all figures look like? The one home of colours, line styles, names and numbers in words.
 
 Lightness means "more" (dark to light, never jet); colours are always set, never left to a
-library's default. Layers, heads, rows and columns count from 0, as in the records.
+library's default. Layers, heads, rows and columns count from 0, as in the records: a head's number
+on a figure is its index in the arrays. The paper's legend, which begins with "Head 1", is given up
+for this.
 """
 
 from __future__ import annotations
@@ -13,6 +15,10 @@ import matplotlib
 import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib.colors import Normalize, to_hex
+
+from vit_inspect.records.names import head_name as head_name
+from vit_inspect.records.names import patch_name as patch_name
+from vit_inspect.records.names import place_name as place_name
 
 INK, QUIET, PAPER, ACCENT = "#1f2328", "#6b7280", "#ffffff", "#d1495b"
 HEAD_COLOURS = tuple(to_hex(colour) for colour in matplotlib.colormaps["tab10"].colors)  # type: ignore[attr-defined]
@@ -59,11 +65,6 @@ NAME_LENGTH = 24
 """Letters of a name that an axis, or a line of a list, has room for."""
 PROBABILITY_ENDS = (0.005, 0.02, 0.1, 0.5, 1.01)
 Limits = tuple[float, float]
-
-
-def head_name(head: int) -> str:
-    """A head's name in every figure, from "Head 1" as in the paper's legend."""
-    return f"Head {head + 1}"
 
 
 def offset_name(rows: int, columns: int) -> str:

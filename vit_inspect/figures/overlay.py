@@ -20,6 +20,9 @@ from vit_inspect.figures.tiles import data_uri
 from vit_inspect.layout import Box
 from vit_inspect.records.base import Photograph
 
+PATCH = "Patch (%{customdata[0]}, %{customdata[1]})"
+"""How a patch on a screen begins to tell of itself; its customdata is its (row, column)."""
+
 MAX_SCREEN_PX = 620
 """Height of a photograph on a screen, at most: it should not need scrolling."""
 
@@ -184,7 +187,7 @@ def plot_patches(
     """
     places = list(np.ndindex(grid))
     boxes = [patch_box(photograph, grid, place) for place in places]
-    words = "Row %{customdata[0]}, column %{customdata[1]}" + ("<br>%{text}" if told else "")
+    words = PATCH + ("<br>%{text}" if told else "")
     return screen_sheet.add_squares(
         figure,
         size=14,
@@ -225,9 +228,7 @@ def plot_map(
             unit, tickformat="~%" if percent else "~g", nticks=5
         ),
         customdata=[[[row, column] for column in range(columns)] for row in range(rows)],
-        hovertemplate="Row %{customdata[0]}, column %{customdata[1]}<br>%{z:"
-        f"{'.3%' if percent else '.3g'}"
-        "}<extra></extra>",
+        hovertemplate=f"{PATCH}<br>%{{z:{'.3%' if percent else '.3g'}}}<extra></extra>",
     )
 
 

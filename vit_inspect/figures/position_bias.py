@@ -109,8 +109,8 @@ def _caption(result: PositionBias) -> str:
 
 def _hover(result: PositionBias, layer: int, head: int) -> str:
     tile = result.bias[layer, head]
-    layers, heads = layers_and_heads(result.bias.shape[:2])
-    lines = [f"<b>Layer {layers[layer]}, head {heads[head]}</b>"]
+    shared = result.bias.shape[0] == 1
+    lines = [f"<b>{looks.head_name(head) if shared else looks.place_name(layer, head)}</b>"]
     for name, place in (("most", tile.argmax()), ("least", tile.argmin())):
         row, column = np.unravel_index(place, tile.shape)
         where = looks.offset_name(int(result.row_offset[row]), int(result.column_offset[column]))

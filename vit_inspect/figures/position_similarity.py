@@ -25,8 +25,8 @@ def draw(result: PositionSimilarity) -> Figure:
     axes = print_sheet.place(figure, left=0.45, top=0.25, width=width, height=height)
     draw_tiles(axes, tiles)
     axes.set(
-        xticklabels=print_sheet.tick_labels(_from_one(columns), width / len(columns)),
-        yticklabels=print_sheet.tick_labels(_from_one(rows), height / len(rows)),
+        xticklabels=print_sheet.tick_labels(columns, width / len(columns)),
+        yticklabels=print_sheet.tick_labels(rows, height / len(rows)),
     )
     print_sheet.label(axes, x=COLUMN, y=ROW, title=TITLE)
     bar = print_sheet.place(figure, left=0.55 + width, top=0.25, width=0.09, height=height)
@@ -42,13 +42,13 @@ def plot(result: PositionSimilarity) -> go.Figure:
     tiles, (rows, columns) = _tiles(result), shown(result)
     figure = screen_sheet.screen(TITLE, _caption(result), height=740, above=60)
     picked = [(row, column) for row in rows for column in columns]
-    hover = [f"Row {row + 1}, column {column + 1}" for row, column in picked]
+    hover = [looks.patch_name(*patch).capitalize() for patch in picked]
     plot_tiles(figure, tiles, hover=hover, picked=picked)
     name_tiles(
         figure,
         tiles,
-        rows=(ROW, _from_one(rows)),
-        columns=(COLUMN, _from_one(columns)),
+        rows=(ROW, rows),
+        columns=(COLUMN, columns),
         side="bottom",
     )
     least, greatest = looks.SIMILARITY_LIMITS
@@ -64,20 +64,19 @@ def plot(result: PositionSimilarity) -> go.Figure:
 
 def plot_tile(result: PositionSimilarity, patch: tuple[int, int]) -> go.Figure:
     """The similarity of one patch (row, column) to all patches; a patch tells its value."""
-    row, column = patch
-    title = f"Patch in row {row + 1}, column {column + 1}"
+    title = looks.patch_name(*patch).capitalize()
     figure = screen_sheet.screen(title, f"{result.model}\n ", height=600, above=60)
     rows, columns = result.similarity.shape[:2]
     least, greatest = looks.SIMILARITY_LIMITS
     figure.add_heatmap(
         z=result.similarity[patch].astype(np.float32),
-        x=_from_one(list(range(columns))),
-        y=_from_one(list(range(rows))),
+        x=list(range(columns)),
+        y=list(range(rows)),
         zmin=least,
         zmax=greatest,
         colorscale=looks.colour_scale(looks.SIMILARITY_MAP),
         colorbar=screen_sheet.screen_colour_bar(UNIT, tickvals=[least, greatest]),
-        hovertemplate="Row %{y}, column %{x}<br>%{z:.3f}<extra></extra>",
+        hovertemplate="Patch (%{y}, %{x})<br>%{z:.3f}<extra></extra>",
     )
     downwards = {"autorange": "reversed", "scaleanchor": "x"}
     return figure.update_layout(
@@ -98,11 +97,6 @@ def shown(result: PositionSimilarity) -> tuple[list[int], list[int]]:
 def _step(result: PositionSimilarity) -> int:
     side = max(result.similarity.shape[:2])
     return 1 if side <= EVERY_PATCH_UP_TO else -(-side // 10)
-
-
-def _from_one(numbers: list[int]) -> list[int]:
-    """As the paper counts on the axes."""
-    return [number + 1 for number in numbers]
 
 
 def _tiles(result: PositionSimilarity) -> Tiles:

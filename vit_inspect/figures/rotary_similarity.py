@@ -88,7 +88,7 @@ def plot(result: RotarySimilarity) -> go.Figure:
         hover = [_pair_name(result, pair) for (pair,) in picked]
     else:
         picked = [list(each) for each in np.ndindex(tiles.count)]
-        hover = [f"Layer {layer}, {looks.head_name(head)}" for layer, head in picked]
+        hover = [looks.place_name(layer, head) for layer, head in picked]
     # On a page of usual width the mean stands beside the tiles, however few heads there are.
     rows, columns, _ = tiles.picture.shape
     right = min(0.58, (height - 230) * columns / rows / 1000)
@@ -174,7 +174,7 @@ def _pair_name(result: RotarySimilarity, pair: int) -> str:
     down, right = result.frequency[0, 0, pair].tolist()
     wave = _wavelength(float(np.hypot(down, right)))
     return (
-        f"<b>Pair {pair + 1} of dimensions</b><br>wavelength {wave}<br>"
+        f"<b>Pair {pair} of dimensions</b><br>wavelength {wave}<br>"
         f"turned by {down:.3g} per row, {right:.3g} per column (radians)"
     )
 

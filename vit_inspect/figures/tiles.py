@@ -145,9 +145,8 @@ def name_tiles(
 
 def layers_and_heads(count: tuple[int, int]) -> tuple[list[str], list[str]]:
     """Names along the rows and columns of a grid; a single one stands for all that share it."""
-    layers, heads = range(count[0]), range(1, count[1] + 1)
     layer_names, head_names = (
-        [str(index) for index in each] if len(each) > 1 else ["all"] for each in (layers, heads)
+        [str(index) for index in range(each)] if each > 1 else ["all"] for each in count
     )
     return layer_names, head_names
 

@@ -99,7 +99,7 @@ def _words(result: TokenSimilarity, image: int) -> str:
     values = result.similarity[image]
     least, greatest = (f"{end:.2f}".replace("-", "−") for end in (values.min(), values.max()))
     return (
-        f"Similarity to patch {result.patch}{of}\n"
+        f"Similarity to {looks.patch_name(*result.patch)}{of}\n"
         f"{result.model}: tokens of layer {result.layer}, {result.state}\n"
         f"From {least} to {greatest} in {photograph.name}"
     )

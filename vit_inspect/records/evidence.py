@@ -215,7 +215,8 @@ class TokenNorms(Result):
 class Ablation(Result):
     """What the model returns with some of its parts switched off, beside what it returned.
 
-    off: what was switched off, in the words of a figure: "layer 3, head 5", its heads from 1.
+    off: what was switched off, by name: "layer 3, all heads", "L3 H5", "token cls" or
+        "patch (0, 1)".
     replacement: what took its place: "mean" or "zero".
     cosine: between the whole output before and after; 1 where nothing changed its direction.
     relative_change: |after - before| / |before| of the whole output.
