@@ -17,6 +17,7 @@ from vit_inspect.figures.overlay import (
     draw_map,
     draw_patch,
     draw_photograph,
+    draw_scale,
     patch_box,
     plot_input,
     plot_map,
@@ -53,19 +54,7 @@ def draw(result: Ablation, *, image: int = 0) -> Figure:
         grid = (values.shape[0], values.shape[1])
         for row, column in np.argwhere(result.patch_off[image]).tolist():
             draw_patch(axes, photograph, grid=grid, patch=(row, column))
-        # Room for the numbers at both ends.
-        bar = print_sheet.place(
-            figure, left=left + 0.2, top=top + height + 0.08, width=map_width - 0.4, height=0.08
-        )
-        print_sheet.colour_bar(
-            bar,
-            looks.WEIGHT_MAP,
-            limits,
-            name=CHANGE,
-            opacity=looks.MAP_OPACITY,
-            ticks=MaxNLocator(3),
-            orientation="horizontal",
-        )
+        draw_scale(figure, limits, name=CHANGE, left=left, top=top + height + 0.08, width=map_width)
         left += map_width + 0.35
     if labels:
         place = {"left": left + 1.75, "top": top, "width": 1.7, "height": bars_height}

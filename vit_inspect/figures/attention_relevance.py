@@ -6,11 +6,10 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from vit_inspect.figures import looks, print_sheet
 from vit_inspect.figures.figure import FigureSpec
-from vit_inspect.figures.overlay import draw_map, draw_photograph, plot_map, plot_sheet
+from vit_inspect.figures.overlay import draw_map, draw_photograph, draw_scale, plot_map, plot_sheet
 from vit_inspect.records.evidence import AttentionRelevance
 
 WAYS = {
@@ -42,19 +41,7 @@ def draw(result: AttentionRelevance, *, image: int = 0) -> Figure:
         draw_photograph(axes, photograph, grey=True)
         draw_map(axes, photograph, values, limits)
         print_sheet.label(axes, title=title)
-        # Room for the numbers at both ends.
-        bar = print_sheet.place(
-            figure, left=left + 0.1, top=height + 0.3, width=width - 0.2, height=0.08
-        )
-        print_sheet.colour_bar(
-            bar,
-            looks.WEIGHT_MAP,
-            limits,
-            name=UNITS[way],
-            opacity=looks.MAP_OPACITY,
-            ticks=MaxNLocator(3),
-            orientation="horizontal",
-        )
+        draw_scale(figure, limits, name=UNITS[way], left=left, top=height + 0.3, width=width)
     words = "\n".join((_title(result, image), *_words(result, image)))
     print_sheet.write(figure, words, left=0.05, top=height + 0.72, linespacing=1.4)
     return figure

@@ -6,12 +6,19 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from vit_inspect.figures import looks, print_sheet, screen_sheet
 from vit_inspect.figures.figure import PAPER, FigureSpec
-from vit_inspect.figures.overlay import crop, draw_map, draw_photograph, plot_map, plot_sheet
+from vit_inspect.figures.overlay import (
+    crop,
+    draw_map,
+    draw_photograph,
+    draw_scale_beside,
+    plot_map,
+    plot_sheet,
+)
 from vit_inspect.figures.tiles import compose, name_tiles, plot_tiles
 from vit_inspect.records.paper import AttentionRollout
 
@@ -48,17 +55,14 @@ def draw(result: AttentionRollout, *, image: int = 0) -> Figure:
     draw_photograph(panels[2], photograph, grey=True)
     draw_map(panels[2], photograph, result.relevance[image], limits)
     print_sheet.label(panels[2], title="Rollout")
-    bar = print_sheet.place(
-        figure, left=0.33 + 2 * width + wide, top=0.22, width=0.09, height=height
-    )
-    print_sheet.colour_bar(
-        bar,
-        looks.WEIGHT_MAP,
+    draw_scale_beside(
+        figure,
         limits,
         name=UNIT,
-        opacity=looks.MAP_OPACITY,
-        ticks=MaxNLocator(4),
-        format=PercentFormatter(1.0),
+        left=0.33 + 2 * width + wide,
+        top=0.22,
+        height=height,
+        format=print_sheet.percent_ticks(),
     )
     print_sheet.write(figure, _words(result, image), left=0.05, top=height + 0.33, linespacing=1.4)
     return figure
@@ -128,7 +132,7 @@ def _paper_look(
     smooth = Image.fromarray(mask.astype(np.float32)).resize(
         (columns, rows), Image.Resampling.LANCZOS
     )
-    light = _blur(rows, patch_px[0]) @ np.asarray(smooth) @ _blur(columns, patch_px[1]).T
+    light = _blurred(np.asarray(smooth), patch_px)
     span = light.max() - light.min()
     # An even map has no contrast to stretch, only rounding errors.
     if span > 1e-5:
@@ -136,11 +140,14 @@ def _paper_look(
     return np.round(picture * np.clip(light, 0, 1)[..., None]).astype(np.uint8)
 
 
-def _blur(side_px: int, radius_px: int) -> Float[np.ndarray, "to from"]:
-    """A Gaussian blur along one side as a matrix; its rows sum to 1, at the border as well."""
-    pixel = np.arange(side_px)
-    weights = np.exp(-0.5 * ((pixel[:, None] - pixel[None, :]) / radius_px) ** 2)
-    return weights / weights.sum(axis=1, keepdims=True)
+def _blurred(
+    values: Float[np.ndarray, "row column"], deviation_px: tuple[int, int]
+) -> Float[np.ndarray, "row column"]:
+    """A Gaussian blur; at the border its weights are those inside alone, so that 1 stays 1."""
+    inside = np.stack([values, np.ones_like(values)]).astype(np.float64)
+    sums, weights = gaussian_filter(inside, (0, *deviation_px), mode="constant")
+    blurred: Float[np.ndarray, "row column"] = sums / weights
+    return blurred
 
 
 def _words(result: AttentionRollout, image: int) -> str:

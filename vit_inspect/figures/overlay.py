@@ -6,13 +6,16 @@ Coordinates are pixels of the original, (0, 0) at its top left corner.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from vit_inspect.figures import looks, print_sheet, screen_sheet
@@ -25,6 +28,9 @@ PATCH = "Patch (%{customdata[0]}, %{customdata[1]})"
 
 MAX_SCREEN_PX = 620
 """Height of a photograph on a screen, at most: it should not need scrolling."""
+
+SCALE_IN, SCALE_INSET_IN = 0.08, 0.2
+"""Thickness of the colour bar of a map, and the room at its ends for the numbers."""
 
 
 def unseen(photograph: Photograph) -> tuple[Box, ...]:
@@ -108,6 +114,46 @@ def draw_map(
         aspect="equal",
         zorder=1.5,
     )
+
+
+def draw_scale(
+    figure: Figure,
+    limits: looks.Limits,
+    *,
+    name: str,
+    left: float,
+    top: float,
+    width: float,
+    ticks: int = 3,
+    **options: Any,
+) -> None:
+    """A horizontal colour bar for the map above it, which lies from `left` on and is `width` wide.
+
+    All in inches from the top left corner of the sheet. options: those of `print_sheet.colour_bar`.
+    """
+    place = {"left": left + SCALE_INSET_IN, "width": width - 2 * SCALE_INSET_IN}
+    bar = print_sheet.place(figure, **place, top=top, height=SCALE_IN)
+    _fill_scale(bar, limits, name, ticks, orientation="horizontal", **options)
+
+
+def draw_scale_beside(
+    figure: Figure,
+    limits: looks.Limits,
+    *,
+    name: str,
+    left: float,
+    top: float,
+    height: float,
+    **options: Any,
+) -> None:
+    """The same, upright, for a map to the left of it that is as high."""
+    bar = print_sheet.place(figure, left=left, top=top, width=SCALE_IN, height=height)
+    _fill_scale(bar, limits, name, 4, **options)
+
+
+def _fill_scale(axes: Axes, limits: looks.Limits, name: str, ticks: int, **options: Any) -> None:
+    given: dict[str, Any] = {"opacity": looks.MAP_OPACITY, "ticks": MaxNLocator(ticks)} | options
+    print_sheet.colour_bar(axes, looks.WEIGHT_MAP, limits, name=name, **given)
 
 
 def plot_photograph(figure: go.Figure, photograph: Photograph, *, grey: bool = True) -> go.Figure:

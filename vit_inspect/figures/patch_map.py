@@ -6,11 +6,10 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from vit_inspect.figures import looks, print_sheet
 from vit_inspect.figures.figure import FigureSpec
-from vit_inspect.figures.overlay import draw_map, draw_photograph, plot_map, plot_sheet
+from vit_inspect.figures.overlay import draw_map, draw_photograph, draw_scale, plot_map, plot_sheet
 from vit_inspect.records.evidence import PatchMap
 
 UNIT = "Share of the largest value"
@@ -30,17 +29,14 @@ def draw(result: PatchMap, *, image: int = 0, from_least: bool = False) -> Figur
     limits = limits_of(result, image, from_least=from_least)
     draw_photograph(axes, photograph, grey=True)
     draw_map(axes, photograph, shares(result, image), limits)
-    # Room for the numbers at both ends.
-    bar = print_sheet.place(figure, left=0.25, top=height + 0.58, width=width - 0.4, height=0.08)
-    print_sheet.colour_bar(
-        bar,
-        looks.WEIGHT_MAP,
+    draw_scale(
+        figure,
         limits,
         name=UNIT,
-        opacity=looks.MAP_OPACITY,
-        ticks=MaxNLocator(4, steps=(1, 2.5, 5, 10)),
+        left=0.05,
+        top=height + 0.58,
+        width=width,
         format=print_sheet.percent_ticks(),
-        orientation="horizontal",
     )
     print_sheet.write_head(figure, *_words(result, image))
     return figure

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from vit_inspect.figures import looks, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
@@ -21,6 +21,7 @@ from vit_inspect.figures.overlay import (
     draw_map,
     draw_patch,
     draw_photograph,
+    draw_scale_beside,
     patch_box,
     plot_map,
     plot_sheet,
@@ -55,9 +56,7 @@ def draw(result: TokenNorms, *, image: int = 0) -> Figure:
     for row, column in np.argwhere(result.artefact[image]).tolist():
         draw_patch(photo, photograph, grid=result.layout.grid, patch=(row, column))
     print_sheet.label(photo, title=f"Norms after layer {result.layer}")
-    bar = print_sheet.place(figure, left=width + 0.13, top=0.22, width=0.09, height=height)
-    options: dict[str, Any] = {"opacity": looks.MAP_OPACITY, "ticks": MaxNLocator(4)}
-    print_sheet.colour_bar(bar, looks.WEIGHT_MAP, limits, name=UNIT, **options)
+    draw_scale_beside(figure, limits, name=UNIT, left=width + 0.13, top=0.22, height=height)
 
     left = width + 1.3
     right = print_sheet.PAGE_IN - left - 1.08
@@ -265,15 +264,14 @@ def _draw_rollouts(
         draw_photograph(axes, photograph, grey=True)
         draw_map(axes, photograph, relevance, limits)
         print_sheet.label(axes, title=title)
-    bar = print_sheet.place(figure, left=left + width + 0.08, top=top, width=0.09, height=height)
-    print_sheet.colour_bar(
-        bar,
-        looks.WEIGHT_MAP,
+    draw_scale_beside(
+        figure,
         limits,
         name=SHARE,
-        opacity=looks.MAP_OPACITY,
-        ticks=MaxNLocator(4),
-        format=PercentFormatter(1.0),
+        left=left + width + 0.08,
+        top=top,
+        height=height,
+        format=print_sheet.percent_ticks(),
         extend="max" if result.rollout[image].max() > limits[1] else "neither",
         extendfrac=0.04,
     )
