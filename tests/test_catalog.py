@@ -62,7 +62,7 @@ def test_every_figure_explains_itself(figure: FigureSpec[Any]) -> None:
 def test_each_kind_of_record_has_one_figure() -> None:
     for figure in ALL:
         assert figure_of(made(figure.record)) is figure
-    with pytest.raises(vi.BadParameter, match="a Predictions, for which there is no figure"):
+    with pytest.raises(vi.BadParameter, match="a Predictions, which has no figure"):
         figure_of(made(Predictions))
 
 

@@ -96,7 +96,7 @@ def test_options_reach_the_figure() -> None:
 @pytest.mark.parametrize("show", [vi.plot, vi.draw])
 def test_what_cannot_be_drawn_is_told_in_words(show: object) -> None:
     assert callable(show)
-    with pytest.raises(vi.BadParameter, match="a Predictions, for which there is no figure"):
+    with pytest.raises(vi.BadParameter, match="a Predictions, which has no figure"):
         show(made(Predictions))
     with pytest.raises(vi.BadParameter, match=r"Found the image 2; expected an image of 0\.\.1"):
         show(made(AttentionMaps), image=2)

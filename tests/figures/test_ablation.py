@@ -74,7 +74,7 @@ def test_the_map_of_changes_has_a_scale_of_its_own_from_zero(switched_off: Ablat
     [drawn] = [trace for trace in figure.data if trace.type == "heatmap"]
     np.testing.assert_allclose(drawn.z, switched_off.patch_change[0])
     assert (drawn.zmin, drawn.zmax) == (0, 0.75)
-    assert figure.layout.meta[1] == "On average 0.375, at most 0.75."
+    assert figure.layout.meta[1] == "Mean 0.375, maximum 0.75."
     assert "%{z:.3g}<" in drawn.hovertemplate
     assert drawn.colorbar.tickformat == "~g"
 
@@ -93,7 +93,10 @@ def test_print_tells_what_was_off_and_shows_what_changed(switched_off: Ablation)
     assert len(picture.patches) == len(draw(unmarked(switched_off)).axes[0].patches) + 2
     title, words = (plain(text.get_text()) for text in sheet.texts)
     assert title == "toy, without L1 H1; patch (0, 1)"
-    assert words == "Replaced by its mean. Cosine of the outputs 0.9000, relative change 40.00%."
+    assert (
+        words
+        == "Replaced by its mean. Cosine similarity of the outputs 0.9000, relative change 40.00%."
+    )
 
 
 def unmarked(result: Ablation) -> Ablation:
@@ -108,12 +111,12 @@ def plain(text: str) -> str:
 def test_of_many_parts_the_print_names_some_and_counts_the_rest(switched_off: Ablation) -> None:
     off = tuple(f"layer {layer}, all heads" for layer in range(20))
     title, words = (plain(text.get_text()) for text in draw(replace(switched_off, off=off)).texts)
-    assert title == "toy, without 20 of its parts"
-    assert words.endswith(f"Off: {'; '.join(off[:12])}; and 8 more.")
+    assert title == "toy, without 20 parts"
+    assert words.endswith(f"Ablated: {'; '.join(off[:12])}; and 8 more.")
     nothing = draw(replace(switched_off, off=()))
     assert [plain(text.get_text()) for text in nothing.texts] == [
-        "toy, nothing switched off",
-        "Cosine of the outputs 0.9000, relative change 40.00%.",
+        "toy, nothing ablated",
+        "Cosine similarity of the outputs 0.9000, relative change 40.00%.",
     ]
 
 

@@ -85,7 +85,7 @@ def test_a_dot_on_screen_knows_its_layer_and_head(distance):
     assert np.allclose(first.y, distance.distance_px.mean(axis=0)[:, 1])
     assert np.allclose(mass.y, distance.prefix_mass.mean(axis=0)[:, 1])
     spread = distance.distance_px.std(axis=0)[2, 1]
-    for words in ("L2 H1", f"± {spread:.1f} px", "on prefix tokens"):
+    for words in ("L2 H1", f"± {spread:.1f} px", "on special tokens"):
         assert words in first.text[2]
 
 

@@ -37,10 +37,12 @@ def test_the_colour_bar_tells_its_range_and_that_more_lies_above(maps):
     assert bar.get_xlim() == (0, pytest.approx(limit))
     assert bar.get_xlabel() == "attention weight"
     words = " ".join(text.get_text() for text in draw(maps).texts)
-    assert f"0 to {limit:.3g}; the largest weight is {largest:.3g}" in words.replace("\n", " ")
+    assert f"Shared scale, clipped at {limit:.3g} (maximum {largest:.3g})." in words.replace(
+        "\n", " "
+    )
     even = replace(maps, weights=np.full_like(maps.weights, 0.1))
     assert _limit(even, 0, "shared") == (pytest.approx(0.1), pytest.approx(0.1))
-    assert "largest" in draw(maps, scale="per map").axes[1].get_xlabel()
+    assert "maximum" in draw(maps, scale="per map").axes[1].get_xlabel()
 
 
 def test_one_peak_among_zeros_sets_the_scale_itself(maps):
@@ -111,4 +113,4 @@ def test_the_mean_of_a_layers_heads_lies_on_the_photograph(maps):
 def test_limits_of_another_figure_are_taken_over(maps):
     figure = plot(maps, limits=(0.0, 0.9))
     assert figure.data[0].marker.cmax == 0.9
-    assert "0 to 0.9" in figure.layout.annotations[0].text
+    assert "Shared scale, 0 to 0.9." in figure.layout.annotations[0].text

@@ -96,8 +96,8 @@ def test_a_reader_is_warned_when_few_patches_hold_most(rollout):
     peaked = np.zeros_like(rollout.relevance)
     peaked[0, 1, 1] = 0.5
     even = np.full_like(peaked, 0.1)
-    assert "Careful" in _words(replace(rollout, relevance=peaked), 0)
-    assert "Careful" not in _words(replace(rollout, relevance=even), 0)
+    assert "Caution" in _words(replace(rollout, relevance=peaked), 0)
+    assert "Caution" not in _words(replace(rollout, relevance=even), 0)
 
 
 def test_cells_on_screen_lie_on_the_seen_part(rollout, photograph):
@@ -134,7 +134,7 @@ def test_growth_shows_the_last_layer_first_and_knows_the_layers(rollout):
     layers = [place[0] for place in figure.data[0].customdata]
     count = rollout.growth.shape[1]
     assert layers == list(range(count))[::-1]
-    assert f"largest {rollout.growth[0, 0].max():.2%}" in figure.data[0].text[-1]
+    assert f"maximum {rollout.growth[0, 0].max():.2%}" in figure.data[0].text[-1]
 
 
 def test_limits_are_taken_over(rollout):

@@ -65,8 +65,8 @@ def test_a_tile_tells_its_head_and_what_becomes_of_the_probability(
     assert tiles.text[2] == "<b>L1 H0</b><br>+0.5, probability × 0.607"
     assert figure.layout.meta == (
         "toy: the effect of each head for 'dog'",
-        "Each head alone, its output replaced by its mean over the tokens.",
-        "The largest effect: L2 H1, -2, probability × 7.39.",
+        "Each head is ablated alone: its output is replaced by its mean over the tokens.",
+        "Largest effect: L2 H1, -2, probability × 7.39.",
     )
 
 

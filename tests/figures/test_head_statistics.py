@@ -90,7 +90,7 @@ def test_the_first_layer_is_on_top_and_panels_do_not_overlap(statistics):
 def test_the_ends_of_a_small_scale_are_short_words(statistics, largest, words):
     """Plotly hides labels that would stand out beyond the edge of the figure."""
     scaled = statistics.self_mass / statistics.self_mass.mean(axis=0).max() * largest
-    cells, _ = panels_of(plot(replace(statistics, self_mass=scaled)))["Self mass"]
+    cells, _ = panels_of(plot(replace(statistics, self_mass=scaled)))["On itself"]
     assert list(cells.colorbar.ticktext) == ["0", words]
     assert list(cells.colorbar.tickvals) == [0, cells.zmax]
 
@@ -109,14 +109,14 @@ def test_the_caption_says_what_the_numbers_rest_on(statistics):
     words = " ".join(text.get_text() for text in draw(statistics).texts)
     assert "mean over 2 images" in words
     assert f"8 tokens: {np.log(8):.2f} nats" in words
-    assert "Prefix tokens: cls, reg1." in words
+    assert "Special tokens: cls, reg1." in words
     alone = replace(
         statistics.of_image(0),
         layout=replace(statistics.layout, prefix=(), readout="mean of the patches"),
     )
     words = " ".join(plot(alone).layout.meta)
     assert "one image" in words
-    assert "Prefix tokens: none." in words
+    assert "Special tokens: none." in words
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (12, 3), (12, 12), (24, 16), (40, 16)], ids=str)

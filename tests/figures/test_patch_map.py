@@ -36,5 +36,5 @@ def test_an_even_map_has_a_scale_too(single: PatchMap) -> None:
 
 
 def test_it_tells_the_model_the_map_and_its_unit(single: PatchMap) -> None:
-    assert plot(single).layout.meta[:2] == ("toy: rollout", "Largest value 4.")
-    assert [text.get_text() for text in draw(single).texts] == ["toy: rollout", "Largest value 4."]
+    assert plot(single).layout.meta[:2] == ("toy: rollout", "Maximum 4.")
+    assert [text.get_text() for text in draw(single).texts] == ["toy: rollout", "Maximum 4."]

@@ -44,7 +44,7 @@ def test_large_grids_show_evenly_spaced_tiles_and_say_so(side, count, step):
     assert set(np.diff(rows)) == {step}
     assert abs(rows[0] - (side - 1 - rows[-1])) <= 1
     words = [text.get_text() for text in draw(result).texts]
-    assert (f"one in {step} is shown" in words[0]) == (step > 1)
+    assert (f"one row and column in {step} is shown" in words[0]) == (step > 1)
     assert plot(result).layout.yaxis.ticktext == tuple(str(row) for row in rows)
 
 

@@ -74,7 +74,7 @@ def test_waves_are_told_in_patches():
     texts = plot(result).data[0].text
     assert "<b>Pair 0 of dimensions</b><br>wavelength 4 patches" in texts[0]
     assert "1.57 per row, 0 per column" in texts[0]
-    assert "wavelength endless" in texts[2]
-    assert "4 patches to endless" in draw(result).texts[1].get_text()
+    assert "wavelength infinite" in texts[2]
+    assert "4 patches to infinite" in draw(result).texts[1].get_text()
     shorter = rotary_of(frequency[:, :, :2])
     assert "4 patches to 35,300 patches" in draw(shorter).texts[1].get_text()

@@ -1,4 +1,4 @@
-"""Which patches reach the read-out through all layers? (ViT paper, Fig. 6; Abnar and Zuidema)"""
+"""Which patches reach the output through all layers? (ViT paper, Fig. 6; Abnar and Zuidema)"""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from vit_inspect.figures.overlay import (
 from vit_inspect.figures.tiles import compose, name_tiles, plot_tiles
 from vit_inspect.records.paper import AttentionRollout
 
-UNIT = "Share of the read-out"
+UNIT = "Share of the output"
 STRONGEST = 0.01
-"""The share of patches whose joint relevance is told."""
+"""The share of patches whose joint relevance is stated."""
 CONCENTRATED = 0.5
-"""From here on the picture rests on a few patches, and a reader is warned."""
+"""Above this share the map depends on a few patches, and a reader is warned."""
 
 
 def draw(result: AttentionRollout, *, image: int = 0) -> Figure:
@@ -75,10 +75,10 @@ def plot(
     limits: looks.Limits | None = None,
     width: int = 720,
 ) -> go.Figure:
-    """The map over the whole photograph; a patch tells its row, column and relevance.
+    """The map over the whole photograph; each patch shows its place and its relevance.
 
-    limits: ends of the colour scale, such as those of two figures that are compared.
-    width: px that are free for the photograph.
+    limits: ends of the colour scale, to give two figures the same scale.
+    width: px for the photograph.
     """
     photograph = result.photographs[image]
     title, words = _words(result, image).split("\n", 1)
@@ -88,9 +88,9 @@ def plot(
 
 
 def plot_growth(result: AttentionRollout, *, image: int = 0) -> go.Figure:
-    """The map for each start of the product, the last layer alone first; customdata is the layer.
+    """The map for each start layer, the last layer alone first; customdata is the layer.
 
-    Each map has its own scale, as the mass spreads over ever more patches.
+    Each map has its own scale, as relevance spreads over more patches with each layer.
     """
     maps = result.growth[image][::-1]
     largest = maps.max(axis=(1, 2), keepdims=True)
@@ -98,19 +98,19 @@ def plot_growth(result: AttentionRollout, *, image: int = 0) -> go.Figure:
     last = result.start_layer + len(maps) - 1
     layers = [last - place for place in range(len(maps))]
     tiles = compose(colours[None])
-    title, words = "From the last layer down", "Each map on its own scale."
+    title, words = "Rollout by start layer", "Each map has its own scale."
     figure = screen_sheet.screen(title, words, height=210)
     hover = [
-        f"Layers {layer} to {last}<br>largest {peak:.2%}"
+        f"Layers {layer} to {last}<br>maximum {peak:.2%}"
         for layer, peak in zip(layers, largest.ravel(), strict=True)
     ]
     plot_tiles(figure, tiles, hover=hover, picked=[[layer] for layer in layers])
-    columns = "First layer of the product", layers
+    columns = "Start layer", layers
     return name_tiles(figure, tiles, rows=("", []), columns=columns, side="bottom")
 
 
 def strongest_share(relevance: Float[np.ndarray, "row column"]) -> tuple[int, float]:
-    """How many patches the strongest hundredth is, and their share of what is on patches."""
+    """How many patches are the strongest 1%, and their share of the relevance on patches."""
     count = max(1, round(STRONGEST * relevance.size))
     strongest = np.sort(relevance, axis=None)[-count:].sum()
     return count, float(strongest / (relevance.sum() or 1.0))
@@ -151,18 +151,18 @@ def _blurred(
 
 
 def _words(result: AttentionRollout, image: int) -> str:
-    """What the picture leaves out, in four lines."""
+    """What the map does not show, in four lines."""
     relevance = result.relevance[image]
     masses = zip(result.layout.prefix, result.prefix_mass[image], strict=True)
     prefix = "".join(f", {mass:.1%} on {name}" for name, mass in masses)
     count, strongest = strongest_share(relevance)
-    warning = "Careful: " if strongest > CONCENTRATED else ""
-    patches = "patch holds" if count == 1 else f"{count} patches hold"
+    warning = "Caution: " if strongest > CONCENTRATED else ""
+    patches = "The strongest patch holds" if count == 1 else f"The {count} strongest patches hold"
     return (
-        f"{result.model}: attention rollout to the read-out ({result.layout.readout})\n"
+        f"{result.model}: attention rollout (read at {result.layout.readout})\n"
         f"{relevance.sum():.1%} on patches{prefix}\n"
-        f"{warning}The strongest {patches} {strongest:.1%} of what is on patches.\n"
-        f"Heads fused by {result.fusion}, discard {result.discard:g}, from layer "
+        f"{warning}{patches} {strongest:.1%} of the relevance on patches.\n"
+        f"Heads combined by {result.fusion}, lowest {result.discard:.0%} discarded, start layer "
         f"{result.start_layer}."
     )
 
@@ -171,12 +171,13 @@ FIGURE = FigureSpec(
     record=AttentionRollout,
     slug="attention_rollout",
     title="Attention rollout",
-    question="Which patches reach the read-out through all layers?",
-    reading="Attention multiplied through the layers, half of each token passing straight on. "
-    "Bright patches are those whose content can reach the read-out most.",
-    caveat="Rollout ignores values, MLPs and the class, and favours tokens that everything "
-    "attends to: when a few patches hold most of the mass, they are often artefacts of "
-    "the model, not objects.",
+    question="Which patches reach the output through all layers?",
+    reading="Attention is multiplied through the layers; in each layer, half of a token stays as "
+    "it is (the residual connection). The content of bright patches can reach the output "
+    "most.",
+    caveat="Rollout ignores values, MLPs and the class. It favours tokens that all others attend "
+    "to: if a few patches hold most of the relevance, they are often artefacts of the "
+    "model, not objects.",
     formula="R = Â[L−1] ⋯ Â[1] Â[0],  Â[l] = (mean over heads of A[l] + I) / 2",
     source=f"Abnar and Zuidema, arXiv 2005.00928; {PAPER}, Figures 6 and 14",
     draw=draw,

@@ -1,4 +1,4 @@
-"""Where on the photograph does a map lie? Exactly on the part that the model saw.
+"""Where does a map lie on the photograph? Exactly on the part that the model saw.
 
 Coordinates are pixels of the original, (0, 0) at its top left corner.
 """
@@ -24,7 +24,7 @@ from vit_inspect.layout import Box
 from vit_inspect.records.base import Photograph
 
 PATCH = "Patch (%{customdata[0]}, %{customdata[1]})"
-"""How a patch on a screen begins to tell of itself; its customdata is its (row, column)."""
+"""The first line of a patch under the cursor; its customdata is its (row, column)."""
 
 MAX_SCREEN_PX = 620
 """Height of a photograph on a screen, at most: it should not need scrolling."""
@@ -34,7 +34,7 @@ SCALE_IN, SCALE_INSET_IN = 0.08, 0.2
 
 
 def unseen(photograph: Photograph) -> tuple[Box, ...]:
-    """The boxes, none overlapping, that make up what the model never saw."""
+    """The parts of the photograph that the model never saw, as boxes that do not overlap."""
     (height, width), seen = photograph.size_px, photograph.seen
     around = (
         Box(0, 0, width, seen.top),
@@ -54,7 +54,7 @@ def patch_box(photograph: Photograph, grid: tuple[int, int], patch: tuple[int, i
 
 
 def crop(photograph: Photograph, size_px: tuple[int, int]) -> UInt8[np.ndarray, "row column 3"]:
-    """What the model saw, at (rows px, columns px)."""
+    """The part that the model saw, resized to (rows px, columns px)."""
     rows, columns = photograph.pixels.shape[:2]
     down, right = rows / photograph.size_px[0], columns / photograph.size_px[1]
     seen = photograph.seen
@@ -70,7 +70,7 @@ def crop(photograph: Photograph, size_px: tuple[int, int]) -> UInt8[np.ndarray, 
 
 
 def draw_photograph(axes: Axes, photograph: Photograph, *, grey: bool = False) -> None:
-    """The whole photograph, what the model never saw shaded; `grey` leaves colour to a map."""
+    """The whole photograph; what the model never saw is shaded. `grey` leaves colour to a map."""
     height, width = photograph.size_px
     pixels = np.asarray(_grey(photograph)) if grey else photograph.pixels
     axes.imshow(pixels, extent=(0, width, height, 0), aspect="equal")
@@ -124,7 +124,7 @@ def draw_scale(
     left: float,
     top: float,
     width: float,
-    ticks: int = 3,
+    ticks: int = 4,
     **options: Any,
 ) -> None:
     """A horizontal colour bar for the map above it, which lies from `left` on and is `width` wide.
@@ -152,7 +152,10 @@ def draw_scale_beside(
 
 
 def _fill_scale(axes: Axes, limits: looks.Limits, name: str, ticks: int, **options: Any) -> None:
-    given: dict[str, Any] = {"opacity": looks.MAP_OPACITY, "ticks": MaxNLocator(ticks)} | options
+    given: dict[str, Any] = {
+        "opacity": looks.MAP_OPACITY,
+        "ticks": MaxNLocator(ticks, steps=(1, 2, 2.5, 5, 10)),
+    } | options
     print_sheet.colour_bar(axes, looks.WEIGHT_MAP, limits, name=name, **given)
 
 
@@ -185,7 +188,7 @@ def plot_photograph(figure: go.Figure, photograph: Photograph, *, grey: bool = T
 
 
 def plot_sheet(title: str, subtitle: str, photograph: Photograph, *, width: int) -> go.Figure:
-    """A photograph for which `width` px are free, below a subtitle of three lines and a scale."""
+    """A photograph, `width` px wide at most, below a subtitle of three lines and a colour bar."""
     height = height_px(photograph, width) + 198
     figure = screen_sheet.screen(title, subtitle, height=height, above=60, width=width)
     figure.update_layout(margin_b=12)
@@ -193,13 +196,13 @@ def plot_sheet(title: str, subtitle: str, photograph: Photograph, *, width: int)
 
 
 def height_px(photograph: Photograph, width: int) -> int:
-    """How high a photograph is on a screen where `width` px are free for it."""
+    """The height in px of a photograph on a screen with `width` px for it."""
     rows, columns = photograph.size_px
     return round(min(MAX_SCREEN_PX, width * rows / columns))
 
 
 def plot_input(photograph: Photograph, grid: tuple[int, int], *, width: int = 720) -> go.Figure:
-    """The photograph in colour, what the model saw cut into its patches (rows, columns)."""
+    """The photograph in colour, with lines between its patches; `grid` is (rows, columns)."""
     figure = screen_sheet.screen("", "", height=height_px(photograph, width))
     figure.update_layout(margin={"l": 0, "r": 0, "t": 0, "b": 0}, annotations=[])
     plot_photograph(figure, photograph, grey=False)
@@ -227,9 +230,9 @@ def plot_patches(
     *,
     told: Sequence[str] | None = None,
 ) -> go.Figure:
-    """Each patch of the grid can be hovered and clicked; its customdata is its (row, column).
+    """Makes each patch answer to the cursor; its customdata is its (row, column).
 
-    told: what a patch tells beside its place, in raster order.
+    told: further words of each patch, in raster order.
     """
     places = list(np.ndindex(grid))
     boxes = [patch_box(photograph, grid, place) for place in places]
@@ -254,9 +257,9 @@ def plot_map(
     unit: str,
     percent: bool = True,
 ) -> go.Figure:
-    """A map over what the model saw; customdata of a patch is its (row, column).
+    """A map over the part that the model saw; customdata of a patch is its (row, column).
 
-    percent: whether its values are shares.
+    percent: whether values are shown in percent.
     """
     (rows, columns), (left, top, right, bottom) = values.shape, photograph.seen
     down, across = (bottom - top) / rows, (right - left) / columns

@@ -1,4 +1,4 @@
-"""Which patches does a map put first? One map by itself, in shares of its largest value."""
+"""Which patches does a map rank highest? One map by itself, relative to its maximum."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.overlay import draw_map, draw_photograph, draw_scale, plot_map, plot_sheet
 from vit_inspect.records.evidence import PatchMap
 
-UNIT = "Share of the largest value"
+UNIT = "Share of the maximum"
 
 
 def draw(result: PatchMap, *, image: int = 0, from_least: bool = False) -> Figure:
     """The map over the whole photograph.
 
-    from_least: whether its colours start at the least value, as those of relevance do.
+    from_least: whether the scale starts at the minimum, as it does for relevance.
     """
     photograph = result.photographs[image]
     shape = photograph.size_px[1] / photograph.size_px[0]
@@ -47,7 +47,7 @@ def plot(
 ) -> go.Figure:
     """The same; customdata of a patch is its (row, column).
 
-    width: px that are free for the photograph.
+    width: px for the photograph.
     """
     photograph, (title, words) = result.photographs[image], _words(result, image)
     figure = plot_sheet(title, f"{words}\n", photograph, width=width)
@@ -56,7 +56,7 @@ def plot(
 
 
 def shares(result: PatchMap, image: int = 0) -> Float[np.ndarray, "row column"]:
-    """What is drawn: what is negative speaks against, and comes last as what says nothing."""
+    """The map as it is drawn: negative values are set to 0."""
     values = result.values[image].clip(0)
     largest = float(values.max())
     shown: Float[np.ndarray, "row column"] = values / (largest if largest > 0 else 1.0)
@@ -71,7 +71,7 @@ def limits_of(result: PatchMap, image: int = 0, *, from_least: bool = False) -> 
 
 def _words(result: PatchMap, image: int) -> tuple[str, str]:
     largest = float(result.values[image].max())
-    words = f"Largest value {largest:.3g}." if largest > 0 else "No value is above 0."
+    words = f"Maximum {largest:.3g}." if largest > 0 else "No value is above 0."
     return f"{result.model}: {result.kind}", words
 
 
@@ -79,17 +79,13 @@ FIGURE = FigureSpec(
     record=PatchMap,
     slug="patch_map",
     title="Map of the patches",
-    question="Which patches does a map put first?",
-    reading=(
-        "Bright patches have the largest values. The scale is a share of the largest value of"
-        " this map."
-    ),
-    caveat=(
-        "Values of two maps have no common unit, and a bright patch is not yet a cause: see "
-        "faithfulness."
-    ),
-    formula="values / largest value, negative ones drawn as 0",
-    source="as of the map that is shown",
+    question="Which patches does a map rank highest?",
+    reading="Bright patches have the largest values. The scale is relative to the maximum of this "
+    "map; negative values are shown as 0.",
+    caveat="Values of two maps have no common unit. A bright patch is not proved to be a cause: "
+    "see Faithfulness.",
+    formula="values / maximum, negative values set to 0",
+    source="as for the map that is shown",
     draw=draw,
     plot=plot,
 )
