@@ -128,6 +128,38 @@ def models() -> None:
     )
 
 
+@app.command()
+def dashboard(
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Port to listen at; 0 takes any free one.  [8501]"),
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(help="Address to listen at; 0.0.0.0 lets others in.  [localhost]"),
+    ] = None,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the dashboard in a browser.")
+    ] = True,
+) -> None:
+    """Start the dashboard, and open it in a browser."""
+    checkout = Path(__file__).parents[1] / "dashboard"
+    if (checkout / "vit_inspect_dashboard").is_dir():
+        sys.path.insert(0, str(checkout))
+    try:
+        from vit_inspect_dashboard.launch import serve
+    except ModuleNotFoundError as error:
+        if error.name not in ("vit_inspect_dashboard", "streamlit"):
+            raise
+        typer.echo(
+            "The dashboard is not installed; install it with: "
+            'pip install "vit-inspect[dashboard]"',
+            err=True,
+        )
+        raise typer.Exit(2) from None
+    serve(port=port, host=host, browser=browser)
+
+
 def _captures(
     model: Model, paths: list[Path], batch: int, refused: list[InspectError], bar: tqdm[Any]
 ) -> Iterator[Capture]:
