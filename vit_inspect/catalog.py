@@ -11,7 +11,7 @@ from typing import Any, Concatenate, Generic, Literal, Protocol, TypeVar
 
 from vit_inspect.analyses.attention_distance import DistanceReduction, attention_distance
 from vit_inspect.analyses.attention_maps import attention_maps, readout_reduction
-from vit_inspect.analyses.attention_relevance import attention_relevance
+from vit_inspect.analyses.attention_relevance import RelevanceReduction, attention_relevance
 from vit_inspect.analyses.attention_rollout import RolloutReduction, attention_rollout
 from vit_inspect.analyses.embedding_filters import embedding_filters
 from vit_inspect.analyses.faithfulness import faithfulness
@@ -142,6 +142,7 @@ FIGURES: tuple[ModelFigure[Any] | CaptureFigure[Any], ...] = (
         ATTENTION_RELEVANCE,
         attention_relevance,
         group="evidence",
+        reduction=RelevanceReduction,
     ),
     CaptureFigure(
         FEATURE_PCA,

@@ -54,7 +54,7 @@ def draw(record: Result, **look: object) -> Figure:
     return chosen(record, **look)
 
 
-def notebook(record: Result) -> str:
+def html(record: Result) -> str:
     """The picture of a record with its question, how to read it and its caveat, as HTML.
 
     Of a batch it is the first image, unless the figure shows all images together. The picture

@@ -79,10 +79,10 @@ class Result:
 
     def _repr_html_(self) -> str:
         """The record's figure with its words, as notebooks show it."""
-        # Imported here: records do not depend on figures.
-        from vit_inspect.drawing import notebook
+        # By the public door, and only when a notebook asks: records do not depend on figures.
+        import vit_inspect
 
-        return notebook(self)
+        return vit_inspect.html(self)
 
     def of_image(self, image: int) -> Self:
         """The same record of one image of the batch."""
