@@ -91,6 +91,8 @@ def sheet(dressed: Any) -> Figure:
     """The print, laid out but not painted, which would take most of the time."""
     figure, result = dressed
     drawn: Figure = figure.draw(result)
+    # As coarse as a figure is ever saved: letters that snap to pixels are widest there.
+    drawn.set_dpi(150)
     drawn.draw_without_rendering()
     return drawn
 

@@ -26,7 +26,7 @@ def test_every_number_of_the_record_has_a_panel(statistics):
     assert {bar.get_xlabel() for bar in bars} == titles
 
 
-@pytest.mark.parametrize("large", STATISTICS)
+@pytest.mark.parametrize("large", ["entropy", "nmi"])
 def test_print_cells_are_the_means_and_come_in_the_order_of_the_screen(statistics, large):
     axes = draw(statistics, large=large).axes
     shown = panels_of(plot(statistics, large=large))
@@ -46,7 +46,7 @@ def test_print_cells_are_the_means_and_come_in_the_order_of_the_screen(statistic
             np.testing.assert_array_equal(picture[row, column], colours[layer, head])
 
 
-@pytest.mark.parametrize("large", STATISTICS)
+@pytest.mark.parametrize("large", ["entropy", "nmi"])
 def test_screen_cells_are_the_means_and_tell_all_numbers(statistics, large):
     figure = plot(statistics, large=large)
     panels = panels_of(figure)
@@ -119,7 +119,7 @@ def test_the_caption_says_what_the_numbers_rest_on(statistics):
     assert "Special tokens: none." in words
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (12, 3), (12, 12), (24, 16), (40, 16)], ids=str)
+@pytest.mark.parametrize("shape", [(1, 1), (12, 3), (40, 16)], ids=str)
 def test_names_of_many_heads_and_layers_do_not_run_into_each_other(shape):
     figure = draw(made(HeadStatistics, Size(1, *shape)))
     figure.draw_without_rendering()

@@ -40,7 +40,7 @@ def test_norms_lie_where_the_model_looked_on_a_scale_from_zero(norms, photograph
     assert tuple(panel.images[1].get_extent()) == (left, right, bottom, top)
     assert np.array_equal(panel.images[1].get_array(), norms.norm[0, 2])
     assert panel.images[1].get_clim() == limits_of(norms) == (0, norms.norm[0, 2].max())
-    assert bar.get_ylabel() == "L2 norm in the residual stream"
+    assert bar.get_ylabel() == "L2 norm"
 
 
 def test_artefacts_are_outlined_and_nothing_else_is(norms, photograph):

@@ -42,7 +42,7 @@ def ablate(
 
     With nothing ablated the output is the same to the bit. Probabilities are the softmax over
     all classes. Raises `BadParameter` for a head, layer or token that does not exist,
-    `UnsupportedModel` for a hierarchical model, and if a change would have no effect.
+    `UnsupportedModel` for a hierarchical model, and if the model would not use the change.
     """
     check_replacement(replacement)
     count = capture.head_count

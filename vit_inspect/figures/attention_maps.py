@@ -176,7 +176,7 @@ def _hover(result: AttentionMaps, image: int, layer: int, head: int) -> str:
 
 
 def _title(result: AttentionMaps) -> str:
-    return f"Query token: {result.query}"
+    return f"Query: {result.query}"
 
 
 def _unit(scale: str) -> str:

@@ -281,7 +281,7 @@ def _draw_curves(axes: Axes, result: Faithfulness, curve: str) -> None:
 def _draw_table(figure: Figure, result: Faithfulness) -> None:
     """Line, name and both areas of each map."""
     left, top, pitch = 4.72, 0.5, 0.17
-    columns = (1.27, 1.72)
+    columns = (1.22, 1.66)
     for offset, text in zip((0.3, *columns), ("Area under", *CURVES), strict=True):
         print_sheet.write(figure, text, left=left + offset, top=top, fontsize=6.5)
     rows = zip(_looks(result), _areas(result), strict=True)

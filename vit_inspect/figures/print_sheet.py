@@ -21,6 +21,9 @@ from vit_inspect.figures.looks import INK, PAPER, QUIET, Limits, fold
 COLUMN_IN, PAGE_IN, PRINT_DPI = 3.3, 6.9, 300
 TEXT_PT, TITLE_PT, RULE_PT = 7.0, 8.0, 0.5
 
+WIDER = 1.045
+"""By how much lines may become wider than their outlines, as letters snap to pixels at 150 dpi."""
+
 EDGE_IN, LINE_EM = 0.05, 1.4
 """The margin of words in inches, and the height of a line relative to its font size."""
 
@@ -84,7 +87,7 @@ def write(figure: Figure, text: str, *, left: float, top: float, **properties: A
 
     def fits(line: str) -> bool:
         points, _, _ = text_to_path.get_text_width_height_descent(line, font, False)
-        return bool(left + points / 72 <= width - EDGE_IN)
+        return bool(left + WIDER * points / 72 <= width - EDGE_IN)
 
     folded = fold(text, fits)
     if added := folded.count("\n") - text.count("\n"):

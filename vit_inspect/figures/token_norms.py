@@ -28,7 +28,7 @@ from vit_inspect.figures.overlay import (
 )
 from vit_inspect.records.evidence import TokenNorms
 
-UNIT, SHARE = "L2 norm in the residual stream", "Share of the output"
+NORM, UNIT, SHARE = "L2 norm", "L2 norm in the residual stream", "Share of the output"
 DEPTH, DRAWN = "Layer", "Attention\nreceived"
 PLAIN, VARIANT = "Rollout", "Variant: rollout without the artefacts"
 BANDS = {"all patches": ((0, 100), 0.2), "middle 90%": ((5, 95), 0.4)}
@@ -56,10 +56,10 @@ def draw(result: TokenNorms, *, image: int = 0) -> Figure:
     for row, column in np.argwhere(result.artefact[image]).tolist():
         draw_patch(photo, photograph, grid=result.layout.grid, patch=(row, column))
     print_sheet.label(photo, title=f"Norms after layer {result.layer}")
-    draw_scale_beside(figure, limits, name=UNIT, left=width + 0.13, top=0.22, height=height)
+    draw_scale_beside(figure, limits, name=NORM, left=width + 0.13, top=0.22, height=height)
 
     left = width + 1.3
-    right = print_sheet.PAGE_IN - left - 1.08
+    right = print_sheet.PAGE_IN - left - 1.14
     slim = 0.4 if found else 0.0
     depth = print_sheet.place(figure, left=left, top=0.22, width=right, height=1.95 - 1.25 * slim)
     _draw_depth(depth, result, image)

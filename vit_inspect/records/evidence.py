@@ -222,7 +222,8 @@ class Ablation(Result):
     relative_change: |after - before| / |before| of the whole output.
     labels: names of the most probable classes before or after, per image; none for a model without
         classes.
-    class_index: the indices of the classes in the output, the largest probability first.
+    class_index: the indices of the classes in the output, ordered by the larger of the two
+        probabilities, the largest first.
     before, after: the classes' probabilities.
     patch_change: 1 - cosine similarity of each patch token of the last block before and after,
         taken before the final norm; empty if it is not known.
