@@ -279,6 +279,5 @@ def test_without_a_made_record_the_contract_says_what_to_add(house: Path) -> Non
     assert "There is no made record of PatchNorms: add a function" in done.stdout
 
 
-@pytest.mark.xfail(reason="every page of the dashboard needs a file of its own", strict=True)
 def test_it_is_in_the_menu_on_a_page_of_its_own_without_a_file_for_it(house: Path) -> None:
     assert "Patch norms" in run(house, "-c", MENU).splitlines()
