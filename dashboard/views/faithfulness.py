@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard import cache, selection, survey, widgets
 from vit_inspect.analyses.faithfulness import MAPS
-from vit_inspect.analyses.targets import classes_asked
+from vit_inspect.analyses.targets import target_classes
 from vit_inspect.records.evidence import PatchMap
 
 OF_NO_CLASS = ("rollout", "attention")
@@ -49,7 +49,7 @@ def chosen(other: selection.Subject) -> PatchMap:
 with waiting:
     capture = cache.capture(subject)
     # The trained model's class for both: whether another class has another map is not asked here.
-    target = next(iter(classes_asked(capture, None)), None)
+    target = next(iter(target_classes(capture, None)), None)
     words, labels = name, capture.model.labels
     if labels and target is not None and name not in OF_NO_CLASS:
         words += f" for {labels[target]}"

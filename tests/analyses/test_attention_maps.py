@@ -80,7 +80,7 @@ def test_a_pool_looks_where_its_tokens_look_by_its_own_weights(
 
 def test_maxima_refuse_the_readout_and_allow_the_rest(attention: np.ndarray) -> None:
     capture = capture_of(attention, layout_of("cls", "reg1", readout=NONLINEAR))
-    with pytest.raises(vi.UnsupportedModel, match="ask for the attention of a patch"):
+    with pytest.raises(vi.UnsupportedModel, match="choose a patch or a special token"):
         vi.attention_maps(capture)
     np.testing.assert_allclose(
         as_rows(vi.attention_maps(capture, query="cls")), attention[..., 0, :].swapaxes(0, 1)

@@ -43,8 +43,8 @@ NOT_OF_WINDOWS = {
     "attention_relevance": "merge from stage to stage",
     "token_norms": "merge from stage to stage",
     "head_importance": "merge from stage to stage",
-    "feature_pca": "do not return a row for each token",
-    "layer_cka": "do not return a row for each token",
+    "feature_pca": "do not return one row for each token",
+    "layer_cka": "do not return one row for each token",
 }
 """What a page says of a hierarchical model whose windows reach beyond its grid."""
 WITH_POSITIONS = {
@@ -312,7 +312,7 @@ def test_a_model_without_positions_is_a_sentence() -> None:
     app = opened("position_similarity", model=WITHOUT_POSITIONS)
     assert not app.exception
     [error] = app.error
-    assert "this model shows no position information of the kinds known here" in error.value
+    assert "this model has no position information of the known kinds" in error.value
 
 
 @pytest.mark.parametrize("spec", PAGES, ids=lambda spec: spec.slug)
@@ -530,7 +530,7 @@ def test_tokens_of_a_model_without_classes_say_so_where_a_class_is_asked_for() -
     app = opened("feature_pca", model=KINDS["registers"], tokens="class in every layer")
     assert not app.exception
     [error] = app.error
-    assert "has no head that is known to score classes" in error.value.replace("\\", "")
+    assert "which has no known classes" in error.value.replace("\\", "")
 
 
 @pytest.mark.parametrize(
