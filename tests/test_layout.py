@@ -74,13 +74,13 @@ def test_sizes_are_rows_then_columns() -> None:
         (
             ("cls", "reg1"),
             "dist",
-            "Found the token name 'dist'; expected a prefix token of this model ('cls', 'reg1') "
+            "Found the token name 'dist'; expected a special token of this model ('cls', 'reg1') "
             "or a patch (row, column); choose one of these.",
         ),
         (
             (),
             "cls",
-            "Found the token name 'cls'; expected a prefix token of this model (none at all) "
+            "Found the token name 'cls'; expected a special token of this model (it has none) "
             "or a patch (row, column); choose one of these.",
         ),
         *(
@@ -155,5 +155,5 @@ def test_in_a_stage_that_is_not_read_the_mean_of_its_patches_stands_in() -> None
 
 
 def test_padding_is_no_query() -> None:
-    with pytest.raises(BadParameter, match=r"prefix token of this model \('cls'\) or a patch"):
+    with pytest.raises(BadParameter, match=r"special token of this model \('cls'\) or a patch"):
         layout_of(PADDING, "cls").token(PADDING)

@@ -90,7 +90,7 @@ def test_maxima_refuse_the_readout_and_allow_the_rest(attention: np.ndarray) -> 
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        ("dist", "the token name 'dist'; expected a prefix token of this model ('cls', 'reg1')"),
+        ("dist", "the token name 'dist'; expected a special token of this model ('cls', 'reg1')"),
         ((2, 0), "the patch (2, 0); expected a row of 0..1 and a column of 0..2"),
         ((0, -1), "the patch (0, -1); expected a row of 0..1 and a column of 0..2"),
     ],

@@ -207,7 +207,7 @@ def three_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_device_that_is_not_there_is_refused(device: str) -> None:
     with pytest.raises(vi.BadParameter) as refusal:
         vi.load(TINY, pretrained=False, device=device)
-    assert refusal.value.found == f"the device '{device}', which is not there"
+    assert refusal.value.found == f"the device '{device}', which is not present"
     assert refusal.value.expected == "cpu, cuda:0..2, mps"
     assert refusal.value.remedy == "use device='auto'"
 
@@ -215,7 +215,7 @@ def test_a_device_that_is_not_there_is_refused(device: str) -> None:
 def test_cuda_without_a_driver_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(vi.BadParameter, match="the device 'cuda', which is not there"):
+    with pytest.raises(vi.BadParameter, match="the device 'cuda', which is not present"):
         vi.load(TINY, pretrained=False, device="cuda")
     assert vi.load(TINY, pretrained=False, device="cpu:0").device.type == "cpu"
 
