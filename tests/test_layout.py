@@ -129,7 +129,7 @@ def test_a_readout_that_depends_on_the_image_has_no_weights(readout: str) -> Non
     [
         ((0, 3), (4, 4), "cls", "empty grid"),
         ((2, 3), (4, 0), "cls", "empty grid"),
-        ((2, 3), (4, 4), "dist", "read-out 'dist' is no token"),
+        ((2, 3), (4, 4), "dist", "read-out 'dist' is not a token"),
     ],
 )
 def test_an_impossible_layout_is_refused(
@@ -140,7 +140,7 @@ def test_an_impossible_layout_is_refused(
 
 
 def test_a_class_token_that_is_read_must_be_there() -> None:
-    with pytest.raises(ValueError, match="is no token of \\('reg1',\\)"):
+    with pytest.raises(ValueError, match="is not a token of \\('reg1',\\)"):
         TokenLayout(("reg1",), (2, 3), (4, 4), CLS_MEAN)
 
 

@@ -82,9 +82,9 @@ class TokenLayout:
     def __post_init__(self) -> None:
         if min(self.grid) < 1 or min(self.patch_px) < 1:
             raise ValueError(f"empty grid {self.grid} or patch {self.patch_px}")
-        beside = (CLS_MEAN,) if "cls" in self.prefix else ()
-        if self.readout not in (*self.prefix, *READOUTS, *beside):
-            raise ValueError(f"read-out {self.readout!r} is no token of {self.prefix}")
+        both = (CLS_MEAN,) if "cls" in self.prefix else ()
+        if self.readout not in (*self.prefix, *READOUTS, *both):
+            raise ValueError(f"read-out {self.readout!r} is not a token of {self.prefix}")
 
     @property
     def prefix_count(self) -> int:

@@ -320,7 +320,7 @@ REFUSALS = (
         "8 (2 special tokens and 2 x 3",
     ),
     (not_finite, "infinite or NaN values in the attention", "check the weights"),
-    (not_finite_behind_attention, "undefined numbers in the tokens or the output", "check the"),
+    (not_finite_behind_attention, "NaN values in the tokens or the output", "check the"),
     (with_a_pool_that_does_not_exist, "0 attention calls after the last block", "pools the tokens"),
 )
 

@@ -280,8 +280,8 @@ def _score(capture: Capture, target: int | str | None) -> tuple[str, tuple[str, 
     """The score in words, the class of each image, and the function that measures the score."""
     # On the CPU: not every device has float64, and there are few numbers.
     whole = capture.output.cpu().double()
-    asked = target_classes(capture, target)
-    if not asked:
+    targets = target_classes(capture, target)
+    if not targets:
 
         def similarity(
             output: Tensor, image: Int[np.ndarray, "picture"]
@@ -291,7 +291,7 @@ def _score(capture: Capture, target: int | str | None) -> tuple[str, tuple[str, 
 
         words = "cosine similarity to the output for the whole picture"
         return words, ("",) * len(whole), similarity
-    labels, classes = capture.model.labels or (), torch.tensor(asked)
+    labels, classes = capture.model.labels or (), torch.tensor(targets)
 
     def probability(
         output: Tensor, image: Int[np.ndarray, "picture"]
@@ -301,4 +301,4 @@ def _score(capture: Capture, target: int | str | None) -> tuple[str, tuple[str, 
         return (own - logits.logsumexp(dim=1)).exp().numpy()
 
     chosen = "the class predicted for the whole picture" if target is None else "the chosen class"
-    return f"probability of {chosen}", tuple(labels[each] for each in asked), probability
+    return f"probability of {chosen}", tuple(labels[each] for each in targets), probability

@@ -242,10 +242,10 @@ def _from_torch(path: Path, name: str) -> object:
 def _unwrapped(saved: object, name: str) -> WeightFile:
     """The tensors of one network, without the wrappers that a training program saved."""
     opened: list[str] = []
-    beside: list[str] = []
+    others: list[str] = []
     while isinstance(saved, Mapping) and len(opened) < MAX_DEPTH:
         inside = _part(saved)
-        beside += [
+        others += [
             ".".join([*opened, key])
             for key, value in saved.items()
             if isinstance(key, str) and key != inside and (inside or not isinstance(value, Tensor))
@@ -266,7 +266,7 @@ def _unwrapped(saved: object, name: str) -> WeightFile:
             or value.numel() * value.element_size() > value.untyped_storage().nbytes()
         ):
             raise _no_tensor(key, name)
-    return WeightFile(name, ".".join(opened), weights, tuple(beside))
+    return WeightFile(name, ".".join(opened), weights, tuple(others))
 
 
 def _part(saved: Mapping[Any, Any]) -> str | None:
