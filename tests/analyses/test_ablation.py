@@ -222,6 +222,12 @@ def test_what_is_not_there_is_refused(
         vi.ablate(capture, **parts)  # type: ignore[arg-type]
 
 
+def test_what_is_off_is_named_by_its_index(capture: vi.Capture) -> None:
+    found = vi.ablate(capture, heads=[(1, 0)], layers=[2], tokens=[(0, 1), "cls"])
+    assert found.off == ("layer 2, all heads", "L1 H0", "patch (0, 1)", "token cls")
+    assert found.words()["off"] == found.off
+
+
 def test_stages_are_refused() -> None:
     capture = vi.capture(narrow_swin(SWIN), IMAGES)
     with pytest.raises(vi.UnsupportedModel, match="whose tokens merge from stage to stage"):

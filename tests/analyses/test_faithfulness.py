@@ -333,7 +333,11 @@ WRONG = np.full((IMAGES, 2, 3), np.nan)
             "the map 'a' with infinite or NaN values, of shape (2, 2, 3)",
         ),
         (None, {"maps": {"centre": np.ones((2, 2, 3))}}, "a map called 'centre', the name of a"),
-        (None, {"maps": {"random forest": np.ones((2, 2, 3))}}, "a map called 'random forest', the name"),
+        (
+            None,
+            {"maps": {"random forest": np.ones((2, 2, 3))}},
+            "a map called 'random forest', the name",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused(

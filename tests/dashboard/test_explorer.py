@@ -13,12 +13,13 @@ import streamlit as st
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from dashboard import explorer as module
-from dashboard.explorer import HeadRows, all_queries, all_rows_fit, explorer, pack
 from tests.helpers.made import layout_of
 from vit_inspect.figures import looks
 from vit_inspect.layout import MEAN, MEAN_STAGE, PADDING, READOUT, Box, TokenLayout
 from vit_inspect.records.base import Photograph
+from vit_inspect_dashboard.components import explorer as module
+from vit_inspect_dashboard.components.explorer import explorer, pack
+from vit_inspect_dashboard.head_rows import HeadRows, all_queries, all_rows_fit
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (20, 40, 3), dtype=np.uint8)
 PHOTOGRAPH = Photograph("<b>secret</b>.png", PIXELS, (40, 80), Box(11.5, 2.0, 68.5, 40.0))
@@ -94,7 +95,7 @@ def test_numbers_lie_at_multiples_of_their_size(name: str) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_row_that_looks_at_no_patch_is_empty() -> None:
+def test_a_row_without_attention_to_patches_is_empty() -> None:
     layout = layout_of("cls")
     weights = np.eye(1, layout.token_count, dtype=np.float32)
     found = unpacked(pack(HeadRows(PHOTOGRAPH, layout, ("cls",), weights), pinned="cls", limit=0.5))
@@ -142,11 +143,11 @@ def test_the_photograph_is_grey_and_nameless_and_lies_where_it_did() -> None:
 
 def test_queries_are_patches_by_index_and_tokens_by_name() -> None:
     header = unpacked(pack(made(layout_of("cls", "reg1")), pinned="reg1", limit=None)).header
-    assert header["queries"] == ["Read-out (cls)", "Token reg1", *range(6)]
+    assert header["queries"] == ["Class token (CLS)", "Token reg1", *range(6)]
     assert header["pinned"] == "Token reg1"
 
 
-def test_the_read_out_is_the_row_of_the_token_that_is_read() -> None:
+def test_the_output_is_the_row_of_the_token_that_is_read() -> None:
     header = unpacked(pack(made(layout_of("cls")), pinned=READOUT, limit=None)).header
     assert header["queries"].index(header["pinned"]) == 0
 
@@ -157,7 +158,7 @@ def test_a_mean_may_be_a_row_of_its_own() -> None:
     mean = rows.weights.mean(axis=0, keepdims=True)
     alone = HeadRows(PHOTOGRAPH, layout, (READOUT,), mean)
     found = unpacked(pack(alone, pinned=READOUT, limit=None))
-    assert found.header["pinned"] == "Read-out (mean of the patches)"
+    assert found.header["pinned"] == "Mean of the patches"
     with pytest.raises(ValueError, match="no row of the query 'readout'"):
         pack(rows, pinned=READOUT, limit=None)
 
@@ -203,9 +204,9 @@ def test_a_pick_is_a_patch_of_the_grid_or_none(
 
 def test_it_mounts_and_carries_its_bytes() -> None:
     def page() -> None:
-        from dashboard.explorer import explorer
         from tests.dashboard.test_explorer import made
         from tests.helpers.made import layout_of
+        from vit_inspect_dashboard.components.explorer import explorer
 
         explorer(
             made(layout_of("cls")), pinned="cls", limit=None, key="one", on_pick=lambda _: None
@@ -218,7 +219,7 @@ def test_it_mounts_and_carries_its_bytes() -> None:
     assert "export default function" in mounted.proto.js_content
 
 
-def test_the_padding_of_windows_is_looked_at_and_never_looks() -> None:
+def test_the_padding_of_windows_is_a_key_and_never_a_query() -> None:
     layout = layout_of(PADDING, readout=MEAN_STAGE)
     assert all_queries(layout) == tuple((row, column) for row in range(2) for column in range(3))
     mean = np.full((1, layout.token_count), 1 / layout.token_count, dtype=np.float32)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks.load import (
+from tests.dashboard.visitors import (
     Question,
     Server,
     Visitor,
@@ -19,6 +19,8 @@ from tests.benchmarks.load import (
     together,
     visitor,
 )
+
+pytestmark = pytest.mark.slow
 
 USERS = (0, 1, 3)
 """At two sizes, 224 and 252 px, which are the models that stay loaded."""

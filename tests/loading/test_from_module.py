@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import vit_inspect as vi
 from tests.conftest import noise
 from tests.helpers.made import RECIPE, layout_of
 from vit_inspect.attention.rows import rows
+from vit_inspect.catalog import ModelFigure
 from vit_inspect.layout import MEAN, POOL
 from vit_inspect.recording.hooks import _enter
 from vit_inspect.records.base import Result
@@ -137,16 +139,16 @@ def test_what_is_told_is_kept() -> None:
 
 def test_every_figure_is_made() -> None:
     capture = vi.capture(wrapped(own()), IMAGES)
-    for spec in vi.FIGURES:
-        subject = capture.model if spec.scope == "model" else capture
-        if "position_similarity" in (spec.slug, spec.page):
+    for entry in vi.FIGURES:
+        make = partial(entry.analyse, capture.model if isinstance(entry, ModelFigure) else capture)
+        if "position_similarity" in (entry.figure.slug, entry.page):
             with pytest.raises(vi.UnsupportedModel, match=r"Own without .* no position"):
-                spec.analyse(subject)
-        elif spec.slug == "logit_lens":
+                make()
+        elif entry.figure.slug == "logit_lens":
             with pytest.raises(vi.UnsupportedModel, match="which has no known classes"):
-                spec.analyse(subject)
+                make()
         else:
-            assert isinstance(spec.analyse(subject), Result)
+            assert isinstance(make(), Result)
 
 
 class WithStem(Own):

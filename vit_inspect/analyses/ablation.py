@@ -1,4 +1,4 @@
-"""What does the model return when some of its heads or tokens are switched off?"""
+"""What does the model return when some of its heads or tokens are ablated?"""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from vit_inspect.recording.interventions import Attended, Embedded, intervene
 from vit_inspect.recording.recorder import Capture, token_rows
 from vit_inspect.recording.resume import with_last_kept
 from vit_inspect.records.evidence import Ablation
+from vit_inspect.records.names import patch_name, place_name
 
 CLASSES = 5
-"""Number of classes in the record: those with the largest probabilities before or after."""
+"""How many classes are listed: those of the largest probability before or after."""
 
 Replacement = Literal["mean", "zero"]
-"""What replaces the output of a head or a token that is switched off."""
+"""What ablated parts are replaced by."""
 
 
 def ablate(
@@ -31,19 +32,17 @@ def ablate(
     tokens: Sequence[Query] = (),
     replacement: Replacement = "mean",
 ) -> Ablation:
-    """Run the model again with parts of it switched off, all at once.
+    """Run the model again with parts of it ablated, all at once.
 
-    heads: as (layer, head), from 0.
-    layers: all heads of these layers.
-    tokens: special tokens by name, or patches as (row, column), replaced as they enter the first
-        block; a position embedding that was added to them is removed too.
+    heads: as (layer, head), from 0. layers: all heads of these layers. tokens: special tokens by
+    name, or patches as (row, column), ablated at the input of the first block; if the token
+    contains its position embedding, this is removed too.
     replacement: "mean" replaces a head's output, softmax(queries keys^T) values, by its mean over
-        the tokens of the same image, and a token by the mean of the patches; "zero" replaces
-        either by 0.
+    the tokens of the same image, and a token by the mean of the patches; "zero" replaces by 0.
 
-    With nothing switched off, the output is the same to the bit. Probabilities are the softmax
-    over all classes. Raises `BadParameter` for a part that does not exist, `UnsupportedModel` for
-    a hierarchical model and where a change cannot be made.
+    With nothing ablated the output is the same to the bit. Probabilities are the softmax over
+    all classes. Raises `BadParameter` for a head, layer or token that does not exist,
+    `UnsupportedModel` for a hierarchical model, and if the model would not use the change.
     """
     check_replacement(replacement)
     count = capture.head_count
@@ -84,9 +83,9 @@ def ablate(
         photographs=capture.photographs,
         off=(
             *(f"layer {layer}, all heads" for layer in sorted(set(layers))),
-            *(f"layer {layer}, head {head + 1}" for layer, head in sorted(set(heads))),
+            *(place_name(layer, head) for layer, head in sorted(set(heads))),
             *dict.fromkeys(
-                f"token {token}" if isinstance(token, str) else f"patch ({token[0]}, {token[1]})"
+                f"token {token}" if isinstance(token, str) else patch_name(*token)
                 for token in tokens
             ),
         ),
@@ -116,20 +115,20 @@ def compared(
     """Cosine between two outputs of each image, and |after - before| / |before|."""
     first, second = (each.cpu().double().flatten(1) for each in (before, after))
     length, change = first.norm(dim=1), (second - first).norm(dim=1)
-    # Exactly 1 without a change, also for an output of zeros.
+    # Exactly 1 for an unchanged output, also for an output of zeros.
     cosine = torch.cosine_similarity(first, second, dim=1).where(change != 0, 1.0)
     return cosine, change / length.clamp_min(torch.finfo(length.dtype).tiny)
 
 
 def log_probability(scores: Float[Tensor, "image *output"]) -> Float[Tensor, "image class"]:
-    """Logarithm of the softmax over all classes, in float64."""
-    # On the CPU: not every device has float64, and there are few numbers.
+    """Logarithm of the softmax over all classes, in the widest type."""
+    # float64 does not exist on every device; there are few numbers.
     wide = scores.cpu().double().flatten(1)
     return wide - wide.logsumexp(dim=1, keepdim=True)
 
 
 def check_replacement(replacement: str) -> None:
-    """Raises `BadParameter` for an unknown replacement."""
+    """Refuse an unknown replacement."""
     if replacement not in get_args(Replacement):
         raise BadParameter(
             f"the replacement {replacement!r}", "'mean' or 'zero'", "choose one of these"
@@ -137,7 +136,7 @@ def check_replacement(replacement: str) -> None:
 
 
 def _patch_change(capture: Capture, output: object) -> Float[Tensor, "image row column"]:
-    """1 - cosine between each patch's last token before and after; empty where unknown."""
+    """1 - cosine similarity of each patch's last token; empty if it is not known."""
     after = token_rows(output, len(capture.output), capture.layout)
     if after is None or not capture.tokens:
         return torch.zeros(len(capture.output), 0, 0)
@@ -149,7 +148,7 @@ def _patch_change(capture: Capture, output: object) -> Float[Tensor, "image row 
 
 
 def _patch_off(capture: Capture, tokens: Sequence[Query]) -> Bool[Tensor, "image row column"]:
-    """Which patches are switched off; the same in every image."""
+    """Which patches are among the tokens; the same in every image."""
     off = torch.zeros(len(capture.output), *capture.layout.grid, dtype=torch.bool)
     for token in tokens:
         if not isinstance(token, str):
@@ -160,7 +159,7 @@ def _patch_off(capture: Capture, tokens: Sequence[Query]) -> Bool[Tensor, "image
 def _classes(
     capture: Capture, after: Float[Tensor, "image *output"]
 ) -> tuple[Int[Tensor, "image rank"], tuple[tuple[str, ...], ...]]:
-    """Indices and names of the classes in the record; none for a model without known classes."""
+    """Indices and names of the classes to list; none if the model has no known classes."""
     labels = capture.model.labels
     if labels is None:
         return torch.zeros(len(after), 0, dtype=torch.long), ((),) * len(after)

@@ -58,36 +58,32 @@ def attention_relevance(
     exist or is the picture itself, and `UnsupportedModel` where the read-out is not a weighted
     mean of tokens or no gradient flows.
     """
-    if not (target is None or isinstance(target, Image.Image | tuple)):
-        # Refuse a wrong class before anything runs.
-        class_index(model.model if isinstance(model, Capture) else model, target)
-    gradients = differentiate(model, image, score=partial(_score, target))
-    seen = gradients.capture
-    relevance = _Relevance(gradients, _read(gradients))
-    sweep(seen.layers, relevance)
-    layout = seen.layout
-    found = relevance.row.cpu()
-    shape = (-1, *layout.grid)
-    return AttentionRelevance(
-        model=seen.model.id,
-        layout=layout,
-        photographs=seen.photographs,
-        target=_in_words(target, seen),
-        relevance=found[:, layout.prefix_count :].reshape(shape).numpy(),
-        prefix_relevance=found[:, : layout.prefix_count].numpy(),
-        input_gradient=_input_gradient(gradients).cpu().numpy(),
-        grad_cam=_grad_cam(gradients)[:, layout.prefix_count :].reshape(shape).cpu().numpy(),
-    )
+    relevance = RelevanceReduction(model, image, target=target)
+    sweep(relevance.gradients.capture.layers, relevance)
+    return relevance.result()
 
 
-class _Relevance:
-    """Multiplies the read-out's row by the layers, last layer first, block by block."""
+class RelevanceReduction:
+    """Runs the model forward and back, then multiplies the read-out's row by the layers.
 
-    def __init__(self, gradients: Gradients, row: Float[Tensor, "image token"]) -> None:
-        self.gradients = gradients
-        self.values = [layer.values for layer in gradients.capture.layers]
+    Blocks of rows come last layer first. They can be from any capture of the same pictures.
+    """
+
+    def __init__(
+        self,
+        model: Model | Capture,
+        image: Image.Image | Sequence[Image.Image] | None = None,
+        *,
+        target: Target = None,
+    ) -> None:
+        if not (target is None or isinstance(target, Image.Image | tuple)):
+            # Refuse a wrong class before anything runs.
+            class_index(model.model if isinstance(model, Capture) else model, target)
+        self.target = target
+        self.gradients = differentiate(model, image, score=partial(_score, target))
+        self.values = [layer.values for layer in self.gradients.capture.layers]
         self.layer = len(self.values)
-        self.row = self.later = row
+        self.row = self.later = _read(self.gradients)
 
     def add(self, layer: int, block: RowBlock) -> None:
         """Add the rows of one block."""
@@ -99,6 +95,24 @@ class _Relevance:
         raising = _raising(block.weights, outer, self.values[layer][block.images])
         later = self.later[block.images, None, block.queries]
         self.row[block.images] += (later @ raising).squeeze(1)
+
+    def result(self) -> AttentionRelevance:
+        """The record, after all blocks were added."""
+        seen = self.gradients.capture
+        layout = seen.layout
+        found = self.row.cpu()
+        shape = (-1, *layout.grid)
+        grad_cam = _grad_cam(self.gradients)[:, layout.prefix_count :].reshape(shape)
+        return AttentionRelevance(
+            model=seen.model.id,
+            layout=layout,
+            photographs=seen.photographs,
+            target=_in_words(self.target, seen),
+            relevance=found[:, layout.prefix_count :].reshape(shape).numpy(),
+            prefix_relevance=found[:, : layout.prefix_count].numpy(),
+            input_gradient=_input_gradient(self.gradients).cpu().numpy(),
+            grad_cam=grad_cam.cpu().numpy(),
+        )
 
 
 def _raising(

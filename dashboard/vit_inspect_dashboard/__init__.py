@@ -1,0 +1,1 @@
+"""The dashboard of vit_inspect: its pages, and what they share."""

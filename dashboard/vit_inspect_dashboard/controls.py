@@ -1,0 +1,185 @@
+"""Which controls do pages share? Each is bound to the address, so that a copied link keeps it.
+
+Streamlit drops values from the address that are not among a control's options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from vit_inspect.layout import Query, TokenLayout
+from vit_inspect_dashboard import pictures, state
+from vit_inspect_dashboard.pictures import Picture
+from vit_inspect_dashboard.wording import patch_name, query_name
+
+NAME_LENGTH = 120
+"""Letters of a model's name that are read."""
+
+
+def choose(key: str, label: str, options: Sequence[Any], *, help: str) -> Any:
+    """One of a few words side by side, at first the first one."""
+    return st.segmented_control(
+        label,
+        options,
+        default=options[0],
+        required=True,
+        key=key,
+        bind="query-params",
+        help=help,
+    )
+
+
+def choose_layer(count: int) -> int:
+    """One of the layers, at first the last one."""
+    return choose_number("layer", "Layer", count, start=count - 1, keys=("J", "K"))
+
+
+def choose_head(count: int) -> int:
+    """One of the heads, at first the first one."""
+    return choose_number("head", "Head", count, start=0, keys=("H", "L"))
+
+
+def choose_start(count: int, *, start: int) -> int:
+    """The layer where rollout begins."""
+    return choose_number("start", "Start layer", count, start=start, keys=("J", "K"))
+
+
+def choose_number(key: str, label: str, count: int, *, start: int, keys: tuple[str, str]) -> int:
+    """A number from 0, with two keys that go to the previous and the next one."""
+    options = list(range(count))
+    with st.container(width="content"):
+        number = st.selectbox(
+            label,
+            options,
+            index=options.index(start),
+            key=key,
+            bind="query-params",
+            width=170,
+            help=f"Counts from 0. Previous and next {label.lower()}: keys {keys[0]} and {keys[1]}.",
+        )
+        with st.container(horizontal=True, gap="small", width="content"):
+            step_buttons(key, options, keys=keys, what=label.lower())
+    state.shown()[key] = number
+    return int(number)
+
+
+def choose_step(count: int) -> int:
+    """One of the steps of the tour, from 1, with keys that go back and forth."""
+    options = list(range(1, count + 1))
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        step = choose("step", "Step", options, help="Keys: B goes back, F goes forward.")
+        step_buttons("step", options, keys=("B", "F"), what="step")
+    state.shown()["step"] = step
+    return int(step)
+
+
+def step_buttons(key: str, options: list[Any], *, keys: tuple[str, str], what: str) -> None:
+    """Two small buttons, and two keys, that go through the options of a control."""
+    for by, shortcut, words in ((-1, keys[0], "Previous"), (1, keys[1], "Next")):
+        st.button(
+            words,
+            key=f"{key}{by:+}",
+            shortcut=shortcut,
+            type="tertiary",
+            on_click=state.step,
+            args=(key, options, by),
+            help=f"{words} {what}; key {shortcut}",
+        )
+
+
+def choose_query(queries: Sequence[Query], layout: TokenLayout, *, start: Query) -> Query:
+    """The token whose attention is shown."""
+    names = {query_name(query, layout): query for query in queries}
+    name = st.selectbox(
+        "Query token",
+        list(names),
+        index=list(names).index(query_name(start, layout)),
+        key="query",
+        bind="query-params",
+        width=190,
+        help="The token whose attention is shown. You can also click a patch of the picture. "
+        "Patches are (row, column), from 0 at the top left.",
+    )
+    return names[str(name)]
+
+
+def choose_many(
+    key: str, label: str, options: dict[str, Any], *, help: str, placeholder: str
+) -> list[Any]:
+    """Any number of options by name, at first none."""
+    names = st.multiselect(
+        label,
+        list(options),
+        key=key,
+        bind="query-params",
+        help=help,
+        placeholder=placeholder,
+        select_all=False,
+    )
+    return [options[name] for name in names]
+
+
+def choose_patch(
+    grid: tuple[int, int], *, key: str = "token", label: str = "Patch", help: str
+) -> tuple[int, int]:
+    """One patch, at first the one in the middle; the same on all pages that share the key."""
+    patches = {patch_name(*each): each for each in np.ndindex(grid)}
+    name = st.selectbox(
+        label,
+        list(patches),
+        index=list(patches).index(patch_name(grid[0] // 2, grid[1] // 2)),
+        key=key,
+        bind="query-params",
+        width=190,
+        help=f"{help} Row and column count from 0, at the top left.",
+    )
+    row, column = patches[name]
+    return row, column
+
+
+def choose_other_picture(
+    picture: Picture, *, key: str, help: str, none: str | None = None
+) -> Picture | None:
+    """A picture of the sidebar's list that is not this one; where `none` is a word, first none."""
+    others = {name: each for name, each in pictures.by_name().items() if each != picture}
+    name = st.selectbox(
+        "Another picture",
+        [*([none] if none else []), *others],
+        key=key,
+        bind="query-params",
+        width=260,
+        help=help,
+    )
+    return others.get(str(name))
+
+
+def choose_other_model(label: str, options: Sequence[str], *, key: str, help: str) -> str:
+    """A model of the list, or any name typed in."""
+    name = st.selectbox(
+        label,
+        options,
+        key=key,
+        bind="query-params",
+        accept_new_options=True,
+        width=380,
+        help=f"{help} You can type any timm id.",
+    )
+    return str(name)[:NAME_LENGTH]
+
+
+def choose_steps() -> int:
+    """Into how many steps a curve of faithfulness is cut."""
+    steps = st.segmented_control(
+        "Steps",
+        (10, 20, 40),
+        default=20,
+        required=True,
+        key="steps",
+        bind="query-params",
+        help="Steps of each curve, at most one for each patch. The model runs for each step.",
+    )
+    return int(steps)

@@ -1,0 +1,86 @@
+"""Whose turn is it on the device? One job at a time; the others wait and see how many are ahead."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import streamlit as st
+import torch
+
+from vit_inspect.errors import InspectError, OutOfMemory
+from vit_inspect_dashboard import kept
+
+WAITING = 24
+"""Jobs that may wait for the device; more are refused."""
+
+Value = TypeVar("Value")
+
+
+class Busy(InspectError):
+    """Too many jobs wait for the device."""
+
+
+class Line:
+    """Those who wait for the device, first come first served; the first one runs."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[object] = deque()
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def turn(self, on_wait: Callable[[int], object]) -> Iterator[None]:
+        """Wait, then hold the device; `on_wait` hears now and then how many jobs are ahead."""
+        ticket = object()
+        with self._changed:
+            if len(self.waiting) > WAITING:
+                raise Busy(
+                    f"{len(self.waiting)} jobs ahead of yours on the device",
+                    f"at most {WAITING}",
+                    "try again in a minute",
+                )
+            self.waiting.append(ticket)
+        try:
+            while ahead := self._ahead(ticket):
+                # Streamlit ends an abandoned run at its next call, which is in here.
+                on_wait(ahead)
+                with self._changed:
+                    self._changed.wait_for(lambda: self.waiting.index(ticket) < ahead, 0.5)
+            yield
+        finally:
+            with self._changed:
+                self.waiting.remove(ticket)
+                self._changed.notify_all()
+
+    def _ahead(self, ticket: object) -> int:
+        with self._changed:
+            return self.waiting.index(ticket)
+
+
+@st.cache_resource(show_spinner=False)
+def line() -> Line:
+    """The line before the device of this server."""
+    return Line()
+
+
+def on_device(work: Callable[..., Value], *arguments: Any, **parameters: Any) -> Value:
+    """Do the work when it is this session's turn; until then the page says how many are ahead."""
+    place = st.empty()
+    with line().turn(lambda ahead: place.caption(waiting_words(ahead))):
+        place.empty()
+        try:
+            return work(*arguments, **parameters)
+        except OutOfMemory:
+            # What others keep is made again when they need it.
+            kept.captures().drop()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            return work(*arguments, **parameters)
+
+
+def waiting_words(ahead: int) -> str:
+    """What a page says while it waits."""
+    return f"{ahead} {'job' if ahead == 1 else 'jobs'} ahead of you."

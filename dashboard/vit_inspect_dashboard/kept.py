@@ -1,0 +1,115 @@
+"""What is kept between reruns, and for how many bytes? All sessions share it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import streamlit as st
+from cachetools import Cache, LRUCache
+
+import vit_inspect as vi
+from vit_inspect.records.base import Result
+from vit_inspect_dashboard.head_rows import HeadRows
+
+CAPTURE_BYTES = 512 * 2**20
+RESULT_BYTES = 128 * 2**20
+
+Value = TypeVar("Value")
+
+
+class ByteCache(Generic[Value]):
+    """The values used last, up to a number of bytes; each is made once, whoever asks.
+
+    The newest stays however large it is, as it is about to be used.
+    """
+
+    def __init__(self, limit: int, size: Callable[[Value], int]) -> None:
+        self._size = size
+        self._values: LRUCache[Hashable, Value] = LRUCache(
+            limit, getsizeof=lambda value: min(size(value), limit)
+        )
+        self._lock = threading.Lock()
+        self._making: dict[Hashable, threading.Lock] = {}
+
+    def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """The value of the key, made now if it is not there."""
+        with self._lock:
+            if key in self._values:
+                return self._values[key]
+            making = self._making.setdefault(key, threading.Lock())
+        with making:
+            with self._lock:
+                if key in self._values:
+                    return self._values[key]
+            try:
+                value = make()
+            except BaseException:
+                with self._lock:
+                    self._making.pop(key, None)
+                raise
+            with self._lock:
+                self._making.pop(key, None)
+                self._values[key] = value
+            return value
+
+    def peek(self, key: Hashable) -> Value | None:
+        """The value of the key, if it is there."""
+        with self._lock:
+            return self._values.get(key)
+
+    def values(self) -> list[Value]:
+        """All values, in the order in which they were made."""
+        with self._lock:
+            return list(self._seen().values())
+
+    def bytes(self) -> int:
+        """What the values hold."""
+        return sum(map(self._size, self.values()))
+
+    def drop(self, unwanted: Callable[[Value], bool] = lambda value: True) -> None:
+        """Forget some values, by default all."""
+        with self._lock:
+            for key, value in self._seen().items():
+                if unwanted(value):
+                    del self._values[key]
+
+    def _seen(self) -> dict[Hashable, Value]:
+        """All values by key; to look at one here is not to use it."""
+        return {key: Cache.__getitem__(self._values, key) for key in self._values}
+
+
+@st.cache_resource(show_spinner=False)
+def captures() -> ByteCache[vi.Capture]:
+    """The captures of all sessions."""
+    return ByteCache(CAPTURE_BYTES, _capture_bytes)
+
+
+@st.cache_resource(show_spinner=False)
+def results() -> ByteCache[Any]:
+    """The records of all sessions, and what else pages show of a capture."""
+    return ByteCache(RESULT_BYTES, _result_bytes)
+
+
+def _capture_bytes(capture: vi.Capture) -> int:
+    """Bytes of the tensors a capture keeps alive; queries, keys and values may share theirs."""
+    storages = {}
+    for layer in (*capture.layers, *filter(None, [capture.pool])):
+        for tensor in (layer.queries, layer.keys, layer.values, layer.bias):
+            if tensor is not None:
+                storage = tensor.untyped_storage()
+                storages[storage.data_ptr()] = storage.nbytes()
+    for tensor in (*capture.tokens, capture.pixels):
+        storages[tensor.data_ptr()] = tensor.nbytes
+    return sum(storages.values()) + sum(each.pixels.nbytes for each in capture.photographs)
+
+
+def _result_bytes(result: Result | HeadRows | dict[str, np.ndarray]) -> int:
+    """Bytes of the arrays and pictures of what a page shows."""
+    if isinstance(result, HeadRows):
+        return result.weights.nbytes
+    arrays = result if isinstance(result, dict) else result.arrays()
+    pictures = (each.pixels for each in getattr(result, "photographs", ()))
+    return sum(array.nbytes for array in (*arrays.values(), *pictures))

@@ -1,0 +1,36 @@
+"""How does the dashboard start? A Streamlit server with this package's settings.
+
+The settings that make it safe to share are in `.streamlit/config.toml` beside `app.py`, where
+Streamlit looks for them whatever the current folder is.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from streamlit.web import cli
+
+APP = Path(__file__).with_name("app.py")
+
+
+def options(*, port: int | None, host: str | None, browser: bool) -> list[str]:
+    """What `streamlit run` is told beyond the settings; None leaves a setting as it is."""
+    told = [f"--server.headless={'false' if browser else 'true'}"]
+    if port is not None:
+        told.append(f"--server.port={port}")
+    if host is not None:
+        told.append(f"--server.address={host}")
+    return told
+
+
+def serve(*, port: int | None = None, host: str | None = None, browser: bool = True) -> None:
+    """Serve the dashboard until it is stopped, by Ctrl-C for example.
+
+    port: 0 takes any free one; None takes 8501, or the next free one after it.
+    host: the address to listen at; None is this computer alone.
+    browser: whether to open the dashboard in a browser.
+    """
+    cli.main(
+        ["run", str(APP), *options(port=port, host=host, browser=browser)],
+        prog_name="vit-inspect dashboard",
+    )

@@ -1,0 +1,69 @@
+"""Which model and which capture does a selection need? Each is made once for all sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from weakref import WeakSet
+
+import streamlit as st
+import torch
+
+import vit_inspect as vi
+from vit_inspect.device import memory_refusal
+from vit_inspect_dashboard import kept
+from vit_inspect_dashboard.device import on_device
+from vit_inspect_dashboard.pictures import Picture
+from vit_inspect_dashboard.state import Subject
+
+MODELS = 2
+
+_released: WeakSet[torch.nn.Module] = WeakSet()
+
+
+def model(subject: Subject) -> vi.Model:
+    """The model of the selection, with pictures fitted as chosen, at its stage."""
+    load = _randomised if subject.randomised else _trained
+    found = load(subject.model, subject.size).fitted(subject.fit)
+    return found if subject.stage is None else found.at_stage(subject.stage)
+
+
+def capture(subject: Subject) -> vi.Capture:
+    """The capture of the selection: one forward pass, at most."""
+    found = kept.captures().get(subject.key, lambda: _run(subject, [subject.picture]))
+    if found.model.module in _released:
+        # The model was let go while the capture waited for the device.
+        kept.captures().drop(lambda capture: capture is found)
+    return found
+
+
+def batch(subject: Subject, pictures: Sequence[Picture]) -> vi.Capture:
+    """The capture of these pictures; of a single one, the one that all pages have."""
+    if len(pictures) == 1:
+        return capture(subject._replace(picture=pictures[0]))
+    return _run(subject, pictures)
+
+
+def _run(subject: Subject, pictures: Sequence[Picture]) -> vi.Capture:
+    return on_device(vi.capture, model(subject), [picture.read() for picture in pictures])
+
+
+def _release(model: vi.Model) -> None:
+    """A model that is no longer kept must not live on in its captures."""
+    _released.add(model.module)
+    kept.captures().drop(lambda capture: capture.model.module in _released)
+
+
+@st.cache_resource(max_entries=MODELS, show_spinner="Loading the model", on_release=_release)
+def _trained(name: str, size: int | None) -> vi.Model:
+    return vi.load(name, img_size=size)
+
+
+@st.cache_resource(max_entries=1, show_spinner="Permuting the weights", on_release=_release)
+def _randomised(name: str, size: int | None) -> vi.Model:
+    trained = _trained(name, size)
+
+    def permuted() -> vi.Model:
+        with memory_refusal(1, trained.layout.token_count, trained.device):
+            return vi.randomised(trained)
+
+    return on_device(permuted)

@@ -1,0 +1,169 @@
+"""What do all pages look like? Heading, figure, explanation, export; and how a refusal is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from vit_inspect.catalog import FIGURES, CaptureFigure, ModelFigure
+from vit_inspect.errors import InspectError
+from vit_inspect.exporting.render import FORMATS, PLOTLY_CONFIG, render
+from vit_inspect.figures import looks, screen_sheet
+from vit_inspect.figures.figure import FigureSpec, Record
+from vit_inspect.records.evidence import Predictions
+from vit_inspect_dashboard import records, state
+from vit_inspect_dashboard.state import Subject
+from vit_inspect_dashboard.wording import file_stem, plain
+
+VIEWS = Path(__file__).parent / "views"
+DARK_INK = "#e6e8eb"
+MEDIA = {
+    "svg": "image/svg+xml",
+    "pdf": "application/pdf",
+    "png": "image/png",
+    "html": "text/html",
+    "npz": "application/octet-stream",
+    "csv": "text/csv",
+}
+USES = (
+    ("For print", ("svg", "pdf", "png")),
+    ("Interactive", ("html",)),
+    ("The numbers", ("npz", "csv")),
+)
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """What cannot be done is a sentence in place of the figure."""
+    try:
+        yield
+    except InspectError as refusal:
+        st.error(plain(str(refusal)))
+        st.stop()
+
+
+def heading(title: str, question: str) -> Any:
+    """The page's name and the question it answers; returns the place for the export button."""
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="top"):
+        with st.container(width="content", gap="xxsmall"):
+            st.title(plain(title), anchor=False, width="content")
+            st.subheader(question, anchor=False, width="content")
+        return st.container(width="content")
+
+
+def explain(figure: FigureSpec[Any]) -> None:
+    """How to read the figure, what it cannot tell, and where it comes from."""
+    st.divider()
+    reading, caveat, source = st.columns([4, 3, 3], gap="large")
+    reading.markdown("**How to read it**")
+    reading.write(figure.reading)
+    caveat.markdown("**What it cannot tell**")
+    caveat.write(figure.caveat)
+    source.markdown("**Formula and source**")
+    source.text(figure.formula)
+    source.caption(figure.source)
+
+
+def plot(
+    figure: go.Figure, *, key: str, alt: str, on_pick: Callable[[list[int]], None] | None = None
+) -> None:
+    """A plotly figure as the core made it, on the page's paper.
+
+    on_pick: is called before the rerun with the customdata of what was clicked.
+    """
+
+    def picked() -> None:
+        points = st.session_state[key].selection.points
+        if on_pick and points and "customdata" in points[0]:
+            on_pick(points[0]["customdata"])
+
+    options: dict[str, Any] = {}
+    if on_pick:
+        options = {"on_select": picked, "selection_mode": "points"}
+    st.plotly_chart(themed(figure), theme=None, key=key, config=PLOTLY_CONFIG, alt=alt, **options)
+
+
+def themed(figure: go.Figure) -> go.Figure:
+    """The colours of the data stay; ink and paper are the page's."""
+    dark = st.context.theme.type == "dark"
+    return screen_sheet.theme(figure, ink=DARK_INK if dark else looks.INK, paper="rgba(0,0,0,0)")
+
+
+def export(
+    figure: FigureSpec[Record],
+    record: Record,
+    *,
+    name: str,
+    suffix: str = "",
+    image: int | None = None,
+    label: str = "Export",
+    formats: Sequence[str] = FORMATS,
+    **look: Any,
+) -> None:
+    """A button that opens the formats; each file is made when it is clicked, and looks as shown.
+
+    name: what the record is of, for the name of the file; suffix: stands after the figure's name.
+    image: which of the record's pictures, where each has a button of its own that `label` tells;
+        None for the record as it is.
+    """
+    offered = {use: [each for each in kinds if each in formats] for use, kinds in USES}
+    with st.popover(f":material/download: {plain(label)}", help="This figure as a file"):
+        uses = (f"{use}: {', '.join(kinds).upper()}." for use, kinds in offered.items() if kinds)
+        st.caption(" ".join(uses))
+        with st.container(horizontal=True):
+            for kind in formats:
+                st.download_button(
+                    kind.upper(),
+                    partial(render, figure, record, kind, image=image, **look),
+                    file_name=f"{file_stem(name)}_{figure.slug}{suffix}.{kind}",
+                    mime=MEDIA[kind],
+                    on_click="ignore",
+                    key=f"export_{figure.slug}{suffix}_{image}_{kind}",
+                )
+
+
+def show_classes(found: Predictions, names: Sequence[str]) -> None:
+    """The most probable classes of the picture, each with a bar; `names` are those of all."""
+    shares = found.probability[0].tolist()
+    for index, share in zip(found.class_index[0].tolist(), shares, strict=True):
+        st.progress(share, text=f"{plain(names[index])}: {share:.1%}")
+
+
+def of_entry(entry: ModelFigure[Record] | CaptureFigure[Record], subject: Subject) -> Record:
+    """The record of an entry of the catalogue, as it is computed without further choices."""
+    if isinstance(entry, ModelFigure):
+        return records.of_model(entry.analyse, subject)
+    return records.of_capture(entry.analyse, subject)
+
+
+def figure_page(slug: str) -> None:
+    """A whole page of a figure that needs no controls."""
+    [entry] = [each for each in FIGURES if each.figure.slug == slug]
+    figure, subject = entry.figure, state.current()
+    place = heading(figure.title, figure.question)
+    record = of_entry(entry, subject)
+    plot(figure.plot(record), key=slug, alt=f"{figure.title} of {subject.model}")
+    with place:
+        export(figure, record, name=title_of(subject))
+    explain(figure)
+
+
+def leave_for_picked_head() -> None:
+    """Go to the maps of the head that was picked just before this run, if one was."""
+    if head := st.session_state.pop("leave_for", None):
+        # What the widgets hold, such as the picture, is in the address without our doing, and
+        # Streamlit refuses to be told it.
+        st.switch_page(VIEWS / "attention_maps.py", query_params=head)
+
+
+def title_of(subject: Subject, pictures: str | None = None) -> str:
+    """The model and the picture, or what several pictures are called, in words."""
+    stage = "" if subject.stage is None else f" stage {subject.stage}"
+    control = " with randomised weights" if subject.randomised else ""
+    return f"{subject.model}{stage}{control}, {pictures or subject.picture.name}"

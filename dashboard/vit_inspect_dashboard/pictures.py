@@ -1,0 +1,123 @@
+"""Which pictures are there? The samples, and what this session has uploaded.
+
+Names of files are untrusted: they are shown as text and never used as paths.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import streamlit as st
+from PIL import Image, ImageOps
+
+import vit_inspect as vi
+from vit_inspect.errors import BadImage
+from vit_inspect.pictures.reading import ACCEPTED, MAX_PIXELS, SUFFIXES, printable
+from vit_inspect_dashboard.wording import plain
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture to look at. Two of one key have the same pixels, whatever they are called.
+
+    key: the sample's name, or the sha256 of the uploaded bytes.
+    name: what it is called on the page.
+    read: opens it, in whatever thread; raises `BadImage` where that fails.
+    """
+
+    key: str
+    name: str = field(compare=False)
+    read: Callable[[], Image.Image] = field(compare=False, repr=False)
+
+    @property
+    def title(self) -> str:
+        """What it shows, as far as that is known."""
+        return vi.SAMPLES[self.key].title if self.key in vi.SAMPLES else self.name
+
+
+def sample(name: str) -> Picture:
+    """One of the samples."""
+    return Picture(name, name, partial(vi.sample, name))
+
+
+def samples() -> list[Picture]:
+    """All samples."""
+    return [sample(name) for name in vi.SAMPLES]
+
+
+def uploads() -> list[Picture]:
+    """What this session has uploaded and can be shown; each name is another one."""
+    files = {
+        _digest(file): file
+        for file in st.session_state.get("uploads") or []
+        if _problem(_digest(file), file.name, file.getvalue()) is None
+    }
+    taken, found = set(vi.SAMPLES), []
+    for key, file in files.items():
+        name = printable(file.name)
+        copies = (f"{name} ({number})" for number in itertools.count(2))
+        unlike = next(each for each in itertools.chain([name], copies) if each not in taken)
+        taken.add(unlike)
+        read = partial(vi.read_image, file.getvalue(), name=file.name)
+        found.append(Picture(key, unlike, read))
+    return found
+
+
+def by_name() -> dict[str, Picture]:
+    """All pictures that can be chosen, by the name that they have on the page."""
+    return {picture.name: picture for picture in (*samples(), *uploads())}
+
+
+def choose_uploads() -> None:
+    """The place to drop pictures; a picture that cannot be shown is refused in a sentence."""
+    files = st.file_uploader(
+        "Your pictures",
+        type=[suffix[1:] for suffix in SUFFIXES],
+        accept_multiple_files=True,
+        key="uploads",
+        on_change=_show_newest,
+        help="They stay in this session, in memory. Nobody else sees them.",
+    )
+    for file in files:
+        if problem := _problem(_digest(file), file.name, file.getvalue()):
+            st.error(plain(problem))
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def thumbnail(key: str, _read: Callable[[], Image.Image]) -> Image.Image:
+    """A small copy of one shape, for the gallery; the key stands for the pixels."""
+    return ImageOps.fit(_read(), (256, 192))
+
+
+def _show_newest() -> None:
+    if found := uploads():
+        st.session_state["image"] = found[-1].name
+
+
+def _digest(file: Any) -> str:
+    # Streamlit gives each upload an id of its own; hashing megabytes at each rerun would be slow.
+    digests = st.session_state.setdefault("digests", {})
+    if file.file_id not in digests:
+        digests[file.file_id] = hashlib.sha256(file.getvalue()).hexdigest()
+    return str(digests[file.file_id])
+
+
+@st.cache_data(max_entries=512, show_spinner="Reading the picture")
+def _problem(digest: str, name: str, _data: bytes) -> str | None:
+    """Why a picture cannot be shown; the digest stands for the bytes."""
+    try:
+        vi.read_image(_data, name=name)
+    except BadImage as refusal:
+        expected = refusal.expected
+        if expected == ACCEPTED:
+            expected = (
+                f"a PNG, JPEG, WebP, BMP, GIF or TIFF picture of at most {MAX_PIXELS // 10**6} "
+                f"megapixels and {st.get_option('server.maxUploadSize')} MB"
+            )
+        return str(BadImage(refusal.found, expected, refusal.remedy))
+    return None

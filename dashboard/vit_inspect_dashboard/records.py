@@ -1,0 +1,183 @@
+"""Which record does a page show? Computed on the device in its turn, once for all sessions.
+
+Nothing here reads the session that calls: all that a record depends on is passed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import vit_inspect as vi
+from vit_inspect.analyses.faithfulness import Map, default_maps
+from vit_inspect.analyses.tokens import concatenate
+from vit_inspect.device import memory_refusal
+from vit_inspect.errors import OutOfMemory
+from vit_inspect.exporting.bundle import bundle
+from vit_inspect.layout import READOUT, Query
+from vit_inspect.records.base import Result, join
+from vit_inspect_dashboard import kept, models
+from vit_inspect_dashboard.device import line, on_device
+from vit_inspect_dashboard.head_rows import HeadRows, all_rows_fit, rows_of_head
+from vit_inspect_dashboard.pictures import Picture
+from vit_inspect_dashboard.state import Subject
+
+BATCH = 4
+"""Pictures in one forward pass where a figure is of many."""
+
+Given = ParamSpec("Given")
+Record = TypeVar("Record", bound=Result)
+
+
+def of_model(
+    analyse: Callable[Concatenate[vi.Model, Given], Record],
+    subject: Subject,
+    *given: Given.args,
+    **parameters: Given.kwargs,
+) -> Record:
+    """The record of an analysis of the model alone; raises `InspectError` where there is none."""
+    about = subject.model, subject.size, subject.stage, subject.randomised
+    key = analyse, about, _primitive(given, parameters)
+    record: Record = kept.results().get(
+        key, lambda: on_device(analyse, models.model(subject), *given, **parameters)
+    )
+    return record
+
+
+def of_capture(
+    analyse: Callable[Concatenate[vi.Capture, Given], Record],
+    subject: Subject,
+    *given: Given.args,
+    **parameters: Given.kwargs,
+) -> Record:
+    """The record of an analysis of the picture; raises `InspectError` where there is none."""
+    key = analyse, subject.key, _primitive(given, parameters)
+    record: Record = kept.results().get(
+        key, lambda: on_device(analyse, models.capture(subject), *given, **parameters)
+    )
+    return record
+
+
+def of_pictures(
+    analyse: Callable[..., Record],
+    subjects: Sequence[Subject],
+    pictures: Sequence[Picture],
+    on_progress: Callable[[int], object],
+    **parameters: Any,
+) -> Record:
+    """The record of an analysis over many pictures; `on_progress` hears how many are done.
+
+    subjects: the model, or all those that the analysis compares, whatever their own picture is.
+    What is done is kept for a while, so that cancelled work goes on where it was left.
+    """
+    asked = "pictures", analyse, _primitive((), parameters)
+    keys: dict[Picture, Hashable] = {
+        picture: (*asked, *(each._replace(picture=picture).key for each in subjects))
+        for picture in pictures
+    }
+    found: dict[Picture, Record] = {
+        picture: record
+        for picture, key in keys.items()
+        if (record := kept.results().peek(key)) is not None
+    }
+    missing = [picture for picture in pictures if picture not in found]
+    size = BATCH
+    while missing:
+        on_progress(len(pictures) - len(missing))
+        some = missing[:size]
+        try:
+            seen = [models.batch(each, some) for each in subjects]
+            record = on_device(analyse, *seen, **parameters)
+        except OutOfMemory:
+            if size == 1:
+                raise
+            size //= 2
+            continue
+        for index, picture in enumerate(some):
+            found[picture] = kept.results().get(keys[picture], partial(record.of_image, index))
+        missing = missing[len(some) :]
+    on_progress(len(pictures))
+    return join([found[picture] for picture in pictures])
+
+
+def beside(
+    analyse: Callable[..., Record],
+    subject: Subject,
+    other: Picture,
+    *,
+    layer: int,
+    **parameters: Any,
+) -> Record:
+    """The record of an analysis of one layer's tokens, over the picture and another one."""
+
+    def joint(here: vi.Capture, there: vi.Capture) -> Record:
+        with memory_refusal(2, here.layout.token_count, here.model.device):
+            pair = concatenate([here, there], layer=layer)
+            return analyse(pair, layer=layer, **parameters)
+
+    key = "beside", analyse, subject.key, other.key, layer, _primitive((), parameters)
+    pair = subject, subject._replace(picture=other)
+    record: Record = kept.results().get(key, lambda: on_device(joint, *map(models.capture, pair)))
+    return record
+
+
+def relevance_to(subject: Subject, other: Picture) -> vi.AttentionRelevance:
+    """Which patches make the picture similar to another one, for the model."""
+    key = "relevance to", subject.key, other.key
+    record: vi.AttentionRelevance = kept.results().get(
+        key,
+        lambda: on_device(vi.attention_relevance, models.capture(subject), target=other.read()),
+    )
+    return record
+
+
+def token_norms(subject: Subject, layer: int) -> vi.TokenNorms:
+    """Which tokens are artefacts by a layer; rollout is the same for all layers, and kept."""
+
+    def norms() -> vi.TokenNorms:
+        plain = of_capture(vi.attention_rollout, subject)
+        return on_device(vi.token_norms, models.capture(subject), layer=layer, rollout=plain)
+
+    record: vi.TokenNorms = kept.results().get(("token norms", subject.key, layer), norms)
+    return record
+
+
+def head_rows(
+    subject: Subject, maps: vi.AttentionMaps, query: Query, *, layer: int, head: int
+) -> HeadRows:
+    """The attention rows of one head that the browser needs; `maps` are those of the query."""
+    # Where the rows of all patches travel at once, they are the same whichever is pinned.
+    every = query != READOUT and all_rows_fit(maps.layout)
+    key = "head rows", subject.key, None if every else query, layer, head
+    rows: HeadRows = kept.results().get(
+        key, lambda: on_device(rows_of_head, models.capture(subject), maps, query, layer, head)
+    )
+    return rows
+
+
+def tested_maps(subject: Subject, target: int | None) -> dict[str, Map]:
+    """The maps whose faithfulness is tested; those of a class are of the `target`."""
+    found: dict[str, Map] = kept.results().get(
+        ("maps", subject.key, target),
+        lambda: on_device(default_maps, models.capture(subject), target),
+    )
+    return found
+
+
+def archive(subject: Subject) -> bytes:
+    """The bundle of all figures as a ZIP; runs outside of any session when a user clicks."""
+
+    def run() -> vi.Capture:
+        model, picture = models.model(subject), subject.picture.read()
+        with line().turn(lambda ahead: None):
+            return vi.capture(model, picture)
+
+    found = kept.captures().get(subject.key, run)
+    with line().turn(lambda ahead: None):
+        return bundle(found)
+
+
+def _primitive(given: tuple[object, ...], parameters: dict[str, Any]) -> Hashable:
+    """The arguments of an analysis as a key: words, numbers and tuples of them."""
+    return given, tuple(sorted(parameters.items()))

@@ -1,0 +1,143 @@
+"""What does every page look at? The sidebar: picture, model, input size, fit and stage."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import streamlit as st
+
+from vit_inspect.loading.recommended import BUNDLED, ZOO
+from vit_inspect.model import Model
+from vit_inspect.pictures.preparing import Fit
+from vit_inspect_dashboard import kept, models, pictures, state
+from vit_inspect_dashboard.controls import NAME_LENGTH, choose, step_buttons
+from vit_inspect_dashboard.pictures import Picture
+from vit_inspect_dashboard.state import Subject
+
+DEFAULT_PX = 224
+"""Where the bundled model starts: a figure within seconds on two cores."""
+SIZES_PX = (224, 256, 336, 384, 448, 512)
+"""Offered input sizes, each rounded to whole patches."""
+PATCHES_PX = (8, 14, 16, 32)
+"""Patch sizes that models have, to know a size of the address from nonsense."""
+
+
+def choose_picture() -> Picture:
+    """A sample or an upload."""
+    pictures.choose_uploads()
+    found = pictures.by_name()
+    name = st.selectbox(
+        "Picture",
+        list(found),
+        key="image",
+        bind="query-params",
+        help="Samples, and what you upload.",
+    )
+    with st.container(horizontal=True, gap="small"):
+        step_buttons("image", list(found), keys=("P", "N"), what="picture")
+    state.shown()["image"] = name
+    return found[str(name)]
+
+
+def choose_model() -> str:
+    """A model of the list, or any timm id typed in."""
+    why = {each.name: each.why for each in ZOO}
+    name = st.selectbox(
+        "Model",
+        list(why),
+        key="model",
+        bind="query-params",
+        accept_new_options=True,
+        on_change=state.forget_size,
+        help="Pick one, or type a timm id, hf-hub:organisation/name or "
+        f"transformers:organisation/name. Only {BUNDLED} comes with the program; the weights of "
+        "all others are downloaded once.",
+    )
+    if name in why:
+        st.caption(why[name])
+    return str(name)[:NAME_LENGTH]
+
+
+def choose_fit() -> Fit:
+    """How a picture becomes a square."""
+    fit: Fit = choose(
+        "fit",
+        "Model sees",
+        get_args(Fit),
+        help="'crop' is the model's own way: it cuts off the borders, as in its evaluation. "
+        "'whole' squeezes the whole picture into a square: nothing is cut off, but proportions "
+        "change.",
+    )
+    return fit
+
+
+def wanted_size(model: str) -> int | None:
+    """The input size asked for, before there is a model that says which sizes it takes."""
+    asked = str(st.session_state.get("size", st.query_params.get("size")))
+    if asked == state.native_px().get(model):
+        return None
+    offered = {str(size): size for patch_px in PATCHES_PX for size in sizes_px(patch_px)}
+    return offered.get(asked, own_size(model))
+
+
+def own_size(model: str) -> int | None:
+    """The input size where a model starts; None for the size that it was trained for."""
+    return DEFAULT_PX if model == BUNDLED else None
+
+
+def sizes_px(patch_px: int) -> set[int]:
+    """Input sizes that patches of this size tile."""
+    return {max(1, round(size / patch_px)) * patch_px for size in SIZES_PX}
+
+
+def choose_size(subject: Subject, input_px: int, patch_px: int) -> None:
+    """Larger inputs have more patches; a patch stays as large as it is."""
+    if subject.size is None:
+        # From the next run on the widget asks for it by number; it must stay the same model.
+        state.native_px()[subject.model] = str(input_px)
+    options = sorted(sizes_px(patch_px) | {input_px})
+    start = own_size(subject.model) or state.native_px().get(subject.model)
+    others = [size for size in options if size != input_px]
+    # Streamlit leaves the default out of the address: what a link has asked for must not be it.
+    default = next((size for size in options if str(size) == str(start)), others[-1])
+    st.selectbox(
+        "Model input in px",
+        options,
+        index=options.index(default),
+        key="size",
+        bind="query-params",
+        help="A larger input is cut into more patches of the same size: finer maps, slower.",
+    )
+
+
+def choose_stage(model: Model) -> int | None:
+    """One stage of a hierarchical model; None for a model that has just one."""
+    if model.stage_count == 1:
+        return None
+    options = list(range(model.stage_count))
+    stage = st.selectbox(
+        "Stage",
+        options,
+        index=model.stage,
+        key="stage",
+        bind="query-params",
+        help="This model merges its tokens between stages. Each stage has a grid of its own; stage "
+        "0 has the finest.",
+    )
+    return int(stage)
+
+
+def show_facts(subject: Subject) -> None:
+    """The model in four lines."""
+    model = models.model(subject)
+    layout = model.layout
+    special = ", ".join(layout.prefix) or "no special tokens"
+    stage = f" in stage {model.stage}" if model.stages else ""
+    lines = [
+        f"{model.parameter_count / 1e6:,.1f} M parameters, {len(model.blocks)} layers{stage}",
+        f"{layout.token_count:,} tokens: {special}, {layout.patch_count:,} patches",
+        f"On {model.device}; weights: {model.source}",
+    ]
+    if capture := kept.captures().peek(subject.key):
+        lines.append(f"Attention verified to {capture.error:.0e}")
+    st.caption("  \n".join(lines))

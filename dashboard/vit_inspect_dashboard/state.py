@@ -1,0 +1,134 @@
+"""What is chosen in this session, and what does a click change?
+
+What widgets call lives here: a function of a page would keep all that the page has named, its
+capture and its network, for as long as the session lasts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any, NamedTuple
+
+import streamlit as st
+
+from vit_inspect.layout import READOUT, TokenLayout
+from vit_inspect.pictures.preparing import Fit
+from vit_inspect_dashboard.pictures import Picture
+from vit_inspect_dashboard.wording import head_name, patch_name, query_name
+
+
+class Subject(NamedTuple):
+    """What determines a capture, and so the key of everything that is computed from it.
+
+    size: side of the model input in px; None for the size that the model was trained for.
+    stage: of a hierarchical model the stage that is looked at; None for where it opens.
+    randomised: whether the model's weights are permuted, for a sanity check.
+    """
+
+    model: str
+    size: int | None
+    fit: Fit
+    picture: Picture
+    stage: int | None = None
+    randomised: bool = False
+
+    @property
+    def key(self) -> Hashable:
+        """The same as words and numbers, which keep no picture in memory."""
+        return (*self._replace(picture=self.picture.key),)  # type: ignore[arg-type]
+
+
+def choose(subject: Subject) -> None:
+    """Make this what all pages look at."""
+    st.session_state["subject"] = subject
+
+
+def current() -> Subject:
+    """What the sidebar has chosen."""
+    subject: Subject = st.session_state["subject"]
+    return subject
+
+
+def begun(kind: str) -> dict[Hashable, Any]:
+    """What this session has done so far of long work of a kind, by what the work is about."""
+    work: dict[Hashable, Any] = st.session_state.setdefault(f"begun_{kind}", {})
+    return work
+
+
+def shown() -> dict[str, Any]:
+    """What the last run took from the widgets that have step buttons, by their keys."""
+    values: dict[str, Any] = st.session_state.setdefault("shown", {})
+    return values
+
+
+def native_px() -> dict[str, str]:
+    """The sizes that models were trained for, as far as this session has met them."""
+    sizes: dict[str, str] = st.session_state.setdefault("native_px", {})
+    return sizes
+
+
+def forget_size() -> None:
+    """What another model does: it starts at a size of its own."""
+    st.session_state.pop("size", None)
+
+
+def step(key: str, options: list[Any], by: int) -> None:
+    """What a step button or its key does."""
+    # Keys pressed quickly arrive with a value of the widget that is older than the last step.
+    here = shown().get(key)
+    place = options.index(here) if here in options else 0
+    shown()[key] = st.session_state[key] = options[min(max(place + by, 0), len(options) - 1)]
+
+
+def pick_patch(layout: TokenLayout, patch: tuple[int, int] | None) -> None:
+    """What a click on the large map does."""
+    st.session_state["query"] = query_name(READOUT if patch is None else patch, layout)
+
+
+def pick_head(picked: list[int]) -> None:
+    """What a click on one of the small maps does."""
+    st.session_state["layer"], st.session_state["head"] = picked[0], picked[1]
+
+
+def pick_tile(picked: list[int]) -> None:
+    """What a click on a tile of the position embeddings does."""
+    st.session_state["patch"] = patch_name(picked[0], picked[1])
+
+
+def pick_token(picked: list[int]) -> None:
+    """What a click on a patch whose token is compared does."""
+    st.session_state["token"] = patch_name(picked[0], picked[1])
+
+
+def pick_layer(picked: list[int]) -> None:
+    """What a click on a map or a bar of a layer does."""
+    st.session_state["layer"] = picked[0]
+
+
+def leave_for_head(picked: list[int]) -> None:
+    """What a click on a dot does; the page is left once the run has begun."""
+    st.session_state["leave_for"] = {"layer": picked[0], "head": picked[1]}
+
+
+def leave_for_row(key: str, heads: Sequence[Sequence[int]]) -> None:
+    """What a click on a row of a table of heads does; `heads` are its (layer, head), row by row."""
+    if rows := st.session_state[key].selection.rows:
+        leave_for_head(list(heads[rows[0]]))
+
+
+def toggle(key: str, option: str) -> None:
+    """Chooses one of many options, or no longer, as a click on a picture does."""
+    chosen = [each for each in st.session_state.get(key, []) if each != option]
+    if len(chosen) == len(st.session_state.get(key, [])):
+        chosen.append(option)
+    st.session_state[key] = chosen
+
+
+def toggle_head(picked: list[int]) -> None:
+    """What a click on a head does where heads are ablated."""
+    toggle("off_heads", head_name(picked[0], picked[1]))
+
+
+def toggle_patch(picked: list[int]) -> None:
+    """What a click on a patch does where patches are ablated."""
+    toggle("off_tokens", patch_name(picked[0], picked[1]))

@@ -1,0 +1,105 @@
+"""Which pictures is a figure of, and how far is work that takes long?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import streamlit as st
+
+from vit_inspect.records.base import Result
+from vit_inspect_dashboard import page, pictures, records
+from vit_inspect_dashboard.controls import choose
+from vit_inspect_dashboard.pictures import Picture
+from vit_inspect_dashboard.state import Subject
+
+ONE = "this picture"
+RUNNING = "running"
+
+Record = TypeVar("Record", bound=Result)
+Progress = Callable[[float, str], object]
+
+
+def choose_pictures(
+    subject: Subject, *, help: str, label: str = "Averaged over"
+) -> tuple[Subject, list[Picture], str]:
+    """This picture, all samples or all uploads, and what a figure of them is called.
+
+    The subject is of the picture where there is a single one.
+    """
+    groups = {ONE: [subject.picture], "all samples": pictures.samples()}
+    if uploads := pictures.uploads():
+        groups["your pictures"] = uploads
+    over = choose("over", label, list(groups), help=help)
+    chosen = groups[over]
+    if len(chosen) > 1:
+        return subject, chosen, page.title_of(subject, over)
+    subject = subject._replace(picture=chosen[0])
+    return subject, chosen, page.title_of(subject)
+
+
+def averaged(
+    analyse: Callable[..., Record],
+    subject: Subject,
+    chosen: Sequence[Picture],
+    *others: Subject,
+    **parameters: Any,
+) -> Record:
+    """The record of an analysis over the pictures; of many, with a bar and a way to cancel.
+
+    others: models that see the same pictures, where the analysis compares them.
+    """
+    subjects, count = (subject, *others), len(chosen)
+    if count == 1 and not others:
+        return records.of_capture(analyse, subject, **parameters)
+    if count == 1:
+        return records.of_pictures(analyse, subjects, chosen, lambda done: None, **parameters)
+    with progress("over", ONE) as on_progress:
+        return records.of_pictures(
+            analyse,
+            subjects,
+            chosen,
+            lambda done: on_progress(done / count, f"{done} of {count} pictures"),
+            **parameters,
+        )
+
+
+def when_asked(
+    work: Hashable, run: Callable[[Progress], Record], *, label: str, words: str
+) -> Record | None:
+    """The record of work that takes long, once a button has begun it; until then there is none.
+
+    work: what determines it: any other is asked for anew.
+    """
+    if st.session_state.get(RUNNING) != work:
+        # In a place of its own, which the bar takes.
+        with st.empty().container():
+            st.caption(words)
+            st.button(
+                label,
+                type="primary",
+                on_click=st.session_state.__setitem__,
+                args=(RUNNING, work),
+                help="It takes seconds to minutes.",
+            )
+        return None
+    with progress(RUNNING, None) as on_progress:
+        result = run(on_progress)
+    del st.session_state[RUNNING]
+    return result
+
+
+@contextmanager
+def progress(key: str, cancelled: Any) -> Iterator[Progress]:
+    """A bar that is told a share and words, and a button that ends the work; then both go.
+
+    The button puts `cancelled` into the session under the key.
+    """
+    place = st.empty()
+    with place.container():
+        bar = st.progress(0.0, text="Waiting for the device")
+        # A click on it reruns the page, which ends the work at its next step.
+        st.button("Cancel", on_click=st.session_state.__setitem__, args=(key, cancelled))
+    yield bar.progress
+    place.empty()

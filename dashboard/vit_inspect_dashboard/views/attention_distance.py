@@ -1,0 +1,38 @@
+"""Page: how far does each head attend?"""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import streamlit as st
+
+import vit_inspect as vi
+from vit_inspect.analyses.attention_distance import Definition
+from vit_inspect.figures.attention_distance import FIGURE
+from vit_inspect_dashboard import controls, page, state, survey
+
+page.leave_for_picked_head()
+subject = state.current()
+place = page.heading(FIGURE.title, FIGURE.question)
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    definition = controls.choose(
+        "definition",
+        "Distance",
+        get_args(Definition),
+        help="The paper counts attention to special tokens, such as the class token, as distance "
+        "0. 'renormalised' divides by the attention to patches first.",
+    )
+    subject, chosen, name = survey.choose_pictures(
+        subject, help="One picture says little; the paper averages 128."
+    )
+result = survey.averaged(vi.attention_distance, subject, chosen, definition=definition)
+page.plot(
+    FIGURE.plot(result),
+    key="distance",
+    alt=f"Mean attention distance of every head at every depth of {subject.model}",
+    on_pick=state.leave_for_head,
+)
+st.caption("Click a dot to open that head's maps.")
+with place:
+    page.export(FIGURE, result, name=name)
+page.explain(FIGURE)

@@ -1,0 +1,94 @@
+"""Page: which patches support the output?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import streamlit as st
+
+import vit_inspect as vi
+from vit_inspect.figures.attention_relevance import FIGURE, WAYS
+from vit_inspect_dashboard import controls, models, page, records, sanity, state
+from vit_inspect_dashboard.pictures import Picture
+from vit_inspect_dashboard.state import Subject
+from vit_inspect_dashboard.wording import class_names, plain
+
+OWN, PATCH, PICTURE, CLASS = "its own output", "a patch", "another picture", "a class"
+BEST = "the most probable"
+
+subject = state.current()
+place = page.heading(FIGURE.title, FIGURE.question)
+model = models.model(subject)
+target: int | tuple[int, int] | None = None
+other: Picture | None = None
+told = ""
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    kind = controls.choose(
+        "target",
+        "Relevance for",
+        (OWN, PATCH, PICTURE) if model.labels is None else (CLASS, PATCH, PICTURE),
+        help="What the patches support: a class of the model, or how similar its output is to the "
+        "output for one patch alone, or for another picture.",
+    )
+    if kind == CLASS:
+        names = class_names(model.labels or ())
+        found = records.of_capture(vi.predictions, subject, count=len(names))
+        shares = {
+            names[index]: (int(index), float(share))
+            for index, share in zip(found.class_index[0], found.probability[0], strict=True)
+        }
+        # Without their shares: its text is all that tells a choice from one of another picture.
+        name = st.selectbox(
+            "Class",
+            [BEST, *shares],
+            key="class",
+            bind="query-params",
+            width=360,
+            help="The most probable classes of this picture come first. Type to search by name.",
+        )
+        target, share = shares.get(name, next(iter(shares.values())))
+        told = f"Probability of {names[target]}: {share:.1%}"
+    elif kind == PATCH:
+        target = controls.choose_patch(
+            model.layout.grid, help="The output is compared with the output for this patch alone."
+        )
+    elif kind == PICTURE:
+        other = controls.choose_other_picture(
+            subject.picture,
+            key="like_image",
+            help="Bright patches make the two pictures similar for the model.",
+        )
+if told:
+    st.caption(plain(told))
+
+
+def relevance(of: Subject) -> vi.AttentionRelevance:
+    """For what was chosen, by a model, trained or not."""
+    if other is None:
+        return records.of_capture(vi.attention_relevance, of, target=target)
+    # Another session may have uploaded the same picture by another name.
+    return replace(records.relevance_to(of, other), target=(f"similarity to {other.name}",))
+
+
+result = relevance(subject)
+large, beside = st.columns([3, 2], gap="large")
+with large:
+    page.plot(
+        FIGURE.plot(result, width=640),
+        key="relevance",
+        alt=f"Attention relevance of {subject.model} for {result.target[0]}",
+    )
+with beside:
+    for way in list(WAYS)[1:]:
+        page.plot(
+            FIGURE.plot(result, way=way, width=400),
+            key=way,
+            alt=f"{WAYS[way]} of {subject.model} for {result.target[0]}",
+        )
+if sanity.wanted():
+    sanity.map_and_control(
+        FIGURE, subject, relevance, quantity="relevance", about=f"for {result.target[0]}"
+    )
+with place:
+    page.export(FIGURE, result, name=f"{page.title_of(subject)} for {result.target[0]}")
+page.explain(FIGURE)

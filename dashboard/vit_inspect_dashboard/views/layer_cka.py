@@ -1,0 +1,40 @@
+"""Page: which layers of a model, or of two models, represent a picture alike?"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+import vit_inspect as vi
+from vit_inspect.figures.layer_cka import FIGURE
+from vit_inspect.loading.recommended import ZOO
+from vit_inspect_dashboard import controls, page, sidebar, state, survey
+
+ITSELF = "itself"
+
+subject = state.current()
+place = page.heading(FIGURE.title, FIGURE.question)
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    model = controls.choose_other_model(
+        "Compare with",
+        [ITSELF, *(each.name for each in ZOO if each.name != subject.model)],
+        key="other_model",
+        help="The layers of another model on the same pictures, at the input size that it was "
+        "trained for.",
+    )
+    subject, chosen, name = survey.choose_pictures(
+        subject, label="Over", help="One picture is a rough estimate."
+    )
+if model == ITSELF:
+    result = survey.averaged(vi.layer_cka, subject, chosen)
+else:
+    other = subject._replace(model=model, size=sidebar.own_size(model), stage=None)
+    result = survey.averaged(vi.cka, subject, chosen, other)
+    name = f"{name}, with {model}"
+page.plot(
+    FIGURE.plot(result),
+    key="cka",
+    alt=f"CKA between the layers of {result.model} and of {result.other_model}",
+)
+with place:
+    page.export(FIGURE, result, name=name)
+page.explain(FIGURE)

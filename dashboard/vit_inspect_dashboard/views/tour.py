@@ -1,0 +1,316 @@
+"""Page: how does a photograph become an output? Eight steps for a first look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import streamlit as st
+
+import vit_inspect as vi
+from vit_inspect.errors import UnsupportedModel
+from vit_inspect.figures import (
+    attention_distance,
+    attention_relevance,
+    attention_rollout,
+    embedding_filters,
+    feature_pca,
+    position_similarity,
+)
+from vit_inspect.figures.figure import FigureSpec
+from vit_inspect.figures.overlay import plot_input
+from vit_inspect.figures.position_bias import FIGURE as POSITION_BIAS
+from vit_inspect.figures.rotary_similarity import FIGURE as ROTARY_SIMILARITY
+from vit_inspect.records.base import Result
+from vit_inspect_dashboard import controls, models, page, records, state
+from vit_inspect_dashboard.components.explorer import explorer
+from vit_inspect_dashboard.head_rows import all_rows_fit
+from vit_inspect_dashboard.wording import class_names
+
+# How a model tells its tokens where they lie: the figure that shows it, and what it says.
+PLACES: tuple[tuple[FigureSpec[Any], Callable[[vi.Model], Result], str], ...] = (
+    (
+        position_similarity.FIGURE,
+        vi.position_similarity,
+        "so the model adds a vector to each token that stands for its position. Bright squares "
+        "have vectors similar to that of the square in the middle.",
+    ),
+    (
+        POSITION_BIAS,
+        vi.position_bias,
+        "so each head adds a number to its scores for each offset between two patches. Each tile "
+        "is one head: it prefers red offsets from the middle to blue ones.",
+    ),
+    (
+        ROTARY_SIMILARITY,
+        vi.rotary_similarity,
+        "so the model rotates each token by its position before tokens are compared. At bright "
+        "offsets, an equal token still matches the one in the middle of a tile.",
+    ),
+)
+page.leave_for_picked_head()
+subject = state.current()
+model, capture = models.model(subject), models.capture(subject)
+layout, photograph = capture.layout, capture.photographs[0]
+(rows, columns), depth = layout.grid, capture.layer_count
+staged = model.stage_count > 1
+
+
+class Step(NamedTuple):
+    """A title, two or three sentences, what shows it, and the page with the whole figure."""
+
+    title: str
+    words: str
+    show: Callable[[], object] | None = None
+    page: str | None = None
+
+
+def show_patches() -> None:
+    """The photograph, cut into patches."""
+    page.plot(
+        plot_input(photograph, layout.grid, width=760),
+        key="tour_patches",
+        alt="The picture, the part that the model saw cut into patches, the rest shaded",
+    )
+
+
+def show_filters() -> None:
+    """What a patch is compared with."""
+    page.plot(
+        embedding_filters.plot(records.of_model(vi.embedding_filters, subject)),
+        key="tour_filters",
+        alt=f"Principal components of the filters of {subject.model}",
+    )
+
+
+def positions() -> tuple[str, FigureSpec[Any], Result] | None:
+    """How the model knows positions, in words and as a figure."""
+    for figure, analyse, words in PLACES:
+        try:
+            return words, figure, records.of_model(analyse, subject)
+        except UnsupportedModel:
+            continue
+    return None
+
+
+def show_positions(figure: FigureSpec[Any], result: Result) -> None:
+    """The whole figure, or of a table the tile of its middle."""
+    if isinstance(result, vi.PositionSimilarity):
+        table = result.similarity.shape
+        drawn = position_similarity.plot_tile(result, (table[0] // 2, table[1] // 2))
+    else:
+        drawn = figure.plot(result)
+    page.plot(drawn, key="tour_positions", alt=f"{figure.title} of {subject.model}")
+
+
+def show_attention() -> None:
+    """What the patch under the cursor attends to."""
+    with st.container(horizontal=True):
+        query = controls.choose_query(
+            [(row, column) for row in range(rows) for column in range(columns)],
+            layout,
+            start=(rows // 2, columns // 2),
+        )
+        layer = controls.choose_layer(depth)
+        head = controls.choose_head(capture.head_count)
+    maps = records.of_capture(vi.attention_maps, subject, query=query)
+    # The whole width would be higher than a screen.
+    place, _ = st.columns([3, 2])
+    with place:
+        explorer(
+            records.head_rows(subject, maps, query, layer=layer, head=head),
+            pinned=query,
+            limit=None,
+            key="tour_attention",
+            on_pick=partial(state.pick_patch, layout),
+        )
+
+
+def show_distance() -> None:
+    """How far every head attends."""
+    page.plot(
+        attention_distance.plot(
+            records.of_capture(vi.attention_distance, subject, definition="paper")
+        ),
+        key="tour_distance",
+        alt=f"Mean attention distance of every head of {subject.model}",
+        on_pick=state.leave_for_head,
+    )
+
+
+def show_features() -> None:
+    """Tokens as colours."""
+    layer = controls.choose_layer(depth)
+    page.plot(
+        feature_pca.plot(records.of_capture(vi.feature_pca, subject, layer=layer)),
+        key="tour_features",
+        alt=f"The tokens of {subject.model} after layer {layer}, as colours",
+    )
+
+
+def show_rollout() -> None:
+    """What attention carries to the output."""
+    start = controls.choose_start(depth, start=depth // 2)
+    page.plot(
+        attention_rollout.plot(
+            records.of_capture(vi.attention_rollout, subject, start_layer=start), width=640
+        ),
+        key="tour_rollout",
+        alt=f"Attention rollout of {subject.model} from layer {start}",
+    )
+
+
+def show_output() -> int | None:
+    """Features, or classes, of which one is chosen where its relevance can be shown."""
+    if model.labels is None:
+        st.write(
+            f"This model is no classifier. It outputs {capture.output.shape[-1]} numbers that "
+            "describe the picture: similar pictures get similar numbers."
+        )
+        return None
+    found, names = records.of_capture(vi.predictions, subject), class_names(model.labels)
+    chosen: int | None = None
+    if not staged:
+        chosen = st.selectbox(
+            "Patches that support",
+            found.class_index[0].tolist(),
+            format_func=names.__getitem__,
+            key="class",
+            bind="query-params",
+            help="One of the five most probable classes.",
+        )
+    page.show_classes(found, names)
+    return chosen
+
+
+def show_support() -> None:
+    """The output, and the patches that support it."""
+    picture, answer = st.columns([3, 2], gap="large")
+    with answer:
+        target = show_output()
+    with picture:
+        page.plot(
+            attention_relevance.plot(
+                records.of_capture(vi.attention_relevance, subject, target=target), width=600
+            ),
+            key="tour_relevance",
+            alt=f"Patches that support the output of {subject.model}",
+        )
+
+
+def steps() -> list[Step]:
+    """What is said of this model; each sentence is true of it."""
+    (height, width), squares = layout.input_px, f"{rows} × {columns} = {layout.patch_count}"
+    cut = (
+        "cuts them into small squares, which it merges from stage to stage. In this stage there "
+        f"are {squares}."
+        if staged
+        else f"cuts them into {squares} squares, called patches."
+    )
+    numbers = capture.tokens[0].shape[-1] if capture.tokens and not staged else "many"
+    found = positions()
+    windows = any(each.windows is not None for each in capture.layers)
+    return [
+        Step(
+            "A photograph becomes patches",
+            f"The model sees {height} × {width} pixels and {cut} From here on it works with "
+            "squares, as a language model works with words.",
+            show_patches,
+            "overview",
+        ),
+        Step(
+            "Each patch becomes a token",
+            f"Filters learned in training turn a square into {numbers} numbers, its token. The "
+            "tiles are the main patterns among the filters that see the pixels, the strongest "
+            "first.",
+            show_filters,
+            "embedding_filters",
+        ),
+        Step(
+            "Each token has a position",
+            f"A token alone does not know its position, {found[0]}",
+            partial(show_positions, *found[1:]),
+            "position_similarity",
+        )
+        if found
+        else Step(
+            "Each token has a position",
+            "A token alone does not know its position, so each model has a way to tell it. This "
+            "program knows none of the ways that this model uses.",
+        ),
+        Step(
+            "Tokens attend to each other",
+            "In every layer, each head lets a token collect information from all tokens"
+            f"{' of its window' if windows else ''}, with weights that sum to 1. "
+            f"{'Hover over' if all_rows_fit(layout) else 'Click'} a square to see what it attends "
+            "to, and try other layers and heads.",
+            show_attention,
+            "attention_maps",
+        ),
+        Step(
+            "Do heads attend near or far?",
+            "Each dot is one head: how far it attends on average. The first layers of a "
+            "convolutional network see only what is near; do these heads? Click a dot to see that "
+            "head.",
+            show_distance,
+            "attention_distance",
+        ),
+        Step(
+            "Layer by layer, tokens come to describe objects",
+            "Squares with similar tokens have similar colours. Go back to the first layers: they "
+            "often show colour and position, later ones objects and their parts.",
+            show_features,
+            "feature_pca",
+        ),
+        Step(
+            "What reaches the output",
+            "This model merges its tokens between stages. So attention cannot be followed from "
+            "a square through all layers to the output.",
+        )
+        if staged
+        else Step(
+            "What reaches the output",
+            f"{_reads()} Attention carries bright squares there through the layers. Go back to "
+            "layer 0 for the whole way.",
+            show_rollout,
+            "attention_rollout",
+        ),
+        Step(
+            "The output",
+            "The output comes last. Which squares support it is not shown, as this model merges "
+            "its tokens between stages.",
+            show_output,
+            "overview",
+        )
+        if staged
+        else Step(
+            "The output, and what supports it",
+            "The output comes last. Bright squares support it: a little more attention to them "
+            "would raise it most.",
+            show_support,
+            "attention_relevance",
+        ),
+    ]
+
+
+def _reads() -> str:
+    """From which tokens the model computes its output, as a sentence."""
+    token = layout.readout
+    if token == "cls":
+        return "The model reads its output from one special token, the class token (CLS)."
+    return f"The model reads its output from the {token}."
+
+
+page.heading("Tour", "How does a photograph become an output?")
+told = steps()
+number = controls.choose_step(len(told))
+step = told[number - 1]
+st.header(f"{number}. {step.title}", anchor=False)
+st.write(step.words)
+if step.page:
+    st.page_link(
+        page.VIEWS / f"{step.page}.py", label="Open the full page", icon=":material/arrow_forward:"
+    )
+if step.show:
+    step.show()

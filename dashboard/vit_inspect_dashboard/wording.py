@@ -1,0 +1,59 @@
+"""What are things called on the pages, in lists, in addresses and in the names of files?
+
+Layers, heads, rows and columns count from 0.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from vit_inspect.layout import READOUT, Query, TokenLayout
+
+CLASS_TOKEN = "Class token (CLS)"
+COUNTING = "Layers, heads, rows and columns count from 0."
+
+
+def plain(text: str) -> str:
+    """Text of strangers for a place that takes Markdown: every sign stands for itself."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
+
+
+def class_names(labels: Sequence[str]) -> list[str]:
+    """What classes are called in lists, each unlike all others: some models use a name twice."""
+    count = Counter(labels)
+    return [
+        f"{label} ({index})" if count[label] > 1 else label for index, label in enumerate(labels)
+    ]
+
+
+def patch_name(row: int, column: int) -> str:
+    """What a patch is called in lists and in the address, such as "Patch (5, 7)"."""
+    return f"Patch ({row}, {column})"
+
+
+def head_name(layer: int, head: int) -> str:
+    """What a head is called in lists and in the address, such as "L7 H2"."""
+    return f"L{layer} H{head}"
+
+
+def query_name(query: Query, layout: TokenLayout) -> str:
+    """What a query token is called in lists and in the address.
+
+    The query that stands for the model's output has the name of what the model reads.
+    """
+    if query in (READOUT, layout.readout):
+        single = layout.readout in layout.prefix
+        return token_name(layout.readout) if single else layout.readout.capitalize()
+    return token_name(query) if isinstance(query, str) else patch_name(*query)
+
+
+def token_name(token: str) -> str:
+    """What a special token is called, one that stands before the patches."""
+    return CLASS_TOKEN if token == "cls" else f"Token {token}"
+
+
+def file_stem(name: str) -> str:
+    """A name that is safe in any file system, whatever a stranger called the picture."""
+    return re.sub(r"[^\w.-]+", "_", name).strip("._")[:120] or "figure"

@@ -1,0 +1,125 @@
+"""A dashboard in a process of its own: `python -m tests.dashboard.serving [options]`.
+
+The product is as it is, but what loads a model of the name `CLASSIFIER` makes one of random weights
+instead of asking a hub for them. On its standard streams it answers questions about its memory.
+
+"resident" is what the process holds, in MB, after the garbage was collected and freed pages were
+given back to the system ("raw" is the number before). "captures" and "results" is what the two
+caches say they hold; "weights" is what the parameters of all living networks hold, "tensors" all
+other living tensors, in a cache or not: more than "captures" and "results" is a leak. "blocks" are
+Python's small objects.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+import vit_inspect as vi
+from tests.helpers.oracle import sharpen
+
+ROOT = Path(__file__).parents[2]
+APP = ROOT / "dashboard" / "app.py"
+CLASSIFIER = "vit_tiny_patch16_224"
+"""A class token, positions in a table, twelve layers of three heads, the classes of ImageNet."""
+MEGABYTE = 2**20
+
+
+def held() -> dict[str, float]:
+    """What this process holds, in MB."""
+    from vit_inspect_dashboard import kept
+
+    gc.collect()
+    raw = resident()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    tensors = [each for each in gc.get_objects() if issubclass(type(each), torch.Tensor)]
+    weights = [each for each in tensors if isinstance(each, torch.nn.Parameter)]
+    return {
+        "raw": raw,
+        "trimmed": resident(),
+        "captures": kept.captures().bytes() / MEGABYTE,
+        "results": kept.results().bytes() / MEGABYTE,
+        "weights": stored(weights),
+        "tensors": stored(tensors) - stored(weights),
+        "blocks": sys.getallocatedblocks(),
+        "entries": len(kept.results().values()),
+    }
+
+
+def stored(tensors: Sequence[torch.Tensor]) -> float:
+    """What tensors keep in memory, in MB; several may share theirs."""
+    storages = [each.untyped_storage() for each in tensors]
+    return sum({each.data_ptr(): each.nbytes() for each in storages}.values()) / MEGABYTE
+
+
+def resident() -> float:
+    """The resident memory of this process in MB."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+def limit(captures_mb: str) -> dict[str, float]:
+    """Makes the cache of captures small, so that few users fill it."""
+    from vit_inspect_dashboard import kept
+
+    kept.CAPTURE_BYTES = int(captures_mb) * MEGABYTE
+    kept.captures.clear()
+    return {}
+
+
+def forget() -> dict[str, float]:
+    """Empties the caches, so that what is left is held by something else."""
+    from vit_inspect_dashboard import kept
+
+    kept.captures().drop()
+    kept.results().drop()
+    return {}
+
+
+PROBES: dict[str, Callable[..., dict[str, float]]] = {
+    "held": held,
+    "limit": limit,
+    "forget": forget,
+}
+
+
+def answer(answers: int) -> None:
+    """Answers each line of the standard input by a line of numbers."""
+    with os.fdopen(answers, "w") as out:
+        for line in sys.stdin:
+            name, *arguments = line.split()
+            out.write(json.dumps(PROBES[name](*arguments)) + "\n")
+            out.flush()
+
+
+def main(*options: str) -> None:
+    """Runs the dashboard as `streamlit run` does, with these options."""
+    from streamlit.web import cli
+
+    real = vi.load
+
+    def load(name: str, *, img_size: int | None) -> vi.Model:
+        if name != CLASSIFIER:
+            return real(name, img_size=img_size)
+        torch.manual_seed(0)
+        model = real(name, img_size=img_size, pretrained=False)
+        sharpen(model.module)
+        return model
+
+    vi.load = load
+    answers = os.dup(1)
+    os.dup2(2, 1)
+    threading.Thread(target=answer, args=(answers,), daemon=True).start()
+    cli.main(["run", str(APP), "--server.headless=true", *options])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

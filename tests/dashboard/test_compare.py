@@ -1,0 +1,115 @@
+"""Are two models, or two pictures, compared by one measure?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+import vit_inspect as vi
+from tests.dashboard.apps import (
+    CLASSIFIER,
+    FEATURES,
+    POOLED,
+    charts,
+    go,
+    opened,
+)
+from vit_inspect.catalog import FIGURES
+from vit_inspect.figures import attention_relevance, token_norms
+from vit_inspect_dashboard import models
+from vit_inspect_dashboard.pictures import sample
+
+pytestmark = pytest.mark.usefixtures("random_weights")
+
+
+def test_figures_that_run_the_model_many_times_are_not_compared() -> None:
+    titles = opened("compare").selectbox(key="figure").options
+    assert titles == [entry.figure.title for entry in FIGURES if not entry.thorough]
+
+
+def test_relevance_of_different_classes_has_no_common_scale_and_no_difference() -> None:
+    app = opened("compare")
+    app.selectbox(key="figure").set_value(attention_relevance.FIGURE.title).run()
+    subject = app.session_state["subject"]
+    other = sample(app.selectbox(key="right_image").value)
+    classes = [
+        vi.predictions(models.capture(each), count=1).class_index.item()
+        for each in (subject, subject._replace(picture=other))
+    ]
+
+    def scales() -> list[tuple[float, float]]:
+        figures = [chart["data"] for chart in charts(app)[:2]]
+        return [
+            (trace["zmin"], trace["zmax"])
+            for traces in figures
+            for trace in traces
+            if trace["type"] == "heatmap"
+        ]
+
+    told = any("different targets" in each.value for each in app.caption)
+    assert told == (classes[0] != classes[1])
+    assert told
+    assert len(set(scales())) == 2
+    assert len(app.get("plotly_chart")) == 2
+
+
+def test_no_reason_is_given_where_no_difference_is_drawn() -> None:
+    app = opened("compare")
+    app.selectbox(key="figure").set_value(token_norms.FIGURE.title).run()
+    assert "No difference is drawn for this figure." in [each.value for each in app.caption]
+
+
+def test_a_model_that_is_compared_sees_its_own_input_size() -> None:
+    other = FEATURES
+    app = opened("layer_cka", size=256)
+    assert app.session_state["subject"].size == 256
+    app.selectbox(key="other_model").set_value(other).run()
+    assert not app.exception
+    assert not app.error
+    go(app, "compare")
+    app.button_group(key="against").set_value("model").run()
+    app.selectbox(key="right_model").set_value(other).run()
+    assert not app.exception
+    assert not app.error
+    told = [each.value for each in app.text]
+    assert f"Left: {CLASSIFIER}, chelsea, 256 px" in told
+    assert f"Right: {other}, chelsea, 42 px" in told
+    # One that takes the size sees it.
+    app.selectbox(key="right_model").set_value(POOLED).run()
+    assert f"Right: {POOLED}, chelsea, 256 px" in [each.value for each in app.text]
+
+
+def test_layers_are_compared_with_those_of_another_model_over_several_pictures() -> None:
+    app = opened("layer_cka")
+    assert CLASSIFIER not in app.selectbox(key="other_model").options
+    app.selectbox(key="other_model").set_value(FEATURES).run()
+    assert not app.exception
+    assert not app.error
+    app.selectbox(key="other_model").set_value("itself").run()
+    app.button_group(key="over").set_value("all samples").run()
+    assert not app.exception
+    assert not app.error
+
+
+def test_layers_of_two_models_are_compared_once(
+    monkeypatch: pytest.MonkeyPatch, files: dict[str, Callable[[], bytes]]
+) -> None:
+    compared: list[tuple[str, ...]] = []
+    real = vi.cka
+
+    def cka(capture: vi.Capture, other: vi.Capture) -> object:
+        compared.append(tuple(each.name for each in other.photographs))
+        return real(capture, other)
+
+    monkeypatch.setattr(vi, "cka", cka)
+    app = opened("layer_cka")
+    app.selectbox(key="other_model").set_value(FEATURES).run()
+    app.run()
+    assert compared == [("chelsea.png",)]
+    name = f"{CLASSIFIER}_chelsea_with_{FEATURES}_layer_cka.csv"
+    assert name in files
+    app.button_group(key="over").set_value("all samples").run()
+    app.run()
+    assert not app.exception
+    assert sum(map(len, compared)) == len(vi.SAMPLES)

@@ -1,0 +1,67 @@
+"""Is the line before the device fair, bounded and told in words?"""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.dashboard.apps import at_once
+from vit_inspect_dashboard import device
+from vit_inspect_dashboard.device import Busy, Line, waiting_words
+
+
+def test_one_at_a_time_in_the_order_they_came_and_told_how_many_are_ahead() -> None:
+    line, order, told = Line(), [], {}
+    running: list[int] = []
+
+    def work(number: int) -> None:
+        while len(line.waiting) < number:
+            time.sleep(0.01)
+        with line.turn(lambda ahead: told.setdefault(number, ahead)):
+            running.append(number)
+            assert running == [number]
+            while number == 0 and len(line.waiting) < 4:
+                time.sleep(0.01)
+            time.sleep(0.1)
+            order.append(number)
+            running.remove(number)
+
+    at_once(4, work)
+    assert order == [0, 1, 2, 3]
+    assert told[1] == 1
+    assert told[3] == 3
+    assert not line.waiting
+
+
+def test_who_gives_up_waiting_leaves_the_line() -> None:
+    line = Line()
+
+    class Stopped(Exception):
+        pass
+
+    def stop(ahead: int) -> None:
+        raise Stopped
+
+    with line.turn(lambda ahead: None):
+        with pytest.raises(Stopped), line.turn(stop):
+            pass
+        assert len(line.waiting) == 1
+    with line.turn(stop):
+        pass
+
+
+def test_a_full_line_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "WAITING", 0)
+    line = Line()
+    with (
+        line.turn(lambda ahead: None),
+        pytest.raises(Busy, match="1 jobs ahead of yours on the device; expected at most 0"),
+        line.turn(lambda ahead: None),
+    ):
+        pass
+
+
+def test_the_page_says_how_many_jobs_are_ahead() -> None:
+    assert waiting_words(1) == "1 job ahead of you."
+    assert waiting_words(3) == "3 jobs ahead of you."

@@ -1,0 +1,225 @@
+"""Is what a page says true of the kind of model, and is a refusal a sentence?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+import vit_inspect as vi
+from tests.dashboard.apps import (
+    AVERAGED,
+    BIASED,
+    BOTH_POSITIONS,
+    CLASSIFIER,
+    FEATURES,
+    REFUSED,
+    ROTATED,
+    STAGED,
+    WITHOUT_POSITIONS,
+    copied,
+    go,
+    opened,
+)
+from vit_inspect.figures import position_bias, position_similarity, rotary_similarity
+from vit_inspect.figures.figure import FigureSpec
+from vit_inspect.loading.recommended import Checkpoint
+from vit_inspect_dashboard import controls
+
+unpatched_load = vi.load
+
+WITH_POSITIONS = {
+    CLASSIFIER: [position_similarity.FIGURE],
+    BIASED: [position_bias.FIGURE],
+    ROTATED: [rotary_similarity.FIGURE],
+    BOTH_POSITIONS: [position_similarity.FIGURE, rotary_similarity.FIGURE],
+}
+"""Which kinds of positions a model has."""
+TOLD = {
+    CLASSIFIER: {3: "adds a vector to each token", 7: "the class token (CLS)"},
+    AVERAGED: {3: "adds a number to its scores", 7: "from the mean of the patches"},
+    ROTATED: {3: "rotates each token by its position", 7: "the class token (CLS)"},
+    WITHOUT_POSITIONS: {3: "none of the ways", 7: "from the mean of the patches"},
+    STAGED: {
+        1: "merges from stage to stage",
+        3: "adds a number to its scores",
+        4: "all tokens of its window,",
+        7: "cannot be followed",
+        8: "is not shown",
+    },
+}
+"""What some steps of the tour say of a model."""
+
+pytestmark = pytest.mark.usefixtures("random_weights")
+
+
+@pytest.mark.parametrize(("model", "figures"), WITH_POSITIONS.items())
+def test_one_page_shows_every_kind_of_positions_that_the_model_has(
+    model: str, figures: list[FigureSpec]
+) -> None:
+    app = opened("position_similarity", model=model)
+    for figure in figures:
+        if len(figures) > 1:
+            app.button_group(key="positions").set_value(figure.title).run()
+        assert not app.exception
+        assert not app.error
+        assert app.title[0].value == figure.title
+        assert app.subheader[0].value == figure.question
+        assert figure.formula in [each.value for each in app.text]
+    assert len(app.get("button_group")) == 1 + (len(figures) > 1)
+
+
+def test_a_model_without_positions_is_a_sentence() -> None:
+    app = opened("position_similarity", model=WITHOUT_POSITIONS)
+    assert not app.exception
+    [error] = app.error
+    assert "this model has no position information of the known kinds" in error.value
+
+
+@pytest.mark.parametrize("model", TOLD)
+def test_every_step_of_the_tour_says_what_is_true_of_the_model_and_shows_it(model: str) -> None:
+    app = opened("tour", model=model, **({"size": 224} if model == STAGED else {}))
+    bare = {WITHOUT_POSITIONS: [3], STAGED: [7]}.get(model, [])
+    for number in range(1, 9):
+        app.button_group(key="step").set_value(number).run()
+        assert not app.exception
+        assert not app.error
+        assert app.header[0].value.startswith(f"{number}. ")
+        shown = [*app.get("plotly_chart"), *app.get("bidi_component"), *app.get("progress")]
+        # A step without a figure links to none.
+        assert (not shown, not app.get("page_link")) == (number in bare,) * 2, number
+        (words,) = (each.value for each in app.markdown)
+        if number in TOLD[model]:
+            assert TOLD[model][number] in words
+        if number == 4:
+            assert ("window" in words) == (model == STAGED)
+
+
+def test_a_model_of_one_block_has_all_its_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(name: str, *, img_size: int | None) -> vi.Model:
+        return copied(unpatched_load, name, img_size, 1)
+
+    monkeypatch.setattr("vit_inspect_dashboard.models.vi.load", load)
+    app = opened("tour")
+    for number in (4, 6, 7):
+        app.button_group(key="step").set_value(number).run()
+        assert not app.exception
+    go(app, "attention_rollout")
+    assert not app.exception
+    assert app.selectbox(key="start").options == ["0"]
+
+
+def test_names_of_classes_are_plain_text_and_each_is_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = vi.load
+
+    def load(name: str, *, img_size: int | None) -> vi.Model:
+        return replace(real(name, img_size=img_size), labels=("**bold** $x$",) * 1000)
+
+    monkeypatch.setattr("vit_inspect_dashboard.models.vi.load", load)
+    app = opened()
+    shown = [each.proto.text for each in app.get("progress")]
+    assert len(set(shown)) == 5
+    assert all(text.startswith(r"\*\*bold\*\* \$x\$ \(") for text in shown)
+    go(app, "tour")
+    app.button_group(key="step").set_value(8).run()
+    assert [each.proto.text for each in app.get("progress")] == shown
+    options = app.selectbox(key="class").options
+    assert len(set(options)) == 5
+    assert all(option.startswith("**bold** $x$ (") for option in options)
+
+
+def test_a_model_that_cannot_be_inspected_is_a_sentence() -> None:
+    app = opened(model=REFUSED)
+    assert not app.exception
+    words = app.error[0].value.replace("\\", "")
+    assert "which attends between channels, not between tokens; expected" in words
+    assert REFUSED in words
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("transformers:someone/something", "connect to the hub, check the name"),
+        ("transformers:../something", "which could be a folder"),
+        ("transformers:/etc", "expected 'transformers:organisation/name'"),
+    ],
+)
+@pytest.mark.usefixtures("unreachable")
+def test_a_name_of_another_package_is_answered_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, name: str, words: str
+) -> None:
+    monkeypatch.setattr("vit_inspect_dashboard.models.vi.load", unpatched_load)
+    assert len(name) <= controls.NAME_LENGTH
+    monkeypatch.setattr(
+        "vit_inspect_dashboard.sidebar.ZOO", (Checkpoint(name, "all figures", "typed in"),)
+    )
+    app = opened(model=name)
+    assert not app.exception
+    (error,) = app.error
+    assert words in error.value.replace("\\", "")
+
+
+def test_a_stage_is_chosen_for_all_pages() -> None:
+    app = opened("attention_maps", model=STAGED)
+    assert app.selectbox(key="stage").value == 2
+    assert app.selectbox(key="query").value == "Mean of this stage's patches"
+    assert len(app.selectbox(key="layer").options) == 6
+    assert any("reads its last stage only" in each.value for each in app.caption)
+    app.selectbox(key="query").set_value("Patch (5, 5)").run()
+    assert not any("reads its last stage only" in each.value for each in app.caption)
+    app.selectbox(key="stage").set_value(3).run()
+    assert not app.exception
+    assert not app.error
+    assert len(app.selectbox(key="layer").options) == 2
+    assert app.selectbox(key="query").value == "Mean of the patches"
+    go(app, "export")
+    assert "--stage 3" in app.code[0].value
+    assert any("stage 3" in each.value for each in app.text)
+    go(app, "overview")
+    assert any("2 layers in stage 3" in each.value for each in app.caption)
+
+
+def test_another_model_opens_at_its_own_stage() -> None:
+    app = opened(model=STAGED, stage=1)
+    assert app.session_state["subject"].stage == 1
+    app.selectbox(key="model").set_value(CLASSIFIER).run()
+    assert not app.exception
+    assert not [each for each in app.selectbox if each.key == "stage"]
+    assert app.session_state["subject"].stage is None
+
+
+def test_a_model_at_its_own_size_is_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[int | None] = []
+    real = vi.load
+
+    def load(name: str, *, img_size: int | None) -> vi.Model:
+        loaded.append(img_size)
+        return real(name, img_size=img_size or 224)
+
+    monkeypatch.setattr("vit_inspect_dashboard.models.vi.load", load)
+    app = opened()
+    assert app.selectbox(key="size").value == 224
+    app.run()
+    go(app, "export")
+    assert not app.exception
+    assert loaded == [None]
+    assert "--img-size" not in app.code[0].value
+    app.selectbox(key="size").set_value(256).run()
+    assert "--img-size 256" in app.code[0].value
+    app.selectbox(key="size").set_value(224).run()
+    assert not app.exception
+    assert loaded == [None, 256]
+
+
+def test_sizes_are_those_that_all_stages_tile() -> None:
+    sizes = opened(model=STAGED).selectbox(key="size").options
+    assert all(int(size) % 32 == 0 for size in sizes)
+
+
+def test_tokens_of_a_model_without_classes_say_so_where_a_class_is_asked_for() -> None:
+    app = opened("feature_pca", model=FEATURES, tokens="logit lens")
+    assert not app.exception
+    [error] = app.error
+    assert "which has no known classes" in error.value.replace("\\", "")
