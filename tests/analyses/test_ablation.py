@@ -211,7 +211,7 @@ def test_outputs_are_compared_as_a_whole() -> None:
         ({"heads": [(1, 3)]}, "Found head 3 of layer 1; expected a head of 0..2; choose one of"),
         ({"layers": [7]}, "Found the layer 7; expected a layer of 0..2"),
         ({"tokens": [(2, 0)]}, r"Found the patch \(2, 0\); expected a row of 0..1"),
-        ({"tokens": ["reg1"]}, "Found the token name 'reg1'; expected a prefix token"),
+        ({"tokens": ["reg1"]}, "Found the token name 'reg1'; expected a special token"),
         ({"replacement": "noise"}, "Found the replacement 'noise'; expected 'mean' or 'zero'"),
     ],
 )

@@ -129,7 +129,7 @@ def test_a_bias_made_by_a_network_is_what_tells_equal_keys_apart(
         ("vit_tiny_patch16_224", "look at the similarity of its position embeddings instead"),
         ("vit_small_patch16_rope_224", "look at its rotary positions instead"),
         ("eva02_tiny_patch14_224", "its position embeddings or its rotary positions instead"),
-        ("samvit_base_patch16_224", "no position information of the kinds known here"),
+        ("samvit_base_patch16_224", "no position information of the known kinds"),
     ],
 )
 def test_a_model_without_one_is_told_what_it_has(

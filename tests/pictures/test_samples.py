@@ -65,7 +65,7 @@ def test_a_folder_that_may_not_be_searched_is_explained(
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "is_file", fail)
-    with pytest.raises(BadImage, match="may not be read"):
+    with pytest.raises(BadImage, match="no permission to read"):
         find_photographs([tmp_path])
 
 

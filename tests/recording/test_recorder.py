@@ -306,9 +306,13 @@ REFUSALS = (
     (traced, "no fused attention calls in block 0", "neither compiled nor scripted"),
     (training_with_dropout, "attention with dropout", "call module.eval()"),
     (causal, "attention with a causal mask", "plain attention of all tokens to all tokens"),
-    (with_one_token_too_many, "attention over 7 tokens in block 0", "8 (2 prefix tokens and 2 x 3"),
-    (not_finite, "infinite or undefined numbers in the attention", "check the weights"),
-    (not_finite_behind_attention, "undefined numbers in the tokens or the output", "check the"),
+    (
+        with_one_token_too_many,
+        "attention over 7 tokens in block 0",
+        "8 (2 special tokens and 2 x 3",
+    ),
+    (not_finite, "infinite or NaN values in the attention", "check the weights"),
+    (not_finite_behind_attention, "NaN values in the tokens or the output", "check the"),
     (with_a_pool_that_does_not_exist, "0 attention calls after the last block", "pools the tokens"),
 )
 
