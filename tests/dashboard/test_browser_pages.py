@@ -170,3 +170,14 @@ def test_the_menu_leads_to_every_page(window: Page, address: str) -> None:
     assert found == {
         f"{address}/{'' if slug == HOME else slug}": title for slug, title in TITLES.items()
     }
+
+
+def test_an_address_that_is_no_page_says_so_and_leads_home(window: Page, address: str) -> None:
+    window.goto(f"{address}/no_such_page")
+    told = window.get_by_role("dialog")
+    expect(told).to_contain_text("Page not found")
+    expect(told).to_contain_text("does not seem to exist")
+    expect(window.locator("h1")).to_have_text(BUNDLED)
+    expect(window).to_have_url(f"{address}/")
+    window.keyboard.press("Escape")
+    expect(told).to_have_count(0)
