@@ -33,7 +33,7 @@ def class_index(model: Model, target: int | str) -> int:
     labels = model.labels
     if labels is None:
         raise BadParameter(
-            f"the class {target!r} for {model.id}, which has no known classes",
+            f"the class {target!r} of {model.id}, which has no known classes",
             "no class",
             "leave it out, or load a classifier",
         )
