@@ -173,9 +173,11 @@ class _Bundle:
             slug = entry.figure.slug
             if isinstance(entry, ModelFigure):
                 try:
-                    self._put_figure(entry.figure, entry.analyse(self.model))
+                    record = entry.analyse(self.model)
                 except UnsupportedModel as refusal:
                     self.refused[slug] = str(refusal)
+                else:
+                    self._put_figure(entry.figure, record)
             elif slug in self.joint:
                 self._put_figure(entry.figure, join(self.joint[slug]))
         # What follows tells of all that was written.
