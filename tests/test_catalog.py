@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import matplotlib.figure
 import plotly.graph_objects as go
@@ -10,52 +11,79 @@ import pytest
 
 import vit_inspect as vi
 from tests.conftest import noise
+from tests.helpers.records import made
 from vit_inspect.analyses.attention_maps import ReadoutReduction
 from vit_inspect.analyses.attention_rollout import RolloutReduction
 from vit_inspect.attention.sweep import sweep
-from vit_inspect.catalog import FIGURES, FigureSpec, analyse
+from vit_inspect.catalog import (
+    FIGURES,
+    OF_A_CHOICE,
+    CaptureFigure,
+    ModelFigure,
+    analyse,
+    figure_of,
+)
 from vit_inspect.errors import InspectError
+from vit_inspect.figures.figure import FigureSpec
+from vit_inspect.records.evidence import Predictions
+
+Entry = ModelFigure[Any] | CaptureFigure[Any]
+
+ALL = (*(entry.figure for entry in FIGURES), *OF_A_CHOICE)
 
 OTHERS = {"position_bias": "beit_base_patch16_224", "rotary_similarity": "eva02_tiny_patch14_224"}
 """Models that have what the usual one has not, by figure."""
 
 
 @pytest.fixture(scope="module")
-def capture() -> vi.Capture:
-    model = vi.load("vit_tiny_patch16_224", img_size=(32, 48), pretrained=False)
+def capture(small: Callable[..., vi.Model]) -> vi.Capture:
+    model = small("vit_tiny_patch16_224", (32, 48))
     return vi.capture(model, [noise((90, 60), seed) for seed in (1, 2)])
 
 
 def test_slugs_are_unique_and_name_the_public_function() -> None:
-    slugs = [spec.slug for spec in FIGURES]
+    slugs = [figure.slug for figure in ALL]
     assert len(set(slugs)) == len(slugs)
-    assert all(getattr(vi, spec.slug) is spec.analyse for spec in FIGURES)
+    for entry in FIGURES:
+        assert getattr(vi, entry.figure.slug) is entry.analyse
+        assert getattr(vi, entry.figure.record.__name__) is entry.figure.record
 
 
-@pytest.mark.parametrize("spec", FIGURES, ids=lambda spec: spec.slug)
-def test_every_figure_explains_itself(spec: FigureSpec) -> None:
-    assert spec.question.endswith("?")
-    for text in (spec.reading, spec.caveat):
+@pytest.mark.parametrize("figure", ALL, ids=lambda figure: figure.slug)
+def test_every_figure_explains_itself(figure: FigureSpec[Any]) -> None:
+    assert figure.question.endswith("?")
+    for text in (figure.reading, figure.caveat):
         assert text.endswith(".")
         assert len(text) > 60
-    assert spec.formula
-    assert "arXiv" in spec.source
+    assert figure.formula
+    assert "arXiv" in figure.source or figure in OF_A_CHOICE
+
+
+def test_each_kind_of_record_has_one_figure() -> None:
+    for figure in ALL:
+        assert figure_of(made(figure.record)) is figure
+    with pytest.raises(vi.BadParameter, match="a Predictions, which has no figure"):
+        figure_of(made(Predictions))
 
 
 def test_a_page_that_figures_share_is_that_of_one_of_them() -> None:
-    pages = {spec.slug for spec in FIGURES if spec.page is None}
-    assert {spec.page for spec in FIGURES} - {None} <= pages
+    pages = {entry.figure.slug for entry in FIGURES if entry.page is None}
+    assert {entry.page for entry in FIGURES} - {None} <= pages
     assert pages >= {"attention_maps", "attention_relevance"}
 
 
-@pytest.mark.parametrize("spec", FIGURES, ids=lambda spec: spec.slug)
-def test_every_figure_is_drawn_and_plotted(spec: FigureSpec, capture: vi.Capture) -> None:
-    model = capture.model
-    if spec.slug in OTHERS:
-        model = vi.load(OTHERS[spec.slug], img_size=112, pretrained=False)
-    result = spec.analyse(model if spec.scope == "model" else capture)
-    assert isinstance(spec.draw(result), matplotlib.figure.Figure)
-    assert isinstance(spec.plot(result), go.Figure)
+@pytest.mark.parametrize("entry", FIGURES, ids=lambda entry: entry.figure.slug)
+def test_every_figure_is_drawn_and_plotted(entry: Entry, capture: vi.Capture) -> None:
+    figure = entry.figure
+    if isinstance(entry, ModelFigure):
+        other = OTHERS.get(figure.slug)
+        model = vi.load(other, img_size=112, pretrained=False) if other else capture.model
+        result = entry.analyse(model)
+    else:
+        result = entry.analyse(capture)
+    assert type(result) is figure.record
+    assert isinstance(figure.draw(result), matplotlib.figure.Figure)
+    assert isinstance(figure.plot(result), go.Figure)
     assert set(result.axes()) == set(result.written()) >= set(result.arrays())
     for name, array in result.written().items():
         assert array.ndim == len(result.axes()[name])
@@ -83,7 +111,9 @@ def test_one_sweep_gives_what_each_analysis_gives_alone(
     monkeypatch.setattr("vit_inspect.catalog.sweep", counted)
     found = analyse(capture)
     assert set(found) == {
-        spec.slug for spec in FIGURES if spec.scope != "model" and not spec.thorough
+        entry.figure.slug
+        for entry in FIGURES
+        if isinstance(entry, CaptureFigure) and not entry.thorough
     }
     for slug, result in found.items():
         assert not isinstance(result, InspectError)

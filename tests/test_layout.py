@@ -74,13 +74,13 @@ def test_sizes_are_rows_then_columns() -> None:
         (
             ("cls", "reg1"),
             "dist",
-            "Found the token name 'dist'; expected a prefix token of this model ('cls', 'reg1') "
+            "Found the token name 'dist'; expected a special token of this model ('cls', 'reg1') "
             "or a patch (row, column); choose one of these.",
         ),
         (
             (),
             "cls",
-            "Found the token name 'cls'; expected a prefix token of this model (none at all) "
+            "Found the token name 'cls'; expected a special token of this model (it has none) "
             "or a patch (row, column); choose one of these.",
         ),
         *(
@@ -129,7 +129,7 @@ def test_a_readout_that_depends_on_the_image_has_no_weights(readout: str) -> Non
     [
         ((0, 3), (4, 4), "cls", "empty grid"),
         ((2, 3), (4, 0), "cls", "empty grid"),
-        ((2, 3), (4, 4), "dist", "read-out 'dist' is no token"),
+        ((2, 3), (4, 4), "dist", "read-out 'dist' is not a token"),
     ],
 )
 def test_an_impossible_layout_is_refused(
@@ -140,7 +140,7 @@ def test_an_impossible_layout_is_refused(
 
 
 def test_a_class_token_that_is_read_must_be_there() -> None:
-    with pytest.raises(ValueError, match="is no token of \\('reg1',\\)"):
+    with pytest.raises(ValueError, match="is not a token of \\('reg1',\\)"):
         TokenLayout(("reg1",), (2, 3), (4, 4), CLS_MEAN)
 
 
@@ -155,5 +155,5 @@ def test_in_a_stage_that_is_not_read_the_mean_of_its_patches_stands_in() -> None
 
 
 def test_padding_is_no_query() -> None:
-    with pytest.raises(BadParameter, match=r"prefix token of this model \('cls'\) or a patch"):
+    with pytest.raises(BadParameter, match=r"special token of this model \('cls'\) or a patch"):
         layout_of(PADDING, "cls").token(PADDING)

@@ -21,6 +21,7 @@ from .analyses.token_norms import token_norms as token_norms
 from .analyses.token_similarity import token_similarity as token_similarity
 from .catalog import FIGURES as FIGURES
 from .drawing import draw as draw
+from .drawing import html as html
 from .drawing import plot as plot
 from .errors import BadImage as BadImage
 from .errors import BadParameter as BadParameter

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -63,6 +65,14 @@ def figures(
         typer.Option("--thorough", help="Also figures that run the model many times."),
     ] = False,
     batch: Annotated[int, typer.Option(min=1, help="Photographs in one forward pass.")] = 4,
+    formats: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORMAT,...",
+            help="Files of each figure, some of svg,pdf,png,npz,csv; all if none are given. "
+            "The report always comes.",
+        ),
+    ] = None,
 ) -> None:
     """Write the inspection figures of photographs into a folder.
 
@@ -72,11 +82,14 @@ def figures(
     # Imported here, so that --help answers at once.
     from tqdm import tqdm
 
-    from vit_inspect.exporting.bundle import export
+    from vit_inspect.exporting.bundle import chosen_formats, export
     from vit_inspect.exporting.files import ensure_folder
+    from vit_inspect.exporting.workers import workers_for
     from vit_inspect.loading.load import load
     from vit_inspect.pictures.finding import find_photographs
 
+    # What is imported stays: the collector of garbage need not look at it again and again.
+    gc.freeze()
     refused: list[InspectError] = []
     paths: list[Path] = []
     for argument in photographs:
@@ -87,6 +100,7 @@ def figures(
     if not paths:
         _stop(refused)
     try:
+        chosen = chosen_formats(None if formats is None else _listed(formats))
         ensure_folder(out)
         subject = load(
             model,
@@ -105,6 +119,8 @@ def figures(
                 out,
                 command=shlex.join(["python", "-m", "vit_inspect", *sys.argv[1:]]),
                 thorough=thorough,
+                formats=chosen,
+                workers=workers_for(len(paths)),
             )
     except InspectError as error:
         _stop([*refused, error])
@@ -159,6 +175,18 @@ def dashboard(
     serve(port=port, host=host, browser=browser)
 
 
+def _sleep_while_waiting() -> None:
+    """Has threads sleep when they wait for work, before the libraries that start them are loaded.
+
+    By default those of OpenMP and OpenBLAS ask again and again whether there is something to do,
+    which wins microseconds on an idle machine; on a busy one it takes most of its time. Numbers
+    do not depend on it. What the user has set is left as it is.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Two to the power of this many cycles; the least that there is.
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
+
+
 def _captures(
     model: Model, paths: list[Path], batch: int, refused: list[InspectError], bar: tqdm[Any]
 ) -> Iterator[Capture]:
@@ -193,6 +221,11 @@ def _size(text: str | None) -> int | tuple[int, int] | None:
     return sides[0] if len(sides) == 1 else (sides[0], sides[1])
 
 
+def _listed(text: str) -> list[str]:
+    """The entries of a list with commas."""
+    return [entry.strip() for entry in text.split(",")]
+
+
 def _stop(refused: list[InspectError]) -> NoReturn:
     """Tell what was wrong, and leave as for wrong arguments."""
     for error in refused:
@@ -202,6 +235,7 @@ def _stop(refused: list[InspectError]) -> NoReturn:
 
 def main() -> None:
     """Run the command line."""
+    _sleep_while_waiting()
     app(prog_name="python -m vit_inspect")
 
 

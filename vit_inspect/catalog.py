@@ -1,6 +1,6 @@
 """Which figures are there, and how is each computed? One explicit tuple.
 
-Menus, bundles, reports, the README's tables and contract tests derive from it.
+Menus, bundles, reports, tables of figures and contract tests are made from it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Concatenate, Generic, Literal, Protocol, TypeVar
 
 from vit_inspect.analyses.attention_distance import DistanceReduction, attention_distance
 from vit_inspect.analyses.attention_maps import attention_maps, readout_reduction
-from vit_inspect.analyses.attention_relevance import attention_relevance
+from vit_inspect.analyses.attention_relevance import RelevanceReduction, attention_relevance
 from vit_inspect.analyses.attention_rollout import RolloutReduction, attention_rollout
 from vit_inspect.analyses.embedding_filters import embedding_filters
 from vit_inspect.analyses.faithfulness import faithfulness
@@ -54,14 +54,14 @@ Record = TypeVar("Record", bound=Result)
 Summed_co = TypeVar("Summed_co", covariant=True)
 
 Group = Literal["paper", "evidence"]
-"""Whether a figure is one of the paper's, or evidence of what the attention does."""
+"""A figure of the ViT paper, or further evidence of what the model does."""
 
 
 class RecordReduction(Reduction, Protocol[Summed_co]):
-    """A sum over all attention rows that ends in a record."""
+    """A sum over all attention rows whose result is a record."""
 
     def result(self) -> Summed_co:
-        """The record, once all blocks are in."""
+        """The record, after all blocks were added."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class ModelFigure(Generic[Record]):
 
     figure: its words, its print and its plot.
     analyse: from the model to the record.
-    page: slug of the figure on whose page a dashboard shows this one too, as most models have only
-        one of them; None for a page of its own.
+    page: slug of the figure that shares its page in the dashboard with this one, as most models
+        have only one of them; None for a page of its own.
     """
 
     figure: FigureSpec[Record]
@@ -83,14 +83,14 @@ class ModelFigure(Generic[Record]):
 
 @dataclass(frozen=True)
 class CaptureFigure(Generic[Record]):
-    """A figure of photographs that the model has seen.
+    """A figure of a capture: of images that the model has processed.
 
-    figure, page: as of a `ModelFigure`.
+    figure, page: as for a `ModelFigure`.
     analyse: from the capture to the record.
-    averaged: whether one figure shows all images together; else each image has its own.
-    reduction: for those that need every attention row, so that one sweep serves them all; None
-        where this capture needs no sweep.
-    thorough: whether it runs the model many times, so that a bundle has it only when asked.
+    averaged: whether one figure shows all images together; otherwise each image has its own.
+    reduction: for figures that need every attention row, so that one sweep serves them all; it
+        returns None if this capture needs no sweep.
+    thorough: whether it runs the model many times; a bundle has it only on request.
     """
 
     figure: FigureSpec[Record]
@@ -102,6 +102,7 @@ class CaptureFigure(Generic[Record]):
     thorough: bool = False
 
 
+# Any: a tuple of figures of different records has no exact type in Python.
 FIGURES: tuple[ModelFigure[Any] | CaptureFigure[Any], ...] = (
     ModelFigure(
         EMBEDDING_FILTERS,
@@ -141,6 +142,7 @@ FIGURES: tuple[ModelFigure[Any] | CaptureFigure[Any], ...] = (
         ATTENTION_RELEVANCE,
         attention_relevance,
         group="evidence",
+        reduction=RelevanceReduction,
     ),
     CaptureFigure(
         FEATURE_PCA,
@@ -193,15 +195,15 @@ FIGURES: tuple[ModelFigure[Any] | CaptureFigure[Any], ...] = (
 )
 
 OF_A_CHOICE: tuple[FigureSpec[Any], ...] = (ABLATION, PATCH_MAP)
-"""Figures of records that depend on what a user chose: drawn and exported, but in no bundle."""
+"""Figures of what a user chose, such as the parts to ablate: drawn, but not in a bundle."""
 
 
 def analyse(capture: Capture, *, thorough: bool = False) -> dict[str, Result | InspectError]:
-    """The records of all figures of a capture's images, or why there is none, by slug.
+    """The records of all figures of a capture by slug, or the reason why there is none.
 
-    One sweep over all attention rows serves those that need nothing else of the model. Figures of
-    the model alone are not among them; those that run the model many times are only where asked
-    for (`thorough`).
+    One sweep over all attention rows serves all figures that need nothing else. Figures of the
+    model alone are not included. Figures that run the model many times are included if
+    `thorough`.
     """
     found: dict[str, Result | InspectError] = {}
     sums: dict[str, RecordReduction[Result]] = {}
@@ -221,12 +223,14 @@ def analyse(capture: Capture, *, thorough: bool = False) -> dict[str, Result | I
 
 
 def figure_of(record: Record) -> FigureSpec[Record]:
-    """The figure that shows records of this kind; raises `BadParameter` where there is none."""
-    for figure in (*(entry.figure for entry in FIGURES), *OF_A_CHOICE):
+    """The figure that shows records of this type; raises `BadParameter` if there is none."""
+    figures = (*(entry.figure for entry in FIGURES), *OF_A_CHOICE)
+    for figure in figures:
         if type(record) is figure.record:
             return figure
+    known = (figure.record.__name__ for figure in figures)
     raise BadParameter(
-        f"a {type(record).__name__}, for which there is no figure",
-        ", ".join(sorted(entry.figure.record.__name__ for entry in FIGURES)),
-        "look at its arrays instead",
+        f"a {type(record).__name__}, which has no figure",
+        f"one of {', '.join(sorted(known))}",
+        "use its arrays instead",
     )

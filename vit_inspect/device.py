@@ -1,4 +1,4 @@
-"""Where does the work run, and has the device room for it?"""
+"""On which device does the work run, and does it have enough memory?"""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import torch
 from vit_inspect.errors import BadParameter, OutOfMemory
 
 PASS_TOKENS = {"cpu": 2048}
-"""Tokens of one forward pass, about, where many are to be run: more are not faster on a CPU, and
-others wait for the device between two passes."""
+"""About how many tokens go into one of many forward passes. More are not faster on a CPU, and other
+users of the device wait until a pass ends."""
 PASS_TOKENS_ELSEWHERE = 2**16
 
 
 def choose_device(device: str | torch.device, dtype: torch.dtype) -> torch.device:
-    """The device of that name; "auto" takes CUDA, then MPS, then the CPU.
+    """The device of that name; "auto" takes the first that is present of CUDA, MPS and the CPU.
 
-    Raises `BadParameter` for one that is not there, and for float64 on MPS, which has no such type.
+    Raises `BadParameter` for a device that is not present, and for float64 on MPS, which lacks it.
     """
     present = {
         "cpu": 1,
@@ -39,34 +39,34 @@ def choose_device(device: str | torch.device, dtype: torch.dtype) -> torch.devic
             if count
         )
         raise BadParameter(
-            f"the device '{device}', which is not there", ", ".join(kinds), "use device='auto'"
+            f"the device '{device}', which is not present", ", ".join(kinds), "use device='auto'"
         )
     if target.type == "mps" and dtype == torch.float64:
         raise BadParameter(
             "float64 on MPS, which has no such type",
-            "float32 there, or another device",
+            "float32 or another device",
             "use dtype=torch.float32 or device='cpu'",
         )
     return target
 
 
 def images_per_pass(device: torch.device, tokens: int) -> int:
-    """How many pictures of so many tokens go into one forward pass where many are to be run."""
+    """How many pictures of `tokens` tokens go into each of many forward passes."""
     return max(1, PASS_TOKENS.get(device.type, PASS_TOKENS_ELSEWHERE) // tokens)
 
 
 @contextmanager
 def memory_refusal(images: int, tokens: int, device: torch.device) -> Iterator[None]:
-    """Turns a full device into an `OutOfMemory` that says what was asked of it."""
+    """Turns a lack of memory into an `OutOfMemory` that says how much work was tried."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        # On a CPU the allocator's words are all that tells a full memory from another failure.
+        # On a CPU, only the text of the error distinguishes a full memory from other failures.
         full = isinstance(error, torch.OutOfMemoryError | MemoryError)
         if not full and "can't allocate memory" not in str(error):
             raise
         raise OutOfMemory(
             f"no memory left on the device {device}",
             f"room for {images} {'image' if images == 1 else 'images'} of {tokens:,} tokens",
-            "take fewer images at once, a smaller input or another device",
+            "use fewer images at once, a smaller input or another device",
         ) from error

@@ -3,59 +3,77 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import io
+from collections.abc import Callable
 from html import escape
-from typing import Any
 
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
 
 from vit_inspect.catalog import figure_of
+from vit_inspect.errors import BadParameter
+from vit_inspect.figures import looks
 from vit_inspect.records.base import Result
+from vit_inspect.records.evidence import Predictions
 
 NOTEBOOK_BYTES = 400_000
 """What the picture of a record in a notebook may weigh: a notebook holds many."""
 
-NOTEBOOK_DPI = (150, 100, 72, 50)
+NOTEBOOK_DPI = (150, 100, 72, 50, 36)
 """Resolutions of that picture; the first one that is light enough is taken."""
 
+TABLE_ROWS = 20
+"""Rows of the table that stands for a record without a figure."""
 
-def plot(record: Result, **look: Any) -> go.Figure:
-    """A record as an interactive plotly figure, the one that the dashboard shows.
 
-    look: options of that figure, such as `scale="per map"` of attention maps, or `image=1` for
+def plot(record: Result, **look: object) -> go.Figure:
+    """A record as an interactive plotly figure, the same as in the dashboard.
+
+    look: options of this figure, such as `scale="per map"` for attention maps, or `image=1` for
     the second image of a batch.
 
-    Raises `BadParameter` for a record that has no figure.
+    Raises `BadParameter` for a record that has no figure, and for an option that its figure does
+    not have.
     """
-    return figure_of(record).plot(record, **look)
+    chosen = figure_of(record).plot
+    _check(record, chosen, look)
+    return chosen(record, **look)
 
 
-def draw(record: Result, **look: Any) -> Figure:
-    """A record as a matplotlib figure for print, the one that files hold.
+def draw(record: Result, **look: object) -> Figure:
+    """A record as a matplotlib figure for print, the same as in the files of a bundle.
 
-    look: as of `plot`. Save it with `draw(record).savefig("figure.pdf")`.
+    look: options of this figure, as for `plot`. Save the figure with
+    `draw(record).savefig("figure.pdf")`.
 
-    Raises `BadParameter` for a record that has no figure.
+    Raises `BadParameter` as `plot` does.
     """
-    return figure_of(record).draw(record, **look)
+    chosen = figure_of(record).draw
+    _check(record, chosen, look)
+    return chosen(record, **look)
 
 
-def notebook(record: Result) -> str:
+def html(record: Result) -> str:
     """The picture of a record with its question, how to read it and its caveat, as HTML.
 
-    Of a batch it is the first image. The picture weighs at most `NOTEBOOK_BYTES`, or as little as
-    the lowest resolution takes.
+    Of a batch it is the first image, unless the figure shows all images together. The picture
+    weighs at most `NOTEBOOK_BYTES`, or as little as the lowest resolution takes. A record without a
+    figure becomes a small table.
     """
-    figure = figure_of(record)
+    try:
+        figure = figure_of(record)
+    except BadParameter:
+        return _table(record)
     drawn = figure.draw(record)
     for dpi in NOTEBOOK_DPI:
         file = io.BytesIO()
+        # No setting of matplotlib's is changed, so that threads can draw side by side.
         drawn.savefig(file, format="png", dpi=dpi)
         if file.tell() <= NOTEBOOK_BYTES:
             break
     picture = base64.b64encode(file.getvalue()).decode()
-    images = len(getattr(record, "photographs", ()))
+    images = _images(record) if "image" in _options(figure.draw) else 1
     first = f" Image 0 of {images} is shown." if images > 1 else ""
     return (
         '<figure style="margin:0;max-width:56rem;color:#1f2328;background:#fff">'
@@ -65,3 +83,62 @@ def notebook(record: Result) -> str:
         f"<p>{escape(figure.reading)}</p>"
         f"<p><strong>Caution.</strong> {escape(figure.caveat)}</p></figcaption></figure>"
     )
+
+
+def _check(record: Result, drawing: Callable[..., object], look: dict[str, object]) -> None:
+    """Refuse an option that the figure does not have, or an image that is not there."""
+    options = _options(drawing)
+    for name in look:
+        if name not in options:
+            raise BadParameter(
+                f"the option {name!r}",
+                f"one of {', '.join(options)}" if options else "no option for this figure",
+                "choose one of these" if options else "leave it out",
+            )
+    image, images = look.get("image", 0), _images(record)
+    if isinstance(image, int) and images and not 0 <= image < images:
+        raise BadParameter(
+            f"the image {image}", f"an image of 0..{images - 1}", "choose one of these"
+        )
+
+
+def _options(drawing: Callable[..., object]) -> list[str]:
+    """The names of the options that a drawing takes, beside the record."""
+    parameters = inspect.signature(drawing).parameters.values()
+    return [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+
+
+def _images(record: Result) -> int:
+    """How many photographs a record is of; 0 where it holds none."""
+    return len(getattr(record, "photographs", ()))
+
+
+def _table(record: Result) -> str:
+    """The classes of the first image; of another record the names and sizes of its arrays."""
+    if isinstance(record, Predictions):
+        head = ("Class", "Probability")
+        shares = record.probability[0].tolist()
+        rows = [
+            (name, looks.percent(share))
+            for name, share in zip(record.labels[0], shares, strict=True)
+        ]
+        images = len(record.labels)
+        first = f", image 0 of {images}" if images > 1 else ""
+    else:
+        head, first = ("Array", "Axes"), ""
+        rows = [
+            (
+                name,
+                ", ".join(f"{axis} {size}" for axis, size in zip(axes, array.shape, strict=True)),
+            )
+            for (name, array), axes in zip(
+                record.arrays().items(), record.axes().values(), strict=True
+            )
+        ]
+    lines = [head, *((looks.short(name, 60), text) for name, text in rows[:TABLE_ROWS])]
+    cells = [
+        "<tr>" + "".join(f"<{kind}>{escape(cell)}</{kind}>" for cell in line) + "</tr>"
+        for line, kind in zip(lines, ("th", *("td",) * (len(lines) - 1)), strict=True)
+    ]
+    title = escape(f"{type(record).__name__}: {record.model}{first}")
+    return f"<table><caption>{title}</caption>{''.join(cells)}</table>"

@@ -1,10 +1,10 @@
-"""What a user is told when something cannot be done: found, expected, remedy, in one sentence."""
+"""Errors for users: each says in one sentence what was found, what was expected and what to do."""
 
 from __future__ import annotations
 
 
 class InspectError(Exception):
-    """A refusal that a person can act on.
+    """An error with a sentence that says what is wrong and what to do.
 
     `found` and `expected` are noun phrases, `remedy` is an instruction; together they read
     "Found 0 bytes in 'cat.jpg'; expected a JPEG or PNG image; choose another file."
@@ -21,12 +21,12 @@ class InspectError(Exception):
 
 
 def short_reason(error: BaseException) -> str:
-    """What an error of another library says, on one line and not too long; else its class."""
+    """The text of another library's error on one short line; its class if it has no text."""
     return " ".join(str(error).split()).removesuffix(".")[:300] or type(error).__name__
 
 
 class BadImage(InspectError):
-    """The bytes are not an image that can be shown right."""
+    """The bytes are not an image that can be shown correctly."""
 
 
 class BadParameter(InspectError):
@@ -34,16 +34,16 @@ class BadParameter(InspectError):
 
 
 class UnsupportedModel(InspectError):
-    """The model computes something that this analysis would misrepresent."""
+    """The analysis would give a wrong result for this model."""
 
 
 class WeightsUnavailable(InspectError):
-    """The model is known but its weights cannot be had here."""
+    """The weights of the model are missing or do not fit."""
 
 
 class OutOfMemory(InspectError):
-    """The device has no room for the work; nothing of it was kept."""
+    """The device has too little memory for the work; no partial result is kept."""
 
 
 class OutputFailed(InspectError):
-    """A file could not be written; nothing was left under its final name."""
+    """A file could not be written; no incomplete file has its final name."""

@@ -1,8 +1,8 @@
-"""Which token is what, and where it lies on the image.
+"""What does each token stand for, and where is it on the image?
 
-The one home of the token layout: prefix tokens first (class token, distillation token,
-registers; may be none), then the patches in raster order. Pixel coordinates are
-(row, column), counted from the top left corner of the model input.
+The order of tokens is defined only here: special tokens first, called `prefix` in the code (class
+token, distillation token, registers; there may be none), then the patches in raster order. Pixel
+coordinates are (row, column), counted from the top left corner of the model input.
 """
 
 from __future__ import annotations
@@ -19,30 +19,31 @@ MEAN = "mean of the patches"
 """Read-out of a model that averages its patch tokens."""
 
 MEAN_STAGE = "mean of this stage's patches"
-"""What stands in for the read-out in a stage that only the next one reads."""
+"""Replaces the read-out in a stage that is not the last."""
 
 MEAN_ALL = "mean of all tokens"
-"""Read-out of a model that averages its prefix tokens too."""
+"""Read-out of a model that averages patches and special tokens."""
 
 MEAN_PREFIX = "mean of the prefix tokens"
 """Read-out of a distilled model, which averages the heads of its class and distillation tokens."""
 
 CLS_MEAN = "class token and mean of the patches"
-"""Read-out of a model whose head takes the two side by side, each as half of what it reads."""
+"""Read-out of a model whose head takes both, concatenated; each counts as half."""
 
 POOL = "attention pool"
-"""Read-out of a model that pools its tokens by one more attention."""
+"""Read-out of a model that pools its tokens by one more attention at the end."""
 
 MERGED = "merge of neighbouring patches"
-"""Read-out of a model that joins neighbouring patches by a perceptron before it reads them."""
+"""Read-out of a model that merges neighbouring patches by a perceptron before it reads them."""
 
 NONLINEAR = "maximum"
-"""Read-out of a model that takes maxima, which no weights on the tokens describe."""
+"""Read-out of a model that takes maxima, which are not a weighted mean of tokens."""
 
 PADDING = "padding"
-"""Token that stands for all places which fill up the windows beyond the edge of the grid.
+"""Token that stands for all places of windows outside of the grid.
 
-The network lays it there; it is looked at, as no part of the picture, and is nobody's query.
+Padding added by the network: it can receive attention, but is not part of the image and never a
+query.
 """
 
 READOUT = "readout"
@@ -51,7 +52,7 @@ READOUT = "readout"
 READOUTS = (MEAN, MEAN_STAGE, MEAN_ALL, MEAN_PREFIX, POOL, MERGED, NONLINEAR)
 
 Query = str | tuple[int, int]
-"""`READOUT`, a prefix token by name, or a patch as (row, column)."""
+"""`READOUT`, a special token by name, or a patch as (row, column)."""
 
 
 class Box(NamedTuple):
@@ -67,10 +68,10 @@ class Box(NamedTuple):
 class TokenLayout:
     """The order and the geometry of a vision transformer's tokens.
 
-    prefix: names of the tokens before the patches, in order, such as ("cls", "reg1").
+    prefix: names of the special tokens before the patches, in order, such as ("cls", "reg1").
     grid: patches as (rows, columns).
     patch_px: size of a patch as (rows px, columns px) of the model input.
-    readout: how the model reads its tokens: a prefix token's name or one of the words above.
+    readout: how the model reads its tokens: the name of a special token, or a constant above.
     """
 
     prefix: tuple[str, ...]
@@ -81,28 +82,28 @@ class TokenLayout:
     def __post_init__(self) -> None:
         if min(self.grid) < 1 or min(self.patch_px) < 1:
             raise ValueError(f"empty grid {self.grid} or patch {self.patch_px}")
-        beside = (CLS_MEAN,) if "cls" in self.prefix else ()
-        if self.readout not in (*self.prefix, *READOUTS, *beside):
-            raise ValueError(f"read-out {self.readout!r} is no token of {self.prefix}")
+        both = (CLS_MEAN,) if "cls" in self.prefix else ()
+        if self.readout not in (*self.prefix, *READOUTS, *both):
+            raise ValueError(f"read-out {self.readout!r} is not a token of {self.prefix}")
 
     @property
     def prefix_count(self) -> int:
-        """Tokens before the first patch."""
+        """Number of special tokens before the first patch."""
         return len(self.prefix)
 
     @property
     def patch_count(self) -> int:
-        """Patches of the grid."""
+        """Number of patches."""
         return self.grid[0] * self.grid[1]
 
     @property
     def token_count(self) -> int:
-        """Tokens in all."""
+        """Number of all tokens."""
         return self.prefix_count + self.patch_count
 
     @property
     def readout_words(self) -> str:
-        """What the query `READOUT` is called in a sentence."""
+        """The name of the query `READOUT` in a sentence."""
         return self.readout if self.readout == MEAN_STAGE else f"read-out ({self.readout})"
 
     @property
@@ -112,11 +113,11 @@ class TokenLayout:
 
     @property
     def diagonal_px(self) -> float:
-        """Length of the model input's diagonal, the unit that compares input sizes."""
+        """Length of the model input's diagonal; the unit for comparing different input sizes."""
         return float(np.hypot(*self.input_px))
 
     def readout_weights(self) -> Float[np.ndarray, "token"] | None:
-        """Share of each token in what the model reads; sums to 1.
+        """Share of each token in the read-out; sums to 1.
 
         None where the share depends on the image (`POOL`) or does not exist (`MERGED`,
         `NONLINEAR`).
@@ -138,14 +139,14 @@ class TokenLayout:
         return weights
 
     def token(self, query: str | tuple[int, int]) -> int:
-        """Index in the token sequence of a prefix token (by name) or a patch (row, column)."""
+        """Index in the token sequence of a special token (by name) or a patch (row, column)."""
         if isinstance(query, str):
-            looking = [name for name in self.prefix if name != PADDING]
-            if query not in looking:
-                names = ", ".join(repr(name) for name in looking) or "none at all"
+            queries = [name for name in self.prefix if name != PADDING]
+            if query not in queries:
+                names = ", ".join(repr(name) for name in queries) or "it has none"
                 raise BadParameter(
                     f"the token name {query!r}",
-                    f"a prefix token of this model ({names}) or a patch (row, column)",
+                    f"a special token of this model ({names}) or a patch (row, column)",
                     "choose one of these",
                 )
             return self.prefix.index(query)
@@ -161,8 +162,8 @@ class TokenLayout:
     def offset_distances_px(self) -> Float[np.ndarray, "offset_row offset_column"]:
         """Distance between the centres of two patches, by their offset, in px.
 
-        Shape (2 rows - 1, 2 columns - 1), zero offset in the middle. The whole table of patch
-        pairs is a sliding window over it, so nobody needs to store that one.
+        Shape (2 rows - 1, 2 columns - 1), with offset 0 in the middle. The table of all pairs of
+        patches is a sliding window over it and need not be stored.
         """
         rows, columns = self.grid
         down = np.arange(1 - rows, rows) * self.patch_px[0]
@@ -170,7 +171,7 @@ class TokenLayout:
         return np.hypot(down[:, None], right[None, :])
 
     def uniform_distance_px(self) -> float:
-        """Mean distance of a head that attends to every patch alike, in px.
+        """Mean attention distance of a head that attends equally to every patch, in px.
 
         An offset (i, j) occurs (rows - |i|) (columns - |j|) times among all pairs.
         """

@@ -1,4 +1,4 @@
-"""What is inspected: a network, the order of its tokens, and how it wants its input."""
+"""What is a model here? A network, the order of its tokens, and how its input is made."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ Rotation = Callable[[Blocks, tuple[int, int]], Float[Tensor, "layer head pair ax
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """The blocks between two merges of tokens: they all see the same grid.
+    """The blocks between two merges of tokens: they all have the same grid.
 
-    blocks, layout: as those of a `Model`.
-    windows: of each block, the token at each place of each window, as `LayerAttention` has them.
+    blocks, layout: as in a `Model`.
+    windows: for each block, the token at each place of each window, as in `LayerAttention`.
     """
 
     blocks: tuple[nn.Module, ...]
@@ -40,40 +40,40 @@ class Stage:
 class Model:
     """A vision transformer, ready to be inspected; `vit_inspect.load` makes one.
 
-    A hierarchical network, whose tokens merge on their way, is looked at one stage at a time.
+    A hierarchical network, whose tokens merge between stages, is inspected one stage at a time.
 
-    id: the name that it was loaded by; of a checkpoint, what its figures call it.
-    module: the network, in evaluation mode. It may be shared by threads.
-    blocks: the transformer's blocks, first layer first; of the stage that is looked at.
+    id: the name that it was loaded by; for a checkpoint, its name in figures.
+    module: the network, in evaluation mode. Threads may share it.
+    blocks: the transformer's blocks, of the current stage, first layer first.
     layout: its tokens at the input size chosen when it was loaded.
     recipe: how a photograph becomes the model input.
-    source: where the weights come from, in words; "random weights" where they were not trained.
+    source: where the weights come from, in words; "random weights" if they were not trained.
     filters: weights that the first convolution applies to the pixels, (filter, 3, row px, column
-        px); standardised where the network does so. None where no convolution sees the pixels.
-    filters_name: what that convolution is: "patch embedding", "ResNet stem convolution" or "stem
-        convolution".
+        px); standardised if the network does so. None if no convolution is applied to the pixels.
+    filters_name: the kind of that convolution: "patch embedding", "ResNet stem convolution" or
+        "stem convolution".
     positions: table of absolute positions, learned or fixed, as (grid row, grid column, width), on
-        the grid that the network holds it for, whatever the layout's; None where there is no such
-        table. timm resamples weights of another grid while it loads them.
-    score_bias: what is added to the scores of the given blocks by the offset of key minus query,
-        (layer, head, row offset, column offset), offsets from -(rows - 1) to rows - 1, of the grid
-        or window that attention spans. A single layer stands for all where they share one bias.
-        None where there is no such bias.
-    rotation: by how much each pair of a head's dimensions is turned from patch to patch, in
-        radians, in the given blocks on the given grid: (layer, head, pair, axis), per row down
-        and per column to the right. A single layer or head stands for all where they share the
-        rotation. None where nothing is turned.
-    labels: name of every class that the output scores, in its order, "class 7" where it has none;
-        None where the model is not known to score classes.
-    head: what makes the output of what the last block returned, (image, token, width), the final
-        norm included; it takes rows for any number of patches. None where that is not known.
-    norm: the final norm, which makes of what the last block returned, (image, token, width), what
-        the head reads, token by token. None where there is none or that is not known.
-    notices: what a reader should know of how it was loaded, in sentences.
-    merged: how many patches are merged to one along each axis after the last block; 1 where they
-        are not.
-    stage: the stage that is looked at, from 0; `at_stage` looks at another one.
-    stages: all of them, the first one first; none where the network keeps its tokens throughout.
+        the network's own grid, which can differ from the layout's; None if there is no such table.
+        timm resamples weights of another grid while it loads them.
+    score_bias: function of some blocks that returns the bias of their scores for each offset of
+        key minus query, (layer, head, row offset, column offset). Row offsets go from -(rows - 1)
+        to rows - 1 of the grid or window in which tokens attend, column offsets likewise. One
+        layer is returned if all share one bias. None if there is no such bias.
+    rotation: function of some blocks and a grid that returns the angle by which each pair of a
+        head's dimensions is rotated from one patch to the next, in radians, (layer, head, pair,
+        axis), per row down and per column to the right. One layer or head is returned if all share
+        the rotation. None if there is no rotation.
+    labels: name of every class that the output scores, in order, "class 7" for one without a name;
+        None if the model is not known to score classes.
+    head: function from the last block's output, (image, token, width), to the model's output, with
+        the final norm; it accepts any number of patches. None if it is not known.
+    norm: the final norm, token by token, from the last block's output, (image, token, width), to
+        the head's input. None if there is none or it is not known.
+    notices: sentences on how the model was loaded that a reader should know.
+    merged: how many patches along each axis merge into one after the last block; 1 if they do not
+        merge.
+    stage: the current stage, from 0; `at_stage` chooses another one.
+    stages: all stages in order; empty if the network keeps its tokens throughout.
     """
 
     id: str
@@ -97,19 +97,19 @@ class Model:
 
     @property
     def stage_count(self) -> int:
-        """Number of stages; 1 where the network keeps its tokens throughout."""
+        """Number of stages; 1 if the network keeps its tokens throughout."""
         return max(1, len(self.stages))
 
     @property
     def input_step_px(self) -> tuple[int, int]:
-        """What the input's sides are multiples of: the patch of the last stage, or what merges."""
+        """The input's sides are multiples of it: the last stage's patch, times `merged`."""
         last = self.stages[-1] if self.stages else self
         rows, columns = last.layout.patch_px
         return rows * self.merged, columns * self.merged
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """The device of the weights."""
         return self._first_weights.device
 
     @property
@@ -119,7 +119,7 @@ class Model:
 
     @property
     def pass_images(self) -> int:
-        """How many pictures go into one forward pass where many are to be run."""
+        """How many pictures go into each of many forward passes."""
         return images_per_pass(self.device, self.layout.token_count)
 
     @property
@@ -133,7 +133,7 @@ class Model:
 
     @cached_property
     def weights_sha256(self) -> str:
-        """Identifies the weights: a hash of all parameters and buffers by name, type and shape."""
+        """Hash of the weights: of all parameters and buffers with name, type and shape."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.module.state_dict().items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -141,10 +141,10 @@ class Model:
         return digest.hexdigest()
 
     def fitted(self, fit: Fit) -> Model:
-        """This model, shown another part of each photograph; the network is shared.
+        """This model with another fit of photographs into its input; the network is shared.
 
-        fit: "crop", as the model is evaluated, or "whole", the whole photograph squeezed into the
-        input: nothing is left out, but proportions change.
+        fit: "crop", as the model is evaluated, or "whole": the whole photograph is squeezed into
+            the input, so that nothing is cut off, but proportions change.
         """
         if fit not in get_args(Fit):
             raise BadParameter(f"the fit {fit!r}", "'crop' or 'whole'", "choose one of these")
@@ -153,9 +153,9 @@ class Model:
         return replace(self, recipe=replace(self.recipe, fit=fit))
 
     def at_stage(self, index: int) -> Model:
-        """This model, looked at in another stage, counted from 0; the network is shared.
+        """This model at another stage, counted from 0; the network is shared.
 
-        Raises `BadParameter` for a stage that is not there.
+        Raises `BadParameter` for a stage that does not exist.
         """
         if index not in range(self.stage_count):
             raise BadParameter(
@@ -163,7 +163,7 @@ class Model:
                 f"a stage of 0..{self.stage_count - 1}"
                 if self.stages
                 else f"stage 0, the only one of {self.id}",
-                "choose one of these" if self.stages else "leave the stage out",
+                "choose one of these" if self.stages else "leave out the stage",
             )
         if index == self.stage:
             return self
@@ -171,7 +171,7 @@ class Model:
         return replace(self, stage=index, blocks=stage.blocks, layout=stage.layout)
 
     def check_same_tokens(self) -> None:
-        """Refuse, by an `UnsupportedModel`, a network whose tokens merge between its stages."""
+        """Raises `UnsupportedModel` for a network whose tokens merge between stages."""
         if self.stages:
             raise UnsupportedModel(
                 f"{self.id}, whose tokens merge from stage to stage",
@@ -180,6 +180,6 @@ class Model:
             )
 
     def prepare(self, image: Image.Image) -> Float[Tensor, "1 3 row column"]:
-        """The pixels that the network gets for this RGB picture, on its device, in its type."""
+        """The model input for this RGB picture, on the model's device and in its type."""
         pixels, _ = prepare(image, self.recipe, self.layout.input_px)
         return pixels.to(self.device, self.dtype)

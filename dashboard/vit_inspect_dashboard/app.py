@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
@@ -46,10 +47,17 @@ def main() -> None:
 def _figures(group: Group) -> list[st.Page]:
     """The pages of a group's figures, in the order of the catalogue."""
     return [
-        _page(entry.figure.slug, entry.figure.title)
+        _figure(entry.figure.slug, entry.figure.title)
         for entry in FIGURES
         if entry.page is None and entry.group == group
     ]
+
+
+def _figure(slug: str, title: str) -> st.Page:
+    """The page of a figure; a figure without controls of its own needs no file in `views/`."""
+    if (page.VIEWS / f"{slug}.py").is_file():
+        return _page(slug, title)
+    return st.Page(partial(page.figure_page, slug), title=title, url_path=slug)
 
 
 def _page(name: str, title: str, *, default: bool = False) -> st.Page:

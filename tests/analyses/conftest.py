@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import vit_inspect.attention.rows
+from vit_inspect.attention import blocks
 
 
 @pytest.fixture
@@ -16,5 +16,5 @@ def random() -> np.random.Generator:
 @pytest.fixture(params=[1, 800, 3 * 2**20], ids=["single rows", "some rows", "all images"])
 def block_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Size of the blocks that attention rows come in."""
-    monkeypatch.setattr(vit_inspect.attention, "CPU_BLOCK_BYTES", request.param)
+    monkeypatch.setattr(blocks, "CPU_BLOCK_BYTES", request.param)
     return request.param

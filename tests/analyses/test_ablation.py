@@ -211,7 +211,7 @@ def test_outputs_are_compared_as_a_whole() -> None:
         ({"heads": [(1, 3)]}, "Found head 3 of layer 1; expected a head of 0..2; choose one of"),
         ({"layers": [7]}, "Found the layer 7; expected a layer of 0..2"),
         ({"tokens": [(2, 0)]}, r"Found the patch \(2, 0\); expected a row of 0..1"),
-        ({"tokens": ["reg1"]}, "Found the token name 'reg1'; expected a prefix token"),
+        ({"tokens": ["reg1"]}, "Found the token name 'reg1'; expected a special token"),
         ({"replacement": "noise"}, "Found the replacement 'noise'; expected 'mean' or 'zero'"),
     ],
 )
@@ -220,6 +220,12 @@ def test_what_is_not_there_is_refused(
 ) -> None:
     with pytest.raises(vi.BadParameter, match=words):
         vi.ablate(capture, **parts)  # type: ignore[arg-type]
+
+
+def test_what_is_off_is_named_by_its_index(capture: vi.Capture) -> None:
+    found = vi.ablate(capture, heads=[(1, 0)], layers=[2], tokens=[(0, 1), "cls"])
+    assert found.off == ("layer 2, all heads", "L1 H0", "patch (0, 1)", "token cls")
+    assert found.words()["off"] == found.off
 
 
 def test_stages_are_refused() -> None:

@@ -80,7 +80,7 @@ def test_a_pool_looks_where_its_tokens_look_by_its_own_weights(
 
 def test_maxima_refuse_the_readout_and_allow_the_rest(attention: np.ndarray) -> None:
     capture = capture_of(attention, layout_of("cls", "reg1", readout=NONLINEAR))
-    with pytest.raises(vi.UnsupportedModel, match="ask for the attention of a patch"):
+    with pytest.raises(vi.UnsupportedModel, match="choose a patch or a special token"):
         vi.attention_maps(capture)
     np.testing.assert_allclose(
         as_rows(vi.attention_maps(capture, query="cls")), attention[..., 0, :].swapaxes(0, 1)
@@ -90,7 +90,7 @@ def test_maxima_refuse_the_readout_and_allow_the_rest(attention: np.ndarray) -> 
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        ("dist", "the token name 'dist'; expected a prefix token of this model ('cls', 'reg1')"),
+        ("dist", "the token name 'dist'; expected a special token of this model ('cls', 'reg1')"),
         ((2, 0), "the patch (2, 0); expected a row of 0..1 and a column of 0..2"),
         ((0, -1), "the patch (0, -1); expected a row of 0..1 and a column of 0..2"),
     ],

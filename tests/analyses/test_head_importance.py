@@ -19,7 +19,7 @@ from vit_inspect.errors import OutOfMemory
 from vit_inspect.figures.head_importance import ranking
 from vit_inspect.records.evidence import LOG_PROBABILITY, TURNED
 
-IMAGES = [noise((90, 60), 1), vi.sample("coffee")]
+IMAGES = [noise((90, 60), 1), vi.sample("chelsea")]
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_a_class_of_a_model_without_classes_is_refused(small: Callable[..., vi.M
     with pytest.raises(vi.BadParameter) as refusal:
         vi.head_importance(capture, target=3)
     assert refusal.value.found == (
-        "the class 3 of vit_small_patch14_reg4_dinov2, which has no classes that are known"
+        "the class 3 of vit_small_patch14_reg4_dinov2, which has no known classes"
     )
     assert refusal.value.remedy == "leave it out, or load a classifier"
 

@@ -187,5 +187,5 @@ def test_different_photographs_are_refused(random: np.random.Generator) -> None:
 
 def test_a_model_without_rows_of_tokens_is_refused(random: np.random.Generator) -> None:
     capture = holding(random.normal(size=(1, 20, 4)))
-    with pytest.raises(vi.UnsupportedModel, match="do not return a row for each token"):
+    with pytest.raises(vi.UnsupportedModel, match="do not return one row for each token"):
         vi.cka(capture, replace(capture, tokens=()))

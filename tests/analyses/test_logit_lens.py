@@ -140,7 +140,7 @@ def test_classes_of_one_score_share_the_better_rank() -> None:
 
 
 def test_a_model_without_classes_is_refused(dinov2: vi.Model) -> None:
-    words = "dinov2_small, which has no head that is known to score classes; expected a classifier"
+    words = "dinov2_small, which has no known classes; expected a classifier"
     with pytest.raises(vi.UnsupportedModel, match=words):
         vi.logit_lens(vi.capture(dinov2, noise((60, 40), 0)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 import vit_inspect as vi
 from tests.conftest import noise
 from tests.helpers.made import layout_of, model_of
+from vit_inspect.loading.positions import score_bias
 
 RELATIVE = {
     "beit_base_patch16_224": 3,
@@ -127,7 +129,7 @@ def test_a_bias_made_by_a_network_is_what_tells_equal_keys_apart(
         ("vit_tiny_patch16_224", "look at the similarity of its position embeddings instead"),
         ("vit_small_patch16_rope_224", "look at its rotary positions instead"),
         ("eva02_tiny_patch14_224", "its position embeddings or its rotary positions instead"),
-        ("samvit_base_patch16_224", "no position information of the kinds known here"),
+        ("samvit_base_patch16_224", "no position information of the known kinds"),
     ],
 )
 def test_a_model_without_one_is_told_what_it_has(
@@ -142,7 +144,12 @@ def network(module: nn.Module, blocks: nn.ModuleList) -> vi.Model:
     """A model of a network and its blocks, whatever else there is to a model."""
     model = model_of(layout_of("cls"))
     module.eval().requires_grad_(False)
-    return vi.Model(**{**vars(model), "module": module, "blocks": tuple(blocks)})
+    return replace(
+        model,
+        module=module,
+        blocks=tuple(blocks),
+        score_bias=score_bias(module, tuple(blocks)),
+    )
 
 
 def of_attention(attention: nn.Module) -> vi.Model:

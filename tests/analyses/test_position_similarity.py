@@ -111,7 +111,7 @@ def test_the_table_keeps_its_grid_where_the_network_says_which() -> None:
         ("beit_base_patch16_224", "look at its relative position bias instead"),
         (
             "samvit_base_patch16_224",
-            "this model shows no position information of the kinds known here",
+            "this model has no position information of the known kinds",
         ),
     ],
 )

@@ -83,7 +83,7 @@ def test_one_image_of_a_batch_keeps_its_own_names() -> None:
 def test_a_model_without_a_head_is_refused(dinov2: vi.Model) -> None:
     with pytest.raises(vi.UnsupportedModel) as refusal:
         vi.predictions(vi.capture(dinov2, noise((60, 40), 0)))
-    words = "dinov2_small, which has no head that is known to score classes"
+    words = "dinov2_small, which has no known classes"
     assert refusal.value.found == words
     assert refusal.value.expected == "a classifier"
     assert "'vit_base_patch16_224.augreg_in21k_ft_in1k'" in refusal.value.remedy

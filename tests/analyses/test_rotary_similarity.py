@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import vit_inspect as vi
 from tests.helpers.made import layout_of, model_of
+from vit_inspect.loading.positions import rotation
 
 SHARED = (
     "eva02_tiny_patch14_224",
@@ -121,6 +122,7 @@ def turning(rope: nn.Module) -> vi.Model:
         model_of(layout_of(grid=(3, 4), readout="mean of the patches")),
         module=module,
         blocks=(block,),
+        rotation=rotation(module, name="toy"),
     )
 
 
@@ -146,7 +148,7 @@ def test_rotations_that_are_no_function_of_the_offset_are_refused() -> None:
     [
         ("vit_tiny_patch16_224", "look at the similarity of its position embeddings instead"),
         ("beit_base_patch16_224", "look at its relative position bias instead"),
-        ("samvit_base_patch16_224", "no position information of the kinds known here"),
+        ("samvit_base_patch16_224", "no position information of the known kinds"),
     ],
 )
 def test_a_model_without_one_is_told_what_it_has(

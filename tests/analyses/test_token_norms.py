@@ -140,7 +140,7 @@ def test_a_grid_of_few_patches_has_no_small_group() -> None:
     norms[..., 2] = 4000
     result = of_norms(norms, grid=(2, 3))
     assert not result.found.any()
-    assert result.reason == ("6 norms above 0 are too few to hold a small group",)
+    assert result.reason == ("6 norms above 0 are too few to find a small group",)
 
 
 @pytest.mark.parametrize("norm", [0.0, 1e-20, 1.0, 1e20])
@@ -172,7 +172,7 @@ GATES = {
     "RATIO": (1.5, "the larger group of norms is 1.75 times the other, below 2"),
     "SEPARATION": (3.0, "two groups of norms are 4.92 standard deviations apart, below 5"),
     "SHARE": (0.2, "13% of the patches are in the larger group, above 10%"),
-    "BORDERLINE": (3.0, "no gap parts the norms: 14 near the threshold, 5 above it"),
+    "BORDERLINE": (3.0, "no gap separates the norms: 14 near the threshold, 5 above it"),
 }
 
 

@@ -77,7 +77,9 @@ def test_a_hierarchical_model_has_tokens_but_no_known_head() -> None:
 
 def test_tokens_of_padded_windows_are_refused() -> None:
     capture = vi.capture(narrow_swin(SWIN, (256, 160)), IMAGES)
-    with pytest.raises(vi.UnsupportedModel, match="do not return a row for each token of its 16 x"):
+    with pytest.raises(
+        vi.UnsupportedModel, match="do not return one row for each token of its 16 x"
+    ):
         patch_tokens(capture, None)
 
 

@@ -58,7 +58,7 @@ SHOWN = [
 MODELS = {"bundled": BUNDLED, "classifier": CLASSIFIER}
 TOLD = {
     ("bundled", HOME): "Position table resampled from 37 x 37 to 16 x 16.",
-    ("bundled", "logit_lens"): "which has no head that is known to score classes",
+    ("bundled", "logit_lens"): "which has no known classes",
 }
 """What a page has to tell of a model; all others tell nothing."""
 EMPTY = {("bundled", "logit_lens")}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -40,3 +42,12 @@ def results(capture: vi.Capture) -> dict[str, vi.Result]:
 def numbers_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bundles without pictures, which take most of the time."""
     monkeypatch.setattr("vit_inspect.exporting.bundle.BUNDLE_FORMATS", ("npz",))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The bytes of every file, by its path in the folder."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

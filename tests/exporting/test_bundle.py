@@ -203,7 +203,7 @@ def test_what_a_reader_should_know_of_a_picture_is_told(tiny: vi.Model, tmp_path
     glass.putalpha(100)
     glass.save(file, "PNG")
     export(vi.capture(tiny, vi.read_image(file.getvalue(), name="glass.png")), tmp_path)
-    told = "Transparency was laid on white."
+    told = "Its transparency was replaced by white."
     assert json.loads((tmp_path / "provenance.json").read_text())["photographs"][0]["notices"] == [
         told
     ]

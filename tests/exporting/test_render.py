@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 
 import vit_inspect as vi
+from tests.helpers.records import Size, made
 from vit_inspect.catalog import FIGURES, CaptureFigure
 from vit_inspect.exporting.render import render
 from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.records.base import Result
 from vit_inspect.records.evidence import LayerCka, TokenNorms
+from vit_inspect.records.paper import PositionSimilarity
 
 SPECS: dict[str, FigureSpec[Any]] = {entry.figure.slug: entry.figure for entry in FIGURES}
 SINGLE = {
@@ -74,20 +76,20 @@ def test_files_of_cka_hold_what_the_figure_shows(results: dict[str, Result]) -> 
     assert csv_values(render(spec, expected, "csv"), expected)["similarity"][0, 0] == 1
 
 
-def test_the_table_of_a_large_position_grid_holds_the_drawn_tiles(dinov2: vi.Model) -> None:
-    result = vi.position_similarity(dinov2)
+def test_the_table_of_a_large_position_grid_holds_the_drawn_tiles() -> None:
+    result = made(PositionSimilarity, Size(grid=(20, 16)))
     table = csv_values(render(SPECS["position_similarity"], result, "csv"), result)["similarity"]
     rows = sorted({index[0] for index in table})
-    assert rows == list(range(0, 37, 4))
-    assert len(table) == len(rows) ** 2 * 37 * 37
-    assert np.isclose(table[4, 8, 30, 2], result.similarity[4, 8, 30, 2], rtol=1e-6)
+    assert rows == list(range(0, 20, 2))
+    assert len(table) == len(rows) * 8 * 20 * 16
+    assert np.isclose(table[4, 8, 13, 2], result.similarity[4, 8, 13, 2], rtol=1e-6)
 
 
 def test_a_file_looks_as_the_figure_was_shown(results: dict[str, Result]) -> None:
     spec, result = SPECS["attention_maps"], results["attention_maps"].of_image(0)
     for kind in ("svg", "html"):
         data = render(spec, result, kind, scale="per map")
-        assert b"Each map from 0 to its own largest weight" in data
+        assert b"Each map has its own scale, from 0 to its maximum" in data
         assert data != render(spec, result, kind)
     for kind in ("npz", "csv"):
         assert render(spec, result, kind, scale="per map") == render(spec, result, kind)
@@ -114,7 +116,7 @@ def test_words_for_those_who_do_not_see_a_figure_are_no_markup(results: dict[str
     spec = SPECS["attention_relevance"]
     named = replace(results[spec.slug], model="a", target=('<i>"x"</i>',) * 2)
     data = render(spec, named, "html", image=0).decode()
-    wanted = "What speaks for &lt;i&gt;&quot;x&quot;&lt;/i&gt;. a, read at its cls"
+    wanted = "Patches that support &lt;i&gt;&quot;x&quot;&lt;/i&gt;. a, read at its cls"
     assert f'<div role="img" aria-label="{wanted}">' in data
     assert "<title>Relevance: a</title>" in data
 

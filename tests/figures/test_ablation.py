@@ -72,9 +72,9 @@ def test_patches_that_are_off_are_covered_and_all_can_be_picked(photograph: Phot
 def test_the_map_of_changes_has_a_scale_of_its_own_from_zero(switched_off: Ablation) -> None:
     figure = plot_change(switched_off)
     [drawn] = [trace for trace in figure.data if trace.type == "heatmap"]
-    np.testing.assert_array_equal(drawn.z, [[0, 0.5, 0.25], [0, 0, 0.75]])
+    np.testing.assert_allclose(drawn.z, switched_off.patch_change[0])
     assert (drawn.zmin, drawn.zmax) == (0, 0.75)
-    assert figure.layout.meta[1] == "On average 0.25, at most 0.75."
+    assert figure.layout.meta[1] == "Mean 0.375, maximum 0.75."
     assert "%{z:.3g}<" in drawn.hovertemplate
     assert drawn.colorbar.tickformat == "~g"
 
@@ -82,7 +82,7 @@ def test_the_map_of_changes_has_a_scale_of_its_own_from_zero(switched_off: Ablat
 def test_print_tells_what_was_off_and_shows_what_changed(switched_off: Ablation) -> None:
     sheet = draw(switched_off)
     picture, _, bars = sheet.axes
-    np.testing.assert_array_equal(picture.images[-1].get_array(), [[0, 0.5, 0.25], [0, 0, 0.75]])
+    np.testing.assert_array_equal(picture.images[-1].get_array(), switched_off.patch_change[0])
     widths = [[bar.get_width() for bar in pair] for pair in bars.containers]
     assert widths == [[0.7, 0.1], [0.2, 0.6]]
     assert [text.get_text() for text in bars.get_yticklabels()] == ["cat", "dog"]
@@ -92,8 +92,11 @@ def test_print_tells_what_was_off_and_shows_what_changed(switched_off: Ablation)
     # The patch that is off is outlined.
     assert len(picture.patches) == len(draw(unmarked(switched_off)).axes[0].patches) + 2
     title, words = (plain(text.get_text()) for text in sheet.texts)
-    assert title == "toy, without layer 1, head 2; patch (0, 1)"
-    assert words == "Replaced by its mean. Cosine of the outputs 0.9000, relative change 40.00%."
+    assert title == "toy, without L1 H1; patch (0, 1)"
+    assert (
+        words
+        == "Replaced by its mean. Cosine similarity of the outputs 0.9000, relative change 40.00%."
+    )
 
 
 def unmarked(result: Ablation) -> Ablation:
@@ -108,12 +111,12 @@ def plain(text: str) -> str:
 def test_of_many_parts_the_print_names_some_and_counts_the_rest(switched_off: Ablation) -> None:
     off = tuple(f"layer {layer}, all heads" for layer in range(20))
     title, words = (plain(text.get_text()) for text in draw(replace(switched_off, off=off)).texts)
-    assert title == "toy, without 20 of its parts"
-    assert words.endswith(f"Off: {'; '.join(off[:12])}; and 8 more.")
+    assert title == "toy, without 20 parts"
+    assert words.endswith(f"Ablated: {'; '.join(off[:12])}; and 8 more.")
     nothing = draw(replace(switched_off, off=()))
     assert [plain(text.get_text()) for text in nothing.texts] == [
-        "toy, nothing switched off",
-        "Cosine of the outputs 0.9000, relative change 40.00%.",
+        "toy, nothing ablated",
+        "Cosine similarity of the outputs 0.9000, relative change 40.00%.",
     ]
 
 

@@ -52,12 +52,12 @@ def test_the_baseline_is_uniform_attention(distance):
 @pytest.mark.parametrize(
     ("heads", "words"),
     [
-        (1, ["Head 1"]),
-        (3, ["Head 1", "Head 2", "Head 3"]),
-        (6, ["Head 1", "Head 2", "Head 3", "..."]),
+        (1, ["Head 0"]),
+        (3, ["Head 0", "Head 1", "Head 2"]),
+        (6, ["Head 0", "Head 1", "Head 2", "..."]),
     ],
 )
-def test_the_legend_is_the_papers(layout, heads, words):
+def test_the_legend_is_the_papers_but_for_its_numbers(layout, heads, words):
     made = AttentionDistance("m", layout, "paper", np.ones((1, 2, heads)), np.ones((1, 2, heads)))
     axes = draw(made).axes[0]
     texts = [text.get_text() for text in axes.get_legend().get_texts()]
@@ -85,7 +85,7 @@ def test_a_dot_on_screen_knows_its_layer_and_head(distance):
     assert np.allclose(first.y, distance.distance_px.mean(axis=0)[:, 1])
     assert np.allclose(mass.y, distance.prefix_mass.mean(axis=0)[:, 1])
     spread = distance.distance_px.std(axis=0)[2, 1]
-    for words in ("Layer 2, Head 2", f"± {spread:.1f} px", "on prefix tokens"):
+    for words in ("L2 H1", f"± {spread:.1f} px", "on special tokens"):
         assert words in first.text[2]
 
 

@@ -37,10 +37,12 @@ def test_the_colour_bar_tells_its_range_and_that_more_lies_above(maps):
     assert bar.get_xlim() == (0, pytest.approx(limit))
     assert bar.get_xlabel() == "attention weight"
     words = " ".join(text.get_text() for text in draw(maps).texts)
-    assert f"0 to {limit:.3g}; the largest weight is {largest:.3g}" in words.replace("\n", " ")
+    assert f"Shared scale, clipped at {limit:.3g} (maximum {largest:.3g})." in words.replace(
+        "\n", " "
+    )
     even = replace(maps, weights=np.full_like(maps.weights, 0.1))
     assert _limit(even, 0, "shared") == (pytest.approx(0.1), pytest.approx(0.1))
-    assert "largest" in draw(maps, scale="per map").axes[1].get_xlabel()
+    assert "maximum" in draw(maps, scale="per map").axes[1].get_xlabel()
 
 
 def test_one_peak_among_zeros_sets_the_scale_itself(maps):
@@ -74,7 +76,7 @@ def test_the_table_holds_the_percentages_level_with_the_maps(maps):
         (tiles.get_position().y0, tiles.get_position().y1)
     )
     assert [tick.get_text() for tick in tiles.get_yticklabels()] == ["0", "1", "2"]
-    assert [tick.get_text() for tick in tiles.get_xticklabels()] == ["1", "2"]
+    assert [tick.get_text() for tick in tiles.get_xticklabels()] == ["0", "1"]
 
 
 def test_a_patch_that_looks_is_outlined_and_named(maps, photograph):
@@ -93,7 +95,7 @@ def test_a_map_on_screen_knows_its_layer_head_and_prefix_masses(maps):
     assert list(markers.customdata) == [[layer, head] for layer in range(3) for head in range(2)]
     cls, register = maps.prefix_mass[1, 2, 1]
     words = markers.text[5]
-    for part in ("Layer 2, Head 2", f"cls {cls:.1%}", f"reg1 {register:.1%}"):
+    for part in ("L2 H1", f"cls {cls:.1%}", f"reg1 {register:.1%}"):
         assert part in words
     assert f"{maps.weights[1, 2, 1].max():.3g}" in words
     assert markers.marker.cmax == pytest.approx(_limit(maps, 1, "shared")[0])
@@ -111,4 +113,4 @@ def test_the_mean_of_a_layers_heads_lies_on_the_photograph(maps):
 def test_limits_of_another_figure_are_taken_over(maps):
     figure = plot(maps, limits=(0.0, 0.9))
     assert figure.data[0].marker.cmax == 0.9
-    assert "0 to 0.9" in figure.layout.annotations[0].text
+    assert "Shared scale, 0 to 0.9." in figure.layout.annotations[0].text

@@ -18,7 +18,7 @@ def test_each_map_lies_where_the_model_looked_on_its_own_scale(relevance, photog
     assert tuple(panel.images[1].get_extent()) == (left, right, bottom, top)
     assert np.array_equal(panel.images[1].get_array(), shown(relevance, way, 1))
     assert panel.images[1].get_clim() == limits_of(relevance, 1, way=way)
-    assert bar.get_xlabel() == ("Relevance", "Grad-CAM", "In units of the target")[place]
+    assert bar.get_xlabel() == ("Relevance", "Grad-CAM", "Input × gradient")[place]
     assert bar.get_xlim() == pytest.approx(limits_of(relevance, 1, way=way))
 
 
@@ -40,15 +40,15 @@ def test_the_target_and_how_few_patches_hold_half_are_told(relevance):
     planted[0, 1, 1] = 5.0
     result = replace(relevance.of_image(1), relevance=planted)
     title, *words = plot(result).layout.meta
-    assert title == "What speaks for tiger cat"
+    assert title == "Patches that support tiger cat"
     assert words[:2] == [
         "toy, read at its cls",
-        "Relevance above the least: 1 of 6 patches hold half of it.",
+        "Relevance above the minimum: 1 of 6 patches hold half of it.",
     ]
     nothing = replace(result, relevance=np.zeros((1, 2, 3)))
-    assert plot(nothing).layout.meta[2] == "Relevance above the least: no patch has any."
+    assert plot(nothing).layout.meta[2] == "Relevance above the minimum: none."
     other = plot(result, way="grad_cam").layout.meta
-    assert other[:2] == ("Grad-CAM, last block", "For tiger cat; what lowers it is left out")
+    assert other[:2] == ("Grad-CAM, last block", "For tiger cat; negative contributions set to 0")
 
 
 def test_a_patch_on_screen_tells_its_place_and_no_percentage(relevance):

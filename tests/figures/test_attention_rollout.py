@@ -7,7 +7,7 @@ import pytest
 
 from vit_inspect.figures import print_sheet
 from vit_inspect.figures.attention_rollout import (
-    _blur,
+    _blurred,
     _paper_look,
     _words,
     draw,
@@ -62,10 +62,16 @@ def test_maps_without_contrast_keep_their_meaning():
     assert _paper_look(WHITE, np.full((2, 3), 0.2), (8, 8)).min() >= 254
 
 
-def test_the_blur_is_a_gaussian_that_keeps_the_sum():
-    blur = _blur(41, 3)
-    assert np.allclose(blur.sum(axis=1), 1)
-    assert blur[20, 23] / blur[20, 20] == pytest.approx(np.exp(-0.5))
+def test_the_blur_is_a_gaussian_of_what_is_inside_the_border(random):
+    values = random.uniform(size=(30, 41))
+    sides = []
+    for side, deviation in zip(values.shape, (2, 3), strict=True):
+        pixel = np.arange(side)
+        weights = np.exp(-0.5 * ((pixel[:, None] - pixel) / deviation) ** 2)
+        sides.append(weights / weights.sum(axis=1, keepdims=True))
+    # Scipy cuts the bell at four deviations.
+    np.testing.assert_allclose(_blurred(values, (2, 3)), sides[0] @ values @ sides[1].T, atol=2e-4)
+    np.testing.assert_allclose(_blurred(np.full((5, 7), 0.3), (4, 4)), 0.3)
 
 
 def test_a_zero_map_can_be_drawn(rollout):
@@ -90,8 +96,8 @@ def test_a_reader_is_warned_when_few_patches_hold_most(rollout):
     peaked = np.zeros_like(rollout.relevance)
     peaked[0, 1, 1] = 0.5
     even = np.full_like(peaked, 0.1)
-    assert "Careful" in _words(replace(rollout, relevance=peaked), 0)
-    assert "Careful" not in _words(replace(rollout, relevance=even), 0)
+    assert "Caution" in _words(replace(rollout, relevance=peaked), 0)
+    assert "Caution" not in _words(replace(rollout, relevance=even), 0)
 
 
 def test_cells_on_screen_lie_on_the_seen_part(rollout, photograph):
@@ -128,7 +134,7 @@ def test_growth_shows_the_last_layer_first_and_knows_the_layers(rollout):
     layers = [place[0] for place in figure.data[0].customdata]
     count = rollout.growth.shape[1]
     assert layers == list(range(count))[::-1]
-    assert f"largest {rollout.growth[0, 0].max():.2%}" in figure.data[0].text[-1]
+    assert f"maximum {rollout.growth[0, 0].max():.2%}" in figure.data[0].text[-1]
 
 
 def test_limits_are_taken_over(rollout):

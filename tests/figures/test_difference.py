@@ -9,12 +9,12 @@ from vit_inspect.errors import BadParameter
 from vit_inspect.figures import difference, looks
 
 
-def test_a_pair_of_axes_is_one_map_of_second_less_first(distance):
+def test_a_pair_of_axes_is_one_map_of_right_minus_left(distance):
     other = replace(distance, distance_px=distance.distance_px + np.arange(6.0).reshape(3, 2))
     figure = difference.plot(distance, other, "distance_px")
     assert np.allclose(figure.data[0].z, np.arange(6.0).reshape(3, 2))
     assert figure.data[0].zmax == -figure.data[0].zmin > 0
-    assert "Largest difference 5." in figure.layout.annotations[0].text
+    assert "Maximum 5." in figure.layout.annotations[0].text
 
 
 def test_four_axes_are_a_grid_of_maps_that_are_white_where_nothing_differs(maps):
@@ -23,8 +23,8 @@ def test_four_axes_are_a_grid_of_maps_that_are_white_where_nothing_differs(maps)
     figure = difference.plot(maps, replace(maps, weights=weights), "weights")
     markers = figure.data[0]
     assert [list(place) for place in markers.customdata][5] == [2, 1]
-    assert "Layer 2, Head 2<br>largest difference 0.5" in markers.text[5]
-    assert "largest difference 0" in markers.text[0]
+    assert "<b>L2 H1</b><br>maximum 0.5" in markers.text[5]
+    assert "maximum 0" in markers.text[0]
     white = looks.colour(np.array(0.0), looks.DIFFERENCE_MAP, (-1.0, 1.0))
     assert white[:3].min() > 240
 
@@ -33,6 +33,7 @@ def test_only_what_is_shown_is_compared(similarity):
     shown = {"row": [1], "column": [0, 2]}
     figure = difference.plot(similarity, similarity, "similarity", shown=shown)
     assert [list(place) for place in figure.data[0].customdata] == [[1, 0], [1, 2]]
+    assert figure.data[0].text[1].startswith("<b>Patch (1, 2)</b>")
 
 
 def test_records_of_other_shapes_are_refused_in_words(distance):

@@ -62,7 +62,7 @@ def test_a_tile_on_screen_tells_its_number_and_share(filters):
     tiles = plot(filters).data[0]
     assert len(tiles.text) == 28
     share = filters.explained_variance_ratio[2]
-    assert tiles.text[2] == f"Component 3<br>{share:.2%} of the variance"
+    assert tiles.text[2] == f"Component 2<br>{share:.2%} of the variance"
     assert tiles.customdata[2] == [2]
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.figures.conftest import made_curves
+from tests.helpers.records import curves_of
 from vit_inspect.figures import looks
 from vit_inspect.figures.faithfulness import (
     conclusions,
@@ -58,9 +58,9 @@ def test_the_screen_shows_the_same_curves(curves):
     assert "good</b>, insertion" in lines[4].hovertemplate
 
 
-def test_lines_are_told_apart_by_more_than_colour_in_the_table_as_well(curves):
+def test_lines_are_told_apart_by_more_than_colour_in_the_table_as_well():
     areas = {f"map {place}": (0.4, 0.6) for place in range(5)} | {"centre": (0.5, 0.5)}
-    five = made_curves(curves.layout, curves.photographs[0], areas)
+    five = curves_of(areas)
     axes = draw(five).axes
     drawn = [
         [(line.get_marker(), str(line._unscaled_dash_pattern)) for line in each.lines]
@@ -116,8 +116,8 @@ BETTER = "better than random and the centre"
         ((0.5, 0.5), (0.5, 0.5), "no better than random or the centre in both curves"),
     ],
 )
-def test_the_conclusion_follows_from_the_areas(layout, photograph, areas, centre, words):
-    found = made_curves(layout, photograph, {"it": areas, "centre": centre}).of_image(0)
+def test_the_conclusion_follows_from_the_areas(areas, centre, words):
+    found = curves_of({"it": areas, "centre": centre}).of_image(0)
     (sentence,) = conclusions(found)
     assert sentence.startswith("it: ")
     assert words in sentence
@@ -129,32 +129,32 @@ def test_of_several_pictures_it_is_told_in_how_many_the_map_is_better(curves):
     turned[1] = 1 - turned[1]
     sentences = conclusions(replace(curves, deletion_auc=turned))
     how = "Better than random and the centre in both curves"
-    assert sentences[0].endswith(f". {how} in 1 of 2 pictures.")
-    assert sentences[1].endswith(f". {how} in 0 of 2 pictures.")
+    assert sentences[0].endswith(f". {how} in 1 of 2 images.")
+    assert sentences[1].endswith(f". {how} in 0 of 2 images.")
     assert "pictures" not in conclusions(curves.of_image(0))[0]
 
 
-def test_a_map_that_is_worse_in_every_picture_is_not_told_to_be_so_in_none(layout, photograph):
+def test_a_map_that_is_worse_in_every_picture_is_not_told_to_be_so_in_none():
     areas = {"bad": (0.8, 0.2), "centre": (0.5, 0.5)}
-    (sentence,) = conclusions(made_curves(layout, photograph, areas))
+    (sentence,) = conclusions(curves_of(areas))
     assert sentence == (
         "bad: worse than random and the centre in both curves. "
-        "Better than random and the centre in both curves in 0 of 2 pictures."
+        "Better than random and the centre in both curves in 0 of 2 images."
     )
 
 
 def test_how_far_it_goes_is_told(curves):
     words = draw(curves.of_image(0)).texts[-2].get_text().replace("\n", " ")
     for each in (
-        "Score: probability of 'cat'. Every patch replaced: 0.000; every patch blurred: 0.000.",
-        "Differences below 0.048 in deletion and 0.048 in insertion are chance: of random orders, "
-        "95 in 100 stay within. Grey: five of these.",
-        "One picture. Patches of mean colour or blur are unlike what the model was trained on.",
+        "Score: probability of 'cat'. All patches replaced: 0.000; all patches blurred: 0.000.",
+        "Chance explains differences up to 0.048 in deletion and 0.048 in insertion (95 of 100 "
+        "random orders). Grey band: five random orders.",
+        "One image. The model was not trained on images with replaced or blurred patches.",
     ):
         assert each in words
     several = draw(curves)
-    assert "mean over 2 pictures" in " ".join(text.get_text() for text in several.texts)
-    assert "One picture" not in several.texts[-2].get_text()
+    assert "mean over 2 images" in " ".join(text.get_text() for text in several.texts)
+    assert "One image" not in several.texts[-2].get_text()
     assert "Score: probability of the class predicted" in several.texts[-2].get_text()
 
 
@@ -162,7 +162,7 @@ def test_how_far_it_goes_is_told(curves):
 def test_nothing_follows_where_the_score_hardly_moves(curves, height, told):
     still = {name: 1 - height * getattr(curves, name) for name in ("deletion", "insertion")}
     words = conclusions(replace(curves, **still))
-    nothing = ["The score moves by 4% of its largest value: nothing follows for any map."]
+    nothing = ["The score changes by only 4% of its maximum: no conclusion for any map."]
     assert (words == nothing) == told
     assert len(words) == (1 if told else 2)
 
@@ -173,7 +173,7 @@ def test_the_axis_names_what_is_measured(curves):
         assert draw(result).axes[0].get_ylabel() == unit
         assert plot(result).layout.yaxis.title.text == unit
     words = draw(headless.of_image(0)).texts[-2].get_text()
-    assert words.startswith("Score: cosine similarity to something. Every")
+    assert words.startswith("Score: cosine similarity to something. All")
 
 
 def test_small_probabilities_leave_room_for_the_name_of_their_axis(curves):
@@ -194,12 +194,12 @@ def test_the_axis_holds_every_curve(curves):
 @pytest.mark.parametrize(
     ("correlation", "words"),
     [
-        (0.7, "looks much the same: it tells of the picture or of the architecture"),
+        (0.7, "is nearly the same: it depends on the image or on the architecture"),
         (0.31, "is partly the same"),
-        (0.3, "is another one: it depends on what was learned"),
-        (-0.3, "is another one: it depends on what was learned"),
-        (-0.31, "is partly the same, in reverse order: that part tells of the picture or"),
-        (-0.9, "looks much the same, in reverse order: it tells of the picture or of the arch"),
+        (0.3, "is different: it depends on what was learned"),
+        (-0.3, "is different: it depends on what was learned"),
+        (-0.31, "is partly the same, in reverse order: that part depends on the image or"),
+        (-0.9, "is nearly the same, in reverse order: it depends on the image or on the arch"),
         (float("nan"), "there is no order of patches to compare"),
     ],
 )

@@ -82,10 +82,10 @@ def test_what_the_colours_are_is_told(colours):
     words = draw(colours).texts[0].get_text()
     assert "tokens of layer 2, after the final norm" in words
     assert "red 50.0%, green 20.0%, blue 10.0%; together 80.0%" in words
-    assert "its colours mean nothing in another one" in words
+    assert "colours of two images cannot be compared" in words
     common = replace(colours, basis="common")
-    assert "One basis for all pictures" in draw(common).texts[0].get_text()
-    assert "One basis for all pictures" in plot(common).layout.meta[2]
+    assert "Same components for all images" in draw(common).texts[0].get_text()
+    assert "Same components for all images" in plot(common).layout.meta[2]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (10000, 3), (3, 10000)])

@@ -14,7 +14,7 @@ from vit_inspect.records.evidence import LOG_PROBABILITY, TURNED, HeadImportance
 
 @pytest.fixture
 def signed(importance: HeadImportance) -> HeadImportance:
-    """In image 1, head 2 of layer 2 speaks against the class more than any speaks for it."""
+    """In image 1, L2 H1 speaks against the class more than any speaks for it."""
     effect = np.array([[[0, 0.25], [0.5, 0], [-0.125, -2]]])
     return replace(importance, effect=np.concatenate([np.zeros_like(effect), effect]))
 
@@ -24,7 +24,7 @@ def test_heads_are_ranked_by_the_size_of_their_effect(signed: HeadImportance) ->
     bars = plot(signed, image=1).data[1]
     assert [tuple(each) for each in bars.customdata][:2] == [(2, 1), (1, 0)]
     assert list(bars.x)[:3] == [-2, 0.5, 0.25]
-    assert list(bars.y)[:2] == ["Layer 2, head 2", "Layer 1, head 1"]
+    assert list(bars.y)[:2] == ["L2 H1", "L1 H0"]
     drawn = draw(signed, image=1).axes[2]
     assert [label.get_text() for label in drawn.get_yticklabels()][:2] == list(bars.y)[:2]
     assert [bar.get_width() for bar in drawn.patches][:3] == [-2, 0.5, 0.25]
@@ -62,11 +62,11 @@ def test_a_tile_tells_its_head_and_what_becomes_of_the_probability(
     figure = plot(signed, image=1)
     tiles = figure.data[0]
     assert [tuple(each) for each in tiles.customdata] == list(np.ndindex(3, 2))
-    assert tiles.text[2] == "<b>Layer 1, head 1</b><br>+0.5, probability × 0.607"
+    assert tiles.text[2] == "<b>L1 H0</b><br>+0.5, probability × 0.607"
     assert figure.layout.meta == (
         "toy: the effect of each head for 'dog'",
-        "Each head alone, its output replaced by its mean over the tokens.",
-        "The largest effect: layer 2, head 2, -2, probability × 7.39.",
+        "Each head is ablated alone: its output is replaced by its mean over the tokens.",
+        "Largest effect: L2 H1, -2, probability × 7.39.",
     )
 
 

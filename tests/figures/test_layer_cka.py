@@ -31,9 +31,9 @@ def test_rows_are_the_layers_of_the_first_model(cka):
 
 
 def test_models_images_and_patches_are_told(cka):
-    assert draw(cka).texts[0].get_text() == "toy and other toy\n2 images, 6 patches of each."
+    assert draw(cka).texts[0].get_text() == "toy and other toy\n2 images, 6 patches in each."
     some = replace(cka, other_model="toy", samples=np.array([4, 6]))
-    assert draw(some).texts[0].get_text() == "toy\n2 images, 4 to 6 patches of each."
+    assert draw(some).texts[0].get_text() == "toy\n2 images, 4 to 6 patches in each."
     assert "One image" in plot(cka.of_image(0)).layout.meta[2]
 
 

@@ -51,10 +51,10 @@ def test_maps_of_all_layers_share_a_scale_from_zero(lens):
 
 
 def test_what_the_colours_of_the_maps_span_is_told_in_words(lens):
-    words = f"Maps: from 0 to {lens.patch_probability[1].max():.1%}."
+    words = f"Maps: shared scale, 0 to {lens.patch_probability[1].max():.1%}."
     assert plot(lens, image=1).layout.meta[3] == words
     assert words in draw(lens, image=1).texts[1].get_text()
-    assert plot(lens, limits=(0.0, 0.9)).layout.meta[3] == "Maps: from 0 to 90.0%."
+    assert plot(lens, limits=(0.0, 0.9)).layout.meta[3] == "Maps: shared scale, 0 to 90.0%."
 
 
 def test_the_class_that_is_followed_stands_out_among_the_most_probable(lens):
@@ -95,9 +95,9 @@ def test_from_which_layer_on_the_class_is_first_is_told(lens):
     ranks = np.array([[1, 4, 1], [1, 1, 2]])
     some = replace(lens, readout_rank=ranks)
     first, second = (plot(some, image=image).layout.meta for image in (0, 1))
-    assert first[0] == "bee, in every layer"
-    assert first[2] == "Most probable in the read-out from layer 2 on"
-    assert second[2] == "Of rank 2 in the model's output"
+    assert first[0] == "bee in every layer"
+    assert first[2] == "Most probable class from layer 2 on"
+    assert second[2] == "Rank 2 in the model's output"
     always = replace(lens, readout_rank=np.ones_like(ranks))
     assert plot(always).layout.meta[2].endswith("from layer 0 on")
 
@@ -117,7 +117,7 @@ def test_one_layer_lies_over_the_photograph_on_the_scale_of_all(lens, photograph
     words = plot_layer(lens, 1, image=1).layout.meta[2]
     first = (lens.patch_rank[1, 1] == 1).sum()
     assert words == (
-        f"Most probable class of {first} of 6 patches; best rank {lens.patch_rank[1, 1].min()}"
+        f"Most probable class in {first} of 6 patches; best rank {lens.patch_rank[1, 1].min()}"
     )
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.figures.conftest import made_bias
+from tests.helpers.records import bias_of
 from vit_inspect.figures import looks
 from vit_inspect.figures.position_bias import _tiles, draw, limits_of, plot
 
@@ -23,7 +23,7 @@ def test_a_tile_is_a_layer_and_head_with_offset_zero_in_the_middle(bias):
 def test_zero_is_in_the_middle_of_the_scale():
     values = np.full((2, 2, 3, 3), 0.25)
     values[0, 0, 1, 1] = -4.0
-    result = made_bias(values)
+    result = bias_of(values)
     low, high = limits_of(result)
     assert low == -high
     assert 0.25 <= high < 4
@@ -37,7 +37,7 @@ def test_biases_of_one_sign_are_told_apart():
     """Swin v2's lie in 0..16."""
     values = np.full((1, 2, 3, 3), 8.0)
     values[0, 0, 1, 1], values[0, 0, 0, 0] = 9.0, 7.0
-    result = made_bias(values)
+    result = bias_of(values)
     low, high = limits_of(result)
     assert (low + high) / 2 == pytest.approx(8)
     assert high <= 9
@@ -47,34 +47,34 @@ def test_biases_of_one_sign_are_told_apart():
 
 
 def test_a_bias_of_nothing_is_white():
-    result = made_bias(np.zeros((1, 2, 3, 3)))
+    result = bias_of(np.zeros((1, 2, 3, 3)))
     assert limits_of(result) == (-1, 1)
     assert _tiles(result, limits_of(result)).picture[0, 0, :3].min() > 240
 
 
-def test_layers_count_from_0_and_heads_from_1(bias):
+def test_layers_and_heads_count_from_0(bias):
     axes = draw(bias).axes[1]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["0", "1", "2"]
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "2"]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0", "1"]
     assert (axes.get_ylabel(), axes.get_xlabel()) == ("Layer", "Head")
 
 
 def test_a_layer_that_all_share_is_called_so():
-    result = made_bias(np.ones((1, 2, 3, 3)))
+    result = bias_of(np.ones((1, 2, 3, 3)))
     assert [tick.get_text() for tick in draw(result).axes[1].get_yticklabels()] == ["all"]
     figure = plot(result)
     assert figure.layout.yaxis.ticktext == ("all",)
-    assert figure.layout.xaxis.ticktext == ("1", "2")
-    assert "Layer all, head 2" in figure.data[0].text[1]
+    assert figure.layout.xaxis.ticktext == ("0", "1")
+    assert "<b>Head 1</b>" in figure.data[0].text[1]
 
 
 def test_a_tile_on_screen_tells_the_offset_that_its_head_favours():
     values = np.zeros((2, 3, 3, 5))
     values[1, 2, 0, 4], values[1, 2, 1, 2] = 1.5, -2.0
-    tiles = plot(made_bias(values)).data[0]
+    tiles = plot(bias_of(values)).data[0]
     assert list(tiles.customdata[5]) == [1, 2]
     assert tiles.text[5] == (
-        "<b>Layer 1, head 3</b><br>most +1.5, 1 up, 2 right<br>least -2, the query itself"
+        "<b>L1 H2</b><br>most +1.5, 1 up, 2 right<br>least -2, the query itself"
     )
 
 

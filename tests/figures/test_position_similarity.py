@@ -23,10 +23,10 @@ def test_tile_i_j_is_the_similarity_of_patch_i_j(similarity):
     assert tuple(lower_right) == tuple(expected[1, 2, 1, 2])
 
 
-def test_axes_count_from_one_and_have_the_papers_names(similarity):
+def test_axes_count_from_0_and_have_the_papers_names(similarity):
     axes, bar = draw(similarity).axes
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "2", "3"]
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["1", "2"]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0", "1", "2"]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["0", "1"]
     assert axes.get_xlabel() == "Input patch column"
     assert axes.get_ylabel() == "Input patch row"
     assert bar.get_ylim() == (-1, 1)
@@ -44,14 +44,14 @@ def test_large_grids_show_evenly_spaced_tiles_and_say_so(side, count, step):
     assert set(np.diff(rows)) == {step}
     assert abs(rows[0] - (side - 1 - rows[-1])) <= 1
     words = [text.get_text() for text in draw(result).texts]
-    assert (f"one in {step} is shown" in words[0]) == (step > 1)
-    assert plot(result).layout.yaxis.ticktext == tuple(str(row + 1) for row in rows)
+    assert (f"one row and column in {step} is shown" in words[0]) == (step > 1)
+    assert plot(result).layout.yaxis.ticktext == tuple(str(row) for row in rows)
 
 
 def test_a_tile_on_screen_tells_the_true_patch():
     tiles = plot(square(37)).data[0]
     assert tiles.customdata[11] == [4, 4]
-    assert tiles.text[11] == "Row 5, column 5"
+    assert tiles.text[11] == "Patch (4, 4)"
     assert (tiles.marker.cmin, tiles.marker.cmax) == (-1, 1)
 
 
@@ -59,4 +59,4 @@ def test_a_large_tile_is_the_similarity_of_its_patch(similarity):
     figure = plot_tile(similarity, (1, 2))
     np.testing.assert_allclose(figure.data[0].z, similarity.similarity[1, 2], rtol=1e-6)
     assert (figure.data[0].zmin, figure.data[0].zmax) == looks.SIMILARITY_LIMITS
-    assert "row 2, column 3" in figure.layout.annotations[0].text
+    assert "Patch (1, 2)" in figure.layout.annotations[0].text

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.figures.conftest import made_rotary
+from tests.helpers.records import rotary_of
 from vit_inspect.figures import looks
 from vit_inspect.figures.rotary_similarity import _of_pairs, _tiles, draw, plot
 
@@ -14,7 +14,7 @@ def ticks(labels):
 def test_pairs_are_tiles_with_the_shortest_wave_first():
     frequency = np.zeros((1, 1, 10, 2))
     frequency[0, 0, :, 1] = [0.1, 0.2, 0.3, 0.4, 0.5, 3.0, 0.6, 0.7, 0.8, 0.9]
-    result = made_rotary(frequency)
+    result = rotary_of(frequency)
     assert [pair for (pair,) in plot(result).data[0].customdata] == [5, 9, 8, 7, 6, 4, 3, 2, 1, 0]
     tiles = _tiles(result)
     assert tiles.count == (2, 8)
@@ -47,9 +47,9 @@ def test_heads_that_are_turned_differently_are_tiles_by_layer_and_head(mixed):
     assert np.array_equal(tiles.picture[2 * down, right], wanted[2, 1, 0, 0])
     axes = draw(mixed).axes[0]
     assert ticks(axes.get_yticklabels()) == ["0", "1", "2"]
-    assert ticks(axes.get_xticklabels()) == ["1", "2"]
+    assert ticks(axes.get_xticklabels()) == ["0", "1"]
     screen = plot(mixed).data[0]
-    assert screen.text[3] == "Layer 1, Head 2"
+    assert screen.text[3] == "L1 H1"
     assert list(screen.customdata[3]) == [1, 1]
 
 
@@ -70,11 +70,11 @@ def test_the_mean_is_large_and_has_offset_zero_in_its_middle(rotary, mixed):
 def test_waves_are_told_in_patches():
     frequency = np.zeros((1, 1, 3, 2))
     frequency[0, 0, :2] = [[np.pi / 2, 0], [0, 2 * np.pi / 35290]]
-    result = made_rotary(frequency)
+    result = rotary_of(frequency)
     texts = plot(result).data[0].text
-    assert "<b>Pair 1 of dimensions</b><br>wavelength 4 patches" in texts[0]
+    assert "<b>Pair 0 of dimensions</b><br>wavelength 4 patches" in texts[0]
     assert "1.57 per row, 0 per column" in texts[0]
-    assert "wavelength endless" in texts[2]
-    assert "4 patches to endless" in draw(result).texts[1].get_text()
-    shorter = made_rotary(frequency[:, :, :2])
+    assert "wavelength infinite" in texts[2]
+    assert "4 patches to infinite" in draw(result).texts[1].get_text()
+    shorter = rotary_of(frequency[:, :, :2])
     assert "4 patches to 35,300 patches" in draw(shorter).texts[1].get_text()

@@ -40,7 +40,7 @@ def test_norms_lie_where_the_model_looked_on_a_scale_from_zero(norms, photograph
     assert tuple(panel.images[1].get_extent()) == (left, right, bottom, top)
     assert np.array_equal(panel.images[1].get_array(), norms.norm[0, 2])
     assert panel.images[1].get_clim() == limits_of(norms) == (0, norms.norm[0, 2].max())
-    assert bar.get_ylabel() == "L2 norm in the residual stream"
+    assert bar.get_ylabel() == "L2 norm"
 
 
 def test_artefacts_are_outlined_and_nothing_else_is(norms, photograph):
@@ -64,11 +64,11 @@ def test_what_was_found_is_told(norms):
     norm, prefix = norms.norm[0, 2], norms.prefix_norm[0, 2]
     assert words == [
         "toy: token norms after layer 2",
-        f"Patches: median {np.median(norm):.3g}, largest {norm.max():.3g}; "
-        f"prefix tokens {prefix.min():.3g} to {prefix.max():.3g}.",
-        "1 of 6 patches is an artefact: norm above 120; "
-        "as a group 8.2 times as long as the others.",
-        "12.5% of the tokens draw up to 40.0% of the patches' attention (layer 1).",
+        f"Patches: median {np.median(norm):.3g}, maximum {norm.max():.3g}; "
+        f"special tokens {prefix.min():.3g} to {prefix.max():.3g}.",
+        "1 of 6 patches is an artefact: norm above 120, "
+        "on average 8.2 times the norm of the others.",
+        "12.5% of the tokens receive up to 40.0% of the patches' attention (layer 1).",
     ]
 
 
@@ -77,7 +77,7 @@ def test_that_nothing_was_found_is_told_with_the_reason(norms):
     assert (
         "No artefacts found: the larger group of norms is 1.30 times the other, below 2." in words
     )
-    assert "No patch is marked." in words
+    assert "No patch is outlined." in words
     titles = [axes.get_title() for axes in draw(norms, image=1).axes]
     assert PLAIN not in titles
     assert VARIANT not in titles
@@ -146,7 +146,7 @@ def test_both_rollouts_share_the_scale_of_the_variant(norms):
         f"% on patches, {norms.rollout[0, 1, 2]:.1%} on the artefacts"
     )
     assert variant.layout.meta[0].startswith("Variant")
-    assert "left out as keys and where the model reads" in variant.layout.meta[2]
+    assert "removed as keys and from what the model reads" in variant.layout.meta[2]
 
 
 @pytest.mark.parametrize(

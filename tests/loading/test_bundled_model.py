@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 
 from vit_inspect.assets import DINOV2_SMALL, DINOV2_SMALL_SHA256
 
-GOLDEN = Path(__file__).parent / "data" / "dinov2_small_chelsea.npz"
+GOLDEN = Path(__file__).parents[1] / "data" / "dinov2_small_chelsea.npz"
 
 
 @pytest.fixture(scope="module")

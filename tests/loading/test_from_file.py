@@ -30,6 +30,7 @@ from tests.helpers.oracle import sharpen
 from vit_inspect.__main__ import app
 from vit_inspect.layout import MEAN
 from vit_inspect.loading.from_file import load_checkpoint
+from vit_inspect.loading.from_timm import _resampled
 from vit_inspect.loading.jax_names import torch_names
 
 TINY = "test_vit"
@@ -205,7 +206,7 @@ def test_an_official_archive_answers_as_the_paper_says(tmp_path: Path, root: str
     assert model.source == f"file ViT-Ti_16.npz, as {TINY}"
     assert model.notices == (
         "Classifier of 7 classes taken from the file.",
-        "Input of 64 x 64 px, for which the file's position table was trained.",
+        "Input size 64 x 64 px, for which the position table was trained.",
     )
 
 
@@ -220,7 +221,7 @@ def test_every_weight_of_a_hybrid_archive_lands(
     path = archived(tmp_path / "R.npz", arrays)
     model = loaded(path, architecture)
     assert same(model, weights)
-    assert not any("Left out" in notice for notice in model.notices)
+    assert not any("Unused" in notice for notice in model.notices)
     theirs = timm.create_model(architecture)
     theirs.load_pretrained(str(path))
     assert same(model, theirs.state_dict())
@@ -298,9 +299,9 @@ def test_a_classifier_behind_another_layer_is_left_out(tmp_path: Path, root: str
     model = loaded(archived(tmp_path / "in21k.npz", {root + n: a for n, a in arrays.items()}))
     assert model.labels is None
     assert model.notices == (
-        "The file's classifier reads a layer that the architecture has not (pre_logits): "
-        "features only.",
-        f"Left out of the file: {root}head (2 weights), {root}pre_logits (2 weights).",
+        "The file's classifier reads a layer that the architecture does not have (pre_logits): "
+        "the model outputs a feature vector.",
+        f"Unused parts of the file: {root}head (2 weights), {root}pre_logits (2 weights).",
     )
 
 
@@ -340,7 +341,7 @@ def test_a_checkpoint_gives_the_same_output(
     model = loaded(path)
     assert model.id == path.stem
     assert model.source == f"file {path.name}, as {TINY}"
-    assert model.notices == ("Its 1,000 classes are named as ImageNet's, by their number.",)
+    assert model.notices == ("Its 1,000 classes got ImageNet's names, as the number matches.",)
     assert torch.equal(vi.capture(model, chelsea).output, module(model.prepare(chelsea)))
 
 
@@ -397,8 +398,8 @@ def test_wrappers_are_opened_and_what_lies_beside_is_told(
     model = loaded(path)
     assert same(model, tiny)
     assert model.notices[0] == f"Weights taken from the part '{part}' of the file."
-    told = [notice for notice in model.notices if notice.startswith("Left out")]
-    assert told == ([f"Left out of the file: {left}."] if left else [])
+    told = [notice for notice in model.notices if notice.startswith("Unused")]
+    assert told == ([f"Unused parts of the file: {left}."] if left else [])
 
 
 @pytest.mark.parametrize(
@@ -417,7 +418,7 @@ def test_prefixes_are_taken_off(tiny: Weights, tmp_path: Path, prefix: str) -> N
     model = loaded(saved(tmp_path / "run.pth", {prefix + name: tiny[name] for name in tiny}))
     assert same(model, tiny)
     assert model.notices[0] == f"Weights taken from the part '{prefix[:-1]}' of the file."
-    assert not any("Left out" in notice for notice in model.notices)
+    assert not any("Unused" in notice for notice in model.notices)
 
 
 def test_of_student_and_teacher_under_prefixes_the_teacher_is_taken(
@@ -438,7 +439,7 @@ def test_of_two_networks_none_is_guessed(tiny: Weights, other: Weights, tmp_path
     with pytest.raises(vi.WeightsUnavailable) as refusal:
         loaded(saved(tmp_path / "moco.pth", both))
     assert refusal.value.found == "several networks in 'moco.pth' (module.base., module.momentum.)"
-    assert refusal.value.remedy == "save the one that you mean in a file of its own"
+    assert refusal.value.remedy == "save the one that you want in its own file"
 
 
 def test_dino_is_read_as_its_authors_save_it(tiny: Weights, other: Weights, tmp_path: Path) -> None:
@@ -461,10 +462,10 @@ def test_dino_is_read_as_its_authors_save_it(tiny: Weights, other: Weights, tmp_
     assert model.labels is None
     assert model.notices == (
         "Weights taken from the part 'teacher.backbone' of the file.",
-        "The file has no classifier: features only.",
-        "Input of 64 x 64 px, for which the file's position table was trained.",
-        "Left out of the file: student, optimizer, epoch, args, dino_loss, head.mlp (2 weights), "
-        "head.last_layer.weight_g.",
+        "The file has no classifier: the model outputs a feature vector.",
+        "Input size 64 x 64 px, for which the position table was trained.",
+        "Unused parts of the file: student, optimizer, epoch, args, dino_loss, "
+        "head.mlp (2 weights), head.last_layer.weight_g.",
     )
 
 
@@ -481,7 +482,7 @@ def test_dinov2_with_registers_is_read_as_its_authors_save_it(tmp_path: Path) ->
     held = model.module.state_dict()
     torch.testing.assert_close(held.pop("cls_token"), weights.pop("cls_token"))
     assert all(torch.equal(held[name], weights[name]) for name in weights)
-    assert model.notices == ("Left out of the file: mask_token.",)
+    assert model.notices == ("Unused parts of the file: mask_token.",)
     assert model.layout.prefix == ("cls", "reg1", "reg2", "reg3", "reg4")
 
 
@@ -499,7 +500,7 @@ def test_mae_leaves_its_decoder_behind(tiny: Weights, tmp_path: Path) -> None:
     model = loaded(saved(tmp_path / "mae_pretrain.pth", {"model": encoder | decoder}))
     assert same(model, encoder)
     assert model.notices[-1] == (
-        "Left out of the file: mask_token, decoder_pos_embed, decoder_embed (2 weights), "
+        "Unused parts of the file: mask_token, decoder_pos_embed, decoder_embed (2 weights), "
         "decoder_blocks (2 weights), decoder_norm.weight."
     )
 
@@ -510,7 +511,8 @@ def test_mae_fine_tuned_reads_the_mean(tmp_path: Path, chelsea: Image.Image) -> 
     model = loaded(path)
     assert model.layout.readout == MEAN
     assert (
-        model.notices[1] == "Read by the mean of its patches, as the file has fc_norm and no norm."
+        model.notices[1]
+        == "Read-out: mean of the patches, because the file has fc_norm and no norm."
     )
     assert torch.equal(vi.capture(model, chelsea).output, module(model.prepare(chelsea)))
 
@@ -531,7 +533,7 @@ def test_what_was_left_out_is_told_in_inference_mode_too(tiny: Weights, tmp_path
     with torch.inference_mode():
         model = loaded(archived(tmp_path / "run.npz", arrays))
     assert same(model, tiny)
-    assert "Left out of the file: mask_token." in model.notices
+    assert "Unused parts of the file: mask_token." in model.notices
 
 
 def test_halves_are_read_exactly(tiny: Weights, tmp_path: Path) -> None:
@@ -550,7 +552,7 @@ def test_a_list_of_what_was_left_out_ends(tiny: Weights, tmp_path: Path) -> None
 def test_names_of_strangers_are_cut_and_cleaned(tiny: Weights, tmp_path: Path) -> None:
     more = {"\x1b[31m" + "long" * 40: torch.ones(1)}
     notices = loaded(saved(tmp_path / "run.pth", tiny | more)).notices
-    assert f"Left out of the file: [31m{'long' * 18}l...." in notices
+    assert f"Unused parts of the file: [31m{'long' * 18}l...." in notices
 
 
 # Classifiers of another size.
@@ -609,7 +611,7 @@ def test_both_classifiers_of_a_distilled_model_are_taken(tmp_path: Path) -> None
 def test_a_file_without_a_classifier_gives_features(tiny: Weights, tmp_path: Path) -> None:
     names = [name for name in tiny if not name.startswith("head.")]
     model = loaded(saved(tmp_path / "run.pth", {name: tiny[name] for name in names}))
-    assert model.notices[0] == "The file has no classifier: features only."
+    assert model.notices[0] == "The file has no classifier: the model outputs a feature vector."
     with pytest.raises(vi.UnsupportedModel):
         vi.predictions(vi.capture(model, noise((70, 70), 0)))
 
@@ -655,15 +657,13 @@ def test_the_position_table_is_resampled_once_as_timm_does(
     assert told == (
         [f"Position table resampled from {sides[0]} to {sides[1]}."] if held != grid else []
     )
-    assert not any("Input of" in notice for notice in model.notices)
+    assert not any("Input size" in notice for notice in model.notices)
 
 
 def test_the_input_is_the_one_that_the_file_was_trained_for(tmp_path: Path) -> None:
     model = loaded(saved(tmp_path / "run.pth", network(img_size=384).state_dict()))
     assert model.layout.input_px == (384, 384)
-    assert (
-        "Input of 384 x 384 px, for which the file's position table was trained." in model.notices
-    )
+    assert "Input size 384 x 384 px, for which the position table was trained." in model.notices
 
 
 def test_a_table_whose_shape_nobody_knows_is_refused(tmp_path: Path) -> None:
@@ -678,7 +678,7 @@ def test_relative_positions_are_resampled_as_timm_does(tmp_path: Path) -> None:
     architecture, name = "beit_base_patch16_224", "blocks.0.attn.relative_position_bias_table"
     weights = network(architecture, depth=1).state_dict()
     path = saved(tmp_path / "run.pth", weights)
-    told = "Tables of relative positions were resampled for this input."
+    told = "Tables of relative positions were resampled to this input size."
     for size in ((224, 224), (96, 64)):
         module = timm.create_model(architecture, depth=1, img_size=size)
         _, notices = load_checkpoint(module, path, architecture=architecture, size=size)
@@ -758,18 +758,18 @@ def unrelated(weights: Weights) -> None:
         ),
         (
             wider,
-            "blocks.0.attn.qkv.weight of 600 x 128 in 'x.pth', and of 192 x 64 in " + TINY,
+            "blocks.0.attn.qkv.weight of 600 x 128 in 'x.pth', but of 192 x 64 in " + TINY,
         ),
         (
             of_larger_patches,
-            f"patch filters of 3,072 weights in 'x.pth', and of 768 in {TINY}",
+            f"patch filters of 3,072 weights in 'x.pth', but of 768 in {TINY}",
         ),
-        (of_other_features, f"head.weight of 1000 x 128 in 'x.pth', and of 1000 x 64 in {TINY}"),
+        (of_other_features, f"head.weight of 1000 x 128 in 'x.pth', but of 1000 x 64 in {TINY}"),
         (quantised, "norm.weight of type int8 in 'x.pth'"),
-        (exploded, "infinite or undefined numbers in blocks.5.mlp.fc1.bias of 'x.pth'"),
+        (exploded, "infinite or NaN values in blocks.5.mlp.fc1.bias of 'x.pth'"),
         (
             unrelated,
-            f"no weights of {TINY} in 'x.pth', but layer1.0.conv1.weight, layer2.0.conv1.weight, "
+            f"no weights of {TINY} in 'x.pth', only layer1.0.conv1.weight, layer2.0.conv1.weight, "
             "layer3.0.conv1.weight and 1 more",
         ),
     ],
@@ -795,7 +795,7 @@ def test_what_timm_cannot_convert_is_refused(tiny: Weights, tmp_path: Path) -> N
     module = timm.create_model("beit_base_patch16_224", depth=1)
     path = saved(tmp_path / "x.pth", tiny)
     with pytest.raises(
-        vi.WeightsUnavailable, match=r"no weights of beit in 'x\.pth', but cls_token"
+        vi.WeightsUnavailable, match=r"no weights of beit in 'x\.pth', only cls_token"
     ):
         load_checkpoint(module, path, architecture="beit", size=None)
 
@@ -974,11 +974,11 @@ def test_what_is_no_plain_tensor_is_refused(
     path = saved(tmp_path / "x.pth", tiny | {"pos_embed": make()})
     with pytest.raises(vi.WeightsUnavailable) as refusal:
         loaded(path)
-    assert "no plain tensor of its claimed size (pos_embed)" in refusal.value.found
+    assert "not a plain tensor of its claimed size (pos_embed)" in refusal.value.found
 
 
 def test_words_in_an_archive_are_no_weights(tmp_path: Path) -> None:
-    with pytest.raises(vi.WeightsUnavailable, match=r"no plain tensor .* \(cls.npy\)"):
+    with pytest.raises(vi.WeightsUnavailable, match=r"not a plain tensor .* \(cls.npy\)"):
         loaded(archived(tmp_path / "x.npz", {"cls": np.array(["words"])}))
 
 
@@ -1005,7 +1005,7 @@ def test_notices_are_told_by_command_line_report_and_provenance(
     done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
     told = [
         "Classifier of 3 classes taken from the file.",
-        "Left out of the file: <b>mask.",
+        "Unused parts of the file: <b>mask.",
         "Position table resampled from 4 x 4 to 2 x 3.",
     ]
     assert [line for line in done.stderr.splitlines() if line in told] == told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import vit_inspect as vi
 from tests.conftest import noise
 from tests.helpers.made import RECIPE, layout_of
 from vit_inspect.attention.rows import rows
+from vit_inspect.catalog import ModelFigure
 from vit_inspect.layout import MEAN, POOL
 from vit_inspect.recording.hooks import _enter
 from vit_inspect.records.base import Result
@@ -137,16 +139,16 @@ def test_what_is_told_is_kept() -> None:
 
 def test_every_figure_is_made() -> None:
     capture = vi.capture(wrapped(own()), IMAGES)
-    for spec in vi.FIGURES:
-        subject = capture.model if spec.scope == "model" else capture
-        if "position_similarity" in (spec.slug, spec.page):
-            with pytest.raises(vi.UnsupportedModel, match=r"Own without .* shows no position"):
-                spec.analyse(subject)
-        elif spec.slug == "logit_lens":
-            with pytest.raises(vi.UnsupportedModel, match="no head that is known to score classes"):
-                spec.analyse(subject)
+    for entry in vi.FIGURES:
+        make = partial(entry.analyse, capture.model if isinstance(entry, ModelFigure) else capture)
+        if "position_similarity" in (entry.figure.slug, entry.page):
+            with pytest.raises(vi.UnsupportedModel, match=r"Own without .* no position"):
+                make()
+        elif entry.figure.slug == "logit_lens":
+            with pytest.raises(vi.UnsupportedModel, match="which has no known classes"):
+                make()
         else:
-            assert isinstance(spec.analyse(subject), Result)
+            assert isinstance(make(), Result)
 
 
 class WithStem(Own):
@@ -425,10 +427,10 @@ def frozen(network: nn.Module) -> nn.Module:
 
 NONE = "no attention calls that can be seen, and no list of modules with one call each"
 REFUSED = (
-    (of(Twice), {}, "6 attention calls that can be seen, and no list", "name the blocks"),
-    (of(WrittenOut), {}, NONE, "in place of a written-out softmax"),
-    (of(Masked), {}, "nn.MultiheadAttention with a mask", "every token sees all tokens"),
-    (own(Unlisted), {}, "1 attention call of Unlisted outside of its 3 blocks", "name all blocks"),
+    (of(Twice), {}, "6 attention calls that can be seen, and no list", "give the blocks"),
+    (of(WrittenOut), {}, NONE, "instead of a written-out softmax"),
+    (of(Masked), {}, "nn.MultiheadAttention with a mask", "every token attends to all tokens"),
+    (own(Unlisted), {}, "1 attention call of Unlisted outside of its 3 blocks", "give all blocks"),
     (own(Backwards), {}, "blocks of Backwards that run in another order", "in the order in which"),
     (own(Answering), {}, "Answering, which returns an object of class dict", "features alone"),
     (own(Flat), {}, "Flat, which returns a tensor of shape (5,) for one picture", "one row for"),
@@ -436,7 +438,7 @@ REFUSED = (
     (nn.Identity().eval(), {}, "Identity without weights", "wrap another module"),
     (own(), {"layout": None}, "Own without a layout", "add layout=TokenLayout(('cls',)"),
     (own(), {"transform": None}, "Own without a transform", "add transform=Recipe(mean="),
-    (own(), {"transform": np.asarray}, "the transform <built-in function", "cannot be asked"),
+    (own(), {"transform": np.asarray}, "the transform <built-in function", "as no function can"),
     (own(), {"labels": "abc"}, "3 labels for Own, which returns a tensor of shape (1, 5)", "names"),
     (own(), {"blocks": []}, "3 attention calls of Own outside of its 0 blocks", "blocks="),
     (own(), {"blocks": [nn.Identity()]}, "no attention calls in block 0 of Own", "one attention"),
@@ -473,9 +475,13 @@ def test_a_traced_network_is_refused() -> None:
         (own(), layout_of("cls", patch_px=(8, 8)), "attention over 8 tokens in block 0 of Own"),
         (own(), layout_of("cls", "reg1", grid=(4, 6), patch_px=(4, 4)), "attention over 8 tokens"),
         (own(), replace(LAYOUT, readout=POOL), "0 attention calls after the last block"),
-        (own(PrefixLast), LAYOUT, "the patch in the top right corner is token 4 of PrefixLast"),
-        (own(ColumnByColumn), LAYOUT, "token 4 of ColumnByColumn, which does not depend on that"),
-        (own(Mirrored), LAYOUT, "the patch in the top right corner is token 4 of Mirrored"),
+        (own(PrefixLast), LAYOUT, "the top right patch is token 4 of PrefixLast"),
+        (
+            own(ColumnByColumn),
+            LAYOUT,
+            "token 4 of ColumnByColumn, but that token does not depend on",
+        ),
+        (own(Mirrored), LAYOUT, "the top right patch is token 4 of Mirrored"),
     ],
 )
 def test_a_wrong_layout_is_refused(network: nn.Module, layout: vi.TokenLayout, found: str) -> None:

@@ -565,11 +565,17 @@ def test_the_input_is_what_the_processor_makes(
     ("options", "words"),
     [
         ({"do_resize": False}, "does not resize"),
-        ({"size": {"height": 32, "width": 48}}, "is no square"),
-        ({"size": {"shortest_edge": 32}}, "leaves pictures of any shape"),
-        ({"size": {"longest_edge": 32}}, "resizes to {'longest_edge': 32}, which is no square"),
-        ({"do_center_crop": True, "crop_size": {"height": 8, "width": 16}}, "which is no square"),
-        ({"do_center_crop": True, "crop_size": {"height": 500, "width": 500}}, "crops more than"),
+        ({"size": {"height": 32, "width": 48}}, "is not a square"),
+        ({"size": {"shortest_edge": 32}}, "keeps the shape of each picture"),
+        ({"size": {"longest_edge": 32}}, "resizes to {'longest_edge': 32}, which is not a square"),
+        (
+            {"do_center_crop": True, "crop_size": {"height": 8, "width": 16}},
+            "which is not a square",
+        ),
+        (
+            {"do_center_crop": True, "crop_size": {"height": 500, "width": 500}},
+            "crops to more than",
+        ),
         ({"do_rescale": False}, "does not scale pixels to 0..1"),
         ({"rescale_factor": 1 / 127.5}, "scales pixels to other values than 0..1"),
         ({"do_pad": True}, "pads"),

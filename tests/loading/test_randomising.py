@@ -136,4 +136,4 @@ def test_it_is_told_wherever_the_model_is_named(model: vi.Model) -> None:
     control = vi.randomised(model)
     assert control.id == "vit_tiny_patch16_224, randomised"
     assert control.source == "permuted weights (random weights)"
-    assert control.notices[-1] == "Its weights are permuted: nothing is left of what it learned."
+    assert control.notices[-1] == "Its weights are permuted: it has lost all that it learned."

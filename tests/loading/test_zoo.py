@@ -202,8 +202,18 @@ def test_the_default_input_is_the_trained_one(served: Served) -> None:
     [
         ("eva02_tiny_patch14_224", (28, 30), "multiples of the patch, 14 x 14 px", "use 28 x 28"),
         ("vit_small_r26_s32_224", (48, 64), "multiples of the patch, 32 x 32 px", "use 64 x 64"),
-        ("qwen3_vit_88m_enc", (48, 64), "multiples of what is merged, 32 x 32 px", "use 64 x 64"),
-        ("gemma4_vit_167m_enc", (48, 64), "multiples of what is merged, 48 x 48 px", "use 48 x 48"),
+        (
+            "qwen3_vit_88m_enc",
+            (48, 64),
+            "multiples of the merged patches, 32 x 32 px",
+            "use 64 x 64",
+        ),
+        (
+            "gemma4_vit_167m_enc",
+            (48, 64),
+            "multiples of the merged patches, 48 x 48 px",
+            "use 48 x 48",
+        ),
         ("gemma4_vit_167m", (40, 64), "multiples of the patch, 16 x 16 px", "use 32 x 64"),
     ],
 )
@@ -289,26 +299,26 @@ REFUSED = {
     "visformer_tiny": "whose grid of tokens shrinks from stage to stage",
     "crossvit_9_240": "which reads the picture twice, in patches of two sizes",
     "volo_d1_224": "whose first blocks predict their attention from one token, without keys",
-    "coat_tiny": "whose attention joins keys and values first, so that no token looks at another",
+    "coat_tiny": "whose attention combines keys and values first, "
+    "so that no token attends to another",
     "maxvit_tiny_tf_224": "which attends within windows or in its last stages, "
     "between convolutions",
     "tnt_s_patch16_224": "which runs a second transformer inside each patch",
-    "twins_svt_small": "whose tokens attend to a thinned grid or within windows",
+    "twins_svt_small": "whose tokens attend to a subsampled grid or within windows",
     "edgenext_small": "which attends between channels, not between tokens",
     "efficientformer_l1": "which attends in its last blocks only, after convolutions",
-    "nextvit_small": "whose tokens attend to a thinned grid, between convolutions",
+    "nextvit_small": "whose tokens attend to a subsampled grid, between convolutions",
     "hiera_tiny_224": "whose tokens attend within windows, "
     "on a grid that shrinks from stage to stage",
     "mvitv2_tiny": "whose attention pools its keys, on a grid that shrinks from stage to stage",
-    "pvt_v2_b0": "whose tokens attend to a thinned grid",
-    "davit_tiny": "which attends between tokens within windows, and else between channels",
-    "focalnet_tiny_srf": "which mixes its tokens without attention, "
-    "by a modulation with their surroundings",
+    "pvt_v2_b0": "whose tokens attend to a subsampled grid",
+    "davit_tiny": "which attends between tokens within windows, and between channels",
+    "focalnet_tiny_srf": "which mixes its tokens without attention, by focal modulation",
     "gcvit_tiny": "whose tokens attend within windows",
     "nest_tiny": "whose tokens attend within blocks of the picture, "
-    "which are joined stage by stage",
+    "which are merged stage by stage",
     "tiny_vit_5m_224": "whose tokens attend within windows, between convolutions",
-    "swiftformer_s": "whose attention is additive, so that no token looks at another",
+    "swiftformer_s": "whose attention is additive, so that no token attends to another",
     "efficientvit_b0": "whose attention is linear, without a softmax",
     "mixer_b16_224": "which mixes its tokens without attention, by perceptrons",
     "sequencer2d_s": "which mixes its tokens without attention, by recurrent networks",
@@ -331,7 +341,7 @@ def test_other_kinds_are_refused_before_they_are_fetched(architecture: str, kind
         vi.load(architecture)
     assert refusal.value.found == f"'{architecture}', {kind}"
     assert refusal.value.expected == (
-        "one grid of patch tokens, and in each block one softmax from all of them to all"
+        "one grid of patch tokens, and in each block one softmax in which all attend to all"
     )
     assert "choose a ViT" in refusal.value.remedy
 
@@ -353,7 +363,7 @@ def test_other_kinds_under_another_name_are_refused(architecture: str) -> None:
         ("vit_dpwee_patch16_reg1_gap_256", "whose attention subtracts one softmax from another"),
         (
             "vit_small_patch16_18x2_224",
-            "which runs two attentions beside each other in each block",
+            "which runs two attentions in parallel in each block",
         ),
     ],
 )
@@ -384,7 +394,7 @@ def test_weights_that_cannot_be_resized_do_not_send_to_the_hub(
         raise RuntimeError("size mismatch for pos_embed: copying a param with shape ...")
 
     monkeypatch.setattr(timm, "create_model", fail)
-    with pytest.raises(vi.BadParameter, match="at a size that it cannot be made for"):
+    with pytest.raises(vi.BadParameter, match=r"an input size that .* cannot take"):
         vi.load("samvit_base_patch16", img_size=224)
     with pytest.raises(vi.WeightsUnavailable):
         vi.load("samvit_base_patch16")

@@ -239,7 +239,7 @@ def test_a_16_bit_gradient_stays_a_gradient(format: str, order: str) -> None:
 def test_float_and_32_bit_are_scaled_by_their_own_range(values: np.ndarray, words: str) -> None:
     picture = read_image(encoded(Image.fromarray(values[None]), "TIFF"))
     np.testing.assert_array_equal(array(picture)[0, :, 1], np.arange(256))
-    expected = f"Its values, {words}, were scaled to black to white."
+    expected = f"Its values, {words}, were scaled to the range from black to white."
     assert describe(picture).notices == (expected,)
 
 
@@ -276,7 +276,7 @@ def test_alpha_is_laid_on_white(mode: str) -> None:
         image = image.convert(mode)
     picture = read_image(encoded(image, "PNG" if mode != "PA" else "TIFF"))
     np.testing.assert_allclose(array(picture), laid_on_white(pixels, alpha), atol=1)
-    assert describe(picture).notices == ("Transparency was laid on white.",)
+    assert describe(picture).notices == ("Its transparency was replaced by white.",)
 
 
 def test_palette_and_single_colour_transparency() -> None:
@@ -370,7 +370,7 @@ def test_the_first_frame_is_shown_and_said_so(format: str) -> None:
     data = encoded(Image.fromarray(FEW_COLOURS), format, save_all=True, append_images=later)
     picture = read_image(data)
     np.testing.assert_array_equal(array(picture), FEW_COLOURS)
-    assert describe(picture).notices == ("Shown is the first of several frames.",)
+    assert describe(picture).notices == ("It has several frames; the first one is shown.",)
 
 
 def test_a_phone_picture_with_companions_is_its_main_picture() -> None:
@@ -447,7 +447,7 @@ def test_a_cut_file_is_refused_or_whole(format: str) -> None:
             np.testing.assert_array_equal(array(picture), whole)
     assert refused > len(data) // 2
     expected = (
-        "Found a damaged or cut off picture in 'cat.x'; expected a whole file;"
+        "Found a damaged or cut off picture in 'cat.x'; expected a complete file;"
         " save or download it again, or choose another file."
     )
     assert refusal(data[: len(data) * 3 // 4], name="cat.x") == expected
@@ -494,7 +494,7 @@ def test_files_that_cannot_be_opened_have_sentences_of_their_own(
 
     monkeypatch.setattr(os, "stat", forbidden)
     expected = (
-        "Found a file that may not be read, 'mine.png'; expected a readable file;"
+        "Found no permission to read 'mine.png'; expected a readable file;"
         " change its permissions or choose another file."
     )
     assert refusal("mine.png") == expected

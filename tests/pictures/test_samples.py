@@ -65,14 +65,14 @@ def test_a_folder_that_may_not_be_searched_is_explained(
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "is_file", fail)
-    with pytest.raises(BadImage, match="may not be read"):
+    with pytest.raises(BadImage, match="no permission to read"):
         find_photographs([tmp_path])
 
 
 def test_importing_it_and_opening_a_sample_import_nothing_heavy() -> None:
     code = (
-        "import sys, vit_inspect.gallery as gallery; gallery.sample('grace_hopper');"
-        "gallery.sample('china'); gallery.sample('chelsea');"
+        "import sys, vit_inspect.pictures.samples as samples; samples.sample('grace_hopper');"
+        "samples.sample('china'); samples.sample('chelsea');"
         "print(sorted({name.split('.')[0] for name in sys.modules}"
         " & {'torch', 'skimage', 'sklearn', 'matplotlib', 'timm', 'scipy', 'plotly'}))"
     )

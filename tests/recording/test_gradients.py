@@ -163,7 +163,7 @@ def test_each_picture_has_the_gradient_that_it_has_alone() -> None:
 
 def test_a_score_that_no_gradient_reaches_is_refused() -> None:
     model = shallow(SERVED[0])
-    with pytest.raises(vi.UnsupportedModel, match="through which no gradient comes back"):
+    with pytest.raises(vi.UnsupportedModel, match="through which no gradient flows"):
         differentiate(model, IMAGES, score=lambda capture: torch.zeros(len(capture.output)))
 
 
@@ -242,7 +242,7 @@ def test_a_network_that_autograd_cannot_follow_is_refused(block: type[nn.Module]
         layout=vi.TokenLayout((), (4, 4), (8, 8), MEAN),
         transform=vi.Recipe((0.5,) * 3, (0.5,) * 3, "bilinear", 1.0, "center"),
     )
-    with pytest.raises(vi.UnsupportedModel, match="through which no gradient comes back"):
+    with pytest.raises(vi.UnsupportedModel, match="through which no gradient flows"):
         vi.attention_relevance(model, IMAGES)
 
 
@@ -258,5 +258,5 @@ def test_tokens_that_the_next_block_overwrites_are_none() -> None:
 
 def test_a_picture_beside_a_capture_is_refused() -> None:
     model = shallow(SERVED[0])
-    with pytest.raises(vi.BadParameter, match="a picture beside a capture, which has its own"):
+    with pytest.raises(vi.BadParameter, match="a picture and a capture, which has its own"):
         differentiate(vi.capture(model, IMAGES), IMAGES[0], score=first)

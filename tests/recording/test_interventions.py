@@ -122,7 +122,7 @@ def _fail(layer: int, heads: Tensor) -> Tensor:
 def test_what_would_not_be_changed_is_refused() -> None:
     model, pixels = of("vit_tiny_patch16_224")
     model.blocks[1].attn.fused_attn = False
-    with pytest.raises(vi.UnsupportedModel, match="in which a change would not be seen"):
+    with pytest.raises(vi.UnsupportedModel, match="in which heads or tokens cannot be changed"):
         intervene(model, pixels, attended=lambda layer, heads: heads)
 
 

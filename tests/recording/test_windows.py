@@ -166,7 +166,7 @@ def test_a_stage_that_is_not_there_is_refused() -> None:
         vi.load("vit_tiny_patch16_224", pretrained=False, device="cpu", stage=1)
     assert str(refusal.value) == (
         "Found the stage 1; expected stage 0, the only one of vit_tiny_patch16_224; "
-        "leave the stage out."
+        "leave out the stage."
     )
     assert vi.load("vit_tiny_patch16_224", pretrained=False, device="cpu", stage=0).stage == 0
 
@@ -183,8 +183,7 @@ def test_rollout_is_refused_because_tokens_merge() -> None:
         vi.attention_rollout(vi.capture(narrow_swin(SWIN), IMAGES[0]))
     assert str(refusal.value) == (
         f"Found {SWIN}, whose tokens merge from stage to stage; expected the same tokens in every "
-        "layer, so that attention can be multiplied through them; look at the attention maps of "
-        "one stage instead."
+        "layer; choose a plain vision transformer, or look at the attention maps of one stage."
     )
 
 
@@ -192,7 +191,7 @@ def test_padding_is_looked_at_and_asks_nothing() -> None:
     capture = vi.capture(narrow_swin(SWIN, (96, 64)), IMAGES[0])
     assert capture.layout.prefix == (PADDING,)
     assert vi.attention_maps(capture).prefix_mass.min() > 0
-    with pytest.raises(vi.BadParameter, match=r"prefix token of this model \(none at all\)"):
+    with pytest.raises(vi.BadParameter, match=r"special token of this model \(it has none\)"):
         vi.attention_maps(capture, query=PADDING)
 
 
@@ -252,7 +251,7 @@ def test_scores_that_cannot_be_followed_are_refused() -> None:
     with pytest.raises(vi.UnsupportedModel) as refusal:
         vi.capture(model, IMAGES[0])
     assert refusal.value.found == f"no softmaxes of queries and keys in block 0 of {SWIN}"
-    assert "followed from product to product" in refusal.value.expected
+    assert "followed step by step" in refusal.value.expected
     assert _running.get() is None
 
 

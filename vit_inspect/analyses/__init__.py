@@ -1,1 +1,1 @@
-"""Pure functions from a model or a capture to a small frozen record; one file per question."""
+"""Pure functions that turn a model or a capture into a small frozen record; one file each."""

@@ -1,4 +1,4 @@
-"""What does the model return when some of its heads or tokens are switched off?"""
+"""What does the model return when some of its heads or tokens are ablated?"""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from vit_inspect.recording.interventions import Attended, Embedded, intervene
 from vit_inspect.recording.recorder import Capture, token_rows
 from vit_inspect.recording.resume import with_last_kept
 from vit_inspect.records.evidence import Ablation
+from vit_inspect.records.names import patch_name, place_name
 
 CLASSES = 5
-"""Classes that are told, those of the largest probabilities before or after."""
+"""How many classes are listed: those of the largest probability before or after."""
 
 Replacement = Literal["mean", "zero"]
-"""What takes the place of what is switched off."""
+"""What ablated parts are replaced by."""
 
 
 def ablate(
@@ -31,18 +32,17 @@ def ablate(
     tokens: Sequence[Query] = (),
     replacement: Replacement = "mean",
 ) -> Ablation:
-    """Run the model again with parts of it switched off, all at once.
+    """Run the model again with parts of it ablated, all at once.
 
-    heads: as (layer, head), from 0. layers: all heads of these. tokens: prefix tokens by name, or
-    patches as (row, column), switched off as they enter the first block; where a token holds its
-    position, that goes with it.
-    replacement: "mean" puts the mean over the tokens of the same image in the place of a head's
-    output, softmax(queries keys^T) values, and the mean of the patches in that of a token; "zero"
-    puts 0.
+    heads: as (layer, head), from 0. layers: all heads of these layers. tokens: special tokens by
+    name, or patches as (row, column), ablated at the input of the first block; if the token
+    contains its position embedding, this is removed too.
+    replacement: "mean" replaces a head's output, softmax(queries keys^T) values, by its mean over
+    the tokens of the same image, and a token by the mean of the patches; "zero" replaces by 0.
 
-    With nothing switched off the output is the same to the bit. Probabilities are the softmax over
-    all classes. Raises `BadParameter` for what is not there, `UnsupportedModel` for a hierarchical
-    model, and where a change would not be seen.
+    With nothing ablated the output is the same to the bit. Probabilities are the softmax over
+    all classes. Raises `BadParameter` for a head, layer or token that does not exist,
+    `UnsupportedModel` for a hierarchical model, and if the model would not use the change.
     """
     check_replacement(replacement)
     count = capture.head_count
@@ -83,9 +83,9 @@ def ablate(
         photographs=capture.photographs,
         off=(
             *(f"layer {layer}, all heads" for layer in sorted(set(layers))),
-            *(f"layer {layer}, head {head + 1}" for layer, head in sorted(set(heads))),
+            *(place_name(layer, head) for layer, head in sorted(set(heads))),
             *dict.fromkeys(
-                f"token {token}" if isinstance(token, str) else f"patch ({token[0]}, {token[1]})"
+                f"token {token}" if isinstance(token, str) else patch_name(*token)
                 for token in tokens
             ),
         ),
@@ -104,7 +104,7 @@ def ablate(
 def mean_or_zero(
     given: Float[Tensor, "*batch token width"], replacement: Replacement
 ) -> Float[Tensor, "*batch 1 width"]:
-    """What takes the place of rows: their mean, or 0."""
+    """The replacement of rows: their mean, or 0."""
     mean = given.mean(dim=-2, keepdim=True)
     return mean if replacement == "mean" else torch.zeros_like(mean)
 
@@ -115,20 +115,20 @@ def compared(
     """Cosine between two outputs of each image, and |after - before| / |before|."""
     first, second = (each.cpu().double().flatten(1) for each in (before, after))
     length, change = first.norm(dim=1), (second - first).norm(dim=1)
-    # Of what did not change it is 1 without rounding, and of an output of zeros as well.
+    # Exactly 1 for an unchanged output, also for an output of zeros.
     cosine = torch.cosine_similarity(first, second, dim=1).where(change != 0, 1.0)
     return cosine, change / length.clamp_min(torch.finfo(length.dtype).tiny)
 
 
 def log_probability(scores: Float[Tensor, "image *output"]) -> Float[Tensor, "image class"]:
     """Logarithm of the softmax over all classes, in the widest type."""
-    # So few numbers that it costs nothing; not every device has it.
+    # float64 does not exist on every device; there are few numbers.
     wide = scores.cpu().double().flatten(1)
     return wide - wide.logsumexp(dim=1, keepdim=True)
 
 
 def check_replacement(replacement: str) -> None:
-    """Refuse a word that says nothing."""
+    """Refuse an unknown replacement."""
     if replacement not in get_args(Replacement):
         raise BadParameter(
             f"the replacement {replacement!r}", "'mean' or 'zero'", "choose one of these"
@@ -136,7 +136,7 @@ def check_replacement(replacement: str) -> None:
 
 
 def _patch_change(capture: Capture, output: object) -> Float[Tensor, "image row column"]:
-    """How far each patch's last token turned; empty where that is not known."""
+    """1 - cosine similarity of each patch's last token; empty if it is not known."""
     after = token_rows(output, len(capture.output), capture.layout)
     if after is None or not capture.tokens:
         return torch.zeros(len(capture.output), 0, 0)
@@ -148,7 +148,7 @@ def _patch_change(capture: Capture, output: object) -> Float[Tensor, "image row 
 
 
 def _patch_off(capture: Capture, tokens: Sequence[Query]) -> Bool[Tensor, "image row column"]:
-    """Which patches are among the tokens; in every image the same."""
+    """Which patches are among the tokens; the same in every image."""
     off = torch.zeros(len(capture.output), *capture.layout.grid, dtype=torch.bool)
     for token in tokens:
         if not isinstance(token, str):
@@ -159,7 +159,7 @@ def _patch_off(capture: Capture, tokens: Sequence[Query]) -> Bool[Tensor, "image
 def _classes(
     capture: Capture, after: Float[Tensor, "image *output"]
 ) -> tuple[Int[Tensor, "image rank"], tuple[tuple[str, ...], ...]]:
-    """Places and names of the classes to tell; none where the model is not known to have any."""
+    """Indices and names of the classes to list; none if the model has no known classes."""
     labels = capture.model.labels
     if labels is None:
         return torch.zeros(len(after), 0, dtype=torch.long), ((),) * len(after)

@@ -1,4 +1,4 @@
-"""How far does each head look? Mean attention distance (ViT, Fig. 7 right and Fig. 11)."""
+"""How far does each head attend? Mean attention distance (ViT, Fig. 7 right and Fig. 11)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vit_inspect.recording.recorder import Capture
 from vit_inspect.records.paper import AttentionDistance
 
 KEPT_BYTES = 16 * 2**20
-"""Pair distances that are kept between layers; those of larger grids are made again each time."""
+"""Most bytes of pair distances kept between layers; larger tables are computed again each time."""
 
 Definition = Literal["paper", "renormalised"]
 
@@ -24,10 +24,10 @@ Definition = Literal["paper", "renormalised"]
 def attention_distance(capture: Capture, *, definition: Definition = "paper") -> AttentionDistance:
     """Mean distance between a patch and what it attends to, in px of the model input.
 
-    "paper" weighs every patch with its attention as it is, so that mass on prefix tokens counts
-    as distance 0; "renormalised" divides by the mass on patches first. A patch's attention to
-    itself counts, at distance 0. Mean over the queries; one value per image, layer and head.
-    Raises `BadParameter` for another definition.
+    "paper" weights each distance by the attention, so that attention to special tokens counts as
+    distance 0; "renormalised" first divides by the attention to patches. A patch's attention to
+    itself counts as distance 0. Mean over the patches as queries; one value per image, layer and
+    head. Raises `BadParameter` for another definition.
     """
     distance = DistanceReduction(capture, definition=definition)
     sweep(capture.layers, distance)
@@ -58,23 +58,23 @@ class DistanceReduction:
         self.tables: dict[tuple[int, int], Tensor] = {}
 
     def add(self, layer: int, block: RowBlock) -> None:
-        """Take in the rows of one block."""
+        """Add the rows of one block."""
         prefix = self.capture.layout.prefix_count
         first = max(prefix - block.queries.start, 0)
         patches = block.weights[:, :, first:]
         self.prefix_mass[block.images, layer] += patches[..., :prefix].sum(dim=(2, 3))
         summed = torch.linalg.vecdot(block.weights, self._table(block.queries))
         if self.definition == "renormalised":
-            # Summed, not 1 - prefix mass, which loses all digits where a sink takes nearly
-            # everything. Where it takes all there is no distance: it counts as 0.
+            # Summed, not 1 - prefix mass, which loses all digits where special tokens get nearly
+            # all attention. Where they get all of it, the distance counts as 0.
             share = patches[..., prefix:].sum(dim=3)
             summed = summed[:, :, first:] / share.clamp_min(torch.finfo(share.dtype).tiny)
         self.distance[block.images, layer] += summed.sum(dim=2)
 
     def _table(self, queries: slice) -> Float[Tensor, "query token"]:
-        """Distances of the block's queries to all tokens; 0 to and from prefix tokens.
+        """Distances of the block's queries to all tokens; 0 to and from special tokens.
 
-        Every layer needs the same ones: those of small grids are kept, up to `KEPT_BYTES`.
+        Every layer needs the same distances, so up to `KEPT_BYTES` of them are kept.
         """
         bounds = queries.start, queries.stop
         if bounds in self.tables:
@@ -93,7 +93,7 @@ class DistanceReduction:
         return table
 
     def result(self) -> AttentionDistance:
-        """The means, once all blocks are in."""
+        """The record, after all blocks were added."""
         count = self.capture.layout.patch_count
         return AttentionDistance(
             model=self.capture.model.id,

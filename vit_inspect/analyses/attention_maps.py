@@ -1,4 +1,4 @@
-"""Where does one token look? Raw attention of a query in every layer and head."""
+"""What does one token attend to? Raw attention of a query in every layer and head."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from vit_inspect.records.paper import AttentionMaps
 
 
 def attention_maps(capture: Capture, *, query: Query = READOUT) -> AttentionMaps:
-    """Attention of one query on every token, in all layers and heads.
+    """Attention of one query to every token, in all layers and heads.
 
-    query: "readout" (the class token's row, or the mean of the rows that the model pools; in a
-    stage that is not the last, the mean of its rows), a prefix token's name, or a patch as
-    (row, column). Each map and its prefix masses sum to 1.
-    Raises `BadParameter` for a token that is not there, `UnsupportedModel` for the read-out of a
-    model that takes maxima.
+    query: "readout" (the row of the class token, or the mean of the rows that the model pools; in
+        a stage that is not the last, the mean of all rows), the name of a special token, or a
+        patch as (row, column).
+
+    Each map and its prefix masses sum to 1. Raises `BadParameter` for a token that does not exist,
+    `UnsupportedModel` for a read-out that takes maxima or merges patches.
     """
     layout = capture.layout
     if query == READOUT and (averaged := readout_reduction(capture)):
@@ -41,12 +42,12 @@ def attention_maps(capture: Capture, *, query: Query = READOUT) -> AttentionMaps
 
 
 def readout_reduction(capture: Capture) -> ReadoutReduction | None:
-    """What sums the rows of all tokens that the model reads; None where it reads a single one."""
+    """The sum over the rows of all tokens that the model reads; None if it reads one token."""
     return None if capture.layout.readout in capture.layout.prefix else ReadoutReduction(capture)
 
 
 class ReadoutReduction:
-    """Sums the rows of the tokens that the model reads, each with its share."""
+    """Sums the rows of the tokens that the model reads, weighted by their shares."""
 
     def __init__(self, capture: Capture) -> None:
         self.capture = capture
@@ -56,11 +57,11 @@ class ReadoutReduction:
         self.total = self.row.new_zeros(shape)
 
     def add(self, layer: int, block: RowBlock) -> None:
-        """Take in the rows of one block."""
+        """Add the rows of one block."""
         self.total[block.images, layer] += block.product(self.row)
 
     def result(self) -> AttentionMaps:
-        """The maps, once all blocks are in."""
+        """The record, after all blocks were added."""
         return _record(self.capture, self.total, query=self.capture.layout.readout_words)
 
 
@@ -87,9 +88,9 @@ def _record(
 def mass_mask(
     weights: Float[np.ndarray, "*map row column"], *, mass: float = 0.6
 ) -> Bool[np.ndarray, "*map row column"]:
-    """The smallest set of patches that holds a share `mass` of each map (DINO, Caron et al. 2021).
+    """The smallest set of patches with a share `mass` of each map (DINO, Caron et al. 2021).
 
-    The share is of the mass on the patches. Dropping the weakest patch kept falls below it.
+    The share is of the attention to patches. Without its weakest patch, the set holds less.
     """
     if not 0 < mass <= 1:
         raise BadParameter(

@@ -1,4 +1,4 @@
-"""Which patches speak for a class? Gradient-weighted attention (Chefer et al. 2021, 2103.15679)."""
+"""Which patches support a target? Gradient-weighted attention (Chefer et al. 2021, 2103.15679)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, cosine_similarity, normalize, pad, relu
 
 from vit_inspect.analyses.readout import checked_head, readout_weights
-from vit_inspect.analyses.targets import class_index, classes_asked
+from vit_inspect.analyses.targets import class_index, target_classes
 from vit_inspect.attention.blocks import RowBlock
 from vit_inspect.attention.layer import compute_type
 from vit_inspect.attention.rows import rows
@@ -24,11 +24,11 @@ from vit_inspect.recording.recorder import Capture, capture
 from vit_inspect.records.evidence import AttentionRelevance
 
 Target = int | str | tuple[int, int] | Image.Image | None
-"""A class by number or name, a patch as (row, column), another picture, or what suits the model."""
+"""A class by number or name, a patch as (row, column), another picture, or None: the default."""
 
 
 SAME = 1e-6
-"""Cosines so near to 1 are those of a picture with itself: there, no gradient is left of them."""
+"""A cosine this close to 1 compares a picture with itself; its gradient is 0."""
 
 
 def attention_relevance(
@@ -37,59 +37,56 @@ def attention_relevance(
     *,
     target: Target = None,
 ) -> AttentionRelevance:
-    """What flows from each patch to the read-out through attention that raises a target.
+    """How much each patch supports a target, through attention; negative contributions are 0.
 
     The read-out's row of the product over layers of I + E_h[(dA * A)^+], later layers on the left:
-    A is the attention, dA the gradient of the target by it. From queries, keys, values and the
-    gradient at the attention's output alone, as with O = A V it is dA = dO V^T. The row is one-hot
-    for a class token and even for averages; for an attention pool it is E_h[(dA * A)^+] as well.
+    A is the attention, dA the gradient of the target with respect to A, E_h the mean over heads.
+    Computed from queries, keys, values and the gradient at the attention's output: O = A V, so
+    dA = dO V^T. The first row is one-hot for a class token and uniform for averages; for an
+    attention pool it is E_h[(dA * A)^+] of the pool.
 
     model, image: a model and a picture or a batch, or a capture alone, whose pictures run again.
     target: a class of the model, by number or by (part of) its name: its logit is differentiated.
-        Or, for any model, another picture: the cosine between what the model returns for the two.
-        Or, where its last steps are known, a patch (row, column): the cosine to what it would
-        return if it read that patch alone. By default each picture's most probable class; for a
-        model without classes its own output, as the length along its present direction.
+        Or, for any model, another picture: the cosine between the model's outputs for the two.
+        Or, where the model's last steps are known, a patch (row, column): the cosine to its output
+        if it read that patch alone. By default each picture's most probable class; for a model
+        without classes, the length of its output along the output's own direction.
 
-    Beside it are two cheap references on the same gradient: input times gradient, summed over each
-    patch, and Grad-CAM (Selvaraju et al. 2016, 1610.02391) on the tokens that enter the last block.
-    Costs a forward and a backward pass. Raises `BadParameter` for a target that is not there or
-    is the picture itself, and `UnsupportedModel` where the read-out is no weighting of tokens or
-    no gradient comes back.
+    The record also has two simple maps from the same gradient: input times gradient, summed over
+    each patch, and Grad-CAM (Selvaraju et al. 2016, 1610.02391) on the tokens that enter the last
+    block. Costs a forward and a backward pass. Raises `BadParameter` for a target that does not
+    exist or is the picture itself, and `UnsupportedModel` where the read-out is not a weighted
+    mean of tokens or no gradient flows.
     """
-    if not (target is None or isinstance(target, Image.Image | tuple)):
-        # Before anything is run.
-        class_index(model.model if isinstance(model, Capture) else model, target)
-    gradients = differentiate(model, image, score=partial(_score, target))
-    seen = gradients.capture
-    relevance = _Relevance(gradients, _read(gradients))
-    sweep(seen.layers, relevance)
-    layout = seen.layout
-    found = relevance.row.cpu()
-    shape = (-1, *layout.grid)
-    return AttentionRelevance(
-        model=seen.model.id,
-        layout=layout,
-        photographs=seen.photographs,
-        target=_in_words(target, seen),
-        relevance=found[:, layout.prefix_count :].reshape(shape).numpy(),
-        prefix_relevance=found[:, : layout.prefix_count].numpy(),
-        input_gradient=_input_gradient(gradients).cpu().numpy(),
-        grad_cam=_grad_cam(gradients)[:, layout.prefix_count :].reshape(shape).cpu().numpy(),
-    )
+    relevance = RelevanceReduction(model, image, target=target)
+    sweep(relevance.gradients.capture.layers, relevance)
+    return relevance.result()
 
 
-class _Relevance:
-    """Carries the read-out's row back through the layers, block by block."""
+class RelevanceReduction:
+    """Runs the model forward and back, then multiplies the read-out's row by the layers.
 
-    def __init__(self, gradients: Gradients, row: Float[Tensor, "image token"]) -> None:
-        self.gradients = gradients
-        self.values = [layer.values for layer in gradients.capture.layers]
+    Blocks of rows come last layer first. They can be from any capture of the same pictures.
+    """
+
+    def __init__(
+        self,
+        model: Model | Capture,
+        image: Image.Image | Sequence[Image.Image] | None = None,
+        *,
+        target: Target = None,
+    ) -> None:
+        if not (target is None or isinstance(target, Image.Image | tuple)):
+            # Refuse a wrong class before anything runs.
+            class_index(model.model if isinstance(model, Capture) else model, target)
+        self.target = target
+        self.gradients = differentiate(model, image, score=partial(_score, target))
+        self.values = [layer.values for layer in self.gradients.capture.layers]
         self.layer = len(self.values)
-        self.row = self.later = row
+        self.row = self.later = _read(self.gradients)
 
     def add(self, layer: int, block: RowBlock) -> None:
-        """Take in the rows of one block."""
+        """Add the rows of one block."""
         if layer != self.layer:
             self.layer, self.later = layer, self.row
             self.row = self.row.clone()
@@ -99,21 +96,39 @@ class _Relevance:
         later = self.later[block.images, None, block.queries]
         self.row[block.images] += (later @ raising).squeeze(1)
 
+    def result(self) -> AttentionRelevance:
+        """The record, after all blocks were added."""
+        seen = self.gradients.capture
+        layout = seen.layout
+        found = self.row.cpu()
+        shape = (-1, *layout.grid)
+        grad_cam = _grad_cam(self.gradients)[:, layout.prefix_count :].reshape(shape)
+        return AttentionRelevance(
+            model=seen.model.id,
+            layout=layout,
+            photographs=seen.photographs,
+            target=_in_words(self.target, seen),
+            relevance=found[:, layout.prefix_count :].reshape(shape).numpy(),
+            prefix_relevance=found[:, : layout.prefix_count].numpy(),
+            input_gradient=_input_gradient(self.gradients).cpu().numpy(),
+            grad_cam=grad_cam.cpu().numpy(),
+        )
+
 
 def _raising(
     weights: Float[Tensor, "image head query key"],
     outer: Float[Tensor, "image head query value_width"],
     values: Float[Tensor, "image head key value_width"],
 ) -> Float[Tensor, "image query key"]:
-    """E_h[(dA * A)^+] of some rows of attention, from the gradient by what they make of values."""
+    """E_h[(dA * A)^+] of some rows of attention; `outer` is the gradient at their output."""
     by_attention = outer @ values.to(outer.dtype).transpose(-2, -1)
     return by_attention.mul_(weights).clamp_(min=0).mean(dim=1)
 
 
 def _read(gradients: Gradients) -> Float[Tensor, "image token"]:
-    """The read-out's row: what flows to it from the tokens of the last block.
+    """The read-out's row: how much it reads each token of the last block.
 
-    An attention pool has queries of its own, which no token passes by: without the gradient, its
+    All tokens reach the output through an attention pool only. Without the gradient, the pool's
     attention would be in every map, whatever the target.
     """
     pool, outer = gradients.capture.pool, gradients.pool
@@ -121,42 +136,42 @@ def _read(gradients: Gradients) -> Float[Tensor, "image token"]:
         return readout_weights(gradients.capture)
     weights = rows(pool, range(pool.queries.shape[2]))
     row = _raising(weights, outer.to(weights.dtype), pool.values).sum(dim=1)
-    # A pool that leaves the prefix tokens out reads nothing from them.
+    # Some pools do not read the special tokens.
     return pad(row, (gradients.capture.layout.token_count - row.shape[1], 0))
 
 
 def _score(target: Target, found: Capture) -> Float[Tensor, "image"]:
-    """What is differentiated, of one forward pass."""
+    """The target's score in one forward pass, which is differentiated."""
     output = found.output.flatten(1)
     if isinstance(target, Image.Image):
-        # What was made in inference mode takes no part in a graph.
+        # Tensors made in inference mode cannot be part of a graph.
         cosine = cosine_similarity(output, capture(found.model, target).output.clone().flatten(1))
         if cosine.max() > 1 - SAME:
             raise BadParameter(
-                "a target picture that the model takes for the picture itself",
-                "another one",
-                "leave the target out for what the model's own output rests on",
+                "a target picture with the same output as the picture itself",
+                "another picture",
+                "leave out the target, to explain the model's own output",
             )
         return cosine
     if isinstance(target, tuple):
         return cosine_similarity(output, _as_read(found, target).flatten(1))
-    if classes := classes_asked(found, target):
+    if classes := target_classes(found, target):
         return output.gather(1, torch.tensor(classes, device=output.device)[:, None]).squeeze(1)
     return (output * normalize(output.detach())).sum(dim=1)
 
 
 def _in_words(target: Target, found: Capture) -> tuple[str, ...]:
-    """What was asked of each picture."""
+    """The target of each picture, in words."""
     if isinstance(target, Image.Image | tuple):
         other = "another picture" if isinstance(target, Image.Image) else f"patch {target}"
         return (f"similarity to {other}",) * len(found.pixels)
     labels = found.model.labels or ()
-    named = tuple(labels[index] for index in classes_asked(found, target))
+    named = tuple(labels[index] for index in target_classes(found, target))
     return named or ("its own output",) * len(found.pixels)
 
 
 def _as_read(seen: Capture, patch: tuple[int, int]) -> Tensor:
-    """What the model would return if its last tokens all were this patch's."""
+    """The output of the model if all its last tokens were the token of this patch."""
     head, token = checked_head(seen), seen.layout.token(patch)
     places = seen.layout.prefix_count + 1
     with torch.no_grad():
@@ -172,10 +187,10 @@ def _input_gradient(gradients: Gradients) -> Float[Tensor, "image row column"]:
 
 
 def _grad_cam(gradients: Gradients) -> Float[Tensor, "image token"]:
-    """Tokens weighted by the mean gradient of their dimensions; what lowers the target is cut off.
+    """Tokens weighted by the mean gradient of each dimension; negative values are set to 0.
 
-    The mean is that over the patches, the places of the picture. After the last block nothing of
-    them is read any more by a class token; where there is a single block, there are no others.
+    The mean is over the patches. The tokens are those that enter the last block: after it, a class
+    token reads no patches any more. With a single block, its output is used.
     """
     depth, prefix = max(0, len(gradients.tokens) - 2), gradients.capture.layout.prefix_count
     tokens, gradient = gradients.capture.tokens[depth], gradients.tokens[depth]

@@ -24,15 +24,17 @@ def attention_rollout(
 ) -> AttentionRollout:
     """The read-out's row of the product over layers of (A + I) / 2, later layers on the left.
 
-    A is the attention fused over heads: "mean", as in the paper, or the rows of "max" or "min"
-    divided by their sums. discard: share of each patch's weakest attention to patches that is
-    dropped before the rows are normalised again; prefix tokens keep theirs, as queries and as
-    keys. start_layer: first layer of the product.
+    fusion: how heads are combined into A: "mean", as in the paper, or "max" or "min", whose rows
+        are divided by their sums.
+    discard: share of each patch's lowest attention to patches that is set to 0 before the rows are
+        normalised again; attention from and to special tokens is kept.
+    start_layer: first layer of the product.
 
-    Only the row that is shown is carried, from the last layer to the first, which gives the same
-    row as the product of matrices; on its way it is the row of every later start layer, which
-    `growth` keeps. Each map and its prefix masses sum to 1. Raises `BadParameter` for a value
-    outside these ranges, `UnsupportedModel` for a read-out by maxima and for a hierarchical model.
+    Only the row that is shown is computed, from the last layer to the first; the result equals
+    that row of the full product. Each intermediate row is the result for a later start layer, and
+    `growth` keeps it. Each map and its prefix masses sum to 1. Raises `BadParameter` for a value
+    outside these ranges, `UnsupportedModel` for a hierarchical model and for a read-out that takes
+    maxima or merges patches.
     """
     rollout = RolloutReduction(capture, fusion=fusion, discard=discard, start_layer=start_layer)
     sweep(capture.layers, rollout, first_layer=start_layer)
@@ -40,10 +42,10 @@ def attention_rollout(
 
 
 class RolloutReduction:
-    """Carries the read-out's row back through the layers, block by block.
+    """Multiplies the read-out's row by the layers, last layer first, block by block.
 
-    without: tokens that are left out as keys and where the model reads; the rows are divided by
-        what is left, so that they still sum to 1. Whoever shows that variant has to name it.
+    without: tokens that are removed as keys and from the read-out; rows are then divided by their
+        sums, so that they still sum to 1. Figures of this variant must say so.
     """
 
     def __init__(
@@ -78,7 +80,7 @@ class RolloutReduction:
         self.rows = [row if without is None else normalize(row.masked_fill(without, 0), p=1)]
 
     def add(self, layer: int, block: RowBlock) -> None:
-        """Take in the rows of one block."""
+        """Add the rows of one block."""
         if layer != self.layer:
             self.layer = layer
             self.rows.append(self.rows[-1] / 2)
@@ -88,12 +90,12 @@ class RolloutReduction:
             return
         weights = row[block.images, block.queries] / 2
         fused = self._fused(block)
-        # A row that fusion or discarding left empty attends to nothing: its token keeps itself.
+        # A row that became empty attends to nothing: its token only keeps itself.
         earlier[block.images, block.queries] += weights * (1 - fused.sum(dim=2))
         earlier[block.images] += (weights[:, None] @ fused).squeeze(1)
 
     def _fused(self, block: RowBlock) -> Float[Tensor, "image query key"]:
-        """Rows of the heads' fusion, with the weakest dropped; each sums to 1, or is empty."""
+        """Rows of the combined heads, without the lowest attention; each sums to 1 or is empty."""
         if self.fusion == "mean":
             fused = block.weights.mean(dim=1)
         elif self.fusion == "max":
@@ -112,7 +114,7 @@ class RolloutReduction:
         return torch.where(total > 0, fused / total, fused)
 
     def result(self) -> AttentionRollout:
-        """The map, once all blocks are in."""
+        """The record, after all blocks were added."""
         layout = self.capture.layout
         rows = torch.stack(self.rows[:0:-1], dim=1).cpu().numpy()
         growth = rows[..., layout.prefix_count :].reshape(*rows.shape[:2], *layout.grid)

@@ -1,4 +1,4 @@
-"""What does a patch embedding look for? Principal components of its filters (ViT, Fig. 7 left)."""
+"""Which patterns does a patch embedding detect? Components of its filters (ViT, Fig. 7 left)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from vit_inspect.records.paper import EmbeddingFilters
 
 
 def embedding_filters(model: Model, *, count: int = 28) -> EmbeddingFilters:
-    """The first `count` principal components of the filters, and the variance all explain.
+    """The first `count` principal components of the filters, and the variance that each explains.
 
-    The filters are those that the network applies: of a hybrid, after standardisation. Samples
-    are the filters, features their pixel weights. Components are orthonormal; their signs are
-    arbitrary and fixed so that the largest weight is positive. At most min(filters - 1, weights)
-    components exist; `explained_variance_ratio` covers them all. Raises `UnsupportedModel` where
-    the network applies no convolution to the pixels.
+    The filters are taken as the network applies them: in a hybrid, after standardisation. Samples
+    are the filters, features their pixel weights. Components are orthonormal. Their signs are
+    arbitrary and fixed so that the largest weight is positive. There are at most
+    min(filters - 1, weights) components; `explained_variance_ratio` has all of them. Raises
+    `UnsupportedModel` where the network applies no convolution to the pixels.
     """
     if model.filters is None:
         raise UnsupportedModel(
@@ -25,7 +25,7 @@ def embedding_filters(model: Model, *, count: int = 28) -> EmbeddingFilters:
             "a patch embedding or a convolutional stem with three input channels",
             "look at another figure: no filters of this model can be shown as pictures",
         )
-    # Imported here: it takes seconds, and a dashboard opens on another figure.
+    # Imported here because it takes seconds, and most figures do not need it.
     from sklearn.decomposition import PCA
 
     filters = model.filters.detach().to("cpu", torch.float64).permute(0, 2, 3, 1).numpy()

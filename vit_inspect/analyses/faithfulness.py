@@ -1,7 +1,7 @@
-"""Can a map be trusted? The score as its patches are taken out of the picture, and put back.
+"""Can a map be trusted? The score as patches are removed in the map's order, and put back.
 
-Deletion and insertion as in RISE (Petsiuk et al. 2018, arXiv 1806.07421), patch by patch, beside
-orders that know nothing of the model.
+Deletion and insertion as in RISE (Petsiuk et al. 2018, arXiv 1806.07421), patch by patch, compared
+with orders that do not depend on the model.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch.nn.functional import cosine_similarity
 from vit_inspect.analyses.attention_maps import attention_maps
 from vit_inspect.analyses.attention_relevance import attention_relevance
 from vit_inspect.analyses.attention_rollout import attention_rollout
-from vit_inspect.analyses.targets import classes_asked
+from vit_inspect.analyses.targets import target_classes
 from vit_inspect.device import memory_refusal
 from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.layout import TokenLayout
@@ -32,23 +32,23 @@ from vit_inspect.records.evidence import CENTRE, RANDOM, Faithfulness
 Map = Float[np.ndarray, "image row column"]
 
 MAPS = ("rollout", "attention", "relevance", "input × gradient", "Grad-CAM")
-"""The maps that are tested unless others are given, for a class; a model may refuse some.
+"""The maps that are tested by default, for a class; some models do not have all of them.
 
-Attention is that of the read-out in the last layer, the mean of its heads.
+Attention is that of the read-out in the last layer, the mean over heads.
 """
 
 RANDOM_ORDERS = 5
-"""Random orders beside the maps: their mean is the baseline, their spread what chance does."""
+"""Number of random orders: their mean is the baseline, their spread the effect of chance."""
 
 BLUR_PATCHES = 1.0
 """Standard deviation of the blur that insertion starts from, in patches.
 
-Of a wave of two patches, the shortest that the grid of patches can show, it leaves exp(-pi^2 / 2),
-0.7 %: nothing that a single patch shows is there before the patch is put back.
+It leaves exp(-pi^2 / 2), 0.7 %, of a wave of two patches, the shortest that the grid of patches can
+show: the content of a single patch is not visible before that patch is put back.
 """
 
 BLUR_REACH = 6.0
-"""Standard deviations within which pixels are averaged: less than 1e-8 lies beyond."""
+"""Standard deviations within which pixels are averaged: less than 1e-8 lies outside."""
 
 DELETION, INSERTION = 0, 1
 
@@ -61,22 +61,21 @@ def faithfulness(
     target: int | str | None = None,
     on_progress: Callable[[int, int], object] | None = None,
 ) -> Faithfulness:
-    """How fast a score falls as the patches that a map puts first go, and rises as they come.
+    """How fast a score falls as patches are removed in a map's order, and rises as they return.
 
-    Deletion starts from the whole picture and replaces patches by its mean colour, as the model
-    sees it, those of the largest values first; insertion starts from a blurred picture
-    (`BLUR_PATCHES`) and puts them back. Of equal values the first in raster order goes first.
-    Beside the maps are orders by distance to the centre and at random. The score is the
-    probability of one class, or, where the model is not known to score classes, the cosine
-    similarity of the output to that of the whole picture.
+    Deletion starts from the whole picture and replaces patches by the mean colour of the model
+    input, largest values first. Insertion starts from a blurred picture (`BLUR_PATCHES`) and puts
+    the patches back in the same order. Patches of equal value follow in raster order. Two
+    baselines are tested too: orders by distance to the centre, and random orders. The score is the
+    probability of one class, or, for a model without known classes, the cosine similarity of the
+    output to that of the whole picture.
 
     maps: values of the patches, (image, row, column), by name; by default those of `MAPS` that the
         model has.
     steps: steps of each curve; at most one for each patch.
-    target: number or name of the class; by default the one that is most probable for the whole
-        picture.
-    on_progress: is called before each forward pass with how many pictures are done and how many
-        there are, and once at the end; what it raises ends the work.
+    target: number or name of the class; by default the most probable one for the whole picture.
+    on_progress: called before each forward pass with the number of pictures done and their total,
+        and once at the end; an exception in it stops the work.
 
     Raises `BadParameter` for maps of another shape and for other values outside these ranges,
     `UnsupportedModel` where the model has none of the default maps, `OutOfMemory` where the device
@@ -93,9 +92,10 @@ def faithfulness(
 
 
 class Curves:
-    """The work of `faithfulness`, one forward pass after the other; it holds no network.
+    """The work of `faithfulness`, one forward pass at a time; it holds no network.
 
-    done, total: pictures that were run and that are to be run.
+    done: number of pictures that have run.
+    total: number of all pictures to run.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Curves:
         pixels = capture.pixels
         mean = pixels.mean(dim=(2, 3), keepdim=True).expand_as(pixels)
         blurred = _blurred(pixels, layout.patch_px)
-        # By the curve, then the image.
+        # Axes: curve, image.
         self._start = self._cut(torch.stack([pixels, blurred]))
         self._end = self._cut(torch.stack([mean, pixels]))
         self._scores = np.zeros((2, images, len(orders), len(self._count)))
@@ -129,7 +129,7 @@ class Curves:
         self._scores[DELETION, :, :, 0] = self._scores[INSERTION, :, :, -1] = whole
         wanted = np.zeros(self._scores.shape, dtype=bool)
         wanted[..., 1:-1] = True
-        # With no map's patches left, or none put back, all maps show the same picture.
+        # With all patches removed, or none put back, all maps show the same picture.
         wanted[DELETION, :, 0, -1] = wanted[INSERTION, :, 0, 0] = True
         self._jobs = np.argwhere(wanted)
         self.done, self.total = 0, len(self._jobs)
@@ -149,7 +149,7 @@ class Curves:
         self.done += len(image)
 
     def result(self) -> Faithfulness:
-        """The curves, once all batches have run."""
+        """The record, after all batches have run."""
         deletion, insertion = self._scores
         deletion[..., -1] = deletion[:, :1, -1]
         insertion[..., 0] = insertion[:, :1, 0]
@@ -177,10 +177,7 @@ class Curves:
 
 
 def default_maps(capture: Capture, target: int | str | None = None) -> dict[str, Map]:
-    """Those of `MAPS` that the model has.
-
-    Raises `UnsupportedModel` where it has none of them.
-    """
+    """Those of `MAPS` that the model has; raises `UnsupportedModel` if it has none of them."""
     found: dict[str, Map] = {}
     with suppress(UnsupportedModel):
         found["rollout"] = attention_rollout(capture).relevance
@@ -196,17 +193,17 @@ def default_maps(capture: Capture, target: int | str | None = None) -> dict[str,
         raise UnsupportedModel(
             f"none of the maps {', '.join(MAPS)} of {capture.model.id}",
             "at least one that can be tested",
-            "give maps of your own as maps={name: array}",
+            "give your own maps as maps={name: array}",
         )
     return found
 
 
 def rank_correlation(first: Float[np.ndarray, "*map"], second: Float[np.ndarray, "*map"]) -> float:
-    """Spearman's correlation of two maps of the same shape: 1 where they order patches alike.
+    """Spearman's correlation of two maps of the same shape: 1 if they order patches alike.
 
-    In -1..1; equal values share their mean rank. nan where one of the maps is even.
+    In -1..1; equal values share their mean rank. NaN if all values of a map are equal.
     """
-    # Imported here: it takes most of a second, and few ask for it.
+    # Imported here because it takes most of a second and is rarely needed.
     from scipy.stats import spearmanr
 
     if np.ptp(first) == 0 or np.ptp(second) == 0:
@@ -215,16 +212,16 @@ def rank_correlation(first: Float[np.ndarray, "*map"], second: Float[np.ndarray,
 
 
 def _checked(maps: Mapping[str, Map], images: int, layout: TokenLayout) -> dict[str, Map]:
-    """The same as numbers of one type; a mask is a map too."""
+    """The maps as float64, also masks; raises `BadParameter` for maps that cannot be tested."""
     shape = (images, *layout.grid)
     checked = {name: np.asarray(values, dtype=np.float64) for name, values in maps.items()}
     for name, values in checked.items():
         if name == CENTRE or name.startswith(f"{RANDOM} "):
             raise BadParameter(
-                f"a map called {name!r}, as one of the baselines is", "another name", "rename it"
+                f"a map called {name!r}, the name of a baseline", "another name", "rename it"
             )
         if values.shape != shape or not np.isfinite(values).all():
-            wrong = "of the shape" if values.shape != shape else "with undefined values and of"
+            wrong = "of shape" if values.shape != shape else "with infinite or NaN values, of shape"
             raise BadParameter(
                 f"the map {name!r} {wrong} {values.shape}",
                 f"finite values of {images} x {layout.grid[0]} x {layout.grid[1]} patches (image, "
@@ -235,7 +232,7 @@ def _checked(maps: Mapping[str, Map], images: int, layout: TokenLayout) -> dict[
 
 
 def _baselines(images: int, layout: TokenLayout) -> dict[str, Map]:
-    """Orders that know nothing of the model; the same for all images, whatever the batch."""
+    """Orders that do not depend on the model; the same for every image of any batch."""
     (rows, columns), (height, width) = layout.grid, layout.patch_px
     down = (np.arange(rows) - (rows - 1) / 2) * height
     right = (np.arange(columns) - (columns - 1) / 2) * width
@@ -246,7 +243,7 @@ def _baselines(images: int, layout: TokenLayout) -> dict[str, Map]:
 
 
 def _rank(values: Map) -> Int[np.ndarray, "image patch"]:
-    """The place of each patch in the order of the map: 0 has the largest value."""
+    """The rank of each patch in the map: 0 has the largest value."""
     flat = values.reshape(len(values), -1)
     order = np.argsort(-flat, axis=1, kind="stable")
     return np.argsort(order, axis=1)
@@ -262,7 +259,7 @@ def _area(
 def _blurred(
     pixels: Float[Tensor, "image 3 row_px column_px"], patch_px: tuple[int, int]
 ) -> Float[Tensor, "image 3 row_px column_px"]:
-    """A Gaussian blur; what lies beyond the border counts as nothing, not as black."""
+    """A Gaussian blur that averages only pixels inside the picture."""
     values = pixels.cpu().double().numpy()
     blur = partial(
         gaussian_filter,
@@ -276,15 +273,15 @@ def _blurred(
 
 
 Measure = Callable[[Tensor, Int[np.ndarray, "picture"]], Float[np.ndarray, "picture"]]
-"""The score of each output, which is of one of the capture's images."""
+"""Takes outputs and the index of each one's image; returns their scores."""
 
 
 def _score(capture: Capture, target: int | str | None) -> tuple[str, tuple[str, ...], Measure]:
-    """What is measured, of which class in each image, and how."""
-    # So few numbers that the widest type costs nothing; not every device has it.
+    """The score in words, the class of each image, and the function that measures the score."""
+    # On the CPU: not every device has float64, and there are few numbers.
     whole = capture.output.cpu().double()
-    asked = classes_asked(capture, target)
-    if not asked:
+    targets = target_classes(capture, target)
+    if not targets:
 
         def similarity(
             output: Tensor, image: Int[np.ndarray, "picture"]
@@ -294,7 +291,7 @@ def _score(capture: Capture, target: int | str | None) -> tuple[str, tuple[str, 
 
         words = "cosine similarity to the output for the whole picture"
         return words, ("",) * len(whole), similarity
-    labels, classes = capture.model.labels or (), torch.tensor(asked)
+    labels, classes = capture.model.labels or (), torch.tensor(targets)
 
     def probability(
         output: Tensor, image: Int[np.ndarray, "picture"]
@@ -304,4 +301,4 @@ def _score(capture: Capture, target: int | str | None) -> tuple[str, tuple[str, 
         return (own - logits.logsumexp(dim=1)).exp().numpy()
 
     chosen = "the class predicted for the whole picture" if target is None else "the chosen class"
-    return f"probability of {chosen}", tuple(labels[each] for each in asked), probability
+    return f"probability of {chosen}", tuple(labels[each] for each in targets), probability

@@ -1,4 +1,4 @@
-"""Which heads does the answer rest on? Each is switched off alone, and the model runs again."""
+"""Which heads matter for the output? Each is switched off alone, and the model runs again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vit_inspect.analyses.ablation import (
     log_probability,
     mean_or_zero,
 )
-from vit_inspect.analyses.targets import classes_asked
+from vit_inspect.analyses.targets import target_classes
 from vit_inspect.errors import OutOfMemory
 from vit_inspect.recording.interventions import Attended, intervene
 from vit_inspect.recording.recorder import Capture
@@ -27,7 +27,7 @@ from vit_inspect.records.evidence import LOG_PROBABILITY, TURNED, HeadImportance
 
 
 class Batch(NamedTuple):
-    """Heads of one layer that are tried in one forward pass."""
+    """Heads of one layer that are switched off, each alone, in one forward pass."""
 
     layer: int
     heads: tuple[int, ...]
@@ -40,17 +40,19 @@ def head_importance(
     replacement: Replacement = "mean",
     on_progress: Callable[[int, int], object] | None = None,
 ) -> HeadImportance:
-    """The exact effect of switching off each single head, all others as they were.
+    """The exact effect of switching off each head alone, with all others unchanged.
 
-    For a classifier by how much the log-probability of the class `target`, a number or a name,
-    falls, by default that of the class that is predicted for each image, in nats: ln 2 is a
-    probability halved. For a model without classes 1 - cosine between its output before and after.
-    replacement: as of `ablate`.
-    on_progress: is called before each forward pass with how many heads are done and how many there
-        are, and once at the end; what it raises ends the work.
+    For a classifier, the effect is the drop in the log-probability of a class, in nats: ln 2 is a
+    probability halved. For a model without classes, it is 1 - cosine between its outputs before
+    and after.
 
-    Raises `BadParameter` for a class or a replacement that is not there, `UnsupportedModel` for a
-    hierarchical model, and where a change would not be seen.
+    target: the class, by number or name; by default the predicted class of each image.
+    replacement: as for `ablate`.
+    on_progress: called before each forward pass with the number of heads done and their total, and
+        once at the end; an exception in it stops the work.
+
+    Raises `BadParameter` for a class or a replacement that does not exist, `UnsupportedModel` for
+    a hierarchical model and where a change cannot be made.
     """
     trials = HeadTrials(capture, target=target, replacement=replacement)
     effects: dict[Batch, Float[np.ndarray, "image head"]] = {}
@@ -66,7 +68,7 @@ def head_importance(
 
 
 class HeadTrials:
-    """The work in batches, for those who do something in between.
+    """The work of `head_importance` in batches, so that a caller can pause between them.
 
     batches: together all heads of all layers.
     """
@@ -81,7 +83,7 @@ class HeadTrials:
         check_replacement(replacement)
         self.capture = capture
         self.replacement = replacement
-        self.targets = classes_asked(capture, target)
+        self.targets = target_classes(capture, target)
         depth, count = capture.layer_count, capture.head_count
         size = capture.model.pass_images
         self.batches = tuple(
@@ -91,7 +93,7 @@ class HeadTrials:
         )
 
     def effect(self, batch: Batch) -> Float[np.ndarray, "image head"]:
-        """What each of these heads does to each image; fewer at once where memory is short."""
+        """The effect of each of these heads on each image; split where memory is short."""
         try:
             outputs = [self._outputs(batch, image) for image in range(len(self.capture.pixels))]
         except OutOfMemory:
@@ -103,7 +105,7 @@ class HeadTrials:
         return np.stack([self._measured(image, after) for image, after in enumerate(outputs)])
 
     def result(self, effects: Mapping[Batch, Float[np.ndarray, "image head"]]) -> HeadImportance:
-        """The record, once all batches have their effects."""
+        """The record, from the effects of all batches."""
         depth, count = self.capture.layer_count, self.capture.head_count
         joined = np.concatenate([effects[batch] for batch in self.batches], axis=1)
         labels = self.capture.model.labels or ()
@@ -117,7 +119,7 @@ class HeadTrials:
         )
 
     def _outputs(self, batch: Batch, image: int) -> Tensor:
-        """What the model returns for one image, with each of these heads switched off alone."""
+        """The outputs for one image, with each of these heads switched off alone."""
         pixels, count = self.capture.pixels[[image]], len(batch.heads)
         model, first = self.capture.model, 0
         if batch.layer and self._resumes:
@@ -137,7 +139,7 @@ class HeadTrials:
 
     @cached_property
     def _resumes(self) -> bool:
-        """Whether layers before the changed one, which the capture holds, need not run again."""
+        """Whether the model can start at the changed layer, from the tokens of the capture."""
         return can_resume(self.capture)
 
     def _measured(self, image: int, after: Tensor) -> Float[np.ndarray, "head"]:

@@ -1,4 +1,4 @@
-"""What does each head do? How broad, how local and how dependent on the query its attention is."""
+"""What does each head do? How spread out, local and query-dependent its attention is."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from vit_inspect.records.evidence import HeadStatistics
 
 
 def head_statistics(capture: Capture) -> HeadStatistics:
-    """Seven numbers of every image, layer and head: means over the queries that are patches.
+    """Seven numbers for every image, layer and head: means over all patches as queries.
 
-    Keys are all tokens. `entropy` of a row a is -sum a ln a, in nats, 0 for a single key and
-    ln(tokens) for all alike. `effective_tokens` is the mean of exp(entropy of the row), not exp of
-    the mean: how many tokens a query attends to, on average over queries, and at least
-    exp(entropy). `prefix_mass`, `self_mass` and `local_mass` are attention on all prefix tokens, on
-    the patch itself, and on the 3 x 3 patches around and with it, of which those beyond the border
-    are missing; `distance_px` is the paper's.
+    Keys are all tokens. `entropy` of a row a is -sum a ln a, in nats: 0 for a single key, and
+    ln(tokens) if all keys get the same attention. `effective_tokens` is the mean of exp(entropy of
+    the row), not exp of the mean: the number of tokens that a query attends to, on average over
+    queries; at least exp(entropy). `prefix_mass`, `self_mass` and `local_mass` are the attention to
+    all special tokens, to the patch itself, and to the 3 x 3 patches centred on it (fewer at the
+    border). `distance_px` is the attention distance as in the paper.
 
-    `nmi` is the mutual information of query and key, (H(keys) - entropy) / sqrt(H(queries)
-    H(keys)), where queries are equally likely and keys as likely as in the mean row: 0 where all
-    queries attend alike, 1 where each has a key of its own (Park et al., arXiv 2305.00729).
+    `nmi` is the normalised mutual information of query and key, (H(keys) - entropy) /
+    sqrt(H(queries) H(keys)), with equally likely queries, and keys as likely as in the mean row: 0
+    if all queries attend alike, 1 if each query has its own key (Park et al., arXiv 2305.00729).
 
-    Padding of windows is one token, though it fills many places.
+    The padding of windows counts as one token, although it fills many places.
     """
     heads = HeadReduction(capture)
     sweep(capture.layers, heads)
@@ -39,7 +39,7 @@ def head_statistics(capture: Capture) -> HeadStatistics:
 
 
 class HeadReduction:
-    """Sums what blocks of attention rows say of their heads."""
+    """Sums the statistics of the heads over blocks of attention rows."""
 
     def __init__(self, capture: Capture) -> None:
         layout = capture.layout
@@ -53,13 +53,13 @@ class HeadReduction:
         self.patches = self.entropy.new_zeros(len(self.entropy), layout.token_count)
         self.patches[:, layout.prefix_count :] = 1
         pairs = neighbours(layout)
-        # Pairs of a block's queries are those from the first query's to the last one's.
+        # Pairs are sorted by query, so those of a block are contiguous.
         every = torch.arange(layout.token_count + 1)
         self.bounds = torch.searchsorted(pairs[0].contiguous(), every).tolist()
         self.query, self.key = pairs.to(self.entropy.device)
 
     def add(self, layer: int, block: RowBlock) -> None:
-        """Take in the rows of one block."""
+        """Add the rows of one block."""
         self.distance.add(layer, block)
         place, start = (block.images, layer), block.queries.start
         first = max(self.capture.layout.prefix_count - start, 0)
@@ -74,7 +74,7 @@ class HeadReduction:
         self.local_mass[place] += local.sum(dim=2)
 
     def result(self) -> HeadStatistics:
-        """The means, once all blocks are in."""
+        """The record, after all blocks were added."""
         layout = self.capture.layout
         distance = self.distance.result()
         entropy, effective_tokens, self_mass, local_mass = (
@@ -83,8 +83,8 @@ class HeadReduction:
         )
         keys = row_entropy(self.summed_rows.cpu() / layout.patch_count)
         scale = (keys * log(layout.patch_count)).sqrt()
-        # Rounding may leave less than nothing. Where all queries share one key, or there is one
-        # query, nothing depends on the query.
+        # Rounding can make the difference negative. With a single query, or one key for all
+        # queries, nothing depends on the query.
         shared = (keys - entropy).clamp_min(0)
         nmi = torch.where(scale > 0, shared / scale, 0)
         return HeadStatistics(
@@ -103,16 +103,16 @@ class HeadReduction:
 def row_entropy(rows: Float[Tensor, "*row key"]) -> Float[Tensor, "*row"]:
     """Entropy of each row, in nats; the rows sum to 1.
 
-    Half the time of the identity LSE - scale * q . (mean of k) - (mean bias), on a CPU, and in
-    float32 it loses no digits to a difference of large scores.
+    On a CPU, it takes half the time of LSE - scale * q . (mean of k) - (mean bias), which also
+    loses digits in float32, as a difference of large scores.
     """
-    # 0 ln 0 is 0. In place: the block stays in the cache.
+    # 0 ln 0 is 0. In place, so that the block stays in the cache.
     logarithms = rows.clamp_min(torch.finfo(rows.dtype).tiny).log_()
     return logarithms.mul_(rows).sum(dim=-1).neg_()
 
 
 def neighbours(layout: TokenLayout) -> Int[Tensor, "2 pair"]:
-    """Tokens of every patch and of each patch in the 3 x 3 around it, in order of the former."""
+    """Token pairs of every patch and each patch in the 3 x 3 around it, sorted by the first."""
     tokens = layout.prefix_count + torch.arange(layout.patch_count).reshape(layout.grid)
     around = pad(tokens, (1, 1, 1, 1), value=-1).unfold(0, 3, 1).unfold(1, 3, 1).flatten(2)
     each = tokens[..., None].expand_as(around)

@@ -1,4 +1,4 @@
-"""How alike do two layers arrange the patches of a picture? Centred kernel alignment.
+"""How similarly do two layers arrange the patches of a picture? Centred kernel alignment.
 
 Minibatch CKA (Nguyen et al., arXiv 2010.15327) with the unbiased HSIC_1 of Song et al. (2012).
 """
@@ -19,7 +19,7 @@ from vit_inspect.records.base import Photograph
 from vit_inspect.records.evidence import LayerCka
 
 SIDE = 16
-"""At most so many samples along each side of the picture: a Gram matrix stays below 256 x 256."""
+"""Most samples along each side of the picture: a Gram matrix is at most 256 x 256."""
 
 
 def layer_cka(capture: Capture) -> LayerCka:
@@ -30,15 +30,17 @@ def layer_cka(capture: Capture) -> LayerCka:
 def cka(capture: Capture, other: Capture) -> LayerCka:
     """CKA between the layers of two models over the same images.
 
-    Samples are the patches' tokens as the blocks returned them, each image a minibatch of its own:
-    a kernel between patches of different images would compare mostly their contents. Patches are
-    sampled at the same places of the photograph, on an even raster of at most `SIDE` places a side
-    over what both models saw, and of no more than the coarser grid has, so that no patch is taken
-    twice. Models of any two grids, widths and depths can so be compared.
+    Samples are the patch tokens that the blocks returned. Each image is a minibatch of its own: a
+    kernel between patches of different images would mostly compare the contents of the images.
+    Patches are sampled at the same places of the photograph, on a regular raster over the part
+    that both models saw. It has at most `SIDE` places along each side, and no more than the
+    coarser grid, so that no patch is used twice. So models with any grids, widths and depths can
+    be compared.
 
-    The estimate is 1 for tokens that differ by a rotation, a common factor or a shift, and may be
-    a little below 0 for unrelated ones. Raises `BadParameter` for captures of different images and
-    for fewer than four common places, `UnsupportedModel` where blocks return no row for each token.
+    The estimate is 1 for tokens that differ by a rotation, a common factor or a shift, and can be
+    slightly below 0 for unrelated tokens. Raises `BadParameter` for captures of different images
+    and for fewer than four common places, `UnsupportedModel` where blocks do not return one row
+    for each token.
     """
     first, second = block_tokens(capture), block_tokens(other)
     _check_images(capture.photographs, other.photographs)
@@ -74,13 +76,13 @@ def _centred_grams(
 ) -> Float[np.ndarray, "layer pair"]:
     """Every layer's Gram matrix without its diagonal, U-centred, flattened.
 
-    HSIC_1 of two layers is the product of these rows over n (n - 3): that is Song's formula, which
-    subtracts large numbers of like size, in the form of Szekely and Rizzo (2014).
+    HSIC_1 of two layers is the product of their rows divided by n (n - 3). This form, by Szekely
+    and Rizzo (2014), equals Song's formula, which subtracts large numbers of similar size.
     """
     found = []
     for layer in layers:
         tokens = layer[layout.prefix_count + places].cpu().double().numpy()
-        # Their mean is in all products and in no estimate, but may be much larger than the rest.
+        # The mean does not change the estimate, but could be so large that digits are lost.
         tokens = tokens - tokens.mean(axis=0)
         gram = tokens @ tokens.T
         np.fill_diagonal(gram, 0)
@@ -96,7 +98,7 @@ def _centred_grams(
 def _same_places(
     *subjects: tuple[TokenLayout, Photograph],
 ) -> tuple[Int[np.ndarray, "sample"], ...]:
-    """For each layout on its photograph, the patches of an even raster over what all saw."""
+    """For each layout, the patches on a regular raster over the part that all models saw."""
     boxes = [photograph.seen for _, photograph in subjects]
     rows = _along([(box.top, box.bottom) for box in boxes], [each.grid[0] for each, _ in subjects])
     columns = _along(
@@ -117,10 +119,10 @@ def _same_places(
 def _along(
     seen: Sequence[tuple[float, float]], counts: Sequence[int]
 ) -> list[Int[np.ndarray, "place"]]:
-    """The patches at the same places along one side, for each (start, end) in the photograph."""
+    """The patches at the same places along one side, for each seen part (start, end)."""
     start, end = max(low for low, _ in seen), min(high for _, high in seen)
     sizes = [(high - low) / count for (low, high), count in zip(seen, counts, strict=True)]
-    # Not more than the largest patches that fit; the little is for what rounding takes from them.
+    # As many as the largest patches that fit; 1e-6 makes up for rounding.
     places = min(SIDE, int((end - start) / max(sizes) + 1e-6))
     middles = start + (np.arange(places) + 0.5) / max(places, 1) * (end - start)
     return [

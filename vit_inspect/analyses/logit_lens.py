@@ -1,4 +1,4 @@
-"""When does the model know the class, and in which patches? Its own head on every layer's tokens.
+"""In which layer and in which patches does a class appear? The model's head on every layer.
 
 The logit lens (nostalgebraist 2020), for vision transformers as in Vilas et al. (2310.18969).
 """
@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vit_inspect.analyses.readout import checked_head
-from vit_inspect.analyses.targets import checked_labels, classes_asked
+from vit_inspect.analyses.targets import checked_labels, target_classes
 from vit_inspect.attention.layer import compute_type
 from vit_inspect.device import memory_refusal
 from vit_inspect.errors import BadParameter
@@ -21,11 +21,11 @@ from vit_inspect.recording.recorder import Capture
 from vit_inspect.records.evidence import LogitLens
 
 BLOCK_BYTES = 16 * 2**20
-"""Scores of all classes that are held at once."""
+"""Most bytes of scores that are held at once."""
 
 
 class _Followed(NamedTuple):
-    """Probability and rank of one class, of each of some rows of scores."""
+    """Probability and rank of one class in each row of scores."""
 
     probability: Tensor
     rank: Tensor
@@ -34,24 +34,24 @@ class _Followed(NamedTuple):
 def logit_lens(capture: Capture, *, target: int | str | None = None, top: int = 5) -> LogitLens:
     """Probability and rank of a class when the head reads the tokens of every layer.
 
-    target: the class that is followed, by number or name; None for the one that each image is
-    predicted to be. top: how many of the most probable classes are told of each layer.
+    target: the class, by number or name; None for the predicted class of each image.
+    top: number of the most probable classes to keep for each layer.
 
-    The read-out of a layer is norm and head applied to all tokens that its block returned, with
-    the norm's statistics of these tokens: in the last layer, the model's own output. A patch is
-    read alone: the head gets a sequence of that patch's token, which also stands in for each prefix
-    token, so that a class token, an average and an attention pool all read nothing else.
+    The read-out of a layer is the final norm and the head, applied to all tokens that its block
+    returned; in the last layer, this is the model's own output. A patch is read alone: the head
+    gets a sequence in which every token, also each special token, is that patch's token. So a
+    class token, an average and an attention pool all read this patch only.
 
-    Raises `UnsupportedModel` for a model without classes and where the last steps to its output are
-    not known, `BadParameter` for a class that is not there, `OutOfMemory` where the device is too
-    small.
+    Raises `UnsupportedModel` for a model without classes and where the last steps to its output
+    are not known, `BadParameter` for a class that does not exist, `OutOfMemory` where the device
+    is too small.
     """
     labels = checked_labels(capture.model)
     if top < 1:
         raise BadParameter(f"{top} classes", "1 or more", "choose a positive number")
     head = checked_head(capture)
     layout, images = capture.layout, len(capture.output)
-    classes = torch.tensor(classes_asked(capture, target), device=capture.output.device)
+    classes = torch.tensor(target_classes(capture, target), device=capture.output.device)
     top = min(top, len(labels))
     readout, patches, best = [], [], []
     with torch.inference_mode(), memory_refusal(images, layout.token_count, capture.model.device):
@@ -94,7 +94,7 @@ def _patches(
     classes: Int[Tensor, "image"],
     capture: Capture,
 ) -> _Followed:
-    """The class in each patch read alone, (image, patch), in blocks: no scores are kept."""
+    """The class in each patch read alone, (image, patch); in blocks, to keep few scores at once."""
     count = patches.shape[1]
     wanted = classes.repeat_interleave(count)
     alone = patches.flatten(0, 1)[:, None].expand(-1, capture.layout.prefix_count + 1, -1)
@@ -109,7 +109,7 @@ def _patches(
 
 
 def _follow(scores: Float[Tensor, "row class"], classes: Int[Tensor, "row"]) -> _Followed:
-    """Probability of a class of each row, and its rank: 1 where no other class is above it."""
+    """Probability of a class in each row, and its rank: 1 where no other class scores higher."""
     wanted = scores.gather(1, classes[:, None])
     probability = (wanted[:, 0] - scores.logsumexp(dim=1)).exp()
     return _Followed(probability, 1 + (scores > wanted).sum(dim=1))

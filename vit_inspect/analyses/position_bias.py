@@ -1,4 +1,4 @@
-"""What do scores gain by the offset of key and query? (Shaw et al. 2018, BEiT, Swin)"""
+"""Which bias does an offset of key and query add to the scores? (Shaw et al. 2018, BEiT, Swin)"""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from vit_inspect.records.paper import PositionBias
 def position_bias(model: Model) -> PositionBias:
     """The bias that every layer and head adds to its scores, by the offset of key minus query.
 
-    Learned in a table or made by a small network, as the model itself computes it for its input
-    size. Raises `UnsupportedModel` where scores have no such bias.
+    It comes from a learned table or a small network, as the model computes it for its input size.
+    Raises `UnsupportedModel` for a model without such a bias.
     """
     if model.score_bias is None:
         raise UnsupportedModel(

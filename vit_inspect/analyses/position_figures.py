@@ -1,4 +1,4 @@
-"""Which of the figures of positions has a model?"""
+"""Which of the three figures of positions does a model have?"""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from vit_inspect.model import Model
 
 
 def instead(model: Model) -> str:
-    """What to look at where one of the three is asked for and is not there."""
+    """The remedy for a model without one of the three figures: the others, if it has them."""
     ways = {
         "the similarity of its position embeddings": model.positions is not None,
         "its relative position bias": model.score_bias is not None,
@@ -16,6 +16,6 @@ def instead(model: Model) -> str:
     if there:
         return f"look at {there} instead"
     return (
-        "look at another figure: this model shows no position information of the kinds known here "
-        "(a table of position embeddings, a bias by offset, rotations)"
+        "look at another figure: this model has no position information of the known kinds "
+        "(a table of position embeddings, a bias by offset, rotary positions)"
     )

@@ -1,4 +1,4 @@
-"""What do position embeddings know of the plane? Their similarity (ViT, Fig. 7 centre)."""
+"""Do position embeddings reflect the grid? Their similarity (ViT, Fig. 7 centre)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from vit_inspect.model import Model
 from vit_inspect.records.paper import PositionSimilarity
 
 MAX_POSITIONS = 64 * 64
-"""The record grows with their square: 67 MB here."""
+"""The record grows with the square of this number: 67 MB here."""
 
 
 def position_similarity(model: Model) -> PositionSimilarity:
-    """Cosine of every pair of rows in the position table, learned or fixed, of the patches.
+    """Cosine between every two patches in the table of positions, learned or fixed.
 
-    On the grid that the network holds the table for, whatever the size of its input; weights of
-    another grid were resampled when they were loaded. Prefix tokens are left out and no mean is
-    subtracted, as in the paper. Symmetric, in [-1, 1], 1 of a position with itself. Raises
-    `UnsupportedModel` where there is no such table, or one of more than `MAX_POSITIONS`.
+    The grid is that of the network's table, whatever the input size; weights of another grid were
+    resampled when they were loaded. Special tokens are left out and no mean is subtracted, as in
+    the paper. Symmetric, in [-1, 1]; 1 for a position with itself. Raises `UnsupportedModel` for a
+    model without such a table, or with more than `MAX_POSITIONS`.
     """
     if model.positions is None:
         raise UnsupportedModel(

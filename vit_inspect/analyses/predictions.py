@@ -1,4 +1,4 @@
-"""What does the model say it sees? The classes of its head, by probability."""
+"""Which classes does the model predict? The classes of its head, by probability."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from vit_inspect.records.evidence import Predictions
 def predictions(capture: Capture, *, count: int = 5) -> Predictions:
     """The `count` most probable classes of each image, or all where the model has fewer.
 
-    Probabilities are the softmax of the output over all its classes, of which those left out hold
-    the rest to 1. Raises `UnsupportedModel` where the model is not known to score classes.
+    Probabilities are the softmax of the output over all its classes, so those shown can sum to
+    less than 1. Raises `UnsupportedModel` for a model without known classes.
     """
     labels = checked_labels(capture.model)
     if count < 1:
         raise BadParameter(f"{count} classes", "1 or more", "choose a positive number")
     with torch.inference_mode():
-        # So few numbers that the widest type costs nothing; not every device has it.
+        # On the CPU: not every device has float64, and there are few numbers.
         scores = capture.output.cpu().double()
         best, places = scores.topk(min(count, len(labels)), dim=1)
         probability = (best - scores.logsumexp(dim=1, keepdim=True)).exp()

@@ -16,11 +16,11 @@ from vit_inspect.recording.recorder import Capture
 
 
 def readout_weights(capture: Capture) -> Float[Tensor, "image token"]:
-    """Share of each token in what the model reads; each row sums to 1.
+    """Share of each token in the read-out; each row sums to 1.
 
-    One-hot for a class token, uniform for averages, the pooling attention's own row (mean over
-    its heads) for an attention pool. Raises `UnsupportedModel` where maxima are taken or
-    neighbouring patches are merged.
+    One-hot for a class token, uniform for averages, and the pool's attention (mean over its heads)
+    for an attention pool. Raises `UnsupportedModel` where the model takes maxima or merges
+    neighbouring patches.
     """
     layout, queries = capture.layout, capture.layers[0].queries
     kind = compute_type(queries.dtype)
@@ -33,24 +33,24 @@ def readout_weights(capture: Capture) -> Float[Tensor, "image token"]:
         raise UnsupportedModel(
             f"the read-out of {capture.model.id}, which {reads} tokens",
             "a token, an average or an attention pool",
-            "ask for the attention of a patch or a prefix token instead",
+            "choose a patch or a special token as the query instead",
         )
     pooled = rows(capture.pool, range(capture.pool.queries.shape[2])).mean(dim=(1, 2))
     missing = layout.token_count - pooled.shape[1]
-    # A pool that leaves the prefix tokens out reads nothing from them.
+    # Some pools do not read the special tokens.
     return torch.nn.functional.pad(pooled, (missing, 0))
 
 
 def checked_head(capture: Capture) -> Callable[[Tensor], Tensor]:
-    """What makes the output of the last block's tokens, seen to do so for this capture.
+    """The function from the last block's tokens to the output, checked on this capture.
 
-    Takes (image, token, width) with as many prefix tokens as the model has and any number of
-    patches. Raises `UnsupportedModel` where it is not known or gives another output.
+    It takes (image, token, width), with the model's number of special tokens and any number of
+    patches. Raises `UnsupportedModel` where the function is not known or gives another output.
     """
     head = capture.model.head
     with torch.no_grad():
         if head and capture.tokens:
-            # Not every device has the widest type.
+            # Not every device has float64.
             again, output = head(capture.tokens[-1]).cpu().double(), capture.output.cpu().double()
             if (again - output).abs().max() <= 1e-5 * output.abs().max():
                 return head

@@ -1,4 +1,4 @@
-"""What does rotation alone do to a score, by the offset of key and query? (RoFormer, RoPE-ViT)"""
+"""How does rotation alone change a score, for each offset of key and query? (RoFormer, RoPE-ViT)"""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from vit_inspect.records.paper import RotarySimilarity
 
 
 def rotary_similarity(model: Model) -> RotarySimilarity:
-    """Cosine of a query and a key that were equal before each was turned by its own position.
+    """Cosine of a query and a key that were equal before each was rotated by its position.
 
-    Free of content: every pair of dimensions counts alike, whatever queries and keys hold in it.
-    For the model's grid. Raises `UnsupportedModel` where queries and keys are not turned.
+    It does not depend on the picture: every pair of dimensions has the same weight. On the model's
+    grid. Raises `UnsupportedModel` for a model without rotary positions.
     """
     if model.rotation is None:
         raise UnsupportedModel(
             f"{model.id} without rotary positions",
-            "queries and keys that are turned by their position",
+            "queries and keys that are rotated by their position",
             instead(model),
         )
     frequency = model.rotation(model.blocks, model.layout.grid)

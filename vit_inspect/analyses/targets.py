@@ -1,4 +1,4 @@
-"""Which class is asked about, and is it there?"""
+"""Which class is the target, and does the model have it?"""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from vit_inspect.model import Model
 from vit_inspect.recording.recorder import Capture
 
 LISTED = 5
-"""Classes that a sentence names where several fit."""
+"""Most classes that an error names where several match."""
 
 
-def classes_asked(capture: Capture, target: int | str | None) -> tuple[int, ...]:
-    """The class of each image: the one that is named or, of None, its own most probable one.
+def target_classes(capture: Capture, target: int | str | None) -> tuple[int, ...]:
+    """The class of each image: `target`, or, for None, the image's most probable class.
 
-    Empty for None and a model without classes. Raises `BadParameter` for a class that is not there.
+    Empty for None and a model without classes. Raises `BadParameter` for a class that does not
+    exist.
     """
     if target is not None:
         return (class_index(capture.model, target),) * len(capture.output)
@@ -25,14 +26,14 @@ def classes_asked(capture: Capture, target: int | str | None) -> tuple[int, ...]
 
 
 def class_index(model: Model, target: int | str) -> int:
-    """The class of the head with this number, this name, or the only one with it in its name.
+    """The index of the class with this number or name, or the only one whose name contains it.
 
-    Raises `BadParameter` where there is none, or more than one.
+    Raises `BadParameter` if no class or more than one matches.
     """
     labels = model.labels
     if labels is None:
         raise BadParameter(
-            f"the class {target!r} of {model.id}, which has no classes that are known",
+            f"the class {target!r} of {model.id}, which has no known classes",
             "no class",
             "leave it out, or load a classifier",
         )
@@ -52,18 +53,18 @@ def class_index(model: Model, target: int | str) -> int:
         some = ", ".join(f"{place} {labels[place]!r}" for place in fitting[:LISTED])
         more = ", ..." if len(fitting) > LISTED else ""
         raise BadParameter(
-            f"the class name {target!r}, which {len(fitting) or 'no'} classes have in theirs",
-            f"one of {some}{more}" if fitting else "a name that the model knows",
+            f"the class name {target!r}, which is part of {len(fitting) or 'no'} class names",
+            f"one of {some}{more}" if fitting else "the name of one of the model's classes",
             "give the number of the class",
         )
     return fitting[0]
 
 
 def checked_labels(model: Model) -> tuple[str, ...]:
-    """The names of the classes, or why there are none."""
+    """The names of the classes; raises `UnsupportedModel` if there are none."""
     if model.labels is None:
         raise UnsupportedModel(
-            f"{model.id}, which has no head that is known to score classes",
+            f"{model.id}, which has no known classes",
             "a classifier",
             "load one, such as 'vit_base_patch16_224.augreg_in21k_ft_in1k'",
         )

@@ -1,4 +1,4 @@
-"""Which patch tokens are artefacts: few, with norms far above all others? (Darcet 2309.16588)"""
+"""Which patch tokens are artefacts, a few with norms far above all others? (Darcet 2309.16588)"""
 
 from __future__ import annotations
 
@@ -18,46 +18,48 @@ from vit_inspect.records.evidence import TokenNorms
 from vit_inspect.records.paper import AttentionRollout
 
 RATIO = 2.0
-"""How many times larger the artefacts' norms are, at least: by their geometric means.
+"""Least ratio of the artefacts' norms to the others', by geometric means.
 
-Darcet et al. report about ten times. Ordinary tokens differ too, by what they show: in the bundled
+Darcet et al. report about ten. Ordinary tokens also differ, by their content: in the bundled
 model the two groups of its seven samples are up to 1.6 times apart, in any of the last layers.
 """
 
 SEPARATION = 5.0
-"""Standard deviations between the means of the two groups, at least: they overlap by 1.2%.
+"""Least distance between the means of the two groups, in standard deviations: they overlap by 1.2%.
 
-Ashman, Bird and Zepf (astro-ph/9408030) call two groups clean above 2. More is asked because the
-fit to a single normal group gives up to 4.4 in one sample of a hundred, of 36 to 5,000 tokens.
+Ashman, Bird and Zepf (astro-ph/9408030) call two groups clean above 2. The limit here is higher
+because a fit to a single normal group gives up to 4.4 in one of a hundred samples of 36 to 5,000
+tokens.
 """
 
 SHARE = 0.1
-"""Artefacts are at most so many of the patches; Darcet et al. found 2.4% in DINOv2-g."""
+"""Largest share of patches that can be artefacts; Darcet et al. found 2.4% in DINOv2-g."""
 
 BORDERLINE = 0.25
-"""Patches within one standard deviation of the threshold, at most, as a share of those above it.
+"""Most patches within one standard deviation of the threshold, as a share of those above it.
 
-Two groups leave a gap between them. A heavy tail thins out steadily, wherever it is cut.
+Two groups have a gap between them. A single group with a heavy tail has none.
 """
 
 
 def token_norms(
     capture: Capture, *, layer: int | None = None, rollout: AttentionRollout | None = None
 ) -> TokenNorms:
-    """Norms of the tokens after every block, and which patches are artefacts by those of `layer`.
+    """Norms of the tokens after every block, and which patches are artefacts in `layer`.
 
-    layer: by default the last one. Two normal distributions of one variance are fitted to the
-    logarithms of each image's patch norms. Only where the upper one is far from the lower one
-    (`RATIO`, `SEPARATION`), small (`SHARE`) and behind a gap (`BORDERLINE`) are the patches above
-    the crossing of the two marked; otherwise none is, and `reason` tells why. In fewer than ten
+    layer: by default the last one.
+    rollout: the plain rollout of this capture, if it is known; then no attention is computed for
+        images without artefacts.
+
+    Two normal distributions with the same variance are fitted to the logarithms of each image's
+    patch norms. The patches above the crossing of the two are marked as artefacts if the upper
+    group is far from the lower one (`RATIO`, `SEPARATION`), small (`SHARE`) and separated by a gap
+    (`BORDERLINE`). Otherwise no patch is marked, and `reason` says why. With fewer than ten
     patches nothing can be found.
 
-    Also the attention that the patches pay to those marked, and rollout with and without them.
-    rollout: the plain one of this capture, if it is known: where no patch is marked, no attention
-    is needed then.
-
-    Raises `BadParameter` for a layer that is not there, `UnsupportedModel` where blocks return no
-    row for each token, and where there is no rollout.
+    The record also has the attention from all patches to the artefacts, and rollout with and
+    without them. Raises `BadParameter` for a layer that does not exist, `UnsupportedModel` where
+    blocks do not return one row for each token, and where rollout is not possible.
     """
     norms = TokenNormsReduction(capture, layer=layer)
     if norms.found or rollout is None:
@@ -66,12 +68,12 @@ def token_norms(
 
 
 class Groups(NamedTuple):
-    """What a mixture of two groups says of some norms.
+    """Two groups fitted to some norms.
 
-    threshold: the norm above which a token is an artefact; infinite where none is.
-    separation: between the means of the logarithms, in standard deviations.
-    ratio: of the geometric means.
-    reason: why none is an artefact; empty where some are.
+    threshold: the norm above which a token is an artefact; infinite if there is none.
+    separation: distance between the means of the logarithms, in standard deviations.
+    ratio: ratio of the geometric means.
+    reason: why there is no artefact; empty if there are some.
     """
 
     threshold: float
@@ -81,19 +83,19 @@ class Groups(NamedTuple):
 
 
 def find_artefacts(norms: Float[np.ndarray, "token"]) -> Groups:
-    """Split norms in two groups, and see whether the upper one is one of artefacts."""
-    # Imported here: it takes seconds, and a dashboard opens on another figure.
+    """Split norms into two groups, and decide whether the upper one is a group of artefacts."""
+    # Imported here because it takes seconds, and most figures do not need it.
     from sklearn.mixture import GaussianMixture
 
-    # A token that is zero has no logarithm, and is no artefact.
+    # A norm of 0 has no logarithm; such a token is not an artefact.
     logs = np.log(norms[norms > 0].astype(np.float64))
     if logs.size * SHARE < 1:
         return Groups(
-            np.inf, 0.0, 1.0, f"{logs.size} norms above 0 are too few to hold a small group"
+            np.inf, 0.0, 1.0, f"{logs.size} norms above 0 are too few to find a small group"
         )
-    # One variance for both, so that there is one crossing: with two, the wider group would also
-    # hold the smallest norms. The start is the question, whether few are far above the others: from
-    # a random one, the fit may split the ordinary tokens and never see a single artefact.
+    # Both groups have one variance, so that there is one crossing: with two variances, the wider
+    # group would also get the smallest norms. The fit starts from a small group at the largest
+    # norm: from a random start, it can split the ordinary tokens and miss a single artefact.
     floor = 1e-6
     mixture = GaussianMixture(
         2,
@@ -132,12 +134,12 @@ def find_artefacts(norms: Float[np.ndarray, "token"]) -> Groups:
         )
     near = int((np.abs(logs - crossing) < deviation).sum())
     if near > BORDERLINE * above:
-        return none(f"no gap parts the norms: {near} near the threshold, {above} above it")
+        return none(f"no gap separates the norms: {near} near the threshold, {above} above it")
     return Groups(float(np.exp(crossing)), separation, ratio, "")
 
 
 class TokenNormsReduction:
-    """Finds the artefacts, then sums what every attention row gives them."""
+    """Finds the artefacts, then sums the attention to them over all attention rows."""
 
     def __init__(self, capture: Capture, *, layer: int | None = None) -> None:
         layout = capture.layout
@@ -148,7 +150,7 @@ class TokenNormsReduction:
         if not capture.tokens:
             raise UnsupportedModel(
                 f"blocks of {capture.model.id} that do not return their tokens",
-                "a row for each token from every block",
+                "one row for each token from every block",
                 "choose a plain vision transformer of timm or transformers",
             )
         norms = torch.stack(
@@ -170,7 +172,7 @@ class TokenNormsReduction:
         self.drawn = norms.new_zeros(norms.shape[:2])
 
     def add(self, layer: int, block: RowBlock) -> None:
-        """Take in the rows of one block."""
+        """Add the rows of one block."""
         self.plain.add(layer, block)
         if not self.found:
             return
@@ -181,9 +183,9 @@ class TokenNormsReduction:
         self.drawn[block.images, layer] += drawn.mean(dim=1).sum(dim=(1, 2)).to(self.drawn.dtype)
 
     def result(self, rollout: AttentionRollout | None = None) -> TokenNorms:
-        """The record, once all blocks are in.
+        """The record, after all blocks were added.
 
-        rollout: the plain one; with it, blocks are only needed where something was found.
+        rollout: the plain one; with it, blocks are needed only if artefacts were found.
         """
         plain = rollout or self.plain.result()
         without = self.without.result() if self.found else plain

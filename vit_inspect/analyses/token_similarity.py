@@ -1,4 +1,4 @@
-"""Which patches does the model take for the same as this one? Cosine similarity of tokens."""
+"""Which patches have features similar to this one's? Cosine similarity of tokens."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ def token_similarity(
 ) -> TokenSimilarity:
     """Cosine similarity of one patch's token to the tokens of all patches.
 
-    patch: (row, column) from 0; None for the middle one. image: whose patch it is, from 0, and all
-    images of the batch are compared with it; None compares each image with its own patch.
+    patch: (row, column) from 0; None for the middle one.
+    image: the image of that patch, from 0, with which all images of the batch are compared; None
+        compares each image with its own patch.
     layer: from 0; None for the last one, whose tokens are taken after the model's final norm where
-    that is known (`state` says so).
+        that is known (`state` says so).
 
-    Values lie in [-1, 1]; no mean is subtracted. A token of zeros is similar to none. Raises
-    `BadParameter` for a patch, an image or a layer that is not there, `UnsupportedModel` where
-    blocks return no row for each token.
+    Values lie in [-1, 1]; no mean is subtracted. A token of zeros has similarity 0 to all. Raises
+    `BadParameter` for a patch, an image or a layer that does not exist, `UnsupportedModel` where
+    blocks do not return one row for each token.
     """
     layout, photographs = capture.layout, capture.photographs
     (rows, columns), images = layout.grid, len(photographs)

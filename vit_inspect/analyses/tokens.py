@@ -1,4 +1,4 @@
-"""What are the tokens of a layer? As its block returned them, or as the model's head gets them."""
+"""What are the tokens of a layer? The output of its block, or, after the norm, the head's input."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vit_inspect.recording.recorder import Capture
 
 
 class PatchTokens(NamedTuple):
-    """The patches' tokens of one layer, and what was done to them, in words."""
+    """The patch tokens of one layer, and their state in words: with or without the final norm."""
 
     layer: int
     state: str
@@ -24,11 +24,12 @@ class PatchTokens(NamedTuple):
 
 
 def patch_tokens(capture: Capture, layer: int | None) -> PatchTokens:
-    """The patches' tokens of a layer, from 0; None for the last one.
+    """The patch tokens of a layer, from 0; None for the last one.
 
-    Those of the last layer after the model's final norm, where this is known and was seen to lead
-    to the output; all others as their block returned them. Raises `BadParameter` for a layer that
-    is not there, `UnsupportedModel` where blocks return no row for each token.
+    Tokens of the last layer are taken after the model's final norm, if the norm is known and was
+    checked against the output; others as their block returned them. Raises `BadParameter` for a
+    layer that does not exist, `UnsupportedModel` where blocks do not return one row for each
+    token.
     """
     tokens = block_tokens(capture)
     last = len(tokens) - 1
@@ -42,15 +43,15 @@ def patch_tokens(capture: Capture, layer: int | None) -> PatchTokens:
 
 
 def block_tokens(capture: Capture) -> tuple[Float[Tensor, "image token width"], ...]:
-    """What each block returned, or why that says nothing of places."""
+    """The output of each block; raises `UnsupportedModel` if it is not one row for each token."""
     if not capture.tokens:
         rows, columns = capture.layout.grid
         raise UnsupportedModel(
-            f"{capture.model.id}, whose blocks do not return a row for each token of its "
+            f"{capture.model.id}, whose blocks do not return one row for each token of its "
             f"{rows} x {columns} patches",
-            "a row for each token, in the order of the layout",
+            "one row for each token, in the order of the layout",
             "choose a plain vision transformer or, where windows are padded, another stage or an "
-            "input that they tile",
+            "input size without padding",
         )
     return capture.tokens
 
@@ -58,8 +59,7 @@ def block_tokens(capture: Capture) -> tuple[Float[Tensor, "image token width"], 
 def concatenate(captures: Sequence[Capture], *, layer: int) -> Capture:
     """The tokens of one layer of several captures of one model as one batch.
 
-    All else would fill the device: their attention is left out, and the tokens of other layers are
-    a single undefined number.
+    To save memory, their attention is left out, and the tokens of other layers are NaN.
     """
     pixels = torch.cat([capture.pixels for capture in captures])
     unknown = pixels.new_full((), torch.nan)

@@ -1,1 +1,1 @@
-"""Where queries meet keys, and nowhere else: single rows, blocks of rows, sums over all rows."""
+"""Attention from queries and keys: single rows, blocks of rows, and sums over all rows."""

@@ -1,4 +1,4 @@
-"""All attention rows of a layer, in blocks of bounded size: no N x N matrix is ever stored."""
+"""How are all attention rows of a layer computed without storing an N x N matrix? In blocks."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from vit_inspect.attention.layer import LayerAttention, compute_type
 from vit_inspect.attention.rows import softmax_rows, window_rows
 
 CPU_BLOCK_BYTES = 3 * 2**20
-"""Size of a block on a CPU: what stays in the cache between two operations on it."""
+"""Size of a block on a CPU: it stays in the cache between two operations."""
 
 DEVICE_MEMORY_SHARE = 1 / 16
-"""Size of a block on a GPU, as a share of the memory that is free."""
+"""Size of a block on a GPU, as a share of the free memory."""
 
 
 class RowBlock(NamedTuple):
@@ -29,14 +29,14 @@ class RowBlock(NamedTuple):
     def product(self, row: Float[Tensor, "images queries"]) -> Float[Tensor, "image head key"]:
         """This block's part of the row-vector product: the sum over q of row[q] * A[q, :].
 
-        `row` is of all images and queries of the layer; the blocks' parts add up to the product.
+        row: for all images and queries of the layer. The parts of all blocks sum to the product.
         """
         left = row[self.images, None, None, self.queries].to(self.weights.dtype)
         return (left @ self.weights).squeeze(2)
 
 
 def row_blocks(layer: LayerAttention, *, block_bytes: int | None = None) -> Iterator[RowBlock]:
-    """All rows of a layer, in blocks of about `block_bytes` (by default, what suits the device).
+    """All rows of a layer, in blocks of about `block_bytes`; the default depends on the device.
 
     A block holds several whole images, or some queries of one image.
     """
@@ -64,7 +64,7 @@ def row_blocks(layer: LayerAttention, *, block_bytes: int | None = None) -> Iter
 def _part(
     bias: Float[Tensor, "#image #head #query key"], images: slice, queries: slice
 ) -> Float[Tensor, "#some_image #head #some_query key"]:
-    """The bias of some images and queries, where it differs between them at all."""
+    """The bias of some images and queries; unchanged along an axis that it is shared along."""
     if bias.shape[0] > 1:
         bias = bias[images]
     return bias[:, :, queries] if bias.shape[2] > 1 else bias

@@ -1,4 +1,4 @@
-"""What is one softmax computed from? Queries, keys, values and bias of a layer."""
+"""What is the softmax of a layer computed from? Its queries, keys, values and bias."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class LayerAttention:
-    """What one softmax was computed from: softmax(scale * queries keys^T + bias) values.
+    """The inputs of one attention: softmax(scale * queries keys^T + bias) values.
 
-    bias: added to the scores before the softmax; None where the layer has none.
-    windows: where tokens attend only to those of their own window: the token of each window's
-        places; a place beyond the edge of the grid holds token 0, the padding. None where all
-        tokens attend to all.
+    bias: added to the scores before the softmax; None if the layer has no bias.
+    windows: the token at each place of each window, if tokens attend only inside their own window;
+        a place outside of the grid has token 0, the padding. None if all tokens attend to all.
     """
 
     queries: Float[Tensor, "image head query width"]
@@ -29,7 +28,7 @@ class LayerAttention:
     windows: Int[Tensor, "window place"] | None = None
 
     def of_head(self, head: int) -> LayerAttention:
-        """The same of one head, from 0, as views."""
+        """One head, counted from 0; its tensors are views."""
         one = slice(head, head + 1)
         bias = self.bias
         if bias is not None and bias.shape[1] > 1:
@@ -45,5 +44,5 @@ class LayerAttention:
 
 
 def compute_type(dtype: torch.dtype) -> torch.dtype:
-    """The type of scores, weights and sums over them, by the type of the queries."""
+    """The type of scores, attention weights and their sums, for queries of this type."""
     return torch.float64 if dtype == torch.float64 else torch.float32

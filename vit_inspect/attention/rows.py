@@ -1,6 +1,6 @@
-"""Attention of single queries, made when somebody asks for it.
+"""How is the attention of single queries computed from queries and keys?
 
-Here and in `blocks` alone, q meets k. Scores of float16 and bfloat16 layers are computed in
+Scores are computed only here and in `blocks`. Those of float16 and bfloat16 layers are computed in
 float32; float64 stays float64.
 """
 
@@ -16,9 +16,9 @@ from vit_inspect.attention.layer import LayerAttention, compute_type
 
 
 def rows(layer: LayerAttention, queries: Sequence[int]) -> Float[Tensor, "image head row key"]:
-    """Attention of the given query tokens on all tokens; each row sums to 1.
+    """Attention of the given query tokens to all tokens; each row sums to 1.
 
-    It is 0 outside a query's window. Of the padding it is the row of the last of its places.
+    It is 0 outside a query's window. The row of the padding is that of the last of its places.
     """
     chosen = torch.as_tensor(queries, device=layer.queries.device)
     kind = compute_type(layer.queries.dtype)
@@ -42,7 +42,7 @@ def softmax_rows(
     scores = scaled @ keys.transpose(-2, -1)
     if bias is not None:
         scores += bias
-    # So the block stays in the cache.
+    # In place, so that the block stays in the cache.
     return torch.softmax(scores, dim=-1, out=scores)
 
 
@@ -53,12 +53,12 @@ def window_rows(
     windows: Int[Tensor, "window place"],
     chosen: Int[Tensor, "query"],
 ) -> Float[Tensor, "image head query key"]:
-    """The rows of the chosen tokens, each computed in its window and laid out over all tokens."""
-    # Sorted by their tokens, places come in the order of the tokens; of the padding, one is kept.
+    """The rows of the chosen tokens over all tokens; each is computed in its window."""
+    # Places sorted by token are in the order of tokens; the padding keeps one of its places.
     position = windows.flatten().argsort(stable=True)[-keys.shape[2] :][chosen]
     window, place = position // windows.shape[1], position % windows.shape[1]
-    # Queries of one window meet its keys in one product: each has a slot beside those it shares
-    # the window with. Slots that stay free compute the first query's row once more.
+    # Queries of one window are multiplied with its keys in one product: each gets a slot in its
+    # window. Free slots compute the row of the first query again, and are not read.
     met, group, sizes = window.unique(return_inverse=True, return_counts=True)
     slot = torch.empty_like(group)
     slot[group.argsort(stable=True)] = torch.cat(
@@ -74,5 +74,5 @@ def window_rows(
         scores += bias
     weights = torch.softmax(scores, dim=-1, out=scores)[:, :, group, slot]
     rows = keys.new_zeros(*scaled.shape[:3], keys.shape[2])
-    # Added, because all places of the padding are one token.
+    # Added, because all places of the padding are the same token.
     return rows.scatter_add_(3, windows[window].expand_as(weights), weights)

@@ -1,4 +1,4 @@
-"""One pass over all attention rows of a capture, shared by every analysis that needs them."""
+"""How do several analyses share one pass over all attention rows of a capture?"""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from vit_inspect.device import memory_refusal
 
 @runtime_checkable
 class Reduction(Protocol):
-    """Something that is summed up over all rows of all layers."""
+    """A sum over all rows of all layers."""
 
     def add(self, layer: int, block: RowBlock) -> None:
-        """Take in one block; layers come last first, queries of a layer in order."""
+        """Add one block; the last layer comes first, and the queries of a layer in order."""
 
 
 def sweep(layers: Sequence[LayerAttention], *reductions: Reduction, first_layer: int = 0) -> None:
     """Compute every attention row once, from the last layer to `first_layer`, for all reductions.
 
-    The order is the one in which a read-out row is carried back through the network. Raises
-    `OutOfMemory` where the device has no room for a block.
+    Rollout multiplies the read-out's row by the layers in this order. Raises `OutOfMemory` where
+    the device has too little memory for a block.
     """
     images, _, tokens, _ = layers[-1].queries.shape
     with torch.inference_mode(), memory_refusal(images, tokens, layers[-1].queries.device):

@@ -15,13 +15,14 @@ from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from vit_inspect.catalog import FIGURES, CaptureFigure, ModelFigure, analyse
+from vit_inspect.catalog import FIGURES, CaptureFigure, ModelFigure, analyse, figure_of
 from vit_inspect.errors import BadParameter, InspectError, UnsupportedModel
 from vit_inspect.exporting.files import unwritable, write
-from vit_inspect.exporting.render import BUNDLE_FORMATS, interactive, render
+from vit_inspect.exporting.render import BUNDLE_FORMATS, interactive, render_all
 from vit_inspect.exporting.report import REPORT_PHOTOGRAPHS, Section, report
+from vit_inspect.exporting.workers import InOrder
 from vit_inspect.figures.figure import FigureSpec, Record
 from vit_inspect.model import Model
 from vit_inspect.recording.recorder import Capture
@@ -37,6 +38,8 @@ def export(
     *,
     command: str | None = None,
     thorough: bool = False,
+    formats: Iterable[str] | None = None,
+    workers: int = 1,
 ) -> list[Path]:
     """Write the bundle of figures into a folder; returns the files.
 
@@ -47,25 +50,51 @@ def export(
     is removed.
     command: repeats the export, for its provenance.
     thorough: also make the figures that run the model many times.
+    formats: some of `BUNDLE_FORMATS`; None for all. The report always comes.
+    workers: processes that draw the figures; 1 is this one alone. The files are the same. More
+        processes start the program's main module again, so it must do nothing when it is imported.
 
-    Raises `BadParameter` for no capture and for captures of several models, `OutputFailed` where a
-    file cannot be written.
+    Raises `BadParameter` for no capture, for captures of several models and for an unknown format,
+    `OutputFailed` where a file cannot be written.
     """
-    bundle = _Bundle(Path(folder), thorough)
-    for capture in [captures] if isinstance(captures, Capture) else captures:
-        bundle.add(capture)
-    bundle.finish(command)
+    with InOrder(workers) as calls:
+        bundle = _Bundle(Path(folder), thorough, chosen_formats(formats), calls)
+        for capture in [captures] if isinstance(captures, Capture) else captures:
+            bundle.add(capture)
+        bundle.finish(command)
     return bundle.written
 
 
-def bundle(captures: Capture | Iterable[Capture], *, command: str | None = None) -> bytes:
+def chosen_formats(formats: Iterable[str] | None) -> tuple[str, ...]:
+    """The formats of a bundle in their order, each once; all where None is given.
+
+    Raises `BadParameter` for a format that a bundle has not.
+    """
+    if formats is None:
+        return BUNDLE_FORMATS
+    asked = set(formats)
+    if unknown := sorted(asked - set(BUNDLE_FORMATS)):
+        raise BadParameter(
+            f"the format {', '.join(map(repr, unknown))}",
+            f"some of {', '.join(BUNDLE_FORMATS)}",
+            "leave it out or choose another",
+        )
+    return tuple(kind for kind in BUNDLE_FORMATS if kind in asked)
+
+
+def bundle(
+    captures: Capture | Iterable[Capture],
+    *,
+    command: str | None = None,
+    formats: Iterable[str] | None = None,
+) -> bytes:
     """The same as one ZIP archive; the same captures give the same bytes."""
     archive = io.BytesIO()
     with (
         tempfile.TemporaryDirectory() as folder,
         zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file,
     ):
-        for path in export(captures, folder, command=command):
+        for path in export(captures, folder, command=command, formats=formats):
             # An entry's date would differ from run to run; this is the earliest there is.
             entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), (1980, 1, 1, 0, 0, 0))
             entry.compress_type = zipfile.ZIP_DEFLATED
@@ -73,11 +102,29 @@ def bundle(captures: Capture | Iterable[Capture], *, command: str | None = None)
     return archive.getvalue()
 
 
+class Drawn(NamedTuple):
+    """One figure of a bundle: its files by format, and its plot where the report shows it."""
+
+    files: dict[str, bytes]
+    plot: str | None
+
+
+def drawn(record: Result, formats: tuple[str, ...], folder: str, plotted: bool) -> Drawn:
+    """One figure of a bundle; a worker can be given all that this is given."""
+    figure = figure_of(record)
+    plot = interactive(figure, record, folder) if plotted else None
+    return Drawn(render_all(figure, record, formats), plot)
+
+
 class _Bundle:
     """Writes figures as they come, and remembers what the report and the provenance tell."""
 
-    def __init__(self, root: Path, thorough: bool) -> None:
+    def __init__(
+        self, root: Path, thorough: bool, formats: tuple[str, ...], calls: InOrder
+    ) -> None:
         self.root = root
+        self.calls = calls
+        self.formats = formats
         self.thorough = thorough
         self.written: list[Path] = []
         self.model: Model | None = None
@@ -126,11 +173,15 @@ class _Bundle:
             slug = entry.figure.slug
             if isinstance(entry, ModelFigure):
                 try:
-                    self._put_figure(entry.figure, entry.analyse(self.model))
+                    record = entry.analyse(self.model)
                 except UnsupportedModel as refusal:
                     self.refused[slug] = str(refusal)
+                else:
+                    self._put_figure(entry.figure, record)
             elif slug in self.joint:
                 self._put_figure(entry.figure, join(self.joint[slug]))
+        # What follows tells of all that was written.
+        self.calls.take_all()
         facts = self._provenance(self.model, command)
         self._put("provenance.json", (json.dumps(facts, indent=2) + "\n").encode())
         page = report(self.sections, list(self.photographs.values()), facts)
@@ -144,15 +195,20 @@ class _Bundle:
                 left_over.parent.rmdir()
 
     def _put_figure(self, figure: FigureSpec[Record], record: Record, folder: str = "") -> None:
-        for kind in BUNDLE_FORMATS:
-            self._put(Path(folder, f"{figure.slug}.{kind}"), render(figure, record, kind))
+        """Have a figure drawn, and written in its turn."""
+        photograph = self.photographs.get(folder)
+        plotted = photograph is None or len(self.photographs) <= REPORT_PHOTOGRAPHS
         self.figures[Path(folder, figure.slug).as_posix()] = {
             name: value for name, value in record.words().items() if name != "model"
         }
-        photograph = self.photographs.get(folder)
-        if photograph is None or len(self.photographs) <= REPORT_PHOTOGRAPHS:
-            plot = interactive(figure, record, folder)
-            self.sections.append(Section(figure, photograph, plot))
+
+        def take(made: Drawn) -> None:
+            for kind, data in made.files.items():
+                self._put(Path(folder, f"{figure.slug}.{kind}"), data)
+            if made.plot is not None:
+                self.sections.append(Section(figure, photograph, made.plot))
+
+        self.calls.call(take, drawn, record, self.formats, folder, plotted)
 
     def _put(self, name: str | Path, data: bytes) -> None:
         path = self.root / name

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import io
-import itertools
-import threading
+from collections.abc import Iterable
 from html import escape
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 from plotly.offline import get_plotlyjs
 
 from vit_inspect.errors import BadParameter
+from vit_inspect.exporting.saving import PRINT_FORMATS, save
+from vit_inspect.exporting.tables import table
 from vit_inspect.figures.figure import FigureSpec, Record
 from vit_inspect.records.base import Result
 
@@ -33,9 +31,6 @@ _PAGE = """<!doctype html>
 </body>
 </html>
 """
-
-# matplotlib's settings are global: whoever renders must not meet another's.
-_rendering = threading.Lock()
 
 
 def render(
@@ -65,13 +60,25 @@ def render(
         np.savez_compressed(buffer, **record.written(), **words)  # type: ignore[arg-type]
         return buffer.getvalue()
     if format == "csv":
-        return _table(record, figure.shown(record)).encode()
+        return table(record, figure.shown(record)).encode()
     if format == "html":
         plots = interactive(figure, record, **look)
         return _PAGE.format(
             title=escape(_title(figure, record)), body=plots, plotly=get_plotlyjs()
         ).encode()
-    return _drawing(figure.draw(record, **look), format, _title(figure, record))
+    return save(figure.draw(record, **look), [format], title=_title(figure, record))[format]
+
+
+def render_all(
+    figure: FigureSpec[Record], record: Record, formats: Iterable[str]
+) -> dict[str, bytes]:
+    """The same as `render` of each format, from one drawing, in the order of the formats."""
+    formats = list(formats)
+    printed = [kind for kind in formats if kind in PRINT_FORMATS]
+    drawn = save(figure.draw(record), printed, title=_title(figure, record)) if printed else {}
+    return {
+        kind: drawn[kind] if kind in drawn else render(figure, record, kind) for kind in formats
+    }
 
 
 def interactive(figure: FigureSpec[Record], record: Record, folder: str = "", **look: Any) -> str:
@@ -97,38 +104,3 @@ def interactive(figure: FigureSpec[Record], record: Record, folder: str = "", **
 def _title(figure: FigureSpec[Any], record: Result) -> str:
     """What a file is called inside, for those who ask for its properties."""
     return f"{figure.title}: {record.model}"
-
-
-def _drawing(figure: Figure, kind: str, title: str) -> bytes:
-    """A matplotlib figure as a file, without dates or random identifiers."""
-    told: dict[str, dict[str, Any]] = {
-        "svg": {"Title": title, "Date": None},
-        "pdf": {"Title": title, "CreationDate": None},
-        "png": {},
-    }
-    buffer = io.BytesIO()
-    # TrueType fonts in a PDF stay text that an editor can change.
-    settings: Any = {"svg.hashsalt": "vit_inspect", "pdf.fonttype": 42}
-    with _rendering, matplotlib.rc_context(settings):
-        figure.savefig(buffer, format=kind, metadata=told[kind])
-    return buffer.getvalue()
-
-
-def _table(result: Result, shown: dict[str, list[int]]) -> str:
-    """The arrays in long form: quantity, one column per axis, by name where it has some, value."""
-    axes, names = result.axes(), result.names()
-    columns = list(dict.fromkeys(axis for names in axes.values() for axis in names))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["quantity", *columns, "value"])
-    for quantity, array in result.written().items():
-        sizes = dict(zip(axes[quantity], array.shape, strict=True))
-        picked = [shown.get(axis, range(size)) for axis, size in sizes.items()]
-        places = [columns.index(axis) for axis in axes[quantity]]
-        values = array[np.ix_(*picked)].ravel().tolist()
-        for index, value in zip(itertools.product(*picked), values, strict=True):
-            row: list[object] = [""] * len(columns)
-            for axis, place, number in zip(sizes, places, index, strict=True):
-                row[place] = names[axis][number] if axis in names else number
-            writer.writerow([quantity, *row, f"{value:.7g}"])
-    return text.getvalue()

@@ -1,4 +1,4 @@
-"""What is switched off, and what does the model say then? The pictures of a live test."""
+"""What does the model return without some of its parts? The pictures of an ablation."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from vit_inspect.figures.overlay import (
     draw_map,
     draw_patch,
     draw_photograph,
+    draw_scale,
     patch_box,
     plot_input,
     plot_map,
@@ -28,11 +29,11 @@ from vit_inspect.records.evidence import Ablation
 
 CHANGE = "1 - cosine of the last block's tokens"
 NAMED, LISTED = 3, 12
-"""So many parts are named in the title of a print, so many more below it."""
+"""How many parts the title of a print names at most, and how many the words below it."""
 
 
 def draw(result: Ablation, *, image: int = 0) -> Figure:
-    """Classes before and after, and where the picture's tokens turned, as far as both are known."""
+    """Where the tokens changed, and the classes before and after, as far as these are known."""
     photograph, labels = result.photographs[image], result.labels[image]
     shape = photograph.size_px[1] / photograph.size_px[0]
     height = min(2.2, 2.6 / shape)
@@ -53,19 +54,7 @@ def draw(result: Ablation, *, image: int = 0) -> Figure:
         grid = (values.shape[0], values.shape[1])
         for row, column in np.argwhere(result.patch_off[image]).tolist():
             draw_patch(axes, photograph, grid=grid, patch=(row, column))
-        # Room for the numbers at both ends.
-        bar = print_sheet.place(
-            figure, left=left + 0.2, top=top + height + 0.08, width=map_width - 0.4, height=0.08
-        )
-        print_sheet.colour_bar(
-            bar,
-            looks.WEIGHT_MAP,
-            limits,
-            name=CHANGE,
-            opacity=looks.MAP_OPACITY,
-            ticks=MaxNLocator(3),
-            orientation="horizontal",
-        )
+        draw_scale(figure, limits, name=CHANGE, left=left, top=top + height + 0.08, width=map_width)
         left += map_width + 0.35
     if labels:
         place = {"left": left + 1.75, "top": top, "width": 1.7, "height": bars_height}
@@ -75,20 +64,20 @@ def draw(result: Ablation, *, image: int = 0) -> Figure:
 
 
 def _words(result: Ablation, image: int) -> tuple[str, str]:
-    """What is off, and how far the output is from what it was."""
+    """What was ablated, and how far the output changed."""
     # A name stays on one line.
     names = [name.replace(" ", "\N{NO-BREAK SPACE}") for name in result.off]
-    off = f"without {'; '.join(names)}" if names else "nothing switched off"
+    off = f"without {'; '.join(names)}" if names else "nothing ablated"
     replaced = "Replaced by its mean. " if result.replacement == "mean" else "Replaced by zeros. "
     told = (
-        f"{replaced if names else ''}Cosine of the outputs {result.cosine[image]:.4f}, relative "
-        f"change {result.relative_change[image]:.2%}."
+        f"{replaced if names else ''}Cosine similarity of the outputs {result.cosine[image]:.4f}, "
+        f"relative change {result.relative_change[image]:.2%}."
     )
     if len(names) > NAMED:
-        off = f"without {len(names)} of its parts"
+        off = f"without {len(names)} parts"
         rest = len(names) - LISTED
         more = f"; and {rest} more" if rest > 0 else ""
-        told += f"\nOff: {'; '.join(names[:LISTED])}{more}."
+        told += f"\nAblated: {'; '.join(names[:LISTED])}{more}."
     return f"{result.model}, {off}", told
 
 
@@ -125,7 +114,7 @@ def _draw_classes(axes: Axes, result: Ablation, image: int) -> None:
 
 
 def plot(result: Ablation, *, image: int = 0) -> go.Figure:
-    """The probability of each class before and after, as pairs of bars; the most probable first."""
+    """The probability of each class before and after as two bars; the most probable class first."""
     labels = result.labels[image]
     largest = max(result.before[image].max(), result.after[image].max())
     figure = screen_sheet.screen("Before and after", "", height=94 + 46 * len(labels), above=24)
@@ -165,9 +154,9 @@ def plot(result: Ablation, *, image: int = 0) -> go.Figure:
 
 
 def plot_change(result: Ablation, *, image: int = 0, width: int = 720) -> go.Figure:
-    """Where on the picture the last block's tokens turned away, 1 - cosine of each patch."""
+    """How far the last block's token of each patch changed, 1 - cosine."""
     photograph, values = result.photographs[image], result.patch_change[image]
-    words = f"On average {values.mean():.3g}, at most {values.max():.3g}."
+    words = f"Mean {values.mean():.3g}, maximum {values.max():.3g}."
     figure = plot_sheet("What changed at each patch", words, photograph, width=width)
     limits = 0.0, float(values.max()) or 1.0
     return plot_map(figure, photograph, values, limits, unit=CHANGE, percent=False)
@@ -180,7 +169,7 @@ def plot_board(
     *,
     width: int = 720,
 ) -> go.Figure:
-    """The photograph cut into its patches, those that are off covered; customdata (row, column)."""
+    """The photograph with its patches, ablated ones covered; customdata is the (row, column)."""
     figure = plot_input(photograph, grid, width=width)
     for patch in off:
         left, top, right, bottom = patch_box(photograph, grid, patch)
@@ -201,17 +190,12 @@ FIGURE = FigureSpec(
     record=Ablation,
     slug="ablation",
     title="Ablation",
-    question="What does the model return when parts of it are switched off?",
-    reading=(
-        "Bars compare the probabilities of the most probable classes before and after. The "
-        "map shows where the tokens of the last block turned away; outlined patches were "
-        "switched off."
-    ),
-    caveat=(
-        "Heads back each other up, so a part that is not missed may still do what another "
-        "would do without it. The mean over the tokens of one image is not the mean over a "
-        "data set."
-    ),
+    question="What does the model return when some of its parts are ablated?",
+    reading="Bars compare the probabilities of the most probable classes before and after. The "
+    "map shows how far the token of each patch changed in the last block. Outlined "
+    "patches were ablated.",
+    caveat="Heads can replace each other: an ablation without effect does not show that the part "
+    "does nothing. The mean over the tokens of one image is not the mean over a data set.",
     formula="y(x | parts ← mean over tokens, or 0), beside y(x)",
     source="Michel et al., arXiv 1905.10650; mean ablation: Wang et al., arXiv 2211.00593",
     draw=draw,

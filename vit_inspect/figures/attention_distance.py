@@ -1,4 +1,4 @@
-"""How far do heads look, layer by layer? (ViT paper 2010.11929, Fig. 7 right and Fig. 11)"""
+"""How far does each head attend, layer by layer? (ViT paper 2010.11929, Fig. 7 right, Fig. 11)"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMED_HEADS = 3
 
 
 def draw(result: AttentionDistance) -> Figure:
-    """One dot per head; below, how much of its attention falls on prefix tokens instead."""
+    """One dot per head; below, the share of its attention that falls on special tokens."""
     figure = print_sheet.page(print_sheet.COLUMN_IN, 3.9)
     main = print_sheet.place(figure, left=0.55, top=0.4, width=2.27, height=2.15)
     slim = print_sheet.place(figure, left=0.55, top=2.65, width=2.27, height=0.55)
@@ -47,15 +47,15 @@ def draw(result: AttentionDistance) -> Figure:
         result.model, fontsize=print_sheet.TITLE_PT, color=looks.INK, pad=16, parse_math=False
     )
     slim.set(ylim=(-0.05, 1.05), yticks=(0, 0.5, 1))
-    print_sheet.label(slim, x=DEPTH, y="Prefix\nmass")
+    print_sheet.label(slim, x=DEPTH, y="On special\ntokens")
     print_sheet.write(figure, _caption(result), left=0.05, top=3.6, linespacing=1.3)
     return figure
 
 
 def plot(result: AttentionDistance, *, limits: looks.Limits | None = None) -> go.Figure:
-    """The same; a dot tells layer, head, distance, spread over the images and prefix mass.
+    """The same; each dot shows its layer, head, distance, spread and mass on special tokens.
 
-    limits: ends of the distance axis in px, such as those of two figures that are compared.
+    limits: ends of the distance axis in px, to give two figures the same axis.
     """
     figure = screen_sheet.screen(result.model, _caption(result), height=640)
     distance, mass = result.distance_px.mean(axis=0), result.prefix_mass.mean(axis=0)
@@ -63,11 +63,11 @@ def plot(result: AttentionDistance, *, limits: looks.Limits | None = None) -> go
     images, layers, heads = result.distance_px.shape
     for head in range(heads):
         hover = [
-            f"<b>Layer {layer}, {looks.head_name(head)}</b>"
+            f"<b>{looks.place_name(layer, head)}</b>"
             f"<br>{distance[layer, head]:.1f} px, "
             f"{distance[layer, head] / result.layout.diagonal_px:.1%} of the diagonal"
             + (f"<br>± {spread[layer, head]:.1f} px over the images" if images > 1 else "")
-            + f"<br>{mass[layer, head]:.1%} on prefix tokens"
+            + f"<br>{mass[layer, head]:.1%} on special tokens"
             for layer in range(layers)
         ]
         for values, y_axis in ((distance, "y"), (mass, "y2")):
@@ -101,7 +101,7 @@ def plot(result: AttentionDistance, *, limits: looks.Limits | None = None) -> go
         yaxis=screen_sheet.screen_axis(
             _distance_title(result), range=limits or limits_of(result), domain=(0.3, 1)
         ),
-        yaxis2=screen_sheet.screen_axis("Prefix mass", range=[-0.05, 1.05], domain=(0, 0.22)),
+        yaxis2=screen_sheet.screen_axis("On special tokens", range=[-0.05, 1.05], domain=(0, 0.22)),
     )
     figure.update_xaxes(tickmode="auto" if layers > 1 else "array", tickvals=np.arange(layers))
     return figure
@@ -125,7 +125,7 @@ def _draw_heads(axes: Axes, values: np.ndarray) -> None:
 
 
 def _draw_legend(axes: Axes, *, heads: int) -> None:
-    """As the paper: the first three heads by name, the fourth dot stands for all others."""
+    """As in the paper: the first three heads by name, then one dot for all others."""
     handles, labels = axes.get_legend_handles_labels()
     named = [*range(min(heads, NAMED_HEADS + 1)), len(handles) - 1]
     words = [labels[index] if index != NAMED_HEADS else "..." for index in named]
@@ -166,20 +166,21 @@ def _caption(result: AttentionDistance) -> str:
     images = len(result.distance_px)
     over = "One image" if images == 1 else f"Mean over {images} images"
     tokens = ", ".join(result.layout.prefix) or "none"
-    return f"{over}, {result.definition} definition.\nPrefix tokens: {tokens}."
+    return f"{over}, {result.definition} definition.\nSpecial tokens: {tokens}."
 
 
 FIGURE = FigureSpec(
     record=AttentionDistance,
     slug="attention_distance",
     title="Attention distance",
-    question="How far does each head look?",
-    reading="One dot per head and layer: the mean distance, in pixels, between a patch and what "
-    "it attends to. Low dots are local heads, like small convolutions; dots near the "
-    "dashed line attend everywhere alike, or far and near in balance.",
-    caveat="Attention to prefix tokens (class token, registers) counts as distance 0 in the "
-    "paper's definition, so a head can look local because it rests on them: see the "
-    "prefix mass. One image says little; the paper averages 128.",
+    question="How far does each head attend?",
+    reading="Each dot is one head of one layer: the mean distance, in pixels, between a patch and "
+    "the patches it attends to. Low dots are local heads, like small convolutions. Dots "
+    "near the dashed line attend to all patches equally, or to near and far ones in "
+    "balance.",
+    caveat="In the paper's definition, attention to special tokens (class token, registers) "
+    "counts as distance 0. A head that attends mostly to them looks local: see the lower "
+    "panel. One image says little; the paper averages 128.",
     formula="d = mean over q of Σₖ A[q, k] · |centre of q − centre of k|, q and k patches",
     source=f"{PAPER}, Figures 7 right and 11, Appendix D.7",
     draw=draw,

@@ -1,4 +1,4 @@
-"""Where does one query look, in every layer and head? (raw attention, without rollout)"""
+"""Which patches does one query token attend to? Raw attention of every layer and head."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ BODY_IN = 1.65
 
 
 def draw(result: AttentionMaps, *, image: int = 0, scale: str = "shared") -> Figure:
-    """Layers down, heads across; beside them the mass on prefix tokens, above the photograph.
+    """Layers down, heads across; at the side the mass on special tokens, above the photograph.
 
-    scale: "shared" by all maps of the image, or "per map", each from 0 to its largest weight.
+    scale: "shared" by all maps of the image, or "per map": each from 0 to its largest weight.
     """
     limit, largest = _limit(result, image, scale)
     tiles = _tiles(result, image, scale, limit)
@@ -59,7 +59,7 @@ def draw(result: AttentionMaps, *, image: int = 0, scale: str = "shared") -> Fig
     maps = print_sheet.place(figure, left=0.35, top=BODY_IN, width=width, height=height)
     draw_tiles(maps, tiles)
     maps.set(
-        xticklabels=print_sheet.tick_labels(range(1, heads + 1), width / heads),
+        xticklabels=print_sheet.tick_labels(range(heads), width / heads),
         yticklabels=print_sheet.tick_labels(range(layers), height / layers),
     )
     print_sheet.label(maps, x="Head", y="Layer")
@@ -70,7 +70,7 @@ def draw(result: AttentionMaps, *, image: int = 0, scale: str = "shared") -> Fig
     _draw_masses(table, result.prefix_mass[image].sum(axis=-1), digits_pt=digits_pt)
     table.set(
         ylim=maps.get_ylim(),
-        xticklabels=print_sheet.tick_labels(range(1, heads + 1), table_width / heads),
+        xticklabels=print_sheet.tick_labels(range(heads), table_width / heads),
     )
     for axes in (maps, table):
         axes.xaxis.tick_top()
@@ -88,9 +88,9 @@ def plot(
     scale: str = "shared",
     limits: looks.Limits | None = None,
 ) -> go.Figure:
-    """The maps as one picture; customdata of a map is its (layer, head), from 0.
+    """The maps as one picture; customdata of a map is its (layer, head).
 
-    limits: ends of the shared colour scale, such as those of two figures that are compared.
+    limits: ends of the shared colour scale, to give two figures the same scale.
     """
     limit, largest = _limit(result, image, scale)
     limit = limits[1] if limits else limit
@@ -103,8 +103,9 @@ def plot(
     picked = [(layer, head) for layer in range(layers) for head in range(heads)]
     hover = [_hover(result, image, layer, head) for layer, head in picked]
     plot_tiles(figure, tiles, hover=hover, picked=picked)
-    numbers = range(1, heads + 1)
-    name_tiles(figure, tiles, rows=("Layer", range(layers)), columns=("Head", numbers), side="top")
+    name_tiles(
+        figure, tiles, rows=("Layer", range(layers)), columns=("Head", range(heads)), side="top"
+    )
     figure.update_layout(margin_b=24)
     figure.data[0].marker.update(
         cmin=0,
@@ -117,7 +118,7 @@ def plot(
 
 
 def plot_mean(result: AttentionMaps, *, layer: int, image: int = 0, width: int = 720) -> go.Figure:
-    """The mean of one layer's heads over the whole photograph, for which `width` px are free."""
+    """The mean over the heads of one layer, on the whole photograph, `width` px wide at most."""
     photograph = result.photographs[image]
     weights = result.weights[image, layer].mean(axis=0)
     mass = result.prefix_mass[image, layer].mean(axis=0)
@@ -125,7 +126,7 @@ def plot_mean(result: AttentionMaps, *, layer: int, image: int = 0, width: int =
     words = ", ".join(
         f"{share:.1%} on {name}" for name, share in [("patches", weights.sum()), *masses]
     )
-    title = f"Attention in layer {layer}, mean of heads"
+    title = f"Attention in layer {layer}, mean over heads"
     figure = plot_sheet(title, f"{result.query}\n{words}\n ", photograph, width=width)
     limits = 0.0, float(weights.max()) or 1.0
     return plot_map(figure, photograph, weights, limits, unit="attention weight")
@@ -145,7 +146,7 @@ def _tiles(result: AttentionMaps, image: int, scale: str, limit: float) -> Tiles
 
 
 def _limit(result: AttentionMaps, image: int, scale: str) -> tuple[float, float]:
-    """The upper end of the colour scale, and the largest weight, which may lie above it."""
+    """The upper end of the colour scale, and the largest weight, which may be above it."""
     if scale not in ("shared", "per map"):
         raise BadParameter(f"the scale {scale!r}", "'shared' or 'per map'", "choose one of these")
     if scale == "per map":
@@ -157,49 +158,48 @@ def _limit(result: AttentionMaps, image: int, scale: str) -> tuple[float, float]
 
 
 def _draw_masses(axes: Axes, masses: Float[np.ndarray, "layer head"], *, digits_pt: float) -> None:
-    """A table of percentages on their colours, its rows level with those of the maps."""
+    """A table of percentages on colours, its rows at the height of the maps' rows."""
     axes.imshow(masses, cmap=looks.WEIGHT_MAP, vmin=0, vmax=1, aspect="auto", interpolation="none")
     for (layer, head), mass in np.ndenumerate(masses):
         ink = looks.INK if mass > 0.6 else looks.PAPER
         place: dict[str, Any] = {"ha": "center", "va": "center_baseline"}
         axes.text(head, layer, f"{100 * mass:.0f}", fontsize=digits_pt, color=ink, **place)
     axes.set(xticks=range(masses.shape[1]), yticks=[])
-    print_sheet.label(axes, x="% on prefix tokens")
+    print_sheet.label(axes, x="% on special tokens")
 
 
 def _hover(result: AttentionMaps, image: int, layer: int, head: int) -> str:
     masses = zip(result.layout.prefix, result.prefix_mass[image, layer, head], strict=True)
     lines = [f"{name} {mass:.1%}" for name, mass in masses]
-    largest = f"largest patch weight {result.weights[image, layer, head].max():.3g}"
-    return "<br>".join([f"<b>Layer {layer}, {looks.head_name(head)}</b>", largest, *lines])
+    largest = f"maximum on a patch {result.weights[image, layer, head].max():.3g}"
+    return "<br>".join([f"<b>{looks.place_name(layer, head)}</b>", largest, *lines])
 
 
 def _title(result: AttentionMaps) -> str:
-    return f"Attention of the query: {result.query}"
+    return f"Query: {result.query}"
 
 
 def _unit(scale: str) -> str:
-    return "attention weight" if scale == "shared" else "attention weight / largest of the map"
+    return "attention weight" if scale == "shared" else "attention weight / maximum of the map"
 
 
 def _caption(result: AttentionMaps, limit: float, largest: float, scale: str) -> str:
     if scale == "per map":
-        return f"{result.model}\nEach map from 0 to its own largest weight."
-    return (
-        f"{result.model}\nOne scale for all: 0 to {limit:.3g}; the largest weight is {largest:.3g}."
-    )
+        return f"{result.model}\nEach map has its own scale, from 0 to its maximum."
+    clipped = f", clipped at {limit:.3g} (maximum {largest:.3g})"
+    return f"{result.model}\nShared scale{clipped if largest > limit else f', 0 to {limit:.3g}'}."
 
 
 FIGURE = FigureSpec(
     record=AttentionMaps,
     slug="attention_maps",
     title="Attention maps",
-    question="Where does the read-out look, in every layer and head?",
-    reading="Each small map is one head: bright patches get most of the attention of the token "
-    "that the model reads at the end. Rows are layers, the first on top. All maps share "
-    "one colour scale.",
-    caveat="Attention on prefix tokens lies outside the picture; its share is told with each "
-    "map. Attention shows what is mixed into a token, not what the decision rests on.",
+    question="Which patches does CLS attend to?",
+    reading="Each small map is one head of one layer. Bright patches get most of the attention of "
+    "the query token: the class token (CLS), or what this model reads instead. Rows are "
+    "layers, the first on top. All maps share one colour scale.",
+    caveat="Attention on special tokens is not on the maps; a table gives its share. Attention "
+    "shows what is mixed into a token, not what the decision depends on.",
     formula="A[layer, head, query, :] = softmax(q·K / √d)",
     source="Vaswani et al., arXiv 1706.03762; Caron et al. (DINO), arXiv 2104.14294",
     draw=draw,

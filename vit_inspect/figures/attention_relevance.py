@@ -1,4 +1,4 @@
-"""Which patches speak for a class, and do cheaper ways say the same? (Chefer et al. 2103.15679)"""
+"""Which patches support an output, and do simpler methods agree? (Chefer et al. 2103.15679)"""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from vit_inspect.figures import looks, print_sheet
 from vit_inspect.figures.figure import FigureSpec
-from vit_inspect.figures.overlay import draw_map, draw_photograph, plot_map, plot_sheet
+from vit_inspect.figures.overlay import draw_map, draw_photograph, draw_scale, plot_map, plot_sheet
 from vit_inspect.records.evidence import AttentionRelevance
 
 WAYS = {
@@ -18,13 +17,13 @@ WAYS = {
     "grad_cam": "Grad-CAM, last block",
     "input_gradient": "Input × gradient",
 }
-"""The record's maps: what the figure is about, and the references beside it."""
+"""The record's maps: relevance, and two simpler methods to compare it with."""
 UNITS = {
     "relevance": "Relevance",
     "grad_cam": "Grad-CAM",
-    "input_gradient": "In units of the target",
+    "input_gradient": "Input × gradient",
 }
-"""The names of their colour bars: a gradient times an input has the unit of what it explains."""
+"""The names of their colour bars; gradient times input has the unit of the target."""
 
 
 def draw(result: AttentionRelevance, *, image: int = 0) -> Figure:
@@ -42,19 +41,7 @@ def draw(result: AttentionRelevance, *, image: int = 0) -> Figure:
         draw_photograph(axes, photograph, grey=True)
         draw_map(axes, photograph, values, limits)
         print_sheet.label(axes, title=title)
-        # Room for the numbers at both ends.
-        bar = print_sheet.place(
-            figure, left=left + 0.1, top=height + 0.3, width=width - 0.2, height=0.08
-        )
-        print_sheet.colour_bar(
-            bar,
-            looks.WEIGHT_MAP,
-            limits,
-            name=UNITS[way],
-            opacity=looks.MAP_OPACITY,
-            ticks=MaxNLocator(3),
-            orientation="horizontal",
-        )
+        draw_scale(figure, limits, name=UNITS[way], left=left, top=height + 0.3, width=width)
     words = "\n".join((_title(result, image), *_words(result, image)))
     print_sheet.write(figure, words, left=0.05, top=height + 0.72, linespacing=1.4)
     return figure
@@ -71,14 +58,14 @@ def plot(
     """One of the maps over the whole photograph; customdata of a patch is its (row, column).
 
     way: a name of `WAYS`.
-    limits: ends of the colour scale, such as those of two figures that are compared.
+    limits: ends of the colour scale, to give two figures the same scale.
     width: px that are free for the photograph.
     """
     photograph, values = result.photographs[image], shown(result, way, image)
     if way == "relevance":
         title, words = _title(result, image), "\n".join(_words(result, image)[:2])
     else:
-        title, words = WAYS[way], f"For {result.target[image]}; what lowers it is left out"
+        title, words = WAYS[way], f"For {result.target[image]}; negative contributions set to 0"
     figure = plot_sheet(title, words, photograph, width=width)
     figure.layout.height -= 20 * (3 - len(words.split("\n")))
     limits = limits or limits_of(result, image, way=way)
@@ -86,12 +73,12 @@ def plot(
 
 
 def plots(result: AttentionRelevance, *, image: int = 0) -> list[go.Figure]:
-    """The references."""
+    """The maps of the two simpler methods."""
     return [plot(result, image=image, way=way) for way in WAYS if way != "relevance"]
 
 
 def shown(result: AttentionRelevance, way: str, image: int) -> Float[np.ndarray, "row column"]:
-    """What is drawn of a map: what raises the target, not what lowers it."""
+    """The map as it is drawn: negative contributions are set to 0."""
     values: Float[np.ndarray, "row column"] = getattr(result, way)[image]
     return np.maximum(values, 0)
 
@@ -101,8 +88,8 @@ def limits_of(
 ) -> looks.Limits:
     """The ends of a map's colour scale.
 
-    A model that reads the mean of its patches reads some of each, whatever attention does: the
-    scale of its relevance starts there.
+    The scale of relevance starts at its minimum: a model that reads the mean of its patches reads
+    a part of each patch, whatever attention does.
     """
     values = shown(result, way, image)
     low = float(values.min()) if way == "relevance" else 0.0
@@ -111,7 +98,7 @@ def limits_of(
 
 
 def _title(result: AttentionRelevance, image: int) -> str:
-    return f"What speaks for {result.target[image]}"
+    return f"Patches that support {result.target[image]}"
 
 
 def _words(result: AttentionRelevance, image: int) -> tuple[str, str, str]:
@@ -119,11 +106,11 @@ def _words(result: AttentionRelevance, image: int) -> tuple[str, str, str]:
     total, half = relevance.sum(), 0
     if total > 0:
         half = 1 + int(np.searchsorted(relevance[::-1].cumsum(), total / 2))
-    count = f"{half} of {relevance.size} patches hold half of it" if half else "no patch has any"
+    count = f"{half} of {relevance.size} patches hold half of it" if half else "none"
     return (
         f"{result.model}, read at its {result.layout.readout}",
-        f"Relevance above the least: {count}.",
-        "Grad-CAM and input × gradient: what lowers the target is left out.",
+        f"Relevance above the minimum: {count}.",
+        "Grad-CAM and input × gradient: negative contributions are set to 0.",
     )
 
 
@@ -131,15 +118,16 @@ FIGURE = FigureSpec(
     record=AttentionRelevance,
     slug="attention_relevance",
     title="Relevance",
-    question="Which patches speak for a class?",
-    reading="Attention multiplied through the layers, as in rollout, but weighted by how much it "
-    "raises the target: a class, or how similar the picture is to another one or to one of "
-    "its patches. Bright patches are those whose content raises it most. Another class "
-    "gives another map. Two cheaper ways are shown too: where all agree, trust it more.",
-    caveat="A gradient tells what a small change would do, not what is left when a patch is gone: "
-    "see faithfulness for that. What lowers the target is cut off in every layer, and what "
-    "the MLPs do is left out. The size of a value says nothing by itself, and maps of "
-    "different targets have no common unit.",
+    question="Which patches support the output?",
+    reading="Attention is multiplied through the layers, as in rollout, but weighted by how much "
+    "it raises the target. The target is a class, or the similarity of the image to "
+    "another image or to one of its patches. Bright patches raise it most. Another class "
+    "gives another map. Two simpler methods stand beside it: where all agree, trust the "
+    "map more.",
+    caveat="A gradient says what a small change would do, not what happens without a patch: see "
+    "Faithfulness for that. Negative contributions are set to 0 in every layer, and MLPs "
+    "are ignored. The size of a value means nothing by itself: compare patches of one map "
+    "only.",
     formula="R ← R + E_h[(∂y/∂A ⊙ A)⁺] R, first layer first; the read-out's row",
     source="Chefer et al., arXiv 2103.15679; Selvaraju et al. (Grad-CAM), arXiv 1610.02391; "
     "Shrikumar et al. (input × gradient), arXiv 1605.01713",

@@ -1,4 +1,4 @@
-"""Which patches reach the read-out through all layers? (ViT paper, Fig. 6; Abnar and Zuidema)"""
+"""Which patches reach the output through all layers? (ViT paper, Fig. 6; Abnar and Zuidema)"""
 
 from __future__ import annotations
 
@@ -6,20 +6,27 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from vit_inspect.figures import looks, print_sheet, screen_sheet
 from vit_inspect.figures.figure import PAPER, FigureSpec
-from vit_inspect.figures.overlay import crop, draw_map, draw_photograph, plot_map, plot_sheet
+from vit_inspect.figures.overlay import (
+    crop,
+    draw_map,
+    draw_photograph,
+    draw_scale_beside,
+    plot_map,
+    plot_sheet,
+)
 from vit_inspect.figures.tiles import compose, name_tiles, plot_tiles
 from vit_inspect.records.paper import AttentionRollout
 
-UNIT = "Share of the read-out"
+UNIT = "Share of the output"
 STRONGEST = 0.01
-"""The share of patches whose joint relevance is told."""
+"""The share of patches whose joint relevance is stated."""
 CONCENTRATED = 0.5
-"""From here on the picture rests on a few patches, and a reader is warned."""
+"""Above this share the map depends on a few patches, and a reader is warned."""
 
 
 def draw(result: AttentionRollout, *, image: int = 0) -> Figure:
@@ -48,17 +55,14 @@ def draw(result: AttentionRollout, *, image: int = 0) -> Figure:
     draw_photograph(panels[2], photograph, grey=True)
     draw_map(panels[2], photograph, result.relevance[image], limits)
     print_sheet.label(panels[2], title="Rollout")
-    bar = print_sheet.place(
-        figure, left=0.33 + 2 * width + wide, top=0.22, width=0.09, height=height
-    )
-    print_sheet.colour_bar(
-        bar,
-        looks.WEIGHT_MAP,
+    draw_scale_beside(
+        figure,
         limits,
         name=UNIT,
-        opacity=looks.MAP_OPACITY,
-        ticks=MaxNLocator(4),
-        format=PercentFormatter(1.0),
+        left=0.33 + 2 * width + wide,
+        top=0.22,
+        height=height,
+        format=print_sheet.percent_ticks(),
     )
     print_sheet.write(figure, _words(result, image), left=0.05, top=height + 0.33, linespacing=1.4)
     return figure
@@ -71,10 +75,10 @@ def plot(
     limits: looks.Limits | None = None,
     width: int = 720,
 ) -> go.Figure:
-    """The map over the whole photograph; a patch tells its row, column and relevance.
+    """The map over the whole photograph; each patch shows its place and its relevance.
 
-    limits: ends of the colour scale, such as those of two figures that are compared.
-    width: px that are free for the photograph.
+    limits: ends of the colour scale, to give two figures the same scale.
+    width: px for the photograph.
     """
     photograph = result.photographs[image]
     title, words = _words(result, image).split("\n", 1)
@@ -84,9 +88,9 @@ def plot(
 
 
 def plot_growth(result: AttentionRollout, *, image: int = 0) -> go.Figure:
-    """The map for each start of the product, the last layer alone first; customdata is the layer.
+    """The map for each start layer, the last layer alone first; customdata is the layer.
 
-    Each map has its own scale, as the mass spreads over ever more patches.
+    Each map has its own scale, as relevance spreads over more patches with each layer.
     """
     maps = result.growth[image][::-1]
     largest = maps.max(axis=(1, 2), keepdims=True)
@@ -94,19 +98,19 @@ def plot_growth(result: AttentionRollout, *, image: int = 0) -> go.Figure:
     last = result.start_layer + len(maps) - 1
     layers = [last - place for place in range(len(maps))]
     tiles = compose(colours[None])
-    title, words = "From the last layer down", "Each map on its own scale."
+    title, words = "Rollout by start layer", "Each map has its own scale."
     figure = screen_sheet.screen(title, words, height=210)
     hover = [
-        f"Layers {layer} to {last}<br>largest {peak:.2%}"
+        f"Layers {layer} to {last}<br>maximum {peak:.2%}"
         for layer, peak in zip(layers, largest.ravel(), strict=True)
     ]
     plot_tiles(figure, tiles, hover=hover, picked=[[layer] for layer in layers])
-    columns = "First layer of the product", layers
+    columns = "Start layer", layers
     return name_tiles(figure, tiles, rows=("", []), columns=columns, side="bottom")
 
 
 def strongest_share(relevance: Float[np.ndarray, "row column"]) -> tuple[int, float]:
-    """How many patches the strongest hundredth is, and their share of what is on patches."""
+    """How many patches are the strongest 1%, and their share of the relevance on patches."""
     count = max(1, round(STRONGEST * relevance.size))
     strongest = np.sort(relevance, axis=None)[-count:].sum()
     return count, float(strongest / (relevance.sum() or 1.0))
@@ -128,7 +132,7 @@ def _paper_look(
     smooth = Image.fromarray(mask.astype(np.float32)).resize(
         (columns, rows), Image.Resampling.LANCZOS
     )
-    light = _blur(rows, patch_px[0]) @ np.asarray(smooth) @ _blur(columns, patch_px[1]).T
+    light = _blurred(np.asarray(smooth), patch_px)
     span = light.max() - light.min()
     # An even map has no contrast to stretch, only rounding errors.
     if span > 1e-5:
@@ -136,26 +140,29 @@ def _paper_look(
     return np.round(picture * np.clip(light, 0, 1)[..., None]).astype(np.uint8)
 
 
-def _blur(side_px: int, radius_px: int) -> Float[np.ndarray, "to from"]:
-    """A Gaussian blur along one side as a matrix; its rows sum to 1, at the border as well."""
-    pixel = np.arange(side_px)
-    weights = np.exp(-0.5 * ((pixel[:, None] - pixel[None, :]) / radius_px) ** 2)
-    return weights / weights.sum(axis=1, keepdims=True)
+def _blurred(
+    values: Float[np.ndarray, "row column"], deviation_px: tuple[int, int]
+) -> Float[np.ndarray, "row column"]:
+    """A Gaussian blur; at the border its weights are those inside alone, so that 1 stays 1."""
+    inside = np.stack([values, np.ones_like(values)]).astype(np.float64)
+    sums, weights = gaussian_filter(inside, (0, *deviation_px), mode="constant")
+    blurred: Float[np.ndarray, "row column"] = sums / weights
+    return blurred
 
 
 def _words(result: AttentionRollout, image: int) -> str:
-    """What the picture leaves out, in four lines."""
+    """What the map does not show, in four lines."""
     relevance = result.relevance[image]
     masses = zip(result.layout.prefix, result.prefix_mass[image], strict=True)
     prefix = "".join(f", {mass:.1%} on {name}" for name, mass in masses)
     count, strongest = strongest_share(relevance)
-    warning = "Careful: " if strongest > CONCENTRATED else ""
-    patches = "patch holds" if count == 1 else f"{count} patches hold"
+    warning = "Caution: " if strongest > CONCENTRATED else ""
+    patches = "The strongest patch holds" if count == 1 else f"The {count} strongest patches hold"
     return (
-        f"{result.model}: attention rollout to the read-out ({result.layout.readout})\n"
+        f"{result.model}: attention rollout (read at {result.layout.readout})\n"
         f"{relevance.sum():.1%} on patches{prefix}\n"
-        f"{warning}The strongest {patches} {strongest:.1%} of what is on patches.\n"
-        f"Heads fused by {result.fusion}, discard {result.discard:g}, from layer "
+        f"{warning}{patches} {strongest:.1%} of the relevance on patches.\n"
+        f"Heads combined by {result.fusion}, lowest {result.discard:.0%} discarded, start layer "
         f"{result.start_layer}."
     )
 
@@ -164,12 +171,13 @@ FIGURE = FigureSpec(
     record=AttentionRollout,
     slug="attention_rollout",
     title="Attention rollout",
-    question="Which patches reach the read-out through all layers?",
-    reading="Attention multiplied through the layers, half of each token passing straight on. "
-    "Bright patches are those whose content can reach the read-out most.",
-    caveat="Rollout ignores values, MLPs and the class, and favours tokens that everything "
-    "attends to: when a few patches hold most of the mass, they are often artefacts of "
-    "the model, not objects.",
+    question="Which patches reach the output through all layers?",
+    reading="Attention is multiplied through the layers; in each layer, half of a token stays as "
+    "it is (the residual connection). The content of bright patches can reach the output "
+    "most.",
+    caveat="Rollout ignores values, MLPs and the class. It favours tokens that all others attend "
+    "to: if a few patches hold most of the relevance, they are often artefacts of the "
+    "model, not objects.",
     formula="R = Â[L−1] ⋯ Â[1] Â[0],  Â[l] = (mean over heads of A[l] + I) / 2",
     source=f"Abnar and Zuidema, arXiv 2005.00928; {PAPER}, Figures 6 and 14",
     draw=draw,

@@ -1,4 +1,4 @@
-"""Where do two records of one figure differ? The second less the first, zero in the middle."""
+"""Where do two records of one figure differ? Right - left, with 0 in the middle of the scale."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vit_inspect.records.base import Result
 def plot(
     first: Result, second: Result, quantity: str, *, shown: dict[str, list[int]] | None = None
 ) -> go.Figure:
-    """The difference of one quantity, of the first image of each record.
+    """The second record minus the first, for one quantity of the first image of each.
 
     Quantities of two axes become one map, of four axes a grid of maps. shown: the positions along
     an axis to pick, by axis. Raises `BadParameter` where the shapes differ.
@@ -27,7 +27,7 @@ def plot(
         sizes = [" × ".join(map(str, array.shape)) for array in arrays]
         raise BadParameter(
             f"{' × '.join(axes)} of {sizes[0]} and of {sizes[1]}",
-            "the same of both",
+            "the same shape for both",
             "choose models and input sizes with the same grid, layers and heads",
         )
     values = arrays[1] - arrays[0]
@@ -37,11 +37,11 @@ def plot(
     largest = float(np.abs(values).max())
     # As in the figures themselves, a few sink tokens must not turn everything else white.
     limit = float(np.percentile(np.abs(values), looks.SHARED_SCALE_PERCENTILE)) or largest or 1.0
-    title = f"{quantity.removesuffix('_px').replace('_', ' ').capitalize()}: second less first"
-    words = f"{_words(second)} less {_words(first)}\nLargest difference {largest:.3g}."
+    title = f"{quantity.removesuffix('_px').replace('_', ' ').capitalize()}: right - left"
+    words = f"{_words(second)} - {_words(first)}\nMaximum {largest:.3g}."
     height = 560 if values.ndim == 2 else max(560, min(1100, 64 * len(values)) + 200)
     figure = screen_sheet.screen(title, words, height=height, above=60)
-    bar = screen_sheet.screen_colour_bar("second less first", nticks=5)
+    bar = screen_sheet.screen_colour_bar("Right - left", nticks=5)
     scale = looks.colour_scale(looks.DIFFERENCE_MAP)
     if values.ndim == 2:
         figure.add_heatmap(
@@ -61,16 +61,13 @@ def plot(
         )
     tiles = compose(looks.colour(values, looks.DIFFERENCE_MAP, (-limit, limit)))
     places = [(row, column) for row in picked[0] for column in picked[1]]
-    # Heads, and the patches of the position figure, count from 1 as in those figures.
     names = tuple(
-        (axis.capitalize(), [index + (axis != "layer") for index in indices])
-        for axis, indices in zip(axes, picked[:2], strict=False)
+        (axis.capitalize(), indices) for axis, indices in zip(axes, picked[:2], strict=False)
     )
+    largest_of = np.abs(values).max(axis=(2, 3)).ravel()
     hover = [
-        f"{names[0][0]} {row}, {names[1][0]} {column}<br>"
-        f"largest difference {np.abs(values[i, j]).max():.3g}"
-        for i, row in enumerate(names[0][1])
-        for j, column in enumerate(names[1][1])
+        f"<b>{_place(axes, place)}</b><br>maximum {each:.3g}"
+        for place, each in zip(places, largest_of, strict=True)
     ]
     plot_tiles(figure, tiles, hover=hover, picked=places)
     name_tiles(figure, tiles, rows=names[0], columns=names[1], side="bottom")
@@ -78,6 +75,13 @@ def plot(
         cmin=-limit, cmax=limit, colorscale=scale, showscale=True, colorbar=bar
     )
     return figure
+
+
+def _place(axes: list[str], place: tuple[int, int]) -> str:
+    """What a tile is of: a head of a layer, or a patch."""
+    if axes[:2] == ["layer", "head"]:
+        return looks.place_name(*place)
+    return looks.patch_name(*place).capitalize()
 
 
 def _words(result: Result) -> str:

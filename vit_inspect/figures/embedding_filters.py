@@ -17,7 +17,7 @@ SHOWN, COLUMNS = 28, 7
 
 
 def draw(result: EmbeddingFilters) -> Figure:
-    """The first 28 components, each on its own scale, and the variance that they explain."""
+    """The first 28 components, each on its own scale, and the variance they explain."""
     tiles, shown = _tiles(result), _shown(result)
     width, height = fit(tiles, width=4.2, height=4.2)
     panel_height = max(height, 1.2)
@@ -44,16 +44,16 @@ def draw(result: EmbeddingFilters) -> Figure:
     curve.xaxis.set(major_formatter=StrMethodFormatter("{x:g}"), minor_formatter=NullFormatter())
     curve.yaxis.set_major_formatter(PercentFormatter(1.0))
     curve.spines[["top", "right"]].set_visible(False)
-    print_sheet.label(curve, x="Principal components", y="Explained variance (cumulative)")
+    print_sheet.label(curve, x="Number of components", y="Explained variance (cumulative)")
     print_sheet.write(figure, _caption(result), left=0.05, top=panel_height + 0.5, linespacing=1.3)
     return figure
 
 
 def plot(result: EmbeddingFilters) -> go.Figure:
-    """The same; a tile tells its component's share of the variance."""
+    """The same; each tile shows its component's share of the variance."""
     shown, ratio, cumulative = _shown(result), result.explained_variance_ratio, _cumulative(result)
     figure = screen_sheet.screen(_title(result), _caption(result), height=460)
-    hover = [f"Component {n + 1}<br>{ratio[n]:.2%} of the variance" for n in range(shown)]
+    hover = [f"Component {n}<br>{ratio[n]:.2%} of the variance" for n in range(shown)]
     picked = [[n] for n in range(shown)]
     plot_tiles(figure, _tiles(result), hover=hover, picked=picked, domain=(0.0, 0.64))
     figure.update_layout(margin_l=16)
@@ -90,7 +90,7 @@ def plot(result: EmbeddingFilters) -> go.Figure:
     )
     figure.update_layout(
         xaxis2=screen_sheet.screen_axis(
-            "Principal components",
+            "Number of components",
             type="log",
             range=[0, np.log10(max(2, len(cumulative)))],
             domain=(0.74, 1.0),
@@ -114,7 +114,7 @@ def _cumulative(result: EmbeddingFilters) -> Float[np.ndarray, " rank"]:
 
 def _note(result: EmbeddingFilters) -> str:
     shown = _shown(result)
-    return f"{shown} components<br>hold {_cumulative(result)[shown - 1]:.1%}"
+    return f"{shown} components<br>explain {_cumulative(result)[shown - 1]:.1%}"
 
 
 def _title(result: EmbeddingFilters) -> str:
@@ -124,11 +124,11 @@ def _title(result: EmbeddingFilters) -> str:
 
 
 def _caption(result: EmbeddingFilters) -> str:
-    return f"{result.model}\n{result.source}. Each tile on its own scale."
+    return f"{result.model}\n{result.source}. Each tile has its own scale."
 
 
 def _tiles(result: EmbeddingFilters) -> Tiles:
-    """Each component between its own least and greatest weight, over pixels and RGB jointly."""
+    """Each component scaled from its minimum to its maximum, over pixels and RGB together."""
     components = result.components[: _shown(result)]
     least = components.min(axis=(1, 2, 3), keepdims=True)
     span = components.max(axis=(1, 2, 3), keepdims=True) - least
@@ -147,13 +147,13 @@ FIGURE = FigureSpec(
     record=EmbeddingFilters,
     slug="embedding_filters",
     title="Embedding filters",
-    question="What patterns does the model look for in a patch?",
-    reading="Each tile is one principal component of the filters that the model applies to the "
-    "picture first, the strongest first. Smooth waves in a few directions and colours, "
-    "like the basis of a compression, mean that training found a compact code for "
-    "patches. The curve says how much of all filters the tiles hold.",
-    caveat="Each tile is stretched to its own range, so tiles cannot be compared in strength. "
-    "Signs are arbitrary: a tile and its negative are the same component.",
+    question="Which patterns does the patch embedding respond to?",
+    reading="The first layer of the model is a set of filters. Each tile is one principal "
+    "component of these filters, the strongest first. Smooth waves of a few directions "
+    "and colours mean that training found a compact code for patches. The curve shows how "
+    "much of the variance of all filters the components explain.",
+    caveat="Each tile has its own scale, so the strength of two tiles cannot be compared. Signs "
+    "are arbitrary: a tile and its negative are the same component.",
     formula="centred PCA of the matrix (filters × patch pixels and channels)",
     source=f"{PAPER}, Figure 7 left",
     draw=draw,

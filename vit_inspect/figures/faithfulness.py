@@ -1,4 +1,4 @@
-"""Can a map be trusted? Deletion and insertion curves (Petsiuk et al. 2018), and what follows."""
+"""Can a map be trusted? Deletion and insertion curves (Petsiuk et al. 2018), with conclusions."""
 
 from __future__ import annotations
 
@@ -19,37 +19,38 @@ from vit_inspect.records.evidence import CENTRE, RANDOM, Faithfulness
 
 CURVES = ("deletion", "insertion")
 TITLES = ("Deletion: lower is better", "Insertion: higher is better")
-CHANGED = ("Patches replaced by mean colour", "Patches put back into blur")
+CHANGED = ("Patches replaced by mean colour", "Patches restored in blurred image")
 BEST = "better than random and the centre"
 PANELS = ((0.0, 0.46), (0.54, 1.0))
-"""Where the two curves lie on a screen, in shares of its width; the table is below."""
+"""Where the two plots are on a screen, in shares of its width; the table is below."""
 CURVE_PX, ROW_PX = 300, 26
 WORDS_PX = 612
-"""Width of the words on a screen, which has no room for more beside a menu."""
+"""Width of the words on a screen, next to a menu."""
 MAP_LETTERS = 16
-"""Letters of a map's name that the table has room for; the words below have them all."""
+"""Letters of a map's name in the table; the words below have the whole name."""
 MARKED_POINTS = 11
 """Points of a curve that have its marker, at most."""
 BAND_OPACITY = 0.18
 CHANCE = 3.04
-"""Standard deviations of five random orders that a map must be better by.
+"""By how many standard deviations of five random orders a map must be better.
 
-Another random order is within these in 95 of 100 cases: Student's t of 4 degrees of freedom, 2.78,
-times sqrt(1 + 1/5). With two, one random order in fourteen would be called better in a curve.
+Another random order stays within these in 95 of 100 cases: Student's t of 4 degrees of freedom,
+2.78, times sqrt(1 + 1/5). With 2 of them, one random order in fourteen would be called better.
 """
 STILL = 0.05
-"""Share of the largest score: where all curves stay within it, no order of patches matters."""
+"""Share of the largest score: if all curves stay within it, the order of patches has no effect."""
 SIMILAR, UNLIKE = 0.7, 0.3
-"""Rank correlations, of either sign, from which on two maps count as alike, and up to which not."""
+"""Absolute rank correlations: from the first on, two maps count as similar; up to the second, as
+different."""
 
 
 def draw(result: Faithfulness) -> Figure:
-    """Both curves of every map, the mean over the record's pictures; the table is their legend."""
+    """Both curves of every map, as means over the images; the table is their legend."""
     title, *texts = _words(result)
     figure = print_sheet.page(print_sheet.PAGE_IN, 2.85 + 0.145 * len(texts))
     limits = limits_of(result)
     for place, curve in enumerate(CURVES):
-        axes = print_sheet.place(figure, left=0.62 + 2.12 * place, top=0.5, width=1.85, height=1.75)
+        axes = print_sheet.place(figure, left=0.62 + 2.16 * place, top=0.5, width=1.82, height=1.75)
         _draw_curves(axes, result, curve)
         axes.set(xlim=(0, 1), ylim=limits)
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))
@@ -67,7 +68,7 @@ def draw(result: Faithfulness) -> Figure:
 
 
 def plot(result: Faithfulness) -> go.Figure:
-    """The same; a point tells its map, the share of the patches and the score."""
+    """The same; each point shows its map, the share of the patches and the score."""
     title, *texts = _words(result)
     table_px = ROW_PX * (1 + len(_looks(result)))
     # Between curves and table are their axes' titles.
@@ -101,32 +102,37 @@ def plot(result: Faithfulness) -> go.Figure:
 
 
 def control_words(correlation: float) -> str:
-    """What the rank correlation of a map with its control, of randomised weights, tells."""
+    """What the rank correlation with the map of randomised weights means."""
     if np.isnan(correlation):
-        return "One of the two maps is even: there is no order of patches to compare."
-    found = f"Rank correlation of the two maps: {correlation:.2f}. With randomised weights the map "
+        return "One of the two maps is constant: there is no order of patches to compare."
+    found = (
+        f"Rank correlation of the two maps: {correlation:.2f}. With randomised weights, the map "
+    )
     # A map in the reverse order depends as little on what was learned as one in the same.
     strength, reverse = abs(correlation), ", in reverse order" if correlation < 0 else ""
     if strength > UNLIKE:
         whole = strength >= SIMILAR
-        how, told = ("looks much", "it") if whole else ("is partly", "that part")
+        how, told = ("is nearly", "it") if whole else ("is partly", "that part")
         return (
-            f"{found}{how} the same{reverse}: {told} tells of the picture or of the architecture, "
-            "not of what was learned."
+            f"{found}{how} the same{reverse}: {told} depends on the image or on the architecture, "
+            "not on what was learned."
         )
-    return found + "is another one: it depends on what was learned. That does not make it faithful."
+    return (
+        found
+        + "is different: it depends on what was learned. This alone does not make it faithful."
+    )
 
 
 def conclusions(result: Faithfulness) -> list[str]:
-    """A sentence for each map that is tested: what the areas say of it, on these pictures.
+    """A sentence for each tested map: how its areas compare with the baselines.
 
-    A single one for all where the score hardly depends on the picture.
+    One sentence for all maps if the score hardly changes.
     """
     scores = np.concatenate([_mean(result, curve) for curve in CURVES])
     largest, moved = float(np.abs(scores).max()), float(np.ptp(scores))
     if moved < STILL * largest:
         share = looks.percent(moved / largest)
-        return [f"The score moves by {share} of its largest value: nothing follows for any map."]
+        return [f"The score changes by only {share} of its maximum: no conclusion for any map."]
     images = len(result.photographs)
     sentences = []
     for place, name in enumerate(_tested(result)):
@@ -142,7 +148,7 @@ def conclusions(result: Faithfulness) -> list[str]:
                 all(_standing(result.of_image(image), place, curve) == BEST for curve in CURVES)
                 for image in range(images)
             )
-            alone = f". {BEST.capitalize()} in both curves in {good} of {images} pictures"
+            alone = f". {BEST.capitalize()} in both curves in {good} of {images} images"
         sentences.append(f"{name}: {verdict}{alone}.")
     return sentences
 
@@ -155,7 +161,7 @@ def limits_of(result: Faithfulness) -> looks.Limits:
 
 
 def _standing(result: Faithfulness, place: int, curve: str) -> str:
-    """How a map's area compares with those of the baselines, in words."""
+    """How the area of a map compares with the baselines, in words."""
     areas, random = _area(result, curve), _random(result)
     sign, chance = (-1 if curve == "deletion" else 1), _chance(result, curve)
     found: dict[str, list[str]] = {"better": [], "worse": [], "no better": []}
@@ -171,7 +177,7 @@ def _standing(result: Faithfulness, place: int, curve: str) -> str:
 
 
 def _chance(result: Faithfulness, curve: str) -> float:
-    """By how much an area must differ to be more than chance."""
+    """The difference of areas that chance can explain."""
     return CHANCE * float(_area(result, curve)[_random(result)].std(ddof=1))
 
 
@@ -274,8 +280,8 @@ def _draw_curves(axes: Axes, result: Faithfulness, curve: str) -> None:
 
 def _draw_table(figure: Figure, result: Faithfulness) -> None:
     """Line, name and both areas of each map."""
-    left, top, pitch = 4.78, 0.5, 0.17
-    columns = (1.19, 1.65)
+    left, top, pitch = 4.72, 0.5, 0.17
+    columns = (1.22, 1.66)
     for offset, text in zip((0.3, *columns), ("Area under", *CURVES), strict=True):
         print_sheet.write(figure, text, left=left + offset, top=top, fontsize=6.5)
     rows = zip(_looks(result), _areas(result), strict=True)
@@ -349,9 +355,9 @@ def _unit(result: Faithfulness) -> str:
 
 
 def _words(result: Faithfulness) -> list[str]:
-    """The title, what is measured, what follows, and how far it goes."""
+    """The title, the score, the conclusions and their limits."""
     images = len(result.photographs)
-    of = result.photographs[0].name if images == 1 else f"mean over {images} pictures"
+    of = result.photographs[0].name if images == 1 else f"mean over {images} images"
     named = images == 1 and result.targets[0]
     score = f"probability of {result.targets[0]!r}" if named else result.score
     empty, blurred = (
@@ -359,13 +365,13 @@ def _words(result: Faithfulness) -> list[str]:
     )
     chances = [_chance(result, curve) for curve in CURVES]
     return [
-        f"{result.model}: deletion and insertion of patches, {of}",
-        f"Score: {score}. Every patch replaced: {empty:.3f}; every patch blurred: {blurred:.3f}.",
+        f"{result.model}: deletion and insertion, {of}",
+        f"Score: {score}. All patches replaced: {empty:.3f}; all patches blurred: {blurred:.3f}.",
         *conclusions(result),
-        f"Differences below {chances[0]:.2g} in deletion and {chances[1]:.2g} in insertion are "
-        "chance: of random orders, 95 in 100 stay within. Grey: five of these.",
-        ("One picture. " if images == 1 else "")
-        + "Patches of mean colour or blur are unlike what the model was trained on.",
+        f"Chance explains differences up to {chances[0]:.2g} in deletion and {chances[1]:.2g} in "
+        "insertion (95 of 100 random orders). Grey band: five random orders.",
+        ("One image. " if images == 1 else "")
+        + "The model was not trained on images with replaced or blurred patches.",
     ]
 
 
@@ -374,17 +380,17 @@ FIGURE = FigureSpec(
     slug="faithfulness",
     title="Faithfulness",
     question="Can a map be trusted?",
-    reading="Patches are taken out of the picture, those first that a map puts first, and the "
-    "model is run again each time. If the map shows what the output rests on, the score "
-    "falls early; put back into a blurred picture in the same order, it rises early. A "
-    "map that does not beat random orders and the distance to the centre has shown "
-    "nothing of the model on this picture.",
-    caveat="One picture says little: take many. A picture with patches of mean colour or blur is "
-    "unlike anything the model was trained on, so a score may fall, or rise, for that "
-    "alone. Patches are taken one by one in an order: what only several together show "
-    "counts for the last of them. Where there are no classes, the score is the cosine "
-    "similarity of outputs, which can be high for empty pictures.",
-    formula="area under p(class | picture without the first k patches), or with them alone, over "
+    reading="Deletion: patches are replaced one after the other, the highest ranked first, and "
+    "the model runs again each time. If the map shows what the output depends on, the "
+    "score falls early. Insertion: patches are restored in a blurred image in the same "
+    "order, and the score should rise early. A map that is no better than random orders "
+    "and than the distance to the centre has shown nothing about the model on this image.",
+    caveat="One image says little: use many. The model was not trained on images with replaced or "
+    "blurred patches, so a score may fall or rise for that reason alone. Patches are "
+    "replaced one after the other: what only several patches show together counts for the "
+    "last of them. Without classes, the score is the cosine similarity of outputs, which "
+    "can be high even for empty images.",
+    formula="area under p(class | image without the first k patches), or with them alone, over "
     "k / patches",
     source="Petsiuk et al. (RISE), arXiv 1806.07421; for maps with randomised weights, in the "
     "browser: Adebayo et al., arXiv 1810.03292",

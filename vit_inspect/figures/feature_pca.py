@@ -1,4 +1,4 @@
-"""What does a model tell apart in a picture? Its patches' tokens as colours (DINOv2, 2304.07193)"""
+"""Which patches have similar features? Three principal components as colours (DINOv2)."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from PIL import Image
 
 from vit_inspect.figures import print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
-from vit_inspect.figures.overlay import draw_photograph, height_px, plot_photograph
+from vit_inspect.figures.overlay import PATCH, draw_photograph, height_px, plot_photograph
 from vit_inspect.figures.tiles import LONG_SIDE_PX, data_uri
 from vit_inspect.records.base import Photograph
 from vit_inspect.records.evidence import FeaturePca
 
 COLOURS = ("red", "green", "blue")
 GAP = 0.02
-"""Share of the width between the photograph and its colours."""
+"""The space between the two pictures, as a share of the width."""
 
 
 def draw(result: FeaturePca, *, image: int = 0) -> Figure:
-    """The photograph, and beside it the colours of its patches where the model saw them."""
+    """The photograph, and beside it the colours of its patches."""
     photograph = result.photographs[image]
     aspect = float(np.clip(photograph.size_px[1] / photograph.size_px[0], 0.3, 3))
     height = min(2.6, (print_sheet.PAGE_IN - 0.2) / (2 * aspect))
@@ -44,9 +44,9 @@ def draw(result: FeaturePca, *, image: int = 0) -> Figure:
 
 
 def plot(result: FeaturePca, *, image: int = 0, width: int = 1040) -> go.Figure:
-    """The same; a patch tells its scores, customdata is its (row, column).
+    """The same; each patch shows its scores, customdata is its (row, column).
 
-    width: px that are free for both.
+    width: px for both.
     """
     photograph, seen = result.photographs[image], result.photographs[image].seen
     title, words = _words(result, image).split("\n", 1)
@@ -91,7 +91,7 @@ def plot(result: FeaturePca, *, image: int = 0, width: int = 1040) -> go.Figure:
 
 
 def colours(result: FeaturePca, image: int) -> UInt8[np.ndarray, "row column 3"]:
-    """Red, green and blue of each patch; a score without a span is in the middle of its colour."""
+    """Red, green and blue of each patch; 0.5 for a component that does not vary."""
     low, high = result.ends[image].T
     span = high - low
     # What rounding makes of tokens that do not vary must not become a colour.
@@ -101,14 +101,14 @@ def colours(result: FeaturePca, image: int) -> UInt8[np.ndarray, "row column 3"]
 
 
 def _enlarged(result: FeaturePca, image: int) -> Image.Image:
-    """Each patch as a square of many pixels, whose edges a viewer does not smooth."""
+    """Each patch as a square of many pixels, so that a viewer does not blur its edges."""
     picture = Image.fromarray(colours(result, image))
     times = max(1, LONG_SIDE_PX // max(picture.size))
     return picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
 
 
 def _add_scores(figure: go.Figure, result: FeaturePca, image: int, photograph: Photograph) -> None:
-    """A map that shows nothing but tells the scores of the patch under the cursor."""
+    """An invisible map that shows the scores of the patch under the cursor."""
     scores, seen = result.components[image], photograph.seen
     rows, columns = scores.shape[:2]
     down, across = (seen.bottom - seen.top) / rows, (seen.right - seen.left) / columns
@@ -129,20 +129,18 @@ def _add_scores(figure: go.Figure, result: FeaturePca, image: int, photograph: P
             [[row, column, *scores[row, column].tolist()] for column in range(columns)]
             for row in range(rows)
         ],
-        hovertemplate="Row %{customdata[0]}, column %{customdata[1]}<br>"
-        + told
-        + "<extra></extra>",
+        hovertemplate=f"{PATCH}<br>{told}<extra></extra>",
     )
 
 
 def _words(result: FeaturePca, image: int) -> str:
-    """Whose tokens, what the colours are, and how much of the variance they show."""
+    """Which tokens, how much of the variance the colours show, and what they compare with."""
     shares = result.explained_variance_ratio[image]
     each = ", ".join(f"{name} {share:.1%}" for name, share in zip(COLOURS, shares, strict=True))
     if result.basis == "common":
-        basis = "One basis for all pictures: their colours can be compared."
+        basis = "Same components for all images: colours can be compared."
     else:
-        basis = "A basis of this picture alone: its colours mean nothing in another one."
+        basis = "Components of this image alone: colours of two images cannot be compared."
     return (
         f"{result.model}: tokens of layer {result.layer}, {result.state}\n"
         f"Variance shown: {each}; together {shares.sum():.1%}\n{basis}"
@@ -152,15 +150,16 @@ def _words(result: FeaturePca, image: int) -> str:
 FIGURE = FigureSpec(
     record=FeaturePca,
     slug="feature_pca",
-    title="What tokens hold",
-    question="What does the model tell apart in the picture?",
-    reading="The tokens of all patches are laid along the three directions in which they vary "
-    "most, shown as red, green and blue. Patches of like colour hold like tokens: an "
-    "object stands out from its surroundings, and its parts from each other.",
-    caveat="Colours mean nothing across pictures unless they share a common basis, and nothing "
-    "across layers and models. Each is stretched to its own range, however little of the "
-    "variance it holds, and its sign is arbitrary. A few outlying tokens can take one of "
-    "the three for themselves.",
+    title="Patch features",
+    question="Which patches have similar features?",
+    reading="Red, green and blue are the first three principal components of the patch tokens: "
+    "the directions in which they vary most. Patches of similar colour have similar "
+    "features, so an object often stands out from its background, and its parts from each "
+    "other.",
+    caveat="Colours of two images can be compared only if both use the same components; colours "
+    "of two layers or models never. Each component has its own scale, even if it explains "
+    "little variance, and its sign is arbitrary. A few outlier tokens can take a "
+    "component for themselves.",
     formula="(t − mean of t) · [v₁ v₂ v₃], v = eigenvectors of the patch tokens' covariance",
     source="Oquab et al. (DINOv2), arXiv 2304.07193, Figure 1",
     draw=draw,

@@ -19,17 +19,17 @@ PAPER = "Dosovitskiy et al., An Image is Worth 16x16 Words, arXiv 2010.11929"
 
 @dataclass(frozen=True)
 class FigureSpec(Generic[Record]):
-    """One figure, whatever computed its record.
+    """One figure, independent of how its record is computed.
 
     record: the kind of record that it shows.
     slug: its name in files and addresses.
-    question: what it answers; reading: how to read it; caveat: what it cannot tell.
-    draw, plot: from the record to a matplotlib or a plotly figure; keywords choose its look.
-    limits: the ends of a record's scale, which `plot` takes as `limits` too, so that two figures
-        can share one; None where every record has the same.
-    compared: the quantity whose difference says how two records differ; None where there is none.
-    plots: further plotly figures of a record, which stand below the first in files and reports.
-    shown: the positions along an axis that a drawing picks, by axis; the table holds the same.
+    question: what it answers; reading: how to read it; caveat: what it does not show.
+    draw, plot: from the record to a matplotlib or a plotly figure; keyword arguments are options.
+    limits: the ends of a record's scale. `plot` takes `limits` too, so that two figures can share
+        a scale. None if all records have the same scale.
+    compared: the array whose difference compares two records; None if there is none.
+    plots: further plotly figures of a record, shown below the first in files and reports.
+    shown: the places along an axis that a drawing shows, by axis; the CSV table has the same.
     """
 
     record: type[Record]

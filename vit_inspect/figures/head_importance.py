@@ -1,4 +1,4 @@
-"""Which heads does the answer rest on? The effect of switching off each head alone."""
+"""Which heads does the output depend on? The effect of ablating each head alone."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, fit, name_tile
 from vit_inspect.records.evidence import LOG_PROBABILITY, HeadImportance
 
 RANKED = 12
-"""Heads of the list."""
+"""Heads in the list."""
 HEAD_IN = 1.4
 """Height of the head of the sheet, with the colour bar."""
 
 
 def draw(result: HeadImportance, *, image: int = 0) -> Figure:
-    """Layers down, heads across; beside them the heads with the largest effects."""
+    """Layers down, heads across; at the side the heads with the largest effects."""
     limits, tiles = limits_of(result, image), _tiles(result, image)
     layers, heads = tiles.count
     width, height = fit(tiles, width=min(3.3, 0.3 * heads), height=6.6)
@@ -43,7 +43,7 @@ def draw(result: HeadImportance, *, image: int = 0) -> Figure:
     draw_tiles(axes, tiles)
     axes.set(
         yticklabels=print_sheet.tick_labels(range(layers), height / layers),
-        xticklabels=print_sheet.tick_labels(range(1, heads + 1), width / heads),
+        xticklabels=print_sheet.tick_labels(range(heads), width / heads),
     )
     print_sheet.label(axes, x="Head", y="Layer")
     axes.xaxis.tick_top()
@@ -65,7 +65,7 @@ def draw(result: HeadImportance, *, image: int = 0) -> Figure:
     )
     bars.axvline(0, color=looks.QUIET, linewidth=print_sheet.RULE_PT)
     bars.set(yticks=range(len(ranked)), ylim=(len(ranked) - 0.4, -0.6))
-    bars.set_yticklabels([_name(*place) for place in ranked])
+    bars.set_yticklabels([looks.place_name(*place) for place in ranked])
     bars.xaxis.set_major_locator(MaxNLocator(3))
     print_sheet.label(bars, x=result.measure)
     bars.tick_params(axis="y", length=0)
@@ -77,7 +77,7 @@ def draw(result: HeadImportance, *, image: int = 0) -> Figure:
 def plot(
     result: HeadImportance, *, image: int = 0, marked: Sequence[tuple[int, int]] = ()
 ) -> go.Figure:
-    """The same; customdata of tiles and bars is the (layer, head), from 0.
+    """The same; customdata of tiles and bars is the (layer, head).
 
     marked: heads to outline.
     """
@@ -97,7 +97,7 @@ def plot(
         picked=picked,
         domain=(0.0, share),
     )
-    names = ("Layer", range(layers)), ("Head", range(1, heads + 1))
+    names = ("Layer", range(layers)), ("Head", range(heads))
     name_tiles(figure, tiles, rows=names[0], columns=names[1], side="top")
     figure.data[0].marker.update(
         cmin=limits[0],
@@ -117,7 +117,7 @@ def plot(
     effects = np.array([effect[place] for place in ranked])
     figure.add_bar(
         x=effects,
-        y=[_name(*place) for place in ranked],
+        y=[looks.place_name(*place) for place in ranked],
         orientation="h",
         marker={
             "color": effects,
@@ -155,7 +155,7 @@ def plot(
 
 
 def ranking(result: HeadImportance, image: int = 0) -> list[tuple[int, int]]:
-    """The heads with the largest effects of either sign, as (layer, head), the largest first."""
+    """The heads with the largest absolute effects, as (layer, head), the largest first."""
     sizes = np.abs(result.effect[image])
     order = np.argsort(-sizes, axis=None, kind="stable")[:RANKED]
     layers, heads = np.unravel_index(order, sizes.shape)
@@ -163,7 +163,7 @@ def ranking(result: HeadImportance, image: int = 0) -> list[tuple[int, int]]:
 
 
 def limits_of(result: HeadImportance, image: int = 0) -> looks.Limits:
-    """The ends of the colour scale: from 0, or as far from it on both sides where both occur."""
+    """The ends of the colour scale: from 0, or symmetric around 0 if there are negative effects."""
     effect = result.effect[image]
     limit = float(np.abs(effect).max()) or 1.0
     return (-limit if effect.min() < 0 else 0.0), limit
@@ -179,19 +179,15 @@ def _tiles(result: HeadImportance, image: int) -> Tiles:
     return compose(colours[:, :, None, None])
 
 
-def _name(layer: int, head: int) -> str:
-    return f"Layer {layer}, {looks.head_name(head).lower()}"
-
-
 def _said(result: HeadImportance, effect: Float[np.floating, ""]) -> str:
-    """An effect in words; a log-probability also by what becomes of the probability."""
+    """An effect in words; for a log-probability also the factor of the probability."""
     if result.measure != LOG_PROBABILITY:
         return f"{effect:.3g}"
     return f"{effect:+.3g}, probability × {np.exp(-effect):.3g}"
 
 
 def _hover(result: HeadImportance, image: int, place: tuple[int, int]) -> str:
-    return f"<b>{_name(*place)}</b><br>{_said(result, result.effect[image][place])}"
+    return f"<b>{looks.place_name(*place)}</b><br>{_said(result, result.effect[image][place])}"
 
 
 def _words(result: HeadImportance, image: int) -> str:
@@ -199,10 +195,11 @@ def _words(result: HeadImportance, image: int) -> str:
     target = f" for '{result.targets[image]}'" if result.targets else ""
     replaced = "its mean over the tokens" if result.replacement == "mean" else "zeros"
     most = ranking(result, image)[0]
+    largest = f"{looks.place_name(*most)}, {_said(result, result.effect[image][most])}"
     return (
         f"{result.model}: the effect of each head{target}\n"
-        f"Each head alone, its output replaced by {replaced}.\n"
-        f"The largest effect: {_name(*most).lower()}, {_said(result, result.effect[image][most])}."
+        f"Each head is ablated alone: its output is replaced by {replaced}.\n"
+        f"Largest effect: {largest}."
     )
 
 
@@ -210,17 +207,16 @@ FIGURE = FigureSpec(
     record=HeadImportance,
     slug="head_importance",
     title="Causal tests",
-    question="Which heads does the answer rest on?",
-    reading="Each tile is what happens when one head is switched off and the model runs again: "
-    "by how much the logarithm of the class's probability falls (0.69 is a probability "
-    "halved), or, for a model without classes, how far its output turns away. Where both "
-    "signs occur, red heads speak for the class and blue ones against it. The dashboard "
-    "also switches off any heads, layers and tokens together, and shows the answer before "
-    "and after.",
-    caveat="Heads back each other up: one that is not missed may still do what another would do "
-    "without it, and switching off several at once is not the sum. The mean over the "
-    "tokens of one image is not the mean over a data set, and keeps what a head tells "
-    "every token alike. All of this is of one picture.",
+    question="Which heads does the output depend on?",
+    reading="Each tile shows what happens without one head: by how much the logarithm of the "
+    "class's probability falls (0.69 means half the probability) or, for a model without "
+    "classes, how much the direction of its output changes. If both signs occur, red "
+    "heads support the class and blue heads oppose it. The dashboard can also ablate "
+    "several heads, layers and tokens together.",
+    caveat="Heads can replace each other: an ablation without effect does not show that a head "
+    "does nothing, and the effects of several heads do not add up. The mean over the "
+    "tokens of one image is not the mean over a data set, and it keeps what a head adds "
+    "to every token. All of this holds for one image.",
     formula="ln p(class) − ln p(class | head ← mean over tokens), or 1 − cos(y, y without)",
     source="Michel et al., Are Sixteen Heads Really Better than One?, arXiv 1905.10650; "
     "mean ablation: Wang et al., arXiv 2211.00593",

@@ -1,4 +1,4 @@
-"""What does each head do? Layers x heads, a panel for each number (entropy, NMI: 2305.00729)."""
+"""What does each head do? One panel of layers and heads for each statistic (2305.00729)."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from vit_inspect.records.evidence import HeadStatistics
 TITLE = "Head statistics"
 COLOUR_MAP = looks.WEIGHT_MAP
 ACROSS = 4
-"""Panels side by side in print."""
+"""Panels in a row of the print."""
 HEAD_IN, PANEL_IN, BAR_IN = 0.85, (1.42, 2.2), 0.5
-"""Height of the head of the sheet; the largest panel, as (width, height); what is above it."""
+"""Height of the title; largest panel, as (width, height); height of the colour bar above it."""
 LARGE, SMALL = (0.0, 0.45), ((0.56, 0.75), (0.81, 1.0))
-"""Where panels stand on screen: parts of the figure's width."""
+"""Where the panels are on a screen, as shares of the figure's width."""
 LARGE_TICKS, SMALL_TICKS = 24, 6
 BAR_PX, BELOW_PX, FOOT_PX = 64, 24, 52
-"""What stands above and below each panel on screen, and below all of them."""
+"""Space above and below each panel on a screen, and below all of them."""
 
 
 class Statistic(NamedTuple):
-    """A number of a head: the title of its panel, and its value in words."""
+    """A statistic of a head: the title of its panel, and its value in words."""
 
     title: str
     words: str
@@ -40,21 +40,21 @@ STATISTICS = {
     "effective_tokens": Statistic("Effective tokens", "{:.1f} effective tokens"),
     "nmi": Statistic("Query-key NMI", "NMI {:.3f}"),
     "distance_px": Statistic("Distance (px)", "distance {:.1f} px"),
-    "prefix_mass": Statistic("Prefix mass", "{:.1%} on prefix tokens"),
-    "self_mass": Statistic("Self mass", "{:.1%} on itself"),
-    "local_mass": Statistic("3 × 3 mass", "{:.1%} on the 3 × 3 patches around"),
+    "prefix_mass": Statistic("On special tokens", "{:.1%} on special tokens"),
+    "self_mass": Statistic("On itself", "{:.1%} on itself"),
+    "local_mass": Statistic("On 3 × 3 patches", "{:.1%} on the 3 × 3 patches around"),
 }
 
 
 def means(result: HeadStatistics) -> dict[str, Float[np.ndarray, "layer head"]]:
-    """Each number of the heads, over the images."""
+    """Each statistic of the heads, as the mean over the images."""
     return {name: result.arrays()[name].mean(axis=0) for name in STATISTICS}
 
 
 def draw(result: HeadStatistics, *, large: str = "entropy") -> Figure:
-    """Layers down, heads across: a panel for each number, all of one size.
+    """Layers down, heads across: a panel for each statistic, all of the same size.
 
-    large: the number that comes first, as it does on a screen.
+    large: the statistic that comes first, as on a screen.
     """
     values = means(result)
     panels = {name: values[name] for name in _ordered(large)}
@@ -82,7 +82,7 @@ def draw(result: HeadStatistics, *, large: str = "entropy") -> Figure:
         draw_tiles(axes, tiles[name])
         axes.set(
             yticklabels=print_sheet.tick_labels(range(layers), height / layers),
-            xticklabels=print_sheet.tick_labels(range(1, heads + 1), width / heads),
+            xticklabels=print_sheet.tick_labels(range(heads), width / heads),
         )
         print_sheet.label(axes, x="Head", y="" if column else "Layer")
     print_sheet.write_head(figure, TITLE, _caption(result))
@@ -92,10 +92,10 @@ def draw(result: HeadStatistics, *, large: str = "entropy") -> Figure:
 def plot(
     result: HeadStatistics, *, limits: looks.Limits | None = None, large: str = "entropy"
 ) -> go.Figure:
-    """One number large and the others small; a cell tells them all, customdata is (layer, head).
+    """One large panel and small ones; each cell shows all statistics, customdata is (layer, head).
 
-    limits: ends of the large panel's scale, such as those of two figures that are compared; the
-    other panels, whose scales would differ, are left out then.
+    limits: ends of the large panel's scale, to give two figures the same scale; the other panels,
+    whose scales would differ, are then left out.
     """
     area_px = int(np.clip(30 * result.entropy.shape[1], 540, 960))
     caption = _caption(result, several=limits is None)
@@ -119,7 +119,7 @@ def plot(
 
 
 def limits_of(result: HeadStatistics) -> looks.Limits:
-    """The ends of the scale of the entropy, in nats."""
+    """The ends of the scale of entropy, in nats."""
     return _limits(means(result)["entropy"])
 
 
@@ -138,10 +138,10 @@ def _add_panel(
     number: int = 1,
     named: bool = True,
 ) -> None:
-    """Cells in their colours, and on each an unseen mark that can be hovered and clicked.
+    """Coloured cells, and on each an invisible marker for the cursor.
 
-    x, y: the place on the sheet. number: of the panel's axes; the first is the large one.
-    named: whether it says what lies along its columns.
+    x, y: the place on the sheet. number: of the panel's axes; panel 1 is the large one.
+    named: whether its columns have a title.
     """
     panels = means(result)
     layers, heads = panels[name].shape
@@ -153,7 +153,7 @@ def _add_panel(
     ends = {} if large else {"tickvals": [low, high], "ticktext": ["0", words]}
     figure.add_heatmap(
         z=panels[name].astype(np.float32),
-        x=list(range(1, heads + 1)),
+        x=list(range(heads)),
         y=list(range(layers)),
         zmin=low,
         zmax=high,
@@ -179,7 +179,7 @@ def _add_panel(
     screen_sheet.add_squares(
         figure,
         size=12,
-        x=[head + 1 for _, head in cells],
+        x=[head for _, head in cells],
         y=[layer for layer, _ in cells],
         customdata=[list(cell) for cell in cells],
         text=[_hover(panels, *cell) for cell in cells],
@@ -193,8 +193,8 @@ def _add_panel(
         ticks="",
         domain=x,
         anchor=f"y{axis}",
-        range=[0.5, heads + 0.5],
-        tickvals=list(range(1, heads + 1, -(-heads // most))),
+        range=[-0.5, heads - 0.5],
+        tickvals=list(range(0, heads, -(-heads // most))),
     )
     down = screen_sheet.screen_axis(
         "Layer" if large else "",
@@ -217,7 +217,7 @@ def _limits(values: Float[np.ndarray, "layer head"]) -> looks.Limits:
 
 
 def _hover(panels: dict[str, Float[np.ndarray, "layer head"]], layer: int, head: int) -> str:
-    lines = [f"<b>Layer {layer}, {looks.head_name(head)}</b>"]
+    lines = [f"<b>{looks.place_name(layer, head)}</b>"]
     lines += [STATISTICS[name].words.format(values[layer, head]) for name, values in panels.items()]
     return "<br>".join(lines)
 
@@ -230,7 +230,7 @@ def _caption(result: HeadStatistics, *, several: bool = True) -> str:
     return (
         f"{result.model}, {over}.\n"
         f"Uniform attention on {tokens:,} tokens: {np.log(tokens):.2f} nats. "
-        f"Prefix tokens: {prefix}.{scales}"
+        f"Special tokens: {prefix}.{scales}"
     )
 
 
@@ -239,14 +239,15 @@ FIGURE = FigureSpec(
     slug="head_statistics",
     title="Head statistics",
     question="What does each head do?",
-    reading="Each cell is a head. Low entropy, few effective tokens: it attends to little at a "
-    "time. NMI near 0: all its queries attend to the same keys; high: each to its own. "
-    "Much mass on itself or on 3 × 3 patches: it is local, like a small convolution. Much "
-    "on prefix tokens: it rests on them.",
-    caveat="A mean hides heads that do one thing for some queries and another for others. "
-    "Entropy and effective tokens grow with the number of tokens: compare them at one "
-    "input size. A head that rests on a register or on one patch as a sink looks sharp, "
-    "and may have found nothing in the picture.",
+    reading="Each cell is one head. Low entropy and few effective tokens: it attends to few "
+    "tokens at a time. NMI near 0: all its queries attend to the same keys; high NMI: "
+    "each query to its own. Much attention on the patch itself or on 3 × 3 patches: the "
+    "head is local, like a small convolution. Much on special tokens: it hardly attends "
+    "to the image.",
+    caveat="A mean hides heads that treat some queries in one way and some in another. Entropy "
+    "and effective tokens grow with the number of tokens: compare them at one input size. "
+    "A head that attends to a register, or to one patch as a sink, has a low entropy too, "
+    "and may have found nothing in the image.",
     formula="H = mean over q of −Σₖ A[q, k] ln A[q, k],  NMI = (H(K) − H) / √(H(K) ln N);  "
     "q one of N patches, k any token, H(K) of the mean row",
     source="Park et al., What Do Self-Supervised Vision Transformers Learn?, arXiv 2305.00729; "

@@ -1,4 +1,4 @@
-"""How alike do layers arrange the patches of a picture? (CKA; Nguyen et al. 2010.15327)"""
+"""How similar are the features of two layers? (CKA; Nguyen et al. 2010.15327)"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LIMITS = (0.0, 1.0)
 
 
 def draw(result: LayerCka) -> Figure:
-    """A map of the layers of one model against those of the other; limits 0 and 1."""
+    """The layers of one model against the layers of the other; the scale is 0 to 1."""
     rows, columns = result.similarity.shape
     side = 2.2
     width, height = side * min(1, columns / rows), side * min(1, rows / columns)
@@ -45,7 +45,7 @@ def draw(result: LayerCka) -> Figure:
 
 
 def plot(result: LayerCka) -> go.Figure:
-    """The same; a pair of layers tells its value."""
+    """The same; each pair of layers shows its value."""
     figure = screen_sheet.screen(TITLE, _words(result), height=680, above=60)
     rows, columns = result.similarity.shape
     figure.add_heatmap(
@@ -81,20 +81,20 @@ def _words(result: LayerCka) -> str:
     count = "One image" if images == 1 else f"{images} images"
     least, most = int(samples.min()), int(samples.max())
     patches = f"{most}" if least == most else f"{least} to {most}"
-    return f"{' and '.join(models)}\n{count}, {patches} patches of each."
+    return f"{' and '.join(models)}\n{count}, {patches} patches in each."
 
 
 FIGURE = FigureSpec(
     record=LayerCka,
     slug="layer_cka",
     title="Layer similarity",
-    question="Which layers arrange the patches of a picture alike?",
-    reading="Each cell compares two layers by which patches have like tokens, whatever directions "
-    "these lie in: 1 is the same arrangement up to rotation and scale, about 0 an "
-    "unrelated one. A bright block is a run of layers that change little.",
-    caveat="The few directions and outlying tokens of largest variance decide: layers that "
-    "differ in all others still look alike. It says nothing of what is arranged, and one "
-    "image is a rough estimate.",
+    question="Which layers have similar features?",
+    reading="Each cell compares two layers: are the same patches similar to each other in both? 1 "
+    "means the same features up to rotation and scale, about 0 means unrelated features. "
+    "A bright block is a group of layers that change little.",
+    caveat="The few directions of largest variance, and outlier tokens, decide: layers that "
+    "differ in all other directions still look similar. CKA does not say what the "
+    "features are, and one image gives a rough estimate only.",
     formula="CKA = mean HSIC₁(K, L) / √(mean HSIC₁(K, K) · mean HSIC₁(L, L)), means over "
     "images, K = tokens·tokensᵀ",
     source="Nguyen et al., arXiv 2010.15327; Song et al., JMLR 13 (2012); Raghu et al., "

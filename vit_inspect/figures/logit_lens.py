@@ -1,4 +1,4 @@
-"""When does the model see its class, and in which patches? Its own head on every layer's tokens."""
+"""In which layers and patches does the model predict its class? Its head on every layer."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from matplotlib.ticker import MaxNLocator
 
 from vit_inspect.figures import looks, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
-from vit_inspect.figures.overlay import draw_photograph, plot_map, plot_sheet
+from vit_inspect.figures.overlay import PATCH, draw_photograph, plot_map, plot_sheet
 from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, fit, plot_tiles
 from vit_inspect.records.evidence import LogitLens
 
-UNIT = "Probability where a patch is read alone"
+UNIT = "Probability from one patch alone"
 BARS = (0.2, 0.5)
-"""Where the bars of the read-out lie on a screen, in shares of its width."""
+"""Where the bars are on a screen, in shares of its width."""
 COLUMNS, COLUMNS_AT = ("Rank", "Most probable class"), (0.0, 0.25)
-"""The lists beside the bars: rank of the class that is followed, and which one is the first."""
+"""The lists beside the bars: the rank of the class, and the most probable class."""
 BODY_IN = 1.75
 """Height of the head of the sheet, with the photograph and the colour bar."""
 
 
 def draw(result: LogitLens, *, image: int = 0) -> Figure:
-    """Layers down: the class in each patch, in the read-out, and what the read-out sees instead."""
+    """Layers down: the class in each patch, in the output, and the most probable class."""
     photograph, limits = result.photographs[image], limits_of(result, image)
     tiles = _tiles(result, image, limits)
     layers = tiles.count[0]
@@ -58,7 +58,7 @@ def draw(result: LogitLens, *, image: int = 0) -> Figure:
     bars.set(xlim=(0, _end(result, image)), ylim=maps.get_ylim(), yticks=[])
     bars.xaxis.set_major_formatter(print_sheet.percent_ticks())
     bars.xaxis.set_major_locator(MaxNLocator(2))
-    print_sheet.label(bars, x="Probability", title="Read-out")
+    print_sheet.label(bars, x="Probability", title="Output")
     bars.spines[["top", "right"]].set_visible(False)
     texts = print_sheet.place(figure, left=width + 2.05, top=BODY_IN, width=1.6, height=height)
     print_sheet.bare(texts)
@@ -87,7 +87,7 @@ def draw(result: LogitLens, *, image: int = 0) -> Figure:
 def plot(result: LogitLens, *, image: int = 0, limits: looks.Limits | None = None) -> go.Figure:
     """The same; customdata of a layer's map is its (layer,).
 
-    limits: ends of the colour scale, such as those of two figures that are compared.
+    limits: ends of the colour scale, to give two figures the same scale.
     """
     limits = limits or limits_of(result, image)
     tiles = _tiles(result, image, limits)
@@ -133,7 +133,7 @@ def plot(result: LogitLens, *, image: int = 0, limits: looks.Limits | None = Non
             xaxis="x3",
             yaxis="y",
         )
-    headings = [("Read-out", "x2", 0.0)]
+    headings = [("Output", "x2", 0.0)]
     headings += [(text, "x3", left) for text, left in zip(COLUMNS, COLUMNS_AT, strict=True)]
     for text, axis, left in headings:
         figure.add_annotation(
@@ -164,13 +164,13 @@ def plot(result: LogitLens, *, image: int = 0, limits: looks.Limits | None = Non
 
 
 def plot_layer(result: LogitLens, layer: int, *, image: int = 0, width: int = 720) -> go.Figure:
-    """The class in the patches of one layer over the photograph, on the scale of all layers."""
+    """The class in the patches of one layer, on the photograph, on the scale of all layers."""
     photograph = result.photographs[image]
-    title = f"{result.labels[image]}, patches of layer {layer} read alone"
+    title = f"{result.labels[image]}, from single patches of layer {layer}"
     best = int(result.patch_rank[image, layer].min())
     first = int((result.patch_rank[image, layer] == 1).sum())
     words = (
-        f"{result.model}\nMost probable class of {first} of {result.layout.patch_count} patches"
+        f"{result.model}\nMost probable class in {first} of {result.layout.patch_count} patches"
         f"; best rank {best}\n "
     )
     figure = plot_sheet(title, words, photograph, width=width)
@@ -183,8 +183,7 @@ def plot_layer(result: LogitLens, layer: int, *, image: int = 0, width: int = 72
             [[row, column, int(ranks[row, column])] for column in range(columns)]
             for row in range(rows)
         ],
-        hovertemplate="Row %{customdata[0]}, column %{customdata[1]}<br>%{z:.3%}, "
-        "rank %{customdata[2]}<extra></extra>",
+        hovertemplate=f"{PATCH}<br>%{{z:.3%}}, rank %{{customdata[2]}}<extra></extra>",
     )
 
 
@@ -205,12 +204,12 @@ def _top(result: LogitLens, image: int, layer: int) -> str:
 
 
 def _end(result: LogitLens, image: int) -> float:
-    """Where the axis of the read-out's bars ends."""
+    """Where the axis of the bars ends."""
     return looks.probability_end(float(result.readout_probability[image].max()))
 
 
 def _ink(result: LogitLens, image: int, layer: int) -> str:
-    """The class that is followed stands out among others."""
+    """An accent colour for the class that the figure follows."""
     followed = result.top_class_index[image, layer, 0] == result.class_index[image]
     return looks.ACCENT if followed else looks.QUIET
 
@@ -220,42 +219,42 @@ def _hover(result: LogitLens, image: int, layer: int) -> str:
     return "<br>".join(
         [
             f"<b>Layer {layer}</b>",
-            f"read-out {looks.percent(result.readout_probability[image, layer])}, "
+            f"output {looks.percent(result.readout_probability[image, layer])}, "
             f"rank {result.readout_rank[image, layer]}",
-            f"largest in a patch {looks.percent(result.patch_probability[image, layer].max())}",
-            "The read-out sees",
+            f"maximum in a patch {looks.percent(result.patch_probability[image, layer].max())}",
+            "Most probable classes",
             *(f"{escape(name)} {looks.percent(share)}" for name, share in best),
         ]
     )
 
 
 def _words(result: LogitLens, image: int, limits: looks.Limits) -> str:
-    """Which class, from where on the read-out keeps to it, and what the maps' colours span."""
+    """Which class, from which layer on it is predicted, and the scale of the maps."""
     ranks = result.readout_rank[image]
     last = len(ranks) - 1
     since = last + 1 - int((ranks[::-1] == 1).cumprod().sum())
     found = (
-        f"Most probable in the read-out from layer {since} on"
+        f"Most probable class from layer {since} on"
         if since <= last
-        else f"Of rank {ranks[-1]} in the model's output"
+        else f"Rank {ranks[-1]} in the model's output"
     )
     return (
-        f"{result.labels[image]}, in every layer\n{result.model}\n{found}\n"
-        f"Maps: from 0 to {looks.percent(limits[1])}."
+        f"{result.labels[image]} in every layer\n{result.model}\n{found}\n"
+        f"Maps: shared scale, 0 to {looks.percent(limits[1])}."
     )
 
 
 FIGURE = FigureSpec(
     record=LogitLens,
     slug="logit_lens",
-    title="Class in every layer",
-    question="From which layer on, and in which patches, does the model see its class?",
-    reading="The model's own norm and head are applied to every layer, as if it were the last: "
-    "bars to all its tokens, as the model reads them, maps to each patch alone. The last "
-    "bar is the model's output.",
-    caveat="The head was trained for the last layer only: a class that it does not find earlier "
-    "may be there in another form. A patch alone is an input that the head never saw, and "
-    "what is found in a patch need not be used.",
+    title="Logit lens",
+    question="In which layers and patches does the model predict its class?",
+    reading="The final norm and the head of the model are applied to every layer, as if it were "
+    "the last. Bars: to all tokens, as in the model; the last bar is the model's output. "
+    "Maps: to each patch token alone.",
+    caveat="The head was trained for the last layer only: in earlier layers the class may be "
+    "present in another form. The head was not trained on single patches, and the model "
+    "may not use what it finds there.",
     formula="softmax(head(norm(tokens of layer l))), the norm's statistics of these tokens",
     source="nostalgebraist, interpreting GPT: the logit lens, 2020; Vilas et al., arXiv 2310.18969",
     draw=draw,

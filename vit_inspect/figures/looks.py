@@ -1,7 +1,9 @@
-"""What do all figures look like? The one home of colours, line styles, names and numbers in words.
+"""What do all figures look like? Colours, line styles, names, and numbers in words.
 
 Lightness means "more" (dark to light, never jet); colours are always set, never left to a
-library's default. Layers, heads, rows and columns count from 0, as in the records.
+library's default. Layers, heads, rows and columns count from 0, as in the records: a head's number
+on a figure is its index in the arrays. The paper's legend, which begins with "Head 1", is given up
+for this.
 """
 
 from __future__ import annotations
@@ -14,6 +16,10 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib.colors import Normalize, to_hex
 
+from vit_inspect.records.names import head_name as head_name
+from vit_inspect.records.names import patch_name as patch_name
+from vit_inspect.records.names import place_name as place_name
+
 INK, QUIET, PAPER, ACCENT = "#1f2328", "#6b7280", "#ffffff", "#d1495b"
 HEAD_COLOURS = tuple(to_hex(colour) for colour in matplotlib.colormaps["tab10"].colors)  # type: ignore[attr-defined]
 
@@ -25,14 +31,14 @@ DIFFERENCE_MAP = "RdBu_r"
 """White is no difference."""
 
 BIAS_MAP = "RdBu_r"
-"""White is nothing added, red is more and blue is less; told apart by every eye."""
+"""White is 0, red is more and blue is less; colour-blind readers can distinguish them."""
 
 SHARED_SCALE_PERCENTILE = 99.5
-"""A few sink tokens must not turn every other map black."""
+"""Where a shared scale is clipped: a few sink tokens must not make all other maps black."""
 MAP_OPACITY = 0.65
 
 UNSEEN, UNSEEN_OPACITY = "#ffffff", 0.75
-"""The veil over what the model never saw."""
+"""The colour over the part of a photograph that the model never saw."""
 
 DASHES: dict[str, Any] = {
     "solid": "solid",
@@ -53,40 +59,35 @@ MARKERS = {
     "x": "X",
     "star": "*",
 }
-"""Plotly's dashes and markers, and the same for print: colour alone tells no line from another."""
+"""Plotly's dashes and markers, and the same in matplotlib: lines differ by more than colour."""
 
 NAME_LENGTH = 24
-"""Letters of a name that an axis, or a line of a list, has room for."""
+"""Letters of a name on an axis or in a list, at most."""
 PROBABILITY_ENDS = (0.005, 0.02, 0.1, 0.5, 1.01)
 Limits = tuple[float, float]
 
 
-def head_name(head: int) -> str:
-    """A head's name in every figure, from "Head 1" as in the paper's legend."""
-    return f"Head {head + 1}"
-
-
 def offset_name(rows: int, columns: int) -> str:
-    """Where a key lies from its query, such as "2 up, 1 right"."""
+    """The offset of a key from its query in words, such as "2 up, 1 right"."""
     parts = [f"{abs(rows)} {'down' if rows > 0 else 'up'}"] if rows else []
     parts += [f"{abs(columns)} {'right' if columns > 0 else 'left'}"] if columns else []
     return ", ".join(parts) or "the query itself"
 
 
 def percent(share: float | np.floating) -> str:
-    """A share in words, with as many digits as it takes to tell small ones apart."""
+    """A share as a percentage, with enough digits for small ones."""
     if 0 < share < 1e-4:
         return "<0.01%"
     return f"{share:.1%}" if share >= 0.1 else f"{100 * share:.2g}%"
 
 
 def probability_end(largest: float) -> float:
-    """Where an axis of probabilities ends: one of few places, so that it seldom jumps."""
+    """Where an axis of probabilities ends: one of a few values, so that it seldom changes."""
     return next(end for end in PROBABILITY_ENDS if largest <= end)
 
 
 def short(name: str, letters: int = NAME_LENGTH) -> str:
-    """A name of so many letters at most, its middle left out; both ends tell names apart."""
+    """A name of at most so many letters; the middle is left out, both ends are kept."""
     if len(name) <= letters:
         return name
     end = (letters - 1) // 2
@@ -94,9 +95,9 @@ def short(name: str, letters: int = NAME_LENGTH) -> str:
 
 
 def fold(text: str, fits: Callable[[str], bool]) -> str:
-    """Breaks lines that do not fit between words; a word that alone is too long is shortened.
+    """Breaks long lines between words; a single word that is too long is shortened.
 
-    No word of a sentence is so long: it is the name of a model or of a file.
+    Such a word is the name of a model or of a file.
     """
     lines = []
     for given in text.split("\n"):
@@ -137,7 +138,7 @@ def line_marker(place: int) -> str:
 def colour(
     values: Float[np.ndarray, "*shape"], colour_map: str, limits: Limits
 ) -> UInt8[np.ndarray, "*shape 4"]:
-    """The RGBA bytes of values; those beyond the limits take the colour of the limit."""
+    """The RGBA bytes of values; values beyond the limits get the colour of the limit."""
     scaled = np.asarray(Normalize(*limits)(values))
     return np.asarray(matplotlib.colormaps[colour_map](scaled, bytes=True))
 

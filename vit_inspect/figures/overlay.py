@@ -1,4 +1,4 @@
-"""Where on the photograph does a map lie? Exactly on the part that the model saw.
+"""Where does a map lie on the photograph? Exactly on the part that the model saw.
 
 Coordinates are pixels of the original, (0, 0) at its top left corner.
 """
@@ -6,13 +6,16 @@ Coordinates are pixels of the original, (0, 0) at its top left corner.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from vit_inspect.figures import looks, print_sheet, screen_sheet
@@ -20,12 +23,18 @@ from vit_inspect.figures.tiles import data_uri
 from vit_inspect.layout import Box
 from vit_inspect.records.base import Photograph
 
+PATCH = "Patch (%{customdata[0]}, %{customdata[1]})"
+"""The first line of a patch under the cursor; its customdata is its (row, column)."""
+
 MAX_SCREEN_PX = 620
 """Height of a photograph on a screen, at most: it should not need scrolling."""
 
+SCALE_IN, SCALE_INSET_IN = 0.08, 0.2
+"""Thickness of the colour bar of a map, and the room at its ends for the numbers."""
+
 
 def unseen(photograph: Photograph) -> tuple[Box, ...]:
-    """The boxes, none overlapping, that make up what the model never saw."""
+    """The parts of the photograph that the model never saw, as boxes that do not overlap."""
     (height, width), seen = photograph.size_px, photograph.seen
     around = (
         Box(0, 0, width, seen.top),
@@ -45,7 +54,7 @@ def patch_box(photograph: Photograph, grid: tuple[int, int], patch: tuple[int, i
 
 
 def crop(photograph: Photograph, size_px: tuple[int, int]) -> UInt8[np.ndarray, "row column 3"]:
-    """What the model saw, at (rows px, columns px)."""
+    """The part that the model saw, resized to (rows px, columns px)."""
     rows, columns = photograph.pixels.shape[:2]
     down, right = rows / photograph.size_px[0], columns / photograph.size_px[1]
     seen = photograph.seen
@@ -61,7 +70,7 @@ def crop(photograph: Photograph, size_px: tuple[int, int]) -> UInt8[np.ndarray, 
 
 
 def draw_photograph(axes: Axes, photograph: Photograph, *, grey: bool = False) -> None:
-    """The whole photograph, what the model never saw shaded; `grey` leaves colour to a map."""
+    """The whole photograph; what the model never saw is shaded. `grey` leaves colour to a map."""
     height, width = photograph.size_px
     pixels = np.asarray(_grey(photograph)) if grey else photograph.pixels
     axes.imshow(pixels, extent=(0, width, height, 0), aspect="equal")
@@ -107,6 +116,49 @@ def draw_map(
     )
 
 
+def draw_scale(
+    figure: Figure,
+    limits: looks.Limits,
+    *,
+    name: str,
+    left: float,
+    top: float,
+    width: float,
+    ticks: int = 4,
+    **options: Any,
+) -> None:
+    """A horizontal colour bar for the map above it, which lies from `left` on and is `width` wide.
+
+    All in inches from the top left corner of the sheet. options: those of `print_sheet.colour_bar`.
+    """
+    place = {"left": left + SCALE_INSET_IN, "width": width - 2 * SCALE_INSET_IN}
+    bar = print_sheet.place(figure, **place, top=top, height=SCALE_IN)
+    _fill_scale(bar, limits, name, ticks, orientation="horizontal", **options)
+
+
+def draw_scale_beside(
+    figure: Figure,
+    limits: looks.Limits,
+    *,
+    name: str,
+    left: float,
+    top: float,
+    height: float,
+    **options: Any,
+) -> None:
+    """The same, upright, for a map to the left of it that is as high."""
+    bar = print_sheet.place(figure, left=left, top=top, width=SCALE_IN, height=height)
+    _fill_scale(bar, limits, name, 4, **options)
+
+
+def _fill_scale(axes: Axes, limits: looks.Limits, name: str, ticks: int, **options: Any) -> None:
+    given: dict[str, Any] = {
+        "opacity": looks.MAP_OPACITY,
+        "ticks": MaxNLocator(ticks, steps=(1, 2, 2.5, 5, 10)),
+    } | options
+    print_sheet.colour_bar(axes, looks.WEIGHT_MAP, limits, name=name, **given)
+
+
 def plot_photograph(figure: go.Figure, photograph: Photograph, *, grey: bool = True) -> go.Figure:
     """The whole photograph as a layout image, what the model never saw shaded.
 
@@ -136,7 +188,7 @@ def plot_photograph(figure: go.Figure, photograph: Photograph, *, grey: bool = T
 
 
 def plot_sheet(title: str, subtitle: str, photograph: Photograph, *, width: int) -> go.Figure:
-    """A photograph for which `width` px are free, below a subtitle of three lines and a scale."""
+    """A photograph, `width` px wide at most, below a subtitle of three lines and a colour bar."""
     height = height_px(photograph, width) + 198
     figure = screen_sheet.screen(title, subtitle, height=height, above=60, width=width)
     figure.update_layout(margin_b=12)
@@ -144,13 +196,13 @@ def plot_sheet(title: str, subtitle: str, photograph: Photograph, *, width: int)
 
 
 def height_px(photograph: Photograph, width: int) -> int:
-    """How high a photograph is on a screen where `width` px are free for it."""
+    """The height in px of a photograph on a screen with `width` px for it."""
     rows, columns = photograph.size_px
     return round(min(MAX_SCREEN_PX, width * rows / columns))
 
 
 def plot_input(photograph: Photograph, grid: tuple[int, int], *, width: int = 720) -> go.Figure:
-    """The photograph in colour, what the model saw cut into its patches (rows, columns)."""
+    """The photograph in colour, with lines between its patches; `grid` is (rows, columns)."""
     figure = screen_sheet.screen("", "", height=height_px(photograph, width))
     figure.update_layout(margin={"l": 0, "r": 0, "t": 0, "b": 0}, annotations=[])
     plot_photograph(figure, photograph, grey=False)
@@ -178,13 +230,13 @@ def plot_patches(
     *,
     told: Sequence[str] | None = None,
 ) -> go.Figure:
-    """Each patch of the grid can be hovered and clicked; its customdata is its (row, column).
+    """Makes each patch answer to the cursor; its customdata is its (row, column).
 
-    told: what a patch tells beside its place, in raster order.
+    told: further words of each patch, in raster order.
     """
     places = list(np.ndindex(grid))
     boxes = [patch_box(photograph, grid, place) for place in places]
-    words = "Row %{customdata[0]}, column %{customdata[1]}" + ("<br>%{text}" if told else "")
+    words = PATCH + ("<br>%{text}" if told else "")
     return screen_sheet.add_squares(
         figure,
         size=14,
@@ -205,9 +257,9 @@ def plot_map(
     unit: str,
     percent: bool = True,
 ) -> go.Figure:
-    """A map over what the model saw; customdata of a patch is its (row, column).
+    """A map over the part that the model saw; customdata of a patch is its (row, column).
 
-    percent: whether its values are shares.
+    percent: whether values are shown in percent.
     """
     (rows, columns), (left, top, right, bottom) = values.shape, photograph.seen
     down, across = (bottom - top) / rows, (right - left) / columns
@@ -225,9 +277,7 @@ def plot_map(
             unit, tickformat="~%" if percent else "~g", nticks=5
         ),
         customdata=[[[row, column] for column in range(columns)] for row in range(rows)],
-        hovertemplate="Row %{customdata[0]}, column %{customdata[1]}<br>%{z:"
-        f"{'.3%' if percent else '.3g'}"
-        "}<extra></extra>",
+        hovertemplate=f"{PATCH}<br>%{{z:{'.3%' if percent else '.3g'}}}<extra></extra>",
     )
 
 

@@ -1,4 +1,4 @@
-"""Which patches does a map put first? One map by itself, in shares of its largest value."""
+"""Which patches does a map rank highest? One map by itself, relative to its maximum."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from vit_inspect.figures import looks, print_sheet
 from vit_inspect.figures.figure import FigureSpec
-from vit_inspect.figures.overlay import draw_map, draw_photograph, plot_map, plot_sheet
+from vit_inspect.figures.overlay import draw_map, draw_photograph, draw_scale, plot_map, plot_sheet
 from vit_inspect.records.evidence import PatchMap
 
-UNIT = "Share of the largest value"
+UNIT = "Share of the maximum"
 
 
 def draw(result: PatchMap, *, image: int = 0, from_least: bool = False) -> Figure:
     """The map over the whole photograph.
 
-    from_least: whether its colours start at the least value, as those of relevance do.
+    from_least: whether the scale starts at the minimum, as it does for relevance.
     """
     photograph = result.photographs[image]
     shape = photograph.size_px[1] / photograph.size_px[0]
@@ -30,17 +29,14 @@ def draw(result: PatchMap, *, image: int = 0, from_least: bool = False) -> Figur
     limits = limits_of(result, image, from_least=from_least)
     draw_photograph(axes, photograph, grey=True)
     draw_map(axes, photograph, shares(result, image), limits)
-    # Room for the numbers at both ends.
-    bar = print_sheet.place(figure, left=0.25, top=height + 0.58, width=width - 0.4, height=0.08)
-    print_sheet.colour_bar(
-        bar,
-        looks.WEIGHT_MAP,
+    draw_scale(
+        figure,
         limits,
         name=UNIT,
-        opacity=looks.MAP_OPACITY,
-        ticks=MaxNLocator(4, steps=(1, 2.5, 5, 10)),
+        left=0.05,
+        top=height + 0.58,
+        width=width,
         format=print_sheet.percent_ticks(),
-        orientation="horizontal",
     )
     print_sheet.write_head(figure, *_words(result, image))
     return figure
@@ -51,7 +47,7 @@ def plot(
 ) -> go.Figure:
     """The same; customdata of a patch is its (row, column).
 
-    width: px that are free for the photograph.
+    width: px for the photograph.
     """
     photograph, (title, words) = result.photographs[image], _words(result, image)
     figure = plot_sheet(title, f"{words}\n", photograph, width=width)
@@ -60,7 +56,7 @@ def plot(
 
 
 def shares(result: PatchMap, image: int = 0) -> Float[np.ndarray, "row column"]:
-    """What is drawn: what is negative speaks against, and comes last as what says nothing."""
+    """The map as it is drawn: negative values are set to 0."""
     values = result.values[image].clip(0)
     largest = float(values.max())
     shown: Float[np.ndarray, "row column"] = values / (largest if largest > 0 else 1.0)
@@ -75,7 +71,7 @@ def limits_of(result: PatchMap, image: int = 0, *, from_least: bool = False) -> 
 
 def _words(result: PatchMap, image: int) -> tuple[str, str]:
     largest = float(result.values[image].max())
-    words = f"Largest value {largest:.3g}." if largest > 0 else "No value is above 0."
+    words = f"Maximum {largest:.3g}." if largest > 0 else "No value is above 0."
     return f"{result.model}: {result.kind}", words
 
 
@@ -83,17 +79,13 @@ FIGURE = FigureSpec(
     record=PatchMap,
     slug="patch_map",
     title="Map of the patches",
-    question="Which patches does a map put first?",
-    reading=(
-        "Bright patches have the largest values. The scale is a share of the largest value of"
-        " this map."
-    ),
-    caveat=(
-        "Values of two maps have no common unit, and a bright patch is not yet a cause: see "
-        "faithfulness."
-    ),
-    formula="values / largest value, negative ones drawn as 0",
-    source="as of the map that is shown",
+    question="Which patches does a map rank highest?",
+    reading="Bright patches have the largest values. The scale is relative to the maximum of this "
+    "map; negative values are shown as 0.",
+    caveat="Values of two maps have no common unit. A bright patch is not proved to be a cause: "
+    "see Faithfulness.",
+    formula="values / maximum, negative values set to 0",
+    source="as for the map that is shown",
     draw=draw,
     plot=plot,
 )

@@ -1,4 +1,4 @@
-"""Which offsets does each head favour, whatever the picture? (Shaw 1803.02155, BEiT 2106.08254)"""
+"""Which offsets does each head prefer in every image? (Shaw 1803.02155, BEiT 2106.08254)"""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from vit_inspect.figures.tiles import (
 from vit_inspect.records.paper import PositionBias
 
 TITLE, UNIT = "Relative position bias", "added to the score"
-HEAD_IN = 1.25
+HEAD_IN = 1.45
 """Height of the head of the sheet, with the colour bar."""
 
 
 def draw(result: PositionBias) -> Figure:
-    """Layers down, heads across; in each tile the query is in the middle, its keys around it."""
+    """Layers down, heads across; in each tile the query is in the middle and keys are around it."""
     low, high = limits_of(result)
     tiles = _tiles(result, (low, high))
     layers, heads = tiles.count
@@ -59,9 +59,9 @@ def draw(result: PositionBias) -> Figure:
 
 
 def plot(result: PositionBias, *, limits: looks.Limits | None = None) -> go.Figure:
-    """The same; a tile tells the offset that it favours, customdata is its (layer, head), from 0.
+    """The same; each tile shows the offset it prefers, customdata is its (layer, head).
 
-    limits: ends of the colour scale, such as those of two figures that are compared.
+    limits: ends of the colour scale, to give two figures the same scale.
     """
     low, high = limits or limits_of(result)
     tiles = _tiles(result, (low, high))
@@ -83,10 +83,11 @@ def plot(result: PositionBias, *, limits: looks.Limits | None = None) -> go.Figu
 
 
 def limits_of(result: PositionBias) -> looks.Limits:
-    """The ends of the shared colour scale, as far from its middle on both sides.
+    """The ends of the shared colour scale, symmetric around its middle.
 
-    The middle is zero where some biases are positive and some negative. Swin v2's are all positive:
-    there it is their mean, as the softmax of a row takes no notice of what all its scores share.
+    The middle is 0 if some biases are positive and some negative. The biases of Swin v2 are all
+    positive: there it is their mean, since adding one number to all scores of a row does not change
+    its softmax.
     """
     bias = result.bias
     middle = 0.0 if bias.min() < 0 < bias.max() else float(bias.mean())
@@ -102,15 +103,15 @@ def _tiles(result: PositionBias, limits: looks.Limits) -> Tiles:
 def _caption(result: PositionBias) -> str:
     rows, columns = result.row_offset[-1], result.column_offset[-1]
     return (
-        f"{result.model}\nThe query in the middle, keys up to {rows} rows and {columns} columns "
-        "away. One scale for all."
+        f"{result.model}\nThe query is in the middle. Keys: row offset up to {rows}, column offset "
+        f"up to {columns}. Shared scale."
     )
 
 
 def _hover(result: PositionBias, layer: int, head: int) -> str:
     tile = result.bias[layer, head]
-    layers, heads = layers_and_heads(result.bias.shape[:2])
-    lines = [f"<b>Layer {layers[layer]}, head {heads[head]}</b>"]
+    shared = result.bias.shape[0] == 1
+    lines = [f"<b>{looks.head_name(head) if shared else looks.place_name(layer, head)}</b>"]
     for name, place in (("most", tile.argmax()), ("least", tile.argmin())):
         row, column = np.unravel_index(place, tile.shape)
         where = looks.offset_name(int(result.row_offset[row]), int(result.column_offset[column]))
@@ -122,13 +123,14 @@ FIGURE = FigureSpec(
     record=PositionBias,
     slug="position_bias",
     title="Relative position bias",
-    question="Which offsets does each head favour, whatever the picture?",
+    question="Which offsets does each head prefer in every image?",
     reading="Each tile is one head of one layer, with the query in its middle. Red keys get a "
-    "higher score wherever the query lies, blue ones a lower score: a red spot in the "
-    "middle is a local head, one beside it looks that way. All tiles share one scale.",
-    caveat="The score of content is added to it, and may outweigh it. Only differences within a "
-    "tile move attention between patches. The biases of prefix tokens are left out, and "
-    "what spans a window says nothing of keys outside it.",
+    "higher score for every query, blue keys a lower one. A red spot in the middle is a "
+    "local head; a red spot beside the middle is a head that attends in this direction. "
+    "All tiles share one scale.",
+    caveat="The score of the content is added to the bias and may be larger. Only differences "
+    "within a tile move attention between patches. The biases of special tokens are left "
+    "out, and a bias inside a window says nothing about keys outside it.",
     formula="A[q, :] = softmax(q·K / √d + B[offset of key from query])",
     source="Shaw et al., arXiv 1803.02155; Bao et al. (BEiT), arXiv 2106.08254; "
     "Liu et al. (Swin), arXiv 2103.14030",

@@ -1,4 +1,4 @@
-"""Do position embeddings know rows, columns, neighbours? (ViT paper 2010.11929, Fig. 7 centre)"""
+"""Do near patches have similar position embeddings? (ViT paper 2010.11929, Fig. 7 centre)"""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from vit_inspect.records.paper import PositionSimilarity
 TITLE = "Position embedding similarity"
 ROW, COLUMN, UNIT = "Input patch row", "Input patch column", "Cosine similarity"
 EVERY_PATCH_UP_TO = 14
-"""Patches a side; of larger grids about ten a side are shown."""
+"""Patches per side; of larger grids about ten per side are shown."""
 
 
 def draw(result: PositionSimilarity) -> Figure:
-    """Tile (i, j) shows how similar patch (i, j) is to every patch; limits -1 and 1."""
+    """Tile (i, j) shows how similar patch (i, j) is to every patch; the scale is -1 to 1."""
     tiles, (rows, columns) = _tiles(result), shown(result)
     width, height = fit(tiles, width=2.3, height=2.3)
     figure = print_sheet.page(print_sheet.COLUMN_IN, height + 0.9)
     axes = print_sheet.place(figure, left=0.45, top=0.25, width=width, height=height)
     draw_tiles(axes, tiles)
     axes.set(
-        xticklabels=print_sheet.tick_labels(_from_one(columns), width / len(columns)),
-        yticklabels=print_sheet.tick_labels(_from_one(rows), height / len(rows)),
+        xticklabels=print_sheet.tick_labels(columns, width / len(columns)),
+        yticklabels=print_sheet.tick_labels(rows, height / len(rows)),
     )
     print_sheet.label(axes, x=COLUMN, y=ROW, title=TITLE)
     bar = print_sheet.place(figure, left=0.55 + width, top=0.25, width=0.09, height=height)
@@ -38,17 +38,17 @@ def draw(result: PositionSimilarity) -> Figure:
 
 
 def plot(result: PositionSimilarity) -> go.Figure:
-    """The same; a tile tells its patch, customdata is its (row, column) from 0."""
+    """The same; each tile shows its patch, customdata is its (row, column)."""
     tiles, (rows, columns) = _tiles(result), shown(result)
     figure = screen_sheet.screen(TITLE, _caption(result), height=740, above=60)
     picked = [(row, column) for row in rows for column in columns]
-    hover = [f"Row {row + 1}, column {column + 1}" for row, column in picked]
+    hover = [looks.patch_name(*patch).capitalize() for patch in picked]
     plot_tiles(figure, tiles, hover=hover, picked=picked)
     name_tiles(
         figure,
         tiles,
-        rows=(ROW, _from_one(rows)),
-        columns=(COLUMN, _from_one(columns)),
+        rows=(ROW, rows),
+        columns=(COLUMN, columns),
         side="bottom",
     )
     least, greatest = looks.SIMILARITY_LIMITS
@@ -63,21 +63,20 @@ def plot(result: PositionSimilarity) -> go.Figure:
 
 
 def plot_tile(result: PositionSimilarity, patch: tuple[int, int]) -> go.Figure:
-    """The similarity of one patch (row, column) to all patches; a patch tells its value."""
-    row, column = patch
-    title = f"Patch in row {row + 1}, column {column + 1}"
+    """The similarity of one patch (row, column) to all patches; each patch shows its value."""
+    title = looks.patch_name(*patch).capitalize()
     figure = screen_sheet.screen(title, f"{result.model}\n ", height=600, above=60)
     rows, columns = result.similarity.shape[:2]
     least, greatest = looks.SIMILARITY_LIMITS
     figure.add_heatmap(
         z=result.similarity[patch].astype(np.float32),
-        x=_from_one(list(range(columns))),
-        y=_from_one(list(range(rows))),
+        x=list(range(columns)),
+        y=list(range(rows)),
         zmin=least,
         zmax=greatest,
         colorscale=looks.colour_scale(looks.SIMILARITY_MAP),
         colorbar=screen_sheet.screen_colour_bar(UNIT, tickvals=[least, greatest]),
-        hovertemplate="Row %{y}, column %{x}<br>%{z:.3f}<extra></extra>",
+        hovertemplate="Patch (%{y}, %{x})<br>%{z:.3f}<extra></extra>",
     )
     downwards = {"autorange": "reversed", "scaleanchor": "x"}
     return figure.update_layout(
@@ -87,7 +86,7 @@ def plot_tile(result: PositionSimilarity, patch: tuple[int, int]) -> go.Figure:
 
 
 def shown(result: PositionSimilarity) -> tuple[list[int], list[int]]:
-    """Rows and columns of the patches that are shown, from 0, centred."""
+    """Rows and columns of the patches that are shown, centred on the grid."""
     step = _step(result)
     rows, columns = (
         list(range((side - 1) % step // 2, side, step)) for side in result.similarity.shape[:2]
@@ -100,11 +99,6 @@ def _step(result: PositionSimilarity) -> int:
     return 1 if side <= EVERY_PATCH_UP_TO else -(-side // 10)
 
 
-def _from_one(numbers: list[int]) -> list[int]:
-    """As the paper counts on the axes."""
-    return [number + 1 for number in numbers]
-
-
 def _tiles(result: PositionSimilarity) -> Tiles:
     chosen = result.similarity[np.ix_(*shown(result))]
     return compose(looks.colour(chosen, looks.SIMILARITY_MAP, looks.SIMILARITY_LIMITS))
@@ -113,7 +107,7 @@ def _tiles(result: PositionSimilarity) -> Tiles:
 def _caption(result: PositionSimilarity) -> str:
     side = "×".join(str(count) for count in result.similarity.shape[:2])
     step = _step(result)
-    chosen = "" if step == 1 else f"; one in {step} is shown along each axis"
+    chosen = "" if step == 1 else f"; one row and column in {step} is shown"
     return f"{result.model}\n{side} patches{chosen}."
 
 
@@ -121,12 +115,12 @@ FIGURE = FigureSpec(
     record=PositionSimilarity,
     slug="position_similarity",
     title="Position embeddings",
-    question="Does the model know which patches are neighbours?",
-    reading="The tile in row i and column j compares the position embedding of patch (i, j) with "
-    "those of all patches. A bright spot at the tile's own place says that near patches "
-    "have similar embeddings; bright rows and columns say that these are told apart.",
-    caveat="This is the table that the model holds, on its own grid; for other input sizes it is "
-    "resampled. It says what the input tells of place, not whether later layers use it.",
+    question="Do near patches have similar position embeddings?",
+    reading="Each tile compares the position embedding of one patch with those of all patches. A "
+    "bright spot at the tile's own place: near patches have similar embeddings. Bright "
+    "rows and columns: patches of the same row or column have similar embeddings.",
+    caveat="This is the model's own table, on its own grid; for other input sizes it is "
+    "resampled. It shows what is added at the input, not whether later layers use it.",
     formula="S[i, j] = pᵢ·pⱼ / (|pᵢ| |pⱼ|), patches only, no mean subtracted",
     source=f"{PAPER}, Figures 7 centre and 10",
     draw=draw,

@@ -1,4 +1,4 @@
-"""A sheet for print: matplotlib axes placed in inches, words that never leave the paper."""
+"""A sheet for print: matplotlib axes placed in inches, and words that stay on the paper."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ from vit_inspect.figures.looks import INK, PAPER, QUIET, Limits, fold
 COLUMN_IN, PAGE_IN, PRINT_DPI = 3.3, 6.9, 300
 TEXT_PT, TITLE_PT, RULE_PT = 7.0, 8.0, 0.5
 
+WIDER = 1.045
+"""By how much lines may become wider than their outlines, as letters snap to pixels at 150 dpi."""
+
 EDGE_IN, LINE_EM = 0.05, 1.4
-"""What words keep from the edge of a sheet; the height of a line, in sizes of its letters."""
+"""The margin of words in inches, and the height of a line relative to its font size."""
 
 
 def percent_ticks() -> Formatter:
-    """For axes and colour bars in print: whole percents are whole, and small ones are told."""
+    """Percentages for axes and colour bars, with no more digits than needed."""
     return FuncFormatter(lambda share, _: f"{100 * share:.4g}%")
 
 
@@ -59,13 +62,13 @@ def place(figure: Figure, *, left: float, top: float, width: float, height: floa
 
 
 def bare(axes: Axes) -> None:
-    """Leaves a picture without frame and tick marks; tick labels stay."""
+    """Removes frame and tick marks; tick labels stay."""
     axes.spines[:].set_visible(False)
     axes.tick_params(which="both", length=0)
 
 
 def label(axes: Axes, *, x: str = "", y: str = "", title: str = "") -> None:
-    """Names the axes; what is empty is left out."""
+    """Sets the labels and the title of axes; empty ones are left out."""
     axes.set_xlabel(x, fontsize=TEXT_PT, color=INK, labelpad=2.5)
     axes.set_ylabel(y, fontsize=TEXT_PT, color=INK, labelpad=2.5)
     axes.set_title(title, fontsize=TITLE_PT, color=INK, pad=4, parse_math=False)
@@ -74,8 +77,8 @@ def label(axes: Axes, *, x: str = "", y: str = "", title: str = "") -> None:
 def write(figure: Figure, text: str, *, left: float, top: float, **properties: Any) -> Text:
     """Lines of text on the sheet, in inches from its top left corner.
 
-    Lines that would leave the sheet are broken. For those that this adds the sheet grows, and what
-    is on it below the text's top moves down: write when all else has its place.
+    Lines that are too long are broken. The sheet grows by the added lines, and everything below
+    the top of the text moves down: call this when all axes are placed.
     """
     width, _ = figure.get_size_inches()
     given: dict[str, Any] = {"fontsize": TEXT_PT, "color": QUIET, "linespacing": LINE_EM}
@@ -84,7 +87,7 @@ def write(figure: Figure, text: str, *, left: float, top: float, **properties: A
 
     def fits(line: str) -> bool:
         points, _, _ = text_to_path.get_text_width_height_descent(line, font, False)
-        return bool(left + points / 72 <= width - EDGE_IN)
+        return bool(left + WIDER * points / 72 <= width - EDGE_IN)
 
     folded = fold(text, fits)
     if added := folded.count("\n") - text.count("\n"):
@@ -93,19 +96,19 @@ def write(figure: Figure, text: str, *, left: float, top: float, **properties: A
 
 
 def write_head(figure: Figure, title: str, words: str, *, left: float = 0.05) -> None:
-    """A title and the words below it at the top of the sheet, when all else has its place."""
+    """A title and words below it, at the top of the sheet; call this when all axes are placed."""
     lines = write(figure, title, left=left, top=0.08, fontsize=TITLE_PT, color=INK).get_text()
     added = lines.count("\n") * LINE_EM * TITLE_PT / 72
     write(figure, words, left=left, top=0.28 + added)
 
 
 def _make_room(figure: Figure, *, below: float, inches: float) -> None:
-    """Makes the sheet taller, and moves down by as much what begins lower than `below`."""
+    """Makes the sheet taller, and moves down everything that begins lower than `below`."""
     width, height = figure.get_size_inches()
     taller = height + inches
 
     def moved(share: float) -> float:
-        """Where a top edge comes to lie, in shares of the sheet from its bottom."""
+        """The new place of a top edge, as a share of the sheet from its bottom."""
         top = height * (1 - share)
         # A hair, for what rounding makes of an equal height.
         return 1 - (top + (inches if top > below + 1e-6 else 0)) / taller
@@ -137,6 +140,6 @@ def _tick(number: float) -> str:
 
 
 def tick_labels(numbers: Iterable[object], pitch_in: float) -> list[str]:
-    """Labels of ticks that lie `pitch_in` apart; so many are left out that none overlap."""
+    """Labels of ticks with a distance of `pitch_in`; some are left out so that none overlap."""
     step = max(1, math.ceil(0.155 / pitch_in))
     return [str(number) if index % step == 0 else "" for index, number in enumerate(numbers)]

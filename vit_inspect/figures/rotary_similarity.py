@@ -1,4 +1,4 @@
-"""What does rotation tell of the offset, whatever the picture? (RoFormer 2104.09864, RoPE-ViT)"""
+"""How does rotation encode the offset of query and key? (RoFormer 2104.09864, RoPE-ViT)"""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vit_inspect.figures.tiles import (
 )
 from vit_inspect.records.paper import RotarySimilarity
 
-TITLE = "Similarity left by rotation"
+TITLE = "Similarity after rotation"
 ROW, COLUMN = "Row offset", "Column offset"
 UNIT = "cosine similarity"
 COLUMNS = 8
@@ -30,9 +30,9 @@ MEAN_IN = 1.75
 
 
 def draw(result: RotarySimilarity) -> Figure:
-    """A tile per pair of dimensions where all heads share them, or per layer and head; their mean.
+    """One tile per pair of dimensions if all heads share them, else per layer and head; their mean.
 
-    In each tile the query is in the middle, its keys around it; limits -1 and 1.
+    In each tile the query is in the middle and keys are around it; the scale is -1 to 1.
     """
     tiles = _tiles(result)
     rows, columns = result.similarity.shape[2:]
@@ -79,7 +79,7 @@ def draw(result: RotarySimilarity) -> Figure:
 
 
 def plot(result: RotarySimilarity) -> go.Figure:
-    """The same; customdata of a tile is its [pair] or its (layer, head), from 0."""
+    """The same; customdata of a tile is its [pair] or its (layer, head)."""
     tiles = _tiles(result)
     height = max(560, min(1100, 56 * tiles.count[0]) + 210)
     figure = screen_sheet.screen(TITLE, _caption(result), height=height, above=110)
@@ -88,7 +88,7 @@ def plot(result: RotarySimilarity) -> go.Figure:
         hover = [_pair_name(result, pair) for (pair,) in picked]
     else:
         picked = [list(each) for each in np.ndindex(tiles.count)]
-        hover = [f"Layer {layer}, {looks.head_name(head)}" for layer, head in picked]
+        hover = [looks.place_name(layer, head) for layer, head in picked]
     # On a page of usual width the mean stands beside the tiles, however few heads there are.
     rows, columns, _ = tiles.picture.shape
     right = min(0.58, (height - 230) * columns / rows / 1000)
@@ -124,7 +124,7 @@ def plot(result: RotarySimilarity) -> go.Figure:
 
 
 def _shared(result: RotarySimilarity) -> bool:
-    """Whether all layers and heads turn alike, so that there is room for each pair."""
+    """Whether all layers and heads share one rotation, so that each pair gets a tile."""
     return result.frequency.shape[:2] == (1, 1)
 
 
@@ -139,12 +139,12 @@ def _tiles(result: RotarySimilarity) -> Tiles:
 
 
 def _coloured(values: Float[np.ndarray, "down across row column"]) -> Tiles:
-    """What is not a number stays empty."""
+    """Colours of values; NaN stays empty."""
     return compose(looks.colour(values, looks.SIMILARITY_MAP, looks.SIMILARITY_LIMITS))
 
 
 def _of_pairs(result: RotarySimilarity) -> Float[np.ndarray, "pair row_offset column_offset"]:
-    """The similarity that each pair alone leaves."""
+    """The similarity by each pair alone."""
     down, right = result.frequency[0, 0].astype(np.float64).T
     return np.cos(
         down[:, None, None] * result.row_offset[:, None]
@@ -153,7 +153,7 @@ def _of_pairs(result: RotarySimilarity) -> Float[np.ndarray, "pair row_offset co
 
 
 def _order(result: RotarySimilarity) -> Int[np.ndarray, "pair"]:
-    """Pairs by wavelength, the shortest first; of equal ones the first first."""
+    """Pairs by wavelength, the shortest first; equal ones in their order."""
     turns = np.hypot(*result.frequency[0, 0].T)
     return np.argsort(-turns.round(5), kind="stable")
 
@@ -167,15 +167,15 @@ def _mean_name(result: RotarySimilarity) -> str:
 
 
 def _wavelength(turn: float) -> str:
-    return f"{float(f'{2 * np.pi / turn:.3g}'):,g} patches" if turn > 1e-6 else "endless"
+    return f"{float(f'{2 * np.pi / turn:.3g}'):,g} patches" if turn > 1e-6 else "infinite"
 
 
 def _pair_name(result: RotarySimilarity, pair: int) -> str:
     down, right = result.frequency[0, 0, pair].tolist()
     wave = _wavelength(float(np.hypot(down, right)))
     return (
-        f"<b>Pair {pair + 1} of dimensions</b><br>wavelength {wave}<br>"
-        f"turned by {down:.3g} per row, {right:.3g} per column (radians)"
+        f"<b>Pair {pair} of dimensions</b><br>wavelength {wave}<br>"
+        f"rotated by {down:.3g} per row, {right:.3g} per column (radians)"
     )
 
 
@@ -186,8 +186,8 @@ def _caption(result: RotarySimilarity) -> str:
     turns = np.sort(np.hypot(*result.frequency[0, 0].T))
     longest, shortest = _wavelength(float(turns[0])), _wavelength(float(turns[-1]))
     return (
-        f"{result.model}\n{count} pairs of a head's dimensions, the shortest wave first: "
-        f"{shortest} to {longest}. All layers and heads alike."
+        f"{result.model}\n{count} pairs of a head's dimensions, by wavelength: {shortest} to "
+        f"{longest}. The same in all layers and heads."
     )
 
 
@@ -195,13 +195,13 @@ FIGURE = FigureSpec(
     record=RotarySimilarity,
     slug="rotary_similarity",
     title="Rotary positions",
-    question="What does the turning of queries and keys tell of their offset?",
-    reading="Queries and keys are turned by where they lie. A tile shows how similar a key stays "
-    "to an equal query in the middle, by its offset: for each pair of dimensions, or, "
-    "where heads are turned differently, for each head. Short waves tell neighbours "
-    "apart, long ones hardly know of place.",
-    caveat="Queries and keys are taken to be equal, with the same length in every pair. Real "
-    "ones weigh the pairs by content, so a head may use a single wave, or avoid them all.",
+    question="How does rotation encode the offset of query and key?",
+    reading="Queries and keys are rotated by their position. Each tile shows how similar a key "
+    "remains to an equal query in the middle, by its offset: for each pair of dimensions, "
+    "or for each head if heads rotate differently. Short waves distinguish neighbours; "
+    "long waves change little with position.",
+    caveat="This assumes equal queries and keys with the same length in every pair. Real ones "
+    "weight the pairs by their content, so a head may use a single wave, or none.",
     formula="S[offset] = mean over pairs of cos(ω·offset), ω = (per row, per column)",
     source="Su et al. (RoFormer), arXiv 2104.09864; Heo et al. (RoPE-ViT), arXiv 2403.13298",
     draw=draw,

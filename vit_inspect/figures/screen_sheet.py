@@ -1,4 +1,4 @@
-"""A sheet for the screen: an empty plotly figure in the style of the house, its axes and scales."""
+"""A sheet for the screen: an empty plotly figure in our style, its axes and colour bars."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import plotly.graph_objects as go
 from vit_inspect.figures.looks import INK, PAPER, QUIET, fold
 
 SCREEN_PX, MARGIN_LEFT_PX, MARGIN_RIGHT_PX = 720, 64, 24
-"""Width that a figure on a screen is made for, and what is beside its drawing."""
+"""The width that figures are made for on a screen, and the margins beside the drawing."""
 
 TITLE_PX, TEXT_PX, LETTER_EM = 16, 13, 0.53
-"""Sizes of the words on a screen, and the usual width of a letter."""
+"""Font sizes on a screen, and the usual width of a letter relative to its size."""
 SCREEN_FONT = "Inter, Helvetica, Arial, sans-serif"
 
 
 def screen(
     title: str, subtitle: str, *, height: int, above: int = 0, width: int = SCREEN_PX
 ) -> go.Figure:
-    """An empty plotly figure in the style of the house, as wide as its place.
+    """An empty plotly figure in our style, as wide as its place.
 
-    height, above: of all, and what is kept free above the drawing for a colour bar, in CSS px.
-    width: px that the words have; those that need more are broken, and the figure grows by that.
-    The lines of words are kept as the figure's `meta`, for those who show them otherwise.
+    height, above: of the whole figure, and of the space above the drawing for a colour bar, in CSS
+    px. width: px for the words; longer lines are broken, and the figure grows by the added lines.
+    The unbroken lines are kept as the figure's `meta`, for pages that show them in another way.
     """
     free = width - MARGIN_LEFT_PX - MARGIN_RIGHT_PX
     heading, words = (
@@ -71,7 +71,7 @@ def screen(
 
 
 def _within(room_px: float, letter_px: float) -> Callable[[str], bool]:
-    """Whether a line of letters of a size has room on a screen, whose font is not known here."""
+    """Whether a line fits into a width on a screen; estimated, as the font is not known here."""
     return lambda line: len(line) * LETTER_EM * letter_px <= room_px
 
 
@@ -91,9 +91,9 @@ def screen_axis(title: str = "", **properties: Any) -> dict[str, Any]:
 
 
 def name_below(figure: go.Figure, name: str, domain: tuple[float, float]) -> go.Figure:
-    """Names the axis under one of several drawings that lie side by side.
+    """Names the axis below one of several drawings side by side.
 
-    Not as the axis' title, which plotly puts among the bars when there is a horizontal colour bar.
+    Not as the axis' title, which plotly misplaces when there is a horizontal colour bar.
     """
     return figure.add_annotation(
         text=name,
@@ -130,9 +130,9 @@ def screen_colour_bar(title: str, **properties: Any) -> dict[str, Any]:
 
 
 def add_squares(figure: go.Figure, *, size: int, **properties: Any) -> go.Figure:
-    """Unseen squares to be hovered and clicked, as pictures and heat maps on a page cannot be.
+    """Invisible squares for the cursor, as pictures and heat maps on a page cannot be clicked.
 
-    size: in px. properties: those of plotly's scatter, such as where they lie.
+    size: in px. properties: of plotly's scatter, such as x and y.
     """
     marker = {"symbol": "square", "size": size, "color": "rgba(0,0,0,0)", "line": {"width": 0}}
     figure.add_scatter(mode="markers", marker=marker, **properties)
@@ -141,5 +141,5 @@ def add_squares(figure: go.Figure, *, size: int, **properties: Any) -> go.Figure
 
 
 def theme(figure: go.Figure, *, ink: str, paper: str) -> go.Figure:
-    """Puts a plotly figure on other paper with other ink, as for a dark page."""
+    """Gives a plotly figure another paper and ink, as for a dark page."""
     return figure.update_layout(font_color=ink, paper_bgcolor=paper)

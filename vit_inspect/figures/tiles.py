@@ -1,4 +1,4 @@
-"""How do many small pictures become one? A grid with gaps, as one array: one artist, one file.
+"""How do many small pictures become one? A grid with gaps, as one array.
 
 Axis coordinates count tiles: tile (i, j) is centred on y = i, x = j.
 """
@@ -22,7 +22,7 @@ from vit_inspect.figures import print_sheet, screen_sheet
 GAP = 0.14
 """Share of a tile's longer side."""
 LONG_SIDE_PX = 1200
-"""Viewers smooth what they enlarge; a picture of this size stays crisp in print and on screen."""
+"""Viewers blur what they enlarge; a picture of this size stays sharp in print and on a screen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +81,7 @@ def plot_tiles(
     picked: Sequence[Sequence[int]],
     domain: tuple[float, float] = (0.0, 1.0),
 ) -> go.Figure:
-    """One layout image, and on each tile a transparent square that can be hovered and clicked.
+    """One layout image, and on each tile a transparent square for the cursor.
 
     hover, picked: text and customdata of the tiles in raster order; there may be fewer than tiles.
     domain: the part of the figure's width to fill.
@@ -144,16 +144,15 @@ def name_tiles(
 
 
 def layers_and_heads(count: tuple[int, int]) -> tuple[list[str], list[str]]:
-    """Names along the rows and columns of a grid; a single one stands for all that share it."""
-    layers, heads = range(count[0]), range(1, count[1] + 1)
+    """Names along the rows and columns of a grid; "all" if there is a single one for all."""
     layer_names, head_names = (
-        [str(index) for index in each] if len(each) > 1 else ["all"] for each in (layers, heads)
+        [str(index) for index in range(each)] if each > 1 else ["all"] for each in count
     )
     return layer_names, head_names
 
 
 def data_uri(picture: Image.Image, encoding: str = "PNG") -> str:
-    """A picture as text for a page: PNG keeps every pixel, WEBP is small enough for photographs."""
+    """A picture as text for a page: PNG keeps every pixel, WEBP is small for photographs."""
     file = io.BytesIO()
     picture.save(file, encoding)
     return f"data:image/{encoding.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,6 +1,6 @@
-"""Which patch tokens are artefacts, from which layer on, and what do they do to rollout?
+"""Which patch tokens are artefacts, from which layer on, and how do they change rollout?
 
-The norms that Darcet et al. (2309.16588) look at, on the photograph and over depth.
+The norms of Darcet et al. (2309.16588), on the photograph and over depth.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from vit_inspect.figures import looks, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
@@ -21,24 +21,25 @@ from vit_inspect.figures.overlay import (
     draw_map,
     draw_patch,
     draw_photograph,
+    draw_scale_beside,
     patch_box,
     plot_map,
     plot_sheet,
 )
 from vit_inspect.records.evidence import TokenNorms
 
-UNIT, SHARE = "L2 norm in the residual stream", "Share of the read-out"
-DEPTH, DRAWN = "Layer", "Attention\ndrawn"
+NORM, UNIT, SHARE = "L2 norm", "L2 norm in the residual stream", "Share of the output"
+DEPTH, DRAWN = "Layer", "Attention\nreceived"
 PLAIN, VARIANT = "Rollout", "Variant: rollout without the artefacts"
 BANDS = {"all patches": ((0, 100), 0.2), "middle 90%": ((5, 95), 0.4)}
-"""Percentiles of the patches' norms between which a band is filled, and its opacity."""
+"""Bands of the patches' norms: between which percentiles, and the opacity."""
 MOST_TICKS = 13
 
 
 def draw(result: TokenNorms, *, image: int = 0) -> Figure:
     """Norms on the photograph and over depth; below, rollout as it is and without the artefacts.
 
-    Where nothing was found, the words say why, and there is no rollout to compare.
+    If no artefacts were found, the words say why, and rollout is left out.
     """
     photograph, found = result.photographs[image], bool(result.found[image])
     # A panorama or a tower must not squeeze the other panels.
@@ -55,12 +56,10 @@ def draw(result: TokenNorms, *, image: int = 0) -> Figure:
     for row, column in np.argwhere(result.artefact[image]).tolist():
         draw_patch(photo, photograph, grid=result.layout.grid, patch=(row, column))
     print_sheet.label(photo, title=f"Norms after layer {result.layer}")
-    bar = print_sheet.place(figure, left=width + 0.13, top=0.22, width=0.09, height=height)
-    options: dict[str, Any] = {"opacity": looks.MAP_OPACITY, "ticks": MaxNLocator(4)}
-    print_sheet.colour_bar(bar, looks.WEIGHT_MAP, limits, name=UNIT, **options)
+    draw_scale_beside(figure, limits, name=NORM, left=width + 0.13, top=0.22, height=height)
 
     left = width + 1.3
-    right = print_sheet.PAGE_IN - left - 1.08
+    right = print_sheet.PAGE_IN - left - 1.14
     slim = 0.4 if found else 0.0
     depth = print_sheet.place(figure, left=left, top=0.22, width=right, height=1.95 - 1.25 * slim)
     _draw_depth(depth, result, image)
@@ -85,8 +84,8 @@ def plot(
 ) -> go.Figure:
     """The norms over the whole photograph, artefacts outlined; customdata is (row, column).
 
-    limits: ends of the colour scale, such as those of two figures that are compared.
-    width: px that are free for the photograph.
+    limits: ends of the colour scale, to give two figures the same scale.
+    width: px for the photograph.
     """
     photograph, values = result.photographs[image], result.norm[image, result.layer]
     title, *words = _words(result, image)
@@ -105,11 +104,11 @@ def plot(
 
 
 def plot_depth(result: TokenNorms, *, image: int = 0) -> go.Figure:
-    """Norms of all tokens after every layer; below, the attention that artefacts draw."""
+    """Norms of all tokens after every layer; below, the attention that artefacts receive."""
     found = bool(result.found[image])
     words = "L2 norms in units of the residual stream, before the final norm."
     if found:
-        words += "\nDashed below: what artefacts would draw if all tokens drew alike."
+        words += "\nDashed line below: what artefacts would receive if attention were uniform."
     figure = screen_sheet.screen("Norms over depth", words, height=560)
     layers = np.arange(result.norm.shape[1])
     for name, (percentiles, opacity) in BANDS.items():
@@ -171,18 +170,18 @@ def plot_rollout(
     relevance = (result.rollout_without if variant else result.rollout)[image]
     words = [f"{relevance.sum():.1%} on patches"]
     if variant:
-        words += ["Artefacts are left out as keys and where the model reads;"]
-        words += ["the rows are divided by what is left."]
+        words += ["Artefacts are removed as keys and from what the model reads;"]
+        words += ["each row is divided by its remaining sum."]
     else:
         words[0] += f", {relevance[result.artefact[image]].sum():.1%} on the artefacts"
-        words += ["Both maps share one scale, up to the largest of the variant.", " "]
+        words += ["Both maps share one scale, up to the maximum of the variant.", " "]
     title = VARIANT if variant else PLAIN
     figure = plot_sheet(title, "\n".join(words), photograph, width=width)
     return plot_map(figure, photograph, relevance, rollout_limits(result, image), unit=SHARE)
 
 
 def plots(result: TokenNorms, *, image: int = 0) -> list[go.Figure]:
-    """Norms over depth, and where there are artefacts rollout with and without them."""
+    """Norms over depth; if there are artefacts, also rollout with and without them."""
     rollouts = (False, True) if result.found[image] else ()
     return [
         plot_depth(result, image=image),
@@ -191,14 +190,14 @@ def plots(result: TokenNorms, *, image: int = 0) -> list[go.Figure]:
 
 
 def limits_of(result: TokenNorms, image: int = 0) -> looks.Limits:
-    """The ends of the norms' colour scale: from 0, so that twice as long looks so."""
+    """The ends of the norms' colour scale, from 0."""
     return 0.0, float(result.norm[image, result.layer].max()) or 1.0
 
 
 def rollout_limits(result: TokenNorms, image: int = 0) -> looks.Limits:
     """The ends of the colour scale that both rollouts share.
 
-    It ends at the largest value without the artefacts, which would turn all else black.
+    It ends at the maximum without the artefacts, which would make everything else black.
     """
     return 0.0, float(result.rollout_without[image].max()) or 1.0
 
@@ -265,22 +264,21 @@ def _draw_rollouts(
         draw_photograph(axes, photograph, grey=True)
         draw_map(axes, photograph, relevance, limits)
         print_sheet.label(axes, title=title)
-    bar = print_sheet.place(figure, left=left + width + 0.08, top=top, width=0.09, height=height)
-    print_sheet.colour_bar(
-        bar,
-        looks.WEIGHT_MAP,
+    draw_scale_beside(
+        figure,
         limits,
         name=SHARE,
-        opacity=looks.MAP_OPACITY,
-        ticks=MaxNLocator(4),
-        format=PercentFormatter(1.0),
+        left=left + width + 0.08,
+        top=top,
+        height=height,
+        format=print_sheet.percent_ticks(),
         extend="max" if result.rollout[image].max() > limits[1] else "neither",
         extendfrac=0.04,
     )
 
 
 def _plot_marked(figure: go.Figure, result: TokenNorms, image: int) -> None:
-    """The artefacts' own norms, and below them the attention that they draw."""
+    """The artefacts' own norms, and below them the attention they receive."""
     marked, drawn = result.norm[image][:, result.artefact[image]], result.drawn[image]
     layers, share = np.arange(len(marked)), _share(result, image)
     figure.add_scatter(
@@ -354,27 +352,27 @@ def _top(result: TokenNorms, image: int) -> float:
 
 
 def _words(result: TokenNorms, image: int) -> list[str]:
-    """What is measured and what was found, in four lines."""
+    """The norms and what was found, in four lines."""
     norms, prefix = result.norm[image, result.layer], result.prefix_norm[image, result.layer]
     others = ""
     if len(prefix) == 1:
         others = f"; {result.layout.prefix[0]} {prefix[0]:.3g}"
     elif len(prefix):
-        others = f"; prefix tokens {prefix.min():.3g} to {prefix.max():.3g}"
+        others = f"; special tokens {prefix.min():.3g} to {prefix.max():.3g}"
     lines = [
         f"{result.model}: token norms after layer {result.layer}",
-        f"Patches: median {np.median(norms):.3g}, largest {norms.max():.3g}{others}.",
+        f"Patches: median {np.median(norms):.3g}, maximum {norms.max():.3g}{others}.",
     ]
     if not result.found[image]:
-        return [*lines, f"No artefacts found: {result.reason[image]}.", "No patch is marked."]
+        return [*lines, f"No artefacts found: {result.reason[image]}.", "No patch is outlined."]
     count, drawn = int(result.artefact[image].sum()), result.drawn[image]
     verb = "is an artefact" if count == 1 else "are artefacts"
     most = int(drawn.argmax())
     return [
         *lines,
-        f"{count} of {norms.size} patches {verb}: norm above {result.threshold[image]:.3g}; "
-        f"as a group {result.ratio[image]:.1f} times as long as the others.",
-        f"{_share(result, image):.1%} of the tokens draw up to {drawn[most]:.1%} of the "
+        f"{count} of {norms.size} patches {verb}: norm above {result.threshold[image]:.3g}, "
+        f"on average {result.ratio[image]:.1f} times the norm of the others.",
+        f"{_share(result, image):.1%} of the tokens receive up to {drawn[most]:.1%} of the "
         f"patches' attention (layer {most}).",
     ]
 
@@ -383,16 +381,16 @@ FIGURE = FigureSpec(
     record=TokenNorms,
     slug="token_norms",
     title="Token norms",
-    question="Which tokens are artefacts, and what do they draw to themselves?",
-    reading="Bright patches have long tokens. Some models use a few patches where little is to be "
-    "seen as a place to store what they know of the whole picture: their norms leave all "
-    "others behind from a middle layer on, and attention goes to them. They are outlined, "
-    "and rollout is shown with them and, as a variant, without.",
-    caveat="A large norm is no proof that a token holds nothing of its patch, and a patch that "
-    "draws much attention may have an ordinary norm. The threshold is fitted to each "
-    "picture, at one layer; where no small group is far above all others, nothing is "
-    "marked. Small models and those with registers have few artefacts or none. Norms of "
-    "two models have no common unit.",
+    question="Which patch tokens are artefacts, and how much attention do they receive?",
+    reading="Bright patches have long tokens. Some models use a few patches of the background to "
+    "store information about the whole image. From a middle layer on, the norms of these "
+    "tokens are far above all others, and much attention goes to them. They are outlined, "
+    "and rollout is shown with and without them.",
+    caveat="A large norm does not prove that a token holds nothing about its patch, and a patch "
+    "that receives much attention may have an ordinary norm. The threshold is fitted to "
+    "each image at one layer; if no small group is far above all others, no patch is "
+    "outlined. Small models and models with registers have few artefacts or none. Norms "
+    "of two models have no common unit.",
     formula="log |token| ~ (1 − w) N(μ₁, σ²) + w N(μ₂, σ²); artefacts above the crossing, if "
     "e^(μ₂ − μ₁) ≥ 2, μ₂ − μ₁ ≥ 5σ, at most 10% of the patches, behind a gap",
     source="Darcet et al., arXiv 2309.16588; Ashman, Bird and Zepf, arXiv astro-ph/9408030; "

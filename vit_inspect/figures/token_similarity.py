@@ -1,4 +1,4 @@
-"""Which patches does the model take for the same as this one? Cosine similarity of tokens."""
+"""Which patches are similar to this one? Cosine similarity of their tokens."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UNIT = "Cosine similarity"
 
 
 def draw(result: TokenSimilarity, *, image: int = 0) -> Figure:
-    """The patch in its photograph, and beside it how similar all patches are; limits -1 and 1."""
+    """The patch in its photograph, and how similar all patches are to it; the scale is -1 to 1."""
     photograph, origin = result.photographs[image], result.origins[image]
     height = 2.4
     widths = [height * _aspect(each) for each in (origin, photograph)]
@@ -58,7 +58,7 @@ def draw(result: TokenSimilarity, *, image: int = 0) -> Figure:
 def plot(result: TokenSimilarity, *, image: int = 0, width: int = 720) -> go.Figure:
     """The map over the whole photograph; customdata of a patch is its (row, column).
 
-    width: px that are free for the photograph.
+    width: px for the photograph.
     """
     photograph, values = result.photographs[image], result.similarity[image]
     title, words = _words(result, image).split("\n", 1)
@@ -93,13 +93,13 @@ def _aspect(photograph: Photograph) -> float:
 
 
 def _words(result: TokenSimilarity, image: int) -> str:
-    """Which patch of which picture, and whose tokens are compared."""
+    """Which patch of which image, which tokens, and the range of values."""
     origin, photograph = result.origins[image], result.photographs[image]
     of = "" if origin is photograph else f" of {origin.name}"
     values = result.similarity[image]
     least, greatest = (f"{end:.2f}".replace("-", "−") for end in (values.min(), values.max()))
     return (
-        f"Similarity to patch {result.patch}{of}\n"
+        f"Similarity to {looks.patch_name(*result.patch)}{of}\n"
         f"{result.model}: tokens of layer {result.layer}, {result.state}\n"
         f"From {least} to {greatest} in {photograph.name}"
     )
@@ -109,12 +109,13 @@ FIGURE = FigureSpec(
     record=TokenSimilarity,
     slug="token_similarity",
     title="Similar patches",
-    question="Which patches does the model take for the same as this one?",
-    reading="The outlined patch is compared with all patches. Bright ones hold nearly the same "
-    "token: other parts of one thing, or the same part of another one, wherever they lie.",
-    caveat="The cosine hides how large tokens are: artefacts many times as large as others look "
-    "like any patch. Tokens share a common part, so no value alone says 'alike': compare "
-    "values of one layer.",
+    question="Which patches are similar to this one?",
+    reading="The outlined patch is compared with all patches. Bright patches have nearly the same "
+    "features: other parts of the same object, or the same part of another object, "
+    "anywhere.",
+    caveat="Cosine similarity ignores the norm of a token, so artefacts look like any patch. All "
+    "tokens share a common part, so no single value means 'similar': compare values of "
+    "one layer.",
     formula="S[k] = tₚ·tₖ / (|tₚ| |tₖ|), patches only, no mean subtracted",
     source="Caron et al. (DINO), arXiv 2104.14294; Amir et al., arXiv 2112.05814",
     draw=draw,

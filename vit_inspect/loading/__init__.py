@@ -1,1 +1,1 @@
-"""Where models come from; its doors are `models.load` and `wrapping.wrap`."""
+"""Models: `load.load` makes them from a name or a file, `from_module.wrap` from a network."""

@@ -1,6 +1,6 @@
 """Which of timm's families are plain vision transformers, and where are their parts?
 
-A plain vision transformer lets all tokens of one grid attend to all by one softmax in each block.
+In a plain vision transformer, every block has one softmax in which all tokens attend to all.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ _CONVOLUTIONAL = "which is a convolutional network"
 _MOSTLY_CONVOLUTIONAL = "which is a convolutional network with attention in a few blocks at most"
 _SHRINKING = "whose grid of tokens shrinks from stage to stage"
 _WINDOWS = "whose tokens attend within windows"
-_THINNED = "whose tokens attend to a thinned grid"
+_SUBSAMPLED = "whose tokens attend to a subsampled grid"
 _NO_ATTENTION = "which mixes its tokens without attention"
 
 OTHER_FAMILIES = {
     "byoanet": _MOSTLY_CONVOLUTIONAL,
     "byobnet": _MOSTLY_CONVOLUTIONAL,
     "cait": "whose attention mixes its heads before and after the softmax",
-    "coat": "whose attention joins keys and values first, so that no token looks at another",
+    "coat": "whose attention combines keys and values first, so that no token attends to another",
     "convit": "whose attention blends its softmax with a map of positions",
     "convmixer": _CONVOLUTIONAL,
     "convnext": _CONVOLUTIONAL,
@@ -29,7 +29,7 @@ OTHER_FAMILIES = {
     "csatv2": _MOSTLY_CONVOLUTIONAL,
     "cspnet": _CONVOLUTIONAL,
     "cspnext": _CONVOLUTIONAL,
-    "davit": "which attends between tokens within windows, and else between channels",
+    "davit": "which attends between tokens within windows, and between channels",
     "densenet": _CONVOLUTIONAL,
     "dla": _CONVOLUTIONAL,
     "dpn": _CONVOLUTIONAL,
@@ -37,12 +37,12 @@ OTHER_FAMILIES = {
     "efficientformer": "which attends in its last blocks only, after convolutions",
     "efficientformer_v2": "which attends in its last stages only, after convolutions",
     "efficientnet": _CONVOLUTIONAL,
-    "efficientvim": _NO_ATTENTION + ", by a state space",
+    "efficientvim": _NO_ATTENTION + ", by a state space model",
     "efficientvit_mit": "whose attention is linear, without a softmax",
-    "efficientvit_msra": "whose heads run one after another, each on the result of the last",
+    "efficientvit_msra": "whose heads run one after another, each on the output of the one before",
     "fasternet": _CONVOLUTIONAL,
     "fastvit": _MOSTLY_CONVOLUTIONAL,
-    "focalnet": _NO_ATTENTION + ", by a modulation with their surroundings",
+    "focalnet": _NO_ATTENTION + ", by focal modulation",
     "gcvit": _WINDOWS,
     "ghostnet": _CONVOLUTIONAL,
     "hardcorenas": _CONVOLUTIONAL,
@@ -60,19 +60,19 @@ OTHER_FAMILIES = {
     "lowformer": _MOSTLY_CONVOLUTIONAL,
     "mambaout": _NO_ATTENTION + ", by gated convolutions",
     "maxxvit": "which attends within windows or in its last stages, between convolutions",
-    "metaformer": "which mixes its tokens by pooling or convolutions, in its first stages at least",
+    "metaformer": "which mixes its tokens by pooling or convolutions, at least in its first stages",
     "mlp_mixer": _NO_ATTENTION + ", by perceptrons",
     "mobilenetv3": _MOSTLY_CONVOLUTIONAL,
     "mobilenetv5": _MOSTLY_CONVOLUTIONAL,
     "mobilevit": _MOSTLY_CONVOLUTIONAL,
     "mvitv2": "whose attention pools its keys, on a grid that shrinks from stage to stage",
     "nasnet": _CONVOLUTIONAL,
-    "nest": "whose tokens attend within blocks of the picture, which are joined stage by stage",
-    "nextvit": _THINNED + ", between convolutions",
+    "nest": "whose tokens attend within blocks of the picture, which are merged stage by stage",
+    "nextvit": _SUBSAMPLED + ", between convolutions",
     "nfnet": _CONVOLUTIONAL,
     "pit": _SHRINKING,
     "pnasnet": _CONVOLUTIONAL,
-    "pvt_v2": _THINNED,
+    "pvt_v2": _SUBSAMPLED,
     "rdnet": _CONVOLUTIONAL,
     "regnet": _CONVOLUTIONAL,
     "repghost": _CONVOLUTIONAL,
@@ -88,11 +88,11 @@ OTHER_FAMILIES = {
     "shvit": "which attends with one head on a few of its channels, between convolutions",
     "sknet": _CONVOLUTIONAL,
     "starnet": _CONVOLUTIONAL,
-    "swiftformer": "whose attention is additive, so that no token looks at another",
+    "swiftformer": "whose attention is additive, so that no token attends to another",
     "tiny_vit": _WINDOWS + ", between convolutions",
     "tnt": "which runs a second transformer inside each patch",
     "tresnet": _CONVOLUTIONAL,
-    "twins": "whose tokens attend to a thinned grid or within windows",
+    "twins": "whose tokens attend to a subsampled grid or within windows",
     "vgg": _CONVOLUTIONAL,
     "visformer": _SHRINKING,
     "volo": "whose first blocks predict their attention from one token, without keys",
@@ -101,21 +101,21 @@ OTHER_FAMILIES = {
     "xception_aligned": _CONVOLUTIONAL,
     "xcit": "which attends between channels, not between tokens",
 }
-"""timm's modules whose models are no plain vision transformers, and what these are."""
+"""timm's modules whose models are not plain vision transformers, and what they are instead."""
 
 OTHER_BLOCKS = {
     "DiffAttention": "whose attention subtracts one softmax from another",
     "DiffParallelScalingBlock": "whose attention subtracts one softmax from another",
-    "ParallelThingsBlock": "which runs two attentions beside each other in each block",
+    "ParallelThingsBlock": "which runs two attentions in parallel in each block",
 }
-"""Parts of timm's plain vision transformers that are no single softmax, by class."""
+"""Classes of blocks in timm's plain vision transformers whose attention is not one softmax."""
 
 
 def trunk_of(module: nn.Module) -> Any:
-    """The part that holds the tokens: classifiers on a language model's eye wrap it."""
+    """The part that holds the blocks; some classifiers wrap it as their `encoder`."""
     return getattr(module, "encoder", module)
 
 
 def embedding_of(trunk: nn.Module) -> Any:
-    """The part that makes tokens of patches."""
+    """The part that turns patches into tokens."""
     return getattr(trunk, "patch_embed", None) or getattr(trunk, "embeds", None)

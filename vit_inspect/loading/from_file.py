@@ -1,8 +1,8 @@
-"""How do the weights of a file come into an architecture, and what was not matched?
+"""How are the weights of a file loaded into an architecture, and what did not match?
 
-A file and an architecture seldom fit word for word: names have prefixes, training leaves decoders
-and projection heads behind, a fine-tuned classifier has its own number of classes. What is taken,
-what is left out and what was adapted is told; what would compute something else is refused.
+A file and an architecture seldom match exactly: names have prefixes, training leaves decoders and
+projection heads in the file, a fine-tuned classifier has its own number of classes. Notices say
+what was used, unused or adapted. A file that would change what the model computes is refused.
 """
 
 from __future__ import annotations
@@ -33,25 +33,26 @@ COMPUTES = re.compile(
     r"(blocks|patch_embed|norm_pre|norm|fc_norm|attn_pool)\."
     r"|(cls_token|dist_token|reg_token|register_tokens|storage_tokens|pos_embed)$"
 )
-"""Weights without which a vision transformer computes something else, whoever trained it."""
+"""Names of weights that always affect the output: none of them may stay unused."""
 
 READOUTS = re.compile(r"(^|[./])pre_logits[./]")
-"""A layer between the tokens and the classifier, which timm's models have not."""
+"""A layer between the tokens and the classifier, which timm's models do not have."""
 
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-"""Types that hold weights as they are; others come with scales of their own."""
+"""Types that hold the weights themselves; quantised types also need scales."""
 
 MAX_LISTED = 12
-"""Parts of a file that a sentence names; a training program leaves about five."""
+"""Most parts of a file that a notice names; a training program leaves about five."""
 
 
 @dataclass(frozen=True, eq=False)
 class Reading:
     """One way to read a file as weights of a module.
 
-    prefix: what the names of its weights begin with.
-    used: the names in the file that each of the module's weights was made from.
+    prefix: start of the names of its weights in the file.
+    weights: by the module's names.
+    used: for each of these weights, the names in the file that it was made from.
     """
 
     prefix: str
@@ -68,11 +69,11 @@ def load(
     device: torch.device,
     dtype: torch.dtype,
 ) -> Model:
-    """The timm architecture with the weights of a file; `name` is what figures call it.
+    """The timm architecture with the weights of a file; figures call it `name`.
 
-    img_size: the input as (rows px, columns px), or None for the one that the file was trained for.
+    img_size: the input as (rows px, columns px), or None for the size the file was trained for.
 
-    Raises what `load_checkpoint` raises, and `BadParameter` for an architecture that is not known.
+    Raises what `load_checkpoint` raises, and `BadParameter` for an unknown architecture.
     """
     module = create(architecture, pretrained=False, img_size=img_size)
     size, notices = load_checkpoint(module, path, architecture=architecture, size=img_size)
@@ -94,12 +95,13 @@ def load_checkpoint(
     architecture: str,
     size: tuple[int, int] | None,
 ) -> tuple[tuple[int, int] | None, tuple[str, ...]]:
-    """Load a file into a timm module, whose head and position table take the file's size.
+    """Load a file into a timm module; its head and position table take the file's sizes.
 
-    size: the wanted input as (rows px, columns px), or None for the one that the file was trained
-        for. Returns that size (None for the architecture's own), and sentences on what was adapted
-        and left out. Raises `WeightsUnavailable` where the file is none, or is not of this
-        architecture.
+    size: the wanted input as (rows px, columns px), or None for the size the file was trained for.
+
+    Returns that size (None for the architecture's own), and notices on what was adapted and
+    unused. Raises `WeightsUnavailable` for a file that holds no weights, or those of another
+    architecture.
     """
     file = read_weights(path)
     reading = _reading(module, file, architecture)
@@ -114,7 +116,7 @@ def load_checkpoint(
     if trained and size is None:
         size = trained
         notices.append(
-            f"Input of {size[0]} x {size[1]} px, for which the file's position table was trained."
+            f"Input size {size[0]} x {size[1]} px, for which the position table was trained."
         )
     _check_values(module, reading, weights, file, architecture)
     expected = module.state_dict()
@@ -124,12 +126,12 @@ def load_checkpoint(
     used = {source for name in expected for source in reading.used[name]}
     unused = [*file.left_out, *(name for name in file.weights if name not in used)]
     if unused:
-        notices.append(f"Left out of the file: {_grouped(unused)}.")
+        notices.append(f"Unused parts of the file: {_grouped(unused)}.")
     return size, tuple(notices)
 
 
 def _reading(module: nn.Module, file: WeightFile, architecture: str) -> Reading:
-    """The reading that gives the module the most weights; names as they are go first."""
+    """The reading that matches the most weights of the module; in a tie, without a prefix."""
     readings = [
         reading
         for prefix in ("", *_prefixes(file.weights))
@@ -143,25 +145,25 @@ def _reading(module: nn.Module, file: WeightFile, architecture: str) -> Reading:
     best = max(readings, key=matched, default=None)
     if best is None or not matched(best):
         raise _another(
-            f"no weights of {architecture} in {file.name!r}, but {_first(list(file.weights))}",
+            f"no weights of {architecture} in {file.name!r}, only {_first(list(file.weights))}",
             architecture,
         )
     rivals = [each for each in readings if matched(each) == matched(best)]
     if len(rivals) > 1 and best.prefix:
-        # A student's average is what its authors evaluate.
+        # Authors evaluate the teacher or the moving average, not the student.
         averaged = [each for each in rivals if re.search(r"(^|[._])(teacher|ema)[._]", each.prefix)]
         if len(averaged) != 1:
             raise WeightsUnavailable(
                 f"several networks in {file.name!r} ({_first([each.prefix for each in rivals])})",
                 "the weights of one",
-                "save the one that you mean in a file of its own",
+                "save the one that you want in its own file",
             )
         best = averaged[0]
     return best
 
 
 def _prefixes(names: Iterable[str]) -> list[str]:
-    """What stands before the blocks of a transformer, such as "module.backbone."."""
+    """Each prefix of a transformer's blocks, such as "module.backbone."."""
     found = (re.match(r"(.*\.)blocks\.0\.", name) for name in names)
     return list(dict.fromkeys(match[1] for match in found if match))
 
@@ -169,8 +171,8 @@ def _prefixes(names: Iterable[str]) -> list[str]:
 @torch.inference_mode(False)
 @torch.enable_grad()
 def _read(module: Any, file: WeightFile, prefix: str) -> Reading | None:
-    """The weights whose names have this prefix, under the module's names; None for nonsense."""
-    # Autograd remembers which tensors of the file each weight is made from.
+    """The weights whose names have this prefix, under the module's names; None if that fails."""
+    # Autograd records which tensors of the file each weight is made from.
     leaves = {
         name: tensor.detach().requires_grad_(tensor.is_floating_point())
         for name, tensor in file.weights.items()
@@ -181,12 +183,12 @@ def _read(module: Any, file: WeightFile, prefix: str) -> Reading | None:
     }
     table = module.pos_embed if getattr(module, "dynamic_img_size", False) else None
     try:
-        # Without a table of its own the module gets the file's as it was trained: resampling it
-        # here, and again at each forward, would blur it twice.
+        # Without a table to compare with, timm keeps the file's as trained: resampling it here,
+        # and again in each forward pass, would blur it twice.
         if table is not None:
             module.pos_embed = None
         converted = convert(torch_names(given) if is_jax(given) else given, module)
-    # The conversions take for granted that a file is what they expect, and fail in any way.
+    # The conversions do not check the file, so they can raise any error.
     except Exception:
         return None
     finally:
@@ -201,7 +203,7 @@ def _read(module: Any, file: WeightFile, prefix: str) -> Reading | None:
 
 
 def _leaves(tensor: Tensor) -> Iterator[int]:
-    """The tensors that this one was computed from, by identity."""
+    """The ids of the tensors that this one was computed from."""
     if tensor.grad_fn is None:
         yield id(tensor)
     waiting: list[Any] = [tensor.grad_fn]
@@ -217,7 +219,7 @@ def _leaves(tensor: Tensor) -> Iterator[int]:
 
 
 def _take_pooling(module: Any, weights: dict[str, Tensor], notices: list[str]) -> None:
-    """Fine-tuned MAE and its like normalise the mean of the patches, not every token."""
+    """Use the file's fc_norm: fine-tuned MAE normalises the mean of the patches, not each token."""
     if (
         {"fc_norm.weight", "fc_norm.bias"} <= weights.keys()
         and not {"norm.weight", "norm.bias"} & weights.keys()
@@ -225,15 +227,15 @@ def _take_pooling(module: Any, weights: dict[str, Tensor], notices: list[str]) -
         and isinstance(module.norm, nn.LayerNorm)
     ):
         module.fc_norm, module.norm, module.global_pool = module.norm, nn.Identity(), "avg"
-        notices.append("Read by the mean of its patches, as the file has fc_norm and no norm.")
+        notices.append("Read-out: mean of the patches, because the file has fc_norm and no norm.")
 
 
 def _take_classes(
     module: Any, weights: dict[str, Tensor], notices: list[str], *, layered: bool
 ) -> None:
-    """Give the module the file's number of classes; none where the file has no whole classifier.
+    """Give the module the file's number of classes, or 0 if the file has no usable classifier.
 
-    layered: whether the file's classifier reads another layer, not the tokens.
+    layered: whether the file has a layer between the tokens and its classifier.
     """
     names = _classifiers(module)
     first = weights.get(f"{names[0]}.weight") if names else None
@@ -244,11 +246,11 @@ def _take_classes(
         return
     if layered:
         notices.append(
-            "The file's classifier reads a layer that the architecture has not (pre_logits): "
-            "features only."
+            "The file's classifier reads a layer that the architecture does not have (pre_logits): "
+            "the model outputs a feature vector."
         )
     elif module.num_classes:
-        notices.append("The file has no classifier: features only.")
+        notices.append("The file has no classifier: the model outputs a feature vector.")
     if module.num_classes:
         module.reset_classifier(0)
 
@@ -261,7 +263,10 @@ def _classifiers(module: Any) -> tuple[str, ...]:
 def _take_grid(
     module: Any, weights: dict[str, Tensor], size: tuple[int, int] | None, name: str
 ) -> tuple[int, int] | None:
-    """Give the module the grid of the file's position table; the input in px, where it is new."""
+    """Give the module the grid of the file's position table.
+
+    Returns the new input size in px, or None if the grid stays.
+    """
     table, own = weights.get("pos_embed"), getattr(module, "pos_embed", None)
     if table is None or own is None or not getattr(module, "dynamic_img_size", False):
         return None
@@ -279,7 +284,7 @@ def _take_grid(
         raise WeightsUnavailable(
             f"a position table of {table.shape[-2]} tokens in {name!r}",
             "a square grid of patches, or the grid of the input",
-            "name the architecture and the input size (img_size) that it was trained for",
+            "give the architecture and the input size (img_size) that it was trained for",
         )
     px = (trained[0] * step[0], trained[1] * step[1])
     module.set_input_size(img_size=px)
@@ -289,7 +294,7 @@ def _take_grid(
 def _check_names(
     module: nn.Module, weights: dict[str, Tensor], file: WeightFile, architecture: str
 ) -> None:
-    """Refuse what the file lacks, and what changes the output but has no place."""
+    """Refuse a file that lacks weights, or whose unused weights would change the output."""
     expected = module.state_dict()
     if missing := [name for name in expected if name not in weights]:
         raise _another(
@@ -316,14 +321,14 @@ def _check_values(
     file: WeightFile,
     architecture: str,
 ) -> None:
-    """Refuse weights of another size or type, and what is no number."""
+    """Refuse weights of another shape or type, and values that are not finite."""
     filters = "patch_embed.proj.weight"
-    # timm resamples filters of another size, which is another model.
+    # timm resamples filters of another size, but that makes another model.
     if filters in weights and _resized(filters, reading, file):
         held = sum(file.weights[each].numel() for each in reading.used[filters])
         count = len(weights[filters])
         raise _another(
-            f"patch filters of {held // count:,} weights in {file.name!r}, and of "
+            f"patch filters of {held // count:,} weights in {file.name!r}, but of "
             f"{weights[filters].numel() // count:,} in {architecture}",
             architecture,
         )
@@ -331,7 +336,7 @@ def _check_values(
         given = weights[name]
         if given.shape != own.shape:
             raise _another(
-                f"{name} of {_sides(given)} in {file.name!r}, and of {_sides(own)} in "
+                f"{name} of {_sides(given)} in {file.name!r}, but of {_sides(own)} in "
                 f"{architecture}",
                 architecture,
             )
@@ -343,14 +348,14 @@ def _check_values(
             )
         if not given.isfinite().all():
             raise WeightsUnavailable(
-                f"infinite or undefined numbers in {name} of {file.name!r}",
+                f"infinite or NaN values in {name} of {file.name!r}",
                 "finite weights",
-                "choose a checkpoint from before its training failed",
+                "choose a checkpoint from before the training failed",
             )
 
 
 def _resized(name: str, reading: Reading, file: WeightFile) -> bool:
-    """Whether a weight was resampled on its way into the module."""
+    """Whether a weight was resampled when it was read."""
     held = sum(file.weights[each].numel() for each in reading.used.get(name, ()))
     return held not in (0, reading.weights[name].numel())
 
@@ -359,7 +364,7 @@ def _another(found: str, architecture: str) -> WeightsUnavailable:
     return WeightsUnavailable(
         found,
         f"the weights of {architecture}",
-        "check the file, and name the architecture that it was trained as",
+        "check the file, or give the architecture that it was trained with",
     )
 
 
@@ -368,20 +373,20 @@ def _sides(tensor: Tensor) -> str:
 
 
 def _first(names: list[str]) -> str:
-    """The first names, and how many more there are."""
+    """The first three names, and how many more there are."""
     more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
     return ", ".join(shown(name) for name in names[:3]) + more
 
 
 def _grouped(names: Iterable[str]) -> str:
-    """All names, those of one part together: "mask_token, decoder_blocks (96 weights)"."""
+    """All names, grouped by part: "mask_token, decoder_blocks (96 weights)"."""
     parts: dict[str, list[str]] = {}
     for name in names:
         part = re.split(r"[./]\d+[./]|[./][^./]*$", name, maxsplit=1)[0]
         parts.setdefault(part or name, []).append(name)
-    told = [
+    listed = [
         shown(each[0]) if len(each) == 1 else f"{shown(part)} ({len(each):,} weights)"
         for part, each in parts.items()
     ]
-    more = f" and {len(told) - MAX_LISTED:,} more parts" if len(told) > MAX_LISTED else ""
-    return ", ".join(told[:MAX_LISTED]) + more
+    more = f" and {len(listed) - MAX_LISTED:,} more parts" if len(listed) > MAX_LISTED else ""
+    return ", ".join(listed[:MAX_LISTED]) + more

@@ -1,7 +1,7 @@
-"""How is a network inspected that is already in memory? Described by hand, and checked.
+"""How is a network that is already in memory inspected? You describe it, and `wrap` checks it.
 
-Nothing is believed: a forward pass says where the attention is, and another one, on two pictures
-that differ in one patch, whether the tokens lie where the layout says.
+One forward pass shows where the attention is. Another, on two pictures that differ in one patch,
+shows whether the tokens lie where the layout says.
 """
 
 from __future__ import annotations
@@ -39,36 +39,34 @@ def wrap(
     labels: Sequence[str] | None = None,
     name: str | None = None,
 ) -> Model:
-    """Get a network of your own ready to be inspected.
+    """Get your own network ready to be inspected.
 
     module: takes pixels (image, 3, row, column) and returns a tensor (image, ...), in evaluation
         mode. Every block attends once, from all tokens to all tokens, by
         `torch.nn.functional.scaled_dot_product_attention` or `nn.MultiheadAttention`. Or a vision
         transformer of Hugging Face's `transformers`.
-    layout: its tokens; `layout.input_px` is the size of input that it gets. The known models of
-        `transformers` need none: it is read from their configuration.
-    transform: how a photograph becomes the input, as a `Recipe`, or the image processor of a model
-        of `transformers`. No function is taken: it could not be asked which part of a photograph
-        the network sees, and maps would be drawn in the wrong place.
-    blocks: the transformer's blocks, in the order in which they run. By default the
+    layout: its tokens; `layout.input_px` is the input size. The known models of `transformers`
+        need none: it is read from their configuration.
+    transform: how a photograph becomes the input: a `Recipe`, or the image processor of a model
+        of `transformers`. A function is not accepted: it cannot say which part of a photograph
+        the network sees, so maps would be drawn in the wrong place.
+    blocks: the transformer's blocks, in the order in which they run. By default the longest
         `nn.ModuleList` or `nn.Sequential` whose members attend once each.
-    positions: the table of absolute positions of the patches, for its figure.
+    positions: the table of absolute positions of the patches, for the figure of their similarity.
     labels: name of every class that the output (image, class) scores.
     name: what figures call the network; by default its class.
 
-    The network is shared, not copied, and gets hooks that leave its answers as they are, but for
-    the rounding of a `nn.TransformerEncoderLayer`, which has a fast path only without hooks.
-    `module` of the returned model may wrap it, to return a tensor, or to keep
-    `nn.MultiheadAttention` from its own fast path, in which nothing can be seen.
+    The network is shared, not copied, and gets hooks. They do not change its output, except for
+    the rounding of `nn.TransformerEncoderLayer`, whose fast path runs only without hooks.
+    `module` of the returned model may wrap the network: to return a tensor, or to keep
+    `nn.MultiheadAttention` off its own fast path, which hides its attention.
 
-    Raises `BadParameter` for a description that the network does not fit, and `UnsupportedModel`
-    for a network whose attention cannot be seen.
+    Raises `BadParameter` for a description that does not fit the network, and `UnsupportedModel`
+    for a network whose attention cannot be recorded.
     """
     name = name or type(module).__name__
     if any(part.training for part in module.modules()):
-        raise BadParameter(
-            f"{name} in training mode", "it in evaluation mode", "call its eval() first"
-        )
+        raise BadParameter(f"{name} in training mode", "evaluation mode", "call its eval() first")
     network = module
     by_hand = layout is not None
     if is_transformers(module):
@@ -83,7 +81,7 @@ def wrap(
     if layout is None:
         raise BadParameter(
             f"{name} without a layout of its tokens",
-            "a TokenLayout, as this network cannot be asked for it",
+            "a TokenLayout, which cannot be read from this network",
             "add layout=TokenLayout(('cls',), grid=(14, 14), patch_px=(16, 16), readout='cls'), "
             "with the network's own numbers",
         )
@@ -113,9 +111,9 @@ def wrap(
 
 
 class _PlainPath(nn.Module):
-    """Keeps `nn.MultiheadAttention` from its fast path, which no function mode can see.
+    """Keeps `nn.MultiheadAttention` off its fast path, which hides its attention.
 
-    Under any function mode torch leaves that path by itself, in the calling thread only.
+    Under any function mode torch does not take that path, in the calling thread only.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -128,7 +126,7 @@ class _PlainPath(nn.Module):
 
 
 def _first_pass(network: nn.Module, layout: TokenLayout, name: str) -> Trace:
-    """What an even grey picture shows of the network."""
+    """The trace of a forward pass on a uniform grey picture."""
     place = next((each for each in network.parameters() if each.is_floating_point()), None)
     if place is None:
         raise BadParameter(f"{name} without weights", "a trained network", "wrap another module")
@@ -146,7 +144,7 @@ def _first_pass(network: nn.Module, layout: TokenLayout, name: str) -> Trace:
 
 @contextmanager
 def _refusal(name: str, layout: TokenLayout) -> Iterator[None]:
-    """Turns what a network says of an input that it cannot take into a sentence."""
+    """Turns any error of the network on its input into a `BadParameter`."""
     try:
         yield
     except (InspectError, MemoryError, torch.OutOfMemoryError):
@@ -168,7 +166,7 @@ def _in_words(output: object) -> str:
 
 
 def _found_blocks(module: nn.Module, seen: Trace, name: str) -> tuple[nn.Module, ...]:
-    """The longest list of modules that attend once each; of two that are as long, the outer."""
+    """The longest list of modules that attend once each; of equally long ones, the outermost."""
     lists = [
         tuple(part)
         for part in module.modules()
@@ -183,7 +181,7 @@ def _found_blocks(module: nn.Module, seen: Trace, name: str) -> tuple[nn.Module,
             "no list of modules with one call each",
             "an nn.ModuleList or nn.Sequential of blocks that call scaled_dot_product_attention "
             "once each, in a network that is neither compiled nor scripted",
-            "use that function in place of a written-out softmax, or name the blocks with blocks=",
+            "call that function instead of a written-out softmax, or give the blocks as blocks=",
         )
     return found
 
@@ -193,7 +191,7 @@ def _calls(block: nn.Module, seen: Trace) -> int:
 
 
 def _check_order(blocks: tuple[nn.Module, ...], seen: Trace, name: str) -> None:
-    """Refuse blocks that are not the whole transformer, first layer first."""
+    """Refuse blocks that are not the whole transformer, in the order in which they run."""
     order = [
         next((layer for layer, block in enumerate(blocks) if block in running), None)
         for running in seen.attention
@@ -204,7 +202,7 @@ def _check_order(blocks: tuple[nn.Module, ...], seen: Trace, name: str) -> None:
         raise UnsupportedModel(
             f"{count or 'no'} attention calls in block {layer} of {name}",
             "one call of scaled_dot_product_attention in every block",
-            "choose a network whose blocks have one attention each, or name others with blocks=",
+            "choose a network whose blocks have one attention each, or give others as blocks=",
         )
     if order != list(range(len(blocks))):
         elsewhere, calls = order.count(None), f"attention call{'s' * (order.count(None) != 1)}"
@@ -213,7 +211,7 @@ def _check_order(blocks: tuple[nn.Module, ...], seen: Trace, name: str) -> None:
             if elsewhere
             else f"blocks of {name} that run in another order than they are listed",
             "all its attention in the blocks, the first layer first",
-            "name all blocks with blocks=, in the order in which they run",
+            "give all blocks as blocks=, in the order in which they run",
         )
 
 
@@ -226,8 +224,7 @@ def _checked_recipe(transform: object, name: str) -> Recipe:
     if not isinstance(transform, Recipe):
         raise BadParameter(
             f"{name} without a transform" if transform is None else f"the transform {transform!r}",
-            "a Recipe, which says what part of a photograph the network sees; a function cannot be "
-            "asked for that",
+            "a Recipe, which says what part of a photograph the network sees, as no function can",
             "add transform=Recipe(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), "
             "interpolation='bicubic', crop_fraction=0.9, crop_mode='center'), with the network's "
             "own numbers",
@@ -261,7 +258,7 @@ def _checked_recipe(transform: object, name: str) -> Recipe:
         ),
     ):
         if not fits:
-            raise BadParameter(f"the {field} {value!r} of a recipe", expected, "choose such a one")
+            raise BadParameter(f"the {field} {value!r} of a recipe", expected, "correct it")
     return transform
 
 
@@ -270,16 +267,16 @@ def _checked_labels(labels: Sequence[str] | None, output: Any, name: str) -> tup
         raise BadParameter(
             f"{len(labels)} labels for {name}, which returns {_in_words(output)} for one picture",
             "a label for each score of an output (image, class)",
-            "give the names of all classes in their order, or leave labels= out",
+            "give the names of all classes in their order, or leave out labels=",
         )
     return None if labels is None else tuple(labels)
 
 
 def _check_places(model: Model) -> None:
-    """Refuse a layout that puts a patch where another token, or another patch, is.
+    """Refuse a layout that gives a patch the index of another token.
 
-    Two pictures that differ in the top right patch only must differ in its token, in the values
-    of the first layer: this patch tells rows from columns, and where the prefix is.
+    Two pictures that differ only in the top right patch must differ in that patch's token, in the
+    values of the first layer. This patch detects swapped rows and columns and a wrong prefix.
     """
     (rows, columns), (height, width) = model.layout.input_px, model.layout.patch_px
     plain = np.random.default_rng(0).integers(0, 256, (rows, columns, 3), dtype=np.uint8)
@@ -290,12 +287,12 @@ def _check_places(model: Model) -> None:
     values = seen.layers[0].values.cpu().double()
     moved = (values[0] - values[1]).abs().amax(dim=(0, 2))
     corner = model.layout.token((0, model.layout.grid[1] - 1))
-    # Less is what rounding does.
+    # Smaller differences are rounding.
     if not moved[corner] > 1e-3 * moved.max():
         raise BadParameter(
-            f"a layout by which the patch in the top right corner is token {corner} of {model.id}, "
-            "which does not depend on that patch",
-            "the prefix tokens first, then the patches row by row",
-            "correct the prefix, the grid or patch_px of the layout; a network that orders its "
-            "tokens otherwise cannot be drawn",
+            f"a layout in which the top right patch is token {corner} of {model.id}, but that "
+            "token does not depend on the patch",
+            "the special tokens (prefix) first, then the patches row by row",
+            "correct the prefix, the grid or patch_px of the layout; another order of tokens is "
+            "not supported",
         )

@@ -1,4 +1,4 @@
-"""A network by its timm name: the bundled weights, those of a hub, or random ones."""
+"""How is a network loaded by its timm name? With bundled weights, a hub's, or random ones."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from vit_inspect.recording.hooks import instrument
 BUNDLED_ARCHITECTURE = "vit_small_patch14_dinov2.lvd142m"
 
 HUB = "hf-hub:"
-"""Before the name of a repository, it says that its weights are of a model of timm."""
+"""Put before the name of a repository of a timm model."""
 
-RELATIVE_RESAMPLED = "Tables of relative positions were resampled for this input."
+RELATIVE_RESAMPLED = "Tables of relative positions were resampled to this input size."
 
 
 def load(
@@ -39,12 +39,12 @@ def load(
     dtype: torch.dtype,
     pretrained: bool,
 ) -> Model:
-    """The bundled model, or the one with this timm id or of this "hf-hub:" repository.
+    """The bundled model, or the model with this timm id or "hf-hub:" repository.
 
-    img_size: the input as (rows px, columns px), or None for the one that it was trained for.
+    img_size: the input as (rows px, columns px), or None for the size it was trained for.
 
     Raises `BadParameter` for a name or a size that does not exist, `WeightsUnavailable` where the
-    weights cannot be fetched, `UnsupportedModel` for what is no plain vision transformer.
+    weights cannot be fetched, `UnsupportedModel` where it is not a plain vision transformer.
     """
     notices: tuple[str, ...] = ()
     if name == BUNDLED:
@@ -77,7 +77,7 @@ def ready(
     dtype: torch.dtype,
     notices: tuple[str, ...],
 ) -> Model:
-    """A timm network with its weights, moved to the device, read and instrumented."""
+    """The `Model` of a timm network that has its weights, on the device, with its hooks."""
     module.eval().requires_grad_(False).to(device, dtype)
     model = model_of(name, module, source=source, img_size=img_size, notices=notices)
     instrument([block for each in model.stages or (model,) for block in each.blocks])
@@ -87,14 +87,14 @@ def ready(
 def create(
     name: str, *, pretrained: bool, img_size: tuple[int, int] | None, **options: Any
 ) -> nn.Module:
-    """A timm model that takes inputs of `img_size`, or a sentence why there is none."""
+    """The timm network for inputs of `img_size`; raises what `load` raises."""
     check_name(name)
     # A repository's configuration is fetched even for random weights.
     missing = "weights" if pretrained else "configuration" if name.startswith(HUB) else None
     try:
         with reachable_hub() if missing else nullcontext():
             try:
-                # The table of positions stays as trained; timm resamples it at each forward.
+                # The position table stays as trained; timm resamples it in each forward pass.
                 return timm.create_model(
                     name, pretrained=pretrained, dynamic_img_size=True, **options
                 )
@@ -108,21 +108,21 @@ def create(
         resized = img_size is not None and "size mismatch" in str(error)
         if missing is None or resized:
             raise BadParameter(
-                f"{name!r} at a size that it cannot be made for ({short_reason(error)})",
-                "an input that the model can take",
-                "leave img_size out, or choose another",
+                f"an input size that {name!r} cannot take ({short_reason(error)})",
+                "a size that the model can take",
+                "leave out img_size, or choose another size",
             ) from error
         raise _unavailable(name, missing, error) from error
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that cannot be known, before anything is made or fetched."""
+    """Refuse an unknown name, before anything is created or fetched."""
     if name.startswith(HUB):
         check_repository_name(name, HUB)
         return
     if REPOSITORY.fullmatch(name):
         raise BadParameter(
-            f"the name {name!r}, which says no source",
+            f"the name {name!r}, which does not say its source",
             f"'{HUB}' before the name of a repository",
             f"use '{HUB}{name}'",
         )
@@ -146,24 +146,24 @@ def check_name(name: str) -> None:
 
 
 def convert(weights: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
-    """timm's own conversion of the names that a model's authors chose."""
+    """The weights under timm's names, by timm's own conversion of the authors' names."""
     family = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
     if family is None:
         return weights
-    # DeiT-3 names its layer scales otherwise; timm says so where it makes the model.
+    # DeiT-3 names its layer scales differently; timm sets this option for it alone.
     options = {"adapt_layer_scale"} & signature(family).parameters.keys()
     return family(weights, module, **dict.fromkeys(options, True))
 
 
 def guessed_names(module: Any) -> tuple[str, ...]:
-    """Whose names the classes of a file get, which tells only how many there are."""
+    """A notice where classes got ImageNet's names, for the number of classes alone."""
     if not infer_imagenet_subset({"num_classes": module.num_classes}):
         return ()
-    return (f"Its {module.num_classes:,} classes are named as ImageNet's, by their number.",)
+    return (f"Its {module.num_classes:,} classes got ImageNet's names, as the number matches.",)
 
 
 def _resampled(module: Any, size: tuple[int, int] | None) -> tuple[str, ...]:
-    """What timm did to the weights of a model whose tables are bound to its input size."""
+    """A notice where timm resampled tables that depend on the input size."""
     native = tuple(module.pretrained_cfg["input_size"][1:])
     bound = any("relative_position" in name for name in module.state_dict())
     return (RELATIVE_RESAMPLED,) if bound and size not in (None, native) else ()

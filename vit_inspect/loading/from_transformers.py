@@ -1,6 +1,6 @@
-"""A network of Hugging Face's `transformers`, an optional package: from a hub or from a folder.
+"""How is a network of Hugging Face's `transformers` loaded, from a hub or from a folder?
 
-The only importer of transformers, and only when one is loaded.
+The package is optional: only this module imports it, and only when such a network is loaded.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from vit_inspect.model import Model
 PACKAGE = "transformers"
 
 PREFIX = f"{PACKAGE}:"
-"""Before the name of a repository, it says that its weights are of a model of transformers."""
+"""Put before the name of a repository of a model of transformers."""
 
 
 def load(
@@ -35,11 +35,11 @@ def load(
 ) -> Model:
     """The model of the repository in "transformers:organisation/name@revision".
 
-    img_size: the input as (rows px, columns px), or None for the one that it was trained for.
+    img_size: the input as (rows px, columns px), or None for the size it was trained for.
 
-    Raises `BadParameter` for a name that is none, `WeightsUnavailable` where the package, the
-    repository or some weights are missing, and `UnsupportedModel` for what is no vision
-    transformer of `READOUTS`.
+    Raises `BadParameter` for a malformed name, `WeightsUnavailable` where the package, the
+    repository or some weights are missing, and `UnsupportedModel` for a class that is not in
+    `READOUTS`.
     """
     check_repository_name(name, PREFIX)
     repository, _, revision = name.removeprefix(PREFIX).partition("@")
@@ -58,8 +58,8 @@ def load_folder(
     dtype: torch.dtype,
     pretrained: bool,
 ) -> Model:
-    """The model in the folder that `save_pretrained` wrote; raises what `load` raises."""
-    # Else it would be looked for on the hub.
+    """The model in a folder written by `save_pretrained`; raises what `load` raises."""
+    # Otherwise transformers would look for it on the hub.
     if not folder.is_dir():
         raise _unavailable(name, NotADirectoryError(f"no folder {folder.name}"))
     model = _load(name, str(folder), "main", img_size, device, dtype, pretrained)
@@ -67,7 +67,7 @@ def load_folder(
 
 
 def check_no_folder(repository: str) -> None:
-    """Refuse a name that transformers would take for a folder of this machine."""
+    """Refuse a name that transformers would read as a local folder."""
     if repository.startswith((".", "~")) or os.path.isdir(repository):
         raise BadParameter(
             f"the name '{PREFIX}{repository}', which could be a folder",
@@ -110,7 +110,7 @@ def _load(
             module = getattr(package, kind)(config if whole else vision, **options)
     except (UnsupportedModel, WeightsUnavailable):
         raise
-    # What is no model fails in any way: OSError, ValueError, RuntimeError, SafetensorError, ...
+    # Broken models raise any error: OSError, ValueError, RuntimeError, SafetensorError, ...
     except Exception as error:
         raise _unavailable(name, error) from error
     module.eval().requires_grad_(False).to(device, dtype)
@@ -124,7 +124,7 @@ def _package(name: str) -> ModuleType:
     except ImportError as error:
         raise WeightsUnavailable(
             f"no package transformers, which {name!r} needs",
-            "Hugging Face's package beside this one",
+            "that package of Hugging Face",
             "run 'pip install transformers', or choose a model of timm",
         ) from error
     return transformers
@@ -135,7 +135,7 @@ def _unavailable(name: str, error: Exception) -> WeightsUnavailable:
         f"no model of transformers for {name!r} ({short_reason(error)})",
         "a configuration, an image processor and weights, from a hub that can be reached, its "
         "local cache or a folder",
-        "connect to the hub, check the name, or give a folder that save_pretrained wrote as "
+        "connect to the hub, check the name, or give a folder written by save_pretrained as "
         "checkpoint=FOLDER, architecture='transformers'",
     )
 
@@ -145,5 +145,5 @@ def _check_complete(missing: Any, name: str) -> None:
         raise WeightsUnavailable(
             f"{len(missing)} weights missing for {name!r}, such as {min(missing)}",
             "all weights of the network",
-            "choose another checkpoint: these would stay random",
+            "choose another checkpoint: the missing weights would be random",
         )

@@ -1,4 +1,4 @@
-"""How is a hub asked for a model, and what if it cannot be reached?"""
+"""How is a model fetched from the hub, and what if the hub cannot be reached?"""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ import huggingface_hub.constants
 from vit_inspect.errors import BadParameter
 
 REPOSITORY = re.compile(r"[^/:@]+/[^/:@]+(@[^@]+)?")
-"""A repository on the hub, with a revision or without."""
+"""A repository on the hub, with or without a revision."""
 
 _hub_lock = threading.Lock()
 
 
 def check_repository_name(name: str, prefix: str) -> None:
-    """Refuse a name that is no "prefix" and a repository, before anything is fetched."""
+    """Refuse a name that is not the prefix and a repository, before anything is fetched."""
     if not REPOSITORY.fullmatch(name.removeprefix(prefix)):
         raise BadParameter(
             f"the hub name {name!r}",
             f"'{prefix}organisation/name' or '{prefix}organisation/name@revision'",
-            "write it so",
+            "write it in this form",
         )
 
 
 @contextmanager
 def reachable_hub() -> Iterator[None]:
-    """While weights are fetched: where the hub cannot be reached, only the local cache is asked.
+    """While weights are fetched, use only the local cache if the hub cannot be reached.
 
     Without this, huggingface_hub tries again for most of a minute before it gives up.
     """

@@ -1,7 +1,7 @@
-"""Under which names, and in which order of axes, does JAX keep a vision transformer's weights?
+"""Which names and which order of axes do the weights of a JAX vision transformer have?
 
-The official checkpoints of google-research/vision_transformer (plain and hybrid) and of big_vision
-(SigLIP and others), as .npz archives, against the names and axes of PyTorch's modules.
+Converts the official .npz checkpoints of google-research/vision_transformer (plain and hybrid) and
+of big_vision (SigLIP and others) to the names and axes of PyTorch's modules.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 ROOTS = ("", "opt/target/", "params/", "params/img/")
-"""What the names of the image's network may begin with."""
+"""Possible beginnings of the names of the image encoder's weights."""
 
 STACKED = "Transformer/encoderblock/"
-"""In big_vision's scanned models the first axis of these is the layer."""
+"""In big_vision's scanned models, the first axis of these arrays is the layer."""
 
 RULES = (
     (r"^Transformer/encoderblock_(\d+)/", r"blocks.\1."),
@@ -45,7 +45,7 @@ JOINED = (
     ("attn.qkv", ("attn.query", "attn.key", "attn.value")),
     ("attn_pool.kv", ("attn_pool.key", "attn_pool.value")),
 )
-"""What PyTorch's modules compute in one product, and its parts in order."""
+"""Weights that PyTorch keeps as one, and their parts in order."""
 
 
 def is_jax(names: Mapping[str, object]) -> bool:
@@ -56,14 +56,14 @@ def is_jax(names: Mapping[str, object]) -> bool:
 def torch_names(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same weights under PyTorch's names, with PyTorch's axes.
 
-    Derived by differentiable steps, so that autograd can tell which array each came from. Names
-    that no rule knows are kept, and find no place in any network.
+    All steps are differentiable, so that autograd records which array each weight came from. Names
+    without a rule are kept; no network has them.
     """
     root = next(root for root in ROOTS if f"{root}embedding/kernel" in arrays)
     blocks = "block1/unit1/conv1/kernel" in {name.removeprefix(root) for name in arrays}
     found: dict[str, Tensor] = {}
     for name, array in _unstacked(arrays, root).items():
-        found[_renamed(name, blocks)] = _turned(name, array)
+        found[_renamed(name, blocks)] = _reordered(name, array)
     for whole, parts in JOINED:
         for name in [name for name in found if f"{parts[0]}." in name]:
             names = [name.replace(parts[0], part) for part in parts]
@@ -75,7 +75,7 @@ def torch_names(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _unstacked(arrays: Mapping[str, Tensor], root: str) -> dict[str, Tensor]:
-    """Without the root, and with the layers of scanned models apart."""
+    """The arrays, named without the root; those of scanned models split into layers."""
     found: dict[str, Tensor] = {}
     for name, array in arrays.items():
         if not name.startswith(root):
@@ -91,7 +91,10 @@ def _unstacked(arrays: Mapping[str, Tensor], root: str) -> dict[str, Tensor]:
 
 
 def _renamed(name: str, blocks: bool) -> str:
-    """blocks: whether the hybrid's ResNet has more than its stem, which is then one part of it."""
+    """The PyTorch name of an array.
+
+    blocks: whether the hybrid's ResNet has blocks after its stem; the stem is then a part of it.
+    """
     stem = "patch_embed.backbone.stem" if blocks else "patch_embed.backbone"
     if unit := re.match(r"block(\d+)/unit(\d+)/(conv|gn)(_proj|\d)/", name):
         kind = "norm" if unit[3] == "gn" else "conv"
@@ -105,8 +108,8 @@ def _renamed(name: str, blocks: bool) -> str:
     return name
 
 
-def _turned(name: str, array: Tensor) -> Tensor:
-    """Outputs first, inputs after them; the axes of heads are one with their width."""
+def _reordered(name: str, array: Tensor) -> Tensor:
+    """The array with outputs before inputs, and heads and their width as one axis."""
     if name.endswith(("/bias", "/scale")):
         return array.flatten()
     if not name.endswith("/kernel"):

@@ -1,4 +1,4 @@
-"""Where does a model come from? The one door: it only chooses among the sources."""
+"""Where does a model come from? `load` only chooses the source."""
 
 from __future__ import annotations
 
@@ -28,38 +28,38 @@ def load(
     """Load a vision transformer and get it ready to be inspected.
 
     name: the bundled "dinov2_small" (the default), a timm id, "hf-hub:organisation/name" for a
-        model of timm, or "transformers:organisation/name" for one of that package; it is never
-        taken for a path. Of a checkpoint it is only what figures call it, by default the file's
-        name without its suffix.
+        model of timm, or "transformers:organisation/name" for one of that package; never a path.
+        With `checkpoint`, it is only the name in figures, by default the file's name without its
+        suffix.
     img_size: side of the model input in px, or (rows px, columns px); a multiple of the patch.
         By default the size the model was trained for.
     checkpoint: a file of weights: .safetensors, .pth of torch.save, or .npz of the official JAX
-        programs. Its number of classes and its position table are taken as they are; what was
-        adapted and what was left out is in the model's `notices`. Or the folder that
-        `save_pretrained` of transformers wrote.
-    architecture: the timm id that the checkpoint belongs to, or "transformers" for such a folder;
-        goes with `checkpoint` only.
-    device: "auto" takes CUDA, then MPS, then the CPU.
+        programs. The number of classes and the position table come from the file; the model's
+        `notices` say what was adapted and what was not used. Or a folder written by
+        `save_pretrained` of transformers.
+    architecture: the timm id of the checkpoint's network, or "transformers" for such a folder;
+        only with `checkpoint`.
+    device: "auto" takes the first that is present of CUDA, MPS and the CPU.
     dtype: type of the weights and of the model input. MPS has no float64.
     pretrained: False gives random weights.
-    stage: of a hierarchical network the stage to look at, from 0; by default the one with the most
-        blocks. `Model.at_stage` looks at another one.
+    stage: the stage of a hierarchical network to inspect, from 0; by default the one with the most
+        blocks. `Model.at_stage` chooses another one.
 
     Raises `BadParameter` for a name, size, device or combination that does not exist,
     `WeightsUnavailable` where the weights cannot be fetched or do not fit, and `UnsupportedModel`
-    for what is no plain vision transformer or is fed otherwise.
+    where the network is not a plain vision transformer or needs another kind of input.
     """
     size, target = _sides(img_size), choose_device(device, dtype)
     if checkpoint is not None and architecture is None:
         raise BadParameter(
             f"the checkpoint {os.fspath(checkpoint)!r} without an architecture",
-            "the timm id that its weights belong to",
+            "the timm id of its network",
             "add architecture=ID, such as 'vit_base_patch16_224'",
         )
     if architecture is not None and checkpoint is None:
         raise BadParameter(
             f"the architecture {architecture!r} without a checkpoint",
-            "the file of weights that belong to it",
+            "a file with its weights",
             f"add checkpoint=FILE, or load {architecture!r} by its name",
         )
     if checkpoint is not None and architecture is not None:
@@ -82,7 +82,7 @@ def load(
 
 
 def _sides(img_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    """(rows px, columns px); whether patches tile them is known only with the model."""
+    """The input size as (rows px, columns px); whether patches tile it is checked later."""
     if img_size is None:
         return None
     sides = img_size if isinstance(img_size, tuple) else (img_size, img_size)

@@ -1,8 +1,8 @@
-"""How does a network know where a patch lies? Read off what its modules are.
+"""How does a network encode where a patch lies? Read from its modules.
 
-Three ways, of which a network may go several: a table that is added to the patch tokens, a bias
-that is added to the scores by the offset of key and query, and rotations of queries and keys. The
-one home of timm's names for them; bias and rotation are taken from the modules' own methods.
+There are three ways, and a network may use several: a table that is added to the patch tokens, a
+bias that is added to the scores by the offset of key and query, and rotations of queries and keys.
+Only this module has timm's names for them; bias and rotation come from the modules' own methods.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from vit_inspect.loading.families import embedding_of, trunk_of
 from vit_inspect.model import Blocks, Rotation, ScoreBias
 
 STEADY = 1e-3
-"""Largest difference of a rotation from one that turns evenly with row and column."""
+"""Largest allowed difference of a rotation from one that grows evenly with row and column."""
 
 
 def table(trunk: Any, grid: tuple[int, int]) -> Tensor | None:
-    """The table of absolute positions on its own grid, without the rows of prefix tokens.
+    """The table of absolute positions on its own grid, without the rows of special tokens.
 
-    grid: of the model, (rows, columns); some tables cover grids of any size.
+    grid: of the model, (rows, columns); needed for tables that cover grids of any size.
     """
     embed = embedding_of(trunk)
     if hasattr(embed, "position_embedding_table"):
-        # One row for every column, one for every row of pictures of any size.
+        # One vector for each column and one for each row, for pictures of any size.
         across, down = embed.position_embedding_table
         return down[: grid[0], None] + across[None, : grid[1]]
     if getattr(embed, "pos_embed_y", None) is not None:
@@ -46,12 +46,12 @@ def table(trunk: Any, grid: tuple[int, int]) -> Tensor | None:
 
 
 def score_bias(module: nn.Module, blocks: Blocks) -> ScoreBias | None:
-    """What reads the bias of some blocks of this network, as a `Model` has it; None without one."""
+    """The function `Model.score_bias` of this network; None if it has no such bias."""
     return partial(_score_bias, module) if _biases(module, blocks) else None
 
 
 def rotation(module: nn.Module, *, name: str) -> Rotation | None:
-    """What reads the rotation in some blocks on a grid, as a `Model` has it; None without one."""
+    """The function `Model.rotation` of this network; None if it has no rotation."""
     rope = getattr(trunk_of(module), "rope", None)
     return partial(_rotation, rope, name) if hasattr(rope, "get_embed") else None
 
@@ -61,7 +61,7 @@ def _score_bias(
 ) -> Float[Tensor, "layer head row_offset column_offset"]:
     """The sum of the modules' biases, layer by layer.
 
-    What the same modules add to the scores of prefix tokens has no offset and is left out.
+    Biases of special tokens have no offset and are left out.
     """
     layers = [[_by_offset(each) for each in parts] for parts in _biases(module, blocks)]
     return torch.stack([torch.stack(parts).sum(dim=0) for parts in layers])
@@ -70,15 +70,15 @@ def _score_bias(
 def _rotation(
     rope: Any, name: str, blocks: Blocks, grid: tuple[int, int]
 ) -> Float[Tensor, "layer head pair axis"]:
-    """Up to whole turns, in -pi..pi; 0 along an axis with one patch.
+    """The angle from one patch to the next, in -pi..pi; 0 along an axis with one patch.
 
-    Read from the rotation itself at neighbouring patches, in float64 on the CPU. Raises
-    `UnsupportedModel` where no such steps give the rotation at every patch.
+    Whole turns are lost. Read from the rotations at neighbouring patches, in float64 on the CPU.
+    Raises `UnsupportedModel` where equal steps do not give the rotation at every patch.
     """
     rows, columns = grid
     embedded = rope.get_embed(shape=[rows, columns], dtype=torch.float32).to("cpu", torch.float64)
     embedded = embedded[(None,) * (4 - embedded.dim())][: len(blocks)]
-    # Both dimensions of a pair hold the same value: side by side, or half a head apart.
+    # Both dimensions of a pair hold the same value: next to each other, or half a head apart.
     attention: Any = blocks[0].attn
     sine, cosine = (
         part[..., : part.shape[-1] // 2]
@@ -97,14 +97,14 @@ def _rotation(
     if (steady - turned).abs().max() > STEADY:
         raise UnsupportedModel(
             f"rotations of {name} that do not grow evenly with row and column",
-            "an angle that is the same for the same offset",
+            "an angle that depends on the offset alone",
             "look at another figure",
         )
     return torch.stack([down, right], dim=-1)
 
 
 def _biases(module: nn.Module, blocks: Blocks) -> list[list[nn.Module]]:
-    """The modules whose biases add up, layer by layer; one layer where all share one module."""
+    """The modules whose biases are added, layer by layer; one entry where all layers share them."""
     network = trunk_of(module)
     shared = [getattr(network, name, None) for name in ("rel_pos_bias", "shared_rel_pos")]
     common = [each for each in shared if each is not None]
@@ -125,23 +125,23 @@ def _has_bias(module: Any) -> bool:
 
 
 def _by_offset(module: Any) -> Float[Tensor, "head row_offset column_offset"]:
-    """One query and key of every offset, picked from what the module adds to all pairs."""
+    """The bias of every offset, taken from one pair of query and key with that offset."""
     rows, columns = module.window_size
-    pairs = _of_pairs(module)
+    pairs = _pair_bias(module)
     patches = pairs[..., -rows * columns :, -rows * columns :].reshape(-1, *(rows, columns) * 2)
-    (query_row, key_row), (query_column, key_column) = (_ends(rows), _ends(columns))
+    (query_row, key_row), (query_column, key_column) = _first_pairs(rows), _first_pairs(columns)
     return patches[:, query_row[:, None], query_column, key_row[:, None], key_column]
 
 
-def _ends(count: int) -> tuple[Tensor, Tensor]:
-    """The first query along an axis that has a key at each offset, and that key."""
+def _first_pairs(count: int) -> tuple[Tensor, Tensor]:
+    """For each offset along an axis, the first query that has a key there, and that key."""
     offsets = torch.arange(1 - count, count)
     queries = (-offsets).clamp(min=0)
     return queries, queries + offsets
 
 
-def _of_pairs(module: Any) -> Tensor:
-    """The bias of every query and key of a window, prefix tokens first."""
+def _pair_bias(module: Any) -> Tensor:
+    """The bias of every query and key of a window, special tokens first."""
     for method in ("_get_rel_pos_bias", "get_bias", "_relative_positional_encodings"):
         if hasattr(module, method):
             return getattr(module, method)()

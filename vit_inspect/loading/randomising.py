@@ -1,6 +1,6 @@
-"""What is left of a map when nothing was learned? The same network with its weights permuted.
+"""How does a map change if the model learned nothing? The same network with permuted weights.
 
-The control of Adebayo et al. 2018, Sanity Checks for Saliency Maps (arXiv 1810.03292).
+The test of Adebayo et al. 2018, Sanity Checks for Saliency Maps (arXiv 1810.03292).
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from vit_inspect.model import Model
 def randomised(model: Model, *, seed: int = 0) -> Model:
     """The same architecture, with the entries of every weight tensor in a random order.
 
-    Each tensor keeps the distribution of its values, while what was learned is gone: from matrices,
-    biases and norms, and from class tokens, position tables and layer scales. One rule for them
-    all: Adebayo et al. draw fresh values, which no module knows for tokens, tables and scales, and
-    what is not reset would still tell of the training. Tables of fixed positions that the network
-    holds among its weights are permuted too; buffers, such as those of rotary positions, stay.
+    Each tensor keeps the distribution of its values, but what was learned is lost: in matrices,
+    biases and norms, and in class tokens, position tables and layer scales. All follow one rule.
+    Adebayo et al. draw new initial values instead, but modules define none for tokens, tables and
+    scales, and a part that is not reset would still hold what was learned. Fixed position tables
+    among the weights are permuted too; buffers, such as those of rotary positions, stay.
 
-    Queries and keys no longer fit together, so attention is nearly even: compare such a map by the
+    Queries and keys no longer match, so attention is nearly uniform: compare such a map by the
     order of its patches, on its own scale.
 
-    seed: of the order; the same gives the same weights on every device.
+    seed: of the random order; the same seed gives the same weights on every device.
 
-    The given model stays as it is. All that the returned record holds is of the new weights;
-    filters and positions that were computed from weights, and are no part of them, are None.
+    The given model is not changed. Everything in the returned record uses the new weights; filters
+    and positions that are computed from weights, not a part of them, are None.
     """
-    # With the blocks, their hooks, and the head, which all belong to the copied network then.
+    # Blocks, hooks and head are copied too, and then belong to the copied network.
     twin = copy.deepcopy(replace(model, filters=None, positions=None))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -44,12 +44,12 @@ def randomised(model: Model, *, seed: int = 0) -> Model:
         source=f"permuted weights ({model.source})",
         filters=_same_part(model.filters, model, twin),
         positions=_same_part(model.positions, model, twin),
-        notices=(*model.notices, "Its weights are permuted: nothing is left of what it learned."),
+        notices=(*model.notices, "Its weights are permuted: it has lost all that it learned."),
     )
 
 
 def _same_part(part: Tensor | None, model: Model, twin: Model) -> Tensor | None:
-    """What a view of the model's weights is of the twin's; None where it is no view."""
+    """The same view of the twin's weights; None if `part` is not a view of the model's weights."""
     pairs = zip(model.module.parameters(), twin.module.parameters(), strict=True)
     for weights, others in pairs:
         storage = weights.untyped_storage().data_ptr()

@@ -1,6 +1,6 @@
-"""Which checkpoint shows which figure best, and why it is worth a look.
+"""Which checkpoint shows which figure best, and why?
 
-A curated list, not a limit: any other vision transformer of timm loads by its id.
+A short list of examples: any other vision transformer of timm loads by its id.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ BUNDLED = "dinov2_small"
 
 
 class Checkpoint(NamedTuple):
-    """A model to try: the name that `vit_inspect.load` takes, what for, and why."""
+    """A model to try: the name for `vit_inspect.load`, the figures it shows well, and why."""
 
     name: str
     shows: str
@@ -27,7 +27,7 @@ ZOO = (
     Checkpoint(
         "vit_large_patch32_224.orig_in21k",
         "embedding filters, position similarity",
-        "the very model of the paper's Figure 7, left and centre",
+        "the model of the paper's Figure 7, left and centre",
     ),
     Checkpoint(
         "vit_large_patch16_224.orig_in21k",
@@ -42,22 +42,22 @@ ZOO = (
     Checkpoint(
         "vit_base_r50_s16_384.orig_in21k_ft_in1k",
         "attention distance",
-        "a ResNet-50 below the transformer: Figure 11's hybrid has hardly any local heads",
+        "a ResNet-50 before the transformer: the hybrid of Figure 11 has hardly any local heads",
     ),
     Checkpoint(
         "vit_small_patch16_224.dino",
         "attention maps",
-        "DINO: the last layer's class-token heads segment objects",
+        "DINO: in the last layer, CLS attends to the objects",
     ),
     Checkpoint(
         "vit_base_patch14_dinov2.lvd142m",
         "attention maps, rollout",
-        "DINOv2 without registers: a few artefact tokens gather the attention",
+        "DINOv2 without registers: a few artefact tokens receive most of the attention",
     ),
     Checkpoint(
         "vit_base_patch14_reg4_dinov2.lvd142m",
         "attention maps, rollout",
-        "the same with four registers, which take the artefacts' place",
+        "the same with four registers, which take the place of artefact tokens",
     ),
     Checkpoint(
         "deit_small_distilled_patch16_224.fb_in1k",

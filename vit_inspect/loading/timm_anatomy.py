@@ -1,7 +1,7 @@
-"""What is a network of timm made of, in the words of a `Model`?
+"""What are the parts of a timm network, as a `Model` describes them?
 
-All that the other rooms need to know of timm's attribute names, but for its positions, is read
-here once. What is no plain vision transformer is refused.
+timm's attribute names are read only here, except those of positions. A network that is not a plain
+vision transformer is refused.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from vit_inspect.pictures.preparing import Recipe
 from vit_inspect.recording.windows import window_table
 
 EMBEDDERS = re.compile(r"_(clip|mci|pe_core)_|^vitamin_")
-"""timm's architectures whose head ends in a space shared with captions, not in classes."""
+"""timm's architectures whose output is a feature vector compared with captions, not classes."""
 
 SWIN = SwinTransformer | SwinTransformerV2 | SwinTransformerV2Cr
-"""timm's transformers of shifted windows, whose tokens merge between stages."""
+"""timm's transformers with shifted windows, whose tokens merge between stages."""
 
 
 def model_of(
@@ -54,7 +54,7 @@ def model_of(
     img_size: tuple[int, int] | None,
     notices: tuple[str, ...] = (),
 ) -> Model:
-    """Read what the other rooms need off timm's attributes."""
+    """The `Model` of a timm network, read from timm's attributes."""
     network: Any = module
     check_family(name, network.pretrained_cfg.get("architecture") or "")
     trunk = trunk_of(module)
@@ -69,9 +69,9 @@ def model_of(
     data = resolve_model_data_config(module)
     if data["crop_mode"] not in ("center", "squash"):
         raise UnsupportedModel(
-            f"{name!r}, which wants its pictures cropped by {data['crop_mode']!r}",
+            f"{name!r}, whose pictures are cropped by {data['crop_mode']!r}",
             "'center' or 'squash'",
-            "choose a model that is fed one of these ways",
+            "choose a model with one of these",
         )
     native = data["input_size"][1:]
     stages = _stages(module, img_size or native) if staged else ()
@@ -105,7 +105,7 @@ def model_of(
         score_bias=positions.score_bias(module, tuple(blocks)),
         rotation=positions.rotation(module, name=name),
         labels=_labels(module),
-        # Stages but the last are read by the next one, and the head takes tokens on their grid.
+        # Only the last stage feeds the head, which takes tokens on their grid.
         head=None if staged else _head(module),
         norm=None if staged else _norm(module),
         notices=notices,
@@ -116,23 +116,23 @@ def model_of(
 
 
 def check_family(name: str, architecture: str) -> None:
-    """Refuse what is known to be no plain vision transformer."""
+    """Refuse a family that is known not to be a plain vision transformer."""
     for family, kind in OTHER_FAMILIES.items():
         if is_model_in_modules(architecture, {family}):
             raise not_a_vit(name, kind)
 
 
 def not_a_vit(name: str, kind: str = "which is not a plain vision transformer") -> UnsupportedModel:
-    """The refusal of a network; `kind` says what it is, as "whose tokens ..." or "which ..."."""
+    """The error for a network; `kind` says what it is, as "whose tokens ..." or "which ..."."""
     return UnsupportedModel(
         f"{name!r}, {kind}",
-        "one grid of patch tokens, and in each block one softmax from all of them to all",
+        "one grid of patch tokens, and in each block one softmax in which all attend to all",
         "choose a ViT, DeiT, DINO, BEiT, EVA or SigLIP model",
     )
 
 
 def _stages(module: Any, size: tuple[int, int]) -> tuple[Stage, ...]:
-    """The stages of a Swin transformer; patches of each are twice as large as those before."""
+    """The stages of a Swin transformer; each has patches twice as large as the stage before."""
     parts = getattr(module, "stages", None) or module.layers
     rows_px, columns_px = module.patch_embed.patch_size
     patches = [(rows_px * 2**index, columns_px * 2**index) for index in range(len(parts))]
@@ -163,7 +163,7 @@ def _stage(
 
 
 def _patch_px(trunk: nn.Module) -> tuple[int, int] | None:
-    """Pixels from one token to the next as (rows px, columns px)."""
+    """Distance from one token to the next as (rows px, columns px)."""
     embed = embedding_of(trunk)
     if hasattr(embed, "feat_ratio"):
         return embed.feat_ratio(as_scalar=False)
@@ -175,13 +175,13 @@ def _layout(
 ) -> TokenLayout:
     trunk = trunk_of(module)
     patch: Any = _patch_px(trunk)
-    # Some were trained at sizes whose last pixels fall outside the last patch.
+    # Some were trained at sizes that patches do not tile: the last pixels are not used.
     size = tuple(px // step * step for px, step in zip(native, patch, strict=True))
     merged = _merged(trunk)
     if img_size is not None:
         size = img_size
     step = (patch[0] * merged, patch[1] * merged)
-    _check_size(size, step, of="the patch" if merged == 1 else "what is merged")
+    _check_size(size, step, of="the patch" if merged == 1 else "the merged patches")
     prefix = [
         kind
         for kind in ("cls", "dist")
@@ -211,14 +211,17 @@ def _check_size(size: tuple[int, ...], step: tuple[int, int], *, of: str) -> Non
 
 
 def _merged(trunk: Any) -> int:
-    """Patches along each axis that are merged to one at the end; an aligner pads them instead."""
+    """How many patches along each axis merge into one at the end; an aligner pads instead."""
     if merger := getattr(trunk, "merger", None):
         return merger.merge_size
     return trunk.pooling_kernel_size if getattr(trunk, "global_pool", None) == "soft" else 1
 
 
 def _check_windows(name: str, blocks: nn.Module, layout: TokenLayout) -> None:
-    """SAM pads its grid to whole windows: only a single full one is attention of all to all."""
+    """Refuse a grid that is not one window: SAM pads its grid to whole windows.
+
+    Only in a single full window do all tokens attend to all.
+    """
     for block in blocks.children():
         side = getattr(block, "window_size", 0)
         if side and layout.grid != (side, side):
@@ -249,9 +252,9 @@ def _readout(module: nn.Module, prefix: list[str]) -> str:
 
 
 def _head(module: Any) -> Callable[[Tensor], Tensor] | None:
-    """What timm does to its tokens after the last block; whoever uses it checks it."""
+    """timm's steps after the last block; `checked_head` tests them before use."""
     if isinstance(getattr(module, "norm", None), nn.Module) and hasattr(module, "forward_head"):
-        # No closure: a copy of it reads the copied module.
+        # A partial, not a closure: a deep copy of it uses the copied module.
         return partial(_read, module)
     return None
 
@@ -261,19 +264,19 @@ def _read(module: Any, tokens: Tensor) -> Tensor:
 
 
 def _norm(module: Any) -> Callable[[Tensor], Tensor] | None:
-    """timm's norm of the tokens; where it averages them first, an identity holds its place."""
+    """timm's final norm; None where timm averages the tokens first (an identity is there then)."""
     norm = getattr(module, "norm", None)
     return norm if isinstance(norm, nn.Module) and not isinstance(norm, nn.Identity) else None
 
 
 def _filters(trunk: nn.Module) -> tuple[Tensor, str]:
-    """The weights that the first convolution applies to the pixels, and what it is."""
+    """The weights that the first convolution applies to the pixels, and its kind in words."""
     embed = embedding_of(trunk)
     own = getattr(embed, "proj", None)
     if isinstance(own, nn.Linear):
         return _square(own.weight, embed, channels_last=embed.channels_last), "patch embedding"
     if hasattr(embed, "input_proj"):
-        # It stretches pixels of 0..1 to -1..1 first.
+        # This embedding first scales pixels from 0..1 to -1..1.
         return 2 * _square(embed.input_proj.weight, embed, channels_last=False), "patch embedding"
     resnet = isinstance(getattr(embed, "backbone", None), ResNet | ResNetV2)
     stem = "ResNet stem convolution" if resnet else "stem convolution"
@@ -296,7 +299,7 @@ def _square(weight: Tensor, embed: Any, *, channels_last: bool) -> Tensor:
 
 
 def _applied_weights(layer: nn.Conv2d) -> Tensor:
-    """Hybrids standardise the weights of each filter in every forward pass."""
+    """The weights as applied: hybrids standardise each filter in every forward pass."""
     if not isinstance(layer, StdConv2d | StdConv2dSame):
         return layer.weight
     filters = layer.weight.reshape(1, layer.out_channels, -1)
@@ -305,15 +308,15 @@ def _applied_weights(layer: nn.Conv2d) -> Tensor:
 
 
 def _labels(module: nn.Module) -> tuple[str, ...] | None:
-    """The names of the classes: told with the weights, or ImageNet's where the number is its."""
+    """The class names: those stored with the weights, or ImageNet's if the number matches."""
     network: Any = module
     config, count = network.pretrained_cfg, network.num_classes
-    told: Any = config.get("label_names") or ()
+    listed: Any = config.get("label_names") or ()
     described: dict[str, str] = config.get("label_descriptions") or {}
     # The classifier of a checkpoint may have other classes than the architecture's weights.
     own = count == config["num_classes"]
-    # Told by index, which JSON makes a text, where some classes have no name.
-    numbered = told.items() if isinstance(told, dict) else enumerate(told)
+    # A dict where some classes have no name; JSON turns its indices into strings.
+    numbered = listed.items() if isinstance(listed, dict) else enumerate(listed)
     names = {int(index): described.get(name) or name for index, name in numbered} if own else {}
     if not names and (subset := infer_imagenet_subset({"num_classes": count})):
         names = dict(enumerate(_imagenet_names(subset)))
@@ -324,5 +327,5 @@ def _labels(module: nn.Module) -> tuple[str, ...] | None:
 
 @cache
 def _imagenet_names(subset: str) -> tuple[str, ...]:
-    """The first of each class's synonyms."""
+    """The first synonym of each class."""
     return tuple(name.partition(",")[0] for name in ImageNetInfo(subset).label_descriptions())

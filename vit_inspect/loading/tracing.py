@@ -1,6 +1,6 @@
-"""Where does a network that nobody described compute attention, and what does it apply to pixels?
+"""Where does an unknown network compute attention, and what does it apply to the pixels?
 
-One forward pass with passing hooks on every part; they are gone afterwards.
+One forward pass with hooks on every part; they are removed afterwards.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from vit_inspect.recording.hooks import CallWatch
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """What was seen in a forward pass.
+    """What was found in a forward pass.
 
-    attention: of each attention call, in order, the parts that were running, outermost first.
-        Calls with fewer queries than keys are left out: they read tokens, and change none.
-    filters: what the first convolution on three channels applied; None where there was none.
+    attention: for each attention call, in order, the parts that were running, outermost first.
+        Calls with fewer queries than keys are left out: they read tokens, but change none.
+    filters: weights of the first convolution on three channels; None if there was none.
     stride: of that convolution, as (rows px, columns px).
     output: what the network returned.
     """
@@ -35,7 +35,7 @@ class Trace:
 
 
 def trace(module: nn.Module, pixels: Float[Tensor, "image 3 row column"]) -> Trace:
-    """Run the network once and say where its attention is; it stays as it was."""
+    """Run the network once and record where its attention is; the network is not changed."""
     watch = _Watch()
     hooks = []
     for part in module.modules():
@@ -67,7 +67,7 @@ class _Watch(CallWatch):
     def called(
         self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any
     ) -> Any:
-        """Note attention, and the first convolution; the output stays as it is."""
+        """Record attention and the first convolution; return the output unchanged."""
         if function is scaled_dot_product_attention:
             self._attend(-2, *args, **kwargs)
         elif function is multi_head_attention_forward:

@@ -1,7 +1,7 @@
-"""What is a network of Hugging Face's `transformers` made of, in the words of a `Model`?
+"""What are the parts of a network of Hugging Face's `transformers`, as a `Model` describes them?
 
-Which token is what comes from its configuration; how the tokens are read, from its class. Nothing
-here imports that package.
+The tokens come from its configuration, the read-out from its class. Nothing here imports that
+package.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ READOUTS: Mapping[str, str] = MappingProxyType(
         "SiglipForImageClassification": MEAN,
     }
 )
-"""The networks that are known by their class, and how each reads its tokens."""
+"""Classes of known networks, and the read-out of each."""
 
 TOWERS: Mapping[str, str] = MappingProxyType(
     {"CLIPModel": "CLIPVisionModel", "SiglipModel": "SiglipVisionModel"}
 )
-"""Networks that look and read, and the one of them that looks."""
+"""Networks for images and text, and the class of their image encoder."""
 
 POOLED = ("ViTModel", "DeiTModel")
-"""Networks with one more layer on the class token, which many checkpoints have no weights for."""
+"""Networks with an extra layer on the class token; many checkpoints lack its weights."""
 
 TABLES = ("embeddings.position_embeddings", "embeddings.position_embedding.weight")
-"""How the table of absolute positions is called."""
+"""Names of the table of absolute positions."""
 
-ANSWERS = ("logits", "image_embeds", "pooler_output", "last_hidden_state")
-"""What a network returns, of which the first that is there is what it is for."""
+OUTPUTS = ("logits", "image_embeds", "pooler_output", "last_hidden_state")
+"""Output fields in order of preference; the first one present is used."""
 
 
 class Described(NamedTuple):
-    """A network of transformers in the words of `vit_inspect.wrap`."""
+    """A network of transformers, and what `vit_inspect.wrap` needs to know about it."""
 
     network: nn.Module
     layout: TokenLayout | None
@@ -64,7 +64,7 @@ class Described(NamedTuple):
 
 
 class Network(nn.Module):
-    """Takes pixels alone and returns one tensor, the first of `ANSWERS`."""
+    """Takes pixels and returns one tensor, the first of `OUTPUTS` that is present."""
 
     def __init__(self, network: nn.Module, options: Mapping[str, Any]) -> None:
         super().__init__()
@@ -72,13 +72,13 @@ class Network(nn.Module):
         self.options = options
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """The answer to (image, 3, row, column)."""
-        answer = self.network(pixel_values=pixels, return_dict=True, **self.options)
-        return next(answer[name] for name in ANSWERS if answer.get(name) is not None)
+        """The output for pixels (image, 3, row, column)."""
+        output = self.network(pixel_values=pixels, return_dict=True, **self.options)
+        return next(output[name] for name in OUTPUTS if output.get(name) is not None)
 
 
 def is_transformers(module: nn.Module) -> bool:
-    """Whether a class of transformers made this network; needs no such package."""
+    """Whether the class of this network is from transformers; does not import that package."""
     return any(kind.__module__.startswith("transformers.") for kind in type(module).__mro__)
 
 
@@ -89,7 +89,7 @@ def describe(
     layout: TokenLayout | None = None,
     img_size: tuple[int, int] | None = None,
 ) -> Described:
-    """What its configuration says of a network; a layout given by hand goes before it."""
+    """Describe a network by its configuration; a given `layout` replaces the one read from it."""
     kind, config = type(module).__name__, _vision(module)
     if config._attn_implementation != "sdpa":
         raise UnsupportedModel(
@@ -99,8 +99,8 @@ def describe(
         )
     if kind in TOWERS:
         raise UnsupportedModel(
-            f"{name}, which reads captions too",
-            "the part of it that looks at pictures",
+            f"{name}, which has a text encoder too",
+            "its image encoder alone",
             "wrap its vision_model",
         )
     if kind not in READOUTS:
@@ -116,7 +116,7 @@ def describe(
             patch_px=patch,
             readout=_readout(kind, config),
         )
-    # Those with rotations, and DINOv2, take any size unasked.
+    # Networks with rotary positions, and DINOv2, take any size without this option.
     fixed = config.model_type in ("vit", "deit", "clip_vision_model", "siglip_vision_model")
     resampled = fixed and layout.input_px != native
     return Described(
@@ -128,10 +128,10 @@ def describe(
 
 
 def recipe(processor: Any, module: nn.Module, *, name: str) -> Recipe:
-    """How an image processor of transformers makes the input.
+    """The `Recipe` of an image processor of transformers.
 
-    Raises `BadParameter` for what is none, and `UnsupportedModel` for steps that a `Recipe` has
-    no words for.
+    Raises `BadParameter` for anything else, and `UnsupportedModel` for steps that a `Recipe`
+    cannot describe.
     """
     if not hasattr(processor, "image_mean"):
         raise BadParameter(
@@ -147,10 +147,10 @@ def recipe(processor: Any, module: nn.Module, *, name: str) -> Recipe:
     kept = resized if crop is None else _square(crop)
     for wrong, words in (
         (not processor.do_resize, "does not resize"),
-        (not resized, f"resizes to {size}, which is no square"),
-        (edge is not None and crop is None, "leaves pictures of any shape"),
-        (not kept, f"crops {crop}, which is no square"),
-        (kept > resized, "crops more than there is"),
+        (not resized, f"resizes to {size}, which is not a square"),
+        (edge is not None and crop is None, "keeps the shape of each picture"),
+        (not kept, f"crops {crop}, which is not a square"),
+        (kept > resized, "crops to more than the resized picture"),
         (not processor.do_rescale, "does not scale pixels to 0..1"),
         (
             abs((processor.rescale_factor or 0) * 255 - 1) > 1e-6,
@@ -176,13 +176,13 @@ def recipe(processor: Any, module: nn.Module, *, name: str) -> Recipe:
 
 
 def _square(size: Mapping[str, Any]) -> int:
-    """The side of a square, in px; 0 for what is none."""
+    """The side of a square, in px; 0 if it is not a square."""
     side = size.get("height", 0)
     return int(side) if side == size.get("width") else 0
 
 
 def _fraction(kept: int, resized: int) -> float:
-    """Their ratio, such that the size before the crop comes out right again."""
+    """kept / resized, rounded so that kept / fraction gives `resized` again."""
     fraction = kept / resized
     while math.floor(kept / fraction) < resized:
         fraction = math.nextafter(fraction, 0)
@@ -190,16 +190,16 @@ def _fraction(kept: int, resized: int) -> float:
 
 
 def unknown(found: str) -> UnsupportedModel:
-    """The refusal of a network whose class is not known."""
+    """The error for a network of an unknown class."""
     return UnsupportedModel(
         found,
         f"one of {', '.join((*READOUTS, *TOWERS))}",
-        "choose such a model, or describe yours by hand: wrap(module, layout=..., transform=...)",
+        "choose one of these, or describe yours by hand: wrap(module, layout=..., transform=...)",
     )
 
 
 def _vision(module: nn.Module) -> Any:
-    """The part of its configuration that is of the network that looks."""
+    """The configuration of the image encoder."""
     config: Any = module.config
     return getattr(config, "vision_config", config)
 
@@ -227,14 +227,14 @@ def _prefix(config: Any) -> tuple[str, ...]:
 
 
 def _readout(kind: str, config: Any) -> str:
-    # Without its pool it returns the tokens.
+    # Without its attention pool, the network returns the tokens.
     if READOUTS[kind] == POOL and not getattr(config, "vision_use_head", True):
         return MEAN
     return READOUTS[kind]
 
 
 def _positions(module: nn.Module, grid: tuple[int, int]) -> Tensor | None:
-    """The table on its own grid, without the rows of prefix tokens; None where there is none."""
+    """The position table on its own grid, without rows of special tokens; None if there is none."""
     for name, table in module.named_parameters():
         if name.endswith(TABLES):
             patches = table.reshape(-1, table.shape[-1])[-grid[0] * grid[1] :]
@@ -243,7 +243,7 @@ def _positions(module: nn.Module, grid: tuple[int, int]) -> Tensor | None:
 
 
 def _labels(module: nn.Module) -> tuple[str, ...] | None:
-    """The names of the classes; those that transformers makes up are none."""
+    """The class names; "class 7" replaces a name that transformers made up."""
     config: Any = module.config
     if "ForImageClassification" not in type(module).__name__ or not config.num_labels:
         return None

@@ -1,8 +1,8 @@
-"""How does a file of weights become plain tensors, safely?
+"""How is a file of weights read safely into plain tensors?
 
-The file may come from a stranger. Nothing in it is run, and nothing is unpacked before its header
-says that it is small enough. What a file is, its bytes say, not its name. Whatever is wrong with it
-is one `WeightsUnavailable`.
+The file may come from a stranger: no code in it is run, and nothing is unpacked before its header
+shows that it is small enough. Its bytes decide what it is, not its name. Every problem with it
+raises `WeightsUnavailable`.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ WRAPPERS = (
     "student",
     "encoder",
 )
-"""Where training programs keep the weights, first what is meant for use: averages and teachers."""
+"""Keys under which training programs store weights; averages and teachers, meant for use, first."""
 
 MAX_DEPTH = 4
-"""Wrappers in each other; more than two are hardly ever seen."""
+"""Most wrappers inside each other; more than two are rare."""
 
 MAX_HEADER = 25_000_000
-"""Bytes of a safetensors header; a weight takes about 100."""
+"""Most bytes of a safetensors header; a weight takes about 100."""
 
 MAX_PACKING = 20
-"""How many times larger than their file weights may be; trained ones shrink to no less than half.
+"""How many times larger than their file weights may be; trained weights compress to half at best.
 
-What is small anyway, less than `ALWAYS_UNPACKED` bytes, may be larger.
+Weights of at most `ALWAYS_UNPACKED` bytes have no such limit.
 """
 
 ALWAYS_UNPACKED = 256_000_000
@@ -59,7 +59,7 @@ ALWAYS_UNPACKED = 256_000_000
 _ZIP, _PICKLE, _NUMPY = b"PK", b"\x80", b"\x93NUMPY"
 
 _TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-"""How files of torch.save began before they were ZIP archives."""
+"""First bytes of files of torch.save before they were ZIP archives."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,9 +67,9 @@ class WeightFile:
     """The weights of one network in a file.
 
     name: the file's name, for display.
-    part: the wrappers that were opened, such as "teacher"; empty where there are none.
-    weights: tensors on the CPU, by the names of the file.
-    left_out: what lay beside the weights, such as "optimizer".
+    part: the wrappers that were opened, such as "teacher"; empty if there are none.
+    weights: tensors on the CPU, by their names in the file.
+    left_out: other entries of the file, such as "optimizer".
     """
 
     name: str
@@ -82,8 +82,8 @@ class WeightFile:
 def read_weights(path: Path) -> WeightFile:
     """The weights in a .safetensors, .pth (torch.save) or .npz file.
 
-    Raises `WeightsUnavailable` for anything else: code, objects, damage, archives that unpack to
-    far more than they are, or no weights at all.
+    Raises `WeightsUnavailable` for anything else: code, objects, damaged files, archives that
+    unpack to far more than their size, or files without weights.
     """
     name = printable(path.name)
     head, size = _head(path, name)
@@ -98,25 +98,25 @@ def read_weights(path: Path) -> WeightFile:
             raise _other(head, name)
     except WeightsUnavailable:
         raise
-    # On damaged bytes the readers raise nearly anything: EOFError, IndexError, zlib.error, ...
+    # Damaged bytes make the readers raise any error: EOFError, IndexError, zlib.error, ...
     except Exception as error:
         reason = shown(" ".join(str(error).split())) or "it ends too early"
         raise WeightsUnavailable(
             f"a damaged or cut off checkpoint {name!r} ({reason})",
-            "a whole file",
+            "a complete file",
             "save or download it again",
         ) from error
     return _unwrapped(saved, name)
 
 
 def shown(text: str) -> str:
-    """Words of a stranger, such as the name of a weight, fit for a sentence."""
+    """Text from the file, such as the name of a weight, made printable and short."""
     text = printable(text)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _head(path: Path, name: str) -> tuple[bytes, int]:
-    """The first bytes of an ordinary file, and how many it has; a pipe might never open."""
+    """The first bytes of a regular file, and its size; opening a pipe could wait forever."""
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
@@ -154,7 +154,7 @@ def _from_safetensors(path: Path, name: str, size: int, header: int) -> dict[str
     if header > min(MAX_HEADER, size - 8):
         raise WeightsUnavailable(
             f"{name!r}, whose header claims {header:,} bytes of a file of {size:,}",
-            f"a whole file with a header of at most {MAX_HEADER:,}",
+            f"a complete file with a header of at most {MAX_HEADER:,}",
             "save or download it again, or choose another file",
         )
     return load_file(path)
@@ -168,7 +168,7 @@ def _from_archive(path: Path, name: str, size: int) -> object:
             raise WeightsUnavailable(
                 f"{unpacked:,} bytes packed into the {size:,} of {name!r}",
                 f"weights at most {MAX_PACKING} times as large as their file",
-                "choose another file, or save these without compression",
+                "choose another file, or save the weights without compression",
             )
         files = {Path(each.filename).name for each in members}
         if "constants.pkl" in files:
@@ -187,7 +187,7 @@ def _from_archive(path: Path, name: str, size: int) -> object:
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Tensor:
-    """One array of an archive; numpy's own reader would make room before it looks at the size."""
+    """One array of an archive; numpy's own reader would reserve memory before checking the size."""
     with archive.open(member) as file:
         version = np.lib.format.read_magic(file)
         read_header = (
@@ -209,12 +209,12 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Tens
             raise WeightsUnavailable(
                 f"an array in {name!r} ({shown(member.filename)}) that claims to be "
                 f"{shown(sides)} and is not",
-                "a whole file",
+                "a complete file",
                 "save or download it again",
             )
         values = np.frombuffer(bytearray(file.read()), dtype)
     values = values.reshape(shape, order="F" if columns_first else "C")
-    # numpy has no bfloat16: JAX's is written as two bytes without a meaning.
+    # numpy has no bfloat16: JAX writes it as two bytes of no type.
     if dtype == np.dtype("V2"):
         return torch.from_numpy(values.view(np.uint16).copy()).view(torch.bfloat16)
     if dtype.kind not in "fiub":
@@ -223,9 +223,9 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Tens
 
 
 def _from_torch(path: Path, name: str) -> object:
-    """What was saved, where it is made of tensors, numbers, texts and containers alone."""
+    """The saved object, if it holds only tensors, numbers, strings and containers."""
     try:
-        # Training programs save their arguments beside the weights; a Namespace is inert.
+        # Training programs also save their arguments; a Namespace runs no code.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -234,18 +234,18 @@ def _from_torch(path: Path, name: str) -> object:
             raise
         raise WeightsUnavailable(
             f"code in the checkpoint {name!r} ({shown(code[1])}), which was not run",
-            "tensors alone",
+            "tensors only",
             "save the state_dict() of the network by itself, or as .safetensors",
         ) from error
 
 
 def _unwrapped(saved: object, name: str) -> WeightFile:
-    """The tensors of one network, out of what a training program saved around them."""
+    """The tensors of one network, without the wrappers that a training program saved."""
     opened: list[str] = []
-    beside: list[str] = []
+    others: list[str] = []
     while isinstance(saved, Mapping) and len(opened) < MAX_DEPTH:
         inside = _part(saved)
-        beside += [
+        others += [
             ".".join([*opened, key])
             for key, value in saved.items()
             if isinstance(key, str) and key != inside and (inside or not isinstance(value, Tensor))
@@ -258,7 +258,7 @@ def _unwrapped(saved: object, name: str) -> WeightFile:
     if not weights:
         raise WeightsUnavailable(f"no weights in {name!r}", ACCEPTED, "choose another file")
     for key, value in weights.items():
-        # A view may claim any size at all over a few bytes.
+        # A view can claim any size over a few bytes.
         if (
             value.layout != torch.strided
             or value.device.type != "cpu"
@@ -266,11 +266,11 @@ def _unwrapped(saved: object, name: str) -> WeightFile:
             or value.numel() * value.element_size() > value.untyped_storage().nbytes()
         ):
             raise _no_tensor(key, name)
-    return WeightFile(name, ".".join(opened), weights, tuple(beside))
+    return WeightFile(name, ".".join(opened), weights, tuple(others))
 
 
 def _part(saved: Mapping[Any, Any]) -> str | None:
-    """The wrapper that holds the weights: a known one, or the only one."""
+    """The key of the wrapper that holds the weights: a known one, or the only one."""
     for key in WRAPPERS:
         if isinstance(saved.get(key), Mapping) and saved[key]:
             return key
@@ -290,7 +290,7 @@ def _tensors(saved: object) -> dict[str, Tensor]:
 
 def _no_tensor(key: str, name: str) -> WeightsUnavailable:
     return WeightsUnavailable(
-        f"an entry of {name!r} that is no plain tensor of its claimed size ({shown(key)})",
+        f"an entry of {name!r} that is not a plain tensor of its claimed size ({shown(key)})",
         "weights as dense arrays of numbers",
         "save the weights of the network alone",
     )

@@ -1,1 +1,1 @@
-"""Photographs: from a stranger's bytes to RGB, from RGB to the model input, and back again."""
+"""Photographs: from untrusted bytes to RGB, from RGB to the model input, and back."""

@@ -1,4 +1,4 @@
-"""Which picture files do the words of a command line stand for?"""
+"""Which picture files do the arguments of a command line name?"""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from vit_inspect.pictures.samples import SAMPLES, sample_path
 
 
 def find_photographs(arguments: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """The picture files that the words of a command line stand for, in their order.
+    """The picture files that some arguments name, in the same order.
 
-    A file stands for itself; a folder for the picture files in it, by suffix and sorted, without
-    hidden files and folders; the name of a sample for the sample, unless a file has that name.
+    An argument is a file, a folder or the name of a sample. A folder stands for the picture files
+    in it, chosen by suffix and sorted, without hidden files and subfolders. A file goes before a
+    sample of the same name.
     """
     return [path for argument in arguments for path in _photographs(os.fspath(argument))]
 
@@ -43,6 +44,6 @@ def _photographs(argument: str) -> list[Path]:
         raise BadImage(
             f"no picture in the folder '{printable(argument)}'",
             f"files that end in {', '.join(SUFFIXES)}",
-            "name another folder, or the files themselves",
+            "choose another folder, or name the files themselves",
         )
     return pictures

@@ -1,11 +1,11 @@
-"""From a photograph to the model input, and from the input back onto the photograph.
+"""How does a photograph become the model input, and which part of it does the input show?
 
 Follows timm's evaluation transform: resize, centre crop, normalise, with the numbers of the model's
-own data configuration. Only the part that survives the crop is resized, which lets a 10,000 x 3 px
-picture through without an enormous intermediate; Pillow's rounding between its two passes then
-moves some pixels by one grey level.
+own data configuration. Only the part inside the crop is resized, so that a 10,000 x 3 px picture
+needs no enormous intermediate picture. Because Pillow rounds between its two passes, some pixels
+then differ from timm's by one grey level.
 
-A crop can cut off what matters. The other fit squeezes the whole picture into the input instead.
+A crop can cut off what matters. The fit "whole" squeezes the whole picture into the input instead.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from torch import Tensor
 from vit_inspect.layout import Box
 
 Fit = Literal["crop", "whole"]
-"""What of a photograph a model sees: its own crop, or the whole, whose proportions change."""
+"""Which part of a photograph a model sees: its usual crop, or all of it, with other proportions."""
 
 CropMode = Literal["center", "squash"]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model wants its input.
+    """How a photograph becomes the model input.
 
-    mean, std: per channel, of values in [0, 1].
+    mean, std: per channel, for values in [0, 1].
     interpolation: a filter of Pillow, "bicubic", "bilinear", "lanczos", ...
     crop_fraction: share of the resized picture's side that the centre crop keeps.
-    crop_mode: "center" keeps the aspect ratio and cuts, "squash" stretches to the input's shape.
-    fit: "crop" goes by these two, the model's own; "whole" leaves them out and stretches the whole
+    crop_mode: "center" keeps the aspect ratio and crops, "squash" stretches to the input's shape.
+    fit: "crop" uses `crop_fraction` and `crop_mode`; "whole" ignores both and stretches the whole
         picture to the input's shape.
     """
 
@@ -53,7 +53,7 @@ def prepare(
 ) -> tuple[Float[Tensor, "1 3 row column"], Box]:
     """The model input of an RGB picture, and the box of the picture that it shows.
 
-    input_px is (rows px, columns px). The pixels are float32 and normalised.
+    input_px: (rows px, columns px). The pixels are float32 and normalised.
     """
     size = image.height, image.width
     if recipe.fit == "whole":
@@ -72,7 +72,7 @@ def _resized_size(
 ) -> tuple[int, int]:
     """(rows, columns) of the whole picture after timm's resize, before the crop.
 
-    timm's two ways round differently: truncation for a square target, nearest otherwise.
+    timm truncates for a square target, and rounds to the nearest otherwise.
     """
     target = tuple(math.floor(side / recipe.crop_fraction) for side in input_px)
     if recipe.crop_mode == "squash":
@@ -92,7 +92,7 @@ def _crop_box(size: tuple[int, int], resized: tuple[int, int], input_px: tuple[i
     for side, scaled, kept in zip(size, resized, input_px, strict=True):
         start = round((scaled - kept) / 2)
         scale = side / scaled
-        # The last pixel can lie a rounding error outside, which Pillow refuses.
+        # A rounding error can put the edge outside of the picture, which Pillow refuses.
         edges.append((max(0.0, start * scale), min(float(side), (start + kept) * scale)))
     (top, bottom), (left, right) = edges
     return Box(left, top, right, bottom)

@@ -1,10 +1,10 @@
-"""How do bytes or a file become an upright RGB picture, safely?
+"""How is a file or its bytes read safely into an upright RGB picture?
 
-A picture from a stranger is refused before it can do harm, by its header, or shown right: upright,
-in sRGB, on white, with its whole range of tones. Whatever is wrong with it is one `BadImage`.
+A picture that could do harm is refused by its header. Any other is converted: upright, in sRGB, on
+white, with its whole range of tones. Every problem with a picture raises `BadImage`.
 
-Where a picture came from travels in `image.info["origin"]`, because the public record is a plain
-Pillow image, whose copies keep `info`. `describe` reads it.
+The origin of a picture is stored in `image.info["origin"]`, because pictures are plain Pillow
+images, whose copies keep `info`. `describe` reads it.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ MAX_BYTES = 100_000_000
 MAX_NAME = 80
 
 MAX_SCANS = 100
-"""Passes over a JPEG; cameras and web sites write about 10. Each may cost 60 bytes and 40 ms."""
+"""Most passes over a JPEG; cameras and web sites write about 10. Each can take 60 bytes, 40 ms."""
 
 MAX_TIFF_PARTS = 100_000
-"""Strips or tiles of a TIFF; with a strip for each row, a square picture has about 6,000."""
+"""Most strips or tiles of a TIFF; with one strip for each row, a square picture has about 6,000."""
 
 ACCEPTED = (
     f"a PNG, JPEG, WebP, BMP, GIF or TIFF picture of at most {MAX_PIXELS // 10**6} megapixels"
@@ -58,10 +58,10 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What undoes each EXIF orientation; 1 and unknown values are upright."""
+"""The operation that undoes each EXIF orientation; 1 and unknown values are upright."""
 
 _MAGIC = rb"\x89PNG|\xff\xd8\xff|GIF8[79]a|RIFF....WEBP|II[*+]\0|MM\0[*+]|BM[^\0]*\0"
-"""How files of the accepted formats begin."""
+"""First bytes of files in the accepted formats."""
 
 _KINDS = (
     (rb"....ftyp(heic|heix|mif1|msf1)", "a HEIC picture"),
@@ -72,13 +72,13 @@ _KINDS = (
     (rb"[^\0]*<svg", "an SVG drawing"),
     (rb"[^\0-\x08\x0e-\x1f]+\Z", "text"),
 )
-"""How the first bytes of what people take for a picture look, in order of certainty."""
+"""First bytes of files that people mistake for pictures, the most certain first."""
 
 _MAKE_SMALLER = "make it smaller first"
 
 _WARNINGS = threading.Lock()
 
-# At run time an io.BytesIO is no BinaryIO.
+# At run time an io.BytesIO is not a BinaryIO.
 BinaryFile = BinaryIO | io.BufferedIOBase
 
 
@@ -86,11 +86,11 @@ BinaryFile = BinaryIO | io.BufferedIOBase
 class ImageOrigin:
     """Where a picture came from.
 
-    name: file name without folders, for display; from a stranger, but free of control characters.
-    sha256: of the file's bytes; of size and pixels where the picture came from no file.
+    name: file name without folders, for display; untrusted text without control characters.
+    sha256: of the file's bytes; of size and pixels for a picture that came from no file.
     source: the path as it was given, or None for bytes.
-    notices: sentences for the user about what was decided when the picture was read.
-    pixels_sha256: of size and pixels, by which `describe` knows the picture from an edited copy.
+    notices: sentences for the user about what was changed when the picture was read.
+    pixels_sha256: of size and pixels; shows `describe` whether the picture was edited later.
     """
 
     name: str
@@ -105,10 +105,12 @@ def read_image(
 ) -> Image.Image:
     """The upright RGB picture in a file, in bytes or in an open binary file (from its start).
 
-    `name` is what to call it, by default the file's own name. Transparency is laid on white, deep
-    pixels are scaled to 8 bits, colour profiles are applied, and of several frames the first is
-    taken; `describe(image).notices` tells the user. Raises `BadImage` for everything else,
-    such as a damaged file or more than 40 megapixels or 100 MB. Safe to call from any thread.
+    name: the name in figures, by default the file's own name.
+
+    Transparency is replaced by white, pixels of more than 8 bits are scaled to 8 bits, colour
+    profiles are applied, and the first of several frames is used; `describe(image).notices` says
+    so. Raises `BadImage` for everything else, such as a damaged file or more than 40 megapixels or
+    100 MB. Safe to call from any thread.
     """
     path = None
     if isinstance(source, bytes):
@@ -119,14 +121,14 @@ def read_image(
     else:
         data, own_name = _stream_bytes(source), getattr(source, "name", None)
     name = _display_name(name if name is not None else own_name)
-    image, told_by_file = _decoded(data, name)
-    image, told_by_pixels = _as_rgb(image)
+    image, file_notices = _decoded(data, name)
+    image, pixel_notices = _as_rgb(image)
     image.info = {}
     image.info["origin"] = ImageOrigin(
         name=name,
         sha256=hashlib.sha256(data).hexdigest(),
         source=path,
-        notices=(*told_by_file, *told_by_pixels),
+        notices=(*file_notices, *pixel_notices),
         pixels_sha256=_pixels_sha256(image),
     )
     return image
@@ -135,8 +137,8 @@ def read_image(
 def describe(image: Image.Image) -> ImageOrigin:
     """Where a picture came from, for any Pillow image.
 
-    One that was cropped, resized or painted on after `read_image` is no longer that file: it keeps
-    its name, but its sha256 is that of its pixels, and a notice says so.
+    A picture that was edited after `read_image`, for example cropped, keeps its name, but its
+    sha256 is that of its pixels, and a notice says so.
     """
     pixels = _pixels_sha256(image)
     origin = image.info.get("origin")
@@ -149,7 +151,7 @@ def describe(image: Image.Image) -> ImageOrigin:
 
 
 def _file_bytes(path: str) -> bytes:
-    """The bytes of an ordinary file; a pipe might never open."""
+    """The bytes of a regular file; opening a pipe could wait forever."""
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
@@ -167,7 +169,7 @@ def _file_bytes(path: str) -> bytes:
 
 
 def _stream_bytes(file: BinaryFile) -> bytes:
-    """Everything, or one byte more than is accepted."""
+    """All bytes, up to one more than is accepted."""
     try:
         if file.seekable():
             file.seek(0)
@@ -179,11 +181,11 @@ def _stream_bytes(file: BinaryFile) -> bytes:
 def unopened(
     path: object, error: OSError | ValueError, *, remedy: str = "check the path"
 ) -> BadImage:
-    """What to say of a file that cannot be read at all."""
+    """The error for a file that cannot be read at all."""
     where = f"'{printable(str(path))}'"
     if isinstance(error, PermissionError):
         return BadImage(
-            f"a file that may not be read, {where}",
+            f"no permission to read {where}",
             "a readable file",
             "change its permissions or choose another file",
         )
@@ -202,27 +204,27 @@ def unopened(
 
 
 def _decoded(data: bytes, name: str) -> tuple[Image.Image, list[str]]:
-    """The first frame, loaded and upright, in whatever mode the file has it; and notices."""
+    """The first frame, loaded and upright, in the file's own mode; and notices."""
     if not data:
         raise BadImage(f"0 bytes in '{name}'", ACCEPTED, "choose another file")
     if len(data) > MAX_BYTES:
         raise BadImage(f"more than {MAX_BYTES // 10**6} MB in '{name}'", ACCEPTED, _MAKE_SMALLER)
     try:
-        # Python's warning filters belong to the process: changed by two threads at once they
-        # would stay changed. The lock also bounds the memory: one file is decoded at a time.
+        # Warning filters belong to the whole process: if two threads changed them at once, they
+        # would stay changed. The lock also limits memory: one file is decoded at a time.
         with _WARNINGS, warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"PIL\.")
             return _first_frame(data, name)
     except BadImage:
         raise
     except UnidentifiedImageError as error:
-        # Pillow also says so of its own formats when their headers are damaged.
+        # Pillow also raises this for its own formats when their headers are damaged.
         if re.match(_MAGIC, data, re.DOTALL):
             raise _damaged(name) from error
         raise BadImage(f"{_kind(data)} in '{name}'", ACCEPTED, "choose another file") from error
     except Image.DecompressionBombError as error:
         raise _too_many_pixels(f"far more than {MAX_PIXELS // 10**6} megapixels", name) from error
-    # On damaged bytes Pillow's plugins raise nearly anything, and no list of it stays complete.
+    # Damaged bytes make Pillow's plugins raise almost any error: no list of them is complete.
     except Exception as error:
         raise _damaged(name) from error
 
@@ -237,29 +239,29 @@ def _first_frame(data: bytes, name: str) -> tuple[Image.Image, list[str]]:
         try:
             orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
         except Exception:
-            # The pixels are whole, and most pictures with such data are upright.
+            # The pixels are complete, and most pictures with such data are upright.
             orientation = 1
             notices.append("Its EXIF data is damaged, so it may not be upright.")
-        # Not ImageOps.exif_transpose: it also writes all the EXIF data anew, and refuses good
-        # pictures with one odd tag, for a result that is thrown away here.
+        # Not ImageOps.exif_transpose: it also rewrites the EXIF data, which is not needed here,
+        # and therefore fails on good pictures with one invalid tag.
         turn = _UPRIGHT.get(orientation)
         frame = file.copy() if turn is None else file.transpose(turn)
-        # Counting the frames would walk through all of a long animation. The companions of a
-        # phone's picture (previews, depth) in an MPO are no frames of it.
+        # Not the number of frames: counting reads a whole animation. The extra pictures in a
+        # phone's MPO (previews, depth) are not frames.
         if file.format != "MPO" and getattr(file, "is_animated", False):
-            notices.append("Shown is the first of several frames.")
+            notices.append("It has several frames; the first one is shown.")
         return frame, notices
 
 
 def _refuse_slow(data: bytes, name: str) -> None:
-    """Refuses files whose few bytes would keep Pillow busy for minutes or fill the memory."""
+    """Refuse small files that would keep Pillow busy for minutes or fill the memory."""
     found = None
-    # In a JPEG's compressed pixels these two bytes cannot follow each other.
+    # These two bytes cannot follow each other in a JPEG's compressed pixels.
     if data.startswith(b"\xff\xd8") and (scans := data.count(b"\xff\xda")) > MAX_SCANS:
         found = f"a JPEG of {scans} passes"
     elif data.startswith(tuple(PREFIXES)):
-        # Pillow makes an object of each strip or tile before it tells the picture's size, and a
-        # buffer of a whole tile even where the picture is small.
+        # Pillow makes an object for each strip or tile before it reports the picture's size, and
+        # a buffer for a whole tile even if the picture is small.
         tags = _tiff_tags(data)
         parts = max(len(tags.get(tag, ())) for tag in (STRIPOFFSETS, TILEOFFSETS))
         if parts > MAX_TIFF_PARTS:
@@ -287,13 +289,13 @@ def _too_many_pixels(size: str, name: str) -> BadImage:
 def _damaged(name: str) -> BadImage:
     return BadImage(
         f"a damaged or cut off picture in '{name}'",
-        "a whole file",
+        "a complete file",
         "save or download it again, or choose another file",
     )
 
 
 def _kind(data: bytes) -> str:
-    """What bytes that Pillow does not know look like."""
+    """The kind of a file that Pillow does not know, by its first bytes."""
     for pattern, kind in _KINDS:
         if re.match(pattern, data[:512], re.DOTALL):
             return kind
@@ -309,7 +311,7 @@ def _as_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
     elif image.has_transparency_data:
         layer = image.convert("RGBA")
         if layer.getchannel("A").getextrema() != (255, 255):
-            notices.append("Transparency was laid on white.")
+            notices.append("Its transparency was replaced by white.")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
     elif image.mode not in ("L", "RGB", "CMYK"):
         image = image.convert("RGB")
@@ -326,8 +328,7 @@ def _as_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
 def _as_grey(image: Image.Image) -> tuple[Image.Image, list[str]]:
     """A picture of more than 8 bits, scaled: 16 bits by 1/257, others by their own range.
 
-    What is not finite is drawn at the end of the range, and what is no number in black. A constant
-    picture is black.
+    Infinite values get the end of the range, NaN becomes black. A constant picture is black.
     """
     values = np.asarray(image)
     if image.mode.startswith("I;16"):
@@ -338,13 +339,13 @@ def _as_grey(image: Image.Image) -> tuple[Image.Image, list[str]]:
     scaled -= low
     if high > low:
         scaled *= 255 / (high - low)
-    notice = f"Its values, {low:g} to {high:g}, were scaled to black to white."
+    notice = f"Its values, {low:g} to {high:g}, were scaled to the range from black to white."
     return Image.fromarray(np.rint(scaled).astype(np.uint8)), [notice]
 
 
 def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    # A conversion from sRGB to itself would only move some pixels by a rounding error.
+    # A conversion from sRGB to sRGB would only change some pixels by a rounding error.
     if image.mode != "CMYK" and "sRGB" in ImageCms.getProfileDescription(given):
         return image
     to_srgb = ImageCms.buildTransform(given, ImageCms.createProfile("sRGB"), image.mode, "RGB")
@@ -359,11 +360,11 @@ def _pixels_sha256(image: Image.Image) -> str:
 
 
 def _display_name(name: object) -> str:
-    """A file name for display; it comes from a stranger, with folders of any system."""
+    """A file name for display, without the folders of any operating system."""
     last = re.split(r"[/\\]", name)[-1] if isinstance(name, str) else ""
     return printable(last).strip()[:MAX_NAME] or "image"
 
 
 def printable(text: str) -> str:
-    """Text from a stranger without control characters."""
+    """Untrusted text without control characters."""
     return "".join(character for character in text if character.isprintable())

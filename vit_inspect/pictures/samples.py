@@ -16,10 +16,10 @@ from vit_inspect.pictures.reading import printable, read_image
 
 @dataclass(frozen=True)
 class Sample:
-    """A photograph that lies inside an installed package.
+    """A photograph inside an installed package.
 
     file: the path inside the package.
-    licence: the terms, and who is to be named.
+    licence: the licence, and whom to credit.
     """
 
     title: str
@@ -54,16 +54,16 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
         ),
     }
 )
-"""The gallery, by short name; `sample` opens one, without a download."""
+"""The sample photographs by short name; `sample` opens one, without a download."""
 
 
 def sample(name: str) -> Image.Image:
-    """A photograph of the gallery, by its short name; raises `BadImage` for any other name."""
+    """The sample photograph with this short name; raises `BadImage` for any other name."""
     return read_image(sample_path(name))
 
 
 def sample_path(name: str) -> Path:
-    """Where the file of a sample lies in the installed packages."""
+    """The path of a sample's file in the installed packages."""
     if name not in SAMPLES:
         raise BadImage(
             f"no sample called '{printable(name)}'",
@@ -71,7 +71,7 @@ def sample_path(name: str) -> Path:
             "choose one of these",
         )
     package = SAMPLES[name].package
-    # find_spec of a top-level package finds it without importing it.
+    # find_spec finds a top-level package without importing it.
     specification = find_spec(package)
     folders = (specification and specification.submodule_search_locations) or ()
     for folder in folders:
@@ -80,6 +80,6 @@ def sample_path(name: str) -> Path:
             return path
     raise BadImage(
         f"no file of the sample '{name}'",
-        f"it inside the installed package {package}",
+        f"that file in the installed package {package}",
         f"install {package} again, or choose another picture",
     )

@@ -1,1 +1,1 @@
-"""The forward pass, seen: what every softmax was computed from, gradients, and what changes it."""
+"""Recording a forward pass: the inputs of every softmax, gradients, and interventions."""

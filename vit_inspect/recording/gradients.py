@@ -1,4 +1,4 @@
-"""How does a score change with what a forward pass computed?"""
+"""What is the gradient of a score with respect to what a forward pass computed?"""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from vit_inspect.recording.recorder import Capture, Recorder, tensor_of
 
 @dataclass(frozen=True, eq=False)
 class Gradients:
-    """The gradient of a score of each photograph by what its forward pass computed.
+    """The gradient of each photograph's score with respect to what its forward pass computed.
 
     capture: that forward pass, as `capture` records it.
-    attended: by softmax(queries keys^T) values of each layer, first layer first.
-    pool: by those of the attention that reads the tokens at the end, where the model has one.
-    tokens: by what each block returned.
-    pixels: by the model input.
+    attended: with respect to softmax(queries keys^T) values of each layer, first layer first.
+    pool: the same for the attention pool, where the model has one.
+    tokens: with respect to the output of each block.
+    pixels: with respect to the model input.
     """
 
     capture: Capture
@@ -41,17 +41,19 @@ def differentiate(
     *,
     score: Callable[[Capture], Float[Tensor, "image"]],
 ) -> Gradients:
-    """Run the model once on a picture or a batch, and back from a score of each.
+    """Run the model once on a picture or a batch, and differentiate a score of each picture.
 
-    model, image: as of `capture`, or a capture alone, whose pictures are run once more.
-    score: differentiable in `output` and `tokens` of the capture that it is given. A score must
-    depend on its own picture alone. No weight gets a gradient, and nothing of the graph is kept.
-    Raises what `capture` raises, and `UnsupportedModel` where no gradient comes back.
+    model, image: as for `capture`, or a capture alone, whose pictures are run again.
+    score: a differentiable function of `output` and `tokens` of a capture. Each score must depend
+    on its own picture alone.
+
+    No weight gets a gradient, and the graph is not kept. Raises what `capture` raises, and
+    `UnsupportedModel` where no gradient flows.
     """
     if isinstance(model, Capture):
         if image is not None:
             raise BadParameter(
-                "a picture beside a capture, which has its own",
+                "a picture and a capture, which has its own pictures",
                 "a capture alone, or a model and a picture",
                 "leave one of them out",
             )
@@ -65,7 +67,7 @@ def differentiate(
         torch.inference_mode(False),
         torch.enable_grad(),
     ):
-        # What was made in inference mode takes no part in a graph.
+        # Tensors made in inference mode cannot be part of a graph.
         pixels = pixels.clone().requires_grad_()
         with recorder:
             output = model.module(pixels)
@@ -73,7 +75,8 @@ def differentiate(
         scores = score(found)
         places = [*model.blocks, None] if found.pool else [*model.blocks]
         attended = [recorder.attended[place] for place in places if place in recorder.attended]
-        # Not the rows of a grid, which are a view beside the way to the output.
+        # Not `found.tokens`: where a block returns a grid, they are a view that the output does
+        # not depend on.
         returned = [tensor_of(recorder.returned[block]) for block in model.blocks]
         wanted = [*(raw for raw, _ in attended), *returned, pixels]
         if (
@@ -107,7 +110,7 @@ def differentiate(
 
 def _no_gradient(model: Model) -> UnsupportedModel:
     return UnsupportedModel(
-        f"{model.id}, through which no gradient comes back",
-        "a network that autograd can follow, with a row of its own for each token in every block",
+        f"{model.id}, through which no gradient flows",
+        "a network that autograd can follow, with one row for each token in every block",
         "choose a plain vision transformer of timm or transformers",
     )

@@ -1,7 +1,7 @@
-"""Which block of a network is running in this thread, and what does it call?
+"""Which block of a network is running in this thread, and which functions does it call?
 
-The only lasting hooks. They are set once, when a model is loaded, and look up what the calling
-thread watches: a model that several threads share holds no state of anyone.
+These are the only hooks that stay. They are set once, when a model is loaded, and look up the
+watch of the calling thread: a model shared by several threads holds no state of any of them.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from torch.overrides import TorchFunctionMode
 
 
 class CallWatch(TorchFunctionMode):
-    """Sees every function of torch that this thread calls while it is entered."""
+    """Sees every torch function that this thread calls inside its `with` block."""
 
     def called(
         self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any
     ) -> Any:
-        """A function has returned `output`; what this returns takes its place."""
+        """Called when a function has returned `output`; the return value replaces it."""
         raise NotImplementedError
 
     def __torch_function__(
@@ -35,7 +35,7 @@ class CallWatch(TorchFunctionMode):
 
 
 class Watch(CallWatch):
-    """Knows also which block of a network calls them.
+    """Sees every torch function, and which block of a network calls it.
 
     block: the one that is running; None before the first, after the last and in between.
     """
@@ -54,24 +54,24 @@ class Watch(CallWatch):
         _running.reset(self._token)
 
     def enter(self, block: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        """A block begins; what is returned takes the place of its arguments."""
+        """Called when a block starts; a returned tuple replaces its arguments."""
         self.block = block
         return None
 
     def leave(self, block: nn.Module, output: Any) -> None:
-        """A block ends."""
+        """Called when a block ends."""
         self.block = None
 
 
 def instrument(blocks: Iterable[nn.Module]) -> None:
-    """Set the hooks that tell a watch which block is running; again, they change nothing."""
+    """Set the hooks that tell a watch which block is running; a second call changes nothing."""
     for block in blocks:
         if _enter not in block._forward_pre_hooks.values():
             block.register_forward_pre_hook(_enter)
             block.register_forward_hook(_leave)
 
 
-_running: ContextVar[Watch | None] = ContextVar("what watches this thread", default=None)
+_running: ContextVar[Watch | None] = ContextVar("watch of this thread", default=None)
 
 
 def _enter(block: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:

@@ -1,4 +1,4 @@
-"""Which pixels does the network get, and what is kept of the pictures for showing?"""
+"""Which pixels does the network get, and which copy of a picture is kept for figures?"""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from vit_inspect.pictures.reading import describe
 from vit_inspect.records.base import Photograph
 
 SHOWN_PX = 1024
-"""Longest side of the copy of a photograph that is kept for showing."""
+"""Longest side of the copy of a photograph that is kept for figures."""
 
 
 def prepared(
     model: Model, image: Image.Image | Sequence[Image.Image]
 ) -> tuple[Float[Tensor, "image 3 row column"], tuple[Photograph, ...]]:
-    """The model input on its device, and the pictures for showing."""
+    """The model input on its device, and the photographs for figures."""
     images = [image] if isinstance(image, Image.Image) else list(image)
     if not images:
         raise BadParameter("no image", "one image or a list of images", "give at least one")

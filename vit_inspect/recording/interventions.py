@@ -1,7 +1,7 @@
-"""What does a model return when a part of it is changed on the way?
+"""What does a model return when something inside its forward pass is changed?
 
-The network stays as it is: the change is made on what its attention or its embedding returns, in
-this thread alone.
+The network itself is not changed: interventions replace the output of its attention or embedding,
+in this thread only.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ def intervene(
     attended: Callable[[int, Attended], Attended] | None = None,
     embedded: Callable[[Embedded], Embedded] | None = None,
 ) -> Tensor:
-    """Run the model on prepared pixels, and change what is computed on the way.
+    """Run the model on prepared pixels, and change what it computes inside.
 
-    attended: gets a layer, from 0, and what its heads give, softmax(queries keys^T) values, before
-        they are joined; what it returns takes their place.
+    attended: takes a layer, from 0, and the output of its heads, softmax(queries keys^T) values,
+        before heads are concatenated; its return value replaces that output.
     embedded: the same for the tokens that enter the first block.
 
-    Returns what the model returns, (image, ...). Raises `UnsupportedModel` for a hierarchical
-    model, and where a change would not be seen, `OutOfMemory` where the device is too small.
+    Returns the output of the model, (image, ...). Raises `UnsupportedModel` for a hierarchical
+    model and where a change cannot be made, `OutOfMemory` where the device is too small.
     """
     model.check_same_tokens()
     intervention = _Intervention(model, len(pixels), attended, embedded)
@@ -88,21 +88,21 @@ class _Intervention(Watch):
         seen = self.attended is None or self.changed == list(self.layers.values())
         if not seen or not (self.embedded is None or self.entered):
             raise UnsupportedModel(
-                f"{self.model.id}, in which a change would not be seen",
-                "blocks that take a row for each token, and one fused attention in each",
+                f"{self.model.id}, in which heads or tokens cannot be changed",
+                "blocks that take one row for each token, and one fused attention in each",
                 "choose a plain vision transformer of timm or transformers",
             )
 
     def called(
         self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any
     ) -> Any:
-        """What attention returned in a block, changed."""
+        """The output of a block's attention, changed."""
         layer = self.layers.get(self.block) if self.block else None
         if self.attended is None or layer is None:
             return output
         if function is scaled_dot_product_attention:
             self.changed.append(layer)
-            # SAM joins images and heads in one axis.
+            # SAM has images and heads in one axis.
             heads = output.unflatten(0, (self.images, -1)) if output.dim() == 3 else output
             return self.attended(layer, heads).reshape(output.shape)
         if function is multi_head_attention_forward:

@@ -1,8 +1,8 @@
-"""What the softmax of an `nn.MultiheadAttention` was computed from.
+"""What was the softmax of an `nn.MultiheadAttention` computed from?
 
-Its kernel runs inside one function of torch, which a function mode sees only from outside. So the
-tokens are projected to queries, keys and values once more, with the weights that the function was
-given; what becomes of them is verified behind the function's own output projection.
+Its kernel runs inside one torch function, and a function mode sees only that function's arguments
+and output. So the tokens are projected to queries, keys and values again, with the same weights;
+the result is verified after the function's own output projection.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ _OTHERWISE = (
     ("static_k", "keys from outside"),
     ("use_separate_proj_weight", "keys of another width than the queries"),
 )
-"""Arguments that make it something else than attention of tokens to tokens, and what each means."""
+"""Arguments that make it more than attention of tokens to tokens, and what each means."""
 
 
 def multihead_attention(
     *args: Any, **kwargs: Any
 ) -> tuple[LayerAttention, Callable[[Tensor], Tensor]]:
-    """Of a call of `multi_head_attention_forward`: its attention, and its output projection.
+    """The attention and the output projection of a call of `multi_head_attention_forward`.
 
-    The projection takes (image, head, token, width) to what the function returns, with the image
-    before the token. Raises `UnsupportedModel` where more than the tokens takes part.
+    The projection turns (image, head, token, width) into the function's output, with the image
+    axis before the token axis. Raises `UnsupportedModel` where masks, extra keys or dropout are
+    used.
     """
     bound = _SIGNATURE.bind(*args, **kwargs)
     bound.apply_defaults()
@@ -51,7 +52,7 @@ def multihead_attention(
         raise UnsupportedModel(
             f"nn.MultiheadAttention with {', '.join(found) or 'tokens that have no image axis'}",
             "plain attention of all tokens to all tokens, in evaluation mode",
-            "choose a model in which every token sees all tokens",
+            "choose a model in which every token attends to all tokens",
         )
     weights, heads = given["in_proj_weight"].chunk(3), given["num_heads"]
     biases = (None,) * 3 if given["in_proj_bias"] is None else given["in_proj_bias"].chunk(3)

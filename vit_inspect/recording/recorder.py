@@ -1,4 +1,4 @@
-"""__KEEP__"""
+"""What did the attention of every block compute in one forward pass?"""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from vit_inspect.records.base import Photograph
 
 @dataclass(frozen=True, eq=False)
 class Capture:
-    """Everything the analyses of one batch of photographs start from, on the model's device.
+    """One forward pass: all that the analyses of a batch of photographs need, on its device.
 
-    model, photographs: what was run on what, in the order of the batch.
+    model, photographs: the model, and the photographs in the order of the batch.
     pixels: the model input.
     layers: first layer first. Tokens are in the order of `layout`.
-    pool: the attention that reads the tokens at the end, where the model has one.
-    tokens: what each block returned, before the final norm; none where that is not a row for each
-        token of the layout.
-    output: what the model returned, (image, ...).
+    pool: the attention pool at the end, where the model has one.
+    tokens: output of each block, before the final norm; empty where a block does not return one
+        row for each token of the layout.
+    output: output of the model, (image, ...).
     error: the largest difference, relative to the largest value, between the model's attention
         output and the one recomputed from the recorded queries, keys and values, in
         `VERIFIED_ROWS` query rows of every block.
@@ -60,7 +60,7 @@ class Capture:
 
     @property
     def layer_count(self) -> int:
-        """Number of layers, of the stage that is looked at."""
+        """Number of layers, of the model's stage."""
         return len(self.model.blocks)
 
     @property
@@ -69,14 +69,14 @@ class Capture:
         return self.layers[0].queries.shape[1]
 
     def check_layer(self, layer: int) -> None:
-        """Refuse a layer that is not there, by a `BadParameter`."""
+        """Raises `BadParameter` for a layer that does not exist."""
         if layer not in range(self.layer_count):
             raise BadParameter(
                 f"the layer {layer}", f"a layer of 0..{self.layer_count - 1}", "choose one of these"
             )
 
     def check_head(self, layer: int, head: int) -> None:
-        """Refuse a head that is not there, by a `BadParameter`."""
+        """Raises `BadParameter` for a head that does not exist."""
         self.check_layer(layer)
         if head not in range(self.head_count):
             raise BadParameter(
@@ -89,10 +89,10 @@ class Capture:
 def capture(model: Model, image: Image.Image | Sequence[Image.Image]) -> Capture:
     """Run the model once on a picture or a batch of pictures, and record its attention.
 
-    The output is what the model returns without the recording, to the bit. Raises
-    `UnsupportedModel` where what was seen is not one softmax over all tokens in every block, or
-    over those of the windows that the model is known to have, or does not explain what the
-    attention returned, `OutOfMemory` where the device is too small.
+    The output is the same as without recording, to the bit. Raises `UnsupportedModel` where a
+    block does not have exactly one softmax over all tokens (or over those of the model's known
+    windows), or where the recorded queries, keys and values do not give the attention's output;
+    `OutOfMemory` where the device is too small.
     """
     pixels, photographs = prepared(model, image)
     recorder = Recorder(model, photographs)
@@ -106,9 +106,9 @@ def capture(model: Model, image: Image.Image | Sequence[Image.Image]) -> Capture
 
 
 class Recorder(Watch):
-    """Keeps what the attention of this thread was given, by running block.
+    """Keeps the inputs of every attention call in this thread, by block.
 
-    Blocks of another stage than the one that is looked at are verified, and not kept.
+    Blocks of other stages than the model's are verified, but not kept.
     """
 
     def __init__(self, model: Model, photographs: tuple[Photograph, ...]) -> None:
@@ -125,14 +125,14 @@ class Recorder(Watch):
         self.calls: dict[nn.Module | None, list[LayerAttention]] = {
             block: [] for block in (None, *model.blocks)
         }
-        # With what brings a gradient of it into the order of queries.
+        # Output of attention, and a function that brings its gradient into the order of queries.
         self.attended: dict[nn.Module | None, tuple[Tensor, Callable[[Tensor], Tensor]]] = {}
         self.returned: dict[nn.Module, Any] = {}
         self.error = 0.0
         self.tolerance = 0.0
 
     def leave(self, block: nn.Module, output: Any) -> None:
-        """Keep what the block returned."""
+        """Keep the output of the block."""
         self.block = self.scores = None
         if block in self.calls:
             self.returned[block] = output
@@ -140,11 +140,11 @@ class Recorder(Watch):
     def called(
         self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any
     ) -> Any:
-        """Keep what attention was computed from; the output stays as it is."""
+        """Keep the inputs of attention; return the output unchanged."""
         if function is scaled_dot_product_attention:
             self._record(output, *args, **kwargs)
         elif function is multi_head_attention_forward:
-            # The kernel's call inside it is hidden from a function mode.
+            # A function mode does not see the call of the kernel inside it.
             with torch.no_grad():
                 layer, project = multihead_attention(*args, **kwargs)
                 self._keep(layer, output[0].transpose(0, 1), project)
@@ -156,7 +156,7 @@ class Recorder(Watch):
     def _follow(
         self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: object
     ) -> None:
-        """Watch the scores of an attention that no fused kernel computes."""
+        """Follow the scores of an attention that uses no fused kernel."""
         scores = self.scores
         if not isinstance(output, Tensor):
             return
@@ -191,7 +191,7 @@ class Recorder(Watch):
     ) -> None:
         for name, present, remedy in (
             ("dropout", dropout_p > 0, "call module.eval() before the capture"),
-            ("a causal mask", is_causal, "choose a model in which every token sees all tokens"),
+            ("a causal mask", is_causal, "choose a model in which every token attends to all"),
             ("grouped queries", enable_gqa, "choose a model with as many keys as queries"),
         ):
             if present:
@@ -206,15 +206,15 @@ class Recorder(Watch):
                     f"{query.shape[0]} windows of {query.shape[2]} tokens in a block of "
                     f"{self.model.id}",
                     f"{self.images * len(windows)} windows of {windows.shape[1]} tokens",
-                    "choose a model whose blocks attend inside the windows that they name",
+                    "choose a model whose blocks attend inside the windows that they declare",
                 )
             query, key, value, output = (
                 by_token(each, windows) for each in (query, key, value, output)
             )
-            # A mask that is laid out for every image is the same for each.
+            # A mask that is repeated for every image is the same for each.
             bias = None if bias is None else bias[: len(windows)]
         elif query.dim() == 3:
-            # SAM joins images and heads in one axis.
+            # SAM has images and heads in one axis.
             split = (self.images, -1)
             self._mark(output, lambda gradient: gradient.unflatten(0, split))
             query, key, value, output = (
@@ -228,7 +228,7 @@ class Recorder(Watch):
                 bias = torch.zeros_like(bias, dtype=query.dtype).masked_fill_(~bias, -torch.inf)
             bias = bias[(None,) * (4 - bias.dim())]
         layer = LayerAttention(
-            # A network that is being trained may hand over its very parameters.
+            # A network may pass its parameters themselves, which need gradients.
             queries=query.detach(),
             keys=key.detach(),
             values=value.detach(),
@@ -239,7 +239,7 @@ class Recorder(Watch):
         self._keep(layer, output.detach(), lambda heads: heads)
 
     def _mark(self, output: Tensor, arranged: Callable[[Tensor], Tensor]) -> None:
-        """Remember what attention returned, if a gradient will be asked for."""
+        """Keep the output of attention, if gradients are enabled."""
         if torch.is_grad_enabled():
             self.attended[self.block] = output, arranged
 
@@ -252,7 +252,7 @@ class Recorder(Watch):
         self.tolerance = TOLERANCE[layer.queries.dtype]
 
     def checked(self, pixels: Tensor, output: Tensor) -> Capture:
-        """The capture, or the reason why it cannot be trusted."""
+        """The capture; raises `UnsupportedModel` if it cannot be trusted."""
         layers, pool, tokens = self.checked_layers(), self.checked_pool(), self.checked_tokens()
         found = [each.isfinite().all() for each in (*tokens, output)]
         if not torch.stack(found).all():
@@ -270,13 +270,13 @@ class Recorder(Watch):
 
     def _undefined(self, where: str) -> UnsupportedModel:
         return UnsupportedModel(
-            f"infinite or undefined numbers in {where} of {self.model.id}",
-            "finite ones",
+            f"infinite or NaN values in {where} of {self.model.id}",
+            "finite values",
             "check the weights, or load the model with dtype=torch.float32",
         )
 
     def checked_layers(self) -> tuple[LayerAttention, ...]:
-        """The layers in order, or the reason why they cannot be trusted."""
+        """The layers in order; raises `UnsupportedModel` if they cannot be trusted."""
         model = self.model
         for index, block in enumerate(model.blocks):
             calls = self.calls[block]
@@ -284,7 +284,7 @@ class Recorder(Watch):
                 raise UnsupportedModel(
                     f"{len(calls) or 'no'} softmaxes of queries and keys in block {index} of "
                     f"{model.id}",
-                    "one in every block, whose scores can be followed from product to product",
+                    "one in every block, whose scores can be followed step by step",
                     "load the model neither compiled nor scripted, or choose another one",
                 )
             if len(calls) != 1:
@@ -300,10 +300,10 @@ class Recorder(Watch):
                 found = " and ".join(str(count) for count in sorted(counts))
                 raise UnsupportedModel(
                     f"attention over {found} tokens in block {index} of {model.id}",
-                    f"{layout.token_count} ({layout.prefix_count} prefix tokens and "
+                    f"{layout.token_count} ({layout.prefix_count} special tokens and "
                     f"{layout.grid[0]} x {layout.grid[1]} patches)",
                     "choose a model in which every token attends to all tokens, or correct the "
-                    "layout that was given by hand",
+                    "layout that you gave",
                 )
         if not isfinite(self.error):
             raise self._undefined("the attention")
@@ -318,7 +318,7 @@ class Recorder(Watch):
         return tuple(self.calls[block][0] for block in model.blocks)
 
     def checked_pool(self) -> LayerAttention | None:
-        """The attention that reads the tokens, if the layout says that there is one."""
+        """The attention pool, if the layout has one."""
         calls, layout = self.calls[None], self.model.layout
         if layout.readout != POOL:
             return None
@@ -334,13 +334,13 @@ class Recorder(Watch):
         return calls[0]
 
     def checked_tokens(self) -> tuple[Tensor, ...]:
-        """What the blocks returned, where it is a row of its own for each token."""
+        """The outputs of the blocks, if each has one row for each token; else empty."""
         found = [
             token_rows(self.returned[block], self.images, self.model.layout)
             for block in self.model.blocks
         ]
         rows = tuple(each for each in found if each is not None)
-        # What is changed in place by the next block is lost.
+        # If a block changes its input in place, the output of the block before is lost.
         places = {each.untyped_storage().data_ptr() for each in rows}
         return rows if len(places) == len(found) else ()
 
@@ -348,7 +348,7 @@ class Recorder(Watch):
 def token_rows(
     output: object, images: int, layout: TokenLayout
 ) -> Float[Tensor, "image token width"] | None:
-    """What a block returned, as a row for each token; None where it is something else."""
+    """The output of a block as one row for each token; None if it has another form."""
     tokens = tensor_of(output)
     if isinstance(tokens, Tensor) and tokens.shape[1:-1] == layout.grid:
         # SAM keeps its patches on their grid.
@@ -359,7 +359,7 @@ def token_rows(
 
 
 def tensor_of(output: Any) -> Any:
-    """Of what a block returned, what the next one is given."""
+    """The part of a block's output that the next block gets."""
     return output[0] if isinstance(output, tuple) else output
 
 
@@ -368,7 +368,7 @@ def _before_projection(
     values: Float[Tensor, "image head token value_width"],
     gradient: Float[Tensor, "token image all_widths"],
 ) -> Float[Tensor, "image head token value_width"]:
-    """From the gradient by what the linear output projection returned to that by what it took."""
+    """The gradient at the input of the linear output projection, from that at its output."""
     with torch.enable_grad():
         heads = torch.zeros_like(values, requires_grad=True)
         (before,) = torch.autograd.grad(project(heads), heads, gradient.transpose(0, 1))

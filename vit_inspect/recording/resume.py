@@ -1,7 +1,7 @@
-"""How does a model go on from what a block returned, without computing that once more?
+"""How does a model continue from a recorded layer, without running the layers before it again?
 
-A copy of the network's outer shell, whose weights are shared, has blocks in the place of the first
-ones that return what a capture holds.
+The network is copied without its weights, which are shared. In the copy, the first blocks are
+replaced by blocks that return recorded tokens.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vit_inspect.recording.recorder import Capture
 
 
 def can_resume(capture: Capture) -> bool:
-    """Whether the model, resumed behind its first block, returns what it returned as a whole."""
+    """Whether the model, resumed after its first block, gives the same output as a full run."""
     if capture.model.head is None or not capture.tokens or len(capture.layers) < 2:
         return False
     again = intervene(resumed(capture, 1, 0, copies=2), capture.pixels[:1])
@@ -29,9 +29,9 @@ def can_resume(capture: Capture) -> bool:
 
 
 def resumed(capture: Capture, layer: int, image: int, copies: int = 1) -> Model:
-    """The model from this layer on, which is its layer 0, for copies of one image of the capture.
+    """The model from `layer` on, for copies of one image of the capture; `layer` becomes layer 0.
 
-    layer: from 1. Of its input only the size counts: a single picture is enough.
+    layer: from 1. Only the size of the input matters: one picture is enough.
     """
     model = capture.model
     known = _Known(capture.tokens[layer - 1][[image]].expand(copies, -1, -1))
@@ -40,13 +40,13 @@ def resumed(capture: Capture, layer: int, image: int, copies: int = 1) -> Model:
 
 
 def with_last_kept(model: Model) -> tuple[Model, Kept]:
-    """The model, and what keeps what its last block returns in a run of it."""
+    """The model with its last block wrapped in a `Kept`, and that `Kept`."""
     last = Kept(model.blocks[-1])
     return replace(model, module=_with(model.module, {last.block: last})), last
 
 
 class Kept(nn.Module):
-    """A block, and what it returned last."""
+    """A block that keeps its last output."""
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
@@ -54,13 +54,13 @@ class Kept(nn.Module):
         self.output: Any = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the block returns."""
+        """The output of the block."""
         self.output = self.block(*args, **kwargs)
         return self.output
 
 
 class _Known(nn.Module):
-    """A block that returns what it is known to return, whatever it is given."""
+    """A block that returns recorded tokens, whatever its input."""
 
     def __init__(self, tokens: Float[Tensor, "image token width"]) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class _Known(nn.Module):
 
 
 def _with(module: nn.Module, others: Mapping[nn.Module, nn.Module]) -> nn.Module:
-    """The module with others in the place of some of its parts; all else is shared."""
+    """The module with some of its parts replaced; everything else is shared."""
     if module in others:
         return others[module]
     parts = {

@@ -1,4 +1,4 @@
-"""Does the recorded attention explain what the model's own kernel returned?"""
+"""Does the recorded attention give the output of the model's own kernel?"""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def verified_error(
 ) -> float:
     """Largest difference of some output rows from softmax(q k^T) v, relative to the values.
 
-    `project` makes of the heads' rows what the output holds of them.
+    project: turns rows of the heads into rows of the output.
     """
     last = layer.queries.shape[2] - 1
     chosen = sorted({round(last * part / (VERIFIED_ROWS - 1)) for part in range(VERIFIED_ROWS)})
     weights = rows(layer, chosen)
     values = layer.values.to(weights.dtype)
     difference = project(weights @ values) - output[..., chosen, :].to(weights.dtype)
-    # nan must count as the largest error, not as none.
+    # NaN must count as the largest error, not as no error.
     error = float(difference.abs().amax() / project(values).abs().amax().clamp_min(1e-30))
     return error if error == error else float("inf")

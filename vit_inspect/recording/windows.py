@@ -1,6 +1,6 @@
-"""Windows of tokens: which tokens attend to each other?
+"""Which tokens are in one window, and so attend to each other?
 
-Swin transformers cut a grid of tokens into windows, inside which all attend to all.
+Swin transformers cut the grid of tokens into windows. Inside a window, all tokens attend to all.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from torch.nn.functional import pad
 def window_table(
     grid: tuple[int, int], *, size: tuple[int, int], shift: tuple[int, int], prefix: int
 ) -> Int[Tensor, "window place"]:
-    """The token at each place of each window, windows and places in raster order.
+    """The token at each place of each window; windows and places are in raster order.
 
-    As the network does it, the grid is rolled by `shift` (rows, columns) to the top left, filled
-    up at the bottom and the right, and cut into windows of `size`. Tokens count from `prefix`,
-    the first one of the grid; what fills up is token 0.
+    As in the network, the grid is rolled by `shift` (rows, columns) to the top left, padded at the
+    bottom and the right, and cut into windows of `size`. The first token of the grid has the index
+    `prefix`; the padding is token 0.
     """
     rows, columns = grid
     tokens = prefix + torch.arange(rows * columns).reshape(grid)
@@ -31,7 +31,7 @@ def window_table(
 def by_token(
     values: Float[Tensor, "images_windows head place width"], windows: Int[Tensor, "window place"]
 ) -> Float[Tensor, "image head token width"]:
-    """What was computed window by window, in the order of the tokens; of the padding, one place."""
+    """Values of windows in the order of the tokens; the padding keeps one of its places."""
     position = windows.flatten().argsort(stable=True)[-int(windows.max()) - 1 :]
     each_image = values.unflatten(0, (-1, len(windows))).transpose(1, 2).flatten(2, 3)
     return each_image.index_select(2, position)

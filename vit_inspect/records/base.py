@@ -1,7 +1,7 @@
 """What is a record? A small frozen result of read-only arrays, which figures draw.
 
 Units are in the names, axes in the annotations and in `axes()`. Images, layers, heads, rows and
-columns count from 0. What an analysis left out (the mass on special tokens) is part of its record.
+columns count from 0. What a figure leaves out (the attention on special tokens) is in its record.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ from vit_inspect.layout import Box, TokenLayout
 class Photograph:
     """A picture as the user gave it, and the part of it that the model saw.
 
-    pixels: upright RGB, scaled down to at most 1024 px a side, for showing.
-    size_px: (rows px, columns px) of the original, the unit of `seen`.
+    pixels: upright RGB, scaled down to at most 1024 px per side, for display.
+    size_px: (rows px, columns px) of the original; `seen` is in its pixels.
     sha256: hash of the original's bytes.
-    notices: what a reader of the picture should know of it, such as that transparency was laid
-        on white.
+    notices: what a reader should know, such as that transparent parts became white.
     """
 
     name: str
@@ -40,13 +39,13 @@ class Photograph:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """Makes every array of a record read-only, so that a cached one cannot be changed.
+    """The base of all records. Its arrays are read-only, so that a cached one cannot be changed.
 
-    model: the name that loads the model again.
+    model: the name that loads the model.
     """
 
     per_image: ClassVar[tuple[str, ...]] = ("photographs",)
-    """Tuples that hold one entry for each image, or none, where a record has them."""
+    """The names of tuples with one entry per image (or none); not every record has all of them."""
 
     model: str
 
@@ -65,25 +64,25 @@ class Result:
         return {name: tuple(kinds[name].dim_str.split()) for name in self.arrays()}
 
     def names(self) -> dict[str, tuple[str, ...]]:
-        """The names of what lies along an axis, where it has some, by axis."""
+        """The names of the places along an axis, for axes that have names."""
         layout: TokenLayout | None = getattr(self, "layout", None)
         return {"prefix": layout.prefix} if layout else {}
 
     def written(self) -> dict[str, np.ndarray]:
-        """The arrays that go into files: the record's, and what its figure shows of them."""
+        """The arrays for files: the record's own, and those computed from them for the figure."""
         return self.arrays()
 
     def words(self) -> dict[str, Any]:
-        """What the record holds beside arrays and geometry, by name; of pictures their names."""
+        """Texts and numbers of the record by name; photographs are given by their names."""
         values = ((field.name, _named(getattr(self, field.name))) for field in fields(self))
         return {name: value for name, value in values if value is not None}
 
     def _repr_html_(self) -> str:
         """The record's figure with its words, as notebooks show it."""
-        # Imported here: records know no figures until one asks to see them.
-        from vit_inspect.drawing import notebook
+        # By the public door, and only when a notebook asks: records do not depend on figures.
+        import vit_inspect
 
-        return notebook(self)
+        return vit_inspect.html(self)
 
     def of_image(self, image: int) -> Self:
         """The same record of one image of the batch."""
@@ -97,7 +96,7 @@ class Result:
 
 
 def _named(value: object) -> Any:
-    """The value in plain words and numbers; None where it is more than that."""
+    """The value as text and numbers; None if it is something else."""
     if isinstance(value, Photograph):
         return value.name
     if isinstance(value, tuple):

@@ -1,4 +1,4 @@
-"""The records behind the evidence: what tokens hold, what heads do, what a map is worth."""
+"""The records behind the evidence: features of tokens, effects of heads, tests of maps."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from vit_inspect.records.base import Photograph, Result
 
 @dataclass(frozen=True, eq=False)
 class Predictions(Result):
-    """The classes that the model finds most probable, the most probable first.
+    """The most probable classes, the most probable first.
 
     labels: the classes' names, per image.
-    probability: softmax over all classes of what the model returned.
-    class_index: the class's place in the model's output.
+    probability: softmax over all classes of the model's output.
+    class_index: the index of the class in the model's output.
     """
 
     per_image: ClassVar = ("photographs", "labels")
@@ -30,16 +30,16 @@ class Predictions(Result):
 
 @dataclass(frozen=True, eq=False)
 class AttentionRelevance(Result):
-    """How much attention carries from each patch to the read-out that raises a target.
+    """How much each patch supports a target, through attention.
 
-    It ranks patches; its size compares between patches of one map alone. The read-out's own share
-    is in it: 1 on a class token, 1 / N on each patch where the model averages them.
+    Values rank the patches of one map; they cannot be compared between maps. What the model reads
+    counts itself: 1 on a class token, or 1 / N on each patch if the model averages its N patches.
 
-    target: what was differentiated, in words, per image.
+    target: the quantity that was differentiated, in words, per image.
     relevance: gradient-weighted attention (Chefer et al. 2021); not negative.
-    prefix_relevance: the same of each prefix token, in the order of `layout.prefix`.
-    input_gradient: input times gradient, summed over each patch; negative where a patch, as it
-        differs from the mean colour of the training set, lowers the target.
+    prefix_relevance: the same for each special token, in the order of `layout.prefix`.
+    input_gradient: input times gradient, summed over each patch; negative if the difference of the
+        patch from the mean colour of the training set lowers the target.
     grad_cam: Grad-CAM on the tokens that enter the last block; not negative.
     """
 
@@ -56,16 +56,16 @@ class AttentionRelevance(Result):
 
 @dataclass(frozen=True, eq=False)
 class FeaturePca(Result):
-    """The patches' tokens of one layer along the three directions in which they vary most.
+    """The patch tokens of one layer along their first three principal components.
 
-    Images may share the directions or have their own (`basis`); only shared ones make the scores
-    of two images comparable.
+    Images share the components or have their own (`basis`); the scores of two images can be
+    compared only if they share them.
 
-    layer, state: whose tokens, and what was done to them, in words.
-    basis: "each" image's own directions, or "common" to all images of the batch.
-    components: scores along the directions, strongest first; 0 is the mean token.
-    ends: percentiles 2 and 98 of the scores over the images that share the directions, where the
-        colours of a drawing end.
+    layer, state: the layer of the tokens, and what was done to them, in words.
+    basis: "each" for components of each image, or "common" for all images of the batch.
+    components: scores along the components, strongest first; 0 is the mean token.
+    ends: percentiles 2 and 98 of the scores over the images that share the components; the ends
+        of the colour scales.
     explained_variance_ratio: share of the tokens' variance over these images.
     """
 
@@ -83,9 +83,9 @@ class FeaturePca(Result):
 class TokenSimilarity(Result):
     """Cosine similarity of one patch's token to the tokens of all patches of each image.
 
-    layer, state: whose tokens, and what was done to them, in words.
+    layer, state: the layer of the tokens, and what was done to them, in words.
     patch: the (row, column) of the patch that is compared.
-    origins: for each image, the photograph that this patch is of.
+    origins: for each image, the photograph of this patch.
     similarity: in [-1, 1]; 1 at the patch itself.
     """
 
@@ -102,15 +102,15 @@ class TokenSimilarity(Result):
 
 @dataclass(frozen=True, eq=False)
 class LogitLens(Result):
-    """What the model's own norm and head make of the tokens of every layer (nostalgebraist 2020).
+    """The model's final norm and head, applied to the tokens of every layer (nostalgebraist 2020).
 
-    Probabilities are over all classes; a rank of 1 is the most probable class.
+    Probabilities are over all classes; rank 1 is the most probable class.
 
-    labels: name of the class that is followed, per image; `class_index` is its place in the output.
-    readout_probability, readout_rank: of this class, where the head reads all tokens of a layer.
-    patch_probability, patch_rank: the same where it reads nothing but one patch's token.
-    top_labels: names of the most probable classes where it reads all tokens, by image and layer.
-    top_class_index, top_probability: of these.
+    labels: name of one class per image; `class_index` is its index in the output.
+    readout_probability, readout_rank: of this class, if the head reads all tokens of a layer.
+    patch_probability, patch_rank: the same if the head reads a single patch token.
+    top_labels: names of the most probable classes if it reads all tokens, by image and layer.
+    top_class_index, top_probability: the indices and probabilities of these classes.
     """
 
     per_image: ClassVar = ("photographs", "labels", "top_labels")
@@ -130,15 +130,15 @@ class LogitLens(Result):
 
 @dataclass(frozen=True, eq=False)
 class LayerCka(Result):
-    """How alike the layers of two models, or of one, arrange the patches of the same images.
+    """How similar the features of two models' layers are, or of one model's, on the same images.
 
     Each image is a minibatch of the estimate (Nguyen et al. 2020), so that records of several
-    images can be joined; `similarity` follows from the means over them.
+    images can be joined; `similarity` is computed from the means over them.
 
     other_model: the model whose layers are the columns.
-    samples: how many patches of an image are compared.
-    hsic: unbiased estimate of HSIC between a layer and one of the other model.
-    self_hsic, other_self_hsic: the same of each layer with itself.
+    samples: the number of patches compared, per image.
+    hsic: unbiased estimate of HSIC between a layer and a layer of the other model.
+    self_hsic, other_self_hsic: the same between each layer and itself.
     """
 
     other_model: str
@@ -149,16 +149,16 @@ class LayerCka(Result):
 
     @property
     def similarity(self) -> Float[np.ndarray, "layer other_layer"]:
-        """CKA: mean HSIC / sqrt(the product of the layers' own); 1 is alike, about 0 unrelated.
+        """CKA: mean HSIC / sqrt(the product of the layers' own); 1 is the same, about 0 unrelated.
 
-        0 where all tokens of a layer are equal.
+        0 if all tokens of a layer are equal.
         """
         own, other = self.self_hsic.mean(axis=0), self.other_self_hsic.mean(axis=0)
         scale = np.sqrt(own[:, None] * other)
         return self.hsic.mean(axis=0) / np.where(scale > 0, scale, 1)
 
     def written(self) -> dict[str, np.ndarray]:
-        """The arrays that go into files: the record's, and what its figure shows of them."""
+        """The arrays for files: the record's own, and those computed from them for the figure."""
         return {"similarity": self.similarity, **self.arrays()}
 
     def axes(self) -> dict[str, tuple[str, ...]]:
@@ -168,25 +168,25 @@ class LayerCka(Result):
 
 @dataclass(frozen=True, eq=False)
 class TokenNorms(Result):
-    """How long tokens are at every depth, and which patches are artefacts (Darcet et al. 2023).
+    """The norms of tokens in every layer, and which patches are artefacts (Darcet et al. 2023).
 
-    Norms are L2, of what each block returns, before the final norm: in units of the residual
-    stream, which two models do not share.
+    Norms are L2 norms of what each block returns, before the final norm. Their unit is that of the
+    residual stream, which differs from model to model.
 
-    layer: the one by whose norms artefacts are told.
-    reason: why nothing was found, per image; empty where something was.
+    layer: the layer whose norms define the artefacts.
+    reason: why no artefacts were found, per image; empty if there are some.
     norm: of the patches.
-    prefix_norm: of the prefix tokens, in the order of `layout.prefix`.
-    artefact: patches whose norm in `layer` is above `threshold`; none where nothing was found.
-    threshold: where the two groups of norms of an image cross; infinite where nothing was found.
-    separation: between the groups' mean logarithms, in their common standard deviation.
+    prefix_norm: of the special tokens, in the order of `layout.prefix`.
+    artefact: patches whose norm in `layer` is above `threshold`; none if none were found.
+    threshold: where the densities of the two groups of norms cross; infinite if none were found.
+    separation: difference of the groups' mean logarithms, in their common standard deviation.
     ratio: of the groups' geometric means.
-    drawn: share of the patches' attention that falls on the artefacts, mean over heads and all
-        patches that look; their share of all tokens is what they would draw if all were alike.
-    rollout: relevance as in `AttentionRollout`, heads fused by their mean; what it lacks to 1 is on
-        prefix tokens.
-    rollout_without: a variant of it: artefacts are left out as keys and where the model reads, and
-        every row is divided by what is left. It is 0 on them, and the same where there are none.
+    drawn: share of the patches' attention on the artefacts, mean over heads and queries that are
+        patches. With uniform attention it would be the artefacts' share of all tokens.
+    rollout: relevance as in `AttentionRollout`, heads combined by their mean; the rest to 1 is on
+        special tokens.
+    rollout_without: the same with the artefacts removed as keys and from what the model reads, each
+        row divided by its remaining sum. It is 0 on artefacts, and equal to `rollout` without them.
     """
 
     per_image: ClassVar = ("photographs", "reason")
@@ -213,19 +213,21 @@ class TokenNorms(Result):
 
 @dataclass(frozen=True, eq=False)
 class Ablation(Result):
-    """What the model returns with some of its parts switched off, beside what it returned.
+    """The model's output with some of its parts ablated, and without ablation.
 
-    off: what was switched off, in the words of a figure: "layer 3, head 5", its heads from 1.
-    replacement: what took its place: "mean" or "zero".
-    cosine: between the whole output before and after; 1 where nothing changed its direction.
+    off: the ablated parts, by name: "layer 3, all heads", "L3 H5", "token cls" or
+        "patch (0, 1)".
+    replacement: what they were replaced by: "mean" or "zero".
+    cosine: similarity of the whole output before and after; 1 if its direction is the same.
     relative_change: |after - before| / |before| of the whole output.
-    labels: names of the classes that were or became the most probable, per image; none for a model
-        without classes.
-    class_index: the classes' places in the output, the largest probability of the two first.
+    labels: names of the most probable classes before or after, per image; none for a model without
+        classes.
+    class_index: the indices of the classes in the output, ordered by the larger of the two
+        probabilities, the largest first.
     before, after: the classes' probabilities.
-    patch_change: 1 - cosine between what the last block returned at each patch before and after,
-        before the final norm; empty where that is not known.
-    patch_off: the patches that were switched off.
+    patch_change: 1 - cosine similarity of each patch token of the last block before and after,
+        taken before the final norm; empty if it is not known.
+    patch_off: the ablated patches.
     """
 
     per_image: ClassVar = ("photographs", "labels")
@@ -247,16 +249,16 @@ LOG_PROBABILITY = "Drop of the class's log-probability (nats)"
 """Effect on a classifier: ln p before - ln p after."""
 
 TURNED = "1 - cosine of the outputs"
-"""Effect on a model without classes: how far its feature turned away."""
+"""Effect on a model without classes: the change of direction of its feature vector."""
 
 
 @dataclass(frozen=True, eq=False)
 class HeadImportance(Result):
-    """What switching off each single head does to what the model returns.
+    """The effect of ablating each single head on the model's output.
 
-    replacement: what took the place of a head's output: "mean" or "zero".
-    measure: what `effect` is: `LOG_PROBABILITY`, positive where the class loses by it, or `TURNED`.
-    targets: the class that is asked for, per image; none for a model without classes.
+    replacement: what the head's output was replaced by: "mean" or "zero".
+    measure: what `effect` is: `LOG_PROBABILITY`, positive if the probability falls, or `TURNED`.
+    targets: the class whose probability is measured, per image; none for a model without classes.
     """
 
     per_image: ClassVar = ("photographs", "targets")
@@ -269,21 +271,22 @@ class HeadImportance(Result):
 
 
 CENTRE, RANDOM = "centre", "random"
-"""Names of the baselines of `Faithfulness`; those of random orders have a number behind."""
+"""Names of the baselines of `Faithfulness`; random orders have a number after the name."""
 
 
 @dataclass(frozen=True, eq=False)
 class Faithfulness(Result):
-    """A score of the model's output while patches are taken out and put back, map by map.
+    """A score of the model's output while patches are replaced and restored, for several maps.
 
-    maps: names along the axis "map": the maps that are tested, then the baselines, "centre" and
-        the random orders "random 1", "random 2", ...
+    maps: names along the axis "map": the tested maps, then the baselines: "centre" and the random
+        orders "random 1", "random 2", ...
     score: what is measured, in words.
-    targets: the class whose probability is the score, per image; "" where there are no classes.
-    blur_patches: standard deviation of the blur that insertion starts from, in patches.
-    share: of the patches, which are taken out or put back, the first ones of a map first.
-    deletion: the score with that share replaced by the mean colour; alike for all maps at 0 and 1.
-    insertion: the score with that share put back into the blurred picture; likewise.
+    targets: the class whose probability is the score, per image; "" without classes.
+    blur_patches: standard deviation of the blur in insertion, in patches.
+    share: of the patches that are replaced or restored, the highest ranked first.
+    deletion: the score with this share replaced by the mean colour; at 0 and 1 equal for all maps.
+    insertion: the score with this share restored in the blurred image; at 0 and 1 equal for all
+        maps.
     deletion_auc, insertion_auc: the area under each curve, over shares of 0..1.
     """
 
@@ -302,15 +305,15 @@ class Faithfulness(Result):
     insertion_auc: Float[np.ndarray, "image map"]
 
     def names(self) -> dict[str, tuple[str, ...]]:
-        """The names of what lies along an axis, where it has some, by axis."""
+        """The names of the places along an axis, for axes that have names."""
         return super().names() | {"map": self.maps}
 
 
 @dataclass(frozen=True, eq=False)
 class PatchMap(Result):
-    """One map of each picture, whatever made it, such as one that `faithfulness` tests.
+    """One map per image, made by any method, such as those that `faithfulness` tests.
 
-    kind: what it is, in words.
+    kind: which map it is, in words.
     """
 
     layout: TokenLayout
@@ -321,14 +324,15 @@ class PatchMap(Result):
 
 @dataclass(frozen=True, eq=False)
 class HeadStatistics(Result):
-    """What each head does: means over the queries that are patches, with all tokens as keys.
+    """Statistics of each head: means over all queries that are patches; keys are all tokens.
 
     entropy: of an attention row, in nats.
-    effective_tokens: exp of a row's entropy.
-    prefix_mass: attention on all prefix tokens together.
+    effective_tokens: exp of the entropy of a row.
+    prefix_mass: attention on all special tokens together.
     self_mass: attention on the patch itself.
-    local_mass: attention on the 3 x 3 patches around a patch, with the patch itself.
-    nmi: mutual information of query and key, 0 (all queries attend alike) to 1 (each to its own).
+    local_mass: attention on the 3 x 3 patches around a patch, including the patch itself.
+    nmi: normalised mutual information of query and key: 0 if all queries have the same attention,
+        1 if each attends to a key of its own.
     distance_px: mean attention distance, in the paper's definition.
     """
 

@@ -16,8 +16,8 @@ class EmbeddingFilters(Result):
     """Principal components of the filters that turn a patch into a token (ViT paper, Fig. 7 left).
 
     components: unit length each, strongest first, the largest weight positive.
-    explained_variance_ratio: share of the filters' variance, of every component that exists.
-    source: what the filters are, such as "patch embedding, 384 filters of 14x14 px".
+    explained_variance_ratio: share of the filters' variance, for all components.
+    source: which filters, such as "patch embedding, 384 filters of 14x14 px".
     """
 
     source: str
@@ -37,10 +37,10 @@ class PositionSimilarity(Result):
 
 @dataclass(frozen=True, eq=False)
 class PositionBias(Result):
-    """What is added to the attention scores by the offset of key minus query, in patches.
+    """The bias added to attention scores for each offset, key minus query, in patches.
 
-    A single layer stands for all where they share one bias. What is added to the scores of prefix
-    tokens is left out: it has no offset.
+    If all layers share one bias, there is a single layer. The bias of special tokens is left out:
+    they have no offset.
 
     bias: before the softmax, after the scores were scaled.
     row_offset, column_offset: the offset at each place of the last two axes; 0 in the middle.
@@ -53,14 +53,14 @@ class PositionBias(Result):
 
 @dataclass(frozen=True, eq=False)
 class RotarySimilarity(Result):
-    """How similar rotation leaves a query and a key that were equal, by their offset, in patches.
+    """The similarity of an equal query and key after their rotation, by offset in patches.
 
-    A single layer or head stands for all where they share the rotation.
+    If all layers or heads share one rotation, there is a single one.
 
     similarity: the mean over pairs of cos(frequency . offset); in [-1, 1], 1 at offset 0, the same
         at the opposite offset.
-    frequency: by how much each pair of a head's dimensions is turned, in radians per patch, for an
-        offset of one row (axis 0) and of one column (axis 1).
+    frequency: the rotation of each pair of a head's dimensions, in radians per patch, for an offset
+        of one row (axis 0) and of one column (axis 1).
     row_offset, column_offset: the offset at each place of the last two axes; 0 in the middle.
     """
 
@@ -72,12 +72,12 @@ class RotarySimilarity(Result):
 
 @dataclass(frozen=True, eq=False)
 class AttentionMaps(Result):
-    """Where one query looks, in every layer and head.
+    """The attention of one query token in every layer and head.
 
     weights: attention on the patches; with `prefix_mass` each map sums to 1.
-    prefix_mass: attention on each prefix token, in the order of `layout.prefix`.
-    query: the read-out, the prefix token or the patch that looks, in words.
-    patch: the (row, column) of the patch that looks; None for other queries.
+    prefix_mass: attention on each special token, in the order of `layout.prefix`.
+    query: the query token in words: what the model reads, a special token or a patch.
+    patch: the (row, column) if the query is a patch, else None.
     """
 
     layout: TokenLayout
@@ -90,10 +90,10 @@ class AttentionMaps(Result):
 
 @dataclass(frozen=True, eq=False)
 class AttentionDistance(Result):
-    """How far each head looks on average, in pixels of the model input (ViT paper, Fig. 7 right).
+    """The mean attention distance of each head, in px of the model input (ViT paper, Fig. 7 right).
 
-    definition: "paper" (mass on prefix tokens counts as distance 0) or "renormalised".
-    prefix_mass: mean attention of the patches on all prefix tokens together.
+    definition: "paper" (attention on special tokens counts as distance 0) or "renormalised".
+    prefix_mass: mean attention of the patches on all special tokens together.
     """
 
     layout: TokenLayout
@@ -104,12 +104,12 @@ class AttentionDistance(Result):
 
 @dataclass(frozen=True, eq=False)
 class AttentionRollout(Result):
-    """How much of each patch reaches the read-out through all layers (Abnar and Zuidema 2020).
+    """How much of each patch reaches the output through all layers (Abnar and Zuidema 2020).
 
     relevance: with `prefix_mass` each map sums to 1.
-    prefix_mass: what stays on each prefix token, in the order of `layout.prefix`.
-    growth: the relevance when the product starts at a later layer. Its layers count from
-        `start_layer`, where it equals `relevance`, up to the last layer alone.
+    prefix_mass: the same for each special token, in the order of `layout.prefix`.
+    growth: the relevance for each start layer, from `start_layer` (equal to `relevance`) to the
+        last layer alone.
     """
 
     layout: TokenLayout

@@ -6,7 +6,7 @@ import streamlit as st
 
 import vit_inspect as vi
 from vit_inspect.analyses.faithfulness import MAPS
-from vit_inspect.analyses.targets import classes_asked
+from vit_inspect.analyses.targets import target_classes
 from vit_inspect.figures import patch_map
 from vit_inspect.figures.faithfulness import FIGURE
 from vit_inspect_dashboard import controls, models, page, records, sanity, state, survey, trials
@@ -42,7 +42,7 @@ def tested_map(of: Subject) -> vi.PatchMap:
 with waiting:
     capture = models.capture(subject)
     # The trained model's class for both: whether another class has another map is not asked here.
-    target = next(iter(classes_asked(capture, None)), None)
+    target = next(iter(target_classes(capture, None)), None)
     words, labels = name, capture.model.labels
     if labels and target is not None and name not in OF_NO_CLASS:
         words += f" for {labels[target]}"

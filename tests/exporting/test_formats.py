@@ -1,0 +1,87 @@
+"""A bundle holds the formats that were asked for, the same as in a bundle of all, and a report."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import vit_inspect as vi
+from tests.exporting.conftest import contents
+from vit_inspect.__main__ import app
+from vit_inspect.exporting.bundle import bundle, chosen_formats, export
+from vit_inspect.exporting.render import BUNDLE_FORMATS
+
+REPORT = {"report.html", "provenance.json"}
+
+
+def test_formats_come_in_their_order_and_once() -> None:
+    assert chosen_formats(None) == BUNDLE_FORMATS
+    assert chosen_formats(["csv", "svg", "csv"]) == ("svg", "csv")
+    assert chosen_formats(()) == ()
+
+
+def test_unknown_formats_are_refused() -> None:
+    with pytest.raises(vi.BadParameter) as refused:
+        chosen_formats(["svg", "jpg", "html"])
+    assert str(refused.value) == (
+        "Found the format 'html', 'jpg'; expected some of svg, pdf, png, npz, csv; "
+        "leave it out or choose another."
+    )
+
+
+def test_only_the_files_asked_for_are_written(capture: vi.Capture, tmp_path: Path) -> None:
+    export(capture, tmp_path / "all", formats=("svg", "npz", "csv"))
+    export(capture, tmp_path / "some", formats=["csv", "npz"])
+    every, some = contents(tmp_path / "all"), contents(tmp_path / "some")
+    assert {Path(name).suffix for name in some.keys() - REPORT} == {".csv", ".npz"}
+    assert some.keys() == {name for name in every if not name.endswith(".svg")}
+    assert all(every[name] == data for name, data in some.items() if name not in REPORT)
+    assert json.loads(some["provenance.json"])["files"] == [
+        name for name in json.loads(every["provenance.json"])["files"] if not name.endswith(".svg")
+    ]
+
+
+def test_the_report_comes_without_a_file_of_its_figures(
+    capture: vi.Capture, tmp_path: Path
+) -> None:
+    export(capture, tmp_path, formats=())
+    found = contents(tmp_path)
+    assert found.keys() == REPORT
+    assert found["report.html"].count(b"Plotly.newPlot(") > 10
+
+
+def test_a_format_of_an_earlier_bundle_is_removed(capture: vi.Capture, tmp_path: Path) -> None:
+    export(capture, tmp_path, formats=("npz", "csv"))
+    export(capture, tmp_path, formats=("npz",))
+    assert not any(name.endswith(".csv") for name in contents(tmp_path))
+
+
+def test_an_archive_holds_the_formats_asked_for(capture: vi.Capture, tmp_path: Path) -> None:
+    export(capture, tmp_path, formats=("npz",))
+    with zipfile.ZipFile(io.BytesIO(bundle(capture, formats=("npz",)))) as file:
+        assert {name: file.read(name) for name in file.namelist()} == contents(tmp_path)
+
+
+def test_the_command_line_chooses(tmp_path: Path) -> None:
+    arguments = ["figures", "chelsea", "--img-size", "56", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, [*arguments, "--formats", "npz, csv"])
+    assert done.exit_code == 0, done.output
+    assert {Path(name).suffix for name in contents(tmp_path / "out").keys() - REPORT} == {
+        ".npz",
+        ".csv",
+    }
+
+
+@pytest.mark.parametrize("given", ["npz,gif", "", "svg;pdf"])
+def test_the_command_line_refuses_before_any_work(given: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = CliRunner().invoke(app, ["figures", "chelsea", "--out", str(out), "--formats", given])
+    assert done.exit_code == 2
+    wrong = given.split(",")[-1]
+    assert f"Found the format {wrong!r}; expected some of svg, pdf, png, npz, csv;" in done.output
+    assert not out.exists()

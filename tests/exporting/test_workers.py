@@ -1,0 +1,94 @@
+"""Workers give the results of this process, in order; what goes wrong there is told here."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+import vit_inspect as vi
+from tests.exporting.called import die, leave, refuse, where
+from tests.exporting.conftest import contents
+from vit_inspect.exporting import workers
+from vit_inspect.exporting.bundle import bundle, export
+from vit_inspect.exporting.workers import InOrder, workers_for
+
+
+@pytest.mark.parametrize(
+    ("photographs", "processors", "expected"),
+    [(1, 8, 1), (3, 8, 1), (4, 8, 2), (100, 8, 8), (100, 1, 1)],
+)
+def test_few_photographs_start_no_worker(
+    photographs: int, processors: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_processors", lambda: processors)
+    assert workers_for(photographs) == expected
+
+
+def test_one_worker_is_this_process() -> None:
+    taken: list[tuple[int, float]] = []
+    with InOrder(1) as calls:
+        calls.call(taken.append, where, 0.0)
+        assert taken == [(os.getpid(), 0.0)]
+        assert calls.pool is None
+
+
+def test_results_are_taken_in_the_order_of_the_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "AHEAD", 1)
+    seconds = [0.3, 0.0, 0.2, 0.0, 0.1, 0.0]
+    taken: list[tuple[int, float]] = []
+    with InOrder(2) as calls:
+        for each in seconds:
+            calls.call(taken.append, where, each)
+            assert len(calls.waiting) <= 2
+        calls.take_all()
+    assert [each for _, each in taken] == seconds
+    assert os.getpid() not in {process for process, _ in taken}
+
+
+def test_a_refusal_is_told_as_it_is_here_and_nothing_after_it_is_taken() -> None:
+    taken: list[object] = []
+    told = "Found a bad value; expected a good one; take another."
+    with pytest.raises(vi.BadParameter) as refused, InOrder(2) as calls:  # noqa: PT012
+        calls.call(taken.append, refuse, 0.2)
+        calls.call(taken.append, where, 0.0)
+        calls.take_all()
+    assert str(refused.value) == told
+    assert taken == []
+
+
+def test_a_worker_that_is_ended_is_told() -> None:
+    told = "give at most 3 photographs at a time"
+    with pytest.raises(vi.OutOfMemory, match=told), InOrder(2) as calls:  # noqa: PT012
+        calls.call(print, die)
+        calls.take_all()
+
+
+def test_what_waits_is_not_begun_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), InOrder(2) as calls:  # noqa: PT012
+        for number in range(12):
+            calls.call(print, leave, str(tmp_path / str(number)))
+        raise KeyboardInterrupt
+    assert len(list(tmp_path.iterdir())) < 9
+
+
+@pytest.mark.slow
+def test_a_bundle_of_workers_is_that_of_this_process(capture: vi.Capture, tmp_path: Path) -> None:
+    formats = ("svg", "pdf", "npz")
+    alone = export([capture, capture], tmp_path / "alone", formats=formats)
+    beside = export([capture, capture], tmp_path / "beside", formats=formats, workers=2)
+    assert [path.relative_to(tmp_path / "alone") for path in alone] == [
+        path.relative_to(tmp_path / "beside") for path in beside
+    ]
+    assert contents(tmp_path / "alone") == contents(tmp_path / "beside")
+
+
+def test_an_archive_starts_no_process(capture: vi.Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def started(*_: object, **__: object) -> None:
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", started)
+    assert bundle(capture, formats=())
+    with pytest.raises(AssertionError, match="was started"):
+        InOrder(2).__enter__()

@@ -1,0 +1,403 @@
+"""A made record of every kind, which follows its laws: what the tests of figures draw.
+
+A new kind of record needs one function here and one line in `MAKERS`: every figure that shows it
+is then found by the contract tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+
+from vit_inspect.layout import Box, TokenLayout
+from vit_inspect.records.base import Photograph, Result
+from vit_inspect.records.evidence import (
+    LOG_PROBABILITY,
+    Ablation,
+    AttentionRelevance,
+    Faithfulness,
+    FeaturePca,
+    HeadImportance,
+    HeadStatistics,
+    LayerCka,
+    LogitLens,
+    PatchMap,
+    Predictions,
+    TokenNorms,
+    TokenSimilarity,
+)
+from vit_inspect.records.paper import (
+    AttentionDistance,
+    AttentionMaps,
+    AttentionRollout,
+    EmbeddingFilters,
+    PositionBias,
+    PositionSimilarity,
+    RotarySimilarity,
+)
+
+Record = TypeVar("Record", bound=Result)
+
+PREFIX = ("cls", "reg1")
+NAMES = ("ant", "bee", "cat", "a dog of a race with a long name")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many images, layers, heads, rows and columns a made record has."""
+
+    images: int = 2
+    layers: int = 3
+    heads: int = 2
+    grid: tuple[int, int] = (2, 3)
+
+
+def made(kind: type[Record], size: Size | None = None) -> Record:
+    """The made record of a kind; says what to add where there is none."""
+    if kind not in MAKERS:
+        raise LookupError(
+            f"There is no made record of {kind.__name__}: add a function that makes one, and a "
+            f"line for it in MAKERS, in tests/helpers/records.py."
+        )
+    record = MAKERS[kind](size or Size(), np.random.default_rng(0))
+    assert isinstance(record, kind)
+    return record
+
+
+def layout_of(size: Size) -> TokenLayout:
+    return TokenLayout(prefix=PREFIX, grid=size.grid, patch_px=(8, 8), readout="cls")
+
+
+def photograph() -> Photograph:
+    """Shown at half its size; the model saw the middle, and not the upper two rows."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 40, 3), dtype=np.uint8)
+    return Photograph("wide.png", pixels, (40, 80), Box(11.5, 2.0, 68.5, 40.0))
+
+
+def filters(size: Size, random: np.random.Generator) -> EmbeddingFilters:
+    components, _ = np.linalg.qr(random.normal(size=(4 * 4 * 3, 30)))
+    share = np.geomspace(1, 0.01, 40)
+    return EmbeddingFilters(
+        "toy", "patch embedding", components.T.reshape(30, 4, 4, 3), share / share.sum()
+    )
+
+
+def position_similarity(size: Size, random: np.random.Generator) -> PositionSimilarity:
+    table = random.normal(size=(*size.grid, 5))
+    table /= np.linalg.norm(table, axis=-1, keepdims=True)
+    return PositionSimilarity("toy", np.clip(np.einsum("ijd,kmd->ijkm", table, table), -1, 1))
+
+
+def position_bias(size: Size, random: np.random.Generator) -> PositionBias:
+    return bias_of(random.normal(size=(size.layers, size.heads, 3, 5)))
+
+
+def bias_of(bias: np.ndarray) -> PositionBias:
+    return PositionBias("toy", bias, *offsets(*bias.shape[2:]))
+
+
+def offsets(rows: int, columns: int) -> tuple[np.ndarray, ...]:
+    return tuple(np.arange(-(count // 2), count // 2 + 1) for count in (rows, columns))
+
+
+def rotary_similarity(size: Size, random: np.random.Generator) -> RotarySimilarity:
+    """All layers and heads are turned alike, by eleven pairs."""
+    return rotary_of(random.uniform(-3, 3, (1, 1, 11, 2)))
+
+
+def mixed_rotary(size: Size, random: np.random.Generator) -> RotarySimilarity:
+    """Every layer and head is turned in its own way."""
+    return rotary_of(random.uniform(-3, 3, (size.layers, size.heads, 5, 2)))
+
+
+def rotary_of(frequency: np.ndarray) -> RotarySimilarity:
+    row, column = offsets(3, 5)
+    down, right = frequency[..., 0, None, None], frequency[..., 1, None, None]
+    similarity = np.cos(down * row[:, None] + right * column).mean(axis=2)
+    return RotarySimilarity("toy", similarity, frequency, row, column)
+
+
+def attention_maps(size: Size, random: np.random.Generator) -> AttentionMaps:
+    layout, shape = layout_of(size), (size.images, size.layers, size.heads)
+    tokens = random.dirichlet(np.full(layout.token_count, 0.3), shape)
+    return AttentionMaps(
+        "toy",
+        layout,
+        (photograph(),) * size.images,
+        "patch (1, 2)",
+        (1, 2),
+        tokens[..., 2:].reshape(*shape, *size.grid),
+        tokens[..., :2].copy(),
+    )
+
+
+def attention_distance(size: Size, random: np.random.Generator) -> AttentionDistance:
+    shape = (size.images, size.layers, size.heads)
+    return AttentionDistance(
+        "toy", layout_of(size), "paper", random.uniform(0, 14, shape), random.uniform(0, 1, shape)
+    )
+
+
+def attention_relevance(size: Size, random: np.random.Generator) -> AttentionRelevance:
+    shape = (size.images, *size.grid)
+    return AttentionRelevance(
+        "toy",
+        layout_of(size),
+        (photograph(),) * size.images,
+        ("tabby", "tiger cat")[: size.images],
+        random.uniform(0.1, 3, shape),
+        random.uniform(0, 3, (size.images, 2)),
+        random.normal(size=shape),
+        np.maximum(random.normal(size=shape), 0),
+    )
+
+
+def attention_rollout(size: Size, random: np.random.Generator) -> AttentionRollout:
+    layout = layout_of(size)
+    tokens = random.dirichlet(np.ones(layout.token_count), (size.images, size.layers))
+    growth = tokens[..., 2:].reshape(size.images, size.layers, *size.grid)
+    return AttentionRollout(
+        "toy",
+        layout,
+        (photograph(),) * size.images,
+        "mean",
+        0.0,
+        0,
+        growth[:, 0],
+        tokens[:, 0, :2].copy(),
+        growth,
+    )
+
+
+def feature_pca(size: Size, random: np.random.Generator) -> FeaturePca:
+    scores = random.normal(size=(size.images, *size.grid, 3)) * [9, 3, 1]
+    ends = np.percentile(scores, (2, 98), axis=(1, 2)).transpose(1, 2, 0)
+    return FeaturePca(
+        "toy",
+        layout_of(size),
+        (photograph(),) * size.images,
+        size.layers - 1,
+        "after the final norm",
+        "each",
+        scores,
+        ends,
+        np.array([[0.5, 0.2, 0.1]] * size.images),
+    )
+
+
+def token_similarity(size: Size, random: np.random.Generator) -> TokenSimilarity:
+    """Patch (1, 2) of one photograph, compared with itself and with another one."""
+    similarity = random.uniform(-1, 1, (size.images, *size.grid))
+    similarity[0, 1, 2] = 1
+    first = photograph()
+    return TokenSimilarity(
+        "toy",
+        layout_of(size),
+        (first, replace(first, name="other.png"))[: size.images],
+        size.layers - 1,
+        "after the final norm",
+        (1, 2),
+        (first,) * size.images,
+        similarity,
+    )
+
+
+def logit_lens(size: Size, random: np.random.Generator) -> LogitLens:
+    """Of four classes; the last layer of the first image finds its class, the second's does not."""
+    readout = random.dirichlet(np.ones(4), (size.images, size.layers))
+    patches = random.dirichlet(np.ones(4), (size.images, size.layers, *size.grid))
+    readout[1:, -1] = 0.6, 0.3, 0.05, 0.05
+    readout[0, -1] = 0.1, 0.7, 0.15, 0.05
+    order = np.argsort(-readout, axis=-1)
+    ranks = [1 + (each > each[..., [1]]).sum(axis=-1) for each in (readout, patches)]
+    return LogitLens(
+        "toy",
+        layout_of(size),
+        (photograph(),) * size.images,
+        ("bee",) * size.images,
+        np.ones(size.images, np.int64),
+        readout[..., 1].copy(),
+        ranks[0],
+        patches[..., 1].copy(),
+        ranks[1],
+        tuple(tuple(map(tuple, image)) for image in np.array(NAMES)[order].tolist()),
+        order,
+        np.take_along_axis(readout, order, axis=-1),
+    )
+
+
+def layer_cka(size: Size, random: np.random.Generator) -> LayerCka:
+    """The layers of one model against those of another one, which has one layer more."""
+    images, layers = size.images, size.layers
+    return LayerCka(
+        "toy",
+        "other toy",
+        np.full(images, 6),
+        random.uniform(0, 1, (images, layers, layers + 1)),
+        np.ones((images, layers)),
+        np.ones((images, layers + 1)),
+    )
+
+
+def token_norms(size: Size, random: np.random.Generator) -> TokenNorms:
+    """The first image has an artefact from layer 1 on, the second one has none."""
+    images, layers, grid = size.images, size.layers, size.grid
+    depth = np.geomspace(1, 20, layers)[:, None, None]
+    norm = random.uniform(1, 2, (images, layers, *grid)) * depth
+    norm[0, 1:, 1, 2] *= 9
+    count = grid[0] * grid[1]
+    shares = random.dirichlet(np.ones(count), (2, images)).reshape(2, images, *grid)
+    rollout, without = shares * 0.7
+    without[0, 1, 2], without[1:] = 0, rollout[1:]
+    rollout[0, 1, 2] = 0.3
+    artefact = np.zeros((images, *grid), bool)
+    artefact[0, 1, 2] = True
+    drawn = np.zeros((images, layers))
+    drawn[0], drawn[0, 1] = np.linspace(0.05, 0.2, layers), 0.4
+    reason = "the larger group of norms is 1.30 times the other, below 2"
+    return TokenNorms(
+        "toy",
+        layout_of(size),
+        (photograph(),) * images,
+        layers - 1,
+        ("", *(reason,) * (images - 1)),
+        norm,
+        random.uniform(3, 5, (images, layers, 2)),
+        artefact,
+        np.array([120.5, *(np.inf,) * (images - 1)]),
+        np.array([7.5, *(1.2,) * (images - 1)]),
+        np.array([8.25, *(1.3,) * (images - 1)]),
+        drawn,
+        rollout,
+        without,
+    )
+
+
+def head_importance(size: Size, random: np.random.Generator) -> HeadImportance:
+    return HeadImportance(
+        "toy",
+        (photograph(),) * size.images,
+        "mean",
+        LOG_PROBABILITY,
+        ("cat", "dog")[: size.images],
+        random.normal(size=(size.images, size.layers, size.heads)),
+    )
+
+
+def ablation(size: Size, random: np.random.Generator) -> Ablation:
+    """Of a classifier of two classes; the answer is another one without a head and a patch."""
+    images = size.images
+    off = np.zeros((images, *size.grid), bool)
+    off[:, 0, 1] = True
+    change = np.linspace(0, 0.75, size.grid[0] * size.grid[1]).reshape(size.grid)
+    return Ablation(
+        "toy",
+        (photograph(),) * images,
+        ("L1 H1", "patch (0, 1)"),
+        "mean",
+        np.array([0.9, 0.8])[:images],
+        np.array([0.4, 0.5])[:images],
+        (("cat", "dog"),) * images,
+        np.array([[7, 3]] * images),
+        np.array([[0.7, 0.1]] * images),
+        np.array([[0.2, 0.6]] * images),
+        np.array([change] * images),
+        off,
+    )
+
+
+def patch_map(size: Size, random: np.random.Generator) -> PatchMap:
+    values = np.round(random.uniform(0, 3, (1, *size.grid)), 1)
+    values[0, 0, :2], values[0, 1, 0] = (4.0, -1.0), 0.0
+    return PatchMap("toy", layout_of(size), (photograph(),), "rollout", values)
+
+
+def faithfulness(size: Size, random: np.random.Generator) -> Faithfulness:
+    """One map that beats the baselines in both curves, one that does in none."""
+    areas = {"good": (0.2, 0.8), "poor": (0.5, 0.5), "centre": (0.45, 0.55)}
+    return curves_of(areas, size)
+
+
+def curves_of(areas: dict[str, tuple[float, float]], size: Size | None = None) -> Faithfulness:
+    """Curves of areas that are given, deletion and insertion; random ones are 0.48 to 0.52."""
+    size = size or Size()
+    random = {f"random {order}": (0.47 + 0.01 * order,) * 2 for order in range(1, 6)}
+    wanted = np.array(list({**areas, **random}.values()))
+    share = np.linspace(0, 1, 5)
+    # From 1 to 0 or back, and in between as high as it takes.
+    middle = (4 * wanted - 0.5) / 3
+    deletion = np.concatenate([[[1, each, each, each, 0]] for each in middle[:, 0]])
+    insertion = np.concatenate([[[0, each, each, each, 1]] for each in middle[:, 1]])
+    images = size.images
+    return Faithfulness(
+        "toy",
+        layout_of(size),
+        (photograph(),) * images,
+        (*areas, *random),
+        "probability of the class predicted for the whole picture",
+        ("cat",) * images,
+        1.0,
+        np.tile(share, (images, 1)),
+        np.tile(deletion, (images, 1, 1)),
+        np.tile(insertion, (images, 1, 1)),
+        np.tile(wanted[:, 0], (images, 1)),
+        np.tile(wanted[:, 1], (images, 1)),
+    )
+
+
+def head_statistics(size: Size, random: np.random.Generator) -> HeadStatistics:
+    layout, shape = layout_of(size), (size.images, size.layers, size.heads)
+    entropy = random.uniform(0, np.log(layout.token_count), shape)
+    shares = random.uniform(0, 1, (4, *shape))
+    return HeadStatistics(
+        "toy", layout, entropy, np.exp(entropy), *shares, random.uniform(0, 14, shape)
+    )
+
+
+def predictions(size: Size, random: np.random.Generator) -> Predictions:
+    shares = -np.sort(-random.dirichlet(np.ones(4), size.images))
+    return Predictions(
+        "toy",
+        (NAMES,) * size.images,
+        shares,
+        np.tile(np.arange(4), (size.images, 1)),
+    )
+
+
+MAKERS: dict[type[Result], Callable[[Size, np.random.Generator], Result]] = {
+    EmbeddingFilters: filters,
+    PositionSimilarity: position_similarity,
+    PositionBias: position_bias,
+    RotarySimilarity: rotary_similarity,
+    AttentionDistance: attention_distance,
+    AttentionMaps: attention_maps,
+    AttentionRollout: attention_rollout,
+    AttentionRelevance: attention_relevance,
+    FeaturePca: feature_pca,
+    TokenSimilarity: token_similarity,
+    LogitLens: logit_lens,
+    LayerCka: layer_cka,
+    TokenNorms: token_norms,
+    HeadImportance: head_importance,
+    Faithfulness: faithfulness,
+    HeadStatistics: head_statistics,
+    Ablation: ablation,
+    PatchMap: patch_map,
+    Predictions: predictions,
+}
+"""Who makes the record of each kind."""
+
+VARIANTS: dict[type[Result], tuple[Callable[[Size, np.random.Generator], Result], ...]] = {
+    RotarySimilarity: (mixed_rotary,),
+}
+"""Further records of a kind whose figure looks different for them."""
+
+
+def all_made(kind: type[Record], size: Size | None = None) -> list[Record]:
+    """Every made record of a kind."""
+    others = VARIANTS.get(kind, ())
+    more = [make(size or Size(), np.random.default_rng(0)) for make in others]
+    return [made(kind, size), *more]  # type: ignore[list-item]

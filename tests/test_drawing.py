@@ -1,0 +1,108 @@
+"""Can every record be plotted, drawn and shown in a notebook? What cannot be is told in words."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from dataclasses import dataclass, replace
+
+import matplotlib
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from PIL import Image
+
+import vit_inspect as vi
+from tests.helpers.records import MAKERS, Size, made
+from vit_inspect.catalog import figure_of
+from vit_inspect.records.base import Photograph, Result
+from vit_inspect.records.evidence import Faithfulness, FeaturePca, Predictions
+from vit_inspect.records.paper import AttentionDistance, AttentionMaps, AttentionRollout
+
+KINDS = [kind for kind in MAKERS if kind is not Predictions]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_record_is_plotted_and_drawn(kind: type[Result]) -> None:
+    record = made(kind)
+    assert isinstance(vi.plot(record), go.Figure)
+    assert isinstance(vi.draw(record), Figure)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_a_notebook_shows_every_record_with_its_words_in_few_bytes(kind: type[Result]) -> None:
+    record = replace(made(kind), model="<b>& co</b>")
+    before = dict(matplotlib.rcParams)
+    html = record._repr_html_()
+    assert dict(matplotlib.rcParams) == before
+    assert len(html) < 600_000
+    figure = figure_of(record)
+    for words in (figure.question, figure.reading, figure.caveat):
+        assert words.replace("'", "&#x27;") in html
+    assert "<b>" not in html
+    assert "&lt;b&gt;&amp; co" in html
+    assert picture_of(html).size[0] > 100
+
+
+def picture_of(html: str) -> Image.Image:
+    (packed,) = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
+    return Image.open(io.BytesIO(base64.b64decode(packed)))
+
+
+def test_a_picture_that_is_too_heavy_is_shown_at_a_lower_resolution() -> None:
+    light = made(FeaturePca)
+    pixels = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), dtype=np.uint8)
+    noise = Photograph("noise.png", pixels, (1000, 1000), light.photographs[0].seen)
+    heavy = replace(light, photographs=(noise, noise))
+    assert len(heavy._repr_html_()) < 600_000
+    assert picture_of(heavy._repr_html_()).info["dpi"][0] < 149
+    assert picture_of(light._repr_html_()).info["dpi"][0] == pytest.approx(150, abs=1)
+
+
+def test_of_a_batch_it_says_which_image_it_shows_unless_it_shows_all() -> None:
+    assert "Image 0 of 2 is shown." in made(AttentionRollout)._repr_html_()
+    assert "is shown" not in made(AttentionRollout, Size(images=1))._repr_html_()
+    for kind in (AttentionDistance, Faithfulness):
+        assert "Image 0" not in made(kind)._repr_html_()
+
+
+def test_predictions_are_a_small_table_in_a_notebook() -> None:
+    record = replace(made(Predictions), labels=(("<i>ant</i>", "bee", "cat", "dog"),) * 2)
+    html = record._repr_html_()
+    assert html.startswith("<table>")
+    assert "&lt;i&gt;ant&lt;/i&gt;" in html
+    assert f"{record.probability[0, 0]:.1%}" in html
+    assert "image 0 of 2" in html
+    assert len(html) < 2000
+
+
+def test_a_record_of_ones_own_is_a_table_of_its_arrays() -> None:
+    @dataclass(frozen=True, eq=False)
+    class Own(Result):
+        size: Float[np.ndarray, "image layer"]
+
+    assert "<td>size</td><td>image 2, layer 3</td>" in Own("toy", np.ones((2, 3)))._repr_html_()
+
+
+def test_options_reach_the_figure() -> None:
+    maps = made(AttentionMaps)
+    assert vi.plot(maps, scale="per map").data[0].marker.cmax == 1
+    assert vi.draw(maps, image=1, scale="per map").axes[1].get_xlim() == (0, 1)
+
+
+@pytest.mark.parametrize("show", [vi.plot, vi.draw])
+def test_what_cannot_be_drawn_is_told_in_words(show: object) -> None:
+    assert callable(show)
+    with pytest.raises(vi.BadParameter, match="a Predictions, which has no figure"):
+        show(made(Predictions))
+    with pytest.raises(vi.BadParameter, match=r"Found the image 2; expected an image of 0\.\.1"):
+        show(made(AttentionMaps), image=2)
+    with pytest.raises(vi.BadParameter, match="Found the option 'colour'; expected one of image"):
+        show(made(AttentionMaps), colour="red")
+    with pytest.raises(
+        vi.BadParameter, match=r"Found the option 'image'; expected (no option|one of limits)"
+    ):
+        show(made(AttentionDistance), image=0)
