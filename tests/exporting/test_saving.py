@@ -17,6 +17,8 @@ from vit_inspect.exporting import saving
 from vit_inspect.exporting.saving import PRINT_FORMATS, save
 from vit_inspect.figures import print_sheet
 
+pytestmark = pytest.mark.slow
+
 TITLE = "Title <of> a figure"
 OPTIONS: dict[str, Any] = {"png": {"pil_kwargs": {"compress_level": 4}}}
 TOLD: dict[str, dict[str, Any]] = {

@@ -25,6 +25,8 @@ from vit_inspect.loading.recommended import BUNDLED, ZOO
 from vit_inspect.loading.refused_families import OTHER_FAMILIES
 from vit_inspect.loading.timm_anatomy import model_of
 
+pytestmark = pytest.mark.slow
+
 IMAGES = [noise((60, 40), 1), noise((40, 70), 2)]
 
 

@@ -9,7 +9,6 @@ import streamlit as st
 
 import vit_inspect as vi
 from vit_inspect.analyses.ablation import Replacement
-from vit_inspect.exporting.render import FORMATS
 from vit_inspect.figures import ablation
 from vit_inspect.figures.head_importance import FIGURE
 from vit_inspect.records.names import place_name
@@ -117,7 +116,6 @@ with answer:
                 ablation.FIGURE,
                 found,
                 name=f"{page.title_of(subject)}, without {', '.join(found.off)}",
-                formats=[each for each in FORMATS if each != "html"],
             )
     if found.patch_change.any():
         page.plot(
