@@ -18,6 +18,8 @@ from typer.testing import CliRunner
 from tests.conftest import noise
 from vit_inspect.__main__ import app
 
+pytestmark = pytest.mark.slow
+
 HEAD = [sys.executable, "-m", "vit_inspect"]
 
 

@@ -14,6 +14,8 @@ from scripts.readme_tables import figure_table
 from tests.conftest import noise
 from vit_inspect.__main__ import app
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 

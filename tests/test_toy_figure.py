@@ -47,6 +47,7 @@ from __future__ import annotations
 
 import torch
 
+from vit_inspect.analyses.tokens import block_tokens
 from vit_inspect.recording.recorder import Capture
 from vit_inspect.records.evidence import PatchNorms
 
@@ -58,7 +59,7 @@ def patch_norms(capture: Capture, *, layer: int = 0) -> PatchNorms:
     """
     capture.check_layer(layer)
     layout = capture.layout
-    norm = torch.linalg.vector_norm(capture.tokens[layer][:, layout.prefix_count :], dim=2)
+    norm = torch.linalg.vector_norm(block_tokens(capture)[layer][:, layout.prefix_count :], dim=2)
     return PatchNorms(
         model=capture.model.id,
         layout=layout,

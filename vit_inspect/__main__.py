@@ -165,7 +165,11 @@ def dashboard(
     try:
         from vit_inspect_dashboard.launch import serve
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("vit_inspect_dashboard", "streamlit"):
+        if (error.name or "").partition(".")[0] not in (
+            "vit_inspect_dashboard",
+            "streamlit",
+            "cachetools",
+        ):
             raise
         typer.echo(
             'The dashboard is not installed; install it with: pip install "vit-inspect[dashboard]"',

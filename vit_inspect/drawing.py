@@ -96,9 +96,10 @@ def _check(record: Result, drawing: Callable[..., object], look: dict[str, objec
                 "choose one of these" if options else "leave it out",
             )
     image, images = look.get("image", 0), _images(record)
-    if isinstance(image, int) and images and not 0 <= image < images:
+    number = image.__index__() if hasattr(image, "__index__") else -1
+    if images and not 0 <= number < images:
         raise BadParameter(
-            f"the image {image}", f"an image of 0..{images - 1}", "choose one of these"
+            f"the image {image!r}", f"an image of 0..{images - 1}", "choose one of these"
         )
 
 

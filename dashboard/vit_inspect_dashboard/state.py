@@ -13,8 +13,9 @@ import streamlit as st
 
 from vit_inspect.layout import READOUT, TokenLayout
 from vit_inspect.pictures.preparing import Fit
+from vit_inspect.records.names import place_name
 from vit_inspect_dashboard.pictures import Picture
-from vit_inspect_dashboard.wording import head_name, patch_name, query_name
+from vit_inspect_dashboard.wording import patch_name, query_name
 
 
 class Subject(NamedTuple):
@@ -126,7 +127,7 @@ def toggle(key: str, option: str) -> None:
 
 def toggle_head(picked: list[int]) -> None:
     """What a click on a head does where heads are ablated."""
-    toggle("off_heads", head_name(picked[0], picked[1]))
+    toggle("off_heads", place_name(picked[0], picked[1]))
 
 
 def toggle_patch(picked: list[int]) -> None:

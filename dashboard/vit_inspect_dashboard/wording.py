@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from vit_inspect.layout import READOUT, Query, TokenLayout
+from vit_inspect.records import names
 
 CLASS_TOKEN = "Class token (CLS)"
 COUNTING = "Layers, heads, rows and columns count from 0."
@@ -30,12 +31,7 @@ def class_names(labels: Sequence[str]) -> list[str]:
 
 def patch_name(row: int, column: int) -> str:
     """What a patch is called in lists and in the address, such as "Patch (5, 7)"."""
-    return f"Patch ({row}, {column})"
-
-
-def head_name(layer: int, head: int) -> str:
-    """What a head is called in lists and in the address, such as "L7 H2"."""
-    return f"L{layer} H{head}"
+    return names.patch_name(row, column).capitalize()
 
 
 def query_name(query: Query, layout: TokenLayout) -> str:

@@ -361,3 +361,9 @@ def test_the_rank_correlation_is_spearmans(random: np.random.Generator, values: 
 
 def test_an_even_map_has_no_order_to_compare(random: np.random.Generator) -> None:
     assert np.isnan(vi.rank_correlation(np.ones((2, 3)), random.normal(size=(2, 3))))
+
+
+def test_masks_have_a_rank_correlation_too() -> None:
+    first = np.array([[True, False], [False, False]])
+    second = np.array([[True, True], [False, False]])
+    assert vi.rank_correlation(first, second) == pytest.approx(1 / 3**0.5)

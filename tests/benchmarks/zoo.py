@@ -26,7 +26,7 @@ import vit_inspect as vi
 from tests.conftest import noise
 from tests.helpers.oracle import explicit_attention, sharpen
 from vit_inspect.attention.rows import rows
-from vit_inspect.loading.families import OTHER_FAMILIES
+from vit_inspect.loading.refused_families import OTHER_FAMILIES
 from vit_inspect.loading.timm_anatomy import model_of
 
 EXACT = "exact"

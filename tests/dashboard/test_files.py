@@ -17,8 +17,9 @@ from tests.dashboard.apps import (
     press,
 )
 from vit_inspect.figures.head_statistics import STATISTICS
+from vit_inspect.records.names import place_name
 from vit_inspect_dashboard import models, records
-from vit_inspect_dashboard.wording import file_stem, head_name
+from vit_inspect_dashboard.wording import file_stem
 
 MAPS = {
     "faithfulness": ("rollout_patch_map_control", "values"),
@@ -98,7 +99,7 @@ def test_the_control_of_a_map_is_exported_as_what_it_is(
         "attention_maps": lambda: vi.attention_maps(seen).weights[:, LAYERS - 1, 0],
     }.get(view, lambda: vi.attention_rollout(seen).relevance)()
     query = vi.attention_maps(seen).query
-    head = file_stem(f"{head_name(LAYERS - 1, 0)} from {query}")
+    head = file_stem(f"{place_name(LAYERS - 1, 0)} from {query}")
     slug = slug.format(best=file_stem(best), head=head)
     stem = f"{model}_with_randomised_weights_chelsea_{slug}"
     exported = np.load(io.BytesIO(files[f"{stem}.npz"]()))

@@ -29,6 +29,8 @@ from vit_inspect.loading.recommended import BUNDLED
 from vit_inspect_dashboard import page
 from vit_inspect_dashboard.wording import COUNTING
 
+pytestmark = pytest.mark.slow
+
 KINDS = {
     "class token": CLASSIFIER,
     "averaged, no special tokens, positions as a bias": AVERAGED,

@@ -22,6 +22,8 @@ from tests.helpers.made import capture_of, layout_of
 from vit_inspect.__main__ import app
 from vit_inspect.layout import MEAN
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))

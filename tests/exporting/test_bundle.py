@@ -23,6 +23,8 @@ from vit_inspect.catalog import FIGURES, ModelFigure
 from vit_inspect.exporting.bundle import bundle, export
 from vit_inspect.exporting.render import BUNDLE_FORMATS
 
+pytestmark = pytest.mark.slow
+
 FURTHER = {"attention_relevance": 2, "token_norms": 1}
 """Plots below a figure's first one, where there are no artefacts."""
 START = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG", "npz": b"PK", "csv": b"quantity,"}

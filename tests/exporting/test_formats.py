@@ -16,6 +16,8 @@ from vit_inspect.__main__ import app
 from vit_inspect.exporting.bundle import bundle, chosen_formats, export
 from vit_inspect.exporting.render import BUNDLE_FORMATS
 
+pytestmark = pytest.mark.slow
+
 REPORT = {"report.html", "provenance.json"}
 
 

@@ -14,8 +14,8 @@ import pytest
 
 import vit_inspect as vi
 from tests.helpers.records import Size, made
-from vit_inspect.catalog import FIGURES, CaptureFigure
-from vit_inspect.exporting.render import render
+from vit_inspect.catalog import FIGURES, OF_A_CHOICE, CaptureFigure
+from vit_inspect.exporting.render import render, render_all
 from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.records.base import Result
 from vit_inspect.records.evidence import LayerCka, TokenNorms
@@ -66,6 +66,23 @@ def test_npz_and_csv_hold_the_numbers(slug: str, results: dict[str, Result]) -> 
         assert all(
             np.isclose(array[index], value, rtol=1e-6) for index, value in table[name].items()
         )
+
+
+EVERY = [*(entry.figure for entry in FIGURES), *OF_A_CHOICE]
+START = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG", "npz": b"PK", "csv": b"quantity,"}
+
+
+@pytest.mark.parametrize("figure", EVERY, ids=lambda figure: figure.slug)
+def test_every_figure_opens_in_every_format(figure: FigureSpec[Any]) -> None:
+    record = made(figure.record)
+    if hasattr(record, "photographs"):
+        record = record.of_image(0)
+    for kind, data in render_all(figure, record, START).items():
+        assert data.startswith(START[kind])
+    page = render(figure, record, "html")
+    assert page.startswith(b"<!doctype html>")
+    assert b'src="http' not in page
+    assert page.count(b"Plotly.newPlot(") == 1 + len(figure.plots(record))
 
 
 def test_files_of_cka_hold_what_the_figure_shows(results: dict[str, Result]) -> None:

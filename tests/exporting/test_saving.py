@@ -17,7 +17,10 @@ from vit_inspect.exporting import saving
 from vit_inspect.exporting.saving import PRINT_FORMATS, save
 from vit_inspect.figures import print_sheet
 
+pytestmark = pytest.mark.slow
+
 TITLE = "Title <of> a figure"
+OPTIONS: dict[str, Any] = {"png": {"pil_kwargs": {"compress_level": 4}}}
 TOLD: dict[str, dict[str, Any]] = {
     "svg": {"Title": TITLE, "Date": None},
     "pdf": {"Title": TITLE, "CreationDate": None},
@@ -49,7 +52,7 @@ def plainly(kind: str, number: int = 0) -> bytes:
     """What matplotlib itself makes of a figure of which nothing was saved before."""
     file = io.BytesIO()
     with matplotlib.rc_context(SETTINGS):
-        drawn(number).savefig(file, format=kind, metadata=TOLD[kind])
+        drawn(number).savefig(file, format=kind, metadata=TOLD[kind], **OPTIONS.get(kind, {}))
     return file.getvalue()
 
 

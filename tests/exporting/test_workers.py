@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,12 @@ from vit_inspect.exporting import workers
 from vit_inspect.exporting.bundle import bundle, export
 from vit_inspect.exporting.workers import InOrder, workers_for
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("photographs", "processors", "expected"),
-    [(1, 8, 1), (3, 8, 1), (4, 8, 2), (100, 8, 8), (100, 1, 1)],
+    [(1, 8, 1), (3, 8, 1), (4, 8, 2), (100, 8, 8), (100, 64, 8), (100, 1, 1)],
 )
 def test_few_photographs_start_no_worker(
     photographs: int, processors: int, expected: int, monkeypatch: pytest.MonkeyPatch
@@ -61,8 +65,26 @@ def test_a_refusal_is_told_as_it_is_here_and_nothing_after_it_is_taken() -> None
 def test_a_worker_that_is_ended_is_told() -> None:
     told = "give at most 3 photographs at a time"
     with pytest.raises(vi.OutOfMemory, match=told), InOrder(2) as calls:  # noqa: PT012
+        calls.call(print, where, 0.0)
+        calls.take_all()
         calls.call(print, die)
         calls.take_all()
+
+
+def test_a_worker_that_cannot_start_is_told_apart() -> None:
+    told = "could not start; expected a script whose work stands below"
+    with pytest.raises(vi.BadParameter, match=told), InOrder(2) as calls:  # noqa: PT012
+        calls.call(print, die)
+        calls.take_all()
+
+
+def test_a_worker_draws_without_torch() -> None:
+    code = (
+        "import sys, vit_inspect.exporting.render, vit_inspect.figures.attention_maps\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_what_waits_is_not_begun_after_an_error(tmp_path: Path) -> None:

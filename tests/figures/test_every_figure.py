@@ -63,6 +63,8 @@ def with_long_names(result: Result, size_px: tuple[int, int]) -> Result:
         "state": "as the block returned them",
         "maps": (LONG_ID, "input × gradient", *getattr(result, "maps", ())[2:]),
     }
+    if not getattr(result, "labels", (True,))[0]:
+        del long["labels"]
     return replace(
         result, **{each.name: long[each.name] for each in fields(result) if each.name in long}
     )

@@ -309,6 +309,19 @@ def ablation(size: Size, random: np.random.Generator) -> Ablation:
     )
 
 
+def ablated_features(size: Size, random: np.random.Generator) -> Ablation:
+    """Of a model without classes, whose blocks return no row for each token."""
+    images, none = size.images, np.zeros((size.images, 0))
+    return replace(
+        ablation(size, random),
+        labels=((),) * images,
+        class_index=none.astype(int),
+        before=none,
+        after=none,
+        patch_change=np.zeros((images, 0, 0)),
+    )
+
+
 def patch_map(size: Size, random: np.random.Generator) -> PatchMap:
     values = np.round(random.uniform(0, 3, (1, *size.grid)), 1)
     values[0, 0, :2], values[0, 1, 0] = (4.0, -1.0), 0.0
@@ -391,6 +404,7 @@ MAKERS: dict[type[Result], Callable[[Size, np.random.Generator], Result]] = {
 """Who makes the record of each kind."""
 
 VARIANTS: dict[type[Result], tuple[Callable[[Size, np.random.Generator], Result], ...]] = {
+    Ablation: (ablated_features,),
     RotarySimilarity: (mixed_rotary,),
 }
 """Further records of a kind whose figure looks different for them."""

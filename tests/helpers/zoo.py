@@ -214,7 +214,7 @@ SERVED = (
     ),
     Served("Gemma4-ViT", "gemma4_vit_167m", (), MEAN, (2, 3), 16, (768, 768)),
 )
-"""At least one architecture of each family, and every one that `vit_inspect.zoo` offers."""
+"""At least one architecture of each family, and every recommended one."""
 
 
 def shallow(served: Served, *, dtype: torch.dtype = torch.float64, depth: int = 2) -> vi.Model:

@@ -23,6 +23,8 @@ from safetensors.torch import load_file
 
 from vit_inspect.assets import DINOV2_SMALL, DINOV2_SMALL_SHA256
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = Path(__file__).parents[1] / "data" / "dinov2_small_chelsea.npz"
 
 

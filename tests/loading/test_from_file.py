@@ -33,6 +33,8 @@ from vit_inspect.loading.from_file import load_checkpoint
 from vit_inspect.loading.from_timm import _resampled
 from vit_inspect.loading.jax_names import torch_names
 
+pytestmark = pytest.mark.slow
+
 TINY = "test_vit"
 Weights = dict[str, Tensor]
 

@@ -14,6 +14,8 @@ from tests.conftest import noise
 from tests.helpers.windowed import narrow_swin
 from vit_inspect.analyses.readout import checked_head
 
+pytestmark = pytest.mark.slow
+
 IMAGE = noise((90, 60), 1)
 PATCHES = 64
 UNRELATED = 3 / PATCHES**0.5

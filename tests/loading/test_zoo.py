@@ -21,9 +21,11 @@ from tests.helpers.zoo import PATCHES, SERVED, Served, shallow
 from vit_inspect.analyses.readout import readout_weights
 from vit_inspect.attention.rows import rows
 from vit_inspect.layout import MERGED
-from vit_inspect.loading.families import OTHER_FAMILIES
 from vit_inspect.loading.recommended import BUNDLED, ZOO
+from vit_inspect.loading.refused_families import OTHER_FAMILIES
 from vit_inspect.loading.timm_anatomy import model_of
+
+pytestmark = pytest.mark.slow
 
 IMAGES = [noise((60, 40), 1), noise((40, 70), 2)]
 

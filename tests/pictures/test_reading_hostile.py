@@ -150,6 +150,7 @@ def test_every_seed_is_a_picture() -> None:
     assert all(check(data) for data in SEEDS)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=5000,
     deadline=None,

@@ -10,6 +10,8 @@ from PIL import Image
 import vit_inspect as vi
 from tests.helpers.oracle import explicit_attention, mean_distance, pair_distances, rollout_matrix
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", params=[224, 518, (154, 210)], ids=str)
 def pair(request: pytest.FixtureRequest, chelsea: Image.Image) -> tuple[vi.Capture, np.ndarray]:

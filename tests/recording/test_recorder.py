@@ -48,7 +48,6 @@ def family(
     return Family(architecture, layout.input_px, layout)
 
 
-REGISTERS = ("reg1", "reg2", "reg3", "reg4")
 FAMILIES = (
     family("vit_tiny_patch16_224"),
     family("vit_wee_patch16_reg1_gap_256", prefix=("reg1",), readout=MEAN),

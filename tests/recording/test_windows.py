@@ -31,6 +31,8 @@ from vit_inspect.attention.rows import rows
 from vit_inspect.layout import MEAN, MEAN_STAGE, PADDING
 from vit_inspect.recording.hooks import _running
 
+pytestmark = pytest.mark.slow
+
 CASES = [
     (SWIN, None),
     (SWIN, (256, 160)),

@@ -1,1 +1,4 @@
-"""Pure functions that turn a model or a capture into a small frozen record; one file each."""
+"""Pure functions that turn a model or a capture into a small frozen record.
+
+One file per figure, and what several of them share: targets, tokens, readout, position_figures.
+"""

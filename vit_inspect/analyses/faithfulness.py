@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
@@ -198,7 +198,9 @@ def default_maps(capture: Capture, target: int | str | None = None) -> dict[str,
     return found
 
 
-def rank_correlation(first: Float[np.ndarray, "*map"], second: Float[np.ndarray, "*map"]) -> float:
+def rank_correlation(
+    first: Shaped[np.ndarray, "*map"], second: Shaped[np.ndarray, "*map"]
+) -> float:
     """Spearman's correlation of two maps of the same shape: 1 if they order patches alike.
 
     In -1..1; equal values share their mean rank. NaN if all values of a map are equal.
@@ -206,6 +208,8 @@ def rank_correlation(first: Float[np.ndarray, "*map"], second: Float[np.ndarray,
     # Imported here because it takes most of a second and is rarely needed.
     from scipy.stats import spearmanr
 
+    # A mask is a map too.
+    first, second = (np.asarray(each, dtype=np.float64) for each in (first, second))
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return float("nan")
     return float(spearmanr(first, second, axis=None).statistic)

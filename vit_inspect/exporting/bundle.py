@@ -15,12 +15,12 @@ from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from vit_inspect.catalog import FIGURES, CaptureFigure, ModelFigure, analyse, figure_of
+from vit_inspect.catalog import FIGURES, CaptureFigure, ModelFigure, analyse
 from vit_inspect.errors import BadParameter, InspectError, UnsupportedModel
 from vit_inspect.exporting.files import unwritable, write
-from vit_inspect.exporting.render import BUNDLE_FORMATS, interactive, render_all
+from vit_inspect.exporting.render import BUNDLE_FORMATS, Drawn, drawn, home_of
 from vit_inspect.exporting.report import REPORT_PHOTOGRAPHS, Section, report
 from vit_inspect.exporting.workers import InOrder
 from vit_inspect.figures.figure import FigureSpec, Record
@@ -72,7 +72,7 @@ def chosen_formats(formats: Iterable[str] | None) -> tuple[str, ...]:
     """
     if formats is None:
         return BUNDLE_FORMATS
-    asked = set(formats)
+    asked = {formats} if isinstance(formats, str) else set(formats)
     if unknown := sorted(asked - set(BUNDLE_FORMATS)):
         raise BadParameter(
             f"the format {', '.join(map(repr, unknown))}",
@@ -100,20 +100,6 @@ def bundle(
             entry.compress_type = zipfile.ZIP_DEFLATED
             file.writestr(entry, path.read_bytes())
     return archive.getvalue()
-
-
-class Drawn(NamedTuple):
-    """One figure of a bundle: its files by format, and its plot where the report shows it."""
-
-    files: dict[str, bytes]
-    plot: str | None
-
-
-def drawn(record: Result, formats: tuple[str, ...], folder: str, plotted: bool) -> Drawn:
-    """One figure of a bundle; a worker can be given all that this is given."""
-    figure = figure_of(record)
-    plot = interactive(figure, record, folder) if plotted else None
-    return Drawn(render_all(figure, record, formats), plot)
 
 
 class _Bundle:
@@ -208,7 +194,7 @@ class _Bundle:
             if made.plot is not None:
                 self.sections.append(Section(figure, photograph, made.plot))
 
-        self.calls.call(take, drawn, record, self.formats, folder, plotted)
+        self.calls.call(take, drawn, home_of(figure), record, self.formats, folder, plotted)
 
     def _put(self, name: str | Path, data: bytes) -> None:
         path = self.root / name

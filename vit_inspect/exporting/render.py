@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from html import escape
-from typing import Any
+from importlib import import_module
+from typing import Any, NamedTuple
 
 import numpy as np
 from plotly.offline import get_plotlyjs
@@ -75,9 +76,9 @@ def render_all(
     """The same as `render` of each format, from one drawing, in the order of the formats."""
     formats = list(formats)
     printed = [kind for kind in formats if kind in PRINT_FORMATS]
-    drawn = save(figure.draw(record), printed, title=_title(figure, record)) if printed else {}
+    saved = save(figure.draw(record), printed, title=_title(figure, record)) if printed else {}
     return {
-        kind: drawn[kind] if kind in drawn else render(figure, record, kind) for kind in formats
+        kind: saved[kind] if kind in saved else render(figure, record, kind) for kind in formats
     }
 
 
@@ -99,6 +100,25 @@ def interactive(figure: FigureSpec[Record], record: Record, folder: str = "", **
         words = escape(". ".join(plotted.layout.meta[:2]))
         parts.append(f'<div role="img" aria-label="{words}">{plot}</div>')
     return "\n".join(parts)
+
+
+class Drawn(NamedTuple):
+    """One figure of a bundle: its files by format, and its plot where the report shows it."""
+
+    files: dict[str, bytes]
+    plot: str | None
+
+
+def home_of(figure: FigureSpec[Any]) -> str:
+    """The module of a figure, which names it to another process."""
+    return figure.draw.__module__
+
+
+def drawn(home: str, record: Result, formats: tuple[str, ...], folder: str, plotted: bool) -> Drawn:
+    """One figure of a bundle. A worker process can do it, and imports no torch for it."""
+    figure: FigureSpec[Any] = import_module(home).FIGURE
+    plot = interactive(figure, record, folder) if plotted else None
+    return Drawn(render_all(figure, record, formats), plot)
 
 
 def _title(figure: FigureSpec[Any], record: Result) -> str:

@@ -1,7 +1,7 @@
 """How does one drawing become files? Laid out once, saved in each format that is asked for.
 
-The bytes are those of matplotlib's own `savefig` on a fresh figure, without dates or random
-identifiers: the same figure gives the same bytes.
+The bytes are those of matplotlib's own `savefig` on a fresh figure, with the options here:
+no dates, no random identifiers. The same figure gives the same bytes.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ PRINT_FORMATS = ("svg", "pdf", "png")
 SETTINGS: Any = {"svg.hashsalt": "vit_inspect", "pdf.fonttype": 42}
 """Identifiers that do not change; TrueType fonts in a PDF stay text that an editor can change."""
 
+PNG_EFFORT = 4
+"""Effort of the compression, 0 to 9; the usual 6 takes twice the time for 4 % smaller files."""
+
 KEPT_SUBSETS = 128
 """Font subsets that are kept, of about 20 kB each."""
 
@@ -40,7 +43,8 @@ def save(figure: Figure, formats: Iterable[str], *, title: str) -> dict[str, byt
     with _saving, matplotlib.rc_context(SETTINGS), _subsets_kept():
         for kind in formats:
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, metadata=_metadata(kind, title))
+            options = {"pil_kwargs": {"compress_level": PNG_EFFORT}} if kind == "png" else {}
+            figure.savefig(buffer, format=kind, metadata=_metadata(kind, title), **options)
             files[kind] = buffer.getvalue()
     return files
 

@@ -17,7 +17,7 @@ from multiprocessing import get_context, parent_process
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from vit_inspect.errors import OutOfMemory
+from vit_inspect.errors import BadParameter, InspectError, OutOfMemory
 
 LEAST = 2
 """Photographs for each worker: one alone takes no longer to draw than a worker to start."""
@@ -28,9 +28,13 @@ AHEAD = 8
 Answer = TypeVar("Answer")
 
 
+MOST = 8
+"""Workers at most: each holds about half a gigabyte, and one process makes the records for all."""
+
+
 def workers_for(photographs: int) -> int:
     """How many workers draw so many photographs soonest; 1 is none beside this process."""
-    return max(1, min(_processors(), photographs // LEAST))
+    return max(1, min(_processors(), MOST, photographs // LEAST))
 
 
 def _processors() -> int:
@@ -50,6 +54,7 @@ class InOrder:
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self.pool: ProcessPoolExecutor | None = None
+        self.answered = False
         self.waiting: deque[tuple[Future[Any], Callable[[Any], None]]] = deque()
 
     def __enter__(self) -> Self:
@@ -95,12 +100,23 @@ class InOrder:
         try:
             answer = future.result()
         except BrokenProcessPool as error:
-            raise OutOfMemory(
-                "a drawing process that the system ended, most likely for want of memory",
-                f"room for {self.workers} processes that draw",
-                f"free some memory, or give at most {2 * LEAST - 1} photographs at a time",
-            ) from error
+            raise self._broken() from error
+        self.answered = True
         take(answer)
+
+    def _broken(self) -> InspectError:
+        """What to say of a worker that ended: of the first one, that it cannot start at all."""
+        if not self.answered:
+            return BadParameter(
+                f"{self.workers} drawing processes that could not start",
+                'a script whose work stands below `if __name__ == "__main__":`, and free memory',
+                "put it there, or use workers=1",
+            )
+        return OutOfMemory(
+            "a drawing process that the system ended, most likely for want of memory",
+            f"memory for {self.workers} processes that draw",
+            f"free some memory, or give at most {2 * LEAST - 1} photographs at a time",
+        )
 
 
 def _begin() -> None:

@@ -1,1 +1,4 @@
-"""Result -> figure: `draw` (matplotlib, to print) and `plot` (plotly, to explore)."""
+"""How a record is told and drawn: `draw` (matplotlib, for print), `plot` (plotly, for the screen).
+
+One file per figure, and what they share: figure, looks, the two sheets, overlay, tiles, difference.
+"""

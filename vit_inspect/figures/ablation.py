@@ -114,8 +114,14 @@ def _draw_classes(axes: Axes, result: Ablation, image: int) -> None:
 
 
 def plot(result: Ablation, *, image: int = 0) -> go.Figure:
-    """The probability of each class before and after as two bars; the most probable class first."""
+    """The probability of each class before and after as two bars; the most probable class first.
+
+    Of a model without classes, the words alone.
+    """
     labels = result.labels[image]
+    if not labels:
+        title, words = _words(result, image)
+        return screen_sheet.screen(title, words, height=120)
     largest = max(result.before[image].max(), result.after[image].max())
     figure = screen_sheet.screen("Before and after", "", height=94 + 46 * len(labels), above=24)
     for values, name, colour in (
@@ -151,6 +157,11 @@ def plot(result: Ablation, *, image: int = 0) -> go.Figure:
             ticktext=[escape(looks.short(label)) for label in labels],
         ),
     )
+
+
+def plots(result: Ablation, *, image: int = 0) -> list[go.Figure]:
+    """The map of what changed, where it is known."""
+    return [plot_change(result, image=image)] if result.patch_change.size else []
 
 
 def plot_change(result: Ablation, *, image: int = 0, width: int = 720) -> go.Figure:
@@ -200,4 +211,5 @@ FIGURE = FigureSpec(
     source="Michel et al., arXiv 1905.10650; mean ablation: Wang et al., arXiv 2211.00593",
     draw=draw,
     plot=plot,
+    plots=plots,
 )

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from vit_inspect.figures import looks, print_sheet, screen_sheet
-from vit_inspect.figures.figure import PAPER, FigureSpec
+from vit_inspect.figures.figure import VIT_PAPER, FigureSpec
 from vit_inspect.records.paper import AttentionDistance
 
 DEPTH, DISTANCE = "Network depth (layer)", "Mean attention distance (pixels)"
@@ -182,7 +182,7 @@ FIGURE = FigureSpec(
     "counts as distance 0. A head that attends mostly to them looks local: see the lower "
     "panel. One image says little; the paper averages 128.",
     formula="d = mean over q of Σₖ A[q, k] · |centre of q − centre of k|, q and k patches",
-    source=f"{PAPER}, Figures 7 right and 11, Appendix D.7",
+    source=f"{VIT_PAPER}, Figures 7 right and 11, Appendix D.7",
     draw=draw,
     plot=plot,
     limits=limits_of,

@@ -10,7 +10,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from vit_inspect.figures import looks, print_sheet, screen_sheet
-from vit_inspect.figures.figure import PAPER, FigureSpec
+from vit_inspect.figures.figure import VIT_PAPER, FigureSpec
 from vit_inspect.figures.overlay import (
     crop,
     draw_map,
@@ -179,7 +179,7 @@ FIGURE = FigureSpec(
     "to: if a few patches hold most of the relevance, they are often artefacts of the "
     "model, not objects.",
     formula="R = Â[L−1] ⋯ Â[1] Â[0],  Â[l] = (mean over heads of A[l] + I) / 2",
-    source=f"Abnar and Zuidema, arXiv 2005.00928; {PAPER}, Figures 6 and 14",
+    source=f"Abnar and Zuidema, arXiv 2005.00928; {VIT_PAPER}, Figures 6 and 14",
     draw=draw,
     plot=plot,
     limits=limits_of,

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, PercentFormatter, StrMethodFormatter
 
 from vit_inspect.figures import looks, print_sheet, screen_sheet
-from vit_inspect.figures.figure import PAPER, FigureSpec
+from vit_inspect.figures.figure import VIT_PAPER, FigureSpec
 from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, fit, plot_tiles
 from vit_inspect.records.paper import EmbeddingFilters
 
@@ -155,7 +155,7 @@ FIGURE = FigureSpec(
     caveat="Each tile has its own scale, so the strength of two tiles cannot be compared. Signs "
     "are arbitrary: a tile and its negative are the same component.",
     formula="centred PCA of the matrix (filters × patch pixels and channels)",
-    source=f"{PAPER}, Figure 7 left",
+    source=f"{VIT_PAPER}, Figure 7 left",
     draw=draw,
     plot=plot,
 )

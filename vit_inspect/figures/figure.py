@@ -14,7 +14,7 @@ from vit_inspect.records.base import Result
 
 Record = TypeVar("Record", bound=Result)
 
-PAPER = "Dosovitskiy et al., An Image is Worth 16x16 Words, arXiv 2010.11929"
+VIT_PAPER = "Dosovitskiy et al., An Image is Worth 16x16 Words, arXiv 2010.11929"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from vit_inspect.figures import looks, print_sheet, screen_sheet
-from vit_inspect.figures.figure import PAPER, FigureSpec
+from vit_inspect.figures.figure import VIT_PAPER, FigureSpec
 from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, fit
 from vit_inspect.records.evidence import HeadStatistics
 
@@ -62,7 +62,8 @@ def draw(result: HeadStatistics, *, large: str = "entropy") -> Figure:
     tiles = {name: _tiles(each) for name, each in panels.items()}
     width, height = fit(tiles[large], width=PANEL_IN[0], height=PANEL_IN[1])
     step_in, row_in = (print_sheet.PAGE_IN - 0.4) / ACROSS, BAR_IN + height + 0.35
-    figure = print_sheet.page(print_sheet.PAGE_IN, HEAD_IN + 2 * row_in)
+    rows = -(-len(panels) // ACROSS)
+    figure = print_sheet.page(print_sheet.PAGE_IN, HEAD_IN + rows * row_in)
     for index, (name, each) in enumerate(panels.items()):
         row, column = divmod(index, ACROSS)
         left, top = 0.4 + column * step_in, HEAD_IN + row * row_in
@@ -107,7 +108,7 @@ def plot(
         return figure
     _add_panel(figure, result, large, x=LARGE)
     others = _ordered(large)[1:]
-    rows = len(others) // len(SMALL)
+    rows = -(-len(others) // len(SMALL))
     gap = (BAR_PX + BELOW_PX) / area_px
     height = (1 - (rows - 1) * gap) / rows
     for index, name in enumerate(others):
@@ -251,7 +252,7 @@ FIGURE = FigureSpec(
     formula="H = mean over q of −Σₖ A[q, k] ln A[q, k],  NMI = (H(K) − H) / √(H(K) ln N);  "
     "q one of N patches, k any token, H(K) of the mean row",
     source="Park et al., What Do Self-Supervised Vision Transformers Learn?, arXiv 2305.00729; "
-    f"{PAPER}, Figure 7 right",
+    f"{VIT_PAPER}, Figure 7 right",
     draw=draw,
     plot=plot,
     limits=limits_of,

@@ -6,6 +6,7 @@ Coordinates are pixels of the original, (0, 0) at its top left corner.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -166,7 +167,7 @@ def plot_photograph(figure: go.Figure, photograph: Photograph, *, grey: bool = T
     """
     height, width = photograph.size_px
     figure.add_layout_image(
-        source=data_uri(_grey(photograph) if grey else Image.fromarray(photograph.pixels), "WEBP"),
+        source=_on_screen(photograph, grey),
         x=0,
         y=0,
         sizex=width,
@@ -279,6 +280,13 @@ def plot_map(
         customdata=[[[row, column] for column in range(columns)] for row in range(rows)],
         hovertemplate=f"{PATCH}<br>%{{z:{'.3%' if percent else '.3g'}}}<extra></extra>",
     )
+
+
+@lru_cache(maxsize=16)
+def _on_screen(photograph: Photograph, grey: bool) -> str:
+    """The photograph as text for a page; all figures of one photograph show the same picture."""
+    picture = _grey(photograph) if grey else Image.fromarray(photograph.pixels)
+    return data_uri(picture, "WEBP")
 
 
 def _grey(photograph: Photograph) -> Image.Image:

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from matplotlib.figure import Figure
 
 from vit_inspect.figures import looks, print_sheet, screen_sheet
-from vit_inspect.figures.figure import PAPER, FigureSpec
+from vit_inspect.figures.figure import VIT_PAPER, FigureSpec
 from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, fit, name_tiles, plot_tiles
 from vit_inspect.records.paper import PositionSimilarity
 
@@ -122,7 +122,7 @@ FIGURE = FigureSpec(
     caveat="This is the model's own table, on its own grid; for other input sizes it is "
     "resampled. It shows what is added at the input, not whether later layers use it.",
     formula="S[i, j] = pᵢ·pⱼ / (|pᵢ| |pⱼ|), patches only, no mean subtracted",
-    source=f"{PAPER}, Figures 7 centre and 10",
+    source=f"{VIT_PAPER}, Figures 7 centre and 10",
     draw=draw,
     plot=plot,
     compared="similarity",

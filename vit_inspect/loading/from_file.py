@@ -35,7 +35,7 @@ COMPUTES = re.compile(
 )
 """Names of weights that always affect the output: none of them may stay unused."""
 
-READOUTS = re.compile(r"(^|[./])pre_logits[./]")
+PRE_LOGITS = re.compile(r"(^|[./])pre_logits[./]")
 """A layer between the tokens and the classifier, which timm's models do not have."""
 
 
@@ -110,7 +110,7 @@ def load_checkpoint(
     if taken := ".".join(filter(None, (file.part, reading.prefix.removesuffix(".")))):
         notices.append(f"Weights taken from the part {shown(taken)!r} of the file.")
     _take_pooling(module, weights, notices)
-    _take_classes(module, weights, notices, layered=any(map(READOUTS.search, file.weights)))
+    _take_classes(module, weights, notices, layered=any(map(PRE_LOGITS.search, file.weights)))
     _check_names(module, weights, file, architecture)
     trained = _take_grid(module, weights, size, file.name)
     if trained and size is None:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vit_inspect.errors import UnsupportedModel
-from vit_inspect.loading.families import embedding_of, trunk_of
+from vit_inspect.loading.timm_parts import embedding_of, trunk_of
 from vit_inspect.model import Blocks, Rotation, ScoreBias
 
 STEADY = 1e-3

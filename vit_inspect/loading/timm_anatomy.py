@@ -1,7 +1,6 @@
 """What are the parts of a timm network, as a `Model` describes them?
 
-timm's attribute names are read only here, except those of positions. A network that is not a plain
-vision transformer is refused.
+A network that is not a plain vision transformer is refused.
 """
 
 from __future__ import annotations
@@ -34,7 +33,8 @@ from vit_inspect.layout import (
     TokenLayout,
 )
 from vit_inspect.loading import positions
-from vit_inspect.loading.families import OTHER_BLOCKS, OTHER_FAMILIES, embedding_of, trunk_of
+from vit_inspect.loading.refused_families import OTHER_BLOCKS, OTHER_FAMILIES
+from vit_inspect.loading.timm_parts import embedding_of, trunk_of
 from vit_inspect.model import Model, Stage
 from vit_inspect.pictures.preparing import Recipe
 from vit_inspect.recording.windows import window_table

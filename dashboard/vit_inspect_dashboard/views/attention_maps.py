@@ -10,12 +10,12 @@ import vit_inspect as vi
 from vit_inspect.figures import patch_map
 from vit_inspect.figures.attention_maps import FIGURE, limits_of
 from vit_inspect.layout import MEAN_STAGE, READOUT
+from vit_inspect.records.names import place_name
 from vit_inspect_dashboard import controls, models, page, records, sanity, state
 from vit_inspect_dashboard.components.explorer import explorer
 from vit_inspect_dashboard.components.magnifier import magnifier
 from vit_inspect_dashboard.head_rows import all_queries
 from vit_inspect_dashboard.state import Subject
-from vit_inspect_dashboard.wording import head_name
 
 subject = state.current()
 place = page.heading(FIGURE.title, FIGURE.question)
@@ -37,7 +37,7 @@ maps = records.of_capture(vi.attention_maps, subject, query=query)
 limit = limits_of(maps)[1] if scale == "shared" else None
 large, overview = st.columns([3, 2], gap="medium")
 with large:
-    st.markdown(f"**{head_name(layer, head)}**")
+    st.markdown(f"**{place_name(layer, head)}**")
     if query == READOUT and layout.readout == MEAN_STAGE:
         st.caption(
             "The model reads its last stage only. In this stage you see the mean of all patches "
@@ -58,7 +58,7 @@ with overview:
         on_pick=state.pick_head,
     )
     st.caption("Hover over a map to enlarge it. Click it to open it.")
-kind = f"{head_name(layer, head)} from {maps.query}"
+kind = f"{place_name(layer, head)} from {maps.query}"
 
 
 def opened(of: Subject) -> vi.PatchMap:

@@ -9,11 +9,11 @@ import streamlit as st
 
 import vit_inspect as vi
 from vit_inspect.analyses.ablation import Replacement
-from vit_inspect.exporting.render import FORMATS
 from vit_inspect.figures import ablation
 from vit_inspect.figures.head_importance import FIGURE
+from vit_inspect.records.names import place_name
 from vit_inspect_dashboard import controls, models, page, records, state, survey, trials
-from vit_inspect_dashboard.wording import head_name, query_name
+from vit_inspect_dashboard.wording import query_name
 
 subject = state.current()
 place = page.heading(FIGURE.title, FIGURE.question)
@@ -23,7 +23,7 @@ with waiting:
     capture = models.capture(subject)
 layout = capture.layout
 layers, heads = capture.layer_count, capture.head_count
-every_head = {head_name(*each): each for each in np.ndindex(layers, heads)}
+every_head = {place_name(*each): each for each in np.ndindex(layers, heads)}
 every_token = {
     query_name(each, layout): each for each in (*layout.prefix, *np.ndindex(layout.grid))
 }
@@ -116,7 +116,6 @@ with answer:
                 ablation.FIGURE,
                 found,
                 name=f"{page.title_of(subject)}, without {', '.join(found.off)}",
-                formats=[each for each in FORMATS if each != "html"],
             )
     if found.patch_change.any():
         page.plot(

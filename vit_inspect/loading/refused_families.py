@@ -1,13 +1,10 @@
-"""Which of timm's families are plain vision transformers, and where are their parts?
+"""Which families and blocks of timm are refused, and what are they instead?
 
-In a plain vision transformer, every block has one softmax in which all tokens attend to all.
+A plain vision transformer has one grid of tokens; in each block one softmax lets all tokens attend
+to all.
 """
 
 from __future__ import annotations
-
-from typing import Any
-
-from torch import nn
 
 _CONVOLUTIONAL = "which is a convolutional network"
 _MOSTLY_CONVOLUTIONAL = "which is a convolutional network with attention in a few blocks at most"
@@ -109,13 +106,3 @@ OTHER_BLOCKS = {
     "ParallelThingsBlock": "which runs two attentions in parallel in each block",
 }
 """Classes of blocks in timm's plain vision transformers whose attention is not one softmax."""
-
-
-def trunk_of(module: nn.Module) -> Any:
-    """The part that holds the blocks; some classifiers wrap it as their `encoder`."""
-    return getattr(module, "encoder", module)
-
-
-def embedding_of(trunk: nn.Module) -> Any:
-    """The part that turns patches into tokens."""
-    return getattr(trunk, "patch_embed", None) or getattr(trunk, "embeds", None)
