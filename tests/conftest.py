@@ -5,13 +5,21 @@ Shapes in annotations are checked at run time in every test.
 
 from __future__ import annotations
 
+import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # As many workers as cores: threads of their own, also in processes that tests start, would only
+    # wait for each other. Said before the libraries that start them are loaded.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import jaxtyping
 
 import tests.helpers.shapes  # noqa: F401
 
 jaxtyping.install_import_hook("vit_inspect", "tests.helpers.shapes.checked")
 
-import os  # noqa: E402
+import gc  # noqa: E402
 import socket  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from functools import partial  # noqa: E402
@@ -28,9 +36,12 @@ from PIL import Image  # noqa: E402
 import vit_inspect as vi  # noqa: E402
 from tests.helpers.oracle import sharpen  # noqa: E402
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # As many workers as cores: threads of their own would only wait for each other.
-    torch.set_num_threads(1)
+
+@pytest.fixture(scope="session", autouse=True)
+def unsearched() -> None:
+    """What is imported is not gone through again and again in search of garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -139,6 +139,7 @@ def loaded_by(*statements: str) -> list[set[str]]:
     return [set(line.split()) for line in run.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_what_is_heavy_is_loaded_when_it_is_needed() -> None:
     """The package alone loads nothing; figures no torch; timm's models no transformers."""
     modules = sorted(path.stem for path in (ROOT / "vit_inspect" / "figures").glob("*.py"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -10,26 +9,12 @@ from typing import Any
 
 import pytest
 import streamlit as st
-import threadpoolctl
-import torch
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 import vit_inspect as vi
 from tests.dashboard.apps import LAYERS, NAMES, copied
 from tests.dashboard.visitors import Server
 from vit_inspect.loading.recommended import Checkpoint
-
-
-@pytest.fixture(scope="session", autouse=True)
-def quick() -> None:
-    """Small matrices on one thread, beside other tests; and garbage is looked for among new things.
-
-    All that is imported would be gone through again and again.
-    """
-    threadpoolctl.threadpool_limits(1)
-    torch.set_num_threads(1)
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from vit_inspect_dashboard.wording import CLASS_TOKEN, class_names
 
 WITH_CONTROL = ("faithfulness", "attention_rollout", "attention_relevance", "attention_maps")
 
-pytestmark = pytest.mark.usefixtures("random_weights")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("random_weights")]
 
 
 def test_what_is_chosen_in_the_tour_stays_chosen_on_other_pages() -> None:

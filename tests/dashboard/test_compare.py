@@ -20,7 +20,7 @@ from vit_inspect.figures import attention_relevance, token_norms
 from vit_inspect_dashboard import models
 from vit_inspect_dashboard.pictures import sample
 
-pytestmark = pytest.mark.usefixtures("random_weights")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("random_weights")]
 
 
 def test_figures_that_run_the_model_many_times_are_not_compared() -> None:

@@ -45,6 +45,7 @@ def csv_values(data: bytes, result: Result) -> dict[str, dict[tuple[int, ...], f
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slug", SPECS)
 def test_npz_and_csv_hold_the_numbers(slug: str, results: dict[str, Result]) -> None:
     spec, expected = SPECS[slug], results[slug]

@@ -20,6 +20,8 @@ from vit_inspect.layout import MEAN
 from vit_inspect.recording.gradients import differentiate
 from vit_inspect.recording.recorder import Capture
 
+pytestmark = pytest.mark.slow
+
 FAMILIES = (
     "vit_tiny_patch16_224",
     "deit_tiny_distilled_patch16_224",

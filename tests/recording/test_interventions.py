@@ -17,6 +17,8 @@ from tests.helpers.zoo import SERVED, shallow
 from tests.recording.test_gradients import FAMILIES
 from vit_inspect.recording.interventions import intervene
 
+pytestmark = pytest.mark.slow
+
 IMAGES = [noise((90, 70), 1), noise((60, 80), 2)]
 
 
