@@ -41,6 +41,10 @@ BREACHES = {
 """A line that breaks each contract, and where it stands."""
 
 
+CORE_ONLY = {"timm", "transformers", "matplotlib"}
+"""Packages that no page imports."""
+
+
 def linted(root: Path) -> str:
     """What import-linter says of the package in this folder."""
     code = "from importlinter.cli import lint_imports_command; lint_imports_command()"
@@ -84,6 +88,17 @@ def called(code: str) -> set[str]:
     return {ast.unparse(function).rpartition(".")[2] for function in calls}
 
 
+def imported(code: str) -> set[str]:
+    """The packages that a file imports anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add((node.module or "").partition(".")[0])
+    return names
+
+
 def files(root: Path) -> Iterator[tuple[str, str]]:
     """Path and code of every source file of the package and of the dashboard."""
     for folder in ("vit_inspect", "dashboard"):
@@ -95,6 +110,9 @@ def violations(root: Path) -> set[str]:
     """What no contract of imports sees, as 'path: what'."""
     found = set()
     for path, code in files(root):
+        # Pages show what the core computes and draws.
+        if path.startswith("dashboard/"):
+            found |= {f"{path}: {name}" for name in imported(code) & CORE_ONLY}
         # Where queries meet keys, attention weights are made; nobody makes them elsewhere.
         softmax = called(code) & {"softmax", "log_softmax"}
         if softmax and not path.startswith("vit_inspect/attention/"):
@@ -117,7 +135,8 @@ def test_attention_is_made_in_one_room_and_no_figure_is_global() -> None:
     [
         ("vit_inspect/analyses/readout.py", "weights = torch.softmax(q @ k, -1)", "softmax"),
         ("vit_inspect/recording/a.py", "weights = (q @ k.mT).softmax(dim=-1)", "softmax"),
-        ("dashboard/app.py", "import matplotlib.pyplot as plt", "pyplot"),
+        ("dashboard/a.py", "from timm import create_model", "timm"),
+        ("dashboard/a.py", "def late():\n    import matplotlib.cm", "matplotlib"),
         ("vit_inspect/figures/a.py", "from matplotlib import pyplot", "pyplot"),
     ],
 )

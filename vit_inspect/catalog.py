@@ -232,5 +232,5 @@ def figure_of(record: Record) -> FigureSpec[Record]:
     raise BadParameter(
         f"a {type(record).__name__}, which has no figure",
         f"one of {', '.join(sorted(known))}",
-        "use its arrays instead",
+        "call an analysis first, such as vi.attention_maps(capture), or use its arrays",
     )

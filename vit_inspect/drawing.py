@@ -64,6 +64,8 @@ def html(record: Result) -> str:
     try:
         figure = figure_of(record)
     except BadParameter:
+        if not isinstance(record, Result):
+            raise
         return _table(record)
     drawn = figure.draw(record)
     for dpi in NOTEBOOK_DPI:

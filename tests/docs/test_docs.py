@@ -31,7 +31,7 @@ TEXTS = {page.relative_to(DOCS).as_posix(): page.read_text(encoding="utf-8") for
 OUTSIDE = ("CONTRIBUTING.md", "CHANGELOG.md")
 """Pages beside the documentation, whose paths and links are asked too."""
 TOLD = TEXTS | {name: (ROOT / name).read_text(encoding="utf-8") for name in OUTSIDE}
-RUN = [name for name in TEXTS if name == "index.md" or name.startswith("how-to/")]
+RUN = [name for name in TEXTS if name in ("index.md", "gallery.md") or name.startswith("how-to/")]
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -334,3 +334,10 @@ def test_lines_of_docstrings_that_begin_with_a_name_become_a_list() -> None:
         "One line.\n\n\n- `weights` (row, column): of a map,\n    all told.\n"
         "- `low`, `high`: ends.\n\nNote: no name of it."
     )
+
+
+def test_the_gallery_asks_what_its_figures_ask() -> None:
+    asked = dict(re.findall(r"^### (.+)\n\n\*\*(.+?)\*\*", TEXTS["gallery.md"], re.MULTILINE))
+    questions = {entry.figure.title: entry.figure.question for entry in vi.FIGURES}
+    assert len(asked) > 10
+    assert asked.items() <= questions.items()

@@ -83,7 +83,10 @@ class _Subset:
 # long as drawing all the rest of a small figure. Figures of one bundle use few different sets of
 # glyphs, so that a subset is kept by font and glyphs. Where another matplotlib does not have what
 # is asked for here, nothing is kept and the files are the same.
-_PDF_FONTS: Any = import_module("matplotlib.backends._backend_pdf_ps")
+try:
+    _PDF_FONTS: Any = import_module("matplotlib.backends._backend_pdf_ps")
+except ImportError:
+    _PDF_FONTS = None
 _make_subset = _PDF_FONTS.get_glyphs_subset if hasattr(_PDF_FONTS, "SubsetResults") else None
 
 
