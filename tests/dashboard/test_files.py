@@ -16,6 +16,7 @@ from tests.dashboard.apps import (
     png,
     press,
 )
+from vit_inspect.exporting.render import FORMATS
 from vit_inspect.figures.head_statistics import STATISTICS
 from vit_inspect.records.names import place_name
 from vit_inspect_dashboard import models, records
@@ -79,7 +80,8 @@ def test_what_was_switched_off_is_exported(
     app.multiselect(key="off_layers").set_value(["Layer 1"]).run()
     assert not app.exception
     stem = f"{CLASSIFIER}_chelsea_without_layer_1_all_heads_ablation"
-    assert set(files) == {f"{stem}.{kind}" for kind in ("svg", "pdf", "png", "npz", "csv")}
+    assert set(files) == {f"{stem}.{kind}" for kind in FORMATS}
+    assert files[f"{stem}.html"]().count(b"Plotly.newPlot(") == 2
     assert files[f"{stem}.svg"]().startswith(b"<?xml")
     cosine = np.load(io.BytesIO(files[f"{stem}.npz"]()))["cosine"][0]
     assert app.metric[0].value == f"{cosine:.4f}"
