@@ -43,8 +43,8 @@ def save(figure: Figure, formats: Iterable[str], *, title: str) -> dict[str, byt
     with _saving, matplotlib.rc_context(SETTINGS), _subsets_kept():
         for kind in formats:
             buffer = io.BytesIO()
-            options = {"pil_kwargs": {"compress_level": PNG_EFFORT}} if kind == "png" else {}
-            figure.savefig(buffer, format=kind, metadata=_metadata(kind, title), **options)
+            effort = {"compress_level": PNG_EFFORT} if kind == "png" else None
+            figure.savefig(buffer, format=kind, metadata=_metadata(kind, title), pil_kwargs=effort)
             files[kind] = buffer.getvalue()
     return files
 

@@ -22,7 +22,7 @@ ZOO = (
     Checkpoint(
         BUNDLED,
         "all figures, offline",
-        "DINOv2 ViT-S/14 tuned for saliency, bundled: its heads attend to parts of objects, without any labels",
+        "DINOv2 ViT-S/14 tuned for saliency, bundled: its heads attend to parts of objects",
     ),
     Checkpoint(
         "vit_large_patch32_224.orig_in21k",
