@@ -43,19 +43,19 @@ def save(figure: Figure, formats: Iterable[str], *, title: str) -> dict[str, byt
     with _saving, matplotlib.rc_context(SETTINGS), _subsets_kept():
         for kind in formats:
             buffer = io.BytesIO()
-            effort = {"compress_level": PNG_EFFORT} if kind == "png" else None
-            figure.savefig(buffer, format=kind, metadata=_metadata(kind, title), pil_kwargs=effort)
+            figure.savefig(buffer, format=kind, **_options(kind, title))
             files[kind] = buffer.getvalue()
     return files
 
 
-def _metadata(kind: str, title: str) -> dict[str, Any]:
-    """What a file tells of itself: its title, where the format has one, and no date."""
-    return {
-        "svg": {"Title": title, "Date": None},
-        "pdf": {"Title": title, "CreationDate": None},
-        "png": {},
-    }[kind]
+def _options(kind: str, title: str) -> dict[str, Any]:
+    """What a format is told: the title, where it has one, and no date; how to compress."""
+    options: dict[str, dict[str, Any]] = {
+        "svg": {"metadata": {"Title": title, "Date": None}},
+        "pdf": {"metadata": {"Title": title, "CreationDate": None}},
+        "png": {"pil_kwargs": {"compress_level": PNG_EFFORT}},
+    }
+    return options[kind]
 
 
 @dataclass(frozen=True)
