@@ -32,6 +32,7 @@ def test_every_record_is_plotted_and_drawn(kind: type[Result]) -> None:
     assert isinstance(vi.draw(record), Figure)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_a_notebook_shows_every_record_with_its_words_in_few_bytes(kind: type[Result]) -> None:
     record = replace(made(kind), model="<b>& co</b>")

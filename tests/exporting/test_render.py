@@ -73,6 +73,7 @@ EVERY = [*(entry.figure for entry in FIGURES), *OF_A_CHOICE]
 START = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG", "npz": b"PK", "csv": b"quantity,"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("figure", EVERY, ids=lambda figure: figure.slug)
 def test_every_figure_opens_in_every_format(figure: FigureSpec[Any]) -> None:
     record = made(figure.record)
@@ -94,6 +95,7 @@ def test_files_of_cka_hold_what_the_figure_shows(results: dict[str, Result]) -> 
     assert csv_values(render(spec, expected, "csv"), expected)["similarity"][0, 0] == 1
 
 
+@pytest.mark.slow
 def test_the_table_of_a_large_position_grid_holds_the_drawn_tiles() -> None:
     result = made(PositionSimilarity, Size(grid=(20, 16)))
     table = csv_values(render(SPECS["position_similarity"], result, "csv"), result)["similarity"]

@@ -128,6 +128,7 @@ def test_a_record_that_nobody_made_is_asked_for_in_words() -> None:
         made(New)
 
 
+@pytest.mark.slow
 def test_two_draws_are_the_same_bytes_and_change_no_global_setting(figure_and_result: Any) -> None:
     figure, result = figure_and_result
     before = dict(matplotlib.rcParams)
@@ -137,6 +138,7 @@ def test_two_draws_are_the_same_bytes_and_change_no_global_setting(figure_and_re
     assert svg(figure.draw(result)) == first
 
 
+@pytest.mark.slow
 def test_nothing_is_cut_off_at_the_edge_of_the_sheet(sheet: Figure) -> None:
     box = sheet.get_tightbbox()
     width, height = sheet.get_size_inches()
@@ -146,6 +148,7 @@ def test_nothing_is_cut_off_at_the_edge_of_the_sheet(sheet: Figure) -> None:
     assert width <= print_sheet.PAGE_IN + 0.01
 
 
+@pytest.mark.slow
 def test_words_lie_on_nothing_else(sheet: Figure) -> None:
     renderer = sheet._get_renderer()  # type: ignore[attr-defined]
     words = [(text.get_text(), text.get_window_extent(renderer)) for text in sheet.texts]
