@@ -35,7 +35,7 @@ from vit_inspect.figures.attention_rollout import FIGURE as ATTENTION_ROLLOUT
 from vit_inspect.figures.embedding_filters import FIGURE as EMBEDDING_FILTERS
 from vit_inspect.figures.faithfulness import FIGURE as FAITHFULNESS
 from vit_inspect.figures.feature_pca import FIGURE as FEATURE_PCA
-from vit_inspect.figures.figure import FigureSpec
+from vit_inspect.figures.figure import FigureSpec, Record
 from vit_inspect.figures.head_importance import FIGURE as HEAD_IMPORTANCE
 from vit_inspect.figures.head_statistics import FIGURE as HEAD_STATISTICS
 from vit_inspect.figures.layer_cka import FIGURE as LAYER_CKA
@@ -50,7 +50,6 @@ from vit_inspect.model import Model
 from vit_inspect.recording.recorder import Capture
 from vit_inspect.records.base import Result
 
-Record = TypeVar("Record", bound=Result)
 Summed_co = TypeVar("Summed_co", covariant=True)
 
 Group = Literal["paper", "evidence"]

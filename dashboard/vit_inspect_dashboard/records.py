@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec
 
 import vit_inspect as vi
 from vit_inspect.analyses.faithfulness import Map, default_maps
@@ -15,8 +15,9 @@ from vit_inspect.analyses.tokens import concatenate
 from vit_inspect.device import memory_refusal
 from vit_inspect.errors import OutOfMemory
 from vit_inspect.exporting.bundle import bundle
+from vit_inspect.figures.figure import Record
 from vit_inspect.layout import READOUT, Query
-from vit_inspect.records.base import Result, join
+from vit_inspect.records.base import join
 from vit_inspect_dashboard import kept, models
 from vit_inspect_dashboard.device import line, on_device
 from vit_inspect_dashboard.head_rows import HeadRows, all_rows_fit, rows_of_head
@@ -27,7 +28,6 @@ BATCH = 4
 """Pictures in one forward pass where a figure is of many."""
 
 Given = ParamSpec("Given")
-Record = TypeVar("Record", bound=Result)
 
 
 def of_model(

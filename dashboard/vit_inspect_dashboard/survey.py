@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import streamlit as st
 
-from vit_inspect.records.base import Result
+from vit_inspect.figures.figure import Record
 from vit_inspect_dashboard import page, pictures, records
 from vit_inspect_dashboard.controls import choose
 from vit_inspect_dashboard.pictures import Picture
@@ -17,7 +17,6 @@ from vit_inspect_dashboard.state import Subject
 ONE = "this picture"
 RUNNING = "running"
 
-Record = TypeVar("Record", bound=Result)
 Progress = Callable[[float, str], object]
 
 

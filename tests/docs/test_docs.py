@@ -171,11 +171,10 @@ def test_every_page_is_in_the_navigation() -> None:
     assert sorted(listed) == sorted(TEXTS)
 
 
-@pytest.mark.parametrize("name", list(TOLD))
+# The changelog also tells of what was.
+@pytest.mark.parametrize("name", [each for each in TOLD if each != "CHANGELOG.md"])
 def test_every_path_of_the_project_is_there(name: str) -> None:
     roots = "vit_inspect|dashboard|tests|scripts|docs"
-    if name == "CHANGELOG.md":
-        pytest.skip("it also tells of what was")
     made = {"vit_inspect/analyses/patch_norms.py", "vit_inspect/figures/patch_norms.py"}
     for path in set(re.findall(rf"`(?:python )?((?:{roots})/[^`\s]*)`", TOLD[name])) - made:
         assert (ROOT / path).exists(), path
