@@ -176,7 +176,10 @@ def dashboard(
             err=True,
         )
         raise typer.Exit(2) from None
-    serve(port=port, host=host, browser=browser)
+    try:
+        serve(port=port, host=host, browser=browser)
+    except BadParameter as error:
+        _stop([error])
 
 
 def _sleep_while_waiting() -> None:

@@ -6,9 +6,12 @@ Streamlit looks for them whatever the current folder is.
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 from streamlit.web import cli
+
+from vit_inspect.errors import BadParameter
 
 APP = Path(__file__).with_name("app.py")
 
@@ -29,7 +32,18 @@ def serve(*, port: int | None = None, host: str | None = None, browser: bool = T
     port: 0 takes any free one; None takes 8501, or the next free one after it.
     host: the address to listen at; None is this computer alone.
     browser: whether to open the dashboard in a browser.
+
+    Raises `BadParameter` for a host that has no address.
     """
+    if host is not None:
+        try:
+            socket.getaddrinfo(host, port or 0)
+        except OSError as error:
+            raise BadParameter(
+                f"the host {host!r}, which has no address",
+                "an address of this computer, such as localhost or 0.0.0.0",
+                "check the spelling",
+            ) from error
     cli.main(
         ["run", str(APP), *options(port=port, host=host, browser=browser)],
         prog_name="vit-inspect dashboard",

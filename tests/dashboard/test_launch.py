@@ -85,3 +85,15 @@ def test_the_packages_alone_serve_the_dashboard_from_any_folder(tmp_path: Path) 
             server.terminate()
             # Its last words need a place to go to.
             server.communicate()
+
+
+def test_a_host_without_an_address_is_refused_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(launch.socket, "getaddrinfo", unknown)
+    done = CliRunner().invoke(app, ["dashboard", "--host", "nonsense.invalid", "--no-browser"])
+    assert done.exit_code == 2
+    assert "Found the host 'nonsense.invalid', which has no address;" in done.output
