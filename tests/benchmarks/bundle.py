@@ -64,9 +64,13 @@ def measure(rounds: int) -> Clock:
     """All parts, the imports first."""
     clock = Clock()
     with clock.part("imports"):
+        # Some are put off until they are needed, as timm and scikit-learn are.
+        import sklearn.decomposition  # noqa: F401
+
         import vit_inspect as vi
         from vit_inspect.catalog import analyse
         from vit_inspect.exporting import render, saving
+        from vit_inspect.loading import from_timm  # noqa: F401
     gc.freeze()
     with clock.part("loading"):
         model, image = vi.load("dinov2_small"), vi.sample("chelsea")

@@ -1,4 +1,7 @@
-"""Files of a drawing are those of matplotlib's own `savefig`, from fresh figures, whoever asks."""
+"""Files of a drawing are those of matplotlib's own `savefig`, from fresh figures, whoever asks.
+
+A PDF, whose fonts have some letters more, shows the same pixels and says the same text.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import pypdfium2
 import pytest
 from matplotlib.backends import _backend_pdf_ps as pdf_fonts
 from matplotlib.figure import Figure
@@ -56,6 +60,20 @@ def plainly(kind: str, number: int = 0) -> bytes:
     return file.getvalue()
 
 
+def check_same(kind: str, found: bytes, expected: bytes) -> None:
+    """PDFs are compared as a viewer shows them, the others by their bytes."""
+    if kind != "pdf":
+        assert found == expected, kind
+        return
+    pages = [pypdfium2.PdfDocument(each)[0] for each in (found, expected)]
+    texts = [page.get_textpage().get_text_range() for page in pages]
+    assert texts[0] == texts[1]
+    assert "Words that are far too long" in texts[0]
+    pixels = [page.render(scale=3).to_numpy() for page in pages]
+    np.testing.assert_array_equal(*pixels)
+    assert np.ptp(pixels[0]) > 100
+
+
 @pytest.mark.parametrize("kept", [False, True], ids=["first subset", "kept subset"])
 def test_all_formats_of_one_figure_are_those_of_fresh_ones(kept: bool) -> None:
     saving._subset.cache_clear()
@@ -65,10 +83,29 @@ def test_all_formats_of_one_figure_are_those_of_fresh_ones(kept: bool) -> None:
     found = save(drawn(), PRINT_FORMATS, title=TITLE)
     assert list(found) == list(PRINT_FORMATS)
     for kind, data in expected.items():
-        assert found[kind] == data, kind
-    subsets = saving._subset.cache_info()
-    assert subsets.misses > 0
-    assert subsets.hits == (subsets.misses if kept else 0)
+        check_same(kind, found[kind], data)
+    assert saving._subset.cache_info().misses > 0
+
+
+def test_figures_of_the_usual_characters_share_their_fonts() -> None:
+    saving._subset.cache_clear()
+    save(drawn(0), ["pdf"], title=TITLE)
+    first = saving._subset.cache_info().misses
+    figure = drawn()
+    figure.text(0.3, 0.3, "JQ 50 %")
+    save(figure, ["pdf"], title=TITLE)
+    assert saving._subset.cache_info().misses == first
+
+
+def test_a_character_that_is_not_usual_is_in_the_font() -> None:
+    figure = drawn()
+    figure.text(0.3, 0.3, "Ω ж ∂")
+    file = io.BytesIO()
+    with matplotlib.rc_context(SETTINGS):
+        figure.savefig(file, format="pdf", metadata=TOLD["pdf"])
+    found = save(figure, ["pdf"], title=TITLE)["pdf"]
+    check_same("pdf", found, file.getvalue())
+    assert "Ω ж ∂" in pypdfium2.PdfDocument(found)[0].get_textpage().get_text_range()
 
 
 def test_the_order_of_the_formats_changes_nothing() -> None:
@@ -88,8 +125,11 @@ def test_threads_give_the_same_bytes() -> None:
         found = list(
             pool.map(lambda number: save(drawn(number), ["svg", "pdf"], title=TITLE), numbers)
         )
+    alone = [save(drawn(number), ["svg", "pdf"], title=TITLE) for number in range(3)]
     for number, files in zip(numbers, found, strict=True):
-        assert files == {kind: plainly(kind, number) for kind in ("svg", "pdf")}
+        assert files == alone[number]
+        for kind, data in files.items():
+            check_same(kind, data, plainly(kind, number))
 
 
 def test_one_figure_is_saved_at_a_time() -> None:

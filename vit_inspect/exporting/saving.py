@@ -1,7 +1,8 @@
 """How does one drawing become files? Laid out once, saved in each format that is asked for.
 
 The bytes are those of matplotlib's own `savefig` on a fresh figure, with the options here:
-no dates, no random identifiers. The same figure gives the same bytes.
+no dates, no random identifiers. A PDF's font has some letters more than the figure needs. The same
+figure gives the same bytes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.ft2font import FT2Font
 
 PRINT_FORMATS = ("svg", "pdf", "png")
 """Formats of a drawing for print."""
@@ -27,8 +29,11 @@ SETTINGS: Any = {"svg.hashsalt": "vit_inspect", "pdf.fonttype": 42}
 PNG_EFFORT = 4
 """Effort of the compression, 0 to 9; the usual 6 takes twice the time for 4 % smaller files."""
 
-KEPT_SUBSETS = 128
-"""Font subsets that are kept, of about 20 kB each."""
+KEPT_SUBSETS = 32
+"""Font subsets that are kept, of about 30 kB each."""
+
+USUAL = "".join(map(chr, range(0x20, 0x7F))) + "·×−–…°±²³μσΣ√≤≥₀₁₂₃ﬀﬁﬂﬃﬄ"
+"""Characters that every font in a PDF has, so that figures share one subset."""
 
 # matplotlib's settings are global: whoever saves must not meet another's.
 _saving = threading.Lock()
@@ -80,9 +85,9 @@ class _Subset:
 
 # The one place that touches what is private to matplotlib. Its PDF writer makes the subset of a
 # font anew for every file: the font is parsed and written by fontTools, in Python, which takes as
-# long as drawing all the rest of a small figure. Figures of one bundle use few different sets of
-# glyphs, so that a subset is kept by font and glyphs. Where another matplotlib does not have what
-# is asked for here, nothing is kept and the files are the same.
+# long as drawing all the rest of a small figure. Here each subset has the usual characters too,
+# some 15 kB in a file, so that it serves all figures whose words have no others. Where another
+# matplotlib does not have what is asked for here, each file has its own subset and looks the same.
 try:
     _PDF_FONTS: Any = import_module("matplotlib.backends._backend_pdf_ps")
 except ImportError:
@@ -105,7 +110,14 @@ def _subsets_kept() -> Iterator[None]:
 
 def _kept_subset(file: str, glyphs: Iterable[int]) -> AbstractContextManager[_Subset]:
     """What matplotlib's own function gives, from the kept ones."""
-    return nullcontext(_subset(file, frozenset(glyphs)))
+    return nullcontext(_subset(file, _usual(file).union(glyphs)))
+
+
+@lru_cache(maxsize=KEPT_SUBSETS)
+def _usual(file: str) -> frozenset[int]:
+    """The glyphs of the usual characters, as far as the font has them."""
+    numbers = FT2Font(file).get_charmap()
+    return frozenset(numbers[ord(each)] for each in USUAL if ord(each) in numbers)
 
 
 @lru_cache(maxsize=KEPT_SUBSETS)
