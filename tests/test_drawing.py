@@ -19,7 +19,14 @@ import vit_inspect as vi
 from tests.helpers.records import MAKERS, Size, made
 from vit_inspect.catalog import figure_of
 from vit_inspect.records.base import Photograph, Result
-from vit_inspect.records.evidence import Faithfulness, FeaturePca, Predictions
+from vit_inspect.records.evidence import (
+    AttentionRelevance,
+    Faithfulness,
+    FeaturePca,
+    HeadStatistics,
+    Predictions,
+    TokenNorms,
+)
 from vit_inspect.records.paper import AttentionDistance, AttentionMaps, AttentionRollout
 
 KINDS = [kind for kind in MAKERS if kind is not Predictions]
@@ -107,3 +114,30 @@ def test_what_cannot_be_drawn_is_told_in_words(show: object) -> None:
         vi.BadParameter, match=r"Found the option 'image'; expected (no option|one of limits)"
     ):
         show(made(AttentionDistance), image=0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong", "told"),
+    [
+        (AttentionMaps, {"scale": "colour"}, "the scale 'colour'; expected 'shared' or 'per map'"),
+        (HeadStatistics, {"large": "colour"}, "the statistic 'colour'; expected one of entropy"),
+        (HeadStatistics, {"large": "colour", "limits": (0, 1)}, "the statistic 'colour'"),
+        (AttentionRelevance, {"way": "colour"}, "the way 'colour'; expected one of relevance"),
+        (AttentionMaps, {"limits": 3}, "the limits 3; expected the lower and the upper end"),
+        (AttentionMaps, {"limits": ("a", 1)}, r"the limits \('a', 1\)"),
+        (AttentionMaps, {"limits": (1, 0)}, r"the limits \(1, 0\)"),
+        (AttentionMaps, {"limits": (0, np.nan)}, r"the limits \(0, nan\)"),
+        (TokenNorms, {"width": "wide"}, "the width 'wide'; expected a number of px above 0"),
+        (TokenNorms, {"width": -4}, "the width -4"),
+    ],
+)
+def test_a_value_that_an_option_does_not_take_is_told_in_words(
+    kind: type[Result], wrong: dict[str, object], told: str
+) -> None:
+    with pytest.raises(vi.BadParameter, match=told):
+        vi.plot(made(kind), **wrong)
+
+
+def test_limits_of_numpy_are_limits() -> None:
+    low, high = np.float64([0.0, 0.25])
+    assert vi.plot(made(AttentionMaps), limits=(low, high)).data[0].marker.cmax == high

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import inspect
 import io
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from html import escape
+from numbers import Real
 
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
@@ -33,8 +35,8 @@ def plot(record: Result, **look: object) -> go.Figure:
     look: options of this figure, such as `scale="per map"` for attention maps, or `image=1` for
     the second image of a batch.
 
-    Raises `BadParameter` for a record that has no figure, and for an option that its figure does
-    not have.
+    Raises `BadParameter` for a record that has no figure, for an option that its figure does not
+    have, and for a value that the option does not take.
     """
     chosen = figure_of(record).plot
     _check(record, chosen, look)
@@ -103,6 +105,25 @@ def _check(record: Result, drawing: Callable[..., object], look: dict[str, objec
         raise BadParameter(
             f"the image {image!r}", f"an image of 0..{images - 1}", "choose one of these"
         )
+    limits, width = look.get("limits"), look.get("width", 1)
+    if limits is not None and not _is_scale(limits):
+        raise BadParameter(
+            f"the limits {limits!r}",
+            "the lower and the upper end of a scale, such as (0, 0.5)",
+            "give two numbers, or leave them out",
+        )
+    if not (isinstance(width, Real) and 0 < width < math.inf):
+        raise BadParameter(f"the width {width!r}", "a number of px above 0", "give another width")
+
+
+def _is_scale(limits: object) -> bool:
+    """Whether these are two finite numbers, the lower one first."""
+    return (
+        isinstance(limits, Sequence)
+        and len(limits) == 2
+        and all(isinstance(end, Real) and math.isfinite(end) for end in limits)
+        and bool(limits[0] < limits[1])
+    )
 
 
 def _options(drawing: Callable[..., object]) -> list[str]:

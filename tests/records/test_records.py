@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Callable
+from copy import deepcopy
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,8 +13,9 @@ from PIL import Image
 import vit_inspect as vi
 from tests.conftest import noise
 from tests.helpers.made import capture_of, layout_of, peaked
+from tests.helpers.records import made
 from vit_inspect.records.base import join
-from vit_inspect.records.paper import AttentionDistance
+from vit_inspect.records.paper import AttentionDistance, AttentionMaps
 
 
 @pytest.fixture
@@ -27,6 +32,18 @@ def distance(attention: np.ndarray) -> AttentionDistance:
 def test_arrays_cannot_be_changed(distance: AttentionDistance) -> None:
     with pytest.raises(ValueError, match="read-only"):
         distance.distance_px[0] = 0
+
+
+@pytest.mark.parametrize("copied", [deepcopy, lambda record: pickle.loads(pickle.dumps(record))])
+def test_arrays_of_a_copy_cannot_be_changed(
+    copied: Callable[[AttentionMaps], AttentionMaps],
+) -> None:
+    record = made(AttentionMaps)
+    copy = copied(record)
+    np.testing.assert_array_equal(copy.weights, record.weights)
+    for array in (copy.weights, copy.photographs[0].pixels):
+        with pytest.raises(ValueError, match="read-only"):
+            array[:] = 0
 
 
 def test_axes_name_every_dimension(distance: AttentionDistance) -> None:

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
+from vit_inspect.errors import BadParameter
 from vit_inspect.figures import looks, print_sheet
 from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.overlay import draw_map, draw_photograph, draw_scale, plot_map, plot_sheet
@@ -79,6 +80,8 @@ def plots(result: AttentionRelevance, *, image: int = 0) -> list[go.Figure]:
 
 def shown(result: AttentionRelevance, way: str, image: int) -> Float[np.ndarray, "row column"]:
     """The map as it is drawn: negative contributions are set to 0."""
+    if way not in WAYS:
+        raise BadParameter(f"the way {way!r}", f"one of {', '.join(WAYS)}", "choose one of these")
     values: Float[np.ndarray, "row column"] = getattr(result, way)[image]
     return np.maximum(values, 0)
 

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from vit_inspect.errors import BadParameter
 from vit_inspect.figures import looks, print_sheet, screen_sheet
 from vit_inspect.figures.figure import VIT_PAPER, FigureSpec
 from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, fit
@@ -98,16 +99,16 @@ def plot(
     limits: ends of the large panel's scale, to give two figures the same scale; the other panels,
     whose scales would differ, are then left out.
     """
+    first, *others = _ordered(large)
     area_px = int(np.clip(30 * result.entropy.shape[1], 540, 960))
     caption = _caption(result, several=limits is None)
     figure = screen_sheet.screen(TITLE, caption, height=area_px, above=BAR_PX)
     whole_px = figure.layout.margin.t + area_px + FOOT_PX
     figure.update_layout(height=whole_px, margin_b=FOOT_PX, margin_r=30)
     if limits is not None:
-        _add_panel(figure, result, large, x=(0.0, 1.0), limits=limits)
+        _add_panel(figure, result, first, x=(0.0, 1.0), limits=limits)
         return figure
-    _add_panel(figure, result, large, x=LARGE)
-    others = _ordered(large)[1:]
+    _add_panel(figure, result, first, x=LARGE)
     rows = -(-len(others) // len(SMALL))
     gap = (BAR_PX + BELOW_PX) / area_px
     height = (1 - (rows - 1) * gap) / rows
@@ -125,6 +126,11 @@ def limits_of(result: HeadStatistics) -> looks.Limits:
 
 
 def _ordered(large: str) -> list[str]:
+    """All statistics, the large one first."""
+    if large not in STATISTICS:
+        raise BadParameter(
+            f"the statistic {large!r}", f"one of {', '.join(STATISTICS)}", "choose one of these"
+        )
     return [large, *(name for name in STATISTICS if name != large)]
 
 

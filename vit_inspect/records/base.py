@@ -36,6 +36,11 @@ class Photograph:
     def __post_init__(self) -> None:
         self.pixels.setflags(write=False)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # As for `Result`.
+        self.__dict__.update(state)
+        self.__post_init__()
+
 
 @dataclass(frozen=True, eq=False)
 class Result:
@@ -52,6 +57,11 @@ class Result:
     def __post_init__(self) -> None:
         for array in self.arrays().values():
             array.setflags(write=False)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A copy and a record from another process come without `__post_init__`.
+        self.__dict__.update(state)
+        self.__post_init__()
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The record's arrays by name, in order."""
