@@ -149,9 +149,6 @@ def test_in_a_stage_that_is_not_read_the_mean_of_its_patches_stands_in() -> None
     weights = stage.readout_weights()
     assert weights is not None
     np.testing.assert_allclose(weights, [0, *[1 / 6] * 6])
-    assert stage.readout_words == "mean of this stage's patches"
-    assert layout_of(readout=MEAN).readout_words == "read-out (mean of the patches)"
-    assert layout_of("cls").readout_words == "read-out (cls)"
 
 
 def test_padding_is_no_query() -> None:

@@ -112,18 +112,16 @@ def _check(record: Result, drawing: Callable[..., object], look: dict[str, objec
             "the lower and the upper end of a scale, such as (0, 0.5)",
             "give two numbers, or leave them out",
         )
-    if not (isinstance(width, Real) and 0 < width < math.inf):
+    if not (isinstance(width, Real) and 0 < float(width) < math.inf):
         raise BadParameter(f"the width {width!r}", "a number of px above 0", "give another width")
 
 
 def _is_scale(limits: object) -> bool:
     """Whether these are two finite numbers, the lower one first."""
-    return (
-        isinstance(limits, Sequence)
-        and len(limits) == 2
-        and all(isinstance(end, Real) and math.isfinite(end) for end in limits)
-        and bool(limits[0] < limits[1])
-    )
+    if not (isinstance(limits, Sequence) and all(isinstance(end, Real) for end in limits)):
+        return False
+    ends = [float(end) for end in limits]
+    return len(ends) == 2 and -math.inf < ends[0] < ends[1] < math.inf
 
 
 def _options(drawing: Callable[..., object]) -> list[str]:

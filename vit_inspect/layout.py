@@ -24,7 +24,7 @@ MEAN_STAGE = "mean of this stage's patches"
 MEAN_ALL = "mean of all tokens"
 """Read-out of a model that averages patches and special tokens."""
 
-MEAN_PREFIX = "mean of the prefix tokens"
+MEAN_PREFIX = "mean of the special tokens"
 """Read-out of a distilled model, which averages the heads of its class and distillation tokens."""
 
 CLS_MEAN = "class token and mean of the patches"
@@ -100,11 +100,6 @@ class TokenLayout:
     def token_count(self) -> int:
         """Number of all tokens."""
         return self.prefix_count + self.patch_count
-
-    @property
-    def readout_words(self) -> str:
-        """The name of the query `READOUT` in a sentence."""
-        return self.readout if self.readout == MEAN_STAGE else f"read-out ({self.readout})"
 
     @property
     def input_px(self) -> tuple[int, int]:

@@ -9,10 +9,9 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from vit_inspect.layout import READOUT, Query, TokenLayout
+from vit_inspect.layout import Query, TokenLayout
 from vit_inspect.records import names
 
-CLASS_TOKEN = "Class token (CLS)"
 COUNTING = "Layers, heads, rows and columns count from 0."
 
 
@@ -35,19 +34,9 @@ def patch_name(row: int, column: int) -> str:
 
 
 def query_name(query: Query, layout: TokenLayout) -> str:
-    """What a query token is called in lists and in the address.
-
-    The query that stands for the model's output has the name of what the model reads.
-    """
-    if query in (READOUT, layout.readout):
-        single = layout.readout in layout.prefix
-        return token_name(layout.readout) if single else layout.readout.capitalize()
-    return token_name(query) if isinstance(query, str) else patch_name(*query)
-
-
-def token_name(token: str) -> str:
-    """What a special token is called, one that stands before the patches."""
-    return CLASS_TOKEN if token == "cls" else f"Token {token}"
+    """What a query token is called in lists and in the address, such as "Class token (CLS)"."""
+    name = names.query_name(query, layout)
+    return name[0].upper() + name[1:]
 
 
 def file_stem(name: str) -> str:

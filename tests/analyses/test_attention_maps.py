@@ -31,9 +31,9 @@ def attention(random: np.random.Generator) -> np.ndarray:
 @pytest.mark.parametrize(
     ("query", "token", "words"),
     [
-        ("readout", 0, "token 'cls'"),
-        ("cls", 0, "token 'cls'"),
-        ("reg1", 1, "token 'reg1'"),
+        ("readout", 0, "class token (CLS)"),
+        ("cls", 0, "class token (CLS)"),
+        ("reg1", 1, "token reg1"),
         ((0, 0), 2, "patch (0, 0)"),
         ((0, 2), 4, "patch (0, 2)"),
         ((1, 0), 5, "patch (1, 0)"),
@@ -66,7 +66,7 @@ def test_an_average_looks_where_its_tokens_look_on_average(attention: np.ndarray
     maps = vi.attention_maps(capture_of(attention, layout_of("cls", "reg1", readout=MEAN)))
     wanted = attention[:, :, :, 2:].mean(axis=3).swapaxes(0, 1)
     np.testing.assert_allclose(as_rows(maps), wanted, rtol=1e-12)
-    assert maps.query == "read-out (mean of the patches)"
+    assert maps.query == "mean of the patches"
 
 
 def test_a_pool_looks_where_its_tokens_look_by_its_own_weights(

@@ -21,7 +21,6 @@ from tests.dashboard.serving import ROOT
 from vit_inspect.attention.rows import rows
 from vit_inspect.figures import looks
 from vit_inspect.figures.head_statistics import STATISTICS
-from vit_inspect_dashboard.wording import CLASS_TOKEN
 
 pytestmark = pytest.mark.slow
 
@@ -93,7 +92,7 @@ def test_the_map_follows_the_cursor_and_is_the_true_row(
     page.on("websocket", lambda socket: socket.on("framesent", lambda frame: asked.append(frame)))
     show(page, "/attention_maps?layer=7&head=2")
     canvas = page.locator("canvas.picture")
-    expect(canvas).to_have_attribute("data-shown", CLASS_TOKEN)
+    expect(canvas).to_have_attribute("data-shown", "Class token (CLS)")
     expect(page.get_by_text("Attention verified")).to_be_visible()
     assert asked
     asked.clear()
@@ -131,7 +130,7 @@ def test_the_map_follows_the_cursor_and_is_the_true_row(
 def test_a_click_pins_the_patch_and_the_address_keeps_it(page: Page, browser, address, at) -> None:
     show(page, "/attention_maps")
     canvas = page.locator("canvas.picture")
-    expect(canvas).to_have_attribute("data-shown", CLASS_TOKEN)
+    expect(canvas).to_have_attribute("data-shown", "Class token (CLS)")
     before = page.locator(".magnifier .picture").get_attribute("src")
     canvas.click(position=at(canvas, 8, 5))
     ready(page)
@@ -150,7 +149,7 @@ def test_a_click_pins_the_patch_and_the_address_keeps_it(page: Page, browser, ad
 
     # A second click lets the class token be the query again.
     canvas.click(position=at(canvas, 8, 5))
-    expect(page.get_by_label("Query token", exact=True)).to_have_value(CLASS_TOKEN)
+    expect(page.get_by_label("Query token", exact=True)).to_have_value("Class token (CLS)")
     expect(page).not_to_have_url(re.compile("query="))
 
 
@@ -265,7 +264,7 @@ def test_what_is_no_picture_is_a_sentence(page: Page) -> None:
 )
 def test_nonsense_in_the_address_is_ignored(page: Page, query: str) -> None:
     show(page, f"/attention_maps?{query}")
-    expect(page.get_by_label("Query token", exact=True)).to_have_value(CLASS_TOKEN)
+    expect(page.get_by_label("Query token", exact=True)).to_have_value("Class token (CLS)")
     expect(page.locator(".magnifier .picture")).to_be_visible()
     expect(page.locator('[data-testid="stException"]')).to_have_count(0)
 

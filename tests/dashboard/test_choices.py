@@ -24,7 +24,7 @@ from vit_inspect.figures import feature_pca, logit_lens, token_similarity
 from vit_inspect.figures.head_statistics import STATISTICS
 from vit_inspect_dashboard import models, records, state
 from vit_inspect_dashboard.state import Subject
-from vit_inspect_dashboard.wording import CLASS_TOKEN, class_names
+from vit_inspect_dashboard.wording import class_names
 
 WITH_CONTROL = ("faithfulness", "attention_rollout", "attention_relevance", "attention_maps")
 
@@ -56,7 +56,7 @@ def test_a_click_in_the_tour_keeps_the_patch(monkeypatch: pytest.MonkeyPatch) ->
         lambda rows, **named: pinned.append(named["pinned"]),
     )
     # What a click leaves behind, by `pick_patch`; Escape goes to the middle.
-    for query in ("Patch (1, 2)", CLASS_TOKEN):
+    for query in ("Patch (1, 2)", "Class token (CLS)"):
         app = opened("tour", step=4, query=query)
         assert not app.exception
     assert pinned == [(1, 2), (3, 3)]
@@ -145,7 +145,7 @@ def test_layer_and_head_of_a_larger_model_fall_back() -> None:
     assert not app.exception
     assert app.selectbox(key="layer").value == LAYERS - 1
     assert app.selectbox(key="head").value == 0
-    assert app.selectbox(key="query").value == CLASS_TOKEN
+    assert app.selectbox(key="query").value == "Class token (CLS)"
 
 
 def test_distance_of_a_single_upload_is_of_that_upload(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,6 @@ from vit_inspect.analyses.faithfulness import Curves
 from vit_inspect.analyses.head_importance import Batch, HeadTrials
 from vit_inspect_dashboard import kept, trials
 from vit_inspect_dashboard.pictures import sample
-from vit_inspect_dashboard.wording import CLASS_TOKEN
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("random_weights")]
 
@@ -43,7 +42,7 @@ def test_parts_are_ablated_and_restored(model: str) -> None:
     assert not app.exception
     layer = shown_metrics(app)
     assert layer != ["1.0000", "0.00%"]
-    app.multiselect(key="off_tokens").set_value([CLASS_TOKEN, "Patch (0, 1)"]).run()
+    app.multiselect(key="off_tokens").set_value(["Class token (CLS)", "Patch (0, 1)"]).run()
     assert shown_metrics(app) != layer
     assert any("1 of them ablated" in str(each.proto) for each in app.get("plotly_chart"))
     app.button_group(key="replacement").set_value("zero").run()
@@ -60,7 +59,7 @@ def test_parts_that_another_model_has_not_are_let_go() -> None:
     assert not app.exception
     assert app.multiselect(key="off_heads").value == ["L2 H2"]
     assert app.multiselect(key="off_tokens").value == []
-    app.multiselect(key="off_tokens").set_value([CLASS_TOKEN]).run()
+    app.multiselect(key="off_tokens").set_value(["Class token (CLS)"]).run()
     app.selectbox(key="model").set_value(POOLED).run()
     assert not app.exception
     assert app.multiselect(key="off_tokens").value == []

@@ -37,7 +37,6 @@ from tests.dashboard.serving import ROOT
 from tests.dashboard.test_explorer import unpacked
 from vit_inspect.attention.rows import rows
 from vit_inspect.catalog import FIGURES
-from vit_inspect_dashboard.wording import CLASS_TOKEN
 
 SECONDS = 300
 """How long an answer may take when all ask at once."""
@@ -281,7 +280,7 @@ class Question(NamedTuple):
         return {
             "weights": weights[:, layout.prefix_count :].reshape(-1, *layout.grid),
             "mass": weights[:, : layout.prefix_count],
-            "pinned": CLASS_TOKEN if self.patch is None else self.patch,
+            "pinned": "Class token (CLS)" if self.patch is None else self.patch,
         }
 
 

@@ -126,7 +126,7 @@ def test_maps_are_rows_on_the_stages_own_grid() -> None:
         mean = vi.attention_maps(capture)
         last = index == 3
         assert model.layout.readout == (MEAN if last else MEAN_STAGE)
-        words = "read-out (mean of the patches)" if last else "mean of this stage's patches"
+        words = "mean of the patches" if last else "mean of this stage's patches"
         assert mean.query == words
         every = rows_of(capture, 0, range(model.layout.patch_count))[..., 1:].mean(axis=2)
         np.testing.assert_allclose(mean.weights[:, 0].reshape(every.shape), every, atol=1e-12)

@@ -14,6 +14,7 @@ from vit_inspect.attention.sweep import sweep
 from vit_inspect.errors import BadParameter
 from vit_inspect.layout import READOUT, Query
 from vit_inspect.recording.recorder import Capture
+from vit_inspect.records.names import query_name
 from vit_inspect.records.paper import AttentionMaps
 
 
@@ -35,10 +36,8 @@ def attention_maps(capture: Capture, *, query: Query = READOUT) -> AttentionMaps
     index = layout.token(token)
     with torch.inference_mode():
         weights = torch.stack([rows(layer, [index])[:, :, 0] for layer in capture.layers], dim=1)
-    if isinstance(token, str):
-        return _record(capture, weights, query=f"token {token!r}")
-    patch = int(token[0]), int(token[1])
-    return _record(capture, weights, query=f"patch {patch}", patch=patch)
+    patch = None if isinstance(token, str) else (int(token[0]), int(token[1]))
+    return _record(capture, weights, query=token, patch=patch)
 
 
 def readout_reduction(capture: Capture) -> ReadoutReduction | None:
@@ -62,14 +61,14 @@ class ReadoutReduction:
 
     def result(self) -> AttentionMaps:
         """The record, after all blocks were added."""
-        return _record(self.capture, self.total, query=self.capture.layout.readout_words)
+        return _record(self.capture, self.total, query=READOUT)
 
 
 def _record(
     capture: Capture,
     weights: Float[Tensor, "image layer head token"],
     *,
-    query: str,
+    query: Query,
     patch: tuple[int, int] | None = None,
 ) -> AttentionMaps:
     layout, values = capture.layout, weights.cpu().numpy()
@@ -78,7 +77,7 @@ def _record(
         model=capture.model.id,
         layout=layout,
         photographs=capture.photographs,
-        query=query,
+        query=query_name(query, layout),
         patch=patch,
         weights=maps.reshape(*maps.shape[:3], *layout.grid),
         prefix_mass=values[..., : layout.prefix_count].copy(),

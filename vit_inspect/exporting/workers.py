@@ -25,11 +25,10 @@ LEAST = 2
 AHEAD = 8
 """Calls of each worker that wait for their turn or whose results wait to be taken."""
 
-Answer = TypeVar("Answer")
-
-
 MOST = 8
-"""Workers at most: each holds about half a gigabyte, and one process makes the records for all."""
+"""Workers at most: one process makes the records for all."""
+
+Answer = TypeVar("Answer")
 
 
 def workers_for(photographs: int) -> int:

@@ -1,10 +1,14 @@
-"""What are layers, heads and patches called? They count from 0, as in Python, everywhere.
+"""What are layers, heads, patches and queries called? They count from 0, as in Python, everywhere.
 
 One home for these names: figures, analyses and pages take them from here. The paper's figures count
 heads from 1; that is given up, so that a number on a figure is the index in an array.
 """
 
 from __future__ import annotations
+
+from vit_inspect.layout import READOUT, Query, TokenLayout
+
+CLASS_TOKEN = "class token (CLS)"
 
 
 def head_name(head: int) -> str:
@@ -20,3 +24,17 @@ def place_name(layer: int, head: int) -> str:
 def patch_name(row: int, column: int) -> str:
     """A patch by its row and column, such as "patch (5, 7)"."""
     return f"patch ({row}, {column})"
+
+
+def query_name(query: Query, layout: TokenLayout) -> str:
+    """A query token: "class token (CLS)", "token reg1", "patch (5, 7)".
+
+    The query that stands for the model's output has the name of what the model reads, such as "mean
+    of the patches".
+    """
+    if not isinstance(query, str):
+        return patch_name(*map(int, query))
+    token = layout.readout if query == READOUT else query
+    if token not in layout.prefix:
+        return token
+    return CLASS_TOKEN if token == "cls" else f"token {token}"
