@@ -212,6 +212,8 @@ def _captures(
         if images:
             yield capture(model, images)
         bar.update(len(some))
+    # Processes may still be drawing the last ones.
+    bar.set_description("drawing")
 
 
 def _size(text: str | None) -> int | tuple[int, int] | None:
