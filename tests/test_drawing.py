@@ -141,3 +141,20 @@ def test_a_value_that_an_option_does_not_take_is_told_in_words(
 def test_limits_of_numpy_are_limits() -> None:
     low, high = np.float64([0.0, 0.25])
     assert vi.plot(made(AttentionMaps), limits=(low, high)).data[0].marker.cmax == high
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_record_is_not_shown() -> None:
+    with pytest.raises(vi.BadParameter, match="a str, which has no figure"):
+        vi.html("attention")  # type: ignore[arg-type]
+
+
+def test_a_picture_that_stays_heavy_has_the_lowest_resolution(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record = made(AttentionDistance)
+    monkeypatch.setattr("vit_inspect.drawing.NOTEBOOK_BYTES", 1)
+    found = re.search(r"base64,([^\"]+)", vi.html(record))
+    assert found
+    picture = Image.open(io.BytesIO(base64.b64decode(found[1])))
+    assert picture.width == int(36 * vi.draw(record).get_size_inches()[0])

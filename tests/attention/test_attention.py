@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.helpers.watched import Largest
+from vit_inspect.attention import blocks
 from vit_inspect.attention.blocks import RowBlock, row_blocks
 from vit_inspect.attention.layer import LayerAttention
 from vit_inspect.attention.rows import rows
@@ -368,3 +369,17 @@ def test_half_precision_windows_are_summed_in_float32() -> None:
     assert found.dtype == torch.float32
     assert {block.weights.dtype for block in row_blocks(layer)} == {torch.float32}
     np.testing.assert_allclose(found.numpy(), explicit_windows(layer), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "answer"),
+    [
+        ("cuda", "torch.cuda.mem_get_info", (8_000, 9_000)),
+        ("mps", "torch.mps.recommended_max_memory", 8_000),
+    ],
+)
+def test_blocks_take_a_share_of_the_memory_of_an_accelerator(
+    monkeypatch: pytest.MonkeyPatch, device: str, asked: str, answer: object
+) -> None:
+    monkeypatch.setattr(asked, lambda *_: answer)
+    assert blocks._block_bytes(torch.device(device)) == 8_000 * blocks.DEVICE_MEMORY_SHARE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -104,6 +105,16 @@ def check_help(app: AppTest, view: object) -> None:
     ):
         for control in app.get(kind):
             assert control.proto.help or "export_" in control.proto.id, (view, control.label)
+
+
+@pytest.mark.usefixtures("random_weights")
+def test_the_entry_of_a_checkout_opens_it() -> None:
+    entry = Path(__file__).parents[2] / "dashboard" / "app.py"
+    app = AppTest.from_file(str(entry), default_timeout=120)
+    app.session_state["model"] = CLASSIFIER
+    app.run()
+    assert not app.exception
+    assert [each.value for each in app.title] == [each.value for each in opened().title]
 
 
 @pytest.mark.usefixtures("random_weights")
