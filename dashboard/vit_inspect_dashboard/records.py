@@ -37,8 +37,7 @@ def of_model(
     **parameters: Given.kwargs,
 ) -> Record:
     """The record of an analysis of the model alone; raises `InspectError` where there is none."""
-    about = subject.model, subject.size, subject.stage, subject.randomised
-    key = analyse, about, _primitive(given, parameters)
+    key = analyse, subject.model_key, _primitive(given, parameters)
     record: Record = kept.results().get(
         key, lambda: on_device(analyse, models.model(subject), *given, **parameters)
     )

@@ -21,6 +21,8 @@ from vit_inspect_dashboard.wording import patch_name, query_name
 class Subject(NamedTuple):
     """What determines a capture, and so the key of everything that is computed from it.
 
+    A new choice of the sidebar is a field here; `models.model` carries it out.
+
     size: side of the model input in px; None for the size that the model was trained for.
     stage: of a hierarchical model the stage that is looked at; None for where it opens.
     randomised: whether the model's weights are permuted, for a sanity check.
@@ -32,6 +34,11 @@ class Subject(NamedTuple):
     picture: Picture
     stage: int | None = None
     randomised: bool = False
+
+    @property
+    def model_key(self) -> Hashable:
+        """What determines the model, as words and numbers."""
+        return (*self._replace(picture=None),)  # type: ignore[arg-type]
 
     @property
     def key(self) -> Hashable:

@@ -30,20 +30,49 @@ BAR_PX, BELOW_PX, FOOT_PX = 64, 24, 52
 
 
 class Statistic(NamedTuple):
-    """A statistic of a head: the title of its panel, and its value in words."""
+    """A statistic of a head, which is never below 0: each scale begins there.
+
+    title: of its panel; words: its value in a sentence; meaning: what is measured.
+    """
 
     title: str
     words: str
+    meaning: str
 
 
 STATISTICS = {
-    "entropy": Statistic("Entropy (nats)", "entropy {:.2f} nats"),
-    "effective_tokens": Statistic("Effective tokens", "{:.1f} effective tokens"),
-    "nmi": Statistic("Query-key NMI", "NMI {:.3f}"),
-    "distance_px": Statistic("Distance (px)", "distance {:.1f} px"),
-    "prefix_mass": Statistic("On special tokens", "{:.1%} on special tokens"),
-    "self_mass": Statistic("On itself", "{:.1%} on itself"),
-    "local_mass": Statistic("On 3 × 3 patches", "{:.1%} on the 3 × 3 patches around"),
+    "entropy": Statistic(
+        "Entropy (nats)",
+        "entropy {:.2f} nats",
+        "Of an attention row, in nats; 0 is attention to a single token.",
+    ),
+    "effective_tokens": Statistic(
+        "Effective tokens",
+        "{:.1f} effective tokens",
+        "exp of the entropy of a row, mean over the queries.",
+    ),
+    "nmi": Statistic(
+        "Query-key NMI",
+        "NMI {:.3f}",
+        "Mutual information of query and key: 0 if all queries attend alike, 1 if each attends to "
+        "tokens of its own.",
+    ),
+    "distance_px": Statistic(
+        "Distance (px)",
+        "distance {:.1f} px",
+        "Mean attention distance; attention to special tokens counts as 0.",
+    ),
+    "prefix_mass": Statistic(
+        "On special tokens",
+        "{:.1%} on special tokens",
+        "Attention to special tokens: class token, registers and others before the patches.",
+    ),
+    "self_mass": Statistic("On itself", "{:.1%} on itself", "Attention of a patch to itself."),
+    "local_mass": Statistic(
+        "On 3 × 3 patches",
+        "{:.1%} on the 3 × 3 patches around",
+        "Attention to the patch and the up to 8 patches around it.",
+    ),
 }
 
 

@@ -98,7 +98,10 @@ OTHER_FAMILIES = {
     "xception_aligned": _CONVOLUTIONAL,
     "xcit": "which attends between channels, not between tokens",
 }
-"""timm's modules whose models are not plain vision transformers, and what they are instead."""
+"""timm's modules whose models are not plain vision transformers, and what they are instead.
+
+The key is the name of the module's file; the value follows the name of a model in a sentence.
+"""
 
 OTHER_BLOCKS = {
     "DiffAttention": "whose attention subtracts one softmax from another",

@@ -54,7 +54,10 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
         ),
     }
 )
-"""The sample photographs by short name; `sample` opens one, without a download."""
+"""The sample photographs by short name; `sample` opens one, without a download.
+
+The files lie in packages that are installed anyway, and their names begin with the short name.
+"""
 
 
 def sample(name: str) -> Image.Image:

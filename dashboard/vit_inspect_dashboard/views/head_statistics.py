@@ -23,17 +23,6 @@ RANKINGS = {
     "most dependent on the query": ("nmi", -1),
     "least dependent on the query": ("nmi", 1),
 }
-MEANINGS = {
-    "entropy": "Of an attention row, in nats; 0 is attention to a single token.",
-    "effective_tokens": "exp of the entropy of a row, mean over the queries.",
-    "nmi": "Mutual information of query and key: 0 if all queries attend alike, 1 if each attends "
-    "to tokens of its own.",
-    "distance_px": "Mean attention distance; attention to special tokens counts as 0.",
-    "prefix_mass": "Attention to special tokens: class token, registers and others before the "
-    "patches.",
-    "self_mass": "Attention of a patch to itself.",
-    "local_mass": "Attention to the patch and the up to 8 patches around it.",
-}
 
 page.leave_for_picked_head()
 subject = state.current()
@@ -103,7 +92,7 @@ st.dataframe(
         each: st.column_config.NumberColumn(
             statistic.title,
             format="%.1f%%" if each in SHARES else "%.3f" if each == "nmi" else "%.2f",
-            help=MEANINGS[each],
+            help=statistic.meaning,
         )
         for each, statistic in STATISTICS.items()
     },
