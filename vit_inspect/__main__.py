@@ -55,6 +55,10 @@ def figures(
     architecture: Annotated[
         str | None, typer.Option(help="The checkpoint's timm id, or transformers for a folder.")
     ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(help="Which network of the checkpoint, such as teacher or student."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     stage: Annotated[
         int | None,
@@ -107,6 +111,7 @@ def figures(
             img_size=_size(img_size),
             checkpoint=checkpoint,
             architecture=architecture,
+            part=part,
             device=device,
             stage=stage,
         ).fitted(fit)

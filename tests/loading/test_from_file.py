@@ -7,8 +7,13 @@ read by a forward pass in plain NumPy that knows nothing of timm.
 from __future__ import annotations
 
 import argparse
+import collections
+import datetime
 import json
 import pickle
+import re
+import sys
+import types
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +37,7 @@ from vit_inspect.layout import MEAN
 from vit_inspect.loading.from_file import load_checkpoint
 from vit_inspect.loading.from_timm import _resampled
 from vit_inspect.loading.jax_names import torch_names
+from vit_inspect.loading.weight_files import read_weights
 
 pytestmark = pytest.mark.slow
 
@@ -407,12 +413,9 @@ def test_wrappers_are_opened_and_what_lies_beside_is_told(
 @pytest.mark.parametrize(
     "prefix",
     [
-        "module.",
         "backbone.",
         "encoder.",
         "model.",
-        "module.backbone.",
-        "_orig_mod.module.",
         "a.b.c.",
     ],
 )
@@ -421,6 +424,45 @@ def test_prefixes_are_taken_off(tiny: Weights, tmp_path: Path, prefix: str) -> N
     assert same(model, tiny)
     assert model.notices[0] == f"Weights taken from the part '{prefix[:-1]}' of the file."
     assert not any("Unused" in notice for notice in model.notices)
+
+
+@pytest.mark.parametrize(
+    ("wrapped", "part"),
+    [
+        # DataParallel, torch.compile of the whole and of single blocks, both at once.
+        (lambda name: f"module.{name}", None),
+        (lambda name: f"_orig_mod.module.{name}", None),
+        (lambda name: f"module.backbone._orig_mod.{name}", "backbone"),
+        (lambda name: re.sub(r"(blocks\.\d+\.)", r"\1_orig_mod.", name), None),
+        # Activation checkpointing and FSDP, of blocks and of layers inside them.
+        (lambda name: re.sub(r"(blocks\.\d+\.)", r"\1_checkpoint_wrapped_module.", name), None),
+        (lambda name: name.replace(".attn.", ".attn._fsdp_wrapped_module."), None),
+        (lambda name: f"_fsdp_wrapped_module.{name}".replace(".mlp.", ".mlp.module."), None),
+        # Chunks of blocks, by DINOv2's own training.
+        (lambda name: re.sub(r"blocks\.(\d+)\.", chunk, name), None),
+        (lambda name: "backbone." + re.sub(r"blocks\.(\d+)\.", chunk, name), "backbone"),
+        (lambda name: "module." + re.sub(r"blocks\.(\d+)\.", chunk, name), None),
+    ],
+)
+def test_wrapper_words_are_taken_out_at_any_level(
+    tiny: Weights, tmp_path: Path, wrapped: Callable[[str], str], part: str | None
+) -> None:
+    model = loaded(saved(tmp_path / "run.pth", {wrapped(name): tiny[name] for name in tiny}))
+    assert same(model, tiny)
+    told = [notice for notice in model.notices if "part" in notice]
+    assert told == ([f"Weights taken from the part '{part}' of the file."] if part else [])
+
+
+def chunk(found: re.Match[str]) -> str:
+    """A block as DINOv2 counts it: by its chunk of three and its layer."""
+    return f"blocks.{int(found[1]) // 3}.{found[1]}."
+
+
+def test_names_that_would_be_one_are_kept_apart(tmp_path: Path) -> None:
+    both = {"a.module.weight": torch.ones(2), "a.weight": torch.zeros(2)}
+    assert read_weights(saved(tmp_path / "x.pth", both)).weights.keys() == both.keys()
+    twice = {"blocks.0.1.weight": torch.ones(2), "blocks.2.1.weight": torch.zeros(2)}
+    assert read_weights(saved(tmp_path / "x.pth", twice)).weights.keys() == twice.keys()
 
 
 def test_of_student_and_teacher_under_prefixes_the_teacher_is_taken(
@@ -436,12 +478,138 @@ def test_of_student_and_teacher_under_prefixes_the_teacher_is_taken(
 
 
 def test_of_two_networks_none_is_guessed(tiny: Weights, other: Weights, tmp_path: Path) -> None:
-    both = {f"module.base.{name}": tiny[name] for name in tiny}
-    both |= {f"module.momentum.{name}": other[name] for name in tiny}
+    both = {f"module.one.{name}": tiny[name] for name in tiny}
+    both |= {f"module.two.{name}": other[name] for name in tiny}
+    path = saved(tmp_path / "both.pth", both)
     with pytest.raises(vi.WeightsUnavailable) as refusal:
-        loaded(saved(tmp_path / "moco.pth", both))
-    assert refusal.value.found == "several networks in 'moco.pth' (module.base., module.momentum.)"
-    assert refusal.value.remedy == "save the one that you want in its own file"
+        loaded(path)
+    assert refusal.value.found == "several networks in 'both.pth' (one., two.)"
+    assert refusal.value.remedy == "name one of them, such as part='one'"
+    assert same(loaded(path, part="one"), tiny)
+    assert same(loaded(path, part="two"), other)
+    with pytest.raises(vi.WeightsUnavailable) as refusal:
+        loaded(path, part="three")
+    assert str(refusal.value) == (
+        "Found no part 'three' in 'both.pth'; expected one of one, two; "
+        "name another part, or leave it out."
+    )
+
+
+@pytest.mark.parametrize(
+    ("arranged", "average", "online"),
+    [
+        # I-JEPA and V-JEPA, training programs with an "ema" beside the model, BYOL.
+        (
+            lambda mean, own: {"encoder": own, "predictor": {}, "target_encoder": mean, "epoch": 1},
+            "target_encoder",
+            "encoder",
+        ),
+        (lambda mean, own: {"model": own, "ema": mean, "step": 1}, "ema", "model"),
+        (lambda mean, own: {"state_dict": own, "ema_state_dict": mean}, "ema_state_dict", None),
+        (
+            lambda mean, own: {"model": {"online": own, "ema_model": mean}},
+            "model.ema_model",
+            "model.online",
+        ),
+        # MoCo v3 names both networks inside one dictionary, lightning's callbacks do so too.
+        (
+            lambda mean, own: {
+                "state_dict": {f"module.base_encoder.{name}": own[name] for name in own}
+                | {f"module.momentum_encoder.{name}": mean[name] for name in mean}
+            },
+            "momentum_encoder",
+            "base_encoder",
+        ),
+    ],
+)
+def test_averages_go_first_and_a_part_can_be_named(
+    tiny: Weights,
+    other: Weights,
+    tmp_path: Path,
+    arranged: Callable[[Weights, Weights], object],
+    average: str,
+    online: str | None,
+) -> None:
+    path = saved(tmp_path / "run.pth", arranged(tiny, other))
+    model = loaded(path)
+    assert same(model, tiny)
+    assert average in model.notices[0]
+    assert same(loaded(path, part=average), tiny)
+    if online is not None:
+        named = loaded(path, part=online)
+        assert same(named, other)
+        assert online in named.notices[0]
+
+
+def test_a_part_is_of_a_file(tmp_path: Path) -> None:
+    with pytest.raises(vi.BadParameter, match="the part 'teacher' without a file of weights"):
+        vi.load("dinov2_small", part="teacher")
+    with pytest.raises(vi.BadParameter, match="the part 'teacher' without a file of weights"):
+        vi.load(checkpoint=tmp_path, architecture="transformers", part="teacher")
+
+
+@pytest.mark.parametrize("new", [True, False], ids=["zip", "old"])
+@pytest.mark.parametrize(
+    "beside",
+    [
+        np.float64(0.9),
+        np.arange(3.0),
+        np.array(["a", {}], dtype=object),
+        argparse.Namespace(out=Path("/runs"), seed=np.int64(3)),
+        datetime.datetime.now(datetime.UTC),
+        collections.defaultdict(list, {"loss": [0.1]}),
+        collections.deque([0.1, 0.2], maxlen=9),
+        np.random.default_rng(0),
+        {"lr": np.float32(0.1), "when": datetime.timedelta(1), "which": slice(0, 3)},
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_plain_values_beside_the_weights_are_passed_over(
+    tmp_path: Path, beside: object, new: bool
+) -> None:
+    weights = {"blocks.0.attn.qkv.weight": torch.ones(3, 3)}
+    path = tmp_path / "best.pth"
+    torch.save({"model": weights, "best": beside}, path, _use_new_zipfile_serialization=new)
+    file = read_weights(path)
+    assert torch.equal(file.weights["blocks.0.attn.qkv.weight"], torch.ones(3, 3))
+    assert file.left_out == ("best",)
+
+
+def test_settings_of_other_packages_are_passed_over_and_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package, name, base in (
+        ("easydict", "EasyDict", dict),
+        ("omegaconf", "ListConfig", list),
+        ("mmengine", "HistoryBuffer", object),
+    ):
+        kind = type(name, (base,), {"__module__": package})
+        module = types.ModuleType(package)
+        setattr(module, name, kind)
+        monkeypatch.setitem(sys.modules, package, module)
+    settings = sys.modules["easydict"].EasyDict(lr=0.1)
+    settings.seed = settings["seed"] = 3
+    settings["steps"] = sys.modules["omegaconf"].ListConfig([1, 2])
+    settings["losses"] = sys.modules["mmengine"].HistoryBuffer()
+    settings["losses"].values = [0.3]
+    path = saved(tmp_path / "x.pth", {"model": {"w": torch.ones(2)}, "config": settings})
+    for package in ("easydict", "omegaconf", "mmengine"):
+        monkeypatch.setitem(sys.modules, package, None)
+    assert read_weights(path).left_out == ("config",)
+
+
+def test_what_cannot_be_passed_over_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = types.ModuleType("yacs")
+    module.Settings = type("Settings", (dict,), {"__module__": "yacs"})  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "yacs", module)
+    path = saved(tmp_path / "x.pth", {"model": {"w": torch.ones(2)}, "c": module.Settings(a=1)})
+    with pytest.raises(
+        vi.WeightsUnavailable,
+        match=r"settings in the checkpoint 'x.pth' that cannot be passed over \(yacs\.Settings\)",
+    ):
+        read_weights(path)
 
 
 def test_dino_is_read_as_its_authors_save_it(tiny: Weights, other: Weights, tmp_path: Path) -> None:

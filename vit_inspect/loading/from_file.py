@@ -26,7 +26,7 @@ from vit_inspect.loading.from_timm import (
     ready,
 )
 from vit_inspect.loading.jax_names import is_jax, torch_names
-from vit_inspect.loading.weight_files import WeightFile, read_weights, shown
+from vit_inspect.loading.weight_files import AVERAGES, WeightFile, read_weights, shown
 from vit_inspect.model import Model
 
 COMPUTES = re.compile(
@@ -65,18 +65,22 @@ def load(
     path: Path,
     *,
     architecture: str,
+    part: str | None,
     img_size: tuple[int, int] | None,
     device: torch.device,
     dtype: torch.dtype,
 ) -> Model:
     """The timm architecture with the weights of a file; figures call it `name`.
 
+    part: which network of the file; None for the one that is meant for use.
     img_size: the input as (rows px, columns px), or None for the size the file was trained for.
 
     Raises what `load_checkpoint` raises, and `BadParameter` for an unknown architecture.
     """
     module = create(architecture, pretrained=False, img_size=img_size)
-    size, notices = load_checkpoint(module, path, architecture=architecture, size=img_size)
+    size, notices = load_checkpoint(
+        module, path, architecture=architecture, part=part, size=img_size
+    )
     return ready(
         name,
         module,
@@ -93,17 +97,19 @@ def load_checkpoint(
     path: Path,
     *,
     architecture: str,
+    part: str | None = None,
     size: tuple[int, int] | None,
 ) -> tuple[tuple[int, int] | None, tuple[str, ...]]:
     """Load a file into a timm module; its head and position table take the file's sizes.
 
+    part: which network of the file; None for the one that is meant for use.
     size: the wanted input as (rows px, columns px), or None for the size the file was trained for.
 
     Returns that size (None for the architecture's own), and notices on what was adapted and
     unused. Raises `WeightsUnavailable` for a file that holds no weights, or those of another
     architecture.
     """
-    file = read_weights(path)
+    file = read_weights(path, part)
     reading = _reading(module, file, architecture)
     weights = reading.weights
     notices: list[str] = []
@@ -132,11 +138,19 @@ def load_checkpoint(
 
 def _reading(module: nn.Module, file: WeightFile, architecture: str) -> Reading:
     """The reading that matches the most weights of the module; in a tie, without a prefix."""
-    readings = [
-        reading
-        for prefix in ("", *_prefixes(file.weights))
-        if (reading := _read(module, file, prefix))
-    ]
+    prefixes = ["", *_prefixes(file.weights)]
+    if file.sought:
+        named = [each for each in prefixes if f".{file.sought}." in f".{each}"]
+        if not named:
+            raise WeightsUnavailable(
+                f"no part {shown(file.sought)!r} in {file.name!r}",
+                f"one of {_first([each.removesuffix('.') for each in prefixes if each])}"
+                if any(prefixes)
+                else "a file of several networks",
+                "name another part, or leave it out",
+            )
+        prefixes = named
+    readings = [reading for prefix in prefixes if (reading := _read(module, file, prefix))]
     expected = module.state_dict()
 
     def matched(reading: Reading) -> int:
@@ -151,12 +165,12 @@ def _reading(module: nn.Module, file: WeightFile, architecture: str) -> Reading:
     rivals = [each for each in readings if matched(each) == matched(best)]
     if len(rivals) > 1 and best.prefix:
         # Authors evaluate the teacher or the moving average, not the student.
-        averaged = [each for each in rivals if re.search(r"(^|[._])(teacher|ema)[._]", each.prefix)]
+        averaged = [each for each in rivals if set(AVERAGES).intersection(each.prefix.split("."))]
         if len(averaged) != 1:
             raise WeightsUnavailable(
                 f"several networks in {file.name!r} ({_first([each.prefix for each in rivals])})",
                 "the weights of one",
-                "save the one that you want in its own file",
+                f"name one of them, such as part={rivals[0].prefix.removesuffix('.')!r}",
             )
         best = averaged[0]
     return best

@@ -20,6 +20,7 @@ def load(
     img_size: int | tuple[int, int] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     architecture: str | None = None,
+    part: str | None = None,
     device: str | torch.device = "auto",
     dtype: torch.dtype = torch.float32,
     pretrained: bool = True,
@@ -39,6 +40,9 @@ def load(
         `save_pretrained` of transformers.
     architecture: the timm id of the checkpoint's network, or "transformers" for such a folder;
         only with `checkpoint`.
+    part: which network of the checkpoint, by its name there, such as "momentum_encoder". By default
+        the one that is meant for use: an average over training steps or a teacher, where there is
+        one. Only with `checkpoint`, for a file.
     device: "auto" takes the first that is present of CUDA, MPS and the CPU.
     dtype: type of the weights and of the model input. MPS has no float64.
     pretrained: False gives random weights.
@@ -62,6 +66,12 @@ def load(
             "a file with its weights",
             f"add checkpoint=FILE, or load {architecture!r} by its name",
         )
+    if part is not None and (checkpoint is None or architecture == from_transformers.PACKAGE):
+        raise BadParameter(
+            f"the part {part!r} without a file of weights",
+            "a checkpoint of one or several networks",
+            "add checkpoint=FILE, or leave out the part",
+        )
     if checkpoint is not None and architecture is not None:
         path = Path(checkpoint)
         name = path.stem if name is None else name
@@ -71,7 +81,13 @@ def load(
             )
         else:
             model = from_file.load(
-                name, path, architecture=architecture, img_size=size, device=target, dtype=dtype
+                name,
+                path,
+                architecture=architecture,
+                part=part,
+                img_size=size,
+                device=target,
+                dtype=dtype,
             )
     else:
         name = BUNDLED if name is None else name

@@ -7,14 +7,15 @@ raises `WeightsUnavailable`.
 
 from __future__ import annotations
 
-import argparse
 import math
 import os
 import pickle
 import re
 import stat
+import threading
 import zipfile
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,25 @@ from vit_inspect.pictures.reading import printable
 
 ACCEPTED = "weights as .safetensors, .pth or .npz"
 
-WRAPPERS = (
+AVERAGES = (
     "state_dict_ema",
+    "model_state_dict_ema",
     "model_ema",
+    "ema_state_dict",
+    "ema_model",
+    "ema",
     "teacher",
+    "target_encoder",
+    "momentum_encoder",
+    "target_network",
+    "averaged_model",
+    "swa_model",
+    "shadow",
+)
+"""Names of averages over training steps, and of teachers: they are what authors evaluate."""
+
+WRAPPERS = (
+    *AVERAGES,
     "state_dict",
     "model_state_dict",
     "model",
@@ -40,7 +56,22 @@ WRAPPERS = (
     "student",
     "encoder",
 )
-"""Keys under which training programs store weights; averages and teachers, meant for use, first."""
+"""Keys under which training programs store weights; averages, meant for use, first."""
+
+WRAPPER_WORDS = ("module", "_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
+"""What DataParallel, torch.compile, activation checkpointing and FSDP put into names of weights."""
+
+HARMLESS = re.compile(
+    r"(numpy|pathlib|datetime|argparse|collections|omegaconf|yacs|easydict|addict|ml_collections"
+    r"|mmengine|mmcv|pytorch_lightning|lightning|lightning_fabric|fvcore|typing|enum|decimal|uuid"
+    r"|fractions)(\.\w+)+"
+    r"|builtins\.(list|dict|set|frozenset|tuple|str|int|float|complex|bool|slice|range)"
+)
+"""Classes of plain values that training programs save beside the weights, such as scores, paths,
+dates and settings. None of them is imported: an empty stand-in takes the place of each value."""
+
+MAX_HARMLESS = 60
+"""Most such classes of one file."""
 
 MAX_DEPTH = 4
 """Most wrappers inside each other; more than two are rare."""
@@ -68,19 +99,24 @@ class WeightFile:
 
     name: the file's name, for display.
     part: the wrappers that were opened, such as "teacher"; empty if there are none.
+    sought: what is left of the part that was asked for, and must begin the names of its weights.
     weights: tensors on the CPU, by their names in the file.
     left_out: other entries of the file, such as "optimizer".
     """
 
     name: str
     part: str
+    sought: str
     weights: dict[str, Tensor]
     left_out: tuple[str, ...]
 
 
 @torch.inference_mode(False)
-def read_weights(path: Path) -> WeightFile:
+def read_weights(path: Path, part: str | None = None) -> WeightFile:
     """The weights in a .safetensors, .pth (torch.save) or .npz file.
+
+    part: which network of the file, such as "model.teacher"; None for the one that is meant for
+        use.
 
     Raises `WeightsUnavailable` for anything else: code, objects, damaged files, archives that
     unpack to far more than their size, or files without weights.
@@ -106,7 +142,7 @@ def read_weights(path: Path) -> WeightFile:
             "a complete file",
             "save or download it again",
         ) from error
-    return _unwrapped(saved, name)
+    return _unwrapped(saved, name, part.split(".") if part else [])
 
 
 def shown(text: str) -> str:
@@ -222,29 +258,66 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Tens
     return torch.from_numpy(values.astype(dtype.newbyteorder("=")))
 
 
+class _Unread(list[object]):
+    """Stands for a value beside the weights, whose class is never imported; it may be filled."""
+
+    def __init__(self, *_: object) -> None:
+        super().__init__()
+
+    def __setstate__(self, state: object) -> None: ...
+
+
+_STANDS_FOR: dict[str, Callable[..., object]] = {
+    "collections.defaultdict": lambda *_: OrderedDict()
+}
+
+# The classes that torch reads are set for the whole process.
+_reading = threading.Lock()
+
+
 def _from_torch(path: Path, name: str) -> object:
-    """The saved object, if it holds only tensors, numbers, strings and containers."""
-    try:
-        # Training programs also save their arguments; a Namespace runs no code.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        code = re.search(r"GLOBAL (\S+)", str(error))
-        if code is None:
-            raise
-        raise WeightsUnavailable(
-            f"code in the checkpoint {name!r} ({shown(code[1])}), which was not run",
-            "tensors only",
-            "save the state_dict() of the network by itself, or as .safetensors",
-        ) from error
+    """The saved object, if it holds only tensors, numbers, strings, containers and plain values."""
+    passed_over: dict[str, Callable[..., object]] = {}
+    while True:
+        allowed: list[Any] = [(kind, each) for each, kind in passed_over.items()]
+        try:
+            with _reading, torch.serialization.safe_globals(allowed):
+                return torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            found = re.search(r"GLOBAL (\S+)", str(error))
+            if found is None and _Unread.__name__ in str(error):
+                raise WeightsUnavailable(
+                    f"settings in the checkpoint {name!r} that cannot be passed over "
+                    f"({shown(', '.join(passed_over))})",
+                    "tensors, numbers and texts",
+                    "save the state_dict() of the network by itself, or as .safetensors",
+                ) from error
+            if found is None:
+                raise
+            # torch leaves the module's name out for what is built in.
+            named = found[1] if "." in found[1] else f"builtins.{found[1]}"
+            if (
+                not HARMLESS.fullmatch(named)
+                or named in passed_over
+                or len(passed_over) == MAX_HARMLESS
+            ):
+                raise WeightsUnavailable(
+                    f"code in the checkpoint {name!r} ({shown(found[1])}), which was not run",
+                    "tensors only",
+                    "save the state_dict() of the network by itself, or as .safetensors",
+                ) from error
+            # torch fills no dictionaries but its own.
+            filled = named.endswith(("Dict", "CfgNode"))
+            passed_over[named] = OrderedDict if filled else _STANDS_FOR.get(named, _Unread)
 
 
-def _unwrapped(saved: object, name: str) -> WeightFile:
+def _unwrapped(saved: object, name: str, sought: list[str]) -> WeightFile:
     """The tensors of one network, without the wrappers that a training program saved."""
     opened: list[str] = []
     others: list[str] = []
     while isinstance(saved, Mapping) and len(opened) < MAX_DEPTH:
-        inside = _part(saved)
+        asked = bool(sought) and isinstance(saved.get(sought[0]), Mapping)
+        inside = sought.pop(0) if asked else _part(saved)
         others += [
             ".".join([*opened, key])
             for key, value in saved.items()
@@ -254,7 +327,7 @@ def _unwrapped(saved: object, name: str) -> WeightFile:
             break
         opened.append(inside)
         saved = saved[inside]
-    weights = _tensors(saved)
+    weights = _plainly_named(_tensors(saved))
     if not weights:
         raise WeightsUnavailable(f"no weights in {name!r}", ACCEPTED, "choose another file")
     for key, value in weights.items():
@@ -266,7 +339,27 @@ def _unwrapped(saved: object, name: str) -> WeightFile:
             or value.numel() * value.element_size() > value.untyped_storage().nbytes()
         ):
             raise _no_tensor(key, name)
-    return WeightFile(name, ".".join(opened), weights, tuple(others))
+    return WeightFile(name, ".".join(opened), ".".join(sought), weights, tuple(others))
+
+
+def _plainly_named(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same without what training programs put into the names.
+
+    Wrappers such as "_orig_mod." go at any level. DINOv2's own training counts blocks by chunk and
+    by layer ("blocks.1.6."): where every block is so counted, and no layer twice, the chunk goes.
+    """
+    plain = {
+        ".".join(part for part in name.split(".") if part not in WRAPPER_WORDS): weight
+        for name, weight in weights.items()
+    }
+    if len(plain) == len(weights):
+        weights = plain
+    chunked = re.compile(r"(^|\.)blocks\.(\d+)\.(\d+)\.")
+    if all(chunked.search(name) for name in weights if re.search(r"(^|\.)blocks\.\d", name)):
+        plain = {chunked.sub(r"\1blocks.\3.", name): weight for name, weight in weights.items()}
+        if len(plain) == len(weights):
+            return plain
+    return weights
 
 
 def _part(saved: Mapping[Any, Any]) -> str | None:
