@@ -8,6 +8,7 @@ coordinates are (row, column), counted from the top left corner of the model inp
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import index
 from typing import NamedTuple
 
 import numpy as np
@@ -145,7 +146,15 @@ class TokenLayout:
                     "choose one of these",
                 )
             return self.prefix.index(query)
-        (rows, columns), (row, column) = self.grid, query
+        try:
+            row, column = map(index, query)
+        except (TypeError, ValueError):
+            raise BadParameter(
+                f"the token {query!r}",
+                "the name of a special token, or a patch as (row, column)",
+                "give two whole numbers",
+            ) from None
+        rows, columns = self.grid
         if not (0 <= row < rows and 0 <= column < columns):
             raise BadParameter(
                 f"the patch ({row}, {column})",

@@ -10,12 +10,12 @@ from typing import get_args
 
 import torch
 from jaxtyping import Float, Int
-from PIL import Image
 from torch import Tensor, nn
 
 from vit_inspect.device import images_per_pass
 from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.layout import TokenLayout
+from vit_inspect.pictures.given import Picture, as_picture
 from vit_inspect.pictures.preparing import Fit, Recipe, prepare
 
 Blocks = tuple[nn.Module, ...]
@@ -179,7 +179,7 @@ class Model:
                 "choose a plain vision transformer, or look at the attention maps of one stage",
             )
 
-    def prepare(self, image: Image.Image) -> Float[Tensor, "1 3 row column"]:
-        """The model input for this RGB picture, on the model's device and in its type."""
-        pixels, _ = prepare(image, self.recipe, self.layout.input_px)
+    def prepare(self, image: Picture) -> Float[Tensor, "1 3 row column"]:
+        """The model input for a picture, on the model's device and in its type."""
+        pixels, _ = prepare(as_picture(image), self.recipe, self.layout.input_px)
         return pixels.to(self.device, self.dtype)

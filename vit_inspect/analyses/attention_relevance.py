@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -20,6 +19,7 @@ from vit_inspect.attention.sweep import sweep
 from vit_inspect.errors import BadParameter
 from vit_inspect.model import Model
 from vit_inspect.recording.gradients import Gradients, differentiate
+from vit_inspect.recording.inputs import Given
 from vit_inspect.recording.recorder import Capture, capture
 from vit_inspect.records.evidence import AttentionRelevance
 
@@ -33,7 +33,7 @@ SAME = 1e-6
 
 def attention_relevance(
     model: Model | Capture,
-    image: Image.Image | Sequence[Image.Image] | None = None,
+    image: Given | None = None,
     *,
     target: Target = None,
 ) -> AttentionRelevance:
@@ -72,7 +72,7 @@ class RelevanceReduction:
     def __init__(
         self,
         model: Model | Capture,
-        image: Image.Image | Sequence[Image.Image] | None = None,
+        image: Given | None = None,
         *,
         target: Target = None,
     ) -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor
 
 from vit_inspect.device import memory_refusal
 from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.model import Model
-from vit_inspect.recording.inputs import prepared
+from vit_inspect.recording.inputs import Given, prepared
 from vit_inspect.recording.recorder import Capture, Recorder, tensor_of
 
 
@@ -37,7 +36,7 @@ class Gradients:
 
 def differentiate(
     model: Model | Capture,
-    image: Image.Image | Sequence[Image.Image] | None = None,
+    image: Given | None = None,
     *,
     score: Callable[[Capture], Float[Tensor, "image"]],
 ) -> Gradients:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import isfinite
@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import multi_head_attention_forward, scaled_dot_product_attention
 
@@ -20,7 +19,7 @@ from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.layout import POOL, TokenLayout
 from vit_inspect.model import Model
 from vit_inspect.recording.hooks import Watch
-from vit_inspect.recording.inputs import prepared
+from vit_inspect.recording.inputs import Given, prepared
 from vit_inspect.recording.multihead import multihead_attention
 from vit_inspect.recording.verification import TOLERANCE, verified_error
 from vit_inspect.recording.windows import by_token
@@ -86,8 +85,12 @@ class Capture:
             )
 
 
-def capture(model: Model, image: Image.Image | Sequence[Image.Image]) -> Capture:
+def capture(model: Model, image: Given) -> Capture:
     """Run the model once on a picture or a batch of pictures, and record its attention.
+
+    image: an RGB picture of Pillow, a path, or an array (row, column, 3) of uint8 or of floats in
+        0..1; or a list of these. Or the model's input itself, a tensor (image, 3, row, column) as
+        `Model.prepare` makes it; figures then show the tensor with its normalisation undone.
 
     The output is the same as without recording, to the bit. Raises `UnsupportedModel` where a
     block does not have exactly one softmax over all tokens (or over those of the model's known
