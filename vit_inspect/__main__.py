@@ -59,6 +59,10 @@ def figures(
         str | None,
         typer.Option(help="Which network of the checkpoint, such as teacher or student."),
     ] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(help="A weight of the checkpoint that may go unused; may be repeated."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     stage: Annotated[
         int | None,
@@ -112,6 +116,7 @@ def figures(
             checkpoint=checkpoint,
             architecture=architecture,
             part=part,
+            ignore=ignore or (),
             device=device,
             stage=stage,
         ).fitted(fit)

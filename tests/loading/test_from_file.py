@@ -714,15 +714,125 @@ def test_halves_are_read_exactly(tiny: Weights, tmp_path: Path) -> None:
 
 
 def test_a_list_of_what_was_left_out_ends(tiny: Weights, tmp_path: Path) -> None:
-    more = {f"part{number}.weight": torch.ones(1) for number in range(14)}
+    more = {f"decoder_part{number}.weight": torch.ones(1) for number in range(14)}
     notices = loaded(saved(tmp_path / "run.pth", tiny | more)).notices
-    assert any(each.endswith("part10.weight, part11.weight and 2 more parts.") for each in notices)
+    assert any(
+        each.endswith("_part10.weight, decoder_part11.weight and 2 more parts.") for each in notices
+    )
 
 
 def test_names_of_strangers_are_cut_and_cleaned(tiny: Weights, tmp_path: Path) -> None:
     more = {"\x1b[31m" + "long" * 40: torch.ones(1)}
-    notices = loaded(saved(tmp_path / "run.pth", tiny | more)).notices
-    assert f"Unused parts of the file: [31m{'long' * 18}l...." in notices
+    path = saved(tmp_path / "run.pth", tiny | more)
+    words = f"[31m{'long' * 18}l..."
+    with pytest.raises(vi.WeightsUnavailable) as refusal:
+        loaded(path)
+    assert f"({words})" in refusal.value.found
+    notices = loaded(path, ignore="*long").notices
+    assert f"Left out as asked, although they may matter: {words}." in notices
+
+
+# What finds no place.
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        # Camera embeddings (TransReID), prompts (VPT), adapters, LoRA, the norm of CLIP.
+        ({"sie_embed": torch.ones(3, 1, 64)}, "sie_embed"),
+        ({"base.sie_embed": torch.ones(3, 1, 64)}, "base.sie_embed"),
+        ({"prompt_embeddings": torch.ones(1, 5, 64)}, "prompt_embeddings"),
+        ({"blocks.0.adaptmlp.down_proj.weight": torch.ones(4, 64)}, "blocks.0.adaptmlp.down_proj"),
+        ({"blocks.0.attn.qkv.lora_A": torch.ones(4, 64)}, "blocks.0.attn.qkv.lora_A"),
+        ({"lora.blocks.0.attn.qkv": torch.ones(4, 64)}, "lora.blocks.0.attn.qkv"),
+        ({"adapters.0.weight": torch.ones(4, 64)}, "adapters.0.weight"),
+        ({"interactions.0.gamma": torch.ones(64)}, "interactions.0.gamma"),
+        ({"ln_pre.weight": torch.ones(64)}, "ln_pre.weight"),
+        ({"level_embed": torch.ones(3, 64)}, "level_embed"),
+    ],
+)
+def test_what_may_change_the_output_is_refused_by_its_name_or_let_go_by_hand(
+    tiny: Weights, tmp_path: Path, changed: Weights, named: str
+) -> None:
+    path = saved(tmp_path / "run.pth", {"model": tiny | changed})
+    with pytest.raises(vi.WeightsUnavailable, match="has no place for") as refusal:
+        loaded(path)
+    assert named in refusal.value.found
+    [name] = changed
+    model = loaded(path, ignore=[name])
+    assert same(model, tiny)
+    assert f"Left out as asked, although they may matter: {name}." in model.notices
+    assert not any("Unused" in notice for notice in model.notices)
+
+
+def test_what_may_change_the_output_is_refused_beside_the_network_too(
+    tiny: Weights, tmp_path: Path
+) -> None:
+    path = saved(tmp_path / "run.pth", {"model": tiny, "prompt": {"tokens": torch.ones(2, 64)}})
+    with pytest.raises(vi.WeightsUnavailable, match=r"has no place for \(prompt\)"):
+        loaded(path)
+    assert same(loaded(path, ignore=["prompt"]), tiny)
+    # Numbers are no weights.
+    assert same(loaded(saved(path, {"model": tiny, "prompt": {"tokens": 3}})), tiny)
+
+
+def test_trained_biases_that_the_conversion_drops_are_refused_and_those_of_0_go(
+    tmp_path: Path,
+) -> None:
+    plain = "vit_small_patch16_dinov3"
+    weights = network(plain, img_size=64).state_dict()
+    biases = {f"blocks.{layer}.attn.qkv.bias": torch.zeros(3 * 384) for layer in range(12)}
+    path = saved(tmp_path / "dinov3.pth", weights | biases)
+    assert same(loaded(path, plain), weights)
+    biases["blocks.7.attn.qkv.bias"][3] = 1e-3
+    with pytest.raises(vi.WeightsUnavailable) as refusal:
+        loaded(saved(path, weights | biases), plain)
+    assert f"that {plain} has no place for (blocks.7.attn.qkv.bias)" in refusal.value.found
+    model = loaded(path, plain, ignore=["blocks.*.attn.qkv.bias"])
+    assert "Left out as asked" in model.notices[0]
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"mask_token": torch.ones(1, 1, 64)},
+        {"decoder_blocks.0.attn.qkv.weight": torch.ones(3, 3), "decoder_pred.bias": torch.ones(3)},
+        {
+            "head.mlp.0.weight": torch.ones(4, 64),
+            "dino_head.last_layer.weight_v": torch.ones(4, 64),
+        },
+        {"projector.0.weight": torch.ones(4, 64), "predictor.0.weight": torch.ones(4, 64)},
+        {
+            "transformer.resblocks.0.attn.in_proj_weight": torch.ones(4),
+            "logit_scale": torch.ones(1),
+        },
+        {
+            "text.transformer.layers.0.weight": torch.ones(4),
+            "token_embedding.weight": torch.ones(4),
+        },
+        {"queue": torch.ones(9, 9), "queue_ptr": torch.zeros(1, dtype=torch.long)},
+        {"blocks.0.attn.relative_position_index": torch.ones(4, 4)},
+        {"rope_embed.periods": torch.ones(16)},
+        {"blocks.0.attn.qkv.extra_bias": torch.zeros(9)},
+    ],
+    ids=lambda known: next(iter(known)),
+)
+def test_what_is_known_to_be_beside_the_network_goes_with_a_notice(
+    tiny: Weights, tmp_path: Path, known: Weights
+) -> None:
+    model = loaded(saved(tmp_path / "run.pth", tiny | known))
+    assert same(model, tiny)
+    assert any(notice.startswith("Unused parts of the file: ") for notice in model.notices)
+
+
+def test_a_name_to_ignore_must_be_there(tiny: Weights, tmp_path: Path) -> None:
+    path = saved(tmp_path / "run.pth", tiny | {"sie_embed": torch.ones(3)})
+    with pytest.raises(vi.BadParameter) as refusal:
+        loaded(path, ignore=["sie_embed", "prompt"])
+    assert str(refusal.value) == (
+        "Found nothing called 'prompt' among what 'run.pth' has and the network does not; "
+        "expected some of sie_embed; leave it out of ignore."
+    )
 
 
 # Classifiers of another size.
@@ -1168,14 +1278,14 @@ def test_notices_are_told_by_command_line_report_and_provenance(
     monkeypatch.setattr("vit_inspect.exporting.bundle.BUNDLE_FORMATS", ("npz",))
     noise((60, 40), 0).save(tmp_path / "photo.png")
     weights = network("test_vit", img_size=64, num_classes=3).state_dict()
-    path = saved(tmp_path / "run.pth", weights | {"<b>mask": torch.ones(1)})
+    path = saved(tmp_path / "run.pth", weights | {"<b>.mask_token": torch.ones(1)})
     out = tmp_path / "out"
     words = ["figures", tmp_path / "photo.png", "--out", out, "--img-size", "32x48"]
     words += ["--checkpoint", path, "--architecture", "test_vit"]
     done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
     told = [
         "Classifier of 3 classes taken from the file.",
-        "Unused parts of the file: <b>mask.",
+        "Unused parts of the file: <b>.mask_token.",
         "Position table resampled from 4 x 4 to 2 x 3.",
     ]
     assert [line for line in done.stderr.splitlines() if line in told] == told

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,9 @@ from vit_inspect.loading.from_timm import (
     ready,
 )
 from vit_inspect.loading.jax_names import is_jax, torch_names
+from vit_inspect.loading.unplaced import strange, unplaced, without
 from vit_inspect.loading.weight_files import AVERAGES, WeightFile, read_weights, shown
 from vit_inspect.model import Model
-
-COMPUTES = re.compile(
-    r"(blocks|patch_embed|norm_pre|norm|fc_norm|attn_pool)\."
-    r"|(cls_token|dist_token|reg_token|register_tokens|storage_tokens|pos_embed)$"
-)
-"""Names of weights that always affect the output: none of them may stay unused."""
 
 PRE_LOGITS = re.compile(r"(^|[./])pre_logits[./]")
 """A layer between the tokens and the classifier, which timm's models do not have."""
@@ -66,20 +61,21 @@ def load(
     *,
     architecture: str,
     part: str | None,
+    ignore: Sequence[str],
     img_size: tuple[int, int] | None,
     device: torch.device,
     dtype: torch.dtype,
 ) -> Model:
     """The timm architecture with the weights of a file; figures call it `name`.
 
-    part: which network of the file; None for the one that is meant for use.
+    part, ignore: as for `load_checkpoint`.
     img_size: the input as (rows px, columns px), or None for the size the file was trained for.
 
     Raises what `load_checkpoint` raises, and `BadParameter` for an unknown architecture.
     """
     module = create(architecture, pretrained=False, img_size=img_size)
     size, notices = load_checkpoint(
-        module, path, architecture=architecture, part=part, size=img_size
+        module, path, architecture=architecture, part=part, ignore=ignore, size=img_size
     )
     return ready(
         name,
@@ -98,11 +94,13 @@ def load_checkpoint(
     *,
     architecture: str,
     part: str | None = None,
+    ignore: Sequence[str] = (),
     size: tuple[int, int] | None,
 ) -> tuple[tuple[int, int] | None, tuple[str, ...]]:
     """Load a file into a timm module; its head and position table take the file's sizes.
 
     part: which network of the file; None for the one that is meant for use.
+    ignore: weights that may go although they have no place, by name, start of names or pattern.
     size: the wanted input as (rows px, columns px), or None for the size the file was trained for.
 
     Returns that size (None for the architecture's own), and notices on what was adapted and
@@ -130,7 +128,21 @@ def load_checkpoint(
     if any("relative_position" in name and _resized(name, reading, file) for name in expected):
         notices.append(RELATIVE_RESAMPLED)
     used = {source for name in expected for source in reading.used[name]}
-    unused = [*file.left_out, *(name for name in file.weights if name not in used)]
+    idle = [name for name in file.weights if name not in used]
+    twins = _twins(file.weights, reading.prefix)
+    judged = [name for name in idle if not name.startswith(twins)]
+    refused, let_go = without(
+        [*strange(file.beside), *unplaced(file.weights, judged, reading.prefix)], ignore, file.name
+    )
+    if refused:
+        raise WeightsUnavailable(
+            f"weights in {file.name!r} that {architecture} has no place for ({_first(refused)})",
+            f"the weights of {architecture}, and heads or what belongs to training",
+            "give the architecture that has them, or let them go by name: ignore=(...), --ignore",
+        )
+    if let_go:
+        notices.append(f"Left out as asked, although they may matter: {_grouped(let_go)}.")
+    unused = [each for each in (*file.left_out, *idle) if each not in let_go]
     if unused:
         notices.append(f"Unused parts of the file: {_grouped(unused)}.")
     return size, tuple(notices)
@@ -180,6 +192,16 @@ def _prefixes(names: Iterable[str]) -> list[str]:
     """Each prefix of a transformer's blocks, such as "module.backbone."."""
     found = (re.match(r"(.*\.)blocks\.0\.", name) for name in names)
     return list(dict.fromkeys(match[1] for match in found if match))
+
+
+def _twins(names: Iterable[str], prefix: str) -> tuple[str, ...]:
+    """The prefixes of other networks that have every block of the one with this prefix."""
+
+    def blocks(prefix: str) -> set[str]:
+        return {name.removeprefix(prefix) for name in names if name.startswith(f"{prefix}blocks.")}
+
+    own = blocks(prefix)
+    return tuple(each for each in _prefixes(names) if each != prefix and own <= blocks(each))
 
 
 @torch.inference_mode(False)
@@ -308,22 +330,12 @@ def _take_grid(
 def _check_names(
     module: nn.Module, weights: dict[str, Tensor], file: WeightFile, architecture: str
 ) -> None:
-    """Refuse a file that lacks weights, or whose unused weights would change the output."""
+    """Refuse a file that lacks weights."""
     expected = module.state_dict()
     if missing := [name for name in expected if name not in weights]:
         raise _another(
             f"the checkpoint {file.name!r}, which lacks weights of {architecture} "
             f"({_first(missing)})",
-            architecture,
-        )
-    extra = [
-        name
-        for name, weight in weights.items()
-        if name not in expected and COMPUTES.match(name) and weight.is_floating_point()
-    ]
-    if extra:
-        raise _another(
-            f"weights in {file.name!r} that {architecture} has no place for ({_first(extra)})",
             architecture,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ def load(
     checkpoint: str | os.PathLike[str] | None = None,
     architecture: str | None = None,
     part: str | None = None,
+    ignore: Sequence[str] = (),
     device: str | torch.device = "auto",
     dtype: torch.dtype = torch.float32,
     pretrained: bool = True,
@@ -43,6 +45,9 @@ def load(
     part: which network of the checkpoint, by its name there, such as "momentum_encoder". By default
         the one that is meant for use: an average over training steps or a teacher, where there is
         one. Only with `checkpoint`, for a file.
+    ignore: weights of the checkpoint that may go although the network has no place for them and
+        nobody knows them as a head, a decoder or a part of training: by name, by the start of
+        their names, or by a pattern such as "blocks.*.adapter.*".
     device: "auto" takes the first that is present of CUDA, MPS and the CPU.
     dtype: type of the weights and of the model input. MPS has no float64.
     pretrained: False gives random weights.
@@ -85,6 +90,7 @@ def load(
                 path,
                 architecture=architecture,
                 part=part,
+                ignore=[ignore] if isinstance(ignore, str) else ignore,
                 img_size=size,
                 device=target,
                 dtype=dtype,

@@ -15,7 +15,7 @@ import stat
 import threading
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,7 @@ class WeightFile:
     sought: what is left of the part that was asked for, and must begin the names of its weights.
     weights: tensors on the CPU, by their names in the file.
     left_out: other entries of the file, such as "optimizer".
+    beside: those of them that hold tensors.
     """
 
     name: str
@@ -109,6 +110,7 @@ class WeightFile:
     sought: str
     weights: dict[str, Tensor]
     left_out: tuple[str, ...]
+    beside: tuple[str, ...]
 
 
 @torch.inference_mode(False)
@@ -314,15 +316,15 @@ def _from_torch(path: Path, name: str) -> object:
 def _unwrapped(saved: object, name: str, sought: list[str]) -> WeightFile:
     """The tensors of one network, without the wrappers that a training program saved."""
     opened: list[str] = []
-    others: list[str] = []
+    others: dict[str, object] = {}
     while isinstance(saved, Mapping) and len(opened) < MAX_DEPTH:
         asked = bool(sought) and isinstance(saved.get(sought[0]), Mapping)
         inside = sought.pop(0) if asked else _part(saved)
-        others += [
-            ".".join([*opened, key])
+        others |= {
+            ".".join([*opened, key]): value
             for key, value in saved.items()
             if isinstance(key, str) and key != inside and (inside or not isinstance(value, Tensor))
-        ]
+        }
         if inside is None:
             break
         opened.append(inside)
@@ -339,7 +341,18 @@ def _unwrapped(saved: object, name: str, sought: list[str]) -> WeightFile:
             or value.numel() * value.element_size() > value.untyped_storage().nbytes()
         ):
             raise _no_tensor(key, name)
-    return WeightFile(name, ".".join(opened), ".".join(sought), weights, tuple(others))
+    beside = tuple(key for key, value in others.items() if _holds_tensors(value))
+    return WeightFile(name, ".".join(opened), ".".join(sought), weights, tuple(others), beside)
+
+
+def _holds_tensors(value: object, depth: int = MAX_DEPTH) -> bool:
+    """Whether there is a tensor of floating-point numbers somewhere inside."""
+    if isinstance(value, Tensor):
+        return value.is_floating_point()
+    inside = value.values() if isinstance(value, Mapping) else value
+    if depth and isinstance(inside, Iterable) and not isinstance(inside, str | bytes):
+        return any(_holds_tensors(each, depth - 1) for each in inside)
+    return False
 
 
 def _plainly_named(weights: dict[str, Tensor]) -> dict[str, Tensor]:

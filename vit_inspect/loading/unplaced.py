@@ -1,0 +1,92 @@
+"""Which weights of a file may find no place in the network, and still nothing changes?
+
+Heads, decoders, other networks beside the one that is looked at, and what belongs to training may
+go. A weight inside the network's own blocks, or one that nobody knows, changes what the network
+computes: such a file is refused by the names of these weights.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from torch import Tensor
+
+from vit_inspect.errors import BadParameter
+from vit_inspect.loading.weight_files import AVERAGES, WRAPPERS, shown
+
+_HEADS = (
+    r"heads?|head_dist|\w+_heads?|head_\w+|fc|classifier|\w+_classifier|linear|last_layer|mlp_head"
+    r"|prototypes?|projectors?|projection|\w*_proj|\w*_projection|proj_\w+|predictor|pred|\w+_pred"
+    r"|pre_logits|logits?|logit_\w+|lm_head|pooler|fc_norm_head"
+)
+_DECODERS = r"decoder\w*|\w*decoder|mask_token\w*|mask_embed\w*|masked_\w+|neck_decoder"
+_TEXT = r"text\w*|txt|t|transformer|token_embedding|positional_embedding|ln_final|language_\w+"
+_TRAINING = (
+    r"optim\w*|\w*_optim\w*|\w*sched\w*|\w*scaler\w*|amp|\w*loss\w*|criterion\w*|center|queue\w*"
+    r"|\w*_queue|\w*_ptr|rng\w*|\w*_rng\w*|\w*_states?|state|history|\w*_history|metrics?|meters?"
+    r"|callbacks?|loops|hyper_parameters|hparams|args|config|cfg|epoch|step|iter\w*|best\w*|n_averaged"
+    r"|monitor|results?|scores?"
+)
+_NETWORKS = (
+    r"base_encoder|encoder_[qk]|online\w*|target\w*|student\w*|teacher\w*|context_encoder|net(work)?"
+    r"|discriminator|generator|" + "|".join(map(re.escape, (*AVERAGES, *WRAPPERS)))
+)
+
+MAY_GO = re.compile(f"{_HEADS}|{_DECODERS}|{_TEXT}|{_TRAINING}|{_NETWORKS}")
+"""Parts of a name, one of the first two, that say: this is beside the network."""
+
+_BLOCK = re.compile(r"(^|[./])(blocks|layers?|resblocks|stages|encoderblock_?)[._]?\d")
+
+_DERIVED = re.compile(
+    r"(relative_position_index|relative_coords_table|attn_mask|bias_mask|num_batches_tracked"
+    r"|rope\w*|freqs\w*|periods|inv_freq|position_ids)$"
+)
+"""Buffers that a network computes for itself, so that no file is needed for them."""
+
+
+def unplaced(weights: Mapping[str, Tensor], unused: Iterable[str], prefix: str) -> list[str]:
+    """The unused weights of a file that would change what the network computes.
+
+    prefix: the start of the names of the network's own weights.
+    """
+    return [name for name in unused if not _may_go(name, weights[name], prefix)]
+
+
+def strange(beside: Iterable[str]) -> list[str]:
+    """Entries with weights beside those of the network, by their keys, that nobody knows."""
+    return [each for each in beside if not MAY_GO.fullmatch(each.rpartition(".")[2])]
+
+
+def without(names: Iterable[str], ignore: Iterable[str], file: str) -> tuple[list[str], list[str]]:
+    """The names that remain, and those that the user lets go: by name, part or pattern.
+
+    Raises `BadParameter` for a name that nothing has.
+    """
+    names, ignore = list(names), list(ignore)
+    gone = {each: [name for name in names if _named(name, each)] for each in ignore}
+    if idle := [each for each, found in gone.items() if not found]:
+        raise BadParameter(
+            f"nothing called {shown(idle[0])!r} among what {file!r} has and the network does not",
+            f"some of {', '.join(map(shown, names[:6]))}" if names else "nothing to ignore",
+            "leave it out of ignore",
+        )
+    let_go = [name for name in names if any(_named(name, each) for each in ignore)]
+    return [name for name in names if name not in let_go], let_go
+
+
+def _named(name: str, asked: str) -> bool:
+    return name == asked or name.startswith(f"{asked}.") or fnmatchcase(name, asked)
+
+
+def _may_go(name: str, weight: Any, prefix: str) -> bool:
+    if not weight.is_floating_point() or not weight.numel() or _DERIVED.search(name):
+        return True
+    if name.endswith("bias") and not weight.any():
+        return True
+    parts = re.split(r"[./]", name.removeprefix(prefix))
+    if name.startswith(prefix) and _BLOCK.search(name.removeprefix(prefix)):
+        return bool(MAY_GO.fullmatch(parts[0]))
+    return any(MAY_GO.fullmatch(part) for part in parts[:2])
