@@ -946,12 +946,49 @@ def test_the_input_is_the_one_that_the_file_was_trained_for(tmp_path: Path) -> N
     assert "Input size 384 x 384 px, for which the position table was trained." in model.notices
 
 
+@pytest.mark.parametrize(
+    ("trained", "asked", "resampled"),
+    [
+        # 4 x 16 = 8 x 8 = 2 x 32 patches: the same count, and another picture.
+        ((64, 256), (64, 256), None),
+        ((32, 512), (32, 512), None),
+        ((128, 128), (128, 128), None),
+        # The architecture's own count, 10 x 10, as a strip.
+        ((32, 800), (32, 800), None),
+        ((80, 320), (80, 320), None),
+        # A size of another count: the square is resampled, and this is said.
+        ((128, 128), (64, 192), "8 x 8 to 4 x 12"),
+        ((160, 160), (64, 192), "10 x 10 to 4 x 12"),
+    ],
+)
+def test_the_size_that_is_asked_for_decides_between_grids_of_one_count(
+    tmp_path: Path,
+    chelsea: Image.Image,
+    trained: tuple[int, int],
+    asked: tuple[int, int],
+    resampled: str | None,
+) -> None:
+    module = network(img_size=trained)
+    torch.nn.init.normal_(module.pos_embed)
+    model = loaded(saved(tmp_path / "run.pth", module.state_dict()), img_size=asked)
+    assert model.layout.input_px == asked
+    told = [notice for notice in model.notices if "resampled" in notice]
+    assert told == ([f"Position table resampled from {resampled}."] if resampled else [])
+    if resampled is None:
+        output = vi.capture(model, chelsea).output
+        assert torch.equal(output, module(model.prepare(chelsea)))
+        assert model.positions is not None
+        assert model.positions.shape[:2] == model.layout.grid
+
+
 def test_a_table_whose_shape_nobody_knows_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path / "run.pth", network(img_size=(32, 80)).state_dict())
     with pytest.raises(vi.WeightsUnavailable) as refusal:
         loaded(path)
     assert refusal.value.found == "a position table of 11 tokens in 'run.pth'"
-    assert "the input size (img_size)" in refusal.value.remedy
+    assert refusal.value.remedy == (
+        "give the input size (img_size) in px that it was trained for, such as 32x80, 80x32"
+    )
 
 
 def test_relative_positions_are_resampled_as_timm_does(tmp_path: Path) -> None:

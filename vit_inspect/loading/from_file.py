@@ -310,21 +310,37 @@ def _take_grid(
     count = table.shape[-2] - (own.shape[1] - grid[0] * grid[1]) if table.dim() == 3 else 0
     side = math.isqrt(max(count, 0))
     wanted = None if size is None else (size[0] // step[0], size[1] // step[1])
-    if count == grid[0] * grid[1]:
-        return None
-    if count and side * side == count:
-        trained = (side, side)
-    elif wanted and math.prod(wanted) == count:
+    # The same count fits several grids: the size that is asked for goes first.
+    if wanted and math.prod(wanted) == count:
         trained = wanted
+    elif count == grid[0] * grid[1]:
+        return None
+    elif count and side * side == count:
+        trained = (side, side)
     else:
+        sizes = [
+            f"{rows * step[0]}x{count // rows * step[1]}"
+            for rows in range(2, max(count, 0))
+            if count % rows == 0 and count // rows > 1
+        ]
+        nearest = sorted(sizes, key=lambda size: abs(math.log(_ratio(size))))[:6]
         raise WeightsUnavailable(
             f"a position table of {table.shape[-2]} tokens in {name!r}",
             "a square grid of patches, or the grid of the input",
-            "give the architecture and the input size (img_size) that it was trained for",
+            "give the input size (img_size) in px that it was trained for"
+            + (f", such as {', '.join(nearest)}" if nearest else ""),
         )
+    if trained == grid:
+        return None
     px = (trained[0] * step[0], trained[1] * step[1])
     module.set_input_size(img_size=px)
     return px
+
+
+def _ratio(size: str) -> float:
+    """Rows by columns of a size such as "64x128"."""
+    rows, columns = map(int, size.split("x"))
+    return rows / columns
 
 
 def _check_names(
