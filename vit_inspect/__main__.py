@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -54,6 +55,14 @@ def figures(
     ] = None,
     architecture: Annotated[
         str | None, typer.Option(help="The checkpoint's timm id, or transformers for a folder.")
+    ] = None,
+    arch_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="What the checkpoint's network was made with, such as num_heads=12; may be "
+            "repeated.",
+        ),
     ] = None,
     part: Annotated[
         str | None,
@@ -115,6 +124,7 @@ def figures(
             img_size=_size(img_size),
             checkpoint=checkpoint,
             architecture=architecture,
+            arch_options=_options(arch_option or ()),
             part=part,
             ignore=ignore or (),
             device=device,
@@ -224,6 +234,22 @@ def _captures(
         bar.update(len(some))
     # Processes may still be drawing the last ones.
     bar.set_description("drawing")
+
+
+def _options(given: Iterable[str]) -> dict[str, Any]:
+    """Options as NAME=VALUE: numbers, true and false, everything else as text."""
+    options: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (name.isidentifier() and equals):
+            raise BadParameter(
+                f"the option {text!r} of the architecture", "NAME=VALUE", "write num_heads=12"
+            )
+        try:
+            options[name] = json.loads(value.lower() if value in ("True", "False") else value)
+        except ValueError:
+            options[name] = value
+    return options
 
 
 def _size(text: str | None) -> int | tuple[int, int] | None:

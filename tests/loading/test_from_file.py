@@ -542,9 +542,9 @@ def test_averages_go_first_and_a_part_can_be_named(
 
 
 def test_a_part_is_of_a_file(tmp_path: Path) -> None:
-    with pytest.raises(vi.BadParameter, match="the part 'teacher' without a file of weights"):
+    with pytest.raises(vi.BadParameter, match="part='teacher' without a file of weights"):
         vi.load("dinov2_small", part="teacher")
-    with pytest.raises(vi.BadParameter, match="the part 'teacher' without a file of weights"):
+    with pytest.raises(vi.BadParameter, match="part='teacher' without a file of weights"):
         vi.load(checkpoint=tmp_path, architecture="transformers", part="teacher")
 
 
@@ -730,6 +730,81 @@ def test_names_of_strangers_are_cut_and_cleaned(tiny: Weights, tmp_path: Path) -
     assert f"({words})" in refusal.value.found
     notices = loaded(path, ignore="*long").notices
     assert f"Left out as asked, although they may matter: {words}." in notices
+
+
+# Architectures with options.
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_heads": 4},
+        {"init_values": 1e-5},
+        {"reg_tokens": 4},
+        {"class_token": False, "global_pool": "avg"},
+        {"patch_size": 4, "img_size": 32},
+        {"depth": 3},
+        {"qk_norm": True},
+        {"depth": 2, "reg_tokens": 1, "num_heads": 4, "act_layer": "quick_gelu"},
+    ],
+    ids=str,
+)
+def test_a_network_that_was_made_with_options_is_the_same_again(
+    tmp_path: Path, chelsea: Image.Image, options: dict[str, object]
+) -> None:
+    module = network(num_classes=10, **options)
+    sharpen(module)
+    path = saved(tmp_path / "run.pth", module.state_dict())
+    given = {each: value for each, value in options.items() if each != "img_size"}
+    model = loaded(path, arch_options=given)
+    capture = vi.capture(model, chelsea)
+    assert torch.equal(capture.output, module(model.prepare(chelsea)))
+    assert capture.head_count == options.get("num_heads", 2)
+    assert all(f"{each}={value!r}" in model.source for each, value in given.items())
+    made_without = {"num_heads", "act_layer"}
+    if not options.keys() <= made_without:
+        with pytest.raises(vi.InspectError):
+            loaded(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({"heads": 12}, "options heads=12 that 'test_vit' cannot have"),
+        ({"depth": "six"}, "options depth='six' that 'test_vit' cannot have"),
+        ({"num_heads": 5}, "options num_heads=5 that 'test_vit' cannot have"),
+        ({"pretrained": True}, "the architecture's option 'pretrained'"),
+        ({"img_size": 64}, "the architecture's option 'img_size'"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(
+    tiny: Weights, tmp_path: Path, options: dict[str, object], found: str
+) -> None:
+    path = saved(tmp_path / "run.pth", tiny)
+    with pytest.raises(vi.BadParameter) as refusal:
+        loaded(path, arch_options=options)
+    assert refusal.value.found.startswith(found)
+
+
+def test_the_command_line_takes_options_parts_and_what_may_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vit_inspect.exporting.bundle.BUNDLE_FORMATS", ("npz",))
+    noise((60, 40), 0).save(tmp_path / "photo.png")
+    weights = network(img_size=64, num_heads=4, depth=2, qk_norm=True).state_dict()
+    both = {"teacher": network(seed=1).state_dict(), "student": weights | {"sie": torch.ones(1)}}
+    words = ["figures", tmp_path / "photo.png", "--out", tmp_path / "out"]
+    words += ["--checkpoint", saved(tmp_path / "run.pth", both), "--architecture", TINY]
+    words += ["--arch-option", "num_heads=4", "--arch-option", "depth=2"]
+    words += ["--arch-option", "qk_norm=True", "--part", "student", "--ignore", "sie"]
+    CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    told = json.loads((tmp_path / "out" / "provenance.json").read_text())["model"]
+    assert told["weights"] == "file run.pth, as test_vit with num_heads=4, depth=2, qk_norm=True"
+    assert "Weights taken from the part 'student' of the file." in told["notices"]
+    assert "Left out as asked, although they may matter: sie." in told["notices"]
+    done = CliRunner().invoke(app, [*map(str, words), "--arch-option", "depth"])
+    assert done.exit_code == 2
+    assert "Found the option 'depth' of the architecture; expected NAME=VALUE" in done.stderr
 
 
 # What finds no place.

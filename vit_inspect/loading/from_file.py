@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vit_inspect.errors import WeightsUnavailable
+from vit_inspect.errors import BadParameter, WeightsUnavailable
 from vit_inspect.loading.from_timm import (
     RELATIVE_RESAMPLED,
     convert,
@@ -36,6 +36,22 @@ PRE_LOGITS = re.compile(r"(^|[./])pre_logits[./]")
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """Types that hold the weights themselves; quantised types also need scales."""
+
+NO_OPTIONS = (
+    "pretrained",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+    "checkpoint_path",
+    "cache_dir",
+    "features_only",
+    "out_indices",
+    "img_size",
+    "dynamic_img_size",
+    "num_classes",
+    "scriptable",
+    "exportable",
+)
+"""Options of timm that are no part of a network, or that the file decides."""
 
 MAX_LISTED = 12
 """Most parts of a file that a notice names; a training program leaves about five."""
@@ -60,6 +76,7 @@ def load(
     path: Path,
     *,
     architecture: str,
+    arch_options: Mapping[str, Any],
     part: str | None,
     ignore: Sequence[str],
     img_size: tuple[int, int] | None,
@@ -68,19 +85,38 @@ def load(
 ) -> Model:
     """The timm architecture with the weights of a file; figures call it `name`.
 
+    arch_options: what timm makes the network with, such as {"num_heads": 12}.
     part, ignore: as for `load_checkpoint`.
     img_size: the input as (rows px, columns px), or None for the size the file was trained for.
 
     Raises what `load_checkpoint` raises, and `BadParameter` for an unknown architecture.
     """
+    if kept := [each for each in arch_options if each in NO_OPTIONS]:
+        raise BadParameter(
+            f"the architecture's option {kept[0]!r}",
+            "what the network is made of, such as num_heads, depth, patch_size or reg_tokens",
+            "leave it out; the input size is img_size",
+        )
+    made = ", ".join(f"{each}={value!r}" for each, value in arch_options.items())
     module = create(architecture, pretrained=False, img_size=img_size)
+    if made:
+        try:
+            module = create(architecture, pretrained=False, img_size=img_size, **arch_options)
+        # The architecture alone can be made: timm's networks do not check their options.
+        except Exception as error:
+            raise BadParameter(
+                f"options {shown(made)} that {architecture!r} cannot have",
+                "options of this architecture in timm, with values that fit",
+                "leave out what it does not have, such as a number of heads that does not divide "
+                "the width",
+            ) from error
     size, notices = load_checkpoint(
         module, path, architecture=architecture, part=part, ignore=ignore, size=img_size
     )
     return ready(
         name,
         module,
-        source=f"file {path.name}, as {architecture}",
+        source=f"file {path.name}, as {architecture}" + (f" with {made}" if made else ""),
         img_size=size,
         device=device,
         dtype=dtype,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,6 +22,7 @@ def load(
     img_size: int | tuple[int, int] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     architecture: str | None = None,
+    arch_options: Mapping[str, Any] | None = None,
     part: str | None = None,
     ignore: Sequence[str] = (),
     device: str | torch.device = "auto",
@@ -42,6 +44,9 @@ def load(
         `save_pretrained` of transformers.
     architecture: the timm id of the checkpoint's network, or "transformers" for such a folder;
         only with `checkpoint`.
+    arch_options: what the checkpoint's network was made with, where it differs from the
+        architecture: options of timm's `create_model`, such as {"num_heads": 12, "depth": 6,
+        "reg_tokens": 4, "init_values": 1e-5, "qk_norm": True}. No file holds the number of heads.
     part: which network of the checkpoint, by its name there, such as "momentum_encoder". By default
         the one that is meant for use: an average over training steps or a teacher, where there is
         one. Only with `checkpoint`, for a file.
@@ -71,11 +76,13 @@ def load(
             "a file with its weights",
             f"add checkpoint=FILE, or load {architecture!r} by its name",
         )
-    if part is not None and (checkpoint is None or architecture == from_transformers.PACKAGE):
+    of_a_file = {"part": part, "ignore": ignore, "arch_options": arch_options}
+    given = [each for each, value in of_a_file.items() if value]
+    if given and (checkpoint is None or architecture == from_transformers.PACKAGE):
         raise BadParameter(
-            f"the part {part!r} without a file of weights",
-            "a checkpoint of one or several networks",
-            "add checkpoint=FILE, or leave out the part",
+            f"{given[0]}={of_a_file[given[0]]!r} without a file of weights",
+            "a checkpoint of a timm network",
+            f"add checkpoint=FILE, or leave out {given[0]}",
         )
     if checkpoint is not None and architecture is not None:
         path = Path(checkpoint)
@@ -89,6 +96,7 @@ def load(
                 name,
                 path,
                 architecture=architecture,
+                arch_options=arch_options or {},
                 part=part,
                 ignore=[ignore] if isinstance(ignore, str) else ignore,
                 img_size=size,
