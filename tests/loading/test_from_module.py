@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, scaled_dot_product_attention
@@ -17,6 +18,7 @@ from torchvision.models import VisionTransformer
 import vit_inspect as vi
 from tests.conftest import noise
 from tests.helpers.made import RECIPE, layout_of
+from tests.helpers.oracle import sharpen
 from vit_inspect.attention.rows import rows
 from vit_inspect.catalog import ModelFigure
 from vit_inspect.layout import MEAN, POOL
@@ -570,3 +572,77 @@ def test_half_precision_is_verified_too() -> None:
     assert 1e-6 < capture.error < 3e-2
     multihead = wrapped(vision_transformer(torch.bfloat16), layout=SQUARE)
     assert 1e-6 < vi.capture(multihead, IMAGES).error < 3e-2
+
+
+# Networks of timm.
+
+
+OF_TIMM: dict[str, dict[str, Any]] = {
+    "test_vit": {"img_size": 64},
+    "vit_tiny_patch16_224": {"img_size": 32, "patch_size": 4, "reg_tokens": 2, "depth": 2},
+    "vit_small_patch16_dinov3": {"img_size": 64, "depth": 2},
+    "deit_tiny_distilled_patch16_224": {"depth": 2},
+    "swin_tiny_patch4_window7_224": {"depths": (1, 1, 1, 1), "embed_dim": 24},
+    "vit_small_r26_s32_224": {"depth": 1},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", OF_TIMM)
+def test_a_network_of_timm_needs_no_description(architecture: str) -> None:
+    torch.manual_seed(0)
+    module = timm.create_model(architecture, num_classes=7, **OF_TIMM[architecture]).eval()
+    if hasattr(module, "blocks"):
+        sharpen(module)
+    expected = module(torch.zeros(1, 3, *wrapped_size(module)))
+    model = vi.wrap(module)
+    size = model.layout.input_px
+    at_last = model.at_stage(model.stage_count - 1) if model.stages else model
+    capture = vi.capture(at_last, IMAGES)
+    assert torch.equal(capture.output, module(capture.pixels))
+    assert torch.equal(module(torch.zeros(1, 3, *wrapped_size(module))), expected)
+    assert size == wrapped_size(module)
+    told = "Mean, standard deviation, crop and filter are those of timm's entry."
+    assert model.notices == (told,)
+    if not model.stages:
+        # What a named one has: the head after any layer, a single patch as a target.
+        if architecture != "deit_tiny_distilled_patch16_224":
+            assert len(vi.logit_lens(capture).photographs) == 2
+        assert vi.attention_relevance(capture).relevance.shape == (2, *model.layout.grid)
+
+
+def wrapped_size(module: Any) -> tuple[int, int]:
+    rows, columns = module.patch_embed.img_size
+    return int(rows), int(columns)
+
+
+def test_what_is_given_by_hand_goes_before_the_configuration_of_timm() -> None:
+    module = timm.create_model("test_vit", num_classes=3, img_size=64).eval()
+    model = vi.wrap(module, transform=RECIPE, labels=("a", "b", "c"), name="mine")
+    assert model.id == "mine"
+    assert model.recipe == RECIPE
+    assert model.labels == ("a", "b", "c")
+    assert model.notices == ()
+
+
+@pytest.mark.parametrize(
+    "wrapper",
+    [
+        nn.DataParallel,
+        lambda module: torch.compile(module, backend="eager"),
+        lambda module: nn.DataParallel(torch.compile(module, backend="eager")),
+    ],
+    ids=["data parallel", "compiled", "both"],
+)
+def test_wrappers_of_training_are_taken_off(wrapper: Callable[[nn.Module], Any]) -> None:
+    module = timm.create_model("test_vit", img_size=64).eval()
+    model = vi.wrap(wrapper(module).eval())
+    assert model.module is module
+    assert model.id == "VisionTransformer"
+    own = Own().eval()
+    assert vi.wrap(wrapper(own).eval(), layout=LAYOUT, transform=RECIPE).module is own
+
+
+def test_a_network_of_timm_without_a_plain_grid_is_refused() -> None:
+    with pytest.raises(vi.UnsupportedModel, match="which is a convolutional network"):
+        vi.wrap(timm.create_model("resnet18").eval())

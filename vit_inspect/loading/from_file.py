@@ -174,7 +174,8 @@ def load_checkpoint(
         raise WeightsUnavailable(
             f"weights in {file.name!r} that {architecture} has no place for ({_first(refused)})",
             f"the weights of {architecture}, and heads or what belongs to training",
-            "give the architecture that has them, or let them go by name: ignore=(...), --ignore",
+            "give the architecture, or its arch_options, that has them, or let them go by "
+            "ignore=[NAME]",
         )
     if let_go:
         notices.append(f"Left out as asked, although they may matter: {_grouped(let_go)}.")
@@ -442,7 +443,7 @@ def _another(found: str, architecture: str) -> WeightsUnavailable:
     return WeightsUnavailable(
         found,
         f"the weights of {architecture}",
-        "check the file, or give the architecture that it was trained with",
+        "check the file, or give the architecture, and its arch_options, that it was trained with",
     )
 
 

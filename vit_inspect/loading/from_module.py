@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
@@ -15,12 +16,15 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.overrides import BaseTorchFunctionMode
 
 from vit_inspect.device import memory_refusal
 from vit_inspect.errors import BadParameter, InspectError, UnsupportedModel, short_reason
 from vit_inspect.layout import TokenLayout
+from vit_inspect.loading.from_timm import guessed_names
 from vit_inspect.loading.positions import rotation, score_bias
+from vit_inspect.loading.timm_anatomy import is_timm, model_of
 from vit_inspect.loading.tracing import Trace, trace
 from vit_inspect.loading.transformers_anatomy import describe, is_transformers, recipe
 from vit_inspect.model import Model
@@ -44,12 +48,14 @@ def wrap(
     module: takes pixels (image, 3, row, column) and returns a tensor (image, ...), in evaluation
         mode. Every block attends once, from all tokens to all tokens, by
         `torch.nn.functional.scaled_dot_product_attention` or `nn.MultiheadAttention`. Or a vision
-        transformer of Hugging Face's `transformers`.
-    layout: its tokens; `layout.input_px` is the input size. The known models of `transformers`
-        need none: it is read from their configuration.
+        transformer of timm, or of Hugging Face's `transformers`. Wrappers of torch.compile and of
+        data parallel training are taken off.
+    layout: its tokens; `layout.input_px` is the input size. Networks of timm and the known models
+        of `transformers` need none: it is read from their attributes, as for `load`.
     transform: how a photograph becomes the input: a `Recipe`, or the image processor of a model
         of `transformers`. A function is not accepted: it cannot say which part of a photograph
-        the network sees, so maps would be drawn in the wrong place.
+        the network sees, so maps would be drawn in the wrong place. None for a network of timm
+        takes what timm's configuration says, with a notice.
     blocks: the transformer's blocks, in the order in which they run. By default the longest
         `nn.ModuleList` or `nn.Sequential` whose members attend once each.
     positions: the table of absolute positions of the patches, for the figure of their similarity.
@@ -64,9 +70,12 @@ def wrap(
     Raises `BadParameter` for a description that does not fit the network, and `UnsupportedModel`
     for a network whose attention cannot be recorded.
     """
+    module = _bare(module)
     name = name or type(module).__name__
     if any(part.training for part in module.modules()):
         raise BadParameter(f"{name} in training mode", "evaluation mode", "call its eval() first")
+    if layout is None and blocks is None and is_timm(module):
+        return _of_timm(module, name, transform, positions, labels)
     network = module
     by_hand = layout is not None
     if is_transformers(module):
@@ -108,6 +117,43 @@ def wrap(
     if by_hand:
         _check_places(model)
     return model
+
+
+def _bare(module: nn.Module) -> nn.Module:
+    """The network inside the wrappers of torch.compile and of data parallel training."""
+    while True:
+        inner = getattr(module, "_orig_mod", None)
+        if inner is None and isinstance(module, nn.DataParallel | DistributedDataParallel):
+            inner = module.module
+        if not isinstance(inner, nn.Module):
+            return module
+        module = inner
+
+
+def _of_timm(
+    module: nn.Module,
+    name: str,
+    transform: Any,
+    positions: Float[Tensor, "grid_row grid_column width"] | None,
+    labels: Sequence[str] | None,
+) -> Model:
+    """The model of a network of timm, which needs no description."""
+    own: Any = module
+    # A network may be made for another size than its configuration names.
+    size = getattr(getattr(own, "patch_embed", None), "img_size", None)
+    source = "a network in memory"
+    notices = guessed_names(module) if labels is None else ()
+    if transform is None:
+        notices = (*notices, "Mean, standard deviation, crop and filter are those of timm's entry.")
+    model = model_of(name, module, source=source, img_size=size and tuple(size), notices=notices)
+    seen = _first_pass(module, model.layout, name)
+    instrument([block for each in model.stages or (model,) for block in each.blocks])
+    return replace(
+        model,
+        recipe=model.recipe if transform is None else _checked_recipe(transform, name),
+        positions=model.positions if positions is None else positions,
+        labels=model.labels if labels is None else _checked_labels(labels, seen.output, name),
+    )
 
 
 class _PlainPath(nn.Module):

@@ -115,6 +115,11 @@ def model_of(
     )
 
 
+def is_timm(module: nn.Module) -> bool:
+    """Whether this is a network of timm, which says by its attributes what it is made of."""
+    return type(module).__module__.startswith("timm.models.") and hasattr(module, "pretrained_cfg")
+
+
 def check_family(name: str, architecture: str) -> None:
     """Refuse a family that is known not to be a plain vision transformer."""
     for family, kind in OTHER_FAMILIES.items():
