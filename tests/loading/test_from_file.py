@@ -824,6 +824,10 @@ def test_the_command_line_takes_options_parts_and_what_may_go(
         ({"interactions.0.gamma": torch.ones(64)}, "interactions.0.gamma"),
         ({"ln_pre.weight": torch.ones(64)}, "ln_pre.weight"),
         ({"level_embed": torch.ones(3, 64)}, "level_embed"),
+        # Words of wrappers say nothing of what is inside them.
+        ({"encoder.adapter.weight": torch.ones(4, 64)}, "encoder.adapter.weight"),
+        ({"model.sie_embed": torch.ones(4, 64)}, "model.sie_embed"),
+        ({"patch_embed.proj.lora_B": torch.ones(4, 64)}, "patch_embed.proj.lora_B"),
     ],
 )
 def test_what_may_change_the_output_is_refused_by_its_name_or_let_go_by_hand(

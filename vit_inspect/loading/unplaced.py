@@ -28,15 +28,18 @@ _TRAINING = (
     r"optim\w*|\w*_optim\w*|\w*sched\w*|\w*scaler\w*|amp|\w*loss\w*|criterion\w*|center|queue\w*"
     r"|\w*_queue|\w*_ptr|rng\w*|\w*_rng\w*|\w*_states?|state|history|\w*_history|metrics?|meters?"
     r"|callbacks?|loops|hyper_parameters|hparams|args|config|cfg|epoch|step|iter\w*|best\w*|n_averaged"
-    r"|monitor|results?|scores?"
+    r"|monitor|results?|scores?|class_weights?|thresholds?|temperature|momentum_schedule"
 )
 _NETWORKS = (
-    r"base_encoder|encoder_[qk]|online\w*|target\w*|student\w*|teacher\w*|context_encoder|net(work)?"
-    r"|discriminator|generator|" + "|".join(map(re.escape, (*AVERAGES, *WRAPPERS)))
+    r"base_encoder|encoder_[qk]|online\w*|target\w*|student\w*|teacher\w*|context_encoder"
+    r"|discriminator|generator|" + "|".join(map(re.escape, AVERAGES))
 )
 
 MAY_GO = re.compile(f"{_HEADS}|{_DECODERS}|{_TEXT}|{_TRAINING}|{_NETWORKS}")
 """Parts of a name, one of the first two, that say: this is beside the network."""
+
+MAY_LIE_BESIDE = re.compile(rf"{MAY_GO.pattern}|net(work)?|{'|'.join(map(re.escape, WRAPPERS))}")
+"""Keys of entries beside the opened one: as above, or of another network in its wrapper."""
 
 _BLOCK = re.compile(r"(^|[./])(blocks|layers?|resblocks|stages|encoderblock_?)[._]?\d")
 
@@ -57,7 +60,7 @@ def unplaced(weights: Mapping[str, Tensor], unused: Iterable[str], prefix: str) 
 
 def strange(beside: Iterable[str]) -> list[str]:
     """Entries with weights beside those of the network, by their keys, that nobody knows."""
-    return [each for each in beside if not MAY_GO.fullmatch(each.rpartition(".")[2])]
+    return [each for each in beside if not MAY_LIE_BESIDE.fullmatch(each.rpartition(".")[2])]
 
 
 def without(names: Iterable[str], ignore: Iterable[str], file: str) -> tuple[list[str], list[str]]:
