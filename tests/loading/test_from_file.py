@@ -828,6 +828,9 @@ def test_the_command_line_takes_options_parts_and_what_may_go(
         ({"encoder.adapter.weight": torch.ones(4, 64)}, "encoder.adapter.weight"),
         ({"model.sie_embed": torch.ones(4, 64)}, "model.sie_embed"),
         ({"patch_embed.proj.lora_B": torch.ones(4, 64)}, "patch_embed.proj.lora_B"),
+        ({"patch_embed.linear.weight": torch.ones(4, 64)}, "patch_embed.linear.weight"),
+        ({"input_proj.weight": torch.ones(4, 64)}, "input_proj.weight"),
+        ({"head_norm.weight": torch.ones(64)}, "head_norm.weight"),
     ],
 )
 def test_what_may_change_the_output_is_refused_by_its_name_or_let_go_by_hand(
@@ -892,6 +895,7 @@ def test_trained_biases_that_the_conversion_drops_are_refused_and_those_of_0_go(
         {"queue": torch.ones(9, 9), "queue_ptr": torch.zeros(1, dtype=torch.long)},
         {"blocks.0.attn.relative_position_index": torch.ones(4, 4)},
         {"rope_embed.periods": torch.ones(16)},
+        {"model.decoder.weight": torch.ones(3), "encoder.head.weight": torch.ones(3)},
         {"blocks.0.attn.qkv.extra_bias": torch.zeros(9)},
     ],
     ids=lambda known: next(iter(known)),
@@ -1394,14 +1398,14 @@ def test_notices_are_told_by_command_line_report_and_provenance(
     monkeypatch.setattr("vit_inspect.exporting.bundle.BUNDLE_FORMATS", ("npz",))
     noise((60, 40), 0).save(tmp_path / "photo.png")
     weights = network("test_vit", img_size=64, num_classes=3).state_dict()
-    path = saved(tmp_path / "run.pth", weights | {"<b>.mask_token": torch.ones(1)})
+    path = saved(tmp_path / "run.pth", weights | {"mask_token.<b>": torch.ones(1)})
     out = tmp_path / "out"
     words = ["figures", tmp_path / "photo.png", "--out", out, "--img-size", "32x48"]
     words += ["--checkpoint", path, "--architecture", "test_vit"]
     done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
     told = [
         "Classifier of 3 classes taken from the file.",
-        "Unused parts of the file: <b>.mask_token.",
+        "Unused parts of the file: mask_token.<b>.",
         "Position table resampled from 4 x 4 to 2 x 3.",
     ]
     assert [line for line in done.stderr.splitlines() if line in told] == told

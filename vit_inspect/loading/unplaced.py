@@ -18,11 +18,11 @@ from vit_inspect.errors import BadParameter
 from vit_inspect.loading.weight_files import AVERAGES, WRAPPERS, shown
 
 _HEADS = (
-    r"heads?|head_dist|\w+_heads?|head_\w+|fc|classifier|\w+_classifier|linear|last_layer|mlp_head"
-    r"|prototypes?|projectors?|projection|\w*_proj|\w*_projection|proj_\w+|predictor|pred|\w+_pred"
-    r"|pre_logits|logits?|logit_\w+|lm_head|pooler|fc_norm_head"
+    r"heads?|\w+_heads?|head_(?!norm)\w+|fc|classifier|\w+_classifier|linear|last_layer|prototypes?"
+    r"|projectors?|projection|proj_head|(image|visual|vision|text|out|output|feat\w*)_proj(ection)?"
+    r"|predictor|pred|\w+_pred|pre_logits|logits?|logit_\w+|pooler"
 )
-_DECODERS = r"decoder\w*|\w*decoder|mask_token\w*|mask_embed\w*|masked_\w+|neck_decoder"
+_DECODERS = r"decoder\w*|\w*decoder|mask_token\w*|mask_embed\w*|masked_\w+"
 _TEXT = r"text\w*|txt|t|transformer|token_embedding|positional_embedding|ln_final|language_\w+"
 _TRAINING = (
     r"optim\w*|\w*_optim\w*|\w*sched\w*|\w*scaler\w*|amp|\w*loss\w*|criterion\w*|center|queue\w*"
@@ -36,10 +36,13 @@ _NETWORKS = (
 )
 
 MAY_GO = re.compile(f"{_HEADS}|{_DECODERS}|{_TEXT}|{_TRAINING}|{_NETWORKS}")
-"""Parts of a name, one of the first two, that say: this is beside the network."""
+"""First parts of names that say: this is beside the network."""
 
 MAY_LIE_BESIDE = re.compile(rf"{MAY_GO.pattern}|net(work)?|{'|'.join(map(re.escape, WRAPPERS))}")
 """Keys of entries beside the opened one: as above, or of another network in its wrapper."""
+
+_OUTER = ("model", "backbone", "encoder", "base", "net", "network")
+"""First parts of names that say nothing: the next part counts."""
 
 _BLOCK = re.compile(r"(^|[./])(blocks|layers?|resblocks|stages|encoderblock_?)[._]?\d")
 
@@ -89,7 +92,10 @@ def _may_go(name: str, weight: Any, prefix: str) -> bool:
         return True
     if name.endswith("bias") and not weight.any():
         return True
-    parts = re.split(r"[./]", name.removeprefix(prefix))
-    if name.startswith(prefix) and _BLOCK.search(name.removeprefix(prefix)):
+    # The JAX programs have every weight below one of these.
+    own = re.sub(r"^(opt/target|params)/", "", name.removeprefix(prefix))
+    parts = re.split(r"[./]", own)
+    if name.startswith(prefix) and _BLOCK.search(own):
         return bool(MAY_GO.fullmatch(parts[0]))
-    return any(MAY_GO.fullmatch(part) for part in parts[:2])
+    telling = parts[:2] if parts[0] in _OUTER or not name.startswith(prefix) else parts[:1]
+    return any(MAY_GO.fullmatch(part) for part in telling)
