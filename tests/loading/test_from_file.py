@@ -487,6 +487,7 @@ def test_of_two_networks_none_is_guessed(tiny: Weights, other: Weights, tmp_path
     assert refusal.value.remedy == "name one of them, such as part='one'"
     assert same(loaded(path, part="one"), tiny)
     assert same(loaded(path, part="two"), other)
+    assert same(loaded(path, part="module.two"), other)
     with pytest.raises(vi.WeightsUnavailable) as refusal:
         loaded(path, part="three")
     assert str(refusal.value) == (

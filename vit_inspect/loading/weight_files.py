@@ -342,7 +342,8 @@ def _unwrapped(saved: object, name: str, sought: list[str]) -> WeightFile:
         ):
             raise _no_tensor(key, name)
     beside = tuple(key for key, value in others.items() if _holds_tensors(value))
-    return WeightFile(name, ".".join(opened), ".".join(sought), weights, tuple(others), beside)
+    inner = ".".join(word for word in sought if word not in WRAPPER_WORDS)
+    return WeightFile(name, ".".join(opened), inner, weights, tuple(others), beside)
 
 
 def _holds_tensors(value: object, depth: int = MAX_DEPTH) -> bool:
