@@ -625,6 +625,7 @@ def test_what_is_given_by_hand_goes_before_the_configuration_of_timm() -> None:
     assert model.notices == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wrapper",
     [
