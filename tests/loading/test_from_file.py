@@ -832,6 +832,9 @@ def test_the_command_line_takes_options_parts_and_what_may_go(
         ({"patch_embed.linear.weight": torch.ones(4, 64)}, "patch_embed.linear.weight"),
         ({"input_proj.weight": torch.ones(4, 64)}, "input_proj.weight"),
         ({"head_norm.weight": torch.ones(64)}, "head_norm.weight"),
+        # Rotary positions, in a network that has none: learned, or computed from the place.
+        ({"rope.freqs": torch.ones(2, 16)}, "rope.freqs"),
+        ({"rope.freqs_cos": torch.ones(16, 16)}, "rope.freqs_cos"),
     ],
 )
 def test_what_may_change_the_output_is_refused_by_its_name_or_let_go_by_hand(
@@ -865,6 +868,7 @@ def test_trained_biases_that_the_conversion_drops_are_refused_and_those_of_0_go(
     plain = "vit_small_patch16_dinov3"
     weights = network(plain, img_size=64).state_dict()
     biases = {f"blocks.{layer}.attn.qkv.bias": torch.zeros(3 * 384) for layer in range(12)}
+    biases["rope_embed.periods"] = torch.ones(16)
     path = saved(tmp_path / "dinov3.pth", weights | biases)
     assert same(loaded(path, plain), weights)
     biases["blocks.7.attn.qkv.bias"][3] = 1e-3
@@ -895,7 +899,6 @@ def test_trained_biases_that_the_conversion_drops_are_refused_and_those_of_0_go(
         },
         {"queue": torch.ones(9, 9), "queue_ptr": torch.zeros(1, dtype=torch.long)},
         {"blocks.0.attn.relative_position_index": torch.ones(4, 4)},
-        {"rope_embed.periods": torch.ones(16)},
         {"model.decoder.weight": torch.ones(3), "encoder.head.weight": torch.ones(3)},
         {"blocks.0.attn.qkv.extra_bias": torch.zeros(9)},
     ],

@@ -167,9 +167,9 @@ def load_checkpoint(
     idle = [name for name in file.weights if name not in used]
     twins = _twins(file.weights, reading.prefix)
     judged = [name for name in idle if not name.startswith(twins)]
-    refused, let_go = without(
-        [*strange(file.beside), *unplaced(file.weights, judged, reading.prefix)], ignore, file.name
-    )
+    rotary = getattr(module, "rope", None) is not None
+    lost = unplaced(file.weights, judged, reading.prefix, rotary=rotary)
+    refused, let_go = without([*strange(file.beside), *lost], ignore, file.name)
     if refused:
         raise WeightsUnavailable(
             f"weights in {file.name!r} that {architecture} has no place for ({_first(refused)})",

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
-from typing import Any
 
 from torch import Tensor
 
@@ -28,7 +27,7 @@ _TRAINING = (
     r"optim\w*|\w*_optim\w*|\w*sched\w*|\w*scaler\w*|amp|\w*loss\w*|criterion\w*|center|queue\w*"
     r"|\w*_queue|\w*_ptr|rng\w*|\w*_rng\w*|\w*_states?|state|history|\w*_history|metrics?|meters?"
     r"|callbacks?|loops|hyper_parameters|hparams|args|config|cfg|epoch|step|iter\w*|best\w*|n_averaged"
-    r"|monitor|results?|scores?|class_weights?|thresholds?|temperature|momentum_schedule"
+    r"|monitor|results?|scores?|class_weights?|thresholds?|temperature"
 )
 _NETWORKS = (
     r"base_encoder|encoder_[qk]|online\w*|target\w*|student\w*|teacher\w*|context_encoder"
@@ -47,18 +46,25 @@ _OUTER = ("model", "backbone", "encoder", "base", "net", "network")
 _BLOCK = re.compile(r"(^|[./])(blocks|layers?|resblocks|stages|encoderblock_?)[._]?\d")
 
 _DERIVED = re.compile(
-    r"(relative_position_index|relative_coords_table|attn_mask|bias_mask|num_batches_tracked"
-    r"|rope\w*|freqs\w*|periods|inv_freq|position_ids)$"
+    r"(^|[./])(relative_position_index|relative_coords_table|attn_mask|bias_mask"
+    r"|num_batches_tracked|position_ids)$"
 )
 """Buffers that a network computes for itself, so that no file is needed for them."""
 
+_ROTATION = re.compile(r"(^|[./])(freqs_cos|freqs_sin|inv_freq|periods)$")
+"""The same of rotary positions; in a file for a network without them, they say it is another."""
 
-def unplaced(weights: Mapping[str, Tensor], unused: Iterable[str], prefix: str) -> list[str]:
+
+def unplaced(
+    weights: Mapping[str, Tensor], unused: Iterable[str], prefix: str, *, rotary: bool
+) -> list[str]:
     """The unused weights of a file that would change what the network computes.
 
     prefix: the start of the names of the network's own weights.
+    rotary: whether the network has rotary positions.
     """
-    return [name for name in unused if not _may_go(name, weights[name], prefix)]
+    left = [name for name in unused if not (rotary and _ROTATION.search(name))]
+    return [name for name in left if not _may_go(name, weights[name], prefix)]
 
 
 def strange(beside: Iterable[str]) -> list[str]:
@@ -87,7 +93,7 @@ def _named(name: str, asked: str) -> bool:
     return name == asked or name.startswith(f"{asked}.") or fnmatchcase(name, asked)
 
 
-def _may_go(name: str, weight: Any, prefix: str) -> bool:
+def _may_go(name: str, weight: Tensor, prefix: str) -> bool:
     if not weight.is_floating_point() or not weight.numel() or _DERIVED.search(name):
         return True
     if name.endswith("bias") and not weight.any():
