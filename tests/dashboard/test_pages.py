@@ -114,7 +114,8 @@ def test_the_entry_of_a_checkout_opens_it() -> None:
     app.session_state["model"] = CLASSIFIER
     app.run()
     assert not app.exception
-    assert [each.value for each in app.title] == [each.value for each in opened().title]
+    [title] = app.title
+    assert [title.value] == [each.value for each in opened().title]
 
 
 @pytest.mark.usefixtures("random_weights")
