@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -225,13 +225,13 @@ def _reading(module: nn.Module, file: WeightFile, architecture: str) -> Reading:
     return best
 
 
-def _prefixes(names: Iterable[str]) -> list[str]:
+def _prefixes(names: Collection[str]) -> list[str]:
     """Each prefix of a transformer's blocks, such as "module.backbone."."""
     found = (re.match(r"(.*\.)blocks\.0\.", name) for name in names)
     return list(dict.fromkeys(match[1] for match in found if match))
 
 
-def _twins(names: Iterable[str], prefix: str) -> tuple[str, ...]:
+def _twins(names: Collection[str], prefix: str) -> tuple[str, ...]:
     """The prefixes of other networks that have every block of the one with this prefix."""
 
     def blocks(prefix: str) -> set[str]:
@@ -356,11 +356,12 @@ def _take_grid(
         trained = (side, side)
     else:
         sizes = [
-            f"{rows * step[0]}x{count // rows * step[1]}"
+            (rows * step[0], count // rows * step[1])
             for rows in range(2, max(count, 0))
-            if count % rows == 0 and count // rows > 1
+            if count % rows == 0
         ]
-        nearest = sorted(sizes, key=lambda size: abs(math.log(_ratio(size))))[:6]
+        squarest = sorted(sizes, key=lambda px: abs(math.log(px[0] / px[1])))[:6]
+        nearest = [f"{rows}x{columns}" for rows, columns in squarest]
         raise WeightsUnavailable(
             f"a position table of {table.shape[-2]} tokens in {name!r}",
             "a square grid of patches, or the grid of the input",
@@ -372,12 +373,6 @@ def _take_grid(
     px = (trained[0] * step[0], trained[1] * step[1])
     module.set_input_size(img_size=px)
     return px
-
-
-def _ratio(size: str) -> float:
-    """Rows by columns of a size such as "64x128"."""
-    rows, columns = map(int, size.split("x"))
-    return rows / columns
 
 
 def _check_names(
