@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from vit_inspect.errors import BadParameter, WeightsUnavailable
 from vit_inspect.loading.from_timm import (
     RELATIVE_RESAMPLED,
+    check_name,
     convert,
     create,
     guessed_names,
@@ -98,18 +99,20 @@ def load(
             "leave it out; the input size is img_size",
         )
     made = ", ".join(f"{each}={value!r}" for each, value in arch_options.items())
-    module = create(architecture, pretrained=False, img_size=img_size)
-    if made:
-        try:
-            module = create(architecture, pretrained=False, img_size=img_size, **arch_options)
-        # The architecture alone can be made: timm's networks do not check their options.
-        except Exception as error:
-            raise BadParameter(
-                f"options {shown(made)} that {architecture!r} cannot have",
-                "options of this architecture in timm, with values that fit",
-                "leave out what it does not have, such as a number of heads that does not divide "
-                "the width",
-            ) from error
+    check_name(architecture)
+    try:
+        module = create(architecture, pretrained=False, img_size=img_size, **arch_options)
+    # The name is good, and timm's networks do not check their options: these are at fault.
+    except Exception as error:
+        if not made:
+            raise
+        raise BadParameter(
+            f"options {shown(made)} that {architecture!r} cannot have"
+            + ("" if img_size is None else " at this input size"),
+            "options of this architecture in timm, with values that fit",
+            "leave out what it does not have, such as a number of heads that does not divide the "
+            "width",
+        ) from error
     size, notices = load_checkpoint(
         module, path, architecture=architecture, part=part, ignore=ignore, size=img_size
     )
