@@ -45,5 +45,5 @@ def test_the_crop_of_a_fitted_model_is_the_models_own(tiny: vi.Model) -> None:
 def test_another_fit_is_refused(tiny: vi.Model) -> None:
     with pytest.raises(vi.BadParameter) as refusal:
         tiny.fitted("stretch")
-    assert refusal.value.found == "the fit 'stretch'"
-    assert refusal.value.expected == "'crop' or 'whole'"
+    assert refusal.value.found == "the fit 'stretch' of a recipe"
+    assert refusal.value.expected == "one of crop, whole"

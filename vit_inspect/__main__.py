@@ -72,6 +72,23 @@ def figures(
         list[str] | None,
         typer.Option(help="A weight of the checkpoint that may go unused; may be repeated."),
     ] = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(metavar="R,G,B", help="The mean that the model subtracts, of values in 0..1."),
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(metavar="R,G,B", help="The deviation that it divides by.")
+    ] = None,
+    interpolation: Annotated[
+        str | None, typer.Option(help="How pictures are resized: bicubic, bilinear, ...")
+    ] = None,
+    crop_fraction: Annotated[
+        float | None, typer.Option(help="Share of the picture's side that the crop keeps.")
+    ] = None,
+    readout: Annotated[
+        str | None,
+        typer.Option(help="How the model reads its tokens: cls or 'mean of the patches'."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     stage: Annotated[
         int | None,
@@ -127,9 +144,15 @@ def figures(
             arch_options=_options(arch_option or ()),
             part=part,
             ignore=ignore or (),
+            mean=_numbers("mean", mean),
+            std=_numbers("std", std),
+            interpolation=interpolation,
+            crop_fraction=crop_fraction,
+            fit=fit,
+            readout=readout,
             device=device,
             stage=stage,
-        ).fitted(fit)
+        )
         for notice in subject.notices:
             typer.echo(notice, err=True)
         with tqdm(total=len(paths), unit="photo", disable=None) as bar:
@@ -264,6 +287,15 @@ def _size(text: str | None) -> int | tuple[int, int] | None:
             f"the input size {text!r}", "N or ROWSxCOLUMNS in px", "use 224 or 224x448, for example"
         )
     return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+
+
+def _numbers(name: str, text: str | None) -> list[float] | None:
+    try:
+        return None if text is None else [float(each) for each in _listed(text)]
+    except ValueError:
+        raise BadParameter(
+            f"the {name} {text!r}", "numbers with commas between them", "write 0.5,0.5,0.5"
+        ) from None
 
 
 def _listed(text: str) -> list[str]:

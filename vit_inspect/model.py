@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import get_args
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -146,11 +146,17 @@ class Model:
         fit: "crop", as the model is evaluated, or "whole": the whole photograph is squeezed into
             the input, so that nothing is cut off, but proportions change.
         """
-        if fit not in get_args(Fit):
-            raise BadParameter(f"the fit {fit!r}", "'crop' or 'whole'", "choose one of these")
-        if fit == self.recipe.fit:
-            return self
-        return replace(self, recipe=replace(self.recipe, fit=fit))
+        return self.with_recipe(fit=fit)
+
+    def with_recipe(self, **fields: Any) -> Model:
+        """This model with other pictures as input; the network is shared.
+
+        fields: of its `Recipe`, such as mean=(0.5, 0.5, 0.5). Raises `BadParameter` for values
+        that do not fit.
+        """
+        recipe = replace(self.recipe, **fields)
+        recipe.check()
+        return self if recipe == self.recipe else replace(self, recipe=recipe)
 
     def at_stage(self, index: int) -> Model:
         """This model at another stage, counted from 0; the network is shared.

@@ -18,12 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from vit_inspect.errors import BadParameter, WeightsUnavailable
+from vit_inspect.loading import assumed
 from vit_inspect.loading.from_timm import (
     RELATIVE_RESAMPLED,
     check_name,
     convert,
     create,
     guessed_names,
+    is_another,
     ready,
 )
 from vit_inspect.loading.jax_names import is_jax, torch_names
@@ -81,14 +83,17 @@ def load(
     part: str | None,
     ignore: Sequence[str],
     img_size: tuple[int, int] | None,
+    given: Collection[str],
     device: torch.device,
     dtype: torch.dtype,
 ) -> Model:
     """The timm architecture with the weights of a file; figures call it `name`.
 
     arch_options: what timm makes the network with, such as {"num_heads": 12}.
-    part, ignore: as for `load_checkpoint`.
+    part: which network of the file; None for the one that is meant for use.
+    ignore: as for `load_checkpoint`.
     img_size: the input as (rows px, columns px), or None for the size the file was trained for.
+    given: what else the user says, by name, such as "mean": no notice tells it.
 
     Raises what `load_checkpoint` raises, and `BadParameter` for an unknown architecture.
     """
@@ -98,8 +103,11 @@ def load(
             "what the network is made of, such as num_heads, depth, patch_size or reg_tokens",
             "leave it out; the input size is img_size",
         )
-    made = ", ".join(f"{each}={value!r}" for each, value in arch_options.items())
     check_name(architecture)
+    file = read_weights(path, part)
+    said = assumed.said(file, path.parent)
+    arch_options = {**said.options, **arch_options}
+    made = ", ".join(f"{each}={value!r}" for each, value in arch_options.items())
     try:
         module = create(architecture, pretrained=False, img_size=img_size, **arch_options)
     # The name is good, and timm's networks do not check their options: these are at fault.
@@ -114,9 +122,11 @@ def load(
             "width",
         ) from error
     size, notices = load_checkpoint(
-        module, path, architecture=architecture, part=part, ignore=ignore, size=img_size
+        module, file, architecture=architecture, ignore=ignore, size=img_size
     )
-    return ready(
+    if is_another(said.architecture, architecture):
+        notices += (f"Beside its weights it is called {shown(said.architecture)!r}.",)
+    model = ready(
         name,
         module,
         source=f"file {path.name}, as {architecture}" + (f" with {made}" if made else ""),
@@ -125,20 +135,21 @@ def load(
         dtype=dtype,
         notices=(*notices, *guessed_names(module)),
     )
+    return assumed.completed(
+        model, file, said, architecture=architecture, given={*given, *arch_options}
+    )
 
 
 def load_checkpoint(
     module: nn.Module,
-    path: Path,
+    file: WeightFile,
     *,
     architecture: str,
-    part: str | None = None,
     ignore: Sequence[str] = (),
     size: tuple[int, int] | None,
 ) -> tuple[tuple[int, int] | None, tuple[str, ...]]:
     """Load a file into a timm module; its head and position table take the file's sizes.
 
-    part: which network of the file; None for the one that is meant for use.
     ignore: weights that may go although they have no place, by name, start of names or pattern.
     size: the wanted input as (rows px, columns px), or None for the size the file was trained for.
 
@@ -146,7 +157,6 @@ def load_checkpoint(
     unused. Raises `WeightsUnavailable` for a file that holds no weights, or those of another
     architecture.
     """
-    file = read_weights(path, part)
     reading = _reading(module, file, architecture)
     weights = reading.weights
     notices: list[str] = []
@@ -257,7 +267,8 @@ def _read(module: Any, file: WeightFile, prefix: str) -> Reading | None:
     given = {
         name.removeprefix(prefix): leaf for name, leaf in leaves.items() if name.startswith(prefix)
     }
-    table = module.pos_embed if getattr(module, "dynamic_img_size", False) else None
+    dynamic = getattr(module, "dynamic_img_size", False)
+    table = getattr(module, "pos_embed", None) if dynamic else None
     try:
         # Without a table to compare with, timm keeps the file's as trained: resampling it here,
         # and again in each forward pass, would blur it twice.

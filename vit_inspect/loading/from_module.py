@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from vit_inspect.loading.timm_anatomy import is_timm, model_of
 from vit_inspect.loading.tracing import Trace, trace
 from vit_inspect.loading.transformers_anatomy import describe, is_transformers, recipe
 from vit_inspect.model import Model
-from vit_inspect.pictures.preparing import CropMode, Recipe
+from vit_inspect.pictures.preparing import Recipe
 from vit_inspect.recording.hooks import instrument
 from vit_inspect.recording.recorder import capture
 
@@ -275,36 +275,7 @@ def _checked_recipe(transform: object, name: str) -> Recipe:
             "interpolation='bicubic', crop_fraction=0.9, crop_mode='center'), with the network's "
             "own numbers",
         )
-    filters = [each.name.lower() for each in Image.Resampling]
-    for field, value, fits, expected in (
-        ("mean", transform.mean, len(transform.mean) == 3, "three numbers, of red, green and blue"),
-        (
-            "std",
-            transform.std,
-            len(transform.std) == 3 and min(transform.std) > 0,
-            "three positive numbers, of red, green and blue",
-        ),
-        (
-            "interpolation",
-            transform.interpolation,
-            transform.interpolation.lower() in filters,
-            f"one of {', '.join(filters)}",
-        ),
-        (
-            "crop_fraction",
-            transform.crop_fraction,
-            0 < transform.crop_fraction <= 1,
-            "more than 0 and at most 1",
-        ),
-        (
-            "crop_mode",
-            transform.crop_mode,
-            transform.crop_mode in get_args(CropMode),
-            f"one of {', '.join(get_args(CropMode))}",
-        ),
-    ):
-        if not fits:
-            raise BadParameter(f"the {field} {value!r} of a recipe", expected, "correct it")
+    transform.check()
     return transform
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from difflib import get_close_matches
 from inspect import signature
 from typing import Any
@@ -17,9 +18,10 @@ from torch import Tensor, nn
 
 from vit_inspect.assets import DINOV2_SMALL
 from vit_inspect.errors import BadParameter, WeightsUnavailable, short_reason
+from vit_inspect.layout import MEAN
 from vit_inspect.loading.hub import REPOSITORY, check_repository_name, reachable_hub
 from vit_inspect.loading.recommended import BUNDLED
-from vit_inspect.loading.timm_anatomy import check_family, model_of, not_a_vit
+from vit_inspect.loading.timm_anatomy import check_family, is_timm, model_of, not_a_vit
 from vit_inspect.model import Model
 from vit_inspect.recording.hooks import instrument
 
@@ -145,6 +147,12 @@ def check_name(name: str) -> None:
     check_family(name, architecture)
 
 
+def is_another(name: str, architecture: str) -> bool:
+    """Whether timm knows the name of a network, and it is not the architecture's."""
+    base = name.removeprefix(HUB).partition(".")[0]
+    return timm.is_model(base) and base != architecture.partition(".")[0]
+
+
 def convert(weights: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
     """The weights under timm's names, by timm's own conversion of the authors' names."""
     family = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
@@ -153,6 +161,30 @@ def convert(weights: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
     # DeiT-3 names its layer scales differently; timm sets this option for it alone.
     options = {"adapt_layer_scale"} & signature(family).parameters.keys()
     return family(weights, module, **dict.fromkeys(options, True))
+
+
+def read_by(model: Model, readout: str) -> Model:
+    """The model with another read-out, if its network can have it: a token's name, or `MEAN`.
+
+    Raises `BadParameter` for a network that reads its tokens in no other way.
+    """
+    if readout == model.layout.readout:
+        return model
+    network: Any = model.module
+    pools = {"cls": "token"} if "cls" in model.layout.prefix else {}
+    pools[MEAN] = "avg"
+    possible = is_timm(network) and model.layout.readout in pools and not model.stages
+    if not possible or readout not in pools:
+        others = [each for each in pools if each != model.layout.readout] if possible else []
+        raise BadParameter(
+            f"the read-out {readout!r} of {model.id}, which reads its {model.layout.readout}",
+            f"its own, or {others[0]!r}" if others else "its own",
+            "leave out readout" if not others else "choose one of these",
+        )
+    network.global_pool = pools[readout]
+    notice = f"Read-out as you said: {readout}."
+    layout = replace(model.layout, readout=readout)
+    return replace(model, layout=layout, notices=(*model.notices, notice))
 
 
 def guessed_names(module: Any) -> tuple[str, ...]:

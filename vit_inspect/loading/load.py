@@ -14,6 +14,7 @@ from vit_inspect.errors import BadParameter
 from vit_inspect.loading import from_file, from_timm, from_transformers
 from vit_inspect.loading.recommended import BUNDLED
 from vit_inspect.model import Model
+from vit_inspect.pictures.preparing import Fit
 
 
 def load(
@@ -25,6 +26,12 @@ def load(
     arch_options: Mapping[str, Any] | None = None,
     part: str | None = None,
     ignore: Sequence[str] = (),
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    interpolation: str | None = None,
+    crop_fraction: float | None = None,
+    fit: Fit = "crop",
+    readout: str | None = None,
     device: str | torch.device = "auto",
     dtype: torch.dtype = torch.float32,
     pretrained: bool = True,
@@ -53,6 +60,11 @@ def load(
     ignore: weights of the checkpoint that may go although the network has no place for them and
         nobody knows them as a head, a decoder or a part of training: by name, by the start of
         their names, or by a pattern such as "blocks.*.adapter.*".
+    mean, std, interpolation, crop_fraction: how pictures are prepared, as in a `Recipe`, where the
+        model's configuration does not say it right. No file of weights holds it.
+    fit: "crop" shows the model its usual crop, "whole" the whole picture, with other proportions.
+    readout: how the model reads its tokens, "cls" or "mean of the patches", where it was trained
+        otherwise than its configuration says; only of plain networks of timm.
     device: "auto" takes the first that is present of CUDA, MPS and the CPU.
     dtype: type of the weights and of the model input. MPS has no float64.
     pretrained: False gives random weights.
@@ -64,6 +76,13 @@ def load(
     where the network is not a plain vision transformer or needs another kind of input.
     """
     size, target = _sides(img_size), choose_device(device, dtype)
+    said = {
+        "mean": None if mean is None else tuple(mean),
+        "std": None if std is None else tuple(std),
+        "interpolation": interpolation,
+        "crop_fraction": crop_fraction,
+    }
+    recipe = {field: value for field, value in said.items() if value is not None}
     if checkpoint is not None and architecture is None:
         raise BadParameter(
             f"the checkpoint {os.fspath(checkpoint)!r} without an architecture",
@@ -99,6 +118,7 @@ def load(
                 arch_options=arch_options or {},
                 part=part,
                 ignore=[ignore] if isinstance(ignore, str) else ignore,
+                given={*recipe, *(() if readout is None else ("readout",))},
                 img_size=size,
                 device=target,
                 dtype=dtype,
@@ -108,6 +128,9 @@ def load(
         from_hub = name.startswith(from_transformers.PREFIX)
         source = from_transformers.load if from_hub else from_timm.load
         model = source(name, img_size=size, device=target, dtype=dtype, pretrained=pretrained)
+    model = model.with_recipe(fit=fit, **recipe)
+    if readout is not None:
+        model = from_timm.read_by(model, readout)
     return model if stage is None else model.at_stage(stage)
 
 

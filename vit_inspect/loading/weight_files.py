@@ -18,6 +18,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -101,15 +102,15 @@ class WeightFile:
     part: the wrappers that were opened, such as "teacher"; empty if there are none.
     sought: what is left of the part that was asked for, and must begin the names of its weights.
     weights: tensors on the CPU, by their names in the file.
-    left_out: other entries of the file, such as "optimizer".
-    beside: those of them that hold tensors.
+    left_out: other entries of the file, such as "optimizer", by their keys.
+    beside: the keys of those that hold tensors.
     """
 
     name: str
     part: str
     sought: str
     weights: dict[str, Tensor]
-    left_out: tuple[str, ...]
+    left_out: Mapping[str, object]
     beside: tuple[str, ...]
 
 
@@ -260,13 +261,20 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Tens
     return torch.from_numpy(values.astype(dtype.newbyteorder("=")))
 
 
-class _Unread(list[object]):
-    """Stands for a value beside the weights, whose class is never imported; it may be filled."""
+class Unread(list[object]):
+    """Stands for a value beside the weights, whose class is never imported; it may be filled.
+
+    attributes: those of the value, by name, where they were saved as a dictionary.
+    """
+
+    attributes: Mapping[str, object] = MappingProxyType({})
 
     def __init__(self, *_: object) -> None:
         super().__init__()
 
-    def __setstate__(self, state: object) -> None: ...
+    def __setstate__(self, state: object) -> None:
+        if isinstance(state, dict):
+            self.attributes = state
 
 
 _STANDS_FOR: dict[str, Callable[..., object]] = {
@@ -287,7 +295,7 @@ def _from_torch(path: Path, name: str) -> object:
                 return torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             found = re.search(r"GLOBAL (\S+)", str(error))
-            if found is None and _Unread.__name__ in str(error):
+            if found is None and Unread.__name__ in str(error):
                 raise WeightsUnavailable(
                     f"settings in the checkpoint {name!r} that cannot be passed over "
                     f"({shown(', '.join(passed_over))})",
@@ -310,7 +318,7 @@ def _from_torch(path: Path, name: str) -> object:
                 ) from error
             # torch fills no dictionaries but its own.
             filled = named.endswith(("Dict", "CfgNode"))
-            passed_over[named] = OrderedDict if filled else _STANDS_FOR.get(named, _Unread)
+            passed_over[named] = OrderedDict if filled else _STANDS_FOR.get(named, Unread)
 
 
 def _unwrapped(saved: object, name: str, sought: list[str]) -> WeightFile:
@@ -343,7 +351,7 @@ def _unwrapped(saved: object, name: str, sought: list[str]) -> WeightFile:
             raise _no_tensor(key, name)
     beside = tuple(key for key, value in others.items() if _holds_tensors(value))
     inner = ".".join(word for word in sought if word not in WRAPPER_WORDS)
-    return WeightFile(name, ".".join(opened), inner, weights, tuple(others), beside)
+    return WeightFile(name, ".".join(opened), inner, weights, others, beside)
 
 
 def _holds_tensors(value: object, depth: int = MAX_DEPTH) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from vit_inspect.errors import BadParameter
 from vit_inspect.layout import Box
 
 Fit = Literal["crop", "whole"]
@@ -46,6 +47,45 @@ class Recipe:
     crop_fraction: float
     crop_mode: CropMode
     fit: Fit = "crop"
+
+    def check(self) -> None:
+        """Raises `BadParameter` for values that no picture can be prepared with."""
+        filters = [each.name.lower() for each in Image.Resampling]
+        for field, fits, expected in (
+            ("mean", _each_channel(self.mean), "three numbers, of red, green and blue"),
+            (
+                "std",
+                _each_channel(self.std) and min(self.std) > 0,
+                "three positive numbers, of red, green and blue",
+            ),
+            (
+                "interpolation",
+                str(self.interpolation).lower() in filters,
+                f"one of {', '.join(filters)}",
+            ),
+            (
+                "crop_fraction",
+                isinstance(self.crop_fraction, int | float) and 0 < self.crop_fraction <= 1,
+                "more than 0 and at most 1",
+            ),
+            (
+                "crop_mode",
+                self.crop_mode in get_args(CropMode),
+                f"one of {', '.join(get_args(CropMode))}",
+            ),
+            ("fit", self.fit in get_args(Fit), f"one of {', '.join(get_args(Fit))}"),
+        ):
+            if not fits:
+                found = f"the {field} {getattr(self, field)!r} of a recipe"
+                raise BadParameter(found, expected, "correct it")
+
+
+def _each_channel(values: Any) -> bool:
+    return (
+        isinstance(values, tuple)
+        and len(values) == 3
+        and all(isinstance(each, int | float) and math.isfinite(each) for each in values)
+    )
 
 
 def prepare(
