@@ -21,7 +21,7 @@ from tests.helpers.made import RECIPE, layout_of
 from tests.helpers.oracle import sharpen
 from vit_inspect.attention.rows import rows
 from vit_inspect.catalog import ModelFigure
-from vit_inspect.layout import MEAN, POOL
+from vit_inspect.layout import MEAN_ALL, POOL
 from vit_inspect.recording.hooks import _enter
 from vit_inspect.records.base import Result
 
@@ -477,13 +477,9 @@ def test_a_traced_network_is_refused() -> None:
         (own(), layout_of("cls", patch_px=(8, 8)), "attention over 8 tokens in block 0 of Own"),
         (own(), layout_of("cls", "reg1", grid=(4, 6), patch_px=(4, 4)), "attention over 8 tokens"),
         (own(), replace(LAYOUT, readout=POOL), "0 attention calls after the last block"),
-        (own(PrefixLast), LAYOUT, "the top right patch is token 4 of PrefixLast"),
-        (
-            own(ColumnByColumn),
-            LAYOUT,
-            "token 4 of ColumnByColumn, but that token does not depend on",
-        ),
-        (own(Mirrored), LAYOUT, "the top right patch is token 4 of Mirrored"),
+        (own(PrefixLast), LAYOUT, "patch (0, 2) is token 4 of PrefixLast, but"),
+        (own(ColumnByColumn), LAYOUT, "ColumnByColumn, but a change of that patch moves token 6 m"),
+        (own(Mirrored), LAYOUT, "patch (0, 2) is token 4 of Mirrored, but"),
     ],
 )
 def test_a_wrong_layout_is_refused(network: nn.Module, layout: vi.TokenLayout, found: str) -> None:
@@ -515,7 +511,7 @@ def test_blocks_without_a_list_are_taken_by_hand() -> None:
     network.layers = nn.Module().eval()
     network.first, network.second, network.third = blocks
     network.forward = lambda pixels: nn.Sequential(*blocks)(network.tokens(pixels)).mean(dim=1)
-    layout = replace(LAYOUT, readout=MEAN)
+    layout = replace(LAYOUT, readout=MEAN_ALL)
     with pytest.raises(vi.UnsupportedModel, match="no list of modules with one call each"):
         wrapped(network, layout=layout)
     assert vi.capture(wrapped(network, layout=layout, blocks=blocks), IMAGES).error < 1e-13

@@ -1,7 +1,6 @@
 """How is a network that is already in memory inspected? You describe it, and `wrap` checks it.
 
-One forward pass shows where the attention is. Another, on two pictures that differ in one patch,
-shows whether the tokens lie where the layout says.
+One forward pass shows where the attention is; a few more try whether the description is right.
 """
 
 from __future__ import annotations
@@ -11,10 +10,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.overrides import BaseTorchFunctionMode
@@ -23,6 +20,7 @@ from vit_inspect.device import memory_refusal
 from vit_inspect.errors import BadParameter, InspectError, UnsupportedModel, short_reason
 from vit_inspect.layout import TokenLayout
 from vit_inspect.loading.from_timm import guessed_names
+from vit_inspect.loading.hypotheses import try_blocks, try_readout, try_tokens
 from vit_inspect.loading.positions import rotation, score_bias
 from vit_inspect.loading.timm_anatomy import is_timm, model_of
 from vit_inspect.loading.tracing import Trace, trace
@@ -30,7 +28,6 @@ from vit_inspect.loading.transformers_anatomy import describe, is_transformers, 
 from vit_inspect.model import Model
 from vit_inspect.pictures.preparing import Recipe
 from vit_inspect.recording.hooks import instrument
-from vit_inspect.recording.recorder import capture
 
 
 def wrap(
@@ -77,7 +74,7 @@ def wrap(
     if layout is None and blocks is None and is_timm(module):
         return _of_timm(module, name, transform, positions, labels)
     network = module
-    by_hand = layout is not None
+    by_hand = layout is not None or blocks is not None
     if is_transformers(module):
         described = describe(module, name=name, layout=layout)
         network, layout = described.network, described.layout
@@ -114,9 +111,13 @@ def wrap(
         labels=_checked_labels(labels, seen.output, name),
     )
     instrument(found)
-    if by_hand:
-        _check_places(model)
-    return model
+    if not by_hand:
+        return model
+    with _refusal(name, layout):
+        if blocks is not None:
+            try_blocks(model)
+        try_tokens(model)
+        return replace(model, notices=try_readout(model))
 
 
 def _bare(module: nn.Module) -> nn.Module:
@@ -287,29 +288,3 @@ def _checked_labels(labels: Sequence[str] | None, output: Any, name: str) -> tup
             "give the names of all classes in their order, or leave out labels=",
         )
     return None if labels is None else tuple(labels)
-
-
-def _check_places(model: Model) -> None:
-    """Refuse a layout that gives a patch the index of another token.
-
-    Two pictures that differ only in the top right patch must differ in that patch's token, in the
-    values of the first layer. This patch detects swapped rows and columns and a wrong prefix.
-    """
-    (rows, columns), (height, width) = model.layout.input_px, model.layout.patch_px
-    plain = np.random.default_rng(0).integers(0, 256, (rows, columns, 3), dtype=np.uint8)
-    changed = plain.copy()
-    changed[:height, -width:] = 255 - changed[:height, -width:]
-    with _refusal(model.id, model.layout):
-        seen = capture(model.fitted("whole"), [Image.fromarray(each) for each in (plain, changed)])
-    values = seen.layers[0].values.cpu().double()
-    moved = (values[0] - values[1]).abs().amax(dim=(0, 2))
-    corner = model.layout.token((0, model.layout.grid[1] - 1))
-    # Smaller differences are rounding.
-    if not moved[corner] > 1e-3 * moved.max():
-        raise BadParameter(
-            f"a layout in which the top right patch is token {corner} of {model.id}, but that "
-            "token does not depend on the patch",
-            "the special tokens (prefix) first, then the patches row by row",
-            "correct the prefix, the grid or patch_px of the layout; another order of tokens is "
-            "not supported",
-        )

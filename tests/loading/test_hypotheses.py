@@ -1,0 +1,177 @@
+"""Is a description by hand refused, whatever part of it the network does not do?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import ViTMAEConfig, ViTMAEModel
+
+import vit_inspect as vi
+from tests.loading.test_from_module import LAYOUT, RECIPE, Block, Own, own, wrapped
+from vit_inspect.layout import CLS_MEAN, MEAN, MEAN_ALL
+
+BIG = replace(LAYOUT, grid=(6, 6))
+
+
+class Shuffled(Own):
+    """As masked autoencoders do without a mask: another order in each pass."""
+
+    def tokens(self, pixels: Tensor) -> Tensor:
+        tokens = super().tokens(pixels)
+        order = torch.randperm(tokens.shape[1] - 2) + 2
+        return tokens[:, [0, 1, *order.tolist()]]
+
+
+class Noisy(Own):
+    """Noise that is too small for a shuffle, such as a forgotten augmentation."""
+
+    def tokens(self, pixels: Tensor) -> Tensor:
+        return super().tokens(pixels) + 1e-9 * torch.randn(1, 1, pixels.shape[1] * 8)
+
+
+class Forgetful(Own):
+    """Dropout by hand, which evaluation mode does not turn off."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return nn.functional.dropout(super().forward(pixels), 0.2, training=True)
+
+
+class SwappedInside(Own):
+    """All corners lie where they should, and two patches inside do not."""
+
+    def tokens(self, pixels: Tensor) -> Tensor:
+        tokens = super().tokens(pixels)
+        order = list(range(tokens.shape[1]))
+        one, other = BIG.token((2, 3)), BIG.token((4, 4))
+        order[one], order[other] = other, one
+        return tokens[:, order]
+
+
+class LowerHalfMirrored(Own):
+    def tokens(self, pixels: Tensor) -> Tensor:
+        half = pixels.shape[2] // 2
+        lower = pixels[:, :, half:].flip(3)
+        return super().tokens(torch.cat([pixels[:, :, :half], lower], dim=2))
+
+
+class Blurred(Own):
+    """A stem that overlaps: each patch moves its neighbours too, by less."""
+
+    def tokens(self, pixels: Tensor) -> Tensor:
+        return super().tokens(nn.functional.avg_pool2d(pixels, 5, 1, 2))
+
+
+@pytest.mark.parametrize("kind", [Shuffled, Noisy, Forgetful])
+def test_a_network_that_is_not_the_same_twice_is_refused(kind: type[Own]) -> None:
+    for seed in range(3):
+        network = own(kind)
+        torch.manual_seed(seed)
+        with pytest.raises(vi.BadParameter, match="computes something else when it sees the same"):
+            wrapped(network)
+
+
+def test_a_masked_autoencoder_that_shuffles_is_refused() -> None:
+    sizes = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3}
+    more = {"intermediate_size": 96, "image_size": 48, "patch_size": 16, "mask_ratio": 0.0}
+    network = ViTMAEModel(ViTMAEConfig(**sizes, **more)).eval()
+    layout = vi.TokenLayout(("cls",), (3, 3), (16, 16), "cls")
+    with pytest.raises(vi.BadParameter, match="computes something else when it sees the same"):
+        vi.wrap(network, layout=layout, transform=RECIPE)
+
+
+@pytest.mark.parametrize("kind", [SwappedInside, LowerHalfMirrored])
+def test_patches_are_tried_in_several_places(kind: type[Own]) -> None:
+    network = own(kind, grid=BIG.grid)
+    with pytest.raises(
+        vi.BadParameter, match=r"a layout in which patch \(\d, \d\) is token \d+ of"
+    ):
+        wrapped(network, layout=BIG)
+
+
+def test_a_stem_that_overlaps_is_served() -> None:
+    wrapped(own(Blurred, grid=BIG.grid), layout=BIG)
+
+
+def reading(read: Callable[[Tensor], Tensor]) -> Own:
+    """A network that reads the last block's tokens so."""
+    network = own()
+    blocks = nn.Sequential(*network.layers)
+    network.forward = lambda pixels: network.head(  # type: ignore[method-assign]
+        read(nn.functional.layer_norm(blocks(network.tokens(pixels)), (24,)))
+    )
+    return network
+
+
+READINGS: dict[str, Callable[[Tensor], Tensor]] = {
+    "cls": lambda tokens: tokens[:, 0],
+    "reg1": lambda tokens: tokens[:, 1],
+    MEAN: lambda tokens: tokens[:, 2:].mean(1),
+    MEAN_ALL: lambda tokens: tokens.mean(1),
+    CLS_MEAN: lambda tokens: tokens[:, 0] + tokens[:, 2:].mean(1),
+}
+
+
+@pytest.mark.parametrize("said", READINGS)
+@pytest.mark.parametrize("does", READINGS)
+def test_the_output_must_come_from_the_tokens_that_are_said_to_be_read(
+    said: str, does: str
+) -> None:
+    network, layout = reading(READINGS[does]), replace(LAYOUT, readout=said)
+    if said == does:
+        assert wrapped(network, layout=layout).notices == ()
+        return
+    with pytest.raises(vi.BadParameter, match=f"the read-out '{said}' of Own, whose output depen"):
+        wrapped(network, layout=layout)
+
+
+def test_a_read_out_need_not_be_linear() -> None:
+    network = reading(lambda tokens: tokens[:, 2:].relu().mean(1))
+    wrapped(network, layout=replace(LAYOUT, readout=MEAN))
+
+
+def test_an_output_of_all_tokens_has_read_none() -> None:
+    assert wrapped(reading(lambda tokens: tokens)).notices == ()
+
+
+@pytest.mark.parametrize("kind", ["no gradient", "a head of zeros"])
+def test_a_read_out_that_cannot_be_tried_is_told(kind: str) -> None:
+    network = reading(
+        lambda tokens: tokens[:, 0].detach() if kind == "no gradient" else tokens[:, 0]
+    )
+    network.head.requires_grad_(False)
+    if kind == "a head of zeros":
+        nn.init.zeros_(network.head.weight)
+    assert wrapped(network).notices == ("Whether it reads its cls could not be checked.",)
+
+
+class Parted(Block):
+    """A block whose attention is a module of its own."""
+
+    class Attention(nn.Module):
+        def __init__(self, block: Block) -> None:
+            super().__init__()
+            self.block = [block]
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            return Block.forward(self.block[0], tokens) - tokens
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = self.Attention(self)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return tokens + self.attention(tokens)
+
+
+def test_blocks_given_by_hand_must_follow_each_other() -> None:
+    network = own()
+    network.layers = nn.ModuleList(Parted() for _ in range(3)).eval().double()
+    blocks: list[Any] = list(network.layers)
+    assert wrapped(network, blocks=blocks).blocks == tuple(blocks)
+    with pytest.raises(vi.BadParameter, match="blocks of Own of which 1 does not take what 0 ret"):
+        wrapped(network, blocks=[block.attention for block in blocks])

@@ -1,0 +1,190 @@
+"""Does a network do what its description by hand says? Each part of it is tried.
+
+A description that is wrong gives pictures that look right. So it is taken as a hypothesis: two
+passes must agree, a change of one patch must move the token of that patch, the output must depend
+on the tokens that are said to be read, and each block must take what the one before returned.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from vit_inspect.device import memory_refusal
+from vit_inspect.errors import BadParameter
+from vit_inspect.layout import TokenLayout
+from vit_inspect.model import Model
+from vit_inspect.recording.recorder import Capture, capture, tensor_of, token_rows
+
+ROUNDING = 1e-3
+"""Largest difference of two passes on an accelerator, where sums may change their order."""
+
+
+def try_tokens(model: Model) -> None:
+    """Refuse a network that is not the same twice, and a layout that has its tokens elsewhere.
+
+    Raises `BadParameter`.
+    """
+    places = _places(model.layout)
+    pictures = _pictures(model.layout, places)
+    whole = model.fitted("whole")
+    first, second = capture(whole, pictures), capture(whole, pictures)
+    if not _same(first, second):
+        raise BadParameter(
+            f"{model.id}, which computes something else when it sees the same picture again",
+            "a network without chance, such as random masks, shuffles or dropout",
+            "turn that off in the network, or wrap a module whose forward goes without it",
+        )
+    # Values of the first layer: a token's own, before any token has seen another.
+    values = first.layers[0].values.double()
+    for index, place in enumerate(places, start=1):
+        moved = (values[0] - values[index]).abs().amax(dim=(0, 2))
+        token = model.layout.token(place)
+        # A stem of overlapping convolutions moves the neighbours too, but no other token as much.
+        if not moved[token] > moved.max() / 2:
+            raise BadParameter(
+                f"a layout in which patch {place} is token {token} of {model.id}, but a change of "
+                f"that patch moves token {int(moved.argmax())} most",
+                "the special tokens (prefix) first, then the patches row by row",
+                "correct the prefix, the grid or patch_px of the layout; another order of tokens "
+                "is not supported",
+            )
+
+
+def try_readout(model: Model) -> tuple[str, ...]:
+    """Refuse a read-out that is not where the output comes from; raises `BadParameter`.
+
+    Returns a notice where that cannot be seen, because no gradient reaches any token.
+    """
+    weights = model.layout.readout_weights()
+    if weights is None:
+        return ()
+    output, gradient = _after_last_block(model)
+    # Of an output that still has all tokens, nothing is read yet.
+    if output.dim() > 2:
+        return ()
+    rows = None if gradient is None else token_rows(gradient, len(output), model.layout)
+    # A head of zeros, as before training, depends on nothing.
+    if rows is None or not rows.any():
+        return (f"Whether it reads its {model.layout.readout} could not be checked.",)
+    reached = (rows[0].abs().amax(-1) > 0).cpu().numpy()
+    if not np.array_equal(reached, weights > 0):
+        raise BadParameter(
+            f"the read-out {model.layout.readout!r} of {model.id}, whose output depends on "
+            f"{_tokens(reached, model.layout)}",
+            "the read-out that the network has",
+            "correct the layout's readout, or wrap a module that returns what you look at",
+        )
+    return ()
+
+
+def try_blocks(model: Model) -> None:
+    """Refuse blocks of which one does not take what the one before it returned.
+
+    Raises `BadParameter`.
+    """
+    taken: list[object] = []
+    returned: list[object] = []
+
+    def enter(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        given = [each for each in (*args, *kwargs.values()) if isinstance(each, Tensor)]
+        taken.append(given[0].clone() if given else None)
+
+    def leave(_: nn.Module, args: tuple[Any, ...], output: object) -> None:
+        result = tensor_of(output)
+        returned.append(result.clone() if isinstance(result, Tensor) else None)
+
+    hooks = [block.register_forward_pre_hook(enter, with_kwargs=True) for block in model.blocks]
+    hooks += [block.register_forward_hook(leave) for block in model.blocks]
+    _run(model, hooks)
+    for layer, (output, given) in enumerate(zip(returned, taken[1:], strict=False)):
+        if not (
+            isinstance(output, Tensor)
+            and isinstance(given, Tensor)
+            and torch.equal(output.flatten(), given.flatten())
+        ):
+            raise BadParameter(
+                f"blocks of {model.id} of which {layer + 1} does not take what {layer} returns",
+                "the transformer's blocks with their skip connections, one after the other",
+                "give the whole blocks, not their attention alone",
+            )
+
+
+def _places(layout: TokenLayout) -> list[tuple[int, int]]:
+    """Patches that show swapped axes, another start and another order: corners, and some inside."""
+    rows, columns = layout.grid
+    found = ((0, columns - 1), (rows - 1, 0), (rows // 3, columns // 2), (rows // 2, columns // 4))
+    return list(dict.fromkeys(found))
+
+
+def _pictures(layout: TokenLayout, places: list[tuple[int, int]]) -> list[Image.Image]:
+    """Noise, and the same with one patch inverted, for each of the places."""
+    height, width = layout.patch_px
+    plain = np.random.default_rng(0).integers(0, 256, (*layout.input_px, 3), dtype=np.uint8)
+    pictures = [plain]
+    for row, column in places:
+        changed = plain.copy()
+        patch = np.s_[row * height : (row + 1) * height, column * width : (column + 1) * width]
+        changed[patch] = 255 - changed[patch]
+        pictures.append(changed)
+    return [Image.fromarray(each) for each in pictures]
+
+
+def _same(first: Capture, second: Capture) -> bool:
+    """Whether two passes agree: to the bit on a CPU."""
+    pairs = [
+        (first.output, second.output),
+        *((a.queries, b.queries) for a, b in zip(first.layers, second.layers, strict=True)),
+    ]
+    if first.output.device.type == "cpu":
+        return all(torch.equal(a, b) for a, b in pairs)
+    return all(float((a - b).abs().max()) <= ROUNDING * float(a.abs().max()) for a, b in pairs)
+
+
+def _after_last_block(model: Model) -> tuple[Tensor, Tensor | None]:
+    """The output, and the gradient of a mixture of it with respect to the last block's output."""
+    found: list[Tensor] = []
+
+    def leave(_: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        leaf = tensor_of(output).detach().clone().requires_grad_()
+        found.append(leaf)
+        # Only what follows is differentiated.
+        torch.set_grad_enabled(True)
+        return (leaf, *output[1:]) if isinstance(output, tuple) else leaf
+
+    output = _run(model, [model.blocks[-1].register_forward_hook(leave)])
+    if not output.requires_grad:
+        return output.detach(), None
+    mixture = torch.from_numpy(np.random.default_rng(0).normal(size=output.shape))
+    score = (output * mixture.to(output.device, output.dtype)).sum()
+    (gradient,) = torch.autograd.grad(score, found, allow_unused=True)
+    return output.detach(), torch.zeros_like(found[0]) if gradient is None else gradient
+
+
+def _run(model: Model, hooks: list[Any]) -> Tensor:
+    """The output of one pass on noise with these hooks, which are removed."""
+    picture = _pictures(model.layout, [])[0]
+    try:
+        with (
+            memory_refusal(1, model.layout.token_count, model.device),
+            torch.inference_mode(False),
+            torch.no_grad(),
+        ):
+            output: Tensor = model.module(model.fitted("whole").prepare(picture))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return output
+
+
+def _tokens(reached: np.ndarray, layout: TokenLayout) -> str:
+    """The tokens that an output depends on, in words."""
+    names = [name for name, each in zip(layout.prefix, reached, strict=False) if each]
+    count = int(reached[layout.prefix_count :].sum())
+    if count:
+        names.append("all patches" if count == layout.patch_count else f"{count} patches")
+    return ", ".join(names)
