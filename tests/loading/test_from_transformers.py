@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from tests.helpers.made import RECIPE
 from vit_inspect.analyses.readout import readout_weights
 from vit_inspect.attention.rows import rows
 from vit_inspect.layout import CLS_MEAN, MEAN, MEAN_PREFIX, POOL
-from vit_inspect.loading.transformers_anatomy import READOUTS, recipe
+from vit_inspect.loading.transformers_anatomy import ANATOMIES, recipe
 from vit_inspect.pictures.preparing import prepare
 
 SIZE: dict[str, Any] = {
@@ -197,7 +198,7 @@ def test_what_the_configuration_says_is_read(family: Family) -> None:
 
 
 def test_every_known_network_is_tested() -> None:
-    assert set(BY_KIND) == set(READOUTS)
+    assert set(BY_KIND) == set(ANATOMIES)
 
 
 @pytest.mark.parametrize(
@@ -354,6 +355,69 @@ def test_the_tower_that_looks_is_loaded_alone(tmp_path: Path, kind: str) -> None
         vi.wrap(both, transform=RECIPE)
 
 
+WITHOUT = "No image processor in the folder: that of its family was taken, "
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("ViTForImageClassification", "ViTImageProcessor."),
+        (
+            "Dinov2WithRegistersForImageClassification",
+            "BitImageProcessor, with ImageNet's mean and standard deviation.",
+        ),
+        ("CLIPForImageClassification", "CLIPImageProcessor."),
+    ],
+)
+def test_a_folder_without_a_processor_is_read_as_its_family_is(
+    tmp_path: Path, kind: str, told: str
+) -> None:
+    """A checkpoint of a Trainer holds the network alone."""
+    network = network_of(BY_KIND[kind], torch.float32)
+    network.save_pretrained(tmp_path)
+    model = load(tmp_path)
+    assert model.notices == (WITHOUT + told,)
+    assert model.layout.input_px == (32, 32)
+    name, _, imagenet = told.removesuffix(".").partition(",")
+    options = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+    size = {"size": {"shortest_edge": 32}} if "Bit" in told or "CLIP" in told else {"size": 32}
+    processor = getattr(hf, name)(**size, crop_size=32, **(options if imagenet else {}))
+    pixels = processor(IMAGES, return_tensors="pt").pixel_values
+    capture = vi.capture(model, IMAGES)
+    assert torch.equal(capture.pixels, pixels)
+    with torch.inference_mode():
+        assert torch.equal(capture.output, network(pixel_values=pixels).logits)
+
+
+def test_a_folder_with_a_processor_has_no_notice(tmp_path: Path) -> None:
+    saved(tmp_path)
+    assert load(tmp_path).notices == ()
+
+
+@pytest.mark.usefixtures("exact_softmax")
+def test_a_network_that_is_no_square_is_read(tmp_path: Path) -> None:
+    sides = {"image_size": (16, 40)}
+    network = network_of(Family("ViTModel", partial(hf.ViTConfig, **PLAIN | sides)), torch.float32)
+    network.save_pretrained(tmp_path)
+    processor = hf.ViTImageProcessor(size={"height": 16, "width": 40})
+    processor.save_pretrained(tmp_path)
+    model = load(tmp_path)
+    assert model.layout == vi.TokenLayout(("cls",), (2, 5), (8, 8), "cls")
+    assert model.notices == ()
+    capture = vi.capture(model, IMAGES)
+    assert torch.equal(capture.pixels, processor(IMAGES, return_tensors="pt").pixel_values)
+    expected = eager(network, capture.pixels)
+    torch.testing.assert_close(all_rows(capture), expected, rtol=0, atol=1e-4)
+    table = network.embeddings.position_embeddings[0]
+    assert torch.equal(model.positions[1, 3], table[1 + 5 + 3])
+
+
+def test_another_number_of_channels_is_refused() -> None:
+    network = hf.ViTModel(hf.ViTConfig(**PLAIN, num_channels=1)).eval()
+    with pytest.raises(vi.UnsupportedModel, match="ViTModel, whose input has 1 channel;"):
+        vi.wrap(network, transform=RECIPE)
+
+
 def incomplete(folder: Path) -> None:
     network = network_of(BY_KIND["ViTForImageClassification"], torch.float32)
     weights = {k: v for k, v in network.state_dict().items() if "layers.1.mlp" not in k}
@@ -363,10 +427,6 @@ def incomplete(folder: Path) -> None:
 def rewritten(folder: Path, **change: Any) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | change))
-
-
-def without_processor(folder: Path) -> None:
-    (folder / "preprocessor_config.json").unlink()
 
 
 def without_config(folder: Path) -> None:
@@ -390,7 +450,6 @@ def with_code(folder: Path) -> None:
     [
         (incomplete, "4 weights missing for 'mine', such as", "choose another checkpoint"),
         (without_config, "no model of transformers for 'mine' (", "checkpoint=FOLDER"),
-        (without_processor, "no model of transformers for 'mine' (Can't load image processor", ""),
         (damaged, "no model of transformers for 'mine' (", "check the name"),
         (with_code, "no model of transformers for 'mine' (", ""),
         (partial(rewritten, architectures=None), "mine of the class no class", "by hand"),
@@ -536,40 +595,107 @@ def test_an_unknown_network_of_transformers_is_described_by_hand() -> None:
 
 PROCESSORS = (
     hf.ViTImageProcessor(),
+    hf.ViTImageProcessorPil(),
     hf.DeiTImageProcessor(),
+    hf.DeiTImageProcessorPil(),
     hf.BitImageProcessor(size={"shortest_edge": 256}, crop_size=224),
+    hf.BitImageProcessorPil(size={"shortest_edge": 255}, crop_size=224),
     hf.CLIPImageProcessor(),
+    hf.CLIPImageProcessorPil(),
     hf.SiglipImageProcessor(),
+    hf.SiglipImageProcessorPil(),
+    hf.BeitImageProcessor(),
+    hf.DINOv3ViTImageProcessor(),
     hf.ViTImageProcessor(do_normalize=False, resample=3),
     hf.CLIPImageProcessor(size={"shortest_edge": 248}, image_mean=[0.4, 0.5, 0.6]),
+    hf.ViTImageProcessor(size={"height": 96, "width": 160}),
+    hf.DeiTImageProcessor(
+        size={"height": 112, "width": 168}, crop_size={"height": 96, "width": 144}
+    ),
 )
 
 
-@pytest.mark.parametrize("size", [(640, 480), (300, 500)])
+@pytest.mark.parametrize("size", [(640, 480), (301, 500), (37, 20)])
 @pytest.mark.parametrize("processor", PROCESSORS, ids=lambda each: type(each).__name__)
-def test_the_input_is_what_the_processor_makes(
+def test_the_input_is_what_the_processor_makes_to_the_bit(
     chelsea: Image.Image, processor: Any, size: tuple[int, int]
 ) -> None:
     image = chelsea.resize(size)
     expected = processor(image, return_tensors="pt").pixel_values
     made = recipe(processor, nn.Identity(), name="toy")
-    found, _ = prepare(image, made, (224, 224))
-    assert found.shape == expected.shape
-    # Two ways of resizing round differently; grey levels count from 0 to 255.
-    levels = (found - expected).abs() * 255 * torch.tensor(made.std)[:, None, None]
-    assert levels.mean() < 0.6
-    assert np.quantile(levels.numpy(), 0.99) <= 3
+    found, _ = prepare(image, made, tuple(expected.shape[2:]))
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("fit", ["crop", "whole"])
+@pytest.mark.parametrize("input_px", [(224, 224), (225, 225), (96, 192)])
+@pytest.mark.parametrize(
+    "kind", ["ViTImageProcessor", "CLIPImageProcessor", "BitImageProcessorPil"]
+)
+def test_the_box_is_where_the_processors_pixels_came_from(
+    kind: str, input_px: tuple[int, int], fit: Any
+) -> None:
+    """Red counts columns, green counts rows, two px to a level.
+
+    At 224 px, 15 columns are cut off: 7 on the left, not the 7.5 that others round to 8.
+    """
+    rows, columns = 460, 491
+    values = np.zeros((rows, columns, 3), np.uint8)
+    values[..., 0] = np.arange(columns) // 2
+    values[..., 1] = np.arange(rows)[:, None] // 2
+    processor = getattr(hf, kind)(do_normalize=False)
+    made = replace(recipe(processor, nn.Identity(), name="toy"), fit=fit)
+    pixels, seen = prepare(Image.fromarray(values), made, input_px)
+    assert pixels.shape == (1, 3, *input_px)
+    assert fit == "crop" or seen == (0, 0, columns, rows)
+    for channel, first, last, axis in (
+        (0, seen.left, seen.right, 1),
+        (1, seen.top, seen.bottom, 0),
+    ):
+        count = input_px[axis]
+        centres = first + (np.arange(count) + 0.5) * (last - first) / count
+        found = (pixels[0, channel] * 255).mean(dim=1 - axis).numpy()
+        inner = slice(count // 8, -count // 8)
+        # A level lasts for two pixels; it is rounded down, by half a level on average.
+        wanted = (centres - 0.5) / 2 - 0.25
+        assert abs((found - wanted)[inner].mean()) < 0.1
+
+
+def test_other_numbers_are_given_to_the_processor(chelsea: Image.Image) -> None:
+    processor = hf.ViTImageProcessor(do_normalize=False)
+    mean, std = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
+    made = replace(recipe(processor, nn.Identity(), name="toy"), mean=mean, std=std)
+    own = hf.ViTImageProcessor(image_mean=mean, image_std=std)
+    expected = own(chelsea, return_tensors="pt").pixel_values
+    assert torch.equal(prepare(chelsea, made, (224, 224))[0], expected)
+
+
+def test_a_picture_that_the_processor_would_blow_up_is_refused() -> None:
+    made = recipe(hf.CLIPImageProcessor(), nn.Identity(), name="toy")
+    strip = Image.new("RGB", (10_000, 3))
+    with pytest.raises(vi.BadImage) as refusal:
+        prepare(strip, made, (224, 224))
+    assert "a picture of 10000 x 3 px, which" in refusal.value.found
+    assert "enlarges to 746666 x 224 px" in refusal.value.found
+    assert prepare(strip, replace(made, fit="whole"), (224, 224))[0].shape == (1, 3, 224, 224)
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"do_resize": False}, "does not resize"),
-        ({"size": {"height": 32, "width": 48}}, "is not a square"),
-        ({"size": {"shortest_edge": 32}}, "keeps the shape of each picture"),
-        ({"size": {"longest_edge": 32}}, "resizes to {'longest_edge': 32}, which is not a square"),
         (
-            {"do_center_crop": True, "crop_size": {"height": 8, "width": 16}},
+            {"do_center_crop": True, "size": {"height": 32, "width": 48}, "crop_size": 30},
+            "crops rows and columns by different shares",
+        ),
+        ({"size": {"shortest_edge": 32}}, "keeps the shape of each picture"),
+        ({"size": {"longest_edge": 32}}, "resizes to {'longest_edge': 32}, which is no size"),
+        (
+            {
+                "size": {"shortest_edge": 32},
+                "do_center_crop": True,
+                "crop_size": {"height": 8, "width": 16},
+            },
             "which is not a square",
         ),
         (

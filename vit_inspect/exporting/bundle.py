@@ -12,7 +12,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -211,7 +211,8 @@ class _Bundle:
 
     def _provenance(self, model: Model, command: str | None) -> dict[str, Any]:
         """Everything that the figures depend on."""
-        layout = model.layout
+        layout, processor = model.layout, model.recipe.processor
+        preprocessing = asdict(replace(model.recipe, processor=None))
         return {
             "command": command,
             "model": {
@@ -230,7 +231,8 @@ class _Bundle:
                 "grid": layout.grid,
                 "prefix_tokens": layout.prefix,
                 "readout": layout.readout,
-                "preprocessing": asdict(model.recipe),
+                "preprocessing": preprocessing
+                | {"processor": processor and type(processor).__name__},
             },
             "photographs": [
                 {

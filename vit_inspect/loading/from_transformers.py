@@ -16,7 +16,7 @@ import torch
 from vit_inspect.errors import BadParameter, UnsupportedModel, WeightsUnavailable, short_reason
 from vit_inspect.loading.from_module import wrap
 from vit_inspect.loading.hub import check_repository_name, reachable_hub
-from vit_inspect.loading.transformers_anatomy import POOLED, READOUTS, TOWERS, describe, unknown
+from vit_inspect.loading.transformers_anatomy import ANATOMIES, TOWERS, describe, unknown
 from vit_inspect.model import Model
 
 PACKAGE = "transformers"
@@ -39,7 +39,7 @@ def load(
 
     Raises `BadParameter` for a malformed name, `WeightsUnavailable` where the package, the
     repository or some weights are missing, and `UnsupportedModel` for a class that is not in
-    `READOUTS`.
+    `ANATOMIES`.
     """
     check_repository_name(name, PREFIX)
     repository, _, revision = name.removeprefix(PREFIX).partition("@")
@@ -86,15 +86,19 @@ def _load(
     pretrained: bool,
 ) -> Model:
     package = _package(name)
+    notices: tuple[str, ...] = ()
     place: dict[str, Any] = {"trust_remote_code": False, "revision": revision}
     try:
         config = package.AutoConfig.from_pretrained(repository, **place)
         kind = (config.architectures or ["no class"])[0]
         kind = TOWERS.get(kind, kind)
-        if kind not in READOUTS:
+        if kind not in ANATOMIES:
             raise unknown(f"{name} of the class {kind}")
-        processor = package.AutoImageProcessor.from_pretrained(repository, **place)
-        options = {"add_pooling_layer": False} if kind in POOLED else {}
+        if _has_processor(repository):
+            processor = package.AutoImageProcessor.from_pretrained(repository, **place)
+        else:
+            processor, notices = _usual_processor(package, kind)
+        options = {"add_pooling_layer": False} if ANATOMIES[kind].pooler else {}
         if pretrained:
             module, report = getattr(package, kind).from_pretrained(
                 repository,
@@ -115,7 +119,33 @@ def _load(
         raise _unavailable(name, error) from error
     module.eval().requires_grad_(False).to(device, dtype)
     layout = img_size and describe(module, name=name, img_size=img_size).layout
-    return wrap(module, name=name, layout=layout, transform=processor)
+    model = wrap(module, name=name, layout=layout, transform=processor)
+    return replace(model, notices=(*model.notices, *notices))
+
+
+def _has_processor(repository: str) -> bool:
+    """Whether an image processor was saved with the weights: a Trainer saves none.
+
+    A repository on the hub must have one.
+    """
+    names = ("preprocessor_config.json", "processor_config.json")
+    folder = Path(repository)
+    return not folder.is_dir() or any((folder / name).exists() for name in names)
+
+
+def _usual_processor(package: ModuleType, kind: str) -> tuple[Any, tuple[str, ...]]:
+    """The image processor that networks of this class usually have, and a notice that says so."""
+    name, imagenet = ANATOMIES[kind].processor, ANATOMIES[kind].imagenet
+    numbers = package.image_utils
+    usual = {
+        "image_mean": numbers.IMAGENET_DEFAULT_MEAN,
+        "image_std": numbers.IMAGENET_DEFAULT_STD,
+    }
+    processor = getattr(package, name)(**(usual if imagenet else {}))
+    told = ", with ImageNet's mean and standard deviation" if imagenet else ""
+    return processor, (
+        f"No image processor in the folder: that of its family was taken, {name}{told}.",
+    )
 
 
 def _package(name: str) -> ModuleType:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from PIL import Image
 from torch import Tensor, nn
@@ -18,34 +18,59 @@ from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.layout import CLS_MEAN, MEAN, MEAN_PREFIX, POOL, TokenLayout
 from vit_inspect.pictures.preparing import Recipe
 
-READOUTS: Mapping[str, str] = MappingProxyType(
+
+class Anatomy(NamedTuple):
+    """What is true of a class of networks, and not in its configuration.
+
+    readout: how it reads its tokens.
+    prefix: names of its special tokens, without registers.
+    table: how its table of absolute positions follows another input size: "asked" if the network
+        must be told to resample it, "itself" if it does so; None if it has none.
+    processor: the class of its image processor.
+    imagenet: whether pictures are normalised by ImageNet's mean and standard deviation, instead of
+        what that class takes by default.
+    pooler: whether it has an extra layer on the class token; many checkpoints lack its weights.
+    """
+
+    readout: str = "cls"
+    prefix: tuple[str, ...] = ("cls",)
+    table: Literal["asked", "itself"] | None = "asked"
+    processor: str = "ViTImageProcessor"
+    imagenet: bool = False
+    pooler: bool = False
+
+
+_VIT = Anatomy()
+_DEIT = Anatomy(prefix=("cls", "dist"), processor="DeiTImageProcessor", imagenet=True)
+_DINOV2 = Anatomy(table="itself", processor="BitImageProcessor", imagenet=True)
+_CLIP = Anatomy(processor="CLIPImageProcessor")
+_SIGLIP = Anatomy(readout=MEAN, prefix=(), processor="SiglipImageProcessor")
+
+ANATOMIES: Mapping[str, Anatomy] = MappingProxyType(
     {
-        "ViTModel": "cls",
-        "ViTForImageClassification": "cls",
-        "DeiTModel": "cls",
-        "DeiTForImageClassification": "cls",
-        "DeiTForImageClassificationWithTeacher": MEAN_PREFIX,
-        "Dinov2Model": "cls",
-        "Dinov2ForImageClassification": CLS_MEAN,
-        "Dinov2WithRegistersModel": "cls",
-        "Dinov2WithRegistersForImageClassification": CLS_MEAN,
-        "DINOv3ViTModel": "cls",
-        "CLIPVisionModel": "cls",
-        "CLIPVisionModelWithProjection": "cls",
-        "CLIPForImageClassification": MEAN,
-        "SiglipVisionModel": POOL,
-        "SiglipForImageClassification": MEAN,
+        "ViTModel": _VIT._replace(pooler=True),
+        "ViTForImageClassification": _VIT,
+        "DeiTModel": _DEIT._replace(pooler=True),
+        "DeiTForImageClassification": _DEIT,
+        "DeiTForImageClassificationWithTeacher": _DEIT._replace(readout=MEAN_PREFIX),
+        "Dinov2Model": _DINOV2,
+        "Dinov2ForImageClassification": _DINOV2._replace(readout=CLS_MEAN),
+        "Dinov2WithRegistersModel": _DINOV2,
+        "Dinov2WithRegistersForImageClassification": _DINOV2._replace(readout=CLS_MEAN),
+        "DINOv3ViTModel": Anatomy(table=None, processor="DINOv3ViTImageProcessor"),
+        "CLIPVisionModel": _CLIP,
+        "CLIPVisionModelWithProjection": _CLIP,
+        "CLIPForImageClassification": _CLIP._replace(readout=MEAN),
+        "SiglipVisionModel": _SIGLIP._replace(readout=POOL),
+        "SiglipForImageClassification": _SIGLIP,
     }
 )
-"""Classes of known networks, and the read-out of each."""
+"""The known classes of networks."""
 
 TOWERS: Mapping[str, str] = MappingProxyType(
     {"CLIPModel": "CLIPVisionModel", "SiglipModel": "SiglipVisionModel"}
 )
 """Networks for images and text, and the class of their image encoder."""
-
-POOLED = ("ViTModel", "DeiTModel")
-"""Networks with an extra layer on the class token; many checkpoints lack its weights."""
 
 TABLES = ("embeddings.position_embeddings", "embeddings.position_embedding.weight")
 """Names of the table of absolute positions."""
@@ -103,24 +128,29 @@ def describe(
             "its image encoder alone",
             "wrap its vision_model",
         )
-    if kind not in READOUTS:
+    if kind not in ANATOMIES:
         if layout is None:
             raise unknown(f"{name} of the class {kind}")
         return Described(Network(module, {}), layout, None, None)
+    if config.num_channels != 3:
+        raise UnsupportedModel(
+            f"{name}, whose input has {config.num_channels} "
+            f"channel{'s' * (config.num_channels != 1)}",
+            "three channels, red, green and blue",
+            "choose a network for colour pictures",
+        )
     native, patch = _pair(config.image_size), _pair(config.patch_size)
     grid = native[0] // patch[0], native[1] // patch[1]
     if layout is None:
         layout = TokenLayout(
-            prefix=_prefix(config),
+            prefix=_prefix(kind, config),
             grid=grid if img_size is None else _grid(img_size, patch),
             patch_px=patch,
             readout=_readout(kind, config),
         )
-    # Networks with rotary positions, and DINOv2, take any size without this option.
-    fixed = config.model_type in ("vit", "deit", "clip_vision_model", "siglip_vision_model")
-    resampled = fixed and layout.input_px != native
+    told = ANATOMIES[kind].table == "asked" and layout.input_px != native
     return Described(
-        network=Network(module, {"interpolate_pos_encoding": True} if resampled else {}),
+        network=Network(module, {"interpolate_pos_encoding": True} if told else {}),
         layout=layout,
         positions=_positions(module, grid),
         labels=_labels(module),
@@ -143,14 +173,20 @@ def recipe(processor: Any, module: nn.Module, *, name: str) -> Recipe:
     size = dict(processor.size or {})
     edge = size.get("shortest_edge") if len(size) == 1 else None
     crop = dict(processor.crop_size) if getattr(processor, "do_center_crop", None) else None
-    resized = _square(size if edge is None else {"height": edge, "width": edge})
-    kept = resized if crop is None else _square(crop)
+    resized = _sides(size) if edge is None else (int(edge), int(edge))
+    kept = resized if crop is None else _sides(crop)
+    fraction = _fraction(kept, resized) if all((*kept, *resized)) else None
     for wrong, words in (
         (not processor.do_resize, "does not resize"),
-        (not resized, f"resizes to {size}, which is not a square"),
+        (not all(resized), f"resizes to {size}, which is no size"),
         (edge is not None and crop is None, "keeps the shape of each picture"),
-        (not kept, f"crops {crop}, which is not a square"),
-        (kept > resized, "crops to more than the resized picture"),
+        (not all(kept), f"crops {crop}, which is no size"),
+        (edge is not None and kept[0] != kept[1], f"crops {crop}, which is not a square"),
+        (
+            max(kept[0] - resized[0], kept[1] - resized[1]) > 0,
+            "crops to more than the resized picture",
+        ),
+        (fraction is None, "crops rows and columns by different shares"),
         (not processor.do_rescale, "does not scale pixels to 0..1"),
         (
             abs((processor.rescale_factor or 0) * 255 - 1) > 1e-6,
@@ -162,7 +198,7 @@ def recipe(processor: Any, module: nn.Module, *, name: str) -> Recipe:
         if wrong:
             raise UnsupportedModel(
                 f"the image processor of {name}, which {words}",
-                "one that resizes, crops the centre to a square and normalises",
+                "one that resizes, crops the centre and normalises",
                 "wrap the network with transform=Recipe(...)",
             )
     normalised = processor.do_normalize
@@ -170,30 +206,35 @@ def recipe(processor: Any, module: nn.Module, *, name: str) -> Recipe:
         mean=tuple(processor.image_mean) if normalised else (0.0, 0.0, 0.0),
         std=tuple(processor.image_std) if normalised else (1.0, 1.0, 1.0),
         interpolation=Image.Resampling(int(processor.resample)).name.lower(),
-        crop_fraction=_fraction(kept, resized),
+        crop_fraction=fraction or 1.0,
         crop_mode="squash" if edge is None else "center",
+        processor=processor,
     )
 
 
-def _square(size: Mapping[str, Any]) -> int:
-    """The side of a square, in px; 0 if it is not a square."""
-    side = size.get("height", 0)
-    return int(side) if side == size.get("width") else 0
+def _sides(size: Mapping[str, Any]) -> tuple[int, int]:
+    """(rows px, columns px) of a size of transformers; 0 for what it does not say."""
+    return int(size.get("height") or 0), int(size.get("width") or 0)
 
 
-def _fraction(kept: int, resized: int) -> float:
-    """kept / resized, rounded so that kept / fraction gives `resized` again."""
-    fraction = kept / resized
-    while math.floor(kept / fraction) < resized:
+def _fraction(kept: tuple[int, int], resized: tuple[int, int]) -> float | None:
+    """kept / resized, rounded so that kept / fraction gives `resized` again.
+
+    None if rows and columns are not cropped by the same share.
+    """
+    fraction = min(part / whole for part, whole in zip(kept, resized, strict=True))
+    again = [math.floor(part / fraction) for part in kept]
+    while any(found < whole for found, whole in zip(again, resized, strict=True)):
         fraction = math.nextafter(fraction, 0)
-    return fraction
+        again = [math.floor(part / fraction) for part in kept]
+    return fraction if tuple(again) == resized else None
 
 
 def unknown(found: str) -> UnsupportedModel:
     """The error for a network of an unknown class."""
     return UnsupportedModel(
         found,
-        f"one of {', '.join((*READOUTS, *TOWERS))}",
+        f"one of {', '.join((*ANATOMIES, *TOWERS))}",
         "choose one of these, or describe yours by hand: wrap(module, layout=..., transform=...)",
     )
 
@@ -220,17 +261,15 @@ def _grid(size: tuple[int, int], patch: tuple[int, int]) -> tuple[int, int]:
     return size[0] // patch[0], size[1] // patch[1]
 
 
-def _prefix(config: Any) -> tuple[str, ...]:
-    first = {"siglip_vision_model": (), "deit": ("cls", "dist")}.get(config.model_type, ("cls",))
+def _prefix(kind: str, config: Any) -> tuple[str, ...]:
     registers = getattr(config, "num_register_tokens", 0)
-    return (*first, *(f"reg{number + 1}" for number in range(registers)))
+    return (*ANATOMIES[kind].prefix, *(f"reg{number + 1}" for number in range(registers)))
 
 
 def _readout(kind: str, config: Any) -> str:
     # Without its attention pool, the network returns the tokens.
-    if READOUTS[kind] == POOL and not getattr(config, "vision_use_head", True):
-        return MEAN
-    return READOUTS[kind]
+    readout = ANATOMIES[kind].readout
+    return MEAN if readout == POOL and not getattr(config, "vision_use_head", True) else readout
 
 
 def _positions(module: nn.Module, grid: tuple[int, int]) -> Tensor | None:

@@ -5,13 +5,17 @@ own data configuration. Only the part inside the crop is resized, so that a 10,0
 needs no enormous intermediate picture. Because Pillow rounds between its two passes, some pixels
 then differ from timm's by one grey level.
 
+A model of transformers has an image processor. It makes the pixels itself: libraries round in
+different ways, and these are the pixels that the model was meant to get.
+
 A crop can cut off what matters. The fit "whole" squeezes the whole picture into the input instead.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -20,8 +24,9 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from vit_inspect.errors import BadParameter
+from vit_inspect.errors import BadImage, BadParameter
 from vit_inspect.layout import Box
+from vit_inspect.pictures.reading import MAX_PIXELS
 
 Fit = Literal["crop", "whole"]
 """Which part of a photograph a model sees: its usual crop, or all of it, with other proportions."""
@@ -39,6 +44,8 @@ class Recipe:
     crop_mode: "center" keeps the aspect ratio and crops, "squash" stretches to the input's shape.
     fit: "crop" uses `crop_fraction` and `crop_mode`; "whole" ignores both and stretches the whole
         picture to the input's shape.
+    processor: an image processor of transformers, which makes the pixels; the numbers above are
+        given to it. None makes them as timm does.
     """
 
     mean: tuple[float, ...]
@@ -47,11 +54,12 @@ class Recipe:
     crop_fraction: float
     crop_mode: CropMode
     fit: Fit = "crop"
+    processor: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
 
     def check(self) -> None:
         """Raises `BadParameter` for values that no picture can be prepared with."""
         filters = [each.name.lower() for each in Image.Resampling]
-        for field, fits, expected in (
+        for name, fits, expected in (
             ("mean", _each_channel(self.mean), "three numbers, of red, green and blue"),
             (
                 "std",
@@ -76,7 +84,7 @@ class Recipe:
             ("fit", self.fit in get_args(Fit), f"one of {', '.join(get_args(Fit))}"),
         ):
             if not fits:
-                found = f"the {field} {getattr(self, field)!r} of a recipe"
+                found = f"the {name} {getattr(self, name)!r} of a recipe"
                 raise BadParameter(found, expected, "correct it")
 
 
@@ -94,17 +102,53 @@ def prepare(
     """The model input of an RGB picture, and the box of the picture that it shows.
 
     input_px: (rows px, columns px). The pixels are float32 and normalised.
+
+    Raises `BadImage` for a picture so long that an image processor would enlarge it beyond
+    `MAX_PIXELS`.
     """
     size = image.height, image.width
     if recipe.fit == "whole":
-        seen = Box(0.0, 0.0, float(image.width), float(image.height))
+        resized, seen = input_px, Box(0.0, 0.0, float(image.width), float(image.height))
     else:
-        seen = _crop_box(size, _resized_size(size, recipe, input_px), input_px)
+        resized = _resized_size(size, recipe, input_px)
+        seen = _crop_box(size, resized, input_px, down=recipe.processor is not None)
+    if recipe.processor is not None:
+        return _processed(recipe.processor, image, recipe, resized, input_px), seen
     resample = Image.Resampling[recipe.interpolation.upper()]
     picture = image.resize((input_px[1], input_px[0]), resample, box=seen)
     values = torch.from_numpy(np.array(picture, dtype=np.float32)).div_(255)
     mean, std = torch.tensor(recipe.mean), torch.tensor(recipe.std)
     return ((values - mean) / std).permute(2, 0, 1)[None].contiguous(), seen
+
+
+def _processed(
+    processor: Any,
+    image: Image.Image,
+    recipe: Recipe,
+    resized: tuple[int, int],
+    input_px: tuple[int, int],
+) -> Float[Tensor, "1 3 row column"]:
+    """The pixels by an image processor of transformers, which resizes the whole picture."""
+    if resized[0] * resized[1] > MAX_PIXELS:
+        raise BadImage(
+            f"a picture of {image.width} x {image.height} px, which the model's image processor "
+            f"enlarges to {resized[1]} x {resized[0]} px",
+            f"at most {MAX_PIXELS // 10**6} megapixels",
+            "cut the picture, or show the whole picture (fit='whole')",
+        )
+    plain = not any(recipe.mean) and set(recipe.std) == {1.0}
+    answer = processor(
+        image,
+        size=dict(zip(("height", "width"), resized, strict=True)),
+        resample=Image.Resampling[recipe.interpolation.upper()],
+        do_center_crop=resized != input_px,
+        crop_size=dict(zip(("height", "width"), input_px, strict=True)),
+        do_normalize=processor.do_normalize or not plain,
+        image_mean=list(recipe.mean),
+        image_std=list(recipe.std),
+        return_tensors="pt",
+    )
+    return answer["pixel_values"]
 
 
 def _resized_size(
@@ -126,11 +170,16 @@ def _resized_size(
     return int(target[0] * rows / columns), target[0]
 
 
-def _crop_box(size: tuple[int, int], resized: tuple[int, int], input_px: tuple[int, int]) -> Box:
-    """The centre crop of the resized picture, in pixels of the original."""
+def _crop_box(
+    size: tuple[int, int], resized: tuple[int, int], input_px: tuple[int, int], *, down: bool
+) -> Box:
+    """The centre crop of the resized picture, in pixels of the original.
+
+    down: half a pixel is rounded down, as transformers does, and not to an even number.
+    """
     edges = []
     for side, scaled, kept in zip(size, resized, input_px, strict=True):
-        start = round((scaled - kept) / 2)
+        start = (scaled - kept) // 2 if down else round((scaled - kept) / 2)
         scale = side / scaled
         # A rounding error can put the edge outside of the picture, which Pillow refuses.
         edges.append((max(0.0, start * scale), min(float(side), (start + kept) * scale)))
