@@ -17,6 +17,7 @@ from vit_inspect.layout import (
     NONLINEAR,
     PADDING,
     POOL,
+    Box,
     TokenLayout,
 )
 
@@ -154,3 +155,14 @@ def test_in_a_stage_that_is_not_read_the_mean_of_its_patches_stands_in() -> None
 def test_padding_is_no_query() -> None:
     with pytest.raises(BadParameter, match=r"special token of this model \('cls'\) or a patch"):
         layout_of(PADDING, "cls").token(PADDING)
+
+
+def test_a_margin_is_part_of_the_input_and_of_no_patch() -> None:
+    layout = TokenLayout((), (2, 3), (4, 6), MEAN, margin_px=(3, 5))
+    assert layout.input_px == (11, 23)
+    assert layout.covered_px == (8, 18)
+    # A box of 46 x 22 on the photograph, 2 px to each of the input.
+    assert layout.covered(Box(10, 1, 56, 23)) == Box(10, 1, 46, 17)
+    assert layout_of("cls").covered(Box(0, 0, 1.1, 2.3)) == Box(0, 0, 1.1, 2.3)
+    with pytest.raises(ValueError, match="negative margin"):
+        TokenLayout((), (2, 3), (4, 6), MEAN, margin_px=(0, -1))

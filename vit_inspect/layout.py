@@ -73,16 +73,21 @@ class TokenLayout:
     grid: patches as (rows, columns).
     patch_px: size of a patch as (rows px, columns px) of the model input.
     readout: how the model reads its tokens: the name of a special token, or a constant above.
+    margin_px: (rows px, columns px) of the model input, at its bottom and right, that no patch
+        covers and the network does not see; 0 where patches tile the input.
     """
 
     prefix: tuple[str, ...]
     grid: tuple[int, int]
     patch_px: tuple[int, int]
     readout: str
+    margin_px: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
         if min(self.grid) < 1 or min(self.patch_px) < 1:
             raise ValueError(f"empty grid {self.grid} or patch {self.patch_px}")
+        if min(self.margin_px) < 0:
+            raise ValueError(f"negative margin {self.margin_px}")
         both = (CLS_MEAN,) if "cls" in self.prefix else ()
         if self.readout not in (*self.prefix, *READOUTS, *both):
             raise ValueError(f"read-out {self.readout!r} is not a token of {self.prefix}")
@@ -105,12 +110,29 @@ class TokenLayout:
     @property
     def input_px(self) -> tuple[int, int]:
         """Size of the model input as (rows px, columns px)."""
+        return (
+            self.covered_px[0] + self.margin_px[0],
+            self.covered_px[1] + self.margin_px[1],
+        )
+
+    @property
+    def covered_px(self) -> tuple[int, int]:
+        """Size of the part of the input that patches cover, from its top left corner on."""
         return self.grid[0] * self.patch_px[0], self.grid[1] * self.patch_px[1]
 
     @property
     def diagonal_px(self) -> float:
         """Length of the model input's diagonal; the unit for comparing different input sizes."""
         return float(np.hypot(*self.input_px))
+
+    def covered(self, box: Box) -> Box:
+        """The part of a box that patches cover, where the whole box becomes the input."""
+        if not any(self.margin_px):
+            return box
+        (rows, columns), (height, width) = self.covered_px, self.input_px
+        right = box.left + (box.right - box.left) * columns / width
+        bottom = box.top + (box.bottom - box.top) * rows / height
+        return Box(box.left, box.top, right, bottom)
 
     def readout_weights(self) -> Float[np.ndarray, "token"] | None:
         """Share of each token in the read-out; sums to 1.

@@ -148,6 +148,33 @@ def test_the_curves_are_those_of_plain_loops(
     assert np.ptp(found.deletion) > 0.3
 
 
+class Inner(nn.Module):
+    """A network that does not see the margin of its input."""
+
+    def __init__(self, module: nn.Module, layout: TokenLayout) -> None:
+        super().__init__()
+        self.module, self.layout = module, layout
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        assert pixels.shape[2:] == self.layout.input_px
+        rows, columns = self.layout.covered_px
+        return self.module(pixels[..., :rows, :columns])
+
+
+def test_what_no_patch_covers_changes_no_curve(random: np.random.Generator) -> None:
+    """Neither the mean colour nor the blur takes anything from there."""
+    capture, maps = seen(Classifier(), labels=tuple("abcde")), maps_of(random)
+    layout = replace(LAYOUT, margin_px=(3, 5))
+    wider = replace(
+        capture,
+        model=replace(capture.model, layout=layout, module=Inner(capture.model.module, layout)),
+        pixels=torch.nn.functional.pad(capture.pixels, (0, 5, 0, 3), value=99.0),
+    )
+    found, expected = (vi.faithfulness(each, maps=maps, steps=3) for each in (wider, capture))
+    np.testing.assert_allclose(found.deletion, expected.deletion, rtol=1e-12)
+    np.testing.assert_allclose(found.insertion, expected.insertion, rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("output", "labels"), [([7.0], ("only",)), ([3.0, -1.0], None)], ids=["class", "headless"]
 )

@@ -38,6 +38,13 @@ def test_the_input_is_what_the_model_saw(rollout, photograph, layout):
     assert np.array_equal(first.images[0].get_array(), crop(photograph, layout.input_px))
 
 
+def test_the_input_is_shown_without_what_no_patch_covers(rollout, photograph, layout):
+    wider = replace(rollout, layout=replace(layout, margin_px=(1, 3)))
+    first, second = draw(wider).axes[:2]
+    assert np.array_equal(first.images[0].get_array(), crop(photograph, layout.covered_px))
+    assert second.images[0].get_array().shape[:2] == layout.covered_px
+
+
 def test_the_papers_look_is_dark_where_least_and_whole_where_most():
     relevance = np.zeros((2, 3))
     relevance[0, 2] = 0.01

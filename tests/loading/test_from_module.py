@@ -153,6 +153,26 @@ def test_every_figure_is_made() -> None:
             assert isinstance(make(), Result)
 
 
+class Cropping(Own):
+    """Looks at the top left part of its input."""
+
+    def tokens(self, pixels: Tensor) -> Tensor:
+        rows, columns = LAYOUT.covered_px
+        return super().tokens(pixels[..., :rows, :columns])
+
+
+def test_an_input_with_a_margin_is_described_by_hand() -> None:
+    """A margin as large as a patch, so that the last patch is not at the end of the input."""
+    layout = replace(LAYOUT, margin_px=(0, 9))
+    model = wrapped(own(Cropping), layout=layout)
+    rows, columns = layout.input_px
+    assert model.notices == (
+        "The network does not see 0 px at the bottom and 9 px at the right of its input of "
+        f"{rows} x {columns} px, which no patch covers.",
+    )
+    assert vi.capture(model, IMAGES).pixels.shape == (2, 3, rows, columns)
+
+
 class WithStem(Own):
     def __init__(self) -> None:
         super().__init__()

@@ -23,6 +23,7 @@ from tests.conftest import noise
 from tests.helpers.made import RECIPE
 from vit_inspect.analyses.readout import readout_weights
 from vit_inspect.attention.rows import rows
+from vit_inspect.figures.overlay import unseen
 from vit_inspect.layout import CLS_MEAN, MEAN, MEAN_PREFIX, POOL
 from vit_inspect.loading.transformers_anatomy import ANATOMIES, recipe
 from vit_inspect.pictures.preparing import prepare
@@ -410,6 +411,49 @@ def test_a_network_that_is_no_square_is_read(tmp_path: Path) -> None:
     torch.testing.assert_close(all_rows(capture), expected, rtol=0, atol=1e-4)
     table = network.embeddings.position_embeddings[0]
     assert torch.equal(model.positions[1, 3], table[1 + 5 + 3])
+
+
+@pytest.mark.usefixtures("exact_softmax")
+@pytest.mark.parametrize(
+    ("kind", "sides"),
+    [("SiglipVisionModel", 38), ("ViTForImageClassification", (33, 38)), ("Dinov2Model", 38)],
+)
+def test_patches_that_do_not_tile_the_input(
+    tmp_path: Path, chelsea: Image.Image, kind: str, sides: Any
+) -> None:
+    """As SigLIP so400m: 384 px are 27 patches of 14 px, and 6 px that no patch covers."""
+    base = BY_KIND[kind]
+    config = partial(base.config, image_size=sides)
+    network = network_of(base._replace(config=config), torch.float32)
+    network.save_pretrained(tmp_path)
+    height, width = sides if isinstance(sides, tuple) else (sides, sides)
+    processor = hf.SiglipImageProcessor(size={"height": height, "width": width})
+    processor.save_pretrained(tmp_path)
+    model = load(tmp_path)
+    assert model.layout.grid == (4, 4)
+    assert model.layout.margin_px == (height - 32, width - 32)
+    assert model.module.options == {}
+    assert model.notices == (
+        f"The network does not see {height - 32} px at the bottom and {width - 32} px at the right "
+        f"of its input of {height} x {width} px, which no patch covers.",
+    )
+    capture = vi.capture(model, chelsea)
+    pixels = processor(chelsea, return_tensors="pt").pixel_values
+    assert torch.equal(capture.pixels, pixels)
+    with torch.inference_mode():
+        assert torch.equal(capture.output, model.module.network(pixel_values=pixels)[-1])
+        changed = pixels.clone()
+        changed[..., 32:, :] += 1
+        changed[..., 32:] += 1
+        assert torch.equal(model.module(changed), capture.output)
+    expected = eager(network, pixels)
+    torch.testing.assert_close(all_rows(capture), expected, rtol=0, atol=1e-4)
+    (rows, columns), seen = capture.photographs[0].size_px, capture.photographs[0].seen
+    assert seen == pytest.approx((0, 0, columns * 32 / width, rows * 32 / height))
+    assert len(unseen(capture.photographs[0])) == (height > 32) + (width > 32)
+    assert load(tmp_path, img_size=(height, width)).layout == model.layout
+    with pytest.raises(vi.BadParameter, match="multiples of the patch, 8 x 8 px"):
+        load(tmp_path, img_size=41)
 
 
 def test_another_number_of_channels_is_refused() -> None:

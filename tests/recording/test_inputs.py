@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 
 import vit_inspect as vi
+from vit_inspect.recording.inputs import prepared
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +126,18 @@ def test_what_is_no_token_is_refused_in_words(
         vi.BadParameter, match=r"a patch as \(row, column\); give two whole numbers"
     ):
         vi.attention_maps(capture, query=query)  # type: ignore[arg-type]
+
+
+def test_what_no_patch_covers_was_not_seen(model: vi.Model, picture: Image.Image) -> None:
+    """In the picture, and in an input that is given as it is."""
+    margin = replace(model, layout=replace(model.layout, grid=(3, 2), margin_px=(16, 32)))
+    assert margin.layout.input_px == (64, 64)
+    pixels, [photograph] = prepared(margin, picture)
+    assert torch.equal(pixels, model.prepare(picture))
+    _, [whole] = prepared(model, picture)
+    left, top, right, bottom = whole.seen
+    expected = (left, top, (left + right) / 2, top + (bottom - top) * 3 / 4)
+    assert photograph.seen == pytest.approx(expected)
+    _, [given] = prepared(margin, pixels)
+    assert given.size_px == (64, 64)
+    assert given.seen == (0, 0, 32, 48)

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
+from torch.nn.functional import cosine_similarity, pad
 
 from vit_inspect.analyses.attention_maps import attention_maps
 from vit_inspect.analyses.attention_relevance import attention_relevance
@@ -118,7 +118,8 @@ class Curves:
         self.maps = tuple(orders)
         self._rank = np.stack([_rank(values) for values in orders.values()], axis=1)
         self._count = np.linspace(0, patches, min(steps, patches) + 1).round().astype(int)
-        pixels = capture.pixels
+        rows, columns = layout.covered_px
+        pixels = capture.pixels[..., :rows, :columns]
         mean = pixels.mean(dim=(2, 3), keepdim=True).expand_as(pixels)
         blurred = _blurred(pixels, layout.patch_px)
         # Axes: curve, image.
@@ -144,7 +145,9 @@ class Curves:
         mask = torch.from_numpy(changed).to(device).reshape(-1, 1, rows, 1, columns, 1)
         with memory_refusal(len(image), layout.token_count, device), torch.inference_mode():
             pixels = torch.where(mask, self._end[curve, image], self._start[curve, image])
-            output = model.module(pixels.reshape(-1, 3, *layout.input_px))
+            covered = pixels.reshape(-1, 3, *layout.covered_px)
+            # What no patch covers is not seen: any value will do.
+            output = model.module(pad(covered, (0, layout.margin_px[1], 0, layout.margin_px[0])))
             self._scores[curve, image, order, step] = self._measure(output, image)
         self.done += len(image)
 

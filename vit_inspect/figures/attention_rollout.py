@@ -32,8 +32,8 @@ CONCENTRATED = 0.5
 def draw(result: AttentionRollout, *, image: int = 0) -> Figure:
     """Input and Attention as in the paper, then the map in its own units on the photograph."""
     photograph, layout = result.photographs[image], result.layout
-    picture = crop(photograph, layout.input_px)
-    input_width = layout.input_px[1] / layout.input_px[0]
+    picture = crop(photograph, layout.covered_px)
+    input_width = layout.covered_px[1] / layout.covered_px[0]
     # A panorama or a tower must not squeeze the other panels.
     photograph_width = float(np.clip(photograph.size_px[1] / photograph.size_px[0], 0.4, 2.5))
     height = min(2.2, (print_sheet.PAGE_IN - 1.1) / (2 * input_width + photograph_width))

@@ -109,6 +109,7 @@ def wrap(
         score_bias=score_bias(module, found),
         rotation=rotation(module, name=name),
         labels=_checked_labels(labels, seen.output, name),
+        notices=_uncovered(layout),
     )
     instrument(found)
     if not by_hand:
@@ -117,7 +118,18 @@ def wrap(
         if blocks is not None:
             try_blocks(model)
         try_tokens(model)
-        return replace(model, notices=try_readout(model))
+        return replace(model, notices=(*model.notices, *try_readout(model)))
+
+
+def _uncovered(layout: TokenLayout) -> tuple[str, ...]:
+    """A notice of the part of the input that no patch covers."""
+    (bottom, right), (rows, columns) = layout.margin_px, layout.input_px
+    if not bottom and not right:
+        return ()
+    return (
+        f"The network does not see {bottom} px at the bottom and {right} px at the right of its "
+        f"input of {rows} x {columns} px, which no patch covers.",
+    )
 
 
 def _bare(module: nn.Module) -> nn.Module:

@@ -142,11 +142,15 @@ def describe(
     native, patch = _pair(config.image_size), _pair(config.patch_size)
     grid = native[0] // patch[0], native[1] // patch[1]
     if layout is None:
+        size = native if img_size is None else img_size
+        if size != native:
+            _check_size(size, patch)
         layout = TokenLayout(
             prefix=_prefix(kind, config),
-            grid=grid if img_size is None else _grid(img_size, patch),
+            grid=(size[0] // patch[0], size[1] // patch[1]),
             patch_px=patch,
             readout=_readout(kind, config),
+            margin_px=(size[0] % patch[0], size[1] % patch[1]),
         )
     told = ANATOMIES[kind].table == "asked" and layout.input_px != native
     return Described(
@@ -250,7 +254,7 @@ def _pair(value: Any) -> tuple[int, int]:
     return int(rows), int(columns)
 
 
-def _grid(size: tuple[int, int], patch: tuple[int, int]) -> tuple[int, int]:
+def _check_size(size: tuple[int, int], patch: tuple[int, int]) -> None:
     if any(px % step for px, step in zip(size, patch, strict=True)):
         nearest = [max(step, round(px / step) * step) for px, step in zip(size, patch, strict=True)]
         raise BadParameter(
@@ -258,7 +262,6 @@ def _grid(size: tuple[int, int], patch: tuple[int, int]) -> tuple[int, int]:
             f"multiples of the patch, {patch[0]} x {patch[1]} px",
             f"use {' x '.join(map(str, nearest))}",
         )
-    return size[0] // patch[0], size[1] // patch[1]
 
 
 def _prefix(kind: str, config: Any) -> tuple[str, ...]:
