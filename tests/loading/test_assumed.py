@@ -302,6 +302,7 @@ def test_the_command_line_takes_them(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "crop_fraction": 0.8,
         "crop_mode": "center",
         "fit": "crop",
+        "processor": None,
     }
     words[words.index("0.1, 0.2,0.3")] = "half"
     refused = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
