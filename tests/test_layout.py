@@ -162,7 +162,38 @@ def test_a_margin_is_part_of_the_input_and_of_no_patch() -> None:
     assert layout.input_px == (11, 23)
     assert layout.covered_px == (8, 18)
     # A box of 46 x 22 on the photograph, 2 px to each of the input.
-    assert layout.covered(Box(10, 1, 56, 23)) == Box(10, 1, 46, 17)
-    assert layout_of("cls").covered(Box(0, 0, 1.1, 2.3)) == Box(0, 0, 1.1, 2.3)
+    assert layout.mapped_of(Box(10, 1, 56, 23)) == Box(10, 1, 46, 17)
+    assert layout_of("cls").mapped_of(Box(0, 0, 1.1, 2.3)) == Box(0, 0, 1.1, 2.3)
     with pytest.raises(ValueError, match="negative margin"):
         TokenLayout((), (2, 3), (4, 6), MEAN, margin_px=(0, -1))
+
+
+def test_patches_that_overlap_are_mapped_by_the_pixels_nearest_to_their_centres() -> None:
+    layout = TokenLayout((), (4, 3), (8, 6), MEAN, margin_px=(1, 2), stride_px=(4, 4))
+    assert layout.covered_px == (3 * 4 + 8, 2 * 4 + 6)
+    assert layout.input_px == (21, 16)
+    assert layout.mapped == Box(1, 2, 13, 18)
+    down, right = layout.cell_of_px()
+    for axis, (cells, count, patch, stride) in enumerate(
+        ((down, 4, 8, 4), (right, 3, 6, 4)),
+    ):
+        centres = np.arange(count) * stride + patch / 2
+        pixels = np.arange(layout.input_px[axis]) + 0.5
+        nearest = np.abs(pixels[:, None] - centres).argmin(axis=1)
+        np.testing.assert_array_equal(cells, nearest)
+        inside = np.bincount(cells[int(layout.mapped[1 - axis]) :][: count * stride])
+        assert inside.tolist() == [stride] * count
+    # 42 x 32 px of a photograph, 2 px to each of the input.
+    assert layout.mapped_of(Box(10, 20, 42, 62)) == Box(12, 24, 36, 56)
+
+
+def test_distances_of_patches_that_overlap_are_those_of_their_centres() -> None:
+    layout = TokenLayout((), (4, 3), (8, 6), MEAN, stride_px=(4, 5))
+    table = layout.offset_distances_px()
+    assert table[3 + 2, 2 + 1] == pytest.approx(np.hypot(2 * 4, 5))
+
+
+@pytest.mark.parametrize("stride", [(0, 4), (9, 4), (4, 7)])
+def test_a_stride_that_leaves_gaps_is_refused(stride: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="not between 1 and the patch"):
+        TokenLayout((), (4, 3), (8, 6), MEAN, stride_px=stride)

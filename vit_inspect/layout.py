@@ -12,7 +12,7 @@ from operator import index
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from vit_inspect.errors import BadParameter
 
@@ -75,6 +75,9 @@ class TokenLayout:
     readout: how the model reads its tokens: the name of a special token, or a constant above.
     margin_px: (rows px, columns px) of the model input, at its bottom and right, that no patch
         covers and the network does not see; 0 where patches tile the input.
+    stride_px: (rows px, columns px) from one patch to the next; by default `patch_px`. Patches
+        overlap where it is smaller. A map then shows each patch as its *cell*: as many pixels as
+        the stride, around the patch's centre.
     """
 
     prefix: tuple[str, ...]
@@ -82,12 +85,18 @@ class TokenLayout:
     patch_px: tuple[int, int]
     readout: str
     margin_px: tuple[int, int] = (0, 0)
+    stride_px: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if min(self.grid) < 1 or min(self.patch_px) < 1:
             raise ValueError(f"empty grid {self.grid} or patch {self.patch_px}")
         if min(self.margin_px) < 0:
             raise ValueError(f"negative margin {self.margin_px}")
+        pairs = zip(self.cell_px, self.patch_px, strict=True)
+        if not all(1 <= stride <= patch for stride, patch in pairs):
+            raise ValueError(
+                f"stride {self.stride_px}, which is not between 1 and the patch {self.patch_px}"
+            )
         both = (CLS_MEAN,) if "cls" in self.prefix else ()
         if self.readout not in (*self.prefix, *READOUTS, *both):
             raise ValueError(f"read-out {self.readout!r} is not a token of {self.prefix}")
@@ -118,21 +127,48 @@ class TokenLayout:
     @property
     def covered_px(self) -> tuple[int, int]:
         """Size of the part of the input that patches cover, from its top left corner on."""
-        return self.grid[0] * self.patch_px[0], self.grid[1] * self.patch_px[1]
+        rows, columns = (
+            (count - 1) * cell + patch
+            for count, cell, patch in zip(self.grid, self.cell_px, self.patch_px, strict=True)
+        )
+        return rows, columns
+
+    @property
+    def cell_px(self) -> tuple[int, int]:
+        """What a map shows of each patch, as (rows px, columns px): the patch, or its stride."""
+        return self.stride_px or self.patch_px
+
+    @property
+    def mapped(self) -> Box:
+        """The part of the input that the cells of all patches tile."""
+        (rows, columns), (height, width) = self.grid, self.cell_px
+        top, left = (self.patch_px[0] - height) // 2, (self.patch_px[1] - width) // 2
+        return Box(left, top, left + columns * width, top + rows * height)
+
+    def cell_of_px(self) -> tuple[Int[np.ndarray, "row_px"], Int[np.ndarray, "column_px"]]:
+        """The row and the column of the nearest cell, for each row and column of the input."""
+        rows, columns = (np.arange(side) for side in self.input_px)
+        down = (rows - int(self.mapped.top)) // self.cell_px[0]
+        right = (columns - int(self.mapped.left)) // self.cell_px[1]
+        return down.clip(0, self.grid[0] - 1), right.clip(0, self.grid[1] - 1)
 
     @property
     def diagonal_px(self) -> float:
         """Length of the model input's diagonal; the unit for comparing different input sizes."""
         return float(np.hypot(*self.input_px))
 
-    def covered(self, box: Box) -> Box:
-        """The part of a box that patches cover, where the whole box becomes the input."""
-        if not any(self.margin_px):
+    def mapped_of(self, box: Box) -> Box:
+        """The part of a box on which a map lies, where the whole box becomes the input."""
+        mapped, (rows, columns) = self.mapped, self.input_px
+        if mapped == (0, 0, columns, rows):
             return box
-        (rows, columns), (height, width) = self.covered_px, self.input_px
-        right = box.left + (box.right - box.left) * columns / width
-        bottom = box.top + (box.bottom - box.top) * rows / height
-        return Box(box.left, box.top, right, bottom)
+        right, down = (box.right - box.left) / columns, (box.bottom - box.top) / rows
+        return Box(
+            box.left + mapped.left * right,
+            box.top + mapped.top * down,
+            box.left + mapped.right * right,
+            box.top + mapped.bottom * down,
+        )
 
     def readout_weights(self) -> Float[np.ndarray, "token"] | None:
         """Share of each token in the read-out; sums to 1.
@@ -192,8 +228,8 @@ class TokenLayout:
         patches is a sliding window over it and need not be stored.
         """
         rows, columns = self.grid
-        down = np.arange(1 - rows, rows) * self.patch_px[0]
-        right = np.arange(1 - columns, columns) * self.patch_px[1]
+        down = np.arange(1 - rows, rows) * self.cell_px[0]
+        right = np.arange(1 - columns, columns) * self.cell_px[1]
         return np.hypot(down[:, None], right[None, :])
 
     def uniform_distance_px(self) -> float:

@@ -22,6 +22,7 @@ from tests.helpers.oracle import sharpen
 from vit_inspect.attention.rows import rows
 from vit_inspect.catalog import ModelFigure
 from vit_inspect.layout import MEAN_ALL, POOL
+from vit_inspect.recording.gradients import differentiate
 from vit_inspect.recording.hooks import _enter
 from vit_inspect.records.base import Result
 
@@ -171,6 +172,38 @@ def test_an_input_with_a_margin_is_described_by_hand() -> None:
         f"{rows} x {columns} px, which no patch covers.",
     )
     assert vi.capture(model, IMAGES).pixels.shape == (2, 3, rows, columns)
+
+
+def test_patches_that_overlap_are_described_by_hand() -> None:
+    """8 px every 6 px, as TransReID has 16 every 12, and 2 px that none covers."""
+    layout = replace(LAYOUT, grid=(3, 4), stride_px=(6, 6), margin_px=(2, 0))
+    network = own(grid=layout.grid)
+    network.embed.stride = (6, 6)
+    model = wrapped(network, layout=layout)
+    assert layout.input_px == (22, 26)
+    assert model.notices[-1] == (
+        "Its patches of 8 x 8 px overlap. Maps show each as the 6 x 6 px around its centre."
+    )
+    assert model.filters_name == "patch embedding"
+    capture = vi.capture(model.fitted("whole"), IMAGES)
+    assert capture.error < 1e-13
+    (height, width), seen = capture.photographs[0].size_px, capture.photographs[0].seen
+    np.testing.assert_allclose(
+        seen, (width / 26, height / 22, width * 25 / 26, height * 19 / 22), rtol=1e-12
+    )
+    relevance = vi.attention_relevance(capture)
+    product = capture.pixels * differentiate(capture, score=lambda each: each.output.amax(1)).pixels
+    expected = product[0, :, 6 : 6 + 8, 18 : 18 + 8].sum()
+    assert relevance.input_gradient[0, 1, 3] == pytest.approx(float(expected))
+
+
+@pytest.mark.parametrize("stride", [(8, 8), (6, 8), (5, 6)])
+def test_another_stride_than_the_networks_is_refused(stride: tuple[int, int]) -> None:
+    network = own(grid=(3, 4))
+    network.embed.stride = (6, 6)
+    layout = replace(LAYOUT, grid=(3, 4), stride_px=stride)
+    with pytest.raises(vi.InspectError):
+        wrapped(network, layout=layout)
 
 
 class WithStem(Own):

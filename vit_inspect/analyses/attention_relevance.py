@@ -179,11 +179,15 @@ def _as_read(seen: Capture, patch: tuple[int, int]) -> Tensor:
 
 
 def _input_gradient(gradients: Gradients) -> Float[Tensor, "image row column"]:
-    """Input times gradient, summed over the pixels and channels of each patch."""
-    patch = gradients.capture.layout.patch_px
+    """Input times gradient, summed over the pixels and channels of each patch.
+
+    Patches that overlap share pixels, which count in each of them.
+    """
+    layout = gradients.capture.layout
     product = gradients.capture.pixels * gradients.pixels
-    kind = compute_type(product.dtype)
-    return avg_pool2d(product.to(kind), patch).sum(dim=1) * (patch[0] * patch[1])
+    kind, (height, width) = compute_type(product.dtype), layout.patch_px
+    means = avg_pool2d(product.to(kind), layout.patch_px, layout.cell_px)
+    return means.sum(dim=1) * (height * width)
 
 
 def _grad_cam(gradients: Gradients) -> Float[Tensor, "image token"]:

@@ -121,10 +121,12 @@ class Curves:
         rows, columns = layout.covered_px
         pixels = capture.pixels[..., :rows, :columns]
         mean = pixels.mean(dim=(2, 3), keepdim=True).expand_as(pixels)
-        blurred = _blurred(pixels, layout.patch_px)
+        blurred = _blurred(pixels, layout.cell_px)
         # Axes: curve, image.
-        self._start = self._cut(torch.stack([pixels, blurred]))
-        self._end = self._cut(torch.stack([mean, pixels]))
+        self._start = torch.stack([pixels, blurred])
+        self._end = torch.stack([mean, pixels])
+        down, right = layout.cell_of_px()
+        self._cells = np.ix_(down[:rows], right[:columns])
         self._scores = np.zeros((2, images, len(orders), len(self._count)))
         whole = self._measure(capture.output, np.arange(images))[:, None]
         self._scores[DELETION, :, :, 0] = self._scores[INSERTION, :, :, -1] = whole
@@ -141,13 +143,13 @@ class Curves:
         layout = self._layout
         curve, image, order, step = self._jobs[self.done : self.done + self._batch].T
         changed = self._rank[image, order] < self._count[step][:, None]
-        (rows, columns), device = layout.grid, model.device
-        mask = torch.from_numpy(changed).to(device).reshape(-1, 1, rows, 1, columns, 1)
+        (rows, columns), device = self._cells, model.device
+        cells = changed.reshape(-1, *layout.grid)[:, rows, columns]
+        mask = torch.from_numpy(cells).to(device)[:, None]
         with memory_refusal(len(image), layout.token_count, device), torch.inference_mode():
             pixels = torch.where(mask, self._end[curve, image], self._start[curve, image])
-            covered = pixels.reshape(-1, 3, *layout.covered_px)
             # What no patch covers is not seen: any value will do.
-            output = model.module(pad(covered, (0, layout.margin_px[1], 0, layout.margin_px[0])))
+            output = model.module(pad(pixels, (0, layout.margin_px[1], 0, layout.margin_px[0])))
             self._scores[curve, image, order, step] = self._measure(output, image)
         self.done += len(image)
 
@@ -171,12 +173,6 @@ class Curves:
             deletion_auc=_area(deletion, share),
             insertion_auc=_area(insertion, share),
         )
-
-    def _cut(
-        self, pictures: Float[Tensor, "curve image 3 row_px column_px"]
-    ) -> Float[Tensor, "curve image 3 row patch_row_px column patch_column_px"]:
-        (rows, columns), (height, width) = self._layout.grid, self._layout.patch_px
-        return pictures.unflatten(4, (columns, width)).unflatten(3, (rows, height))
 
 
 def default_maps(capture: Capture, target: int | str | None = None) -> dict[str, Map]:
@@ -240,7 +236,7 @@ def _checked(maps: Mapping[str, Map], images: int, layout: TokenLayout) -> dict[
 
 def _baselines(images: int, layout: TokenLayout) -> dict[str, Map]:
     """Orders that do not depend on the model; the same for every image of any batch."""
-    (rows, columns), (height, width) = layout.grid, layout.patch_px
+    (rows, columns), (height, width) = layout.grid, layout.cell_px
     down = (np.arange(rows) - (rows - 1) / 2) * height
     right = (np.arange(columns) - (columns - 1) / 2) * width
     values = {CENTRE: -np.hypot(down[:, None], right)}
@@ -264,13 +260,13 @@ def _area(
 
 
 def _blurred(
-    pixels: Float[Tensor, "image 3 row_px column_px"], patch_px: tuple[int, int]
+    pixels: Float[Tensor, "image 3 row_px column_px"], cell_px: tuple[int, int]
 ) -> Float[Tensor, "image 3 row_px column_px"]:
     """A Gaussian blur that averages only pixels inside the picture."""
     values = pixels.cpu().double().numpy()
     blur = partial(
         gaussian_filter,
-        sigma=[BLUR_PATCHES * patch for patch in patch_px],
+        sigma=[BLUR_PATCHES * side for side in cell_px],
         mode="constant",
         truncate=BLUR_REACH,
         axes=(-2, -1),

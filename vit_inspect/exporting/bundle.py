@@ -228,6 +228,8 @@ class _Bundle:
             "input": {
                 "size_px": layout.input_px,
                 "patch_px": layout.patch_px,
+                "stride_px": layout.cell_px,
+                "margin_px": layout.margin_px,
                 "grid": layout.grid,
                 "prefix_tokens": layout.prefix,
                 "readout": layout.readout,

@@ -32,8 +32,9 @@ CONCENTRATED = 0.5
 def draw(result: AttentionRollout, *, image: int = 0) -> Figure:
     """Input and Attention as in the paper, then the map in its own units on the photograph."""
     photograph, layout = result.photographs[image], result.layout
-    picture = crop(photograph, layout.covered_px)
-    input_width = layout.covered_px[1] / layout.covered_px[0]
+    left, top, right, bottom = layout.mapped
+    picture = crop(photograph, (int(bottom - top), int(right - left)))
+    input_width = (right - left) / (bottom - top)
     # A panorama or a tower must not squeeze the other panels.
     photograph_width = float(np.clip(photograph.size_px[1] / photograph.size_px[0], 0.4, 2.5))
     height = min(2.2, (print_sheet.PAGE_IN - 1.1) / (2 * input_width + photograph_width))
@@ -43,7 +44,7 @@ def draw(result: AttentionRollout, *, image: int = 0) -> Figure:
         print_sheet.place(figure, left=left, top=0.22, width=panel, height=height)
         for left, panel in ((0.05, width), (0.15 + width, width), (0.25 + 2 * width, wide))
     ]
-    attention = _paper_look(picture, result.relevance[image], layout.patch_px)
+    attention = _paper_look(picture, result.relevance[image], layout.cell_px)
     for axes, pixels, title in zip(
         panels[:2], (picture, attention), ("Input", "Attention"), strict=True
     ):
@@ -124,7 +125,7 @@ def limits_of(result: AttentionRollout, image: int = 0) -> looks.Limits:
 def _paper_look(
     picture: UInt8[np.ndarray, "row_px column_px 3"],
     relevance: Float[np.ndarray, "row column"],
-    patch_px: tuple[int, int],
+    cell_px: tuple[int, int],
 ) -> UInt8[np.ndarray, "row_px column_px 3"]:
     """The picture lit by the map: resized (Lanczos), blurred by one patch, min-max, multiplied."""
     rows, columns, _ = picture.shape
@@ -132,7 +133,7 @@ def _paper_look(
     smooth = Image.fromarray(mask.astype(np.float32)).resize(
         (columns, rows), Image.Resampling.LANCZOS
     )
-    light = _blurred(np.asarray(smooth), patch_px)
+    light = _blurred(np.asarray(smooth), cell_px)
     span = light.max() - light.min()
     # An even map has no contrast to stretch, only rounding errors.
     if span > 1e-5:

@@ -109,7 +109,7 @@ def wrap(
         score_bias=score_bias(module, found),
         rotation=rotation(module, name=name),
         labels=_checked_labels(labels, seen.output, name),
-        notices=_uncovered(layout),
+        notices=_of_pixels(layout),
     )
     instrument(found)
     if not by_hand:
@@ -121,15 +121,21 @@ def wrap(
         return replace(model, notices=(*model.notices, *try_readout(model)))
 
 
-def _uncovered(layout: TokenLayout) -> tuple[str, ...]:
-    """A notice of the part of the input that no patch covers."""
+def _of_pixels(layout: TokenLayout) -> tuple[str, ...]:
+    """Notices where patches do not tile the input."""
     (bottom, right), (rows, columns) = layout.margin_px, layout.input_px
-    if not bottom and not right:
-        return ()
-    return (
-        f"The network does not see {bottom} px at the bottom and {right} px at the right of its "
-        f"input of {rows} x {columns} px, which no patch covers.",
-    )
+    told = []
+    if bottom or right:
+        told.append(
+            f"The network does not see {bottom} px at the bottom and {right} px at the right of "
+            f"its input of {rows} x {columns} px, which no patch covers."
+        )
+    if layout.cell_px != layout.patch_px:
+        patch, cell = (" x ".join(map(str, each)) for each in (layout.patch_px, layout.cell_px))
+        told.append(
+            f"Its patches of {patch} px overlap. Maps show each as the {cell} px around its centre."
+        )
+    return tuple(told)
 
 
 def _bare(module: nn.Module) -> nn.Module:
@@ -276,7 +282,10 @@ def _check_order(blocks: tuple[nn.Module, ...], seen: Trace, name: str) -> None:
 
 def _is_patch_embedding(seen: Trace, layout: TokenLayout) -> bool:
     filters = seen.filters
-    return filters is not None and tuple(filters.shape[2:]) == seen.stride == layout.patch_px
+    return filters is not None and (tuple(filters.shape[2:]), seen.stride) == (
+        layout.patch_px,
+        layout.cell_px,
+    )
 
 
 def _checked_recipe(transform: object, name: str) -> Recipe:

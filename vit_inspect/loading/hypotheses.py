@@ -122,15 +122,13 @@ def _places(layout: TokenLayout) -> list[tuple[int, int]]:
 
 
 def _pictures(layout: TokenLayout, places: list[tuple[int, int]]) -> list[Image.Image]:
-    """Noise, and the same with one patch inverted, for each of the places."""
-    height, width = layout.patch_px
+    """Noise, and the same with the cell of one patch inverted, for each of the places."""
+    down, right = layout.cell_of_px()
     plain = np.random.default_rng(0).integers(0, 256, (*layout.input_px, 3), dtype=np.uint8)
-    pictures = [plain]
-    for row, column in places:
-        changed = plain.copy()
-        patch = np.s_[row * height : (row + 1) * height, column * width : (column + 1) * width]
-        changed[patch] = 255 - changed[patch]
-        pictures.append(changed)
+    cells = [np.ix_(down == row, right == column) for row, column in places]
+    pictures = [plain.copy() for _ in (None, *places)]
+    for picture, cell in zip(pictures[1:], cells, strict=True):
+        picture[cell] = 255 - picture[cell]
     return [Image.fromarray(each) for each in pictures]
 
 

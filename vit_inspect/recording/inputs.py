@@ -49,7 +49,7 @@ def prepared(
     prepared = [prepare(each, model.recipe, model.layout.input_px) for each in images]
     pixels = torch.cat([each for each, _ in prepared]).to(model.device, model.dtype)
     return pixels, tuple(
-        _photograph(each, model.layout.covered(seen))
+        _photograph(each, model.layout.mapped_of(seen))
         for each, (_, seen) in zip(images, prepared, strict=True)
     )
 
@@ -80,7 +80,7 @@ def _from_input(
     values = (pixels.to("cpu", torch.float32) * std + mean).movedim(1, -1).clamp(0, 1).mul(255)
     shown = [Image.fromarray(each) for each in values.round().to(torch.uint8).numpy()]
     told = "Shown from the model input: its normalisation was taken to be that of the model."
-    seen = model.layout.covered(Box(0.0, 0.0, float(columns), float(rows)))
+    seen = model.layout.mapped_of(Box(0.0, 0.0, float(columns), float(rows)))
     return pixels, tuple(
         replace(_photograph(each, seen), name=f"tensor {index}", notices=(told,))
         for index, each in enumerate(shown)
