@@ -191,8 +191,9 @@ def test_patches_that_overlap_are_described_by_hand() -> None:
     np.testing.assert_allclose(
         seen, (width / 26, height / 22, width * 25 / 26, height * 19 / 22), rtol=1e-12
     )
-    relevance = vi.attention_relevance(capture)
-    product = capture.pixels * differentiate(capture, score=lambda each: each.output.amax(1)).pixels
+    named = replace(capture, model=replace(capture.model, labels=tuple("abcde")))
+    relevance = vi.attention_relevance(named, target=2)
+    product = capture.pixels * differentiate(capture, score=lambda each: each.output[:, 2]).pixels
     expected = product[0, :, 6 : 6 + 8, 18 : 18 + 8].sum()
     assert relevance.input_gradient[0, 1, 3] == pytest.approx(float(expected))
 
