@@ -25,7 +25,7 @@ from vit_inspect.analyses.readout import readout_weights
 from vit_inspect.attention.rows import rows
 from vit_inspect.figures.overlay import unseen
 from vit_inspect.layout import CLS_MEAN, MEAN, MEAN_PREFIX, POOL
-from vit_inspect.loading.transformers_anatomy import ANATOMIES, recipe
+from vit_inspect.loading.transformers_anatomy import ANATOMIES, OUTPUTS, recipe
 from vit_inspect.pictures.preparing import prepare
 
 SIZE: dict[str, Any] = {
@@ -63,6 +63,35 @@ def two_towers(config: type, **options: Any) -> Any:
 FAMILIES = (
     Family("ViTModel", partial(hf.ViTConfig, **PLAIN)),
     Family("ViTForImageClassification", partial(hf.ViTConfig, **PLAIN, **NAMES), labels=LABELS),
+    Family("ViTMSNModel", partial(hf.ViTMSNConfig, **PLAIN)),
+    Family(
+        "ViTMSNForImageClassification", partial(hf.ViTMSNConfig, **PLAIN, **NAMES), labels=LABELS
+    ),
+    Family("IJepaModel", partial(hf.IJepaConfig, **PLAIN), (), MEAN),
+    Family(
+        "IJepaForImageClassification",
+        partial(hf.IJepaConfig, **PLAIN, **NAMES),
+        (),
+        MEAN,
+        labels=LABELS,
+    ),
+    Family(
+        "BeitModel",
+        partial(
+            hf.BeitConfig,
+            **PLAIN,
+            use_shared_relative_position_bias=True,
+            use_absolute_position_embeddings=True,
+            use_mean_pooling=False,
+        ),
+    ),
+    Family(
+        "BeitForImageClassification",
+        partial(hf.BeitConfig, **PLAIN, **NAMES, use_relative_position_bias=True),
+        readout=MEAN,
+        positions=False,
+        labels=LABELS,
+    ),
     Family("DeiTModel", partial(hf.DeiTConfig, **PLAIN), ("cls", "dist")),
     Family(
         "DeiTForImageClassification",
@@ -176,9 +205,7 @@ def test_what_is_seen_is_what_eager_attention_gives(family: Family, dtype: torch
     with torch.inference_mode():
         plain = network(pixel_values=pixels)
     capture = vi.capture(model, IMAGES)
-    known = next(
-        plain[name] for name in ("logits", "image_embeds", "pooler_output") if name in plain
-    )
+    known = next(plain[name] for name in OUTPUTS if plain.get(name) is not None)
     assert torch.equal(capture.output, known)
     expected = eager(network, pixels)
     assert expected.amax(dim=-1).mean() > 0.3
@@ -203,7 +230,16 @@ def test_every_known_network_is_tested() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["DeiTModel", "Dinov2WithRegistersModel", "CLIPVisionModel", "SiglipVisionModel"]
+    "kind",
+    [
+        "DeiTModel",
+        "Dinov2WithRegistersModel",
+        "CLIPVisionModel",
+        "SiglipVisionModel",
+        "ViTMSNModel",
+        "IJepaModel",
+        "BeitModel",
+    ],
 )
 def test_positions_are_those_of_the_patches(kind: str) -> None:
     """Moving one patch's position moves the values of its token, and of no other."""
@@ -271,6 +307,10 @@ def test_siglip_without_its_pool_reads_the_mean() -> None:
         ("SiglipVisionModel", True),
         ("Dinov2WithRegistersModel", False),
         ("DINOv3ViTModel", False),
+        ("ViTMSNModel", True),
+        ("IJepaForImageClassification", True),
+        ("BeitModel", False),
+        ("BeitForImageClassification", False),
     ],
 )
 def test_rectangles_are_rows_then_columns(kind: str, told: bool) -> None:
@@ -286,6 +326,102 @@ def test_rectangles_are_rows_then_columns(kind: str, told: bool) -> None:
     expected = eager(network, pixels, **options)
     torch.testing.assert_close(all_rows(capture), expected, rtol=0, atol=1e-9)
     assert vi.attention_rollout(capture).relevance.shape == (2, 2, 5)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (16, 40), (64, 16), (16, 16)])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "ViTModel",
+        "SiglipVisionModel",
+        "Dinov2Model",
+        "DINOv3ViTModel",
+        "IJepaModel",
+        "BeitModel",
+        "BeitForImageClassification",
+    ],
+)
+def test_what_is_resampled_is_told_and_nothing_else(
+    kind: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """64 x 16 px have as many patches as 32 x 32 px, in other places."""
+    changed: set[tuple[tuple[int, ...], tuple[int, ...]]] = set()
+    interpolate = nn.functional.interpolate
+
+    def watched(given: Tensor, **options: Any) -> Tensor:
+        found = interpolate(given, **options)
+        changed.add((tuple(given.shape[2:]), tuple(found.shape[2:])))
+        return found
+
+    family = BY_KIND[kind]
+    grid = size[0] // 8, size[1] // 8
+    layout = vi.TokenLayout(family.prefix, grid, (8, 8), family.readout)
+    model = vi.wrap(network_of(family), layout=layout, transform=RECIPE)
+    monkeypatch.setattr(nn.functional, "interpolate", watched)
+    vi.capture(model, IMAGES[0])
+    rows, columns = grid
+    table = {((4, 4), grid)} - {((4, 4), (4, 4))}
+    offsets = {((7, 7), (2 * rows - 1, 2 * columns - 1))} - {((7, 7), (7, 7))}
+    assert {each for each in changed if each[0] != each[1]} == (
+        (table if family.positions else set()) | (offsets if "Beit" in kind else set())
+    )
+    assert model.notices == (
+        *(
+            [f"Position table resampled from 4 x 4 to {rows} x {columns}."]
+            if table and family.positions
+            else []
+        ),
+        *(
+            ["Tables of relative positions were resampled to this input size."]
+            if offsets and "Beit" in kind
+            else []
+        ),
+    )
+
+
+@pytest.mark.parametrize("grid", [(4, 4), (2, 5)])
+@pytest.mark.parametrize("kind", ["own", "shared", "both"])
+def test_the_bias_by_offset_is_what_is_added_to_the_scores(kind: str, grid: Any) -> None:
+    config = partial(
+        hf.BeitConfig,
+        **PLAIN,
+        use_relative_position_bias=kind != "shared",
+        use_shared_relative_position_bias=kind != "own",
+    )
+    layout = vi.TokenLayout(("cls",), grid, (8, 8), MEAN)
+    network = network_of(Family("BeitModel", config))
+    model = vi.wrap(network, layout=layout, transform=RECIPE)
+    bias = vi.position_bias(model).bias
+    assert bias.shape[0] == (1 if kind == "shared" else 3)
+    capture = vi.capture(model, IMAGES[0])
+    (rows, columns), patches = grid, list(np.ndindex(*grid))
+    for layer, seen in enumerate(capture.layers):
+        for query, (row, column) in enumerate(patches):
+            for key, (other_row, other_column) in enumerate(patches):
+                offset = other_row - row + rows - 1, other_column - column + columns - 1
+                found = bias[min(layer, len(bias) - 1)][(slice(None), *offset)]
+                expected = seen.bias[0, :, 1 + query, 1 + key].numpy()
+                np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "remedy"),
+    [
+        ("ViTModel", 16, "use an input of 16 x 64 px"),
+        ("Dinov2Model", None, "choose a network that was made for a square input"),
+    ],
+)
+def test_a_table_that_transformers_would_mix_up_is_refused(
+    tmp_path: Path, kind: str, size: int | None, remedy: str
+) -> None:
+    """2 x 8 positions are a square number: transformers would read them as 4 x 4."""
+    family = BY_KIND[kind]
+    config = partial(family.config, image_size=(16, 64))
+    network_of(family._replace(config=config), torch.float32).save_pretrained(tmp_path)
+    with pytest.raises(vi.UnsupportedModel) as refusal:
+        load(tmp_path, img_size=size)
+    assert refusal.value.remedy == remedy
+    assert "a position table of 2 x 8 in" in refusal.value.found
 
 
 def saved(folder: Path, kind: str = "ViTForImageClassification", **options: Any) -> nn.Module:
@@ -625,10 +761,14 @@ def test_what_cannot_be_wrapped_is_refused(
     assert told in refusal.value.remedy
 
 
+class OwnModel(hf.ViTModel):
+    """A class that nobody knows."""
+
+
 def test_an_unknown_network_of_transformers_is_described_by_hand() -> None:
     torch.manual_seed(0)
-    network = hf.IJepaModel(hf.IJepaConfig(**PLAIN)).eval().double()
-    layout = vi.TokenLayout((), (4, 4), (8, 8), MEAN)
+    network = OwnModel(hf.ViTConfig(**PLAIN)).eval().double()
+    layout = vi.TokenLayout(("cls",), (4, 4), (8, 8), MEAN)
     model = vi.wrap(network, layout=layout, transform=RECIPE)
     capture = vi.capture(model, IMAGES)
     assert capture.error < 1e-13

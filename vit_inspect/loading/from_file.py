@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from vit_inspect.errors import BadParameter, WeightsUnavailable
 from vit_inspect.loading import assumed
 from vit_inspect.loading.from_timm import (
-    RELATIVE_RESAMPLED,
     check_name,
     convert,
     create,
@@ -29,6 +28,7 @@ from vit_inspect.loading.from_timm import (
     ready,
 )
 from vit_inspect.loading.jax_names import is_jax, torch_names
+from vit_inspect.loading.positions import RELATIVE_RESAMPLED
 from vit_inspect.loading.unplaced import strange, unplaced, without
 from vit_inspect.loading.weight_files import AVERAGES, WeightFile, read_weights, shown
 from vit_inspect.model import Model

@@ -21,7 +21,7 @@ from vit_inspect.errors import BadParameter, InspectError, UnsupportedModel, sho
 from vit_inspect.layout import TokenLayout
 from vit_inspect.loading.from_timm import guessed_names
 from vit_inspect.loading.hypotheses import try_blocks, try_readout, try_tokens
-from vit_inspect.loading.positions import rotation, score_bias
+from vit_inspect.loading.positions import rotation, score_bias, transformers_score_bias
 from vit_inspect.loading.timm_anatomy import is_timm, model_of
 from vit_inspect.loading.tracing import Trace, trace
 from vit_inspect.loading.transformers_anatomy import describe, is_transformers, recipe
@@ -75,9 +75,10 @@ def wrap(
         return _of_timm(module, name, transform, positions, labels)
     network = module
     by_hand = layout is not None or blocks is not None
+    notices: tuple[str, ...] = ()
     if is_transformers(module):
         described = describe(module, name=name, layout=layout)
-        network, layout = described.network, described.layout
+        network, layout, notices = described.network, described.layout, described.notices
         positions = described.positions if positions is None else positions
         labels = described.labels if labels is None else labels
         if not isinstance(transform, Recipe):
@@ -106,10 +107,14 @@ def wrap(
             "patch embedding" if _is_patch_embedding(seen, layout) else "stem convolution"
         ),
         positions=positions,
-        score_bias=score_bias(module, found),
+        score_bias=(
+            transformers_score_bias(module, found, layout.grid)
+            if is_transformers(module)
+            else score_bias(module, found)
+        ),
         rotation=rotation(module, name=name),
         labels=_checked_labels(labels, seen.output, name),
-        notices=_of_pixels(layout),
+        notices=(*notices, *_of_pixels(layout)),
     )
     instrument(found)
     if not by_hand:

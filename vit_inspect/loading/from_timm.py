@@ -20,6 +20,7 @@ from vit_inspect.assets import DINOV2_SMALL
 from vit_inspect.errors import BadParameter, WeightsUnavailable, short_reason
 from vit_inspect.layout import MEAN
 from vit_inspect.loading.hub import REPOSITORY, check_repository_name, reachable_hub
+from vit_inspect.loading.positions import RELATIVE_RESAMPLED
 from vit_inspect.loading.recommended import BUNDLED
 from vit_inspect.loading.timm_anatomy import check_family, is_timm, model_of, not_a_vit
 from vit_inspect.model import Model
@@ -29,8 +30,6 @@ BUNDLED_ARCHITECTURE = "vit_small_patch14_dinov2.lvd142m"
 
 HUB = "hf-hub:"
 """Put before the name of a repository of a timm model."""
-
-RELATIVE_RESAMPLED = "Tables of relative positions were resampled to this input size."
 
 
 def load(

@@ -2,7 +2,8 @@
 
 There are three ways, and a network may use several: a table that is added to the patch tokens, a
 bias that is added to the scores by the offset of key and query, and rotations of queries and keys.
-Only this module has timm's names for them; bias and rotation come from the modules' own methods.
+Only this module has timm's names for them, and transformers' names for its biases; bias and
+rotation come from the modules' own methods.
 """
 
 from __future__ import annotations
@@ -20,6 +21,15 @@ from vit_inspect.model import Blocks, Rotation, ScoreBias
 
 STEADY = 1e-3
 """Largest allowed difference of a rotation from one that grows evenly with row and column."""
+
+
+RELATIVE_RESAMPLED = "Tables of relative positions were resampled to this input size."
+
+
+def resampled(held: tuple[int, int], wanted: tuple[int, int]) -> tuple[str, ...]:
+    """A notice where a table of positions on one grid is used on another, (rows, columns)."""
+    told = (" x ".join(map(str, grid)) for grid in (held, wanted))
+    return () if held == wanted else ("Position table resampled from {} to {}.".format(*told),)
 
 
 def table(trunk: Any, grid: tuple[int, int]) -> Tensor | None:
@@ -50,6 +60,33 @@ def score_bias(module: nn.Module, blocks: Blocks) -> ScoreBias | None:
     return partial(_score_bias, module) if _biases(module, blocks) else None
 
 
+def transformers_score_bias(module: Any, blocks: Blocks, grid: tuple[int, int]) -> ScoreBias | None:
+    """The same for a network of transformers on a grid of (rows, columns)."""
+    shared = getattr(module.base_model, "shared_position_bias", None)
+    if shared is None and not any(_added(block) for block in blocks):
+        return None
+    return partial(_transformers_score_bias, shared, grid)
+
+
+def _transformers_score_bias(
+    shared: nn.Module | None, grid: tuple[int, int], blocks: Blocks
+) -> Float[Tensor, "layer head row_offset column_offset"]:
+    common = [] if shared is None else [shared]
+    own = any(_added(block) for block in blocks)
+    layers = [[*_added(block), *common] for block in blocks] if own else [common]
+    return torch.stack(
+        [
+            torch.stack([_by_offset(part(grid)[0], grid) for part in parts]).sum(dim=0)
+            for parts in layers
+        ]
+    )
+
+
+def _added(block: Any) -> list[nn.Module]:
+    bias = getattr(block, "relative_position_bias", None)
+    return [] if bias is None else [bias]
+
+
 def rotation(module: nn.Module, *, name: str) -> Rotation | None:
     """The function `Model.rotation` of this network; None if it has no rotation."""
     rope = getattr(trunk_of(module), "rope", None)
@@ -63,7 +100,10 @@ def _score_bias(
 
     Biases of special tokens have no offset and are left out.
     """
-    layers = [[_by_offset(each) for each in parts] for parts in _biases(module, blocks)]
+    layers = [
+        [_by_offset(_pair_bias(each), each.window_size) for each in parts]
+        for parts in _biases(module, blocks)
+    ]
     return torch.stack([torch.stack(parts).sum(dim=0) for parts in layers])
 
 
@@ -103,7 +143,7 @@ def _rotation(
     return torch.stack([down, right], dim=-1)
 
 
-def _biases(module: nn.Module, blocks: Blocks) -> list[list[nn.Module]]:
+def _biases(module: nn.Module, blocks: Blocks) -> list[list[Any]]:
     """The modules whose biases are added, layer by layer; one entry where all layers share them."""
     network = trunk_of(module)
     shared = [getattr(network, name, None) for name in ("rel_pos_bias", "shared_rel_pos")]
@@ -124,10 +164,14 @@ def _has_bias(module: Any) -> bool:
     return any(getattr(module, name, None) is not None for name in names)
 
 
-def _by_offset(module: Any) -> Float[Tensor, "head row_offset column_offset"]:
-    """The bias of every offset, taken from one pair of query and key with that offset."""
-    rows, columns = module.window_size
-    pairs = _pair_bias(module)
+def _by_offset(
+    pairs: Float[Tensor, "*batch query key"], grid: tuple[int, int]
+) -> Float[Tensor, "head row_offset column_offset"]:
+    """The bias of every offset, taken from one pair of query and key with that offset.
+
+    grid: the patches of the pairs as (rows, columns); special tokens come before them.
+    """
+    rows, columns = grid
     patches = pairs[..., -rows * columns :, -rows * columns :].reshape(-1, *(rows, columns) * 2)
     (query_row, key_row), (query_column, key_column) = _first_pairs(rows), _first_pairs(columns)
     return patches[:, query_row[:, None], query_column, key_row[:, None], key_column]

@@ -83,9 +83,8 @@ def model_of(
         _check_windows(name, blocks, layout)
     filters, filters_name = _filters(trunk)
     table = positions.table(trunk, layout.grid)
-    if table is not None and table.shape[:2] != layout.grid:
-        held, wanted = (" x ".join(map(str, grid)) for grid in (table.shape[:2], layout.grid))
-        notices = (*notices, f"Position table resampled from {held} to {wanted}.")
+    if table is not None:
+        notices = (*notices, *positions.resampled((table.shape[0], table.shape[1]), layout.grid))
     return Model(
         id=name,
         module=module,

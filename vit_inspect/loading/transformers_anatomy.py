@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.layout import CLS_MEAN, MEAN, MEAN_PREFIX, POOL, TokenLayout
+from vit_inspect.loading.positions import RELATIVE_RESAMPLED, resampled
 from vit_inspect.pictures.preparing import Recipe
 
 
@@ -24,8 +25,8 @@ class Anatomy(NamedTuple):
 
     readout: how it reads its tokens.
     prefix: names of its special tokens, without registers.
-    table: how its table of absolute positions follows another input size: "asked" if the network
-        must be told to resample it, "itself" if it does so; None if it has none.
+    table: how its table of absolute positions, if it has one, follows another input size: "asked"
+        if the network must be told to resample it, "itself" if it does so.
     processor: the class of its image processor.
     imagenet: whether pictures are normalised by ImageNet's mean and standard deviation, instead of
         what that class takes by default.
@@ -34,7 +35,7 @@ class Anatomy(NamedTuple):
 
     readout: str = "cls"
     prefix: tuple[str, ...] = ("cls",)
-    table: Literal["asked", "itself"] | None = "asked"
+    table: Literal["asked", "itself"] = "asked"
     processor: str = "ViTImageProcessor"
     imagenet: bool = False
     pooler: bool = False
@@ -43,6 +44,8 @@ class Anatomy(NamedTuple):
 _VIT = Anatomy()
 _DEIT = Anatomy(prefix=("cls", "dist"), processor="DeiTImageProcessor", imagenet=True)
 _DINOV2 = Anatomy(table="itself", processor="BitImageProcessor", imagenet=True)
+_IJEPA = Anatomy(readout=MEAN, prefix=(), imagenet=True)
+_BEIT = Anatomy(table="itself", processor="BeitImageProcessor")
 _CLIP = Anatomy(processor="CLIPImageProcessor")
 _SIGLIP = Anatomy(readout=MEAN, prefix=(), processor="SiglipImageProcessor")
 
@@ -50,6 +53,12 @@ ANATOMIES: Mapping[str, Anatomy] = MappingProxyType(
     {
         "ViTModel": _VIT._replace(pooler=True),
         "ViTForImageClassification": _VIT,
+        "ViTMSNModel": _VIT._replace(imagenet=True),
+        "ViTMSNForImageClassification": _VIT._replace(imagenet=True),
+        "IJepaModel": _IJEPA,
+        "IJepaForImageClassification": _IJEPA,
+        "BeitModel": _BEIT,
+        "BeitForImageClassification": _BEIT,
         "DeiTModel": _DEIT._replace(pooler=True),
         "DeiTForImageClassification": _DEIT,
         "DeiTForImageClassificationWithTeacher": _DEIT._replace(readout=MEAN_PREFIX),
@@ -57,7 +66,7 @@ ANATOMIES: Mapping[str, Anatomy] = MappingProxyType(
         "Dinov2ForImageClassification": _DINOV2._replace(readout=CLS_MEAN),
         "Dinov2WithRegistersModel": _DINOV2,
         "Dinov2WithRegistersForImageClassification": _DINOV2._replace(readout=CLS_MEAN),
-        "DINOv3ViTModel": Anatomy(table=None, processor="DINOv3ViTImageProcessor"),
+        "DINOv3ViTModel": Anatomy(table="itself", processor="DINOv3ViTImageProcessor"),
         "CLIPVisionModel": _CLIP,
         "CLIPVisionModelWithProjection": _CLIP,
         "CLIPForImageClassification": _CLIP._replace(readout=MEAN),
@@ -86,6 +95,7 @@ class Described(NamedTuple):
     layout: TokenLayout | None
     positions: Tensor | None
     labels: tuple[str, ...] | None
+    notices: tuple[str, ...] = ()
 
 
 class Network(nn.Module):
@@ -153,11 +163,41 @@ def describe(
             margin_px=(size[0] % patch[0], size[1] % patch[1]),
         )
     told = ANATOMIES[kind].table == "asked" and layout.input_px != native
+    table = _positions(module, grid)
+    if table is not None and (told or ANATOMIES[kind].table == "itself"):
+        _check_square(name, grid, native if told else None)
+    notices = () if table is None else resampled(grid, layout.grid)
+    if _is_relative(config) and grid != layout.grid:
+        notices = (*notices, RELATIVE_RESAMPLED)
     return Described(
         network=Network(module, {"interpolate_pos_encoding": True} if told else {}),
         layout=layout,
-        positions=_positions(module, grid),
+        positions=table,
         labels=_labels(module),
+        notices=notices,
+    )
+
+
+def _check_square(name: str, grid: tuple[int, int], native: tuple[int, int] | None) -> None:
+    """Refuse a table that transformers puts on a square grid, which is not its own.
+
+    native: the input in px that needs no resampling; None if there is none.
+    """
+    if grid[0] != grid[1]:
+        raise UnsupportedModel(
+            f"a position table of {grid[0]} x {grid[1]} in {name}, which transformers resamples as "
+            "if it were a square",
+            "a square table, or one that is used as it is",
+            f"use an input of {native[0]} x {native[1]} px"
+            if native
+            else "choose a network that was made for a square input",
+        )
+
+
+def _is_relative(config: Any) -> bool:
+    """Whether positions are added to the scores, as BEiT can do."""
+    return any(
+        getattr(config, f"use_{kind}relative_position_bias", False) for kind in ("", "shared_")
     )
 
 
@@ -271,6 +311,9 @@ def _prefix(kind: str, config: Any) -> tuple[str, ...]:
 
 def _readout(kind: str, config: Any) -> str:
     # Without its attention pool, the network returns the tokens.
+    # Only BEiT has this option.
+    if getattr(config, "use_mean_pooling", False):
+        return MEAN
     readout = ANATOMIES[kind].readout
     return MEAN if readout == POOL and not getattr(config, "vision_use_head", True) else readout
 
