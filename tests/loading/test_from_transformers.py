@@ -768,7 +768,7 @@ class OwnModel(hf.ViTModel):
 def test_an_unknown_network_of_transformers_is_described_by_hand() -> None:
     torch.manual_seed(0)
     network = OwnModel(hf.ViTConfig(**PLAIN)).eval().double()
-    layout = vi.TokenLayout(("cls",), (4, 4), (8, 8), MEAN)
+    layout = vi.TokenLayout(("cls",), (4, 4), (8, 8), "cls")
     model = vi.wrap(network, layout=layout, transform=RECIPE)
     capture = vi.capture(model, IMAGES)
     assert capture.error < 1e-13
