@@ -868,7 +868,7 @@ def test_what_may_change_the_output_is_refused_beside_the_network_too(
 
 
 def test_trained_biases_that_the_conversion_drops_are_refused_and_those_of_0_go(
-    tmp_path: Path,
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plain = "vit_small_patch16_dinov3"
     weights = network(plain, img_size=64).state_dict()
@@ -876,6 +876,7 @@ def test_trained_biases_that_the_conversion_drops_are_refused_and_those_of_0_go(
     biases["rope_embed.periods"] = torch.ones(16)
     path = saved(tmp_path / "dinov3.pth", weights | biases)
     assert same(loaded(path, plain), weights)
+    assert capsys.readouterr().out == ""
     biases["blocks.7.attn.qkv.bias"][3] = 1e-3
     with pytest.raises(vi.WeightsUnavailable) as refusal:
         loaded(saved(path, weights | biases), plain)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import replace
 from difflib import get_close_matches
 from inspect import signature
@@ -159,7 +160,9 @@ def convert(weights: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
         return weights
     # DeiT-3 names its layer scales differently; timm sets this option for it alone.
     options = {"adapt_layer_scale"} & signature(family).parameters.keys()
-    return family(weights, module, **dict.fromkeys(options, True))
+    # That of DINOv3 prints what it tries.
+    with redirect_stdout(io.StringIO()):
+        return family(weights, module, **dict.fromkeys(options, True))
 
 
 def read_by(model: Model, readout: str) -> Model:
