@@ -874,12 +874,13 @@ def test_trained_biases_that_the_conversion_drops_are_refused_and_those_of_0_go(
     weights = network(plain, img_size=64).state_dict()
     biases = {f"blocks.{layer}.attn.qkv.bias": torch.zeros(3 * 384) for layer in range(12)}
     biases["rope_embed.periods"] = torch.ones(16)
-    path = saved(tmp_path / "dinov3.pth", weights | biases)
+    authors = {name.replace("reg_token", "storage_tokens"): each for name, each in weights.items()}
+    path = saved(tmp_path / "dinov3.pth", authors | biases)
     assert same(loaded(path, plain), weights)
     assert capsys.readouterr().out == ""
     biases["blocks.7.attn.qkv.bias"][3] = 1e-3
     with pytest.raises(vi.WeightsUnavailable) as refusal:
-        loaded(saved(path, weights | biases), plain)
+        loaded(saved(path, authors | biases), plain)
     assert f"that {plain} has no place for (blocks.7.attn.qkv.bias)" in refusal.value.found
     model = loaded(path, plain, ignore=["blocks.*.attn.qkv.bias"])
     assert "Left out as asked" in model.notices[0]
