@@ -70,6 +70,8 @@ class Model:
     norm: the final norm, token by token, from the last block's output, (image, token, width), to
         the head's input. None if there is none or it is not known.
     notices: sentences on how the model was loaded that a reader should know.
+    branches: whether each block is attention alone, whose output the network itself adds to the
+        tokens. Else a block returns the tokens.
     merged: how many patches along each axis merge into one after the last block; 1 if they do not
         merge.
     stage: the current stage, from 0; `at_stage` chooses another one.
@@ -91,6 +93,7 @@ class Model:
     head: Callable[[Tensor], Tensor] | None = None
     norm: Callable[[Tensor], Tensor] | None = None
     notices: tuple[str, ...] = ()
+    branches: bool = False
     merged: int = 1
     stage: int = 0
     stages: tuple[Stage, ...] = ()

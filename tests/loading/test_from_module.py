@@ -418,10 +418,10 @@ class Twice(Block):
         return super().forward(super().forward(tokens))
 
 
-class WrittenOut(Block):
+class WithoutSoftmax(Block):
     def __init__(self) -> None:
         super().__init__()
-        self.attend = lambda queries, keys, values: explicit(queries, keys) @ values
+        self.attend = lambda queries, keys, values: (queries @ keys.mT) @ values
 
 
 def of(block: type[Block]) -> nn.Module:
@@ -484,7 +484,7 @@ def frozen(network: nn.Module) -> nn.Module:
 NONE = "no attention calls that can be seen, and no list of modules with one call each"
 REFUSED = (
     (of(Twice), {}, "6 attention calls that can be seen, and no list", "give the blocks"),
-    (of(WrittenOut), {}, NONE, "instead of a written-out softmax"),
+    (of(WithoutSoftmax), {}, NONE, "one softmax of queries and keys in each"),
     (of(Masked), {}, "nn.MultiheadAttention with a mask", "every token attends to all tokens"),
     (own(Unlisted), {}, "1 attention call of Unlisted outside of its 3 blocks", "give all blocks"),
     (own(Backwards), {}, "blocks of Backwards that run in another order", "in the order in which"),

@@ -713,8 +713,8 @@ def test_a_missing_package_says_how_to_get_it(
     assert "run 'pip install transformers'" in refusal.value.remedy
 
 
-def eager_vit() -> nn.Module:
-    return hf.ViTModel(hf.ViTConfig(**PLAIN, attn_implementation="eager")).eval()
+def flex_vit() -> nn.Module:
+    return hf.ViTModel(hf.ViTConfig(**PLAIN, attn_implementation="flex_attention")).eval()
 
 
 def masked_autoencoder() -> nn.Module:
@@ -724,7 +724,7 @@ def masked_autoencoder() -> nn.Module:
 @pytest.mark.parametrize(
     ("make", "options", "found", "told"),
     [
-        (eager_vit, {}, "ViTModel with the attention 'eager' of", "attn_implementation='sdpa'"),
+        (flex_vit, {}, "with the attention 'flex_attention' of", "attn_implementation='sdpa'"),
         (masked_autoencoder, {}, "ViTMAEModel of the class ViTMAEModel", "describe yours by hand"),
         (
             partial(network_of, FAMILIES[0]),

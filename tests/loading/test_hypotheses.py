@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import ViTMAEConfig, ViTMAEModel
 
 import vit_inspect as vi
-from tests.loading.test_from_module import LAYOUT, RECIPE, Block, Own, own, wrapped
+from tests.loading.test_from_module import LAYOUT, RECIPE, Own, own, wrapped
 from vit_inspect.layout import CLS_MEAN, MEAN, MEAN_ALL
 
 BIG = replace(LAYOUT, grid=(6, 6))
@@ -149,29 +149,20 @@ def test_a_read_out_that_cannot_be_tried_is_told(kind: str) -> None:
     assert wrapped(network).notices == ("Whether it reads its cls could not be checked.",)
 
 
-class Parted(Block):
-    """A block whose attention is a module of its own."""
+class Halves(Own):
+    """Between its blocks, something else changes the tokens."""
 
-    class Attention(nn.Module):
-        def __init__(self, block: Block) -> None:
-            super().__init__()
-            self.block = [block]
-
-        def forward(self, tokens: Tensor) -> Tensor:
-            return Block.forward(self.block[0], tokens) - tokens
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.attention = self.Attention(self)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        return tokens + self.attention(tokens)
+    def forward(self, pixels: Tensor) -> Tensor:
+        tokens = self.tokens(pixels)
+        for layer in self.layers:
+            tokens = 1.5 * layer(tokens)
+        return self.head(tokens[:, 0])
 
 
 def test_blocks_given_by_hand_must_follow_each_other() -> None:
     network = own()
-    network.layers = nn.ModuleList(Parted() for _ in range(3)).eval().double()
     blocks: list[Any] = list(network.layers)
     assert wrapped(network, blocks=blocks).blocks == tuple(blocks)
-    with pytest.raises(vi.BadParameter, match="blocks of Own of which 1 does not take what 0 ret"):
-        wrapped(network, blocks=[block.attention for block in blocks])
+    network = own(Halves)
+    with pytest.raises(vi.BadParameter, match="blocks of Halves of which 1 does not take what 0"):
+        wrapped(network, blocks=list(network.layers))

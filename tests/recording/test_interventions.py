@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 import torchvision
-from torch import Tensor
+from torch import Tensor, nn
 
 import vit_inspect as vi
 from tests.conftest import noise
@@ -124,6 +124,7 @@ def _fail(layer: int, heads: Tensor) -> Tensor:
 def test_what_would_not_be_changed_is_refused() -> None:
     model, pixels = of("vit_tiny_patch16_224")
     model.blocks[1].attn.fused_attn = False
+    model.blocks[1].attn.attn_drop = nn.Hardtanh(0, 1)
     with pytest.raises(vi.UnsupportedModel, match="in which heads or tokens cannot be changed"):
         intervene(model, pixels, attended=lambda layer, heads: heads)
 

@@ -253,7 +253,7 @@ def test_scores_that_cannot_be_followed_are_refused() -> None:
     with pytest.raises(vi.UnsupportedModel) as refusal:
         vi.capture(model, IMAGES[0])
     assert refusal.value.found == f"no softmaxes of queries and keys in block 0 of {SWIN}"
-    assert "followed step by step" in refusal.value.expected
+    assert "written out in steps that can be followed" in refusal.value.expected
     assert _running.get() is None
 
 

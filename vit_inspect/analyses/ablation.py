@@ -138,7 +138,7 @@ def check_replacement(replacement: str) -> None:
 def _patch_change(capture: Capture, output: object) -> Float[Tensor, "image row column"]:
     """1 - cosine similarity of each patch's last token; empty if it is not known."""
     after = token_rows(output, len(capture.output), capture.layout)
-    if after is None or not capture.tokens:
+    if after is None or not capture.tokens or capture.model.branches:
         return torch.zeros(len(capture.output), 0, 0)
     first, second = (
         each[:, capture.layout.prefix_count :].flatten(0, 1) for each in (capture.tokens[-1], after)

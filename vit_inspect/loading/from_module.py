@@ -28,6 +28,7 @@ from vit_inspect.loading.transformers_anatomy import describe, is_transformers, 
 from vit_inspect.model import Model
 from vit_inspect.pictures.preparing import Recipe
 from vit_inspect.recording.hooks import instrument
+from vit_inspect.recording.recorder import tensor_of
 
 
 def wrap(
@@ -44,7 +45,8 @@ def wrap(
 
     module: takes pixels (image, 3, row, column) and returns a tensor (image, ...), in evaluation
         mode. Every block attends once, from all tokens to all tokens, by
-        `torch.nn.functional.scaled_dot_product_attention` or `nn.MultiheadAttention`. Or a vision
+        `torch.nn.functional.scaled_dot_product_attention`, by `nn.MultiheadAttention`, or by a
+        product of queries and keys, a softmax and a product with the values. Or a vision
         transformer of timm, or of Hugging Face's `transformers`. Wrappers of torch.compile and of
         data parallel training are taken off.
     layout: its tokens; `layout.input_px` is the input size. Networks of timm and the known models
@@ -54,7 +56,8 @@ def wrap(
         the network sees, so maps would be drawn in the wrong place. None for a network of timm
         takes what timm's configuration says, with a notice.
     blocks: the transformer's blocks, in the order in which they run. By default the longest
-        `nn.ModuleList` or `nn.Sequential` whose members attend once each.
+        `nn.ModuleList` or `nn.Sequential` whose members attend once each; of a member that is
+        itself a list, the part that attends.
     positions: the table of absolute positions of the patches, for the figure of their similarity.
     labels: name of every class that the output (image, class) scores.
     name: what figures call the network; by default its class.
@@ -92,9 +95,12 @@ def wrap(
             "add layout=TokenLayout(('cls',), grid=(14, 14), patch_px=(16, 16), readout='cls'), "
             "with the network's own numbers",
         )
-    seen = _first_pass(network, layout, name)
+    pixels = _grey(network, layout, name)
+    seen = _first_pass(network, pixels, layout, name)
     found = _found_blocks(module, seen, name) if blocks is None else tuple(blocks)
     _check_order(found, seen, name)
+    with memory_refusal(1, layout.token_count, pixels.device), _refusal(name, layout):
+        branches = by_hand and _are_branches(found, network, pixels)
     model = Model(
         id=name,
         module=network,
@@ -115,12 +121,13 @@ def wrap(
         rotation=rotation(module, name=name),
         labels=_checked_labels(labels, seen.output, name),
         notices=(*notices, *_of_pixels(layout)),
+        branches=branches,
     )
     instrument(found)
     if not by_hand:
         return model
     with _refusal(name, layout):
-        if blocks is not None:
+        if blocks is not None and not branches:
             try_blocks(model)
         try_tokens(model)
         return replace(model, notices=(*model.notices, *try_readout(model)))
@@ -170,7 +177,7 @@ def _of_timm(
     if transform is None:
         notices = (*notices, "Mean, standard deviation, crop and filter are those of timm's entry.")
     model = model_of(name, module, source=source, img_size=size and tuple(size), notices=notices)
-    seen = _first_pass(module, model.layout, name)
+    seen = _first_pass(module, _grey(module, model.layout, name), model.layout, name)
     instrument([block for each in model.stages or (model,) for block in each.blocks])
     return replace(
         model,
@@ -195,13 +202,19 @@ class _PlainPath(nn.Module):
             return self.network(pixels)
 
 
-def _first_pass(network: nn.Module, layout: TokenLayout, name: str) -> Trace:
-    """The trace of a forward pass on a uniform grey picture."""
+def _grey(network: nn.Module, layout: TokenLayout, name: str) -> Float[Tensor, "1 3 row column"]:
+    """A uniform picture, in the type and on the device of the weights."""
     place = next((each for each in network.parameters() if each.is_floating_point()), None)
     if place is None:
         raise BadParameter(f"{name} without weights", "a trained network", "wrap another module")
-    pixels = torch.zeros(1, 3, *layout.input_px, device=place.device, dtype=place.dtype)
-    with memory_refusal(1, layout.token_count, place.device), _refusal(name, layout):
+    return torch.zeros(1, 3, *layout.input_px, device=place.device, dtype=place.dtype)
+
+
+def _first_pass(
+    network: nn.Module, pixels: Float[Tensor, "1 3 row column"], layout: TokenLayout, name: str
+) -> Trace:
+    """The trace of a forward pass."""
+    with memory_refusal(1, layout.token_count, pixels.device), _refusal(name, layout):
         seen = trace(network, pixels)
     if not isinstance(seen.output, Tensor) or not seen.output.shape[:1] == (1,):
         raise UnsupportedModel(
@@ -236,28 +249,35 @@ def _in_words(output: object) -> str:
 
 
 def _found_blocks(module: nn.Module, seen: Trace, name: str) -> tuple[nn.Module, ...]:
-    """The longest list of modules that attend once each; of equally long ones, the outermost."""
+    """The longest list of members that attend once each; of equally long ones, the outermost.
+
+    A member may itself be a list, which is not called: then its part that attends is the block.
+    """
     lists = [
-        tuple(part)
+        [_attending(member, seen) for member in part]
         for part in module.modules()
         if isinstance(part, nn.ModuleList | nn.Sequential)
-        and all(_calls(member, seen) == 1 for member in part)
     ]
-    found = max(lists, key=len, default=())
+    single = [each for each in lists if all(len(parts) == 1 for parts in each)]
+    found = tuple(part for parts in max(single, key=len, default=[]) for part in parts)
     if not found:
         count = len(seen.attention)
         raise UnsupportedModel(
             f"{name} with {count or 'no'} attention call{'s' * (count != 1)} that can be seen, and "
             "no list of modules with one call each",
-            "an nn.ModuleList or nn.Sequential of blocks that call scaled_dot_product_attention "
-            "once each, in a network that is neither compiled nor scripted",
-            "call that function instead of a written-out softmax, or give the blocks as blocks=",
+            "an nn.ModuleList or nn.Sequential of blocks with one softmax of queries and keys in "
+            "each, in a network that is neither compiled nor scripted",
+            "call scaled_dot_product_attention where the softmax is written out in other steps, or "
+            "give the blocks as blocks=",
         )
     return found
 
 
-def _calls(block: nn.Module, seen: Trace) -> int:
-    return sum(block in running for running in seen.attention)
+def _attending(member: nn.Module, seen: Trace) -> list[nn.Module]:
+    """The outermost part of a member that runs, for each attention call inside the member."""
+    inside = set(member.modules())
+    running = [[part for part in parts if part in inside] for parts in seen.attention]
+    return [parts[0] for parts in running if parts]
 
 
 def _check_order(blocks: tuple[nn.Module, ...], seen: Trace, name: str) -> None:
@@ -271,7 +291,7 @@ def _check_order(blocks: tuple[nn.Module, ...], seen: Trace, name: str) -> None:
         layer, count = next((each for each in enumerate(counts) if each[1] != 1), (0, 0))
         raise UnsupportedModel(
             f"{count or 'no'} attention calls in block {layer} of {name}",
-            "one call of scaled_dot_product_attention in every block",
+            "one softmax of queries and keys in every block",
             "choose a network whose blocks have one attention each, or give others as blocks=",
         )
     if order != list(range(len(blocks))):
@@ -283,6 +303,52 @@ def _check_order(blocks: tuple[nn.Module, ...], seen: Trace, name: str) -> None:
             "all its attention in the blocks, the first layer first",
             "give all blocks as blocks=, in the order in which they run",
         )
+
+
+def _are_branches(
+    blocks: tuple[nn.Module, ...], network: nn.Module, pixels: Float[Tensor, "1 3 row column"]
+) -> bool:
+    """Whether pixels reach the second block, or the output, around the first block.
+
+    The gradient tells: it is cut at the output of the first block. True also where autograd cannot
+    follow the network.
+    """
+    uncut: list[bool] = []
+    entering: list[Any] = []
+
+    def cut(block: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        uncut.append(tensor_of(output).requires_grad)
+        if isinstance(output, tuple):
+            return tuple(each.detach() if isinstance(each, Tensor) else each for each in output)
+        return output.detach()
+
+    hooks = [
+        blocks[0].register_forward_hook(cut),
+        *(
+            block.register_forward_pre_hook(lambda _, args: entering.extend(args[:1]))
+            for block in blocks[1:2]
+        ),
+    ]
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            pixels = pixels.clone().requires_grad_()
+            # A copy, because a network may change its input in place.
+            output = network(pixels.clone())
+            after = entering[0] if entering else output
+            if not all(uncut):
+                return True
+            if not after.requires_grad:
+                return False
+            (gradient,) = torch.autograd.grad(after.sum(), pixels, allow_unused=True)
+            return gradient is not None
+    except torch.OutOfMemoryError:
+        raise
+    # Such as a change in place of what autograd needs.
+    except RuntimeError:
+        return True
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _is_patch_embedding(seen: Trace, layout: TokenLayout) -> bool:

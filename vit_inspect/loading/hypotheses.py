@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from vit_inspect.device import memory_refusal
-from vit_inspect.errors import BadParameter
+from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.layout import TokenLayout
 from vit_inspect.model import Model
 from vit_inspect.recording.recorder import Capture, capture, tensor_of, token_rows
@@ -39,6 +39,7 @@ def try_tokens(model: Model) -> None:
             "a network without chance, such as random masks, shuffles or dropout",
             "turn that off in the network, or wrap a module whose forward goes without it",
         )
+    _try_axes(model.id, first, capture(whole, pictures[:1]))
     # Values of the first layer: a token's own, before any token has seen another.
     values = first.layers[0].values.double()
     for index, place in enumerate(places, start=1):
@@ -141,6 +142,25 @@ def _same(first: Capture, second: Capture) -> bool:
     if first.output.device.type == "cpu":
         return all(torch.equal(a, b) for a, b in pairs)
     return all(float((a - b).abs().max()) <= ROUNDING * float(a.abs().max()) for a, b in pairs)
+
+
+def _try_axes(name: str, batch: Capture, alone: Capture) -> None:
+    """Refuse attention whose axes are not image, head, token, width: it has other numbers."""
+    seen, own = batch.layers[0], alone.layers[0]
+    if (seen.queries[0] - own.queries[0]).abs().max() > 0.1 * own.queries.abs().max():
+        raise UnsupportedModel(
+            f"{name}, in which the queries of a picture depend on the other pictures in the batch",
+            "attention whose first axis is images, or images and then heads in one axis",
+            "put the axes of queries, keys and values in the order image, head, token, width",
+        )
+    moved = (seen.values[0] - seen.values[1]).abs().double()
+    tokens, channels = moved.amax(dim=(0, 2)), moved.amax(dim=(0, 1))
+    if len(tokens) == len(channels) and tokens.median() > channels.median():
+        raise UnsupportedModel(
+            f"{name}, in which one patch is one dimension of all values, not one value",
+            "attention between tokens, not between channels",
+            "choose a model in which every token attends to all tokens",
+        )
 
 
 def _after_last_block(model: Model) -> tuple[Tensor, Tensor | None]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, multi_head_attention_forward, scaled_dot_product_attention
 
 from vit_inspect.recording.hooks import CallWatch
+from vit_inspect.recording.written_out import Follower
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +56,7 @@ class _Watch(CallWatch):
         super().__init__()
         self.running: list[nn.Module] = []
         self.attention: list[tuple[nn.Module, ...]] = []
+        self.follower = Follower()
         self.filters: Tensor | None = None
         self.stride: tuple[int, ...] = ()
 
@@ -74,6 +76,8 @@ class _Watch(CallWatch):
             self._attend(0, *args, **kwargs)
         elif function is conv2d and self.filters is None:
             self._convolve(*args, **kwargs)
+        elif followed := self.follower.called(function, args, kwargs, output):
+            self._attend(-2, followed.queries, followed.keys)
         return output
 
     def _attend(self, axis: int, query: Tensor, key: Tensor, *_: Any, **__: Any) -> None:

@@ -126,10 +126,10 @@ def describe(
 ) -> Described:
     """Describe a network by its configuration; a given `layout` replaces the one read from it."""
     kind, config = type(module).__name__, _vision(module)
-    if config._attn_implementation != "sdpa":
+    if config._attn_implementation not in ("sdpa", "eager"):
         raise UnsupportedModel(
             f"{name} with the attention {config._attn_implementation!r} of transformers",
-            "'sdpa', which calls scaled_dot_product_attention",
+            "'sdpa' or 'eager', whose attention can be seen",
             "load it with attn_implementation='sdpa'",
         )
     if kind in TOWERS:

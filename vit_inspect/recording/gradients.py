@@ -13,7 +13,7 @@ from vit_inspect.device import memory_refusal
 from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.model import Model
 from vit_inspect.recording.inputs import Given, prepared
-from vit_inspect.recording.recorder import Capture, Recorder, tensor_of
+from vit_inspect.recording.recorder import Capture, Recorder
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,7 @@ def differentiate(
         attended = [recorder.attended[place] for place in places if place in recorder.attended]
         # Not `found.tokens`: where a block returns a grid, they are a view that the output does
         # not depend on.
-        returned = [tensor_of(recorder.returned[block]) for block in model.blocks]
+        returned = recorder.outputs()
         wanted = [*(raw for raw, _ in attended), *returned, pixels]
         if (
             not found.tokens

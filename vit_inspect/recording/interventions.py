@@ -19,6 +19,8 @@ from vit_inspect.errors import UnsupportedModel
 from vit_inspect.model import Model
 from vit_inspect.recording.hooks import Watch
 from vit_inspect.recording.multihead import multihead_attention
+from vit_inspect.recording.stream import is_sum
+from vit_inspect.recording.written_out import Follower
 
 Attended = Float[Tensor, "image head token value_width"]
 Embedded = Float[Tensor, "image token width"]
@@ -67,8 +69,11 @@ class _Intervention(Watch):
         self.attended = attended
         self.embedded = embedded
         self.layers = {block: layer for layer, block in enumerate(model.blocks)}
+        self.follower = Follower()
         self.changed: list[int] = []
         self.entered = False
+        # Tokens that the network also adds to the output of the first block, and what they become.
+        self.around: tuple[Any, Tensor] | None = None
 
     def enter(self, block: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """The first block gets the changed tokens."""
@@ -80,8 +85,12 @@ class _Intervention(Watch):
         rows = tokens.flatten(1, 2) if tokens.shape[1:-1] == layout.grid else tokens
         if rows.shape[:-1] != (self.images, layout.token_count):
             return None
-        self.entered = True
-        return self.embedded(rows).reshape(tokens.shape), *args[1:]
+        changed = self.embedded(rows).reshape(tokens.shape)
+        if self.model.branches:
+            self.around = tokens, changed
+        else:
+            self.entered = True
+        return changed, *args[1:]
 
     def check(self) -> None:
         """Refuse a change that was not made."""
@@ -89,25 +98,36 @@ class _Intervention(Watch):
         if not seen or not (self.embedded is None or self.entered):
             raise UnsupportedModel(
                 f"{self.model.id}, in which heads or tokens cannot be changed",
-                "blocks that take one row for each token, and one fused attention in each",
+                "blocks that take one row for each token, and one attention in each",
                 "choose a plain vision transformer of timm or transformers",
             )
 
     def called(
         self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any
     ) -> Any:
-        """The output of a block's attention, changed."""
+        """The output of a block's attention, or of a sum around the first block, changed."""
+        if self.around and any(each is self.around[0] for each in args):
+            tokens, changed = self.around
+            output = function(*(changed if each is tokens else each for each in args), **kwargs)
+            self.entered |= is_sum(function)
         layer = self.layers.get(self.block) if self.block else None
-        if self.attended is None or layer is None:
+        attended = self.attended
+        if attended is None or layer is None:
             return output
+
+        def changed_heads(heads: Tensor) -> Tensor:
+            self.changed.append(layer)
+            # SAM and others have images and heads in one axis.
+            split = heads.unflatten(0, (self.images, -1)) if heads.dim() == 3 else heads
+            return attended(layer, split).reshape(heads.shape)
+
         if function is scaled_dot_product_attention:
-            self.changed.append(layer)
-            # SAM has images and heads in one axis.
-            heads = output.unflatten(0, (self.images, -1)) if output.dim() == 3 else output
-            return self.attended(layer, heads).reshape(output.shape)
+            return changed_heads(output)
         if function is multi_head_attention_forward:
-            self.changed.append(layer)
             inside, project = multihead_attention(*args, **kwargs)
             heads = scaled_dot_product_attention(inside.queries, inside.keys, inside.values)
-            return project(self.attended(layer, heads)).transpose(0, 1), *output[1:]
+            return project(changed_heads(heads)).transpose(0, 1), *output[1:]
+        followed = self.follower.called(function, args, kwargs, output)
+        if followed is not None:
+            return followed.product(changed_heads(followed.heads(output)))
         return output

@@ -21,9 +21,10 @@ from vit_inspect.model import Model
 from vit_inspect.recording.hooks import Watch
 from vit_inspect.recording.inputs import Given, prepared
 from vit_inspect.recording.multihead import multihead_attention
+from vit_inspect.recording.stream import Stream
 from vit_inspect.recording.verification import TOLERANCE, verified_error
 from vit_inspect.recording.windows import by_token
-from vit_inspect.recording.written_out import Scores
+from vit_inspect.recording.written_out import Follower
 from vit_inspect.records.base import Photograph
 
 
@@ -35,8 +36,8 @@ class Capture:
     pixels: the model input.
     layers: first layer first. Tokens are in the order of `layout`.
     pool: the attention pool at the end, where the model has one.
-    tokens: output of each block, before the final norm; empty where a block does not return one
-        row for each token of the layout.
+    tokens: those after each block, before the final norm; empty where a block does not return one
+        row for each token of the layout, or they are not known.
     output: output of the model, (image, ...).
     error: the largest difference, relative to the largest value, between the model's attention
         output and the one recomputed from the recorded queries, keys and values, in
@@ -124,19 +125,26 @@ class Recorder(Watch):
             for block, windows in zip(stage.blocks, stage.windows, strict=True)
         }
         super().__init__({*model.blocks, *self.windows})
-        self.scores: Scores | None = None
+        self.follower = Follower()
         self.calls: dict[nn.Module | None, list[LayerAttention]] = {
             block: [] for block in (None, *model.blocks)
         }
         # Output of attention, and a function that brings its gradient into the order of queries.
         self.attended: dict[nn.Module | None, tuple[Tensor, Callable[[Tensor], Tensor]]] = {}
         self.returned: dict[nn.Module, Any] = {}
+        self.stream = Stream() if model.branches else None
         self.error = 0.0
         self.tolerance = 0.0
 
+    def enter(self, block: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """Remember which block is running."""
+        if self.stream:
+            self.stream.enter(args)
+        return super().enter(block, args)
+
     def leave(self, block: nn.Module, output: Any) -> None:
         """Keep the output of the block."""
-        self.block = self.scores = None
+        self.block = None
         if block in self.calls:
             self.returned[block] = output
 
@@ -144,6 +152,8 @@ class Recorder(Watch):
         self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any
     ) -> Any:
         """Keep the inputs of attention; return the output unchanged."""
+        if self.stream and self.block is None:
+            self.stream.called(function, args, output)
         if function is scaled_dot_product_attention:
             self._record(output, *args, **kwargs)
         elif function is multi_head_attention_forward:
@@ -152,33 +162,21 @@ class Recorder(Watch):
                 layer, project = multihead_attention(*args, **kwargs)
                 self._keep(layer, output[0].transpose(0, 1), project)
             self._mark(output[0], partial(_before_projection, project, layer.values))
-        elif self.block in self.windows and args:
-            self._follow(getattr(function, "__name__", ""), args, kwargs, output)
-        return output
-
-    def _follow(
-        self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: object
-    ) -> None:
-        """Follow the scores of an attention that uses no fused kernel."""
-        scores = self.scores
-        if not isinstance(output, Tensor):
-            return
-        if scores is None or args[0] is not scores.tensor:
-            if name == "matmul" and output.dim() == 4:
-                self.scores = Scores(output, args[0], args[1].transpose(-2, -1))
-        elif name == "matmul" and scores.weights:
-            self.scores = None
+        elif (followed := self.follower.called(function, args, kwargs, output)) and len(
+            followed.queries
+        ) % self.images == 0:
             self._record(
                 output,
-                scores.queries,
-                scores.keys,
-                args[1],
-                attn_mask=scores.bias,
-                dropout_p=scores.dropout,
-                scale=1.0,
+                followed.queries,
+                followed.keys,
+                followed.values,
+                attn_mask=followed.bias,
+                dropout_p=followed.dropout,
+                scale=followed.scale,
+                heads=followed.heads,
+                dtypes=followed.dtypes,
             )
-        else:
-            self.scores = scores.after(name, args[1:], kwargs, output)
+        return output
 
     def _record(
         self,
@@ -191,7 +189,14 @@ class Recorder(Watch):
         is_causal: bool = False,
         scale: float | None = None,
         enable_gqa: bool = False,
+        heads: Callable[[Tensor], Tensor] = lambda output: output,
+        dtypes: frozenset[torch.dtype] = frozenset(),
     ) -> None:
+        """Keep an attention.
+
+        heads: brings its output into the order of the queries.
+        dtypes: of the scores, where they are not those of queries and values.
+        """
         for name, present, remedy in (
             ("dropout", dropout_p > 0, "call module.eval() before the capture"),
             ("a causal mask", is_causal, "choose a model in which every token attends to all"),
@@ -201,7 +206,7 @@ class Recorder(Watch):
                 raise UnsupportedModel(
                     f"attention with {name}", "plain attention of all tokens to all tokens", remedy
                 )
-        bias, windows = attn_mask, None
+        bias, windows, returned, output = attn_mask, None, output, heads(output)
         if self.block in self.windows:
             windows = self.windows[self.block]
             if query.shape[::2] != (self.images * len(windows), windows.shape[1]):
@@ -215,17 +220,18 @@ class Recorder(Watch):
                 by_token(each, windows) for each in (query, key, value, output)
             )
             # A mask that is repeated for every image is the same for each.
-            bias = None if bias is None else bias[: len(windows)]
+            bias = None if bias is None else bias[: len(windows)].clone()
         elif query.dim() == 3:
-            # SAM has images and heads in one axis.
+            # SAM and others have images and heads in one axis.
             split = (self.images, -1)
-            self._mark(output, lambda gradient: gradient.unflatten(0, split))
+            self._mark(returned, lambda gradient: heads(gradient).unflatten(0, split))
             query, key, value, output = (
                 each.unflatten(0, split) for each in (query, key, value, output)
             )
-            bias = None if bias is None else bias.unflatten(0, split)
+            if bias is not None and bias.dim() == 3 and len(bias) > 1:
+                bias = bias.unflatten(0, split)
         else:
-            self._mark(output, lambda gradient: gradient)
+            self._mark(returned, heads)
         if bias is not None:
             if bias.dtype == torch.bool:
                 bias = torch.zeros_like(bias, dtype=query.dtype).masked_fill_(~bias, -torch.inf)
@@ -239,7 +245,7 @@ class Recorder(Watch):
             scale=query.shape[-1] ** -0.5 if scale is None else scale,
             windows=windows,
         )
-        self._keep(layer, output.detach(), lambda heads: heads)
+        self._keep(layer, output.detach(), lambda heads: heads, dtypes)
 
     def _mark(self, output: Tensor, arranged: Callable[[Tensor], Tensor]) -> None:
         """Keep the output of attention, if gradients are enabled."""
@@ -247,12 +253,17 @@ class Recorder(Watch):
             self.attended[self.block] = output, arranged
 
     def _keep(
-        self, layer: LayerAttention, output: Tensor, project: Callable[[Tensor], Tensor]
+        self,
+        layer: LayerAttention,
+        output: Tensor,
+        project: Callable[[Tensor], Tensor],
+        dtypes: frozenset[torch.dtype] = frozenset(),
     ) -> None:
         if self.block in self.calls:
             self.calls[self.block].append(layer)
         self.error = max(self.error, verified_error(layer, output, project))
-        self.tolerance = TOLERANCE[layer.queries.dtype]
+        found = {layer.queries.dtype, layer.values.dtype, *dtypes}
+        self.tolerance = max(self.tolerance, *(TOLERANCE[each] for each in found))
 
     def checked(self, pixels: Tensor, output: Tensor) -> Capture:
         """The capture; raises `UnsupportedModel` if it cannot be trusted."""
@@ -283,19 +294,19 @@ class Recorder(Watch):
         model = self.model
         for index, block in enumerate(model.blocks):
             calls = self.calls[block]
-            if len(calls) != 1 and block in self.windows:
+            if len(calls) != 1:
                 raise UnsupportedModel(
                     f"{len(calls) or 'no'} softmaxes of queries and keys in block {index} of "
                     f"{model.id}",
-                    "one in every block, whose scores can be followed step by step",
+                    "one in every block: in a fused kernel, or written out in steps that can be "
+                    "followed",
                     "load the model neither compiled nor scripted, or choose another one",
                 )
-            if len(calls) != 1:
+            if len(calls[0].queries) != self.images:
                 raise UnsupportedModel(
-                    f"{len(calls) or 'no'} fused attention calls in block {index} of {model.id}",
-                    "one call of scaled_dot_product_attention in every block",
-                    "load a plain vision transformer that is neither compiled nor scripted, with "
-                    "fused attention on (environment variable TIMM_FUSED_ATTN unset or 1)",
+                    f"queries of {len(calls[0].queries)} images in block {index} of {model.id}",
+                    f"{self.images}, one for each picture, on the first axis",
+                    "choose a model whose attention has its axes in the order image, head, token",
                 )
             counts = {calls[0].queries.shape[2], calls[0].keys.shape[2]}
             layout = model.layout
@@ -336,12 +347,15 @@ class Recorder(Watch):
             )
         return calls[0]
 
+    def outputs(self) -> list[Tensor]:
+        """The tokens after each block, as the network has them; empty if they are not known."""
+        if self.stream:
+            return self.stream.tokens()
+        return [tensor_of(self.returned[block]) for block in self.model.blocks]
+
     def checked_tokens(self) -> tuple[Tensor, ...]:
-        """The outputs of the blocks, if each has one row for each token; else empty."""
-        found = [
-            token_rows(self.returned[block], self.images, self.model.layout)
-            for block in self.model.blocks
-        ]
+        """The tokens after each block, if each has one row for each token; else empty."""
+        found = [token_rows(each, self.images, self.model.layout) for each in self.outputs()]
         rows = tuple(each for each in found if each is not None)
         # If a block changes its input in place, the output of the block before is lost.
         places = {each.untyped_storage().data_ptr() for each in rows}

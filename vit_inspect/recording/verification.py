@@ -14,7 +14,7 @@ VERIFIED_ROWS = 4
 """Query rows of every block that a capture recomputes, spread evenly; all heads and images."""
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 4e-3}
-"""Largest verified error that a capture may have, by the type of the queries."""
+"""Largest verified error that a capture may have, by the narrowest type in its attention."""
 
 
 def verified_error(
