@@ -197,3 +197,9 @@ def test_distances_of_patches_that_overlap_are_those_of_their_centres() -> None:
 def test_a_stride_that_leaves_gaps_is_refused(stride: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="not between 1 and the patch"):
         TokenLayout((), (4, 3), (8, 6), MEAN, stride_px=stride)
+
+
+@pytest.mark.parametrize("trailing", [-1, 3])
+def test_no_more_tokens_are_trailing_than_there_are(trailing: int) -> None:
+    with pytest.raises(ValueError, match="trailing tokens"):
+        TokenLayout(("cls", "reg1"), (2, 3), (4, 4), "cls", trailing=trailing)

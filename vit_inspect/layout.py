@@ -78,6 +78,8 @@ class TokenLayout:
     stride_px: (rows px, columns px) from one patch to the next; by default `patch_px`. Patches
         overlap where it is smaller. A map then shows each patch as its *cell*: as many pixels as
         the stride, around the patch's centre.
+    trailing: how many of the special tokens, the last ones of `prefix`, the network itself keeps
+        after the patches. They are recorded before them, as all special tokens.
     """
 
     prefix: tuple[str, ...]
@@ -86,8 +88,11 @@ class TokenLayout:
     readout: str
     margin_px: tuple[int, int] = (0, 0)
     stride_px: tuple[int, int] | None = None
+    trailing: int = 0
 
     def __post_init__(self) -> None:
+        if self.trailing not in range(len(self.prefix) + 1):
+            raise ValueError(f"{self.trailing} trailing tokens of {self.prefix}")
         if min(self.grid) < 1 or min(self.patch_px) < 1:
             raise ValueError(f"empty grid {self.grid} or patch {self.patch_px}")
         if min(self.margin_px) < 0:

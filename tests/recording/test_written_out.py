@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ import transformers as hf
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention, softmax
 from vit_pytorch import SimpleViT, ViT
+from vit_pytorch.simple_vit_with_register_tokens import SimpleViT as WithRegisters
 
 import vit_inspect as vi
 from tests.conftest import noise
@@ -493,6 +495,59 @@ def test_relevance_in_vit_pytorch_is_that_of_a_fused_kernel() -> None:
         one, other = (getattr(each, name) for each in (found, expected))
         assert np.ptp(other) > 0
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+class RegistersFirst(WithRegisters):
+    """The same network with its tokens in another order, which changes nothing for any token."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        patches = self.to_patch_embedding(pixels) + self.pos_embedding.to(pixels.dtype)
+        registers = self.register_tokens.expand(len(pixels), -1, -1)
+        tokens = self.transformer(torch.cat([registers, patches], dim=1))
+        return self.linear_head(tokens[:, registers.shape[1] :].mean(dim=1))
+
+
+def test_registers_behind_the_patches_are_recorded_before_them() -> None:
+    layout = layout_of("reg1", "reg2", "reg3", "reg4", patch_px=(8, 8), readout=MEAN)
+    network = of_vit_pytorch(WithRegisters)
+    model = wrapped(network, layout=replace(layout, trailing=4))
+    order = [6, 7, 8, 9, 0, 1, 2, 3, 4, 5]
+
+    def explicit(pixels: Tensor) -> Tensor:
+        return softmax_of_vit_pytorch(network, pixels)[..., order, :][..., order]
+
+    check_seen(model, explicit)
+    twin = wrapped(of_vit_pytorch(RegistersFirst), layout=layout)
+    one, other = (vi.capture(each, IMAGES) for each in (model, twin))
+    for first, second in zip(one.tokens, other.tokens, strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-9, atol=1e-12)
+    changes = {"heads": [(1, 2)], "tokens": ["reg2", (1, 0)]}
+    first, second = (vi.ablate(each, **changes).relative_change for each in (one, other))
+    assert second.min() > 1e-3
+    np.testing.assert_allclose(first, second, rtol=1e-9, atol=1e-12)
+    first, second = (vi.attention_relevance(each) for each in (one, other))
+    for name in ("relevance", "prefix_relevance", "grad_cam"):
+        assert np.ptp(getattr(second, name)) > 0
+        np.testing.assert_allclose(
+            getattr(first, name), getattr(second, name), rtol=1e-9, atol=1e-12
+        )
+    with pytest.raises(vi.BadParameter, match="trailing="):
+        wrapped(network, layout=layout)
+
+
+def test_a_bias_is_brought_into_the_order_of_the_layout() -> None:
+    trailing = replace(LAYOUT, trailing=1)
+    order = [0, 7, 1, 2, 3, 4, 5, 6]
+    network = own(divided_in_place)
+    forward = network.blocks[0].forward
+    inverse = np.argsort(order).tolist()
+    # The network's first block gets its tokens with the second one at the end.
+    network.blocks[0].forward = lambda tokens: forward(tokens[:, inverse])
+
+    def explicit(pixels: Tensor) -> Tensor:
+        return own_softmax(network, pixels)[..., order, :][..., order]
+
+    check_seen(wrapped(network, layout=trailing), explicit)
 
 
 class NormOutside(nn.Module):

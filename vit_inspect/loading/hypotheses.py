@@ -51,8 +51,8 @@ def try_tokens(model: Model) -> None:
                 f"a layout in which patch {place} is token {token} of {model.id}, but a change of "
                 f"that patch moves token {int(moved.argmax())} most",
                 "the special tokens (prefix) first, then the patches row by row",
-                "correct the prefix, the grid or patch_px of the layout; another order of tokens "
-                "is not supported",
+                "correct the prefix, the grid or patch_px of the layout, or add trailing= for "
+                "special tokens after the patches; another order is not supported",
             )
 
 

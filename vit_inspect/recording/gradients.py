@@ -14,6 +14,7 @@ from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.model import Model
 from vit_inspect.recording.inputs import Given, prepared
 from vit_inspect.recording.recorder import Capture, Recorder
+from vit_inspect.recording.token_order import as_recorded
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +101,7 @@ def differentiate(
         attended=by_attended[:depth],
         pool=by_attended[depth] if found.pool else None,
         tokens=tuple(
-            each.reshape(rows.shape)
+            as_recorded(each.reshape(rows.shape), model.layout, 1)
             for each, rows in zip(gradients[ends:-1], found.tokens, strict=True)
         ),
         pixels=gradients[-1],

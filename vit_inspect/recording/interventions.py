@@ -20,6 +20,7 @@ from vit_inspect.model import Model
 from vit_inspect.recording.hooks import Watch
 from vit_inspect.recording.multihead import multihead_attention
 from vit_inspect.recording.stream import is_sum
+from vit_inspect.recording.token_order import as_in_network, as_recorded
 from vit_inspect.recording.written_out import Follower
 
 Attended = Float[Tensor, "image head token value_width"]
@@ -85,7 +86,8 @@ class _Intervention(Watch):
         rows = tokens.flatten(1, 2) if tokens.shape[1:-1] == layout.grid else tokens
         if rows.shape[:-1] != (self.images, layout.token_count):
             return None
-        changed = self.embedded(rows).reshape(tokens.shape)
+        changed = as_in_network(self.embedded(as_recorded(rows, layout, 1)), layout, 1)
+        changed = changed.reshape(tokens.shape)
         if self.model.branches:
             self.around = tokens, changed
         else:
@@ -114,12 +116,14 @@ class _Intervention(Watch):
         attended = self.attended
         if attended is None or layer is None:
             return output
+        layout = self.model.layout
 
         def changed_heads(heads: Tensor) -> Tensor:
             self.changed.append(layer)
             # SAM and others have images and heads in one axis.
             split = heads.unflatten(0, (self.images, -1)) if heads.dim() == 3 else heads
-            return attended(layer, split).reshape(heads.shape)
+            changed = attended(layer, as_recorded(split, layout, -2))
+            return as_in_network(changed, layout, -2).reshape(heads.shape)
 
         if function is scaled_dot_product_attention:
             return changed_heads(output)

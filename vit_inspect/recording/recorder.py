@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import isfinite
 from typing import Any
@@ -22,6 +22,7 @@ from vit_inspect.recording.hooks import Watch
 from vit_inspect.recording.inputs import Given, prepared
 from vit_inspect.recording.multihead import multihead_attention
 from vit_inspect.recording.stream import Stream
+from vit_inspect.recording.token_order import as_recorded
 from vit_inspect.recording.verification import TOLERANCE, verified_error
 from vit_inspect.recording.windows import by_token
 from vit_inspect.recording.written_out import Follower
@@ -250,7 +251,11 @@ class Recorder(Watch):
     def _mark(self, output: Tensor, arranged: Callable[[Tensor], Tensor]) -> None:
         """Keep the output of attention, if gradients are enabled."""
         if torch.is_grad_enabled():
-            self.attended[self.block] = output, arranged
+            layout = self.model.layout
+            self.attended[self.block] = (
+                output,
+                lambda gradient: as_recorded(arranged(gradient), layout, -2),
+            )
 
     def _keep(
         self,
@@ -259,6 +264,9 @@ class Recorder(Watch):
         project: Callable[[Tensor], Tensor],
         dtypes: frozenset[torch.dtype] = frozenset(),
     ) -> None:
+        if self.model.layout.trailing:
+            layer = _reordered(layer, self.model.layout)
+            output = as_recorded(output, self.model.layout, -2)
         if self.block in self.calls:
             self.calls[self.block].append(layer)
         self.error = max(self.error, verified_error(layer, output, project))
@@ -355,11 +363,14 @@ class Recorder(Watch):
 
     def checked_tokens(self) -> tuple[Tensor, ...]:
         """The tokens after each block, if each has one row for each token; else empty."""
-        found = [token_rows(each, self.images, self.model.layout) for each in self.outputs()]
+        outputs = self.outputs()
+        found = [token_rows(each, self.images, self.model.layout) for each in outputs]
         rows = tuple(each for each in found if each is not None)
+        if len(rows) < len(found):
+            return ()
         # If a block changes its input in place, the output of the block before is lost.
-        places = {each.untyped_storage().data_ptr() for each in rows}
-        return rows if len(places) == len(found) else ()
+        places = {each.untyped_storage().data_ptr() for each in outputs}
+        return rows if len(places) == len(rows) else ()
 
 
 def token_rows(
@@ -371,8 +382,20 @@ def token_rows(
         # SAM keeps its patches on their grid.
         tokens = tokens.flatten(1, 2)
     if isinstance(tokens, Tensor) and tokens.shape[:-1] == (images, layout.token_count):
-        return tokens
+        return as_recorded(tokens, layout, 1)
     return None
+
+
+def _reordered(layer: LayerAttention, layout: TokenLayout) -> LayerAttention:
+    """An attention with its tokens in the order of the layout."""
+    bias = layer.bias
+    return replace(
+        layer,
+        queries=as_recorded(layer.queries, layout, 2),
+        keys=as_recorded(layer.keys, layout, 2),
+        values=as_recorded(layer.values, layout, 2),
+        bias=bias if bias is None else as_recorded(as_recorded(bias, layout, 2), layout, 3),
+    )
 
 
 def tensor_of(output: Any) -> Any:
