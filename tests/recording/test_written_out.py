@@ -302,6 +302,17 @@ def test_float32_is_seen(attend: Attend) -> None:
     assert 0 < capture.error < 1e-5
 
 
+def test_a_softmax_in_a_narrower_type_is_seen() -> None:
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        q, k, v = by_head(q, k, v)
+        weights = softmax(q @ k.mT, dim=-1, dtype=torch.float32).to(v.dtype)
+        return joined(weights @ v), weights
+
+    network = own(attend)
+    capture = check_seen(wrapped(network), partial(own_softmax, network), tolerance=1e-6)
+    assert 1e-10 < capture.error < 1e-6
+
+
 def fused(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     heads = joined(scaled_dot_product_attention(*by_head(q, k, v)))
     return heads, heads
@@ -507,6 +518,7 @@ class RegistersFirst(WithRegisters):
         return self.linear_head(tokens[:, registers.shape[1] :].mean(dim=1))
 
 
+@pytest.mark.slow
 def test_registers_behind_the_patches_are_recorded_before_them() -> None:
     layout = layout_of("reg1", "reg2", "reg3", "reg4", patch_px=(8, 8), readout=MEAN)
     network = of_vit_pytorch(WithRegisters)
@@ -662,6 +674,13 @@ def weights_of_some_heads_switched_off(q: Tensor, k: Tensor, v: Tensor) -> tuple
 
 
 @refused
+def a_factor_for_each_key(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    q, k, v = by_head(q, k, v)
+    weights = (q @ k.mT * torch.linspace(0, 1, TOKENS)).softmax(-1)
+    return joined(weights @ v), weights
+
+
+@refused
 def a_mask_that_hides_little(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     q, k, v = by_head(q, k, v)
     weights = (q @ k.mT).masked_fill(HIDDEN, -1.0).softmax(-1)
@@ -674,6 +693,13 @@ def a_mask_that_hides_every_key(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor
     hidden = torch.arange(TOKENS)[:, None] == 1
     weights = (q @ k.mT).masked_fill(hidden, -1e9).softmax(-1)
     return joined(weights @ v), weights
+
+
+@refused
+def queries_summed_up(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    q, k, v = by_head(q, k, v)
+    weights = (q @ k.mT).softmax(-1)
+    return joined(v + torch.einsum("bhij,bhjd->bhd", weights, v)[:, :, None]), weights
 
 
 @refused
@@ -711,6 +737,8 @@ def test_what_is_no_single_softmax_of_tokens_is_refused(name: str) -> None:
     network = own(REFUSED[name])
     with pytest.raises(vi.InspectError) as refusal:
         wrapped(network)
+    # It is not taken for attention at all: the recomputed rows are the second net.
+    assert "recomputed" not in str(refusal.value)
     assert "fails on pictures" not in str(refusal.value)
 
 
@@ -758,8 +786,8 @@ def test_no_scores_are_kept() -> None:
         return joined(weights @ v), v
 
     alive: list[int] = []
-    capture = vi.capture(wrapped(own(attend)), IMAGES)
-    assert capture.error < 1e-13
-    # Those of the attention that is running; those of one before may be in variables still.
-    assert len(alive) >= 4
-    assert max(alive) <= 3
+    model = wrapped(Own(attend, depth=3).eval().double())
+    seen.clear()
+    alive.clear()
+    vi.capture(model, IMAGES)
+    assert alive == [2, 2, 2]
