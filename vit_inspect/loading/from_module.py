@@ -19,6 +19,7 @@ from torch.overrides import BaseTorchFunctionMode
 from vit_inspect.device import memory_refusal
 from vit_inspect.errors import BadParameter, InspectError, UnsupportedModel, short_reason
 from vit_inspect.layout import TokenLayout
+from vit_inspect.loading.adapters import check_filters, without_wrapper
 from vit_inspect.loading.from_timm import guessed_names
 from vit_inspect.loading.hypotheses import try_blocks, try_readout, try_tokens
 from vit_inspect.loading.positions import rotation, score_bias, transformers_score_bias
@@ -47,8 +48,8 @@ def wrap(
         mode. Every block attends once, from all tokens to all tokens, by
         `torch.nn.functional.scaled_dot_product_attention`, by `nn.MultiheadAttention`, or by a
         product of queries and keys, a softmax and a product with the values. Or a vision
-        transformer of timm, or of Hugging Face's `transformers`. Wrappers of torch.compile and of
-        data parallel training are taken off.
+        transformer of timm, or of Hugging Face's `transformers`. Wrappers of torch.compile, data
+        parallel training and PEFT are taken off; adapters such as LoRA stay in the network.
     layout: its tokens; `layout.input_px` is the input size. Networks of timm and the known models
         of `transformers` need none: it is read from their attributes, as for `load`.
     transform: how a photograph becomes the input: a `Recipe`, or the image processor of a model
@@ -72,6 +73,7 @@ def wrap(
     """
     module = _bare(module)
     name = name or type(module).__name__
+    check_filters(module, name=name)
     if any(part.training for part in module.modules()):
         raise BadParameter(f"{name} in training mode", "evaluation mode", "call its eval() first")
     if layout is None and blocks is None and is_timm(module):
@@ -151,9 +153,9 @@ def _of_pixels(layout: TokenLayout) -> tuple[str, ...]:
 
 
 def _bare(module: nn.Module) -> nn.Module:
-    """The network inside the wrappers of torch.compile and of data parallel training."""
+    """The network inside the wrappers of torch.compile, data parallel training and PEFT."""
     while True:
-        inner = getattr(module, "_orig_mod", None)
+        inner = getattr(module, "_orig_mod", None) or without_wrapper(module)
         if inner is None and isinstance(module, nn.DataParallel | DistributedDataParallel):
             inner = module.module
         if not isinstance(inner, nn.Module):

@@ -6,16 +6,20 @@ The package is optional: only this module imports it, and only when such a netwo
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
+from torch import nn
 
-from vit_inspect.errors import BadParameter, UnsupportedModel, WeightsUnavailable, short_reason
+from vit_inspect.errors import BadParameter, InspectError, WeightsUnavailable, short_reason
+from vit_inspect.loading.adapters import CONFIG, Adapter, adapter_in, merged
 from vit_inspect.loading.from_module import wrap
-from vit_inspect.loading.hub import check_repository_name, reachable_hub
+from vit_inspect.loading.hub import REPOSITORY, check_repository_name, reachable_hub
 from vit_inspect.loading.transformers_anatomy import ANATOMIES, TOWERS, describe, unknown
 from vit_inspect.model import Model
 
@@ -44,8 +48,7 @@ def load(
     check_repository_name(name, PREFIX)
     repository, _, revision = name.removeprefix(PREFIX).partition("@")
     check_no_folder(repository)
-    with reachable_hub():
-        model = _load(name, repository, revision or "main", img_size, device, dtype, pretrained)
+    model = _load(name, repository, revision or "main", img_size, device, dtype, pretrained)
     return replace(model, source="hub" if pretrained else "random weights")
 
 
@@ -58,7 +61,10 @@ def load_folder(
     dtype: torch.dtype,
     pretrained: bool,
 ) -> Model:
-    """The model in a folder written by `save_pretrained`; raises what `load` raises."""
+    """The model in a folder written by `save_pretrained`, of a network or of an adapter of PEFT.
+
+    Raises what `load` raises.
+    """
     # Otherwise transformers would look for it on the hub.
     if not folder.is_dir():
         raise _unavailable(name, NotADirectoryError(f"no folder {folder.name}"))
@@ -86,33 +92,15 @@ def _load(
     pretrained: bool,
 ) -> Model:
     package = _package(name)
-    notices: tuple[str, ...] = ()
-    place: dict[str, Any] = {"trust_remote_code": False, "revision": revision}
     try:
-        config = package.AutoConfig.from_pretrained(repository, **place)
-        kind = (config.architectures or ["no class"])[0]
-        kind = TOWERS.get(kind, kind)
-        if kind not in ANATOMIES:
-            raise unknown(f"{name} of the class {kind}")
-        if _has_processor(repository):
-            processor = package.AutoImageProcessor.from_pretrained(repository, **place)
-        else:
-            processor, notices = _usual_processor(package, kind)
-        options = {"add_pooling_layer": False} if ANATOMIES[kind].pooler else {}
-        if pretrained:
-            module, report = getattr(package, kind).from_pretrained(
-                repository,
-                attn_implementation="sdpa",
-                output_loading_info=True,
-                **place,
-                **options,
-            )
-            _check_complete(report["missing_keys"], name)
-        else:
-            vision = getattr(config, "vision_config", config)
-            whole = kind.endswith("ForImageClassification")
-            module = getattr(package, kind)(config if whole else vision, **options)
-    except (UnsupportedModel, WeightsUnavailable):
+        adapter = adapter_in(Path(repository), name=name)
+        if adapter is not None:
+            repository, revision = _base(adapter, name), adapter.revision
+        with nullcontext() if Path(repository).is_dir() else reachable_hub():
+            place = {"trust_remote_code": False, "revision": revision}
+            module, kind = _network(package, name, repository, place, adapter, pretrained)
+            processor, notices = _processor(package, kind, repository, place, adapter)
+    except InspectError:
         raise
     # Broken models raise any error: OSError, ValueError, RuntimeError, SafetensorError, ...
     except Exception as error:
@@ -120,30 +108,87 @@ def _load(
     module.eval().requires_grad_(False).to(device, dtype)
     layout = img_size and describe(module, name=name, img_size=img_size).layout
     model = wrap(module, name=name, layout=layout, transform=processor)
+    if adapter is not None and pretrained:
+        notices = (*notices, f"The adapter was merged into its base model, {_short(repository)}.")
     return replace(model, notices=(*model.notices, *notices))
 
 
-def _has_processor(repository: str) -> bool:
-    """Whether an image processor was saved with the weights: a Trainer saves none.
+def _base(adapter: Adapter, name: str) -> str:
+    """The folder or the repository of an adapter's base model."""
+    if not Path(adapter.base).is_dir() and not REPOSITORY.fullmatch(adapter.base):
+        raise WeightsUnavailable(
+            f"no base model of the adapter {name!r}: {_short(adapter.base)!r} is not there",
+            "the folder or the repository of the network that the adapter was trained on",
+            f"write its place in {CONFIG}, as base_model_name_or_path",
+        )
+    return adapter.base
 
-    A repository on the hub must have one.
+
+def _short(repository: str) -> str:
+    """The name of a folder without its path, or the repository."""
+    return repository if REPOSITORY.fullmatch(repository) else Path(repository).name
+
+
+def _network(
+    package: ModuleType,
+    name: str,
+    repository: str,
+    place: Mapping[str, Any],
+    adapter: Adapter | None,
+    pretrained: bool,
+) -> tuple[nn.Module, str]:
+    """The network with its weights, or with random ones, and its class."""
+    config = package.AutoConfig.from_pretrained(repository, **place)
+    kind = (adapter and adapter.kind) or (config.architectures or ["no class"])[0]
+    kind = TOWERS.get(kind, kind)
+    if kind not in ANATOMIES:
+        raise unknown(f"{name} of the class {kind}")
+    if not kind.endswith("ForImageClassification"):
+        config = getattr(config, "vision_config", config)
+    replaced = {} if adapter is None else adapter.replaced
+    classes = replaced.get("classifier.weight")
+    if classes is not None and len(classes) != config.num_labels:
+        # The names of the base model's classes go with it.
+        config.num_labels = len(classes)
+    options = {"add_pooling_layer": False} if ANATOMIES[kind].pooler else {}
+    if not pretrained:
+        return getattr(package, kind)(config, **options), kind
+    module, report = getattr(package, kind).from_pretrained(
+        repository,
+        config=config,
+        attn_implementation="sdpa",
+        output_loading_info=True,
+        ignore_mismatched_sizes=adapter is not None,
+        **place,
+        **options,
+    )
+    other = {each[0] for each in report["mismatched_keys"]}
+    _check_complete((other | set(report["missing_keys"])) - replaced.keys(), name)
+    return (module if adapter is None else merged(module, adapter, name=name)), kind
+
+
+def _processor(
+    package: ModuleType,
+    kind: str,
+    repository: str,
+    place: Mapping[str, Any],
+    adapter: Adapter | None,
+) -> tuple[Any, tuple[str, ...]]:
+    """The image processor beside the weights, or that of the family with a notice that says so.
+
+    A Trainer saves none. A repository on the hub must have one.
     """
-    names = ("preprocessor_config.json", "processor_config.json")
-    folder = Path(repository)
-    return not folder.is_dir() or any((folder / name).exists() for name in names)
-
-
-def _usual_processor(package: ModuleType, kind: str) -> tuple[Any, tuple[str, ...]]:
-    """The image processor that networks of this class usually have, and a notice that says so."""
+    for holder in ([] if adapter is None else [adapter.folder]) + [Path(repository)]:
+        names = ("preprocessor_config.json", "processor_config.json")
+        if not holder.is_dir() or any((holder / each).exists() for each in names):
+            return package.AutoImageProcessor.from_pretrained(str(holder), **place), ()
     name, imagenet = ANATOMIES[kind].processor, ANATOMIES[kind].imagenet
-    numbers = package.image_utils
-    usual = {
-        "image_mean": numbers.IMAGENET_DEFAULT_MEAN,
-        "image_std": numbers.IMAGENET_DEFAULT_STD,
+    numbers = {
+        "image_mean": package.image_utils.IMAGENET_DEFAULT_MEAN,
+        "image_std": package.image_utils.IMAGENET_DEFAULT_STD,
     }
-    processor = getattr(package, name)(**(usual if imagenet else {}))
     told = ", with ImageNet's mean and standard deviation" if imagenet else ""
-    return processor, (
+    return getattr(package, name)(**(numbers if imagenet else {})), (
         f"No image processor in the folder: that of its family was taken, {name}{told}.",
     )
 
