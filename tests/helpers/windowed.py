@@ -93,21 +93,29 @@ def explicit_windows(model: vi.Model, pixels: Tensor) -> list[list[Tensor]]:
 
 
 def on_grid(
-    weights: Tensor, grid: Grid, block: Any, images: int, queries: Sequence[int]
+    weights: Tensor,
+    grid: Grid,
+    block: Any,
+    images: int,
+    queries: Sequence[int],
+    *,
+    padded_first: bool = False,
 ) -> np.ndarray:
     """(image, head, query, 1 + patch): rows of some patches on the grid, padding first.
 
     A patch at (row, column) lies, after the roll to the top left, at ((row - shift) mod rows,
-    (column - shift) mod columns), and there in the window of its place.
+    (column - shift) mod columns), and there in the window of its place. The rows and columns are
+    those of the padded grid, if the padding is rolled too.
     """
     (high, wide), (size_down, size_right) = grid, block.window_size
     down, right = block.shift_size
     across = -(-wide // size_right)
     count = -(-high // size_down) * across
+    turn = (count // across * size_down, across * size_right) if padded_first else grid
     home: dict[tuple[int, int], int] = {}
     for row in range(high):
         for column in range(wide):
-            at_row, at_column = (row - down) % high, (column - right) % wide
+            at_row, at_column = (row - down) % turn[0], (column - right) % turn[1]
             window = at_row // size_down * across + at_column // size_right
             place = at_row % size_down * size_right + at_column % size_right
             home[window, place] = row * wide + column

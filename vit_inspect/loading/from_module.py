@@ -23,9 +23,10 @@ from vit_inspect.loading.adapters import check_filters, without_wrapper
 from vit_inspect.loading.from_timm import guessed_names
 from vit_inspect.loading.hypotheses import try_blocks, try_readout, try_tokens
 from vit_inspect.loading.positions import rotation, score_bias, transformers_score_bias
+from vit_inspect.loading.stages import deepest
 from vit_inspect.loading.timm_anatomy import is_timm, model_of
 from vit_inspect.loading.tracing import Trace, trace
-from vit_inspect.loading.transformers_anatomy import describe, is_transformers, recipe
+from vit_inspect.loading.transformers_anatomy import describe, is_transformers, recipe, stages_of
 from vit_inspect.model import Model
 from vit_inspect.pictures.preparing import Recipe
 from vit_inspect.recording.hooks import instrument
@@ -99,15 +100,21 @@ def wrap(
         )
     pixels = _grey(network, layout, name)
     seen = _first_pass(network, pixels, layout, name)
-    found = _found_blocks(module, seen, name) if blocks is None else tuple(blocks)
-    _check_order(found, seen, name)
+    stages = stages_of(module, layout) if is_transformers(module) else ()
+    stage = deepest(stages)
+    by_hand = by_hand and not stages
+    if stages:
+        found = stages[stage].blocks
+    else:
+        found = _found_blocks(module, seen, name) if blocks is None else tuple(blocks)
+        _check_order(found, seen, name)
     with memory_refusal(1, layout.token_count, pixels.device), _refusal(name, layout):
         branches = by_hand and _are_branches(found, network, pixels)
     model = Model(
         id=name,
         module=network,
         blocks=found,
-        layout=layout,
+        layout=stages[stage].layout if stages else layout,
         recipe=_checked_recipe(transform, name),
         source="a network in memory",
         filters=seen.filters,
@@ -124,8 +131,10 @@ def wrap(
         labels=_checked_labels(labels, seen.output, name),
         notices=(*notices, *_of_pixels(layout)),
         branches=branches,
+        stage=stage,
+        stages=stages,
     )
-    instrument(found)
+    instrument([block for each in stages or (model,) for block in each.blocks])
     if not by_hand:
         return model
     with _refusal(name, layout):

@@ -156,7 +156,7 @@ def _network(
     module, report = getattr(package, kind).from_pretrained(
         repository,
         config=config,
-        attn_implementation="sdpa",
+        attn_implementation="sdpa" if ANATOMIES[kind].fused else "eager",
         output_loading_info=True,
         ignore_mismatched_sizes=adapter is not None,
         **place,

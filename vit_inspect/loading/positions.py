@@ -63,28 +63,43 @@ def score_bias(module: nn.Module, blocks: Blocks) -> ScoreBias | None:
 def transformers_score_bias(module: Any, blocks: Blocks, grid: tuple[int, int]) -> ScoreBias | None:
     """The same for a network of transformers on a grid of (rows, columns)."""
     shared = getattr(module.base_model, "shared_position_bias", None)
-    if shared is None and not any(_added(block) for block in blocks):
+    common = [] if shared is None else [shared]
+    if not common and not any(_added(block) for block in blocks):
         return None
-    return partial(_transformers_score_bias, shared, grid)
+    return partial(_transformers_score_bias, common, grid)
 
 
 def _transformers_score_bias(
-    shared: nn.Module | None, grid: tuple[int, int], blocks: Blocks
+    common: list[nn.Module], grid: tuple[int, int], blocks: Blocks
 ) -> Float[Tensor, "layer head row_offset column_offset"]:
-    common = [] if shared is None else [shared]
     own = any(_added(block) for block in blocks)
     layers = [[*_added(block), *common] for block in blocks] if own else [common]
     return torch.stack(
         [
-            torch.stack([_by_offset(part(grid)[0], grid) for part in parts]).sum(dim=0)
+            torch.stack([_added_by_offset(part, grid) for part in parts]).sum(dim=0)
             for parts in layers
         ]
     )
 
 
 def _added(block: Any) -> list[nn.Module]:
-    bias = getattr(block, "relative_position_bias", None)
-    return [] if bias is None else [bias]
+    """The modules of a block of transformers that add to its scores."""
+    attention = getattr(block, "attention", None)
+    found = [getattr(each, "relative_position_bias", None) for each in (block, attention)]
+    inner = getattr(attention, "self", None)
+    found.append(inner if hasattr(inner, "continuous_position_bias_mlp") else None)
+    return [each for each in found if each is not None]
+
+
+def _added_by_offset(
+    part: Any, grid: tuple[int, int]
+) -> Float[Tensor, "head row_offset column_offset"]:
+    if hasattr(part, "continuous_position_bias_mlp"):
+        return _by_offset(_continuous(part, part.continuous_position_bias_mlp), part.window_size)
+    if hasattr(part, "window_area"):
+        return _by_offset(part()[0], part.window_size)
+    # BEiT resamples its table to the grid.
+    return _by_offset(part(grid)[0], grid)
 
 
 def rotation(module: nn.Module, *, name: str) -> Rotation | None:
@@ -191,6 +206,12 @@ def _pair_bias(module: Any) -> Tensor:
             return getattr(module, method)()
     if not hasattr(module, "cpb_mlp"):
         return module()
-    # Swin v2 has no method for it; this is what its forward pass does.
-    of_offsets = module.cpb_mlp(module.relative_coords_table).flatten(0, -2)
-    return 16 * torch.sigmoid(of_offsets[module.relative_position_index].permute(2, 0, 1))
+    return _continuous(module, module.cpb_mlp)
+
+
+def _continuous(module: Any, perceptron: nn.Module) -> Float[Tensor, "head query key"]:
+    """The bias of Swin v2, which has no method for it; this is what its forward pass does."""
+    of_offsets = perceptron(module.relative_coords_table).flatten(0, -2)
+    count = module.window_size[0] * module.window_size[1]
+    index = module.relative_position_index.reshape(count, count)
+    return 16 * torch.sigmoid(of_offsets[index].permute(2, 0, 1))

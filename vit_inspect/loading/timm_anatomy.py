@@ -28,16 +28,15 @@ from vit_inspect.layout import (
     MEAN_STAGE,
     MERGED,
     NONLINEAR,
-    PADDING,
     POOL,
     TokenLayout,
 )
 from vit_inspect.loading import positions
 from vit_inspect.loading.refused_families import OTHER_BLOCKS, OTHER_FAMILIES
+from vit_inspect.loading.stages import deepest, stage_of
 from vit_inspect.loading.timm_parts import embedding_of, trunk_of
 from vit_inspect.model import Model, Stage
 from vit_inspect.pictures.preparing import Recipe
-from vit_inspect.recording.windows import window_table
 
 EMBEDDERS = re.compile(r"_(clip|mci|pe_core)_|^vitamin_")
 """timm's architectures whose output is a feature vector compared with captions, not classes."""
@@ -75,7 +74,7 @@ def model_of(
         )
     native = data["input_size"][1:]
     stages = _stages(module, img_size or native) if staged else ()
-    stage = max(range(len(stages)), key=lambda index: len(stages[index].blocks), default=0)
+    stage = deepest(stages)
     if staged:
         blocks, layout = stages[stage].blocks, stages[stage].layout
     else:
@@ -143,26 +142,15 @@ def _stages(module: Any, size: tuple[int, int]) -> tuple[Stage, ...]:
     _check_size(size, patches[-1], of="the last stage's patch")
     readouts = [MEAN_STAGE] * (len(parts) - 1) + [_readout(module, [])]
     return tuple(
-        _stage(tuple(part.blocks), size, patch, readout)
+        stage_of(
+            tuple(part.blocks),
+            [(block.window_size, block.shift_size) for block in part.blocks],
+            input_px=size,
+            patch_px=patch,
+            readout=readout,
+            device=part.blocks[0].norm1.weight.device,
+        )
         for part, patch, readout in zip(parts, patches, readouts, strict=True)
-    )
-
-
-def _stage(
-    blocks: tuple[Any, ...], size: tuple[int, int], patch: tuple[int, int], readout: str
-) -> Stage:
-    grid = size[0] // patch[0], size[1] // patch[1]
-    padded = any(side % step for side, step in zip(grid, blocks[0].window_size, strict=True))
-    layout = TokenLayout((PADDING,) if padded else (), grid, patch, readout)
-    return Stage(
-        blocks,
-        layout,
-        tuple(
-            window_table(
-                grid, size=block.window_size, shift=block.shift_size, prefix=layout.prefix_count
-            ).to(block.norm1.weight.device)
-            for block in blocks
-        ),
     )
 
 

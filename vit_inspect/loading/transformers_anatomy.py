@@ -15,8 +15,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from vit_inspect.errors import BadParameter, UnsupportedModel
-from vit_inspect.layout import CLS_MEAN, MEAN, MEAN_PREFIX, POOL, TokenLayout
+from vit_inspect.layout import CLS_MEAN, MEAN, MEAN_PREFIX, MEAN_STAGE, POOL, TokenLayout
 from vit_inspect.loading.positions import RELATIVE_RESAMPLED, resampled
+from vit_inspect.loading.stages import stage_of
+from vit_inspect.model import Stage
 from vit_inspect.pictures.preparing import Recipe
 
 
@@ -30,6 +32,7 @@ class Anatomy(NamedTuple):
     processor: the class of its image processor.
     imagenet: whether pictures are normalised by ImageNet's mean and standard deviation, instead of
         what that class takes by default.
+    fused: whether its attention can call scaled_dot_product_attention.
     pooler: whether it has an extra layer on the class token; many checkpoints lack its weights.
     """
 
@@ -38,6 +41,7 @@ class Anatomy(NamedTuple):
     table: Literal["asked", "itself"] = "asked"
     processor: str = "ViTImageProcessor"
     imagenet: bool = False
+    fused: bool = True
     pooler: bool = False
 
 
@@ -47,6 +51,7 @@ _DINOV2 = Anatomy(table="itself", processor="BitImageProcessor", imagenet=True)
 _IJEPA = Anatomy(readout=MEAN, prefix=(), imagenet=True)
 _BEIT = Anatomy(table="itself", processor="BeitImageProcessor")
 _CLIP = Anatomy(processor="CLIPImageProcessor")
+_SWIN = Anatomy(readout=MEAN, prefix=(), imagenet=True)
 _SIGLIP = Anatomy(readout=MEAN, prefix=(), processor="SiglipImageProcessor")
 
 ANATOMIES: Mapping[str, Anatomy] = MappingProxyType(
@@ -72,6 +77,10 @@ ANATOMIES: Mapping[str, Anatomy] = MappingProxyType(
         "CLIPForImageClassification": _CLIP._replace(readout=MEAN),
         "SiglipVisionModel": _SIGLIP._replace(readout=POOL),
         "SiglipForImageClassification": _SIGLIP,
+        "SwinModel": _SWIN,
+        "SwinForImageClassification": _SWIN,
+        "Swinv2Model": _SWIN._replace(fused=False),
+        "Swinv2ForImageClassification": _SWIN._replace(fused=False),
     }
 )
 """The known classes of networks."""
@@ -126,7 +135,8 @@ def describe(
 ) -> Described:
     """Describe a network by its configuration; a given `layout` replaces the one read from it."""
     kind, config = type(module).__name__, _vision(module)
-    if config._attn_implementation not in ("sdpa", "eager"):
+    fused = kind not in ANATOMIES or ANATOMIES[kind].fused
+    if fused and config._attn_implementation not in ("sdpa", "eager"):
         raise UnsupportedModel(
             f"{name} with the attention {config._attn_implementation!r} of transformers",
             "'sdpa' or 'eager', whose attention can be seen",
@@ -154,7 +164,7 @@ def describe(
     if layout is None:
         size = native if img_size is None else img_size
         if size != native:
-            _check_size(size, patch)
+            _check_size(size, patch, of="the patch")
         layout = TokenLayout(
             prefix=_prefix(kind, config),
             grid=(size[0] // patch[0], size[1] // patch[1]),
@@ -162,6 +172,9 @@ def describe(
             readout=_readout(kind, config),
             margin_px=(size[0] % patch[0], size[1] % patch[1]),
         )
+    if merges := len(getattr(config, "depths", [0])) - 1:
+        last = patch[0] * 2**merges, patch[1] * 2**merges
+        _check_size(layout.input_px, last, of="the last stage's patch")
     told = ANATOMIES[kind].table == "asked" and layout.input_px != native
     table = _positions(module, grid)
     if table is not None and (told or ANATOMIES[kind].table == "itself"):
@@ -175,6 +188,28 @@ def describe(
         positions=table,
         labels=_labels(module),
         notices=notices,
+    )
+
+
+def stages_of(module: Any, layout: TokenLayout) -> tuple[Stage, ...]:
+    """The stages of a Swin transformer; empty for other networks.
+
+    Read after a pass on the input of `layout`: the first one may shrink the windows to the grid.
+    """
+    if not hasattr(_vision(module), "depths"):
+        return ()
+    parts = module.base_model.encoder.layers
+    return tuple(
+        stage_of(
+            tuple(part.blocks),
+            [((block.window_size,) * 2, (block.shift_size,) * 2) for block in part.blocks],
+            input_px=layout.input_px,
+            patch_px=(layout.patch_px[0] * 2**index, layout.patch_px[1] * 2**index),
+            readout=layout.readout if index == len(parts) - 1 else MEAN_STAGE,
+            device=module.device,
+            padded_first=True,
+        )
+        for index, part in enumerate(parts)
     )
 
 
@@ -294,12 +329,12 @@ def _pair(value: Any) -> tuple[int, int]:
     return int(rows), int(columns)
 
 
-def _check_size(size: tuple[int, int], patch: tuple[int, int]) -> None:
+def _check_size(size: tuple[int, int], patch: tuple[int, int], *, of: str) -> None:
     if any(px % step for px, step in zip(size, patch, strict=True)):
         nearest = [max(step, round(px / step) * step) for px, step in zip(size, patch, strict=True)]
         raise BadParameter(
             f"an input of {' x '.join(map(str, size))} px",
-            f"multiples of the patch, {patch[0]} x {patch[1]} px",
+            f"multiples of {of}, {patch[0]} x {patch[1]} px",
             f"use {' x '.join(map(str, nearest))}",
         )
 

@@ -12,18 +12,29 @@ from torch.nn.functional import pad
 
 
 def window_table(
-    grid: tuple[int, int], *, size: tuple[int, int], shift: tuple[int, int], prefix: int
+    grid: tuple[int, int],
+    *,
+    size: tuple[int, int],
+    shift: tuple[int, int],
+    prefix: int,
+    padded_first: bool = False,
 ) -> Int[Tensor, "window place"]:
     """The token at each place of each window; windows and places are in raster order.
 
     As in the network, the grid is rolled by `shift` (rows, columns) to the top left, padded at the
     bottom and the right, and cut into windows of `size`. The first token of the grid has the index
     `prefix`; the padding is token 0.
+
+    padded_first: whether the padding is rolled too.
     """
     rows, columns = grid
     tokens = prefix + torch.arange(rows * columns).reshape(grid)
-    rolled = tokens.roll((-shift[0], -shift[1]), (0, 1))
-    filled = pad(rolled, (0, -columns % size[1], 0, -rows % size[0]))
+    padding = (0, -columns % size[1], 0, -rows % size[0])
+    back = (-shift[0], -shift[1])
+    if padded_first:
+        filled = pad(tokens, padding).roll(back, (0, 1))
+    else:
+        filled = pad(tokens.roll(back, (0, 1)), padding)
     cut = filled.unfold(0, size[0], size[0]).unfold(1, size[1], size[1])
     return cut.flatten(0, 1).flatten(1)
 
