@@ -84,7 +84,10 @@ def test_every_figure_is_drawn_and_plotted(entry: Entry, capture: vi.Capture) ->
     assert type(result) is figure.record
     assert isinstance(figure.draw(result), matplotlib.figure.Figure)
     assert isinstance(figure.plot(result), go.Figure)
-    assert set(result.axes()) == set(result.written()) >= set(result.arrays())
+    written = result.written()
+    assert set(result.axes()) == set(written) | set(result.arrays())
+    # Under its own name, or one that says what it holds.
+    assert {id(array) for array in result.arrays().values()} <= set(map(id, written.values()))
     for name, array in result.written().items():
         assert array.ndim == len(result.axes()[name])
     for array in result.arrays().values():

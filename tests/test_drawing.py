@@ -87,6 +87,14 @@ def test_predictions_are_a_small_table_in_a_notebook() -> None:
     assert len(html) < 2000
 
 
+def test_raw_scores_are_told_as_scores_in_a_notebook() -> None:
+    record = replace(made(Predictions), outputs="scores")
+    html = record._repr_html_()
+    assert "<th>Output</th><th>Score</th>" in html
+    assert f"<td>{record.value[0, 0]:.3g}</td>" in html
+    assert "%" not in html
+
+
 def test_a_record_of_ones_own_is_a_table_of_its_arrays() -> None:
     @dataclass(frozen=True, eq=False)
     class Own(Result):

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from vit_inspect.catalog import figure_of
 from vit_inspect.errors import BadParameter
-from vit_inspect.figures import looks
+from vit_inspect.figures import looks, outputs
 from vit_inspect.records.base import Result
 from vit_inspect.records.evidence import Predictions
 
@@ -138,11 +138,11 @@ def _images(record: Result) -> int:
 def _table(record: Result) -> str:
     """The classes of the first image; of another record the names and sizes of its arrays."""
     if isinstance(record, Predictions):
-        head = ("Class", "Probability")
-        shares = record.probability[0].tolist()
+        scored = record.outputs == "scores"
+        head = ("Output" if scored else "Class", outputs.name(record.outputs))
         rows = [
-            (name, looks.percent(share))
-            for name, share in zip(record.labels[0], shares, strict=True)
+            (name, outputs.told(value, record.outputs))
+            for name, value in zip(record.labels[0], record.value[0], strict=True)
         ]
         images = len(record.labels)
         first = f", image 0 of {images}" if images > 1 else ""

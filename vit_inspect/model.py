@@ -17,6 +17,7 @@ from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.layout import TokenLayout
 from vit_inspect.pictures.given import Picture, as_picture
 from vit_inspect.pictures.preparing import Fit, Recipe, prepare
+from vit_inspect.records.evidence import Outputs
 
 Blocks = tuple[nn.Module, ...]
 ScoreBias = Callable[[Blocks], Float[Tensor, "layer head row_offset column_offset"]]
@@ -63,8 +64,11 @@ class Model:
         head's dimensions is rotated from one patch to the next, in radians, (layer, head, pair,
         axis), per row down and per column to the right. One layer or head is returned if all share
         the rotation. None if there is no rotation.
-    labels: name of every class that the output scores, in order, "class 7" for one without a name;
-        None if the model is not known to score classes.
+    labels: name of every class that the output scores, in order, "class 7" for one without a name,
+        or of every raw score, "output 7"; None if the model is not known to score classes.
+    outputs: how the outputs of these classes become probabilities: "single-label" by a softmax over
+        them, "multi-label" by a sigmoid of each; or "scores", if they are raw numbers. Without
+        labels it has no meaning.
     head: function from the last block's output, (image, token, width), to the model's output, with
         the final norm; it accepts any number of patches. None if it is not known.
     norm: the final norm, token by token, from the last block's output, (image, token, width), to
@@ -88,6 +92,7 @@ class Model:
     filters_name: str
     positions: Float[Tensor, "grid_row grid_column width"] | None
     labels: tuple[str, ...] | None
+    outputs: Outputs = "single-label"
     score_bias: ScoreBias | None = None
     rotation: Rotation | None = None
     head: Callable[[Tensor], Tensor] | None = None

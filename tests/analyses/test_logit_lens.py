@@ -136,7 +136,7 @@ def test_great_scores_do_not_overflow(capture: Capture) -> None:
 
 def test_classes_of_one_score_share_the_better_rank() -> None:
     scores = torch.tensor([[2.0, 3.0, 2.0, 1.0]]).repeat(4, 1)
-    assert _follow(scores, torch.arange(4)).rank.tolist() == [2, 1, 2, 4]
+    assert _follow(scores, torch.arange(4), "single-label").rank.tolist() == [2, 1, 2, 4]
 
 
 def test_a_model_without_classes_is_refused(dinov2: vi.Model) -> None:

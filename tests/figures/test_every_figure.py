@@ -49,6 +49,7 @@ def with_long_names(result: Result, size_px: tuple[int, int]) -> Result:
         Photograph(name, np.full((*size_px, 3), 128, np.uint8), size_px, middle)
         for name in (LONG_NAME, LONG_NAME[::-1])
     )
+    ranks = getattr(result, "top_value", np.zeros(1)).shape[-1]
     long: dict[str, Any] = {
         "model": LONG_ID,
         "other_model": LONG_ID[::-1],
@@ -59,7 +60,7 @@ def with_long_names(result: Result, size_px: tuple[int, int]) -> Result:
         "kind": f"relevance for {LONG_CLASS}",
         "target": (LONG_CLASS,) * 2,
         "targets": (LONG_CLASS,) * 2,
-        "top_labels": (((LONG_CLASS,) * 4,) * 3,) * 2,
+        "top_labels": (((LONG_CLASS,) * ranks,) * 3,) * 2,
         "state": "as the block returned them",
         "maps": (LONG_ID, "input × gradient", *getattr(result, "maps", ())[2:]),
     }

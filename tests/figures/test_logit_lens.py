@@ -12,19 +12,18 @@ from vit_inspect.figures.logit_lens import _tiles, draw, limits_of, plot, plot_l
 def test_bars_are_the_read_outs_probability_from_zero(lens):
     bars = draw(lens, image=1).axes[3]
     assert bars.get_xlim() == (0, 0.5)
-    assert [bar.get_width() for bar in bars.patches] == lens.readout_probability[1].tolist()
+    assert [bar.get_width() for bar in bars.patches] == lens.readout_value[1].tolist()
     assert [bar.get_y() + 0.3 for bar in bars.patches] == pytest.approx([0, 1, 2])
     screen = plot(lens, image=1)
     assert bars.get_xlabel() == "Probability"
     assert "Probability" in [each.text for each in screen.layout.annotations]
-    assert screen.data[1].x.tolist() == lens.readout_probability[1].tolist()
+    assert screen.data[1].x.tolist() == lens.readout_value[1].tolist()
     assert screen.layout.xaxis2.range == (0, 0.5)
 
 
 def test_small_probabilities_are_seen_and_told(lens):
     small = {
-        name: getattr(lens, name) / 200
-        for name in ("readout_probability", "patch_probability", "top_probability")
+        name: getattr(lens, name) / 200 for name in ("readout_value", "patch_value", "top_value")
     }
     faint = replace(lens, **small)
     assert draw(faint, image=1).axes[3].get_xlim() == (0, 0.005)
@@ -33,14 +32,14 @@ def test_small_probabilities_are_seen_and_told(lens):
     assert (
         plot(faint, image=1)
         .layout.meta[3]
-        .endswith(f"to {looks.percent(faint.patch_probability[1].max())}.")
+        .endswith(f"to {looks.percent(faint.patch_value[1].max())}.")
     )
 
 
 def test_maps_of_all_layers_share_a_scale_from_zero(lens):
-    assert limits_of(lens, 1) == (0, lens.patch_probability[1].max())
+    assert limits_of(lens, 1) == (0, lens.patch_value[1].max())
     picture = draw(lens, image=1).axes[2].images[0].get_array()
-    colours = looks.colour(lens.patch_probability[1], looks.WEIGHT_MAP, limits_of(lens, 1))
+    colours = looks.colour(lens.patch_value[1], looks.WEIGHT_MAP, limits_of(lens, 1))
     pitch = _tiles(lens, 1, limits_of(lens, 1)).pitch_px[0]
     height = picture.shape[0] - 2 * pitch
     for layer in range(3):
@@ -51,7 +50,7 @@ def test_maps_of_all_layers_share_a_scale_from_zero(lens):
 
 
 def test_what_the_colours_of_the_maps_span_is_told_in_words(lens):
-    words = f"Maps: shared scale, 0 to {lens.patch_probability[1].max():.1%}."
+    words = f"Maps: shared scale, 0 to {lens.patch_value[1].max():.1%}."
     assert plot(lens, image=1).layout.meta[3] == words
     assert words in draw(lens, image=1).texts[1].get_text()
     assert plot(lens, limits=(0.0, 0.9)).layout.meta[3] == "Maps: shared scale, 0 to 90.0%."
@@ -110,7 +109,7 @@ def test_a_layer_is_clicked_by_its_map_or_its_bar(lens):
 
 def test_one_layer_lies_over_the_photograph_on_the_scale_of_all(lens, photograph):
     cells = plot_layer(lens, 1, image=1).data[0]
-    assert np.allclose(cells.z, lens.patch_probability[1, 1])
+    assert np.allclose(cells.z, lens.patch_value[1, 1])
     assert (cells.zmin, cells.zmax) == limits_of(lens, 1)
     assert cells.x0 - cells.dx / 2 == pytest.approx(photograph.seen.left)
     assert cells.customdata[1][2] == [1, 2, lens.patch_rank[1, 1, 1, 2]]

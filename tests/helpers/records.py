@@ -16,6 +16,7 @@ from vit_inspect.layout import Box, TokenLayout
 from vit_inspect.records.base import Photograph, Result
 from vit_inspect.records.evidence import (
     LOG_PROBABILITY,
+    SCORE,
     Ablation,
     AttentionRelevance,
     Faithfulness,
@@ -226,6 +227,32 @@ def logit_lens(size: Size, random: np.random.Generator) -> LogitLens:
         tuple(tuple(map(tuple, image)) for image in np.array(NAMES)[order].tolist()),
         order,
         np.take_along_axis(readout, order, axis=-1),
+        "single-label",
+    )
+
+
+def raw_lens(size: Size, random: np.random.Generator) -> LogitLens:
+    """Of raw scores, some of them below 0."""
+    lens = logit_lens(size, random)
+    scores = {
+        name: 40 * getattr(lens, name) - 12
+        for name in ("readout_value", "patch_value", "top_value")
+    }
+    return replace(lens, **scores, outputs="scores")
+
+
+def lens_of_one(size: Size, random: np.random.Generator) -> LogitLens:
+    """Of a single raw score."""
+    lens = raw_lens(size, random)
+    one = np.ones_like(lens.readout_rank)
+    return replace(
+        lens,
+        class_index=np.zeros_like(lens.class_index),
+        readout_rank=one,
+        patch_rank=np.ones_like(lens.patch_rank),
+        top_labels=((("bee",),) * size.layers,) * size.images,
+        top_class_index=0 * one[..., None],
+        top_value=lens.readout_value[..., None],
     )
 
 
@@ -287,6 +314,10 @@ def head_importance(size: Size, random: np.random.Generator) -> HeadImportance:
     )
 
 
+def raw_importance(size: Size, random: np.random.Generator) -> HeadImportance:
+    return replace(head_importance(size, random), measure=SCORE)
+
+
 def ablation(size: Size, random: np.random.Generator) -> Ablation:
     """Of a classifier of two classes; the answer is another one without a head and a patch."""
     images = size.images
@@ -306,6 +337,7 @@ def ablation(size: Size, random: np.random.Generator) -> Ablation:
         np.array([[0.2, 0.6]] * images),
         np.array([change] * images),
         off,
+        "single-label",
     )
 
 
@@ -322,6 +354,13 @@ def ablated_features(size: Size, random: np.random.Generator) -> Ablation:
     )
 
 
+def raw_ablation(size: Size, random: np.random.Generator) -> Ablation:
+    """Of raw scores, one of them below 0."""
+    images = size.images
+    before, after = np.array([[310.0, -42.5]] * images), np.array([[295.25, -60.0]] * images)
+    return replace(ablation(size, random), before=before, after=after, outputs="scores")
+
+
 def patch_map(size: Size, random: np.random.Generator) -> PatchMap:
     values = np.round(random.uniform(0, 3, (1, *size.grid)), 1)
     values[0, 0, :2], values[0, 1, 0] = (4.0, -1.0), 0.0
@@ -332,6 +371,14 @@ def faithfulness(size: Size, random: np.random.Generator) -> Faithfulness:
     """One map that beats the baselines in both curves, one that does in none."""
     areas = {"good": (0.2, 0.8), "poor": (0.5, 0.5), "centre": (0.45, 0.55)}
     return curves_of(areas, size)
+
+
+def raw_curves(size: Size, random: np.random.Generator) -> Faithfulness:
+    """Of a raw score, all values of which are below 0."""
+    curves = faithfulness(size, random)
+    scores = {name: 20 * array - 70 for name, array in curves.arrays().items() if name != "share"}
+    words = "raw score of the only output"
+    return replace(curves, **scores, score=words, outputs="scores")
 
 
 def curves_of(areas: dict[str, tuple[float, float]], size: Size | None = None) -> Faithfulness:
@@ -358,6 +405,7 @@ def curves_of(areas: dict[str, tuple[float, float]], size: Size | None = None) -
         np.tile(insertion, (images, 1, 1)),
         np.tile(wanted[:, 0], (images, 1)),
         np.tile(wanted[:, 1], (images, 1)),
+        "single-label",
     )
 
 
@@ -377,6 +425,7 @@ def predictions(size: Size, random: np.random.Generator) -> Predictions:
         (NAMES,) * size.images,
         shares,
         np.tile(np.arange(4), (size.images, 1)),
+        "single-label",
     )
 
 
@@ -404,7 +453,10 @@ MAKERS: dict[type[Result], Callable[[Size, np.random.Generator], Result]] = {
 """Who makes the record of each kind."""
 
 VARIANTS: dict[type[Result], tuple[Callable[[Size, np.random.Generator], Result], ...]] = {
-    Ablation: (ablated_features,),
+    Ablation: (ablated_features, raw_ablation),
+    Faithfulness: (raw_curves,),
+    HeadImportance: (raw_importance,),
+    LogitLens: (raw_lens, lens_of_one),
     RotarySimilarity: (mixed_rotary,),
 }
 """Further records of a kind whose figure looks different for them."""

@@ -9,8 +9,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from vit_inspect.analyses.outputs import logarithms, output_values
 from vit_inspect.errors import BadParameter
 from vit_inspect.layout import Query
+from vit_inspect.model import Model
 from vit_inspect.recording.interventions import Attended, Embedded, intervene
 from vit_inspect.recording.recorder import Capture, token_rows
 from vit_inspect.recording.resume import with_last_kept
@@ -18,7 +20,7 @@ from vit_inspect.records.evidence import Ablation
 from vit_inspect.records.names import patch_name, place_name
 
 CLASSES = 5
-"""How many classes are listed: those of the largest probability before or after."""
+"""How many classes are listed: those of the largest value before or after."""
 
 Replacement = Literal["mean", "zero"]
 """What ablated parts are replaced by."""
@@ -40,8 +42,8 @@ def ablate(
     replacement: "mean" replaces a head's output, softmax(queries keys^T) values, by its mean over
     the tokens of the same image, and a token by the mean of the patches; "zero" replaces by 0.
 
-    With nothing ablated the output is the same to the bit. Probabilities are the softmax over
-    all classes. Raises `BadParameter` for a head, layer or token that does not exist,
+    With nothing ablated the output is the same to the bit. Probabilities, or raw scores, are those
+    of `predictions`. Raises `BadParameter` for a head, layer or token that does not exist,
     `UnsupportedModel` for a hierarchical model, and if the model would not use the change.
     """
     check_replacement(replacement)
@@ -77,7 +79,8 @@ def ablate(
         embedded=embedded if len(indices) else None,
     )
     cosine, change = compared(capture.output, after)
-    places, labels = _classes(capture, after)
+    outputs, first, second = capture.model.outputs, wide(capture.output), wide(after)
+    places, labels = _classes(capture.model, first, second)
     return Ablation(
         model=capture.model.id,
         photographs=capture.photographs,
@@ -94,10 +97,11 @@ def ablate(
         relative_change=change.numpy(),
         labels=labels,
         class_index=places.numpy(),
-        before=log_probability(capture.output).gather(1, places).exp().numpy(),
-        after=log_probability(after).gather(1, places).exp().numpy(),
+        before=output_values(first.gather(1, places), first, outputs).numpy(),
+        after=output_values(second.gather(1, places), second, outputs).numpy(),
         patch_change=_patch_change(capture, last.output).numpy(),
         patch_off=_patch_off(capture, tokens).numpy(),
+        outputs=outputs,
     )
 
 
@@ -113,18 +117,17 @@ def compared(
     before: Float[Tensor, "image *output"], after: Float[Tensor, "image *output"]
 ) -> tuple[Float[Tensor, "image"], Float[Tensor, "image"]]:
     """Cosine between two outputs of each image, and |after - before| / |before|."""
-    first, second = (each.cpu().double().flatten(1) for each in (before, after))
+    first, second = wide(before), wide(after)
     length, change = first.norm(dim=1), (second - first).norm(dim=1)
     # Exactly 1 for an unchanged output, also for an output of zeros.
     cosine = torch.cosine_similarity(first, second, dim=1).where(change != 0, 1.0)
     return cosine, change / length.clamp_min(torch.finfo(length.dtype).tiny)
 
 
-def log_probability(scores: Float[Tensor, "image *output"]) -> Float[Tensor, "image class"]:
-    """Logarithm of the softmax over all classes, in the widest type."""
+def wide(output: Float[Tensor, "image *output"]) -> Float[Tensor, "image number"]:
+    """The outputs of each image in the widest type."""
     # float64 does not exist on every device; there are few numbers.
-    wide = scores.cpu().double().flatten(1)
-    return wide - wide.logsumexp(dim=1, keepdim=True)
+    return output.cpu().double().flatten(1)
 
 
 def check_replacement(replacement: str) -> None:
@@ -157,12 +160,13 @@ def _patch_off(capture: Capture, tokens: Sequence[Query]) -> Bool[Tensor, "image
 
 
 def _classes(
-    capture: Capture, after: Float[Tensor, "image *output"]
+    model: Model, before: Float[Tensor, "image number"], after: Float[Tensor, "image number"]
 ) -> tuple[Int[Tensor, "image rank"], tuple[tuple[str, ...], ...]]:
     """Indices and names of the classes to list; none if the model has no known classes."""
-    labels = capture.model.labels
+    labels = model.labels
     if labels is None:
         return torch.zeros(len(after), 0, dtype=torch.long), ((),) * len(after)
-    either = torch.maximum(log_probability(capture.output), log_probability(after))
+    first, second = (logarithms(scores, scores, model.outputs) for scores in (before, after))
+    either = torch.maximum(first, second)
     places = either.topk(min(CLASSES, len(labels)), dim=1).indices
     return places, tuple(tuple(labels[place] for place in image) for image in places.tolist())

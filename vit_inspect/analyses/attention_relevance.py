@@ -46,11 +46,12 @@ def attention_relevance(
     attention pool it is E_h[(dA * A)^+] of the pool.
 
     model, image: a model and a picture or a batch, or a capture alone, whose pictures run again.
-    target: a class of the model, by number or by (part of) its name: its logit is differentiated.
+    target: a class of the model, by number or by (part of) its name: its logit, or its raw score,
+        is differentiated, and no probability.
         Or, for any model, another picture: the cosine between the model's outputs for the two.
         Or, where the model's last steps are known, a patch (row, column): the cosine to its output
-        if it read that patch alone. By default each picture's most probable class; for a model
-        without classes, the length of its output along the output's own direction.
+        if it read that patch alone. By default the class of each picture's largest output; for a
+        model without classes, the length of its output along the output's own direction.
 
     The record also has two simple maps from the same gradient: input times gradient, summed over
     each patch, and Grad-CAM (Selvaraju et al. 2016, 1610.02391) on the tokens that enter the last

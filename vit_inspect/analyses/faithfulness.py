@@ -21,6 +21,7 @@ from torch.nn.functional import cosine_similarity, pad
 from vit_inspect.analyses.attention_maps import attention_maps
 from vit_inspect.analyses.attention_relevance import attention_relevance
 from vit_inspect.analyses.attention_rollout import attention_rollout
+from vit_inspect.analyses.outputs import output_values
 from vit_inspect.analyses.targets import target_classes
 from vit_inspect.device import memory_refusal
 from vit_inspect.errors import BadParameter, UnsupportedModel
@@ -67,13 +68,14 @@ def faithfulness(
     input, largest values first. Insertion starts from a blurred picture (`BLUR_PATCHES`) and puts
     the patches back in the same order. Patches of equal value follow in raster order. Two
     baselines are tested too: orders by distance to the centre, and random orders. The score is the
-    probability of one class, or, for a model without known classes, the cosine similarity of the
-    output to that of the whole picture.
+    probability of one class, or its raw score if the model's outputs are scores, or, for a model
+    without known classes, the cosine similarity of the output to that of the whole picture.
 
     maps: values of the patches, (image, row, column), by name; by default those of `MAPS` that the
         model has.
     steps: steps of each curve; at most one for each patch.
-    target: number or name of the class; by default the most probable one for the whole picture.
+    target: number or name of the class; by default that of the largest output for the whole
+        picture.
     on_progress: called before each forward pass with the number of pictures done and their total,
         and once at the end; an exception in it stops the work.
 
@@ -110,7 +112,7 @@ class Curves:
         images, patches = len(capture.pixels), layout.patch_count
         if steps < 1:
             raise BadParameter(f"{steps} steps", "1 or more", "choose a positive number")
-        self._model, self._layout = capture.model.id, layout
+        self._model, self._layout, self._outputs = capture.model.id, layout, capture.model.outputs
         self._photographs = capture.photographs
         self.score, self.targets, self._measure = _score(capture, target)
         tested = default_maps(capture, target) if maps is None else _checked(maps, images, layout)
@@ -172,6 +174,7 @@ class Curves:
             insertion=insertion,
             deletion_auc=_area(deletion, share),
             insertion_auc=_area(insertion, share),
+            outputs=self._outputs,
         )
 
 
@@ -283,7 +286,7 @@ def _score(capture: Capture, target: int | str | None) -> tuple[str, tuple[str, 
     """The score in words, the class of each image, and the function that measures the score."""
     # On the CPU: not every device has float64, and there are few numbers.
     whole = capture.output.cpu().double()
-    targets = target_classes(capture, target)
+    targets, outputs = target_classes(capture, target), capture.model.outputs
     if not targets:
 
         def similarity(
@@ -296,12 +299,17 @@ def _score(capture: Capture, target: int | str | None) -> tuple[str, tuple[str, 
         return words, ("",) * len(whole), similarity
     labels, classes = capture.model.labels or (), torch.tensor(targets)
 
-    def probability(
-        output: Tensor, image: Int[np.ndarray, "picture"]
-    ) -> Float[np.ndarray, "picture"]:
-        logits = output.cpu().double()
-        own = logits.gather(1, classes[image][:, None]).squeeze(1)
-        return (own - logits.logsumexp(dim=1)).exp().numpy()
+    def value(output: Tensor, image: Int[np.ndarray, "picture"]) -> Float[np.ndarray, "picture"]:
+        scores = output.cpu().double()
+        own = scores.gather(1, classes[image][:, None])
+        return output_values(own, scores, outputs).squeeze(1).numpy()
 
-    chosen = "the class predicted for the whole picture" if target is None else "the chosen class"
-    return f"probability of {chosen}", tuple(labels[each] for each in targets), probability
+    if outputs != "scores":
+        predicted = "probability of the class predicted for the whole picture"
+        words = predicted if target is None else "probability of the chosen class"
+    elif len(labels) == 1:
+        words = "raw score of the only output"
+    else:
+        largest = "raw score of the largest output for the whole picture"
+        words = largest if target is None else "raw score of the chosen output"
+    return words, tuple(labels[each] for each in targets), value

@@ -15,15 +15,16 @@ from vit_inspect.analyses.ablation import (
     Replacement,
     check_replacement,
     compared,
-    log_probability,
     mean_or_zero,
+    wide,
 )
+from vit_inspect.analyses.outputs import logarithms
 from vit_inspect.analyses.targets import target_classes
 from vit_inspect.errors import OutOfMemory
 from vit_inspect.recording.interventions import Attended, intervene
 from vit_inspect.recording.recorder import Capture
 from vit_inspect.recording.resume import can_resume, resumed
-from vit_inspect.records.evidence import LOG_PROBABILITY, TURNED, HeadImportance
+from vit_inspect.records.evidence import LOG_PROBABILITY, SCORE, TURNED, HeadImportance
 
 
 class Batch(NamedTuple):
@@ -43,8 +44,8 @@ def head_importance(
     """The exact effect of switching off each head alone, with all others unchanged.
 
     For a classifier, the effect is the drop in the log-probability of a class, in nats: ln 2 is a
-    probability halved. For a model without classes, it is 1 - cosine between its outputs before
-    and after.
+    probability halved. If the model's outputs are raw scores, it is the drop of one of them. For a
+    model without classes, it is 1 - cosine between its outputs before and after.
 
     target: the class, by number or name; by default the predicted class of each image.
     replacement: as for `ablate`.
@@ -109,11 +110,12 @@ class HeadTrials:
         depth, count = self.capture.layer_count, self.capture.head_count
         joined = np.concatenate([effects[batch] for batch in self.batches], axis=1)
         labels = self.capture.model.labels or ()
+        falls = SCORE if self.capture.model.outputs == "scores" else LOG_PROBABILITY
         return HeadImportance(
             model=self.capture.model.id,
             photographs=self.capture.photographs,
             replacement=self.replacement,
-            measure=LOG_PROBABILITY if labels else TURNED,
+            measure=falls if labels else TURNED,
             targets=tuple(labels[target] for target in self.targets),
             effect=joined.reshape(-1, depth, count),
         )
@@ -147,5 +149,9 @@ class HeadTrials:
         if not self.targets:
             cosine, _ = compared(before.expand_as(after), after)
             return (1 - cosine).numpy()
-        target = self.targets[image]
-        return (log_probability(before) - log_probability(after))[:, target].numpy()
+        target, outputs = self.targets[image], self.capture.model.outputs
+        first, second = (
+            logarithms(scores[:, [target]], scores, outputs)
+            for scores in (wide(before), wide(after))
+        )
+        return (first - second)[:, 0].numpy()

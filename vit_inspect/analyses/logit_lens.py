@@ -12,22 +12,23 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from vit_inspect.analyses.outputs import output_values
 from vit_inspect.analyses.readout import checked_head
 from vit_inspect.analyses.targets import checked_labels, target_classes
 from vit_inspect.attention.layer import compute_type
 from vit_inspect.device import memory_refusal
 from vit_inspect.errors import BadParameter
 from vit_inspect.recording.recorder import Capture
-from vit_inspect.records.evidence import LogitLens
+from vit_inspect.records.evidence import LogitLens, Outputs
 
 BLOCK_BYTES = 16 * 2**20
 """Most bytes of scores that are held at once."""
 
 
 class _Followed(NamedTuple):
-    """Probability and rank of one class in each row of scores."""
+    """Value and rank of one class in each row of scores."""
 
-    probability: Tensor
+    value: Tensor
     rank: Tensor
 
 
@@ -36,6 +37,8 @@ def logit_lens(capture: Capture, *, target: int | str | None = None, top: int = 
 
     target: the class, by number or name; None for the predicted class of each image.
     top: number of the most probable classes to keep for each layer.
+
+    If the model's outputs are raw scores, these stand in place of the probabilities.
 
     The read-out of a layer is the final norm and the head, applied to all tokens that its block
     returned; in the last layer, this is the model's own output. A patch is read alone: the head
@@ -50,21 +53,21 @@ def logit_lens(capture: Capture, *, target: int | str | None = None, top: int = 
     if top < 1:
         raise BadParameter(f"{top} classes", "1 or more", "choose a positive number")
     head = checked_head(capture)
-    layout, images = capture.layout, len(capture.output)
+    layout, images, outputs = capture.layout, len(capture.output), capture.model.outputs
     classes = torch.tensor(target_classes(capture, target), device=capture.output.device)
     top = min(top, len(labels))
     readout, patches, best = [], [], []
     with torch.inference_mode(), memory_refusal(images, layout.token_count, capture.model.device):
         for tokens in capture.tokens:
             scores = _wide(head(tokens))
-            readout.append(_follow(scores, classes))
+            readout.append(_follow(scores, classes, outputs))
             highest, places = scores.topk(top, dim=1)
-            best.append(((highest - scores.logsumexp(dim=1, keepdim=True)).exp(), places))
+            best.append((output_values(highest, scores, outputs), places))
             patches.append(_patches(tokens[:, layout.prefix_count :], head, classes, capture))
-    top_probability, top_class = (
+    top_value, top_class = (
         torch.stack(each, dim=1).cpu().numpy() for each in zip(*best, strict=True)
     )
-    readout_probability, readout_rank, patch_probability, patch_rank = (
+    readout_value, readout_rank, patch_value, patch_rank = (
         torch.stack(each, dim=1).cpu().numpy()
         for each in (*zip(*readout, strict=True), *zip(*patches, strict=True))
     )
@@ -75,16 +78,17 @@ def logit_lens(capture: Capture, *, target: int | str | None = None, top: int = 
         photographs=capture.photographs,
         labels=tuple(labels[index] for index in classes.tolist()),
         class_index=classes.cpu().numpy(),
-        readout_probability=readout_probability,
+        readout_value=readout_value,
         readout_rank=readout_rank,
-        patch_probability=patch_probability.reshape(grid),
+        patch_value=patch_value.reshape(grid),
         patch_rank=patch_rank.reshape(grid),
         top_labels=tuple(
             tuple(tuple(labels[index] for index in layer) for layer in image)
             for image in top_class.tolist()
         ),
         top_class_index=top_class,
-        top_probability=top_probability,
+        top_value=top_value,
+        outputs=outputs,
     )
 
 
@@ -100,7 +104,7 @@ def _patches(
     alone = patches.flatten(0, 1)[:, None].expand(-1, capture.layout.prefix_count + 1, -1)
     row_bytes = 8 * max(len(capture.model.labels or ()), alone[0].numel())
     found = [
-        _follow(_wide(head(alone[block])), wanted[block])
+        _follow(_wide(head(alone[block])), wanted[block], capture.model.outputs)
         for block in _blocks(len(alone), max(1, BLOCK_BYTES // row_bytes))
     ]
     return _Followed(
@@ -108,11 +112,12 @@ def _patches(
     )
 
 
-def _follow(scores: Float[Tensor, "row class"], classes: Int[Tensor, "row"]) -> _Followed:
-    """Probability of a class in each row, and its rank: 1 where no other class scores higher."""
+def _follow(
+    scores: Float[Tensor, "row class"], classes: Int[Tensor, "row"], outputs: Outputs
+) -> _Followed:
+    """Value of a class in each row, and its rank: 1 where no other class scores higher."""
     wanted = scores.gather(1, classes[:, None])
-    probability = (wanted[:, 0] - scores.logsumexp(dim=1)).exp()
-    return _Followed(probability, 1 + (scores > wanted).sum(dim=1))
+    return _Followed(output_values(wanted, scores, outputs)[:, 0], 1 + (scores > wanted).sum(dim=1))
 
 
 def _wide(scores: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
-"""Which classes does the model predict? The classes of its head, by probability."""
+"""Which classes does the model predict? Those that its outputs are largest for."""
 
 from __future__ import annotations
 
 import torch
 
+from vit_inspect.analyses.outputs import output_values
 from vit_inspect.analyses.targets import checked_labels
 from vit_inspect.errors import BadParameter
 from vit_inspect.recording.recorder import Capture
@@ -14,19 +15,21 @@ def predictions(capture: Capture, *, count: int = 5) -> Predictions:
     """The `count` most probable classes of each image, or all where the model has fewer.
 
     Probabilities are the softmax of the output over all its classes, so those shown can sum to
-    less than 1. Raises `UnsupportedModel` for a model without known classes.
+    less than 1. If `capture.model.outputs` is "multi-label", each is the sigmoid of its output; if
+    it is "scores", the values are the raw outputs. Raises `UnsupportedModel` for a model without
+    known classes.
     """
-    labels = checked_labels(capture.model)
+    labels, outputs = checked_labels(capture.model), capture.model.outputs
     if count < 1:
         raise BadParameter(f"{count} classes", "1 or more", "choose a positive number")
     with torch.inference_mode():
         # On the CPU: not every device has float64, and there are few numbers.
         scores = capture.output.cpu().double()
         best, places = scores.topk(min(count, len(labels)), dim=1)
-        probability = (best - scores.logsumexp(dim=1, keepdim=True)).exp()
     return Predictions(
         model=capture.model.id,
         labels=tuple(tuple(labels[place] for place in image) for image in places.tolist()),
-        probability=probability.numpy(),
+        value=output_values(best, scores, outputs).numpy(),
         class_index=places.numpy(),
+        outputs=outputs,
     )

@@ -13,7 +13,7 @@ LISTED = 5
 
 
 def target_classes(capture: Capture, target: int | str | None) -> tuple[int, ...]:
-    """The class of each image: `target`, or, for None, the image's most probable class.
+    """The class of each image: `target`, or, for None, that of the image's largest output.
 
     Empty for None and a model without classes. Raises `BadParameter` for a class that does not
     exist.

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from vit_inspect.figures import looks, print_sheet, screen_sheet
+from vit_inspect.figures import looks, outputs, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.overlay import (
     draw_map,
@@ -82,14 +82,14 @@ def _words(result: Ablation, image: int) -> tuple[str, str]:
 
 
 def _draw_classes(axes: Axes, result: Ablation, image: int) -> None:
-    """Pairs of bars, the most probable class first."""
+    """Pairs of bars, the class of the largest output first."""
     places = np.arange(len(result.labels[image]))
     values = result.before[image], result.after[image]
     for side, (name, colour) in enumerate((("before", looks.QUIET), ("after", looks.ACCENT))):
         bars = axes.barh(places + 0.38 * (side - 0.5), values[side], 0.36, color=colour, label=name)
         axes.bar_label(
             bars,
-            list(map(looks.percent, values[side])),
+            [outputs.told(value, result.outputs) for value in values[side]],
             padding=2,
             fontsize=print_sheet.TEXT_PT - 1,
         )
@@ -97,13 +97,13 @@ def _draw_classes(axes: Axes, result: Ablation, image: int) -> None:
         yticks=places,
         yticklabels=[looks.short(label) for label in result.labels[image]],
         ylim=(len(places) - 0.5, -0.5),
-        xlim=(0, looks.probability_end(max(map(np.max, values)))),
+        xlim=outputs.ends(np.stack(values), result.outputs),
     )
-    axes.xaxis.set_major_formatter(print_sheet.percent_ticks())
+    axes.xaxis.set_major_formatter(outputs.print_format(result.outputs))
     axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    print_sheet.label(axes, x="Probability")
+    print_sheet.label(axes, x=outputs.name(result.outputs))
     axes.legend(
         fontsize=print_sheet.TEXT_PT,
         frameon=False,
@@ -114,7 +114,7 @@ def _draw_classes(axes: Axes, result: Ablation, image: int) -> None:
 
 
 def plot(result: Ablation, *, image: int = 0) -> go.Figure:
-    """The probability of each class before and after as two bars; the most probable class first.
+    """The value of each class before and after as two bars; the class of the largest one first.
 
     Of a model without classes, the words alone.
     """
@@ -122,7 +122,7 @@ def plot(result: Ablation, *, image: int = 0) -> go.Figure:
     if not labels:
         title, words = _words(result, image)
         return screen_sheet.screen(title, words, height=120)
-    largest = max(result.before[image].max(), result.after[image].max())
+    ends = outputs.ends(np.stack([result.before[image], result.after[image]]), result.outputs)
     figure = screen_sheet.screen("Before and after", "", height=94 + 46 * len(labels), above=24)
     for values, name, colour in (
         (result.before[image], "before", looks.QUIET),
@@ -134,11 +134,12 @@ def plot(result: Ablation, *, image: int = 0) -> go.Figure:
             orientation="h",
             name=name,
             marker={"color": colour, "line": {"width": 0}},
-            text=list(map(looks.percent, values)),
+            text=[outputs.told(value, result.outputs) for value in values],
             textposition="outside",
             cliponaxis=False,
             customdata=[escape(label) for label in labels],
-            hovertemplate=f"%{{customdata}}<br>{name} %{{x:.3%}}<extra></extra>",
+            hovertemplate=f"%{{customdata}}<br>{name} %{{x:{outputs.hover(result.outputs)}}}"
+            "<extra></extra>",
         )
     return figure.update_layout(
         margin={"l": 170, "r": 60, "b": 40},
@@ -147,7 +148,7 @@ def plot(result: Ablation, *, image: int = 0) -> go.Figure:
         bargap=0.3,
         bargroupgap=0.08,
         xaxis=screen_sheet.screen_axis(
-            "Probability", range=[0, looks.probability_end(largest)], tickformat="~%"
+            outputs.name(result.outputs), range=ends, **outputs.screen_axis(result.outputs)
         ),
         yaxis=screen_sheet.screen_axis(
             autorange="reversed",
@@ -202,7 +203,8 @@ FIGURE = FigureSpec(
     slug="ablation",
     title="Ablation",
     question="What does the model return when some of its parts are ablated?",
-    reading="Bars compare the probabilities of the most probable classes before and after. The "
+    reading="Bars compare the probabilities of the most probable classes before and after, or the "
+    "raw scores of a model whose outputs are no probabilities. The "
     "map shows how far the token of each patch changed in the last block. Outlined "
     "patches were ablated.",
     caveat="Heads can replace each other: an ablation without effect does not show that the part "

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from vit_inspect.figures import looks, print_sheet, screen_sheet
+from vit_inspect.figures import looks, outputs, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.records.evidence import CENTRE, RANDOM, Faithfulness
 
@@ -55,6 +55,8 @@ def draw(result: Faithfulness) -> Figure:
         axes.set(xlim=(0, 1), ylim=limits)
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))
         axes.yaxis.set_major_locator(MaxNLocator(5))
+        if _raw(result):
+            axes.yaxis.set_major_formatter(outputs.print_format(result.outputs))
         axes.tick_params(labelleft=not place)
         print_sheet.label(
             axes, x=CHANGED[place], y=_unit(result) if not place else "", title=TITLES[place]
@@ -130,7 +132,8 @@ def conclusions(result: Faithfulness) -> list[str]:
     """
     scores = np.concatenate([_mean(result, curve) for curve in CURVES])
     largest, moved = float(np.abs(scores).max()), float(np.ptp(scores))
-    if moved < STILL * largest:
+    # The zero of a raw score is not known, so a share of it means nothing.
+    if not _raw(result) and moved < STILL * largest:
         share = looks.percent(moved / largest)
         return [f"The score changes by only {share} of its maximum: no conclusion for any map."]
     images = len(result.photographs)
@@ -157,6 +160,9 @@ def limits_of(result: Faithfulness) -> looks.Limits:
     """The ends of the axis of the score."""
     means = [_mean(result, curve) for curve in CURVES]
     low, high = min(map(np.min, means)), max(map(np.max, means))
+    if _raw(result):
+        room = 0.05 * float(high - low) or 1.0
+        return float(low) - room, float(high) + room
     return min(0.0, 1.05 * float(low)), 1.05 * float(high) or 1.0
 
 
@@ -250,7 +256,7 @@ def _areas(result: Faithfulness) -> list[tuple[str, str]]:
         shown = (*areas[: random[0]], areas[random].mean())
         # Of many classes all probabilities may be small.
         digits = max(3, 1 - math.floor(math.log10(max(*shown, 1e-4))))
-        columns.append([f"{area:.{digits}f}" for area in shown])
+        columns.append([f"{area:.4g}" if _raw(result) else f"{area:.{digits}f}" for area in shown])
     return list(zip(*columns, strict=True))
 
 
@@ -346,12 +352,22 @@ def _plot_curves(figure: go.Figure, result: Faithfulness, curve: str, *, axes: s
             **look.on_screen(),
             name=look.name,
             hovertemplate=f"<b>{escape(look.name)}</b>, {curve}<br>%{{x:.0%}} of the patches"
-            f"<br>{_unit(result)} %{{y:.3f}}<extra></extra>",
+            f"<br>{_unit(result)} %{{y:{_format(result)}}}<extra></extra>",
         )
 
 
 def _unit(result: Faithfulness) -> str:
-    return "Probability" if result.targets[0] else "Cosine similarity"
+    return outputs.name(result.outputs) if result.targets[0] else "Cosine similarity"
+
+
+def _raw(result: Faithfulness) -> bool:
+    """Whether a raw score is measured, whose unit and zero are not known."""
+    return bool(result.targets[0]) and result.outputs == "scores"
+
+
+def _format(result: Faithfulness) -> str:
+    """How a score is told in words."""
+    return ".4g" if _raw(result) else ".3f"
 
 
 def _words(result: Faithfulness) -> list[str]:
@@ -359,14 +375,16 @@ def _words(result: Faithfulness) -> list[str]:
     images = len(result.photographs)
     of = result.photographs[0].name if images == 1 else f"mean over {images} images"
     named = images == 1 and result.targets[0]
-    score = f"probability of {result.targets[0]!r}" if named else result.score
+    quantity = "raw score" if _raw(result) else "probability"
+    score = f"{quantity} of {result.targets[0]!r}" if named else result.score
     empty, blurred = (
         float(_mean(result, curve)[0, step]) for curve, step in zip(CURVES, (-1, 0), strict=True)
     )
     chances = [_chance(result, curve) for curve in CURVES]
     return [
         f"{result.model}: deletion and insertion, {of}",
-        f"Score: {score}. All patches replaced: {empty:.3f}; all patches blurred: {blurred:.3f}.",
+        f"Score: {score}. All patches replaced: {empty:{_format(result)}}; all patches blurred: "
+        f"{blurred:{_format(result)}}.",
         *conclusions(result),
         f"Chance explains differences up to {chances[0]:.2g} in deletion and {chances[1]:.2g} in "
         "insertion (95 of 100 random orders). Grey band: five random orders.",
@@ -389,9 +407,10 @@ FIGURE = FigureSpec(
     "blurred patches, so a score may fall or rise for that reason alone. Patches are "
     "replaced one after the other: what only several patches show together counts for the "
     "last of them. Without classes, the score is the cosine similarity of outputs, which "
-    "can be high even for empty images.",
+    "can be high even for empty images. The unit of a raw score is not known, and a lower one "
+    "need not mean that the model is less sure.",
     formula="area under p(class | image without the first k patches), or with them alone, over "
-    "k / patches",
+    "k / patches; p: softmax, sigmoid for multi-label classifiers, or the raw score",
     source="Petsiuk et al. (RISE), arXiv 1806.07421; for maps with randomised weights, in the "
     "browser: Adebayo et al., arXiv 1810.03292",
     draw=draw,

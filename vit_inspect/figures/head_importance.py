@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from vit_inspect.figures import looks, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, fit, name_tiles, plot_tiles
-from vit_inspect.records.evidence import LOG_PROBABILITY, HeadImportance
+from vit_inspect.records.evidence import SCORE, TURNED, HeadImportance
 
 RANKED = 12
 """Heads in the list."""
@@ -181,8 +181,10 @@ def _tiles(result: HeadImportance, image: int) -> Tiles:
 
 def _said(result: HeadImportance, effect: Float[np.floating, ""]) -> str:
     """An effect in words; for a log-probability also the factor of the probability."""
-    if result.measure != LOG_PROBABILITY:
+    if result.measure == TURNED:
         return f"{effect:.3g}"
+    if result.measure == SCORE:
+        return f"{effect:+.3g}"
     return f"{effect:+.3g}, probability × {np.exp(-effect):.3g}"
 
 
@@ -209,15 +211,16 @@ FIGURE = FigureSpec(
     title="Causal tests",
     question="Which heads does the output depend on?",
     reading="Each tile shows what happens without one head: by how much the logarithm of the "
-    "class's probability falls (0.69 means half the probability) or, for a model without "
-    "classes, how much the direction of its output changes. If both signs occur, red "
-    "heads support the class and blue heads oppose it. The dashboard can also ablate "
+    "class's probability falls (0.69 means half the probability), by how much a raw score falls, "
+    "or, for a model without classes, how much the direction of its output changes. If both signs "
+    "occur, red heads support the class and blue heads oppose it. The dashboard can also ablate "
     "several heads, layers and tokens together.",
     caveat="Heads can replace each other: an ablation without effect does not show that a head "
     "does nothing, and the effects of several heads do not add up. The mean over the "
     "tokens of one image is not the mean over a data set, and it keeps what a head adds "
     "to every token. All of this holds for one image.",
-    formula="ln p(class) − ln p(class | head ← mean over tokens), or 1 − cos(y, y without)",
+    formula="ln p(class) − ln p(class | head ← mean over tokens), or y − y without for a raw "
+    "score, or 1 − cos(y, y without) without classes",
     source="Michel et al., Are Sixteen Heads Really Better than One?, arXiv 1905.10650; "
     "mean ablation: Wang et al., arXiv 2211.00593",
     draw=draw,

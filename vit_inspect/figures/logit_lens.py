@@ -10,23 +10,22 @@ import plotly.graph_objects as go
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from vit_inspect.figures import looks, print_sheet, screen_sheet
+from vit_inspect.figures import looks, outputs, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.overlay import PATCH, draw_photograph, plot_map, plot_sheet
 from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, fit, plot_tiles
 from vit_inspect.records.evidence import LogitLens
 
-UNIT = "Probability from one patch alone"
 BARS = (0.2, 0.5)
 """Where the bars are on a screen, in shares of its width."""
-COLUMNS, COLUMNS_AT = ("Rank", "Most probable class"), (0.0, 0.25)
-"""The lists beside the bars: the rank of the class, and the most probable class."""
+COLUMNS_AT = (0.0, 0.25)
+"""Where the lists beside the bars begin: the rank of the class, and the first class."""
 BODY_IN = 1.75
 """Height of the head of the sheet, with the photograph and the colour bar."""
 
 
 def draw(result: LogitLens, *, image: int = 0) -> Figure:
-    """Layers down: the class in each patch, in the output, and the most probable class."""
+    """Layers down: the class in each patch, in the output, and the class of the largest output."""
     photograph, limits = result.photographs[image], limits_of(result, image)
     tiles = _tiles(result, image, limits)
     layers = tiles.count[0]
@@ -43,10 +42,10 @@ def draw(result: LogitLens, *, image: int = 0) -> Figure:
         bar,
         looks.WEIGHT_MAP,
         limits,
-        name=UNIT,
+        name=_unit(result),
         orientation="horizontal",
         ticks=MaxNLocator(4),
-        format=print_sheet.percent_ticks(),
+        format=outputs.print_format(result.outputs),
     )
     maps = print_sheet.place(figure, left=0.35, top=BODY_IN, width=width, height=height)
     draw_tiles(maps, tiles)
@@ -54,16 +53,16 @@ def draw(result: LogitLens, *, image: int = 0) -> Figure:
     maps.set(xticks=[], yticklabels=labels)
     print_sheet.label(maps, y="Layer", title="Patches")
     bars = print_sheet.place(figure, left=width + 0.55, top=BODY_IN, width=1.3, height=height)
-    bars.barh(range(layers), result.readout_probability[image], 0.6, color=looks.ACCENT)
-    bars.set(xlim=(0, _end(result, image)), ylim=maps.get_ylim(), yticks=[])
-    bars.xaxis.set_major_formatter(print_sheet.percent_ticks())
+    bars.barh(range(layers), result.readout_value[image], 0.6, color=looks.ACCENT)
+    bars.set(xlim=_ends(result, image), ylim=maps.get_ylim(), yticks=[])
+    bars.xaxis.set_major_formatter(outputs.print_format(result.outputs))
     bars.xaxis.set_major_locator(MaxNLocator(2))
-    print_sheet.label(bars, x="Probability", title="Output")
+    print_sheet.label(bars, x=outputs.name(result.outputs), title="Output")
     bars.spines[["top", "right"]].set_visible(False)
     texts = print_sheet.place(figure, left=width + 2.05, top=BODY_IN, width=1.6, height=height)
     print_sheet.bare(texts)
     texts.set(ylim=maps.get_ylim(), xlim=(0, 1), xticks=[], yticks=[])
-    for text, left in zip(COLUMNS, COLUMNS_AT, strict=True):
+    for text, left in zip(_columns(result), COLUMNS_AT, strict=True):
         texts.annotate(
             text,
             (left, 1),
@@ -77,7 +76,7 @@ def draw(result: LogitLens, *, image: int = 0) -> Figure:
     for layer in range(layers):
         line: dict[str, Any] = {"va": "center_baseline", "fontsize": small, "parse_math": False}
         rank, top = COLUMNS_AT
-        texts.text(rank, layer, f"{result.readout_rank[image, layer]}", color=looks.INK, **line)
+        texts.text(rank, layer, _rank(result, image, layer), color=looks.INK, **line)
         texts.text(top, layer, _top(result, image, layer), color=_ink(result, image, layer), **line)
     words = _words(result, image, limits).split("\n", 1)
     print_sheet.write_head(figure, *words, left=photo_width + 0.25)
@@ -102,10 +101,12 @@ def plot(result: LogitLens, *, image: int = 0, limits: looks.Limits | None = Non
         cmax=limits[1],
         colorscale=looks.colour_scale(looks.WEIGHT_MAP),
         showscale=True,
-        colorbar=screen_sheet.screen_colour_bar(UNIT, tickformat="~%", nticks=4, ypad=34),
+        colorbar=screen_sheet.screen_colour_bar(
+            _unit(result), nticks=4, ypad=34, **outputs.screen_axis(result.outputs)
+        ),
     )
     figure.add_bar(
-        x=result.readout_probability[image],
+        x=result.readout_value[image],
         y=list(layers),
         width=0.6,
         orientation="h",
@@ -118,7 +119,7 @@ def plot(result: LogitLens, *, image: int = 0, limits: looks.Limits | None = Non
         hovertemplate="%{text}<extra></extra>",
     )
     columns = (
-        [str(rank) for rank in result.readout_rank[image]],
+        [_rank(result, image, layer) for layer in layers],
         [escape(_top(result, image, layer)) for layer in layers],
     )
     for left, column in zip(COLUMNS_AT, columns, strict=True):
@@ -134,7 +135,9 @@ def plot(result: LogitLens, *, image: int = 0, limits: looks.Limits | None = Non
             yaxis="y",
         )
     headings = [("Output", "x2", 0.0)]
-    headings += [(text, "x3", left) for text, left in zip(COLUMNS, COLUMNS_AT, strict=True)]
+    headings += [
+        (text, "x3", left) for text, left in zip(_columns(result), COLUMNS_AT, strict=True)
+    ]
     for text, axis, left in headings:
         figure.add_annotation(
             text=text,
@@ -151,10 +154,14 @@ def plot(result: LogitLens, *, image: int = 0, limits: looks.Limits | None = Non
         showticklabels=True, tickvals=list(layers), ticktext=[str(layer) for layer in layers]
     )
     figure.update_yaxes(title={"text": "Layer", "font": {"size": 13}, "standoff": 8})
-    screen_sheet.name_below(figure, "Probability", BARS)
+    screen_sheet.name_below(figure, outputs.name(result.outputs), BARS)
     return figure.update_layout(
         xaxis2=screen_sheet.screen_axis(
-            range=[0, _end(result, image)], domain=BARS, tickformat="~%", nticks=3, anchor="y"
+            range=_ends(result, image),
+            domain=BARS,
+            nticks=3,
+            anchor="y",
+            **outputs.screen_axis(result.outputs),
         ),
         xaxis3=screen_sheet.screen_axis(
             visible=False, range=[0, 1], domain=(0.54, 1.0), anchor="y"
@@ -169,13 +176,20 @@ def plot_layer(result: LogitLens, layer: int, *, image: int = 0, width: int = 72
     title = f"{result.labels[image]}, from single patches of layer {layer}"
     best = int(result.patch_rank[image, layer].min())
     first = int((result.patch_rank[image, layer] == 1).sum())
-    words = (
-        f"{result.model}\nMost probable class in {first} of {result.layout.patch_count} patches"
-        f"; best rank {best}\n "
+    found = (
+        f"{outputs.largest(result.outputs)} in {first} of {result.layout.patch_count} patches; "
+        f"best rank {best}"
     )
+    words = f"{result.model}\n{' ' if _alone(result) else found}\n "
     figure = plot_sheet(title, words, photograph, width=width)
-    values = result.patch_probability[image, layer]
-    plot_map(figure, photograph, values, limits_of(result, image), unit=UNIT)
+    plot_map(
+        figure,
+        photograph,
+        result.patch_value[image, layer],
+        limits_of(result, image),
+        unit=_unit(result),
+        percent=result.outputs != "scores",
+    )
     ranks = result.patch_rank[image, layer]
     rows, columns = ranks.shape
     return figure.update_traces(
@@ -183,29 +197,55 @@ def plot_layer(result: LogitLens, layer: int, *, image: int = 0, width: int = 72
             [[row, column, int(ranks[row, column])] for column in range(columns)]
             for row in range(rows)
         ],
-        hovertemplate=f"{PATCH}<br>%{{z:.3%}}, rank %{{customdata[2]}}<extra></extra>",
+        hovertemplate=f"{PATCH}<br>%{{z:{outputs.hover(result.outputs)}}}, "
+        "rank %{customdata[2]}<extra></extra>",
     )
 
 
 def limits_of(result: LogitLens, image: int = 0) -> looks.Limits:
-    """The ends of the colour scale of all layers."""
-    return 0.0, float(result.patch_probability[image].max()) or 1.0
+    """The ends of the colour scale of all layers: from 0, or from the lowest raw score."""
+    values = result.patch_value[image]
+    low = float(values.min()) if result.outputs == "scores" else 0.0
+    high = float(values.max())
+    return low, high if high > low else low + 1.0
 
 
 def _tiles(result: LogitLens, image: int, limits: looks.Limits) -> Tiles:
-    maps = looks.colour(result.patch_probability[image], looks.WEIGHT_MAP, limits)
+    maps = looks.colour(result.patch_value[image], looks.WEIGHT_MAP, limits)
     return compose(maps[:, None])
 
 
+def _unit(result: LogitLens) -> str:
+    """The name of the colour bar."""
+    return f"{outputs.name(result.outputs)} from one patch alone"
+
+
+def _alone(result: LogitLens) -> bool:
+    """Whether nothing but one output is known, whose rank says nothing."""
+    return result.top_value.shape[-1] == 1 and bool((result.patch_rank == 1).all())
+
+
+def _columns(result: LogitLens) -> tuple[str, str]:
+    """What the lists beside the bars are called."""
+    if _alone(result):
+        return "", outputs.name(result.outputs)
+    return "Rank", outputs.largest(result.outputs)
+
+
+def _rank(result: LogitLens, image: int, layer: int) -> str:
+    """The rank of the class in a layer."""
+    return "" if _alone(result) else str(result.readout_rank[image, layer])
+
+
 def _top(result: LogitLens, image: int, layer: int) -> str:
-    """The most probable class of a layer, shortened."""
+    """The class of the largest output of a layer, shortened."""
     name = looks.short(result.top_labels[image][layer][0])
-    return f"{name} {looks.percent(result.top_probability[image, layer, 0])}"
+    return f"{name} {outputs.told(result.top_value[image, layer, 0], result.outputs)}"
 
 
-def _end(result: LogitLens, image: int) -> float:
+def _ends(result: LogitLens, image: int) -> looks.Limits:
     """Where the axis of the bars ends."""
-    return looks.probability_end(float(result.readout_probability[image].max()))
+    return outputs.ends(result.readout_value[image], result.outputs)
 
 
 def _ink(result: LogitLens, image: int, layer: int) -> str:
@@ -215,15 +255,17 @@ def _ink(result: LogitLens, image: int, layer: int) -> str:
 
 
 def _hover(result: LogitLens, image: int, layer: int) -> str:
-    best = zip(result.top_labels[image][layer], result.top_probability[image, layer], strict=True)
+    best = zip(result.top_labels[image][layer], result.top_value[image, layer], strict=True)
+    output, patch = result.readout_value[image, layer], result.patch_value[image, layer].max()
+    several = "Largest scores" if result.outputs == "scores" else "Most probable classes"
     return "<br>".join(
         [
             f"<b>Layer {layer}</b>",
-            f"output {looks.percent(result.readout_probability[image, layer])}, "
+            f"output {outputs.told(output, result.outputs)}, "
             f"rank {result.readout_rank[image, layer]}",
-            f"maximum in a patch {looks.percent(result.patch_probability[image, layer].max())}",
-            "Most probable classes",
-            *(f"{escape(name)} {looks.percent(share)}" for name, share in best),
+            f"maximum in a patch {outputs.told(patch, result.outputs)}",
+            several,
+            *(f"{escape(name)} {outputs.told(value, result.outputs)}" for name, value in best),
         ]
     )
 
@@ -233,15 +275,21 @@ def _words(result: LogitLens, image: int, limits: looks.Limits) -> str:
     ranks = result.readout_rank[image]
     last = len(ranks) - 1
     since = last + 1 - int((ranks[::-1] == 1).cumprod().sum())
+    low = outputs.told(limits[0], result.outputs) if limits[0] else "0"
     found = (
-        f"Most probable class from layer {since} on"
+        f"{outputs.largest(result.outputs)} from layer {since} on"
         if since <= last
         else f"Rank {ranks[-1]} in the model's output"
     )
-    return (
-        f"{result.labels[image]} in every layer\n{result.model}\n{found}\n"
-        f"Maps: shared scale, 0 to {looks.percent(limits[1])}."
-    )
+    lines = [
+        f"{result.labels[image]} in every layer",
+        result.model,
+        found,
+        f"Maps: shared scale, {low} to {outputs.told(limits[1], result.outputs)}.",
+    ]
+    if _alone(result):
+        lines.remove(found)
+    return "\n".join(lines)
 
 
 FIGURE = FigureSpec(
@@ -251,11 +299,13 @@ FIGURE = FigureSpec(
     question="In which layers and patches does the model predict its class?",
     reading="The final norm and the head of the model are applied to every layer, as if it were "
     "the last. Bars: to all tokens, as in the model; the last bar is the model's output. "
-    "Maps: to each patch token alone.",
+    "Maps: to each patch token alone. Values are probabilities, or the raw scores of a model whose "
+    "outputs are no probabilities.",
     caveat="The head was trained for the last layer only: in earlier layers the class may be "
     "present in another form. The head was not trained on single patches, and the model "
     "may not use what it finds there.",
-    formula="softmax(head(norm(tokens of layer l))), the norm's statistics of these tokens",
+    formula="softmax(head(norm(tokens of layer l))), the norm's statistics of these tokens; for "
+    "multi-label classifiers sigmoid, for raw scores neither",
     source="nostalgebraist, interpreting GPT: the logit lens, 2020; Vilas et al., arXiv 2310.18969",
     draw=draw,
     plot=plot,

@@ -33,6 +33,11 @@ def percent_ticks() -> Formatter:
     return FuncFormatter(lambda share, _: f"{100 * share:.4g}%")
 
 
+def number_ticks() -> Formatter:
+    """Numbers for axes and colour bars; matplotlib's own would take out a power of ten."""
+    return FuncFormatter(lambda number, _: f"{number:.4g}".replace("-", "−"))
+
+
 def page(width_in: float, height_in: float) -> Figure:
     """An empty sheet to draw on, in inches."""
     return Figure(figsize=(width_in, height_in), dpi=PRINT_DPI, facecolor=PAPER)
@@ -126,17 +131,12 @@ def colour_bar(
     axes: Axes, colour_map: str, limits: Limits, *, name: str, opacity: float = 1.0, **options: Any
 ) -> Colorbar:
     """Fills the axes with the colour bar of a map; `options` are matplotlib's, such as `ticks`."""
-    # Matplotlib's own would take a power of ten out of small numbers, and put it elsewhere.
-    options.setdefault("format", FuncFormatter(lambda number, _: _tick(number)))
+    options.setdefault("format", number_ticks())
     colours = ScalarMappable(Normalize(*limits), colour_map)
     bar = axes.figure.colorbar(colours, cax=axes, alpha=opacity, drawedges=False, **options)
     bar.outline.set(linewidth=RULE_PT, edgecolor=QUIET)
     bar.set_label(name, fontsize=TEXT_PT, color=INK, labelpad=3)
     return bar
-
-
-def _tick(number: float) -> str:
-    return f"{number:.4g}".replace("-", "−")
 
 
 def tick_labels(numbers: Iterable[object], pitch_in: float) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -11,21 +11,45 @@ from jaxtyping import Bool, Float, Int
 from vit_inspect.layout import TokenLayout
 from vit_inspect.records.base import Photograph, Result
 
+Outputs = Literal["single-label", "multi-label", "scores"]
+"""What a model's outputs are.
+
+"single-label": of all classes one is right; probabilities are the softmax over the classes.
+"multi-label": each class is right or not; its probability is the sigmoid of its output.
+"scores": raw numbers that are no probabilities, such as those of a regression. Their unit and
+their zero are not known.
+"""
+
+
+def _if_probability(name: str) -> property:
+    """The array of this name; NaN if it holds raw scores."""
+
+    def read(record: Any) -> np.ndarray:
+        values: np.ndarray = getattr(record, name)
+        return np.full_like(values, np.nan) if record.outputs == "scores" else values
+
+    return property(read)
+
 
 @dataclass(frozen=True, eq=False)
 class Predictions(Result):
-    """The most probable classes, the most probable first.
+    """The classes that the model's outputs are largest for, the largest first.
 
     labels: the classes' names, per image.
-    probability: softmax over all classes of the model's output.
+    value: their probabilities; raw scores if `outputs` is "scores".
     class_index: the index of the class in the model's output.
+    outputs: what the model's outputs are.
+    probability: the same as `value`; NaN for raw scores.
     """
 
     per_image: ClassVar = ("photographs", "labels")
 
     labels: tuple[tuple[str, ...], ...]
-    probability: Float[np.ndarray, "image rank"]
+    value: Float[np.ndarray, "image rank"]
     class_index: Int[np.ndarray, "image rank"]
+    outputs: Outputs
+
+    probability = _if_probability("value")
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,13 +128,18 @@ class TokenSimilarity(Result):
 class LogitLens(Result):
     """The model's final norm and head, applied to the tokens of every layer (nostalgebraist 2020).
 
-    Probabilities are over all classes; rank 1 is the most probable class.
+    Values are probabilities, or raw scores if `outputs` is "scores". Rank 1 is the largest output.
+    Files name them for what they are, such as `readout_probability` or `readout_score`.
 
     labels: name of one class per image; `class_index` is its index in the output.
-    readout_probability, readout_rank: of this class, if the head reads all tokens of a layer.
-    patch_probability, patch_rank: the same if the head reads a single patch token.
-    top_labels: names of the most probable classes if it reads all tokens, by image and layer.
-    top_class_index, top_probability: the indices and probabilities of these classes.
+    readout_value, readout_rank: of this class, if the head reads all tokens of a layer.
+    patch_value, patch_rank: the same if the head reads a single patch token.
+    top_labels: names of the classes of the largest outputs if it reads all tokens, by image and
+        layer.
+    top_class_index, top_value: the indices and values of these classes.
+    outputs: what the model's outputs are.
+    readout_probability, patch_probability, top_probability: the same as the values; NaN for raw
+        scores.
     """
 
     per_image: ClassVar = ("photographs", "labels", "top_labels")
@@ -119,13 +148,30 @@ class LogitLens(Result):
     photographs: tuple[Photograph, ...]
     labels: tuple[str, ...]
     class_index: Int[np.ndarray, "image"]
-    readout_probability: Float[np.ndarray, "image layer"]
+    readout_value: Float[np.ndarray, "image layer"]
     readout_rank: Int[np.ndarray, "image layer"]
-    patch_probability: Float[np.ndarray, "image layer row column"]
+    patch_value: Float[np.ndarray, "image layer row column"]
     patch_rank: Int[np.ndarray, "image layer row column"]
     top_labels: tuple[tuple[tuple[str, ...], ...], ...]
     top_class_index: Int[np.ndarray, "image layer rank"]
-    top_probability: Float[np.ndarray, "image layer rank"]
+    top_value: Float[np.ndarray, "image layer rank"]
+    outputs: Outputs
+
+    readout_probability = _if_probability("readout_value")
+    patch_probability = _if_probability("patch_value")
+    top_probability = _if_probability("top_value")
+
+    def written(self) -> dict[str, np.ndarray]:
+        """The arrays for files, by names that say what the values are."""
+        return {self._told(name): array for name, array in self.arrays().items()}
+
+    def axes(self) -> dict[str, tuple[str, ...]]:
+        """The names of every array's axes, also by the names in files."""
+        axes = super().axes()
+        return axes | {self._told(name): names for name, names in axes.items()}
+
+    def _told(self, name: str) -> str:
+        return name.replace("value", "score" if self.outputs == "scores" else "probability")
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,14 +266,15 @@ class Ablation(Result):
     replacement: what they were replaced by: "mean" or "zero".
     cosine: similarity of the whole output before and after; 1 if its direction is the same.
     relative_change: |after - before| / |before| of the whole output.
-    labels: names of the most probable classes before or after, per image; none for a model without
-        classes.
-    class_index: the indices of the classes in the output, ordered by the larger of the two
-        probabilities, the largest first.
-    before, after: the classes' probabilities.
+    labels: names of the classes of the largest outputs before or after, per image; none for a model
+        without classes.
+    class_index: the indices of the classes in the output, ordered by the larger of the two values,
+        the largest first.
+    before, after: the classes' probabilities, or raw scores if `outputs` is "scores".
     patch_change: 1 - cosine similarity of each patch token of the last block before and after,
         taken before the final norm; empty if it is not known.
     patch_off: the ablated patches.
+    outputs: what the model's outputs are.
     """
 
     per_image: ClassVar = ("photographs", "labels")
@@ -243,10 +290,14 @@ class Ablation(Result):
     after: Float[np.ndarray, "image rank"]
     patch_change: Float[np.ndarray, "image row column"]
     patch_off: Bool[np.ndarray, "image patch_row patch_column"]
+    outputs: Outputs
 
 
 LOG_PROBABILITY = "Drop of the class's log-probability (nats)"
 """Effect on a classifier: ln p before - ln p after."""
+
+SCORE = "Drop of the raw score"
+"""Effect on a model whose outputs are no probabilities: score before - score after."""
 
 TURNED = "1 - cosine of the outputs"
 """Effect on a model without classes: the change of direction of its feature vector."""
@@ -257,8 +308,9 @@ class HeadImportance(Result):
     """The effect of ablating each single head on the model's output.
 
     replacement: what the head's output was replaced by: "mean" or "zero".
-    measure: what `effect` is: `LOG_PROBABILITY`, positive if the probability falls, or `TURNED`.
-    targets: the class whose probability is measured, per image; none for a model without classes.
+    measure: what `effect` is: `LOG_PROBABILITY` or `SCORE`, positive if what they name falls, or
+        `TURNED`.
+    targets: the class that is measured, per image; none for a model without classes.
     """
 
     per_image: ClassVar = ("photographs", "targets")
@@ -281,13 +333,14 @@ class Faithfulness(Result):
     maps: names along the axis "map": the tested maps, then the baselines: "centre" and the random
         orders "random 1", "random 2", ...
     score: what is measured, in words.
-    targets: the class whose probability is the score, per image; "" without classes.
+    targets: the class whose probability or raw score is measured, per image; "" without classes.
     blur_patches: standard deviation of the blur in insertion, in patches.
     share: of the patches that are replaced or restored, the highest ranked first.
     deletion: the score with this share replaced by the mean colour; at 0 and 1 equal for all maps.
     insertion: the score with this share restored in the blurred image; at 0 and 1 equal for all
         maps.
     deletion_auc, insertion_auc: the area under each curve, over shares of 0..1.
+    outputs: what the model's outputs are.
     """
 
     per_image: ClassVar = ("photographs", "targets")
@@ -303,6 +356,7 @@ class Faithfulness(Result):
     insertion: Float[np.ndarray, "image map step"]
     deletion_auc: Float[np.ndarray, "image map"]
     insertion_auc: Float[np.ndarray, "image map"]
+    outputs: Outputs
 
     def names(self) -> dict[str, tuple[str, ...]]:
         """The names of the places along an axis, for axes that have names."""
