@@ -130,6 +130,7 @@ def test_bad_photographs_are_refused_and_the_others_done(tmp_path: Path) -> None
         (("--img-size", "wide"), "the input size 'wide'"),
         (("--device", "abacus"), "the device 'abacus'"),
         (("--checkpoint", "x.pth"), "without an architecture"),
+        (("--outputs", "scores"), "outputs='scores' for dinov2_small, which has no known classes"),
         (("--stage", "1"), "stage 0, the only one of dinov2_small"),
     ],
 )

@@ -94,6 +94,12 @@ def figures(
         int | None,
         typer.Option(help="Of a hierarchical model, the stage to look at, from 0."),
     ] = None,
+    outputs: Annotated[
+        Literal["single-label", "multi-label", "scores"] | None,
+        typer.Option(
+            help="What a classifier's outputs are: for a softmax, for sigmoids, or raw scores."
+        ),
+    ] = None,
     thorough: Annotated[
         bool,
         typer.Option("--thorough", help="Also figures that run the model many times."),
@@ -152,6 +158,7 @@ def figures(
             readout=readout,
             device=device,
             stage=stage,
+            outputs=outputs,
         )
         for notice in subject.notices:
             typer.echo(notice, err=True)

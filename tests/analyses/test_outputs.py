@@ -49,6 +49,12 @@ def several() -> Capture:
     return vi.capture(vi.wrap(network(4)), IMAGES)
 
 
+@pytest.fixture(scope="module")
+def single() -> Capture:
+    """A network of one output, and two pictures."""
+    return vi.capture(vi.wrap(network(1)), IMAGES)
+
+
 def read_as(capture: Capture, outputs: Outputs) -> Capture:
     return replace(capture, model=replace(capture.model, outputs=outputs))
 
@@ -179,3 +185,22 @@ def test_curves_go_from_the_picture_to_its_mean_colour(several: Capture, outputs
     assert found.score == {"scores": "raw score of the largest output for the whole picture"}.get(
         outputs, "probability of the class predicted for the whole picture"
     )
+
+
+def test_one_output_is_its_raw_score_everywhere(single: Capture) -> None:
+    score = single.output.numpy()
+    assert single.model.outputs == "scores"
+    np.testing.assert_allclose(vi.predictions(single).value, score, rtol=1e-12)
+    np.testing.assert_allclose(vi.logit_lens(single).readout_value[:, -1:], score, rtol=1e-12)
+    found = vi.faithfulness(single, steps=2)
+    np.testing.assert_allclose(found.deletion[:, 0, :1], score, rtol=1e-12)
+    assert found.score == "raw score of the only output"
+    assert vi.attention_relevance(single).target == ("output 0",) * 2
+    found = vi.ablate(single, heads=[(0, 1)], replacement="zero")
+    np.testing.assert_allclose(found.after, without_head(single).numpy(), rtol=1e-9)
+
+
+def test_one_output_with_a_sigmoid_is_a_probability(single: Capture) -> None:
+    found = vi.predictions(read_as(single, "multi-label"))
+    np.testing.assert_allclose(found.probability, by_hand(single.output, "multi-label"), rtol=1e-12)
+    assert (found.probability < 1).all()

@@ -79,6 +79,9 @@ def test_the_provenance_says_what_the_figures_depend_on(
     facts = json.loads((whole.root / "provenance.json").read_text())
     assert facts["command"] == "the command"
     assert facts["model"]["weights_sha256"] == capture.model.weights_sha256
+    assert facts["model"]["outputs"] == (
+        "features" if capture.model.labels is None else "single-label"
+    )
     assert facts["input"]["grid"] == [2, 3]
     assert facts["input"]["preprocessing"]["crop_fraction"] == capture.model.recipe.crop_fraction
     assert [each["sha256"] for each in facts["photographs"]] == [

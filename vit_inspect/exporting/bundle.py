@@ -219,6 +219,7 @@ class _Bundle:
                 "id": model.id,
                 "weights": model.source,
                 "notices": model.notices,
+                "outputs": "features" if model.labels is None else model.outputs,
                 "weights_sha256": model.weights_sha256,
                 "parameters": model.parameter_count,
                 **({"stage": model.stage} if model.stages else {}),

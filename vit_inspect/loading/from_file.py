@@ -329,7 +329,8 @@ def _take_classes(
     if first is not None and first.dim() == 2 and not layered:
         if len(first) != module.num_classes:
             module.reset_classifier(len(first))
-            notices.append(f"Classifier of {len(first):,} classes taken from the file.")
+            classes = "one output" if len(first) == 1 else f"{len(first):,} classes"
+            notices.append(f"Classifier of {classes} taken from the file.")
         return
     if layered:
         notices.append(

@@ -22,6 +22,7 @@ from vit_inspect.layout import TokenLayout
 from vit_inspect.loading.adapters import check_filters, without_wrapper
 from vit_inspect.loading.from_timm import guessed_names
 from vit_inspect.loading.hypotheses import try_blocks, try_readout, try_tokens
+from vit_inspect.loading.outputs import with_outputs
 from vit_inspect.loading.positions import rotation, score_bias, transformers_score_bias
 from vit_inspect.loading.stages import deepest
 from vit_inspect.loading.timm_anatomy import is_timm, model_of
@@ -31,6 +32,7 @@ from vit_inspect.model import Model
 from vit_inspect.pictures.preparing import Recipe
 from vit_inspect.recording.hooks import instrument
 from vit_inspect.recording.recorder import tensor_of
+from vit_inspect.records.evidence import Outputs
 
 
 def wrap(
@@ -41,6 +43,7 @@ def wrap(
     blocks: Sequence[nn.Module] | None = None,
     positions: Float[Tensor, "grid_row grid_column width"] | None = None,
     labels: Sequence[str] | None = None,
+    outputs: Outputs | None = None,
     name: str | None = None,
 ) -> Model:
     """Get your own network ready to be inspected.
@@ -62,6 +65,7 @@ def wrap(
         itself a list, the part that attends.
     positions: the table of absolute positions of the patches, for the figure of their similarity.
     labels: name of every class that the output (image, class) scores.
+    outputs: as for `load`.
     name: what figures call the network; by default its class.
 
     The network is shared, not copied, and gets hooks. They do not change its output, except for
@@ -78,13 +82,14 @@ def wrap(
     if any(part.training for part in module.modules()):
         raise BadParameter(f"{name} in training mode", "evaluation mode", "call its eval() first")
     if layout is None and blocks is None and is_timm(module):
-        return _of_timm(module, name, transform, positions, labels)
-    network = module
+        return with_outputs(_of_timm(module, name, transform, positions, labels), outputs)
+    network, configured = module, None
     by_hand = layout is not None or blocks is not None
     notices: tuple[str, ...] = ()
     if is_transformers(module):
         described = describe(module, name=name, layout=layout)
         network, layout, notices = described.network, described.layout, described.notices
+        configured = described.outputs
         positions = described.positions if positions is None else positions
         labels = described.labels if labels is None else labels
         if not isinstance(transform, Recipe):
@@ -134,6 +139,7 @@ def wrap(
         stage=stage,
         stages=stages,
     )
+    model = with_outputs(model, outputs, configured)
     instrument([block for each in stages or (model,) for block in each.blocks])
     if not by_hand:
         return model

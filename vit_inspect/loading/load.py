@@ -12,9 +12,11 @@ import torch
 from vit_inspect.device import choose_device
 from vit_inspect.errors import BadParameter
 from vit_inspect.loading import from_file, from_timm, from_transformers
+from vit_inspect.loading.outputs import with_outputs
 from vit_inspect.loading.recommended import BUNDLED
 from vit_inspect.model import Model
 from vit_inspect.pictures.preparing import Fit
+from vit_inspect.records.evidence import Outputs
 
 
 def load(
@@ -36,6 +38,7 @@ def load(
     dtype: torch.dtype = torch.float32,
     pretrained: bool = True,
     stage: int | None = None,
+    outputs: Outputs | None = None,
 ) -> Model:
     """Load a vision transformer and get it ready to be inspected.
 
@@ -70,6 +73,10 @@ def load(
     pretrained: False gives random weights.
     stage: the stage of a hierarchical network to inspect, from 0; by default the one with the most
         blocks. `Model.at_stage` chooses another one.
+    outputs: what a classifier's outputs are: "single-label" (the softmax over all classes gives
+        their probabilities), "multi-label" (the sigmoid of each does) or "scores" (raw numbers, as
+        of a regression). By default what the configuration of a model of transformers says; else
+        one output is a score, and several are single-label.
 
     Raises `BadParameter` for a name, size, device or combination that does not exist,
     `WeightsUnavailable` where the weights cannot be fetched or do not fit, and `UnsupportedModel`
@@ -131,6 +138,8 @@ def load(
     model = model.with_recipe(fit=fit, **recipe)
     if readout is not None:
         model = from_timm.read_by(model, readout)
+    if outputs is not None:
+        model = with_outputs(model, outputs)
     return model if stage is None else model.at_stage(stage)
 
 

@@ -32,6 +32,7 @@ from vit_inspect.layout import (
     TokenLayout,
 )
 from vit_inspect.loading import positions
+from vit_inspect.loading.outputs import with_outputs
 from vit_inspect.loading.refused_families import OTHER_BLOCKS, OTHER_FAMILIES
 from vit_inspect.loading.stages import deepest, stage_of
 from vit_inspect.loading.timm_parts import embedding_of, trunk_of
@@ -84,7 +85,7 @@ def model_of(
     table = positions.table(trunk, layout.grid)
     if table is not None:
         notices = (*notices, *positions.resampled((table.shape[0], table.shape[1]), layout.grid))
-    return Model(
+    model = Model(
         id=name,
         module=module,
         blocks=tuple(blocks),
@@ -111,6 +112,7 @@ def model_of(
         stage=stage,
         stages=stages,
     )
+    return with_outputs(model)
 
 
 def is_timm(module: nn.Module) -> bool:

@@ -20,6 +20,7 @@ from vit_inspect.loading.positions import RELATIVE_RESAMPLED, resampled
 from vit_inspect.loading.stages import stage_of
 from vit_inspect.model import Stage
 from vit_inspect.pictures.preparing import Recipe
+from vit_inspect.records.evidence import Outputs
 
 
 class Anatomy(NamedTuple):
@@ -96,6 +97,15 @@ TABLES = ("embeddings.position_embeddings", "embeddings.position_embedding.weigh
 OUTPUTS = ("logits", "image_embeds", "pooler_output", "last_hidden_state")
 """Output fields in order of preference; the first one present is used."""
 
+PROBLEMS: Mapping[str, Outputs] = MappingProxyType(
+    {
+        "single_label_classification": "single-label",
+        "multi_label_classification": "multi-label",
+        "regression": "scores",
+    }
+)
+"""What a configuration calls the problem that a classifier was trained for."""
+
 
 class Described(NamedTuple):
     """A network of transformers, and what `vit_inspect.wrap` needs to know about it."""
@@ -104,6 +114,7 @@ class Described(NamedTuple):
     layout: TokenLayout | None
     positions: Tensor | None
     labels: tuple[str, ...] | None
+    outputs: Outputs | None = None
     notices: tuple[str, ...] = ()
 
 
@@ -187,6 +198,7 @@ def describe(
         layout=layout,
         positions=table,
         labels=_labels(module),
+        outputs=PROBLEMS.get(getattr(module.config, "problem_type", None) or ""),
         notices=notices,
     )
 
