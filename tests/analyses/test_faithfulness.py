@@ -20,6 +20,7 @@ from vit_inspect.analyses import faithfulness as analysis
 from vit_inspect.figures.faithfulness import BEST, conclusions
 from vit_inspect.layout import NONLINEAR, TokenLayout
 from vit_inspect.recording.recorder import Capture
+from vit_inspect.records.evidence import Outputs
 
 LAYOUT = layout_of("cls", grid=(2, 3), patch_px=(4, 6))
 IMAGES, PATCHES = 2, 6
@@ -175,16 +176,72 @@ def test_what_no_patch_covers_changes_no_curve(random: np.random.Generator) -> N
     np.testing.assert_allclose(found.insertion, expected.insertion, rtol=1e-12)
 
 
+def test_a_constant_score_has_an_area_of_one() -> None:
+    share = np.array([0, 0.1, 0.5, 1])
+    np.testing.assert_allclose(analysis._area(np.ones((1, 2, 4)), share), 1, rtol=1e-12)
+
+
+NEVER = "never changes, whichever patches are replaced; expected a score that depends on the"
+
+
 @pytest.mark.parametrize(
-    ("output", "labels"), [([7.0], ("only",)), ([3.0, -1.0], None)], ids=["class", "headless"]
+    ("output", "labels", "outputs", "words"),
+    [
+        # The softmax of a single output; a score that the picture has no part in; a cosine.
+        ([7.0], ("only",), "single-label", "toy, whose probability of the class predicted for"),
+        ([7.0], ("age",), "scores", f"Found toy, whose raw score of the only output {NEVER}"),
+        ([7.0, 2.0], ("a", "b"), "scores", "toy, whose raw score of the largest output for the"),
+        ([3.0, -1.0], None, "single-label", "toy, whose cosine similarity to the output for the"),
+    ],
 )
-def test_a_constant_score_has_an_area_of_one(
-    output: list[float], labels: tuple[str, ...] | None
+def test_a_score_that_cannot_change_is_refused(
+    output: list[float], labels: tuple[str, ...] | None, outputs: Outputs, words: str
 ) -> None:
-    module = Constant(torch.tensor(output, dtype=torch.float64))
-    found = vi.faithfulness(seen(module, labels=labels))
-    np.testing.assert_allclose(found.deletion_auc, 1, rtol=1e-12)
-    np.testing.assert_allclose(found.insertion_auc, 1, rtol=1e-12)
+    capture = seen(Constant(torch.tensor(output, dtype=torch.float64)), labels=labels)
+    with pytest.raises(vi.UnsupportedModel) as refusal:
+        vi.faithfulness(replace(capture, model=replace(capture.model, outputs=outputs)))
+    assert words in str(refusal.value)
+    assert NEVER in str(refusal.value)
+    remedy = "choose another class" if len(labels or ()) > 1 else "check that these are the right"
+    assert refusal.value.remedy.startswith(remedy)
+
+
+class Nearly(nn.Module):
+    """One score of 100, and a part of it that the picture has."""
+
+    def __init__(self, part: float) -> None:
+        super().__init__()
+        self.part = nn.Parameter(torch.tensor(part, dtype=torch.float64))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return 100 + self.part * pixels.flatten(1)[:, :7].tanh().mean(dim=1, keepdim=True)
+
+
+@pytest.mark.parametrize(("part", "refused"), [(1e-4, True), (1.0, False)])
+def test_a_change_of_rounding_is_no_change(part: float, refused: bool) -> None:
+    capture = seen(Nearly(part), labels=("age",))
+    capture = replace(capture, model=replace(capture.model, outputs="scores"))
+    maps = maps_of(np.random.default_rng(0))
+    if refused:
+        with pytest.raises(vi.UnsupportedModel, match="never changes"):
+            vi.faithfulness(capture, maps=maps)
+    else:
+        assert np.ptp(vi.faithfulness(capture, maps=maps).deletion) > 0.1
+
+
+def test_one_picture_that_changes_is_enough() -> None:
+    capture = seen(Nearly(1.0), labels=("age",))
+    pixels = torch.stack([torch.zeros_like(capture.pixels[0]), capture.pixels[1]])
+    model = replace(capture.model, outputs="scores")
+    output = capture.model.module(pixels).detach()
+    capture = replace(capture, model=model, pixels=pixels, output=output)
+    found = vi.faithfulness(capture, maps=maps_of(np.random.default_rng(0)))
+    assert np.ptp(found.deletion, axis=(1, 2)).tolist()[0] == 0
+    with pytest.raises(vi.UnsupportedModel, match="never changes"):
+        vi.faithfulness(
+            replace(capture, pixels=pixels[:1], output=output[:1]),
+            maps={"own": np.ones((1, 2, 3))},
+        )
 
 
 def test_all_curves_of_a_picture_have_the_same_ends() -> None:

@@ -51,6 +51,9 @@ show: the content of a single patch is not visible before that patch is put back
 BLUR_REACH = 6.0
 """Standard deviations within which pixels are averaged: less than 1e-8 lies outside."""
 
+ROUNDING = 1e-5
+"""Changes up to this share of the largest score are no more than rounding can make."""
+
 DELETION, INSERTION = 0, 1
 
 
@@ -80,8 +83,8 @@ def faithfulness(
         and once at the end; an exception in it stops the work.
 
     Raises `BadParameter` for maps of another shape and for other values outside these ranges,
-    `UnsupportedModel` where the model has none of the default maps, `OutOfMemory` where the device
-    is too small.
+    `UnsupportedModel` where the model has none of the default maps, or where the score of no
+    picture changes by more than rounding, `OutOfMemory` where the device is too small.
     """
     curves = Curves(capture, maps=maps, steps=steps, target=target)
     while curves.done < curves.total:
@@ -113,6 +116,9 @@ class Curves:
         if steps < 1:
             raise BadParameter(f"{steps} steps", "1 or more", "choose a positive number")
         self._model, self._layout, self._outputs = capture.model.id, layout, capture.model.outputs
+        self._choice = len(capture.model.labels or ()) > 1
+        # Half precision rounds more.
+        self._rounding = max(ROUNDING, 8 * torch.finfo(capture.output.dtype).eps)
         self._photographs = capture.photographs
         self.score, self.targets, self._measure = _score(capture, target)
         tested = default_maps(capture, target) if maps is None else _checked(maps, images, layout)
@@ -156,10 +162,14 @@ class Curves:
         self.done += len(image)
 
     def result(self) -> Faithfulness:
-        """The record, after all batches have run."""
+        """The record, after all batches have run.
+
+        Raises `UnsupportedModel` for a score that does not change.
+        """
         deletion, insertion = self._scores
         deletion[..., -1] = deletion[:, :1, -1]
         insertion[..., 0] = insertion[:, :1, 0]
+        self._check_moves()
         share = self._count / self._layout.patch_count
         return Faithfulness(
             model=self._model,
@@ -176,6 +186,18 @@ class Curves:
             insertion_auc=_area(insertion, share),
             outputs=self._outputs,
         )
+
+    def _check_moves(self) -> None:
+        """Refuse a score that is the same whichever patches are replaced, in every picture."""
+        moved = np.ptp(self._scores, axis=(0, 2, 3))
+        if (moved <= self._rounding * np.abs(self._scores).max(axis=(0, 2, 3))).all():
+            raise UnsupportedModel(
+                f"{self._model}, whose {self.score} never changes, whichever patches are replaced",
+                "a score that depends on the picture",
+                "choose another class as the target"
+                if self._choice
+                else "check that these are the right weights, with their head",
+            )
 
 
 def default_maps(capture: Capture, target: int | str | None = None) -> dict[str, Map]:
