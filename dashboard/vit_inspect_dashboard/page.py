@@ -14,7 +14,7 @@ import streamlit as st
 from vit_inspect.catalog import FIGURES, CaptureFigure, ModelFigure
 from vit_inspect.errors import InspectError
 from vit_inspect.exporting.render import FORMATS, PLOTLY_CONFIG, render
-from vit_inspect.figures import looks, screen_sheet
+from vit_inspect.figures import looks, outputs, screen_sheet
 from vit_inspect.figures.figure import FigureSpec, Record
 from vit_inspect.records.evidence import Predictions
 from vit_inspect_dashboard import records, state
@@ -129,10 +129,15 @@ def export(
 
 
 def show_classes(found: Predictions, names: Sequence[str]) -> None:
-    """The most probable classes of the picture, each with a bar; `names` are those of all."""
-    shares = found.probability[0].tolist()
-    for index, share in zip(found.class_index[0].tolist(), shares, strict=True):
-        st.progress(share, text=f"{plain(names[index])}: {share:.1%}")
+    """The classes of the picture's largest outputs, each with a bar if its value is a probability.
+
+    names: of all classes.
+    """
+    for index, value in zip(found.class_index[0].tolist(), found.value[0].tolist(), strict=True):
+        if found.outputs == "scores":
+            st.text(f"{names[index]}: {outputs.told(value, found.outputs)}")
+        else:
+            st.progress(value, text=f"{plain(names[index])}: {value:.1%}")
 
 
 def of_entry(entry: ModelFigure[Record] | CaptureFigure[Record], subject: Subject) -> Record:

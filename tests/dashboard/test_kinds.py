@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
+import torch
 
 import vit_inspect as vi
 from tests.dashboard.apps import (
@@ -17,6 +19,7 @@ from tests.dashboard.apps import (
     ROTATED,
     STAGED,
     WITHOUT_POSITIONS,
+    charts,
     copied,
     go,
     opened,
@@ -128,6 +131,62 @@ def test_names_of_classes_are_plain_text_and_each_is_another(
     options = app.selectbox(key="class").options
     assert len(set(options)) == 5
     assert all(option.startswith("**bold** $x$ (") for option in options)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_raw_scores_are_told_as_scores_on_every_page(
+    monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    real = vi.load
+
+    def load(name: str, *, img_size: int | None) -> vi.Model:
+        network = real(name, img_size=img_size).module
+        network.reset_classifier(count)
+        torch.nn.init.normal_(network.head.weight)
+        return vi.wrap(network.eval(), name=name, outputs="scores")
+
+    monkeypatch.setattr("vit_inspect_dashboard.models.vi.load", load)
+    app = opened()
+    assert any("Largest raw scores" in each.value for each in app.markdown)
+    shown = [each.value for each in app.text if each.value.startswith("output ")]
+    assert len(shown) == count
+    assert not app.get("progress")
+    go(app, "attention_relevance")
+    assert not app.exception
+    [told] = [each.value for each in app.caption if "core of" in each.value]
+    assert "Score of output" in told
+    assert "%" not in told
+    assert app.selectbox(key="class").label == "Score"
+    assert app.selectbox(key="class").options[0] == "the largest score"
+    for view in ("head_importance", "feature_pca"):
+        go(app, view)
+        if view == "feature_pca":
+            app.button_group(key="tokens").set_value("logit lens").run()
+        assert not app.exception
+        assert not app.error
+        drawn = "".join(json.dumps(each) for each in charts(app))
+        assert "Score" in drawn
+        assert "robability" not in drawn
+    go(app, "tour")
+    app.button_group(key="step").set_value(8).run()
+    assert not app.exception
+    assert [each.value for each in app.text if each.value.startswith("output ")] == shown
+
+
+def test_figures_of_probabilities_and_of_scores_share_no_scale(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = vi.load
+
+    def load(name: str, *, img_size: int | None) -> vi.Model:
+        model = real(name, img_size=img_size)
+        return replace(model, outputs="scores") if name == AVERAGED else model
+
+    monkeypatch.setattr("vit_inspect_dashboard.models.vi.load", load)
+    app = opened("compare", figure="Logit lens", against="model", right_model=AVERAGED)
+    assert not app.exception
+    assert not app.error
+    assert any("no common unit" in each.value for each in app.caption)
 
 
 def test_a_model_that_cannot_be_inspected_is_a_sentence() -> None:

@@ -7,13 +7,15 @@ from dataclasses import replace
 import streamlit as st
 
 import vit_inspect as vi
+from vit_inspect.figures import outputs
 from vit_inspect.figures.attention_relevance import FIGURE, WAYS
 from vit_inspect_dashboard import controls, models, page, records, sanity, state
 from vit_inspect_dashboard.pictures import Picture
 from vit_inspect_dashboard.state import Subject
 from vit_inspect_dashboard.wording import class_names, plain
 
-OWN, PATCH, PICTURE, CLASS = "its own output", "a patch", "another picture", "a class"
+OWN, PATCH, PICTURE = "its own output", "a patch", "another picture"
+CLASS, OUTPUT = "a class", "a score"
 BEST = "the most probable"
 
 subject = state.current()
@@ -22,32 +24,36 @@ model = models.model(subject)
 target: int | tuple[int, int] | None = None
 other: Picture | None = None
 told = ""
+named = OUTPUT if model.outputs == "scores" else CLASS
 with st.container(horizontal=True, vertical_alignment="bottom"):
     kind = controls.choose(
         "target",
         "Relevance for",
-        (OWN, PATCH, PICTURE) if model.labels is None else (CLASS, PATCH, PICTURE),
-        help="What the patches support: a class of the model, or how similar its output is to the "
-        "output for one patch alone, or for another picture.",
+        (OWN if model.labels is None else named, PATCH, PICTURE),
+        help="What the patches support: a class or a score of the model, or how similar its output "
+        "is to the output for one patch alone, or for another picture.",
     )
-    if kind == CLASS:
+    if kind == named:
         names = class_names(model.labels or ())
         found = records.of_capture(vi.predictions, subject, count=len(names))
         shares = {
             names[index]: (int(index), float(share))
-            for index, share in zip(found.class_index[0], found.probability[0], strict=True)
+            for index, share in zip(found.class_index[0], found.value[0], strict=True)
         }
         # Without their shares: its text is all that tells a choice from one of another picture.
         name = st.selectbox(
-            "Class",
-            [BEST, *shares],
+            kind.split()[-1].capitalize(),
+            ["the largest score" if found.outputs == "scores" else BEST, *shares],
             key="class",
             bind="query-params",
             width=360,
-            help="The most probable classes of this picture come first. Type to search by name.",
+            help="The classes of the largest outputs come first. Type to search by name.",
         )
         target, share = shares.get(name, next(iter(shares.values())))
-        told = f"Probability of {names[target]}: {share:.1%}"
+        told = (
+            f"{outputs.name(found.outputs)} of {names[target]}: "
+            f"{outputs.told(share, found.outputs)}"
+        )
     elif kind == PATCH:
         target = controls.choose_patch(
             model.layout.grid, help="The output is compared with the output for this patch alone."

@@ -52,8 +52,10 @@ entry = entries[title]
 figure = entry.figure
 results = [page.of_entry(entry, each) for each in (subject, other)]
 options = {}
-# What was asked of the model, where that has a unit of its own.
-targets = [getattr(result, "target", None) for result in results]
+# What was asked of the model and what it returns, where that has a unit of its own.
+targets = [
+    (getattr(result, "target", None), getattr(result, "outputs", None)) for result in results
+]
 if figure.limits and targets[0] == targets[1]:
     ends = [figure.limits(result) for result in results]
     options["limits"] = min(low for low, _ in ends), max(high for _, high in ends)

@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 import vit_inspect as vi
-from vit_inspect.figures import feature_pca, logit_lens, token_similarity
+from vit_inspect.figures import feature_pca, logit_lens, outputs, token_similarity
 from vit_inspect.figures.figure import FigureSpec, Record
 from vit_inspect_dashboard import controls, models, page, records, state
 from vit_inspect_dashboard.pictures import Picture
@@ -127,7 +127,8 @@ def show_lens() -> None:
         page.plot(
             logit_lens.plot_layer(result, layer, width=370),
             key="lens_layer",
-            alt=f"Probability of {result.labels[0]} in the patches of layer {layer}",
+            alt=f"{outputs.name(result.outputs)} of {result.labels[0]} in the patches of layer "
+            f"{layer}",
         )
         st.caption("Click a map or a bar to see its layer here.")
     with place:

@@ -91,7 +91,7 @@ with answer:
         page.plot(
             ablation.plot(found),
             key="answer",
-            alt="The most probable classes before and after",
+            alt="The largest outputs before and after",
         )
     else:
         st.caption(

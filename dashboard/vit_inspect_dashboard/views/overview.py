@@ -55,7 +55,8 @@ with facts:
         st.markdown("**Predictions**")
         st.write("No classifier: the model outputs a feature vector.")
     else:
-        st.markdown("**Five most probable classes**")
+        scored = found.outputs == "scores"
+        st.markdown("**Largest raw scores**" if scored else "**Five most probable classes**")
         page.show_classes(found, class_names(model.labels or ()))
 
 if notices := (*model.notices, *photograph.notices):

@@ -178,7 +178,7 @@ def show_output() -> int | None:
             format_func=names.__getitem__,
             key="class",
             bind="query-params",
-            help="One of the five most probable classes.",
+            help="One of the five largest outputs.",
         )
     page.show_classes(found, names)
     return chosen
