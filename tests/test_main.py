@@ -10,12 +10,14 @@ import sys
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
 
 from tests.conftest import noise
+from tests.helpers.picture_files import tiff_of
 from vit_inspect.__main__ import app
 
 pytestmark = pytest.mark.slow
@@ -132,6 +134,8 @@ def test_bad_photographs_are_refused_and_the_others_done(tmp_path: Path) -> None
         (("--checkpoint", "x.pth"), "without an architecture"),
         (("--outputs", "scores"), "outputs='scores' for dinov2_small, which has no known classes"),
         (("--stage", "1"), "stage 0, the only one of dinov2_small"),
+        (("--bands", "red"), "the bands 'red'"),
+        (("--bands", "2,1"), "[2, 1] as bands"),
     ],
 )
 def test_wrong_arguments_get_one_sentence(
@@ -157,6 +161,22 @@ def test_the_fit_is_told_in_the_provenance(
     assert facts["input"]["preprocessing"]["fit"] == fit
     whole = {"left": 0, "top": 0, "right": 90, "bottom": 40}
     assert (facts["photographs"][0]["seen_px"] == whole) == (fit == "whole")
+
+
+def test_bands_of_a_picture_can_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vit_inspect.exporting.bundle.BUNDLE_FORMATS", ("npz",))
+    six = np.random.default_rng(0).integers(0, 60_000, (40, 60, 6))
+    (tmp_path / "six.tif").write_bytes(tiff_of(six, "<u2"))
+    arguments = ("figures", tmp_path / "six.tif", "--img-size", 56, "--out")
+    done = invoke(*arguments, tmp_path / "refused")
+    assert done.exit_code == 2
+    assert "6 bands of 16 bits in 'six.tif'" in done.stderr
+    assert "--bands 3,2,1" in done.stderr
+    done = invoke(*arguments, tmp_path / "out", "--bands", "3,2,1")
+    assert done.exit_code == 0
+    facts = json.loads((tmp_path / "out" / "provenance.json").read_text())
+    [notice] = facts["photographs"][0]["notices"]
+    assert notice.startswith("Bands 3, 2 and 1 of its 6")
 
 
 def test_another_fit_is_refused_with_those_that_there_are(tmp_path: Path) -> None:

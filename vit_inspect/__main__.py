@@ -50,6 +50,14 @@ def figures(
             help="What the model sees: its own crop, or the whole photograph squeezed to the input."
         ),
     ] = "crop",
+    bands: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BAND,...",
+            help="Bands of each file to show, counted from 0: three as red, green and blue, such "
+            "as 3,2,1, or one as grey.",
+        ),
+    ] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="Weights in a file or a folder, for --architecture.")
     ] = None,
@@ -142,6 +150,7 @@ def figures(
     try:
         chosen = chosen_formats(None if formats is None else _listed(formats))
         ensure_folder(out)
+        chosen_bands = None if bands is None else _bands(bands)
         subject = load(
             model,
             img_size=_size(img_size),
@@ -163,7 +172,7 @@ def figures(
         for notice in subject.notices:
             typer.echo(notice, err=True)
         with tqdm(total=len(paths), unit="photo", disable=None) as bar:
-            captures = _captures(subject, paths, batch, refused, bar)
+            captures = _captures(subject, paths, batch, chosen_bands, refused, bar)
             written = export(
                 captures,
                 out,
@@ -245,7 +254,12 @@ def _sleep_while_waiting() -> None:
 
 
 def _captures(
-    model: Model, paths: list[Path], batch: int, refused: list[InspectError], bar: tqdm[Any]
+    model: Model,
+    paths: list[Path],
+    batch: int,
+    bands: tuple[int, ...] | None,
+    refused: list[InspectError],
+    bar: tqdm[Any],
 ) -> Iterator[Capture]:
     """The photographs batch by batch; those that cannot be read are left out and remembered."""
     from vit_inspect.pictures.reading import read_image
@@ -256,7 +270,7 @@ def _captures(
         images = []
         for path in some:
             try:
-                images.append(read_image(path))
+                images.append(read_image(path, bands=bands))
             except InspectError as error:
                 refused.append(error)
         if images:
@@ -302,6 +316,18 @@ def _numbers(name: str, text: str | None) -> list[float] | None:
     except ValueError:
         raise BadParameter(
             f"the {name} {text!r}", "numbers with commas between them", "write 0.5,0.5,0.5"
+        ) from None
+
+
+def _bands(text: str) -> tuple[int, ...]:
+    """One or three numbers of bands."""
+    from vit_inspect.pictures.bands import checked_bands
+
+    try:
+        return checked_bands([int(band) for band in _listed(text)])
+    except ValueError:
+        raise BadParameter(
+            f"the bands {text!r}", "numbers from 0, with commas", "use 3,2,1, for example"
         ) from None
 
 

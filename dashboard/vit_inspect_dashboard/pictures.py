@@ -17,6 +17,7 @@ from PIL import Image, ImageOps
 
 import vit_inspect as vi
 from vit_inspect.errors import BadImage
+from vit_inspect.pictures.bands import CHOOSE_BANDS
 from vit_inspect.pictures.reading import ACCEPTED, MAX_PIXELS, SUFFIXES, printable
 from vit_inspect_dashboard.wording import plain
 
@@ -113,11 +114,13 @@ def _problem(digest: str, name: str, _data: bytes) -> str | None:
     try:
         vi.read_image(_data, name=name)
     except BadImage as refusal:
-        expected = refusal.expected
+        expected, remedy = refusal.expected, refusal.remedy
         if expected == ACCEPTED:
             expected = (
                 f"a PNG, JPEG, WebP, BMP, GIF or TIFF picture of at most {MAX_PIXELS // 10**6} "
                 f"megapixels and {st.get_option('server.maxUploadSize')} MB"
             )
-        return str(BadImage(refusal.found, expected, refusal.remedy))
+        if remedy == CHOOSE_BANDS:
+            remedy = "save one or three of them as a file of their own"
+        return str(BadImage(refusal.found, expected, remedy))
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -18,8 +19,10 @@ from tests.dashboard.apps import (
     go,
     opened,
     png,
+    refusals,
     titles_of_maps,
 )
+from tests.helpers.picture_files import tiff_of
 from vit_inspect.figures import feature_pca, logit_lens, token_similarity
 from vit_inspect.figures.head_statistics import STATISTICS
 from vit_inspect_dashboard import models, records, state
@@ -165,6 +168,16 @@ def test_distance_of_a_single_upload_is_of_that_upload(monkeypatch: pytest.Monke
     app.button_group(key="over").set_value("your pictures").run()
     assert not app.exception
     assert asked == [upload]
+
+
+def test_an_upload_of_several_bands_is_refused_with_what_can_be_done_here() -> None:
+    app = opened("attention_distance")
+    six = tiff_of(np.ones((40, 60, 6)), "<u2")
+    app.file_uploader(key="uploads").upload("six.tif", six, "image/tiff").run()
+    [told] = refusals(app)
+    assert told.startswith("Found 6 bands of 16 bits in 'six.tif'; ")
+    assert "bands=" not in told
+    assert told.endswith("; save one or three of them as a file of their own.")
 
 
 def test_what_depended_on_a_removed_upload_starts_anew() -> None:

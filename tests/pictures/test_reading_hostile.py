@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
+from tests.helpers.picture_files import png_of_16_bits, tiff_of
 from vit_inspect.errors import BadImage
 from vit_inspect.pictures.reading import MAX_PIXELS, describe, read_image
 
@@ -72,6 +73,14 @@ def seeds() -> list[bytes]:
         encoded(COLOURS.convert("YCbCr"), "TIFF"),
         encoded(clear, "TIFF", tile=(16, 16)),
         encoded(palette, "TIFF"),
+        png_of_16_bits(values[..., None] * [3, 5, 7] % 4096),
+        png_of_16_bits(values[..., None] * [300, 0] + [0, 9000]),
+        tiff_of(values[..., None] * [3, 5, 7] % 4096, "<u2", photometric=2, planar=True),
+        tiff_of(
+            values[..., None] * [3, 5, 7, 9], ">f4", tile=(16, 16), packed=True, extra=(0, 0, 2)
+        ),
+        tiff_of(values[..., None] * [3, 5, 7], "<i2", rows=5, packed=True, predictor=2),
+        tiff_of(values[..., None] % 1000, ">u2", photometric=0, bits=12),
     ]
 
 

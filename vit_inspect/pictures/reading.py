@@ -16,13 +16,18 @@ import re
 import stat
 import threading
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from jaxtyping import Shaped
+from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
 from PIL.TiffImagePlugin import (
-    PREFIXES,
+    ICCPROFILE,
+    IMAGELENGTH,
+    IMAGEWIDTH,
+    SAMPLESPERPIXEL,
     STRIPOFFSETS,
     TILELENGTH,
     TILEOFFSETS,
@@ -31,6 +36,10 @@ from PIL.TiffImagePlugin import (
 )
 
 from vit_inspect.errors import BadImage
+from vit_inspect.pictures import tiff
+from vit_inspect.pictures.bands import Chosen, Layout, checked_bands, choose
+from vit_inspect.pictures.deep_png import read_deep_png
+from vit_inspect.pictures.tones import picture_of
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -75,6 +84,7 @@ _KINDS = (
 """First bytes of files that people mistake for pictures, the most certain first."""
 
 _MAKE_SMALLER = "make it smaller first"
+_SEVERAL_FRAMES = "It has several frames; the first one is shown."
 
 _WARNINGS = threading.Lock()
 
@@ -101,17 +111,24 @@ class ImageOrigin:
 
 
 def read_image(
-    source: str | os.PathLike[str] | bytes | BinaryFile, *, name: str | None = None
+    source: str | os.PathLike[str] | bytes | BinaryFile,
+    *,
+    name: str | None = None,
+    bands: Sequence[int] | None = None,
 ) -> Image.Image:
     """The upright RGB picture in a file, in bytes or in an open binary file (from its start).
 
     name: the name in figures, by default the file's own name.
+    bands: which bands of the file to show, counted from 0: three as red, green and blue with one
+        scale, such as (3, 2, 1), or one as grey. Colour profiles and transparency are left out.
 
     Transparency is replaced by white, pixels of more than 8 bits are scaled to 8 bits, colour
     profiles are applied, and the first of several frames is used; `describe(image).notices` says
-    so. Raises `BadImage` for everything else, such as a damaged file or more than 40 megapixels or
-    100 MB. Safe to call from any thread.
+    so. Raises `BadImage` for everything else, such as a damaged file, more than 40 megapixels or
+    100 MB, or bands that do not say which of them are colours. Raises `BadParameter` for bands
+    that are not one or three numbers. Safe to call from any thread.
     """
+    chosen_bands = None if bands is None else checked_bands(bands)
     path = None
     if isinstance(source, bytes):
         data, own_name = source, None
@@ -121,7 +138,7 @@ def read_image(
     else:
         data, own_name = _stream_bytes(source), getattr(source, "name", None)
     name = _display_name(name if name is not None else own_name)
-    image, file_notices = _decoded(data, name)
+    image, file_notices = _decoded(data, name, chosen_bands)
     image, pixel_notices = _as_rgb(image)
     image.info = {}
     image.info["origin"] = ImageOrigin(
@@ -203,8 +220,10 @@ def unopened(
     )
 
 
-def _decoded(data: bytes, name: str) -> tuple[Image.Image, list[str]]:
-    """The first frame, loaded and upright, in the file's own mode; and notices."""
+def _decoded(
+    data: bytes, name: str, bands: tuple[int, ...] | None
+) -> tuple[Image.Image, list[str]]:
+    """The first frame, loaded and upright, in the file's own colours; and notices."""
     if not data:
         raise BadImage(f"0 bytes in '{name}'", ACCEPTED, "choose another file")
     if len(data) > MAX_BYTES:
@@ -214,7 +233,7 @@ def _decoded(data: bytes, name: str) -> tuple[Image.Image, list[str]]:
         # would stay changed. The lock also limits memory: one file is decoded at a time.
         with _WARNINGS, warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"PIL\.")
-            return _first_frame(data, name)
+            return _first_frame(data, name, bands)
     except BadImage:
         raise
     except UnidentifiedImageError as error:
@@ -229,57 +248,130 @@ def _decoded(data: bytes, name: str) -> tuple[Image.Image, list[str]]:
         raise _damaged(name) from error
 
 
-def _first_frame(data: bytes, name: str) -> tuple[Image.Image, list[str]]:
-    _refuse_slow(data, name)
-    with Image.open(io.BytesIO(data), formats=FORMATS) as file:
-        if file.width * file.height > MAX_PIXELS:
-            raise _too_many_pixels(f"{file.width} x {file.height} px", name)
-        file.load()
-        notices = []
+def _first_frame(
+    data: bytes, name: str, bands: tuple[int, ...] | None
+) -> tuple[Image.Image, list[str]]:
+    tags = None
+    # These two bytes cannot follow each other in a JPEG's compressed pixels.
+    if data.startswith(b"\xff\xd8") and (scans := data.count(b"\xff\xda")) > MAX_SCANS:
+        raise _slow(f"a JPEG of {scans} passes", name)
+    if tiff.is_tiff(data):
+        tags = tiff.tags_of(data)
+        _refuse_slow_tiff(tags, name)
+        layout = tiff.layout_of(tags, name)
+        if layout is not None:
+            return _first_of_tiff(data, tags, layout, bands, name)
+    try:
+        opened = Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        if tags is not None and tiff.is_complete(tags):
+            raise tiff.unsupported(tags, name) from error
+        raise
+    with opened as file:
+        _refuse_large(file.width, file.height, name)
+        shown = len(file.getbands())
+        stored = shown if tags is None else tags.get(SAMPLESPERPIXEL, 1)
+        if tags is not None and bands is not None and stored > shown:
+            raise tiff.unsupported(tags, name)
+        frame, notices = _frame_of(file, data, bands, name)
+        if stored > shown:
+            notices.append(f"Only {shown} of its {stored} bands are shown.")
         try:
             orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
         except Exception:
             # The pixels are complete, and most pictures with such data are upright.
             orientation = 1
             notices.append("Its EXIF data is damaged, so it may not be upright.")
-        # Not ImageOps.exif_transpose: it also rewrites the EXIF data, which is not needed here,
-        # and therefore fails on good pictures with one invalid tag.
-        turn = _UPRIGHT.get(orientation)
-        frame = file.copy() if turn is None else file.transpose(turn)
         # Not the number of frames: counting reads a whole animation. The extra pictures in a
         # phone's MPO (previews, depth) are not frames.
         if file.format != "MPO" and getattr(file, "is_animated", False):
-            notices.append("It has several frames; the first one is shown.")
-        return frame, notices
+            notices.append(_SEVERAL_FRAMES)
+        return _upright(frame, orientation), notices
 
 
-def _refuse_slow(data: bytes, name: str) -> None:
+def _first_of_tiff(
+    data: bytes,
+    tags: ImageFileDirectory_v2,
+    layout: Layout,
+    bands: tuple[int, ...] | None,
+    name: str,
+) -> tuple[Image.Image, list[str]]:
+    _refuse_large(tags[IMAGEWIDTH], tags[IMAGELENGTH], name)
+    chosen = choose(layout, bands, name)
+    values = tiff.read_values(data, tags, layout, chosen.bands, name)
+    frame, notices = _shown(values, layout, chosen)
+    if bands is None:
+        frame.info["icc_profile"] = tags.get(ICCPROFILE)
+    if tags.next:
+        notices.append(_SEVERAL_FRAMES)
+    return _upright(frame, tags.get(ExifTags.Base.Orientation, 1)), notices
+
+
+def _frame_of(
+    file: ImageFile.ImageFile, data: bytes, bands: tuple[int, ...] | None, name: str
+) -> tuple[Image.Image, list[str]]:
+    """The first frame of an opened picture, in 8 bits; of chosen bands if there are any."""
+    deep = read_deep_png(file, data)
+    if deep is None and bands is None:
+        file.load()
+        return file, []
+    values, layout = deep or _values_of(file)
+    chosen = choose(layout, bands, name)
+    frame, notices = _shown(values[..., list(chosen.bands)], layout, chosen)
+    if bands is None:
+        frame.info["icc_profile"] = file.info.get("icc_profile")
+    return frame, notices
+
+
+def _values_of(image: Image.Image) -> tuple[Shaped[np.ndarray, "row column band"], Layout]:
+    """The values of a picture of Pillow; of palettes and other colour spaces those of RGB."""
+    if image.mode == "1":
+        image = image.convert("L")
+    elif image.mode not in ("L", "LA", "RGB", "RGBA", "CMYK") and not _is_deep(image):
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    values = np.asarray(image).reshape(image.height, image.width, -1)
+    layout = Layout(
+        "CMYK" if image.mode == "CMYK" else "RGB" if values.shape[2] > 2 else "L",
+        values.shape[2],
+        8 * values.dtype.itemsize,
+        values.dtype.kind,
+    )
+    return values, layout
+
+
+def _shown(
+    values: Shaped[np.ndarray, "row column band"], layout: Layout, chosen: Chosen
+) -> tuple[Image.Image, list[str]]:
+    image, notices = picture_of(values, layout, chosen.mode)
+    return image, [*chosen.notices, *notices]
+
+
+def _upright(image: Image.Image, orientation: Any) -> Image.Image:
+    # Not ImageOps.exif_transpose: it also rewrites the EXIF data, which is not needed here, and
+    # therefore fails on good pictures with one invalid tag.
+    turn = _UPRIGHT.get(orientation)
+    return image.copy() if turn is None else image.transpose(turn)
+
+
+def _refuse_slow_tiff(tags: ImageFileDirectory_v2, name: str) -> None:
     """Refuse small files that would keep Pillow busy for minutes or fill the memory."""
-    found = None
-    # These two bytes cannot follow each other in a JPEG's compressed pixels.
-    if data.startswith(b"\xff\xd8") and (scans := data.count(b"\xff\xda")) > MAX_SCANS:
-        found = f"a JPEG of {scans} passes"
-    elif data.startswith(tuple(PREFIXES)):
-        # Pillow makes an object for each strip or tile before it reports the picture's size, and
-        # a buffer for a whole tile even if the picture is small.
-        tags = _tiff_tags(data)
-        parts = max(len(tags.get(tag, ())) for tag in (STRIPOFFSETS, TILEOFFSETS))
-        if parts > MAX_TIFF_PARTS:
-            found = f"a TIFF of {parts} strips or tiles"
-        width, height = tags.get(TILEWIDTH), tags.get(TILELENGTH)
-        if isinstance(width, int) and isinstance(height, int) and width * height > MAX_PIXELS:
-            found = f"a TIFF with tiles of {width} x {height} px"
-    if found:
-        raise BadImage(f"{found} in '{name}'", ACCEPTED, "save it again with common settings")
+    # Pillow makes an object for each strip or tile before it reports the picture's size, and a
+    # buffer for a whole tile even if the picture is small.
+    parts = max(len(tags.get(tag, ())) for tag in (STRIPOFFSETS, TILEOFFSETS))
+    if parts > MAX_TIFF_PARTS:
+        raise _slow(f"a TIFF of {parts} strips or tiles", name)
+    width, height = tags.get(TILEWIDTH), tags.get(TILELENGTH)
+    if isinstance(width, int) and isinstance(height, int) and width * height > MAX_PIXELS:
+        raise _slow(f"a TIFF with tiles of {width} x {height} px", name)
 
 
-def _tiff_tags(data: bytes) -> ImageFileDirectory_v2:
-    """The tags of a TIFF's first picture; BigTIFF's header is twice as long."""
-    tags = ImageFileDirectory_v2(data[: 16 if data[2] == 43 else 8])
-    stream = io.BytesIO(data)
-    stream.seek(tags.next)
-    tags.load(stream)
-    return tags
+def _slow(found: str, name: str) -> BadImage:
+    return BadImage(f"{found} in '{name}'", ACCEPTED, "save it again with common settings")
+
+
+def _refuse_large(width: int, height: int, name: str) -> None:
+    if width * height > MAX_PIXELS:
+        raise _too_many_pixels(f"{width} x {height} px", name)
 
 
 def _too_many_pixels(size: str, name: str) -> BadImage:
@@ -306,8 +398,8 @@ def _as_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
     """Any loaded picture as 8-bit sRGB on white; and notices."""
     profile = image.info.get("icc_profile")
     notices: list[str] = []
-    if image.mode == "F" or image.mode.startswith("I"):
-        image, notices = _as_grey(image)
+    if _is_deep(image):
+        image, notices = picture_of(*_values_of(image), "L")
     elif image.has_transparency_data:
         layer = image.convert("RGBA")
         if layer.getchannel("A").getextrema() != (255, 255):
@@ -325,22 +417,9 @@ def _as_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
     return image.convert("RGB"), notices
 
 
-def _as_grey(image: Image.Image) -> tuple[Image.Image, list[str]]:
-    """A picture of more than 8 bits, scaled: 16 bits by 1/257, others by their own range.
-
-    Infinite values get the end of the range, NaN becomes black. A constant picture is black.
-    """
-    values = np.asarray(image)
-    if image.mode.startswith("I;16"):
-        return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8)), []
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    scaled = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low)
-    scaled -= low
-    if high > low:
-        scaled *= 255 / (high - low)
-    notice = f"Its values, {low:g} to {high:g}, were scaled to the range from black to white."
-    return Image.fromarray(np.rint(scaled).astype(np.uint8)), [notice]
+def _is_deep(image: Image.Image) -> bool:
+    """Whether a picture of Pillow has grey values of more than 8 bits."""
+    return image.mode == "F" or image.mode.startswith("I")
 
 
 def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:

@@ -1,0 +1,94 @@
+"""A PNG of 16 bits is read to the last bit, whatever its colours, filters and chunks."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.helpers.picture_files import png_of_16_bits
+from vit_inspect.errors import BadImage
+from vit_inspect.pictures.deep_png import read_deep_png
+from vit_inspect.pictures.reading import describe, read_image
+
+VALUES = np.random.default_rng(0).integers(0, 65536, (11, 7, 4))
+TWELVE = np.random.default_rng(1).integers(0, 4096, (11, 7, 3))
+TWELVE[0, 0] = 4095
+TAKEN = "Its values reach 4,095 of 65,535: taken as 12 bits, 4,095 is white."
+
+
+@pytest.mark.parametrize("bands", [1, 2, 3, 4])
+def test_all_bits_of_all_bands_are_read(bands: int) -> None:
+    data = png_of_16_bits(VALUES[..., :bands])
+    with Image.open(io.BytesIO(data)) as file:
+        values, layout = read_deep_png(file, data)
+    np.testing.assert_array_equal(values, VALUES[..., :bands])
+    assert (layout.bands, layout.bits) == (bands, 16)
+    assert layout.alpha == {1: None, 2: 1, 3: None, 4: 3}[bands]
+
+
+def test_other_pictures_are_left_to_pillow() -> None:
+    for mode in ("L", "RGB", "P"):
+        file = io.BytesIO()
+        Image.new(mode, (3, 2)).save(file, "PNG")
+        with Image.open(file) as opened:
+            assert read_deep_png(opened, file.getvalue()) is None
+
+
+@pytest.mark.parametrize("bands", [1, 3])
+def test_12_bits_in_16_are_scaled_and_told(bands: int) -> None:
+    picture = read_image(png_of_16_bits(TWELVE[..., :bands]))
+    expected = np.broadcast_to(np.rint(TWELVE[..., :bands] * (255 / 4095)), TWELVE.shape)
+    np.testing.assert_array_equal(np.asarray(picture), expected)
+    assert describe(picture).notices == (TAKEN,)
+
+
+def test_colours_of_all_16_bits_keep_their_scale() -> None:
+    picture = read_image(png_of_16_bits(VALUES[..., :3]))
+    np.testing.assert_array_equal(np.asarray(picture), np.rint(VALUES[..., :3] / 257))
+    assert describe(picture).notices == ()
+
+
+def test_the_significant_bits_of_the_file_are_used() -> None:
+    dark = TWELVE[..., :3] // 16
+    low = read_image(png_of_16_bits(dark, significant=12))
+    np.testing.assert_array_equal(np.asarray(low), np.rint(dark * (255 / 4095)))
+    told = "Its values reach 255 of 65,535: taken as 12 bits, 4,095 is white."
+    assert describe(low).notices == (told,)
+    # By the standard they are the upper bits, and the lower ones repeat them.
+    high = read_image(png_of_16_bits(dark * 16, significant=12))
+    np.testing.assert_array_equal(np.asarray(high), np.rint(dark * (16 / 257)))
+    assert describe(high).notices == ()
+    # All 16 are what programs state that do not know.
+    assert describe(read_image(png_of_16_bits(TWELVE, significant=16))).notices == (TAKEN,)
+
+
+@pytest.mark.parametrize("bands", [1, 3])
+def test_the_one_colour_that_is_transparent_becomes_white(bands: int) -> None:
+    values = VALUES[..., :bands].copy()
+    values[2, 3] = values[0, 0]
+    # Of the same 8 bits, but another colour.
+    values[1, 1] = values[0, 0] ^ 1
+    picture = np.asarray(read_image(png_of_16_bits(values, clear=tuple(values[0, 0]))))
+    expected = np.broadcast_to(np.rint(values / 257), picture.shape).copy()
+    expected[0, 0] = expected[2, 3] = 255
+    np.testing.assert_array_equal(picture, expected)
+
+
+def test_transparency_is_scaled_by_its_own_depth() -> None:
+    half = np.concatenate([TWELVE, np.full((11, 7, 1), 65535)], axis=2)
+    half[3, 3, 3] = 0
+    picture = read_image(png_of_16_bits(half))
+    expected = np.rint(TWELVE * (255 / 4095))
+    expected[3, 3] = 255
+    np.testing.assert_array_equal(np.asarray(picture), expected)
+    assert describe(picture).notices == (TAKEN, "Its transparency was replaced by white.")
+
+
+def test_a_file_that_is_cut_off_is_refused() -> None:
+    data = png_of_16_bits(VALUES[..., :3])
+    for length in (len(data) - 30, 60, 20):
+        with pytest.raises(BadImage, match="damaged or cut off"):
+            read_image(data[:length])

@@ -1,0 +1,113 @@
+"""How do values of any depth become a picture of 8 bits, and what is assumed on the way?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Shaped, UInt8
+from PIL import Image
+
+from vit_inspect.pictures.bands import Layout
+
+DEPTHS = (8, 10, 12, 14, 16)
+"""Depths of cameras and scanners, whose values are stored in 16 bits as they are."""
+
+_BLOCK = 1 << 22
+
+Values = Shaped[np.ndarray, "row column band"]
+Tones = UInt8[np.ndarray, "row column band"]
+
+
+def picture_of(values: Values, layout: Layout, mode: str) -> tuple[Image.Image, list[str]]:
+    """The chosen bands as a picture of 8 bits of this mode; and notices.
+
+    Unsigned integers of up to 16 bits are scaled by their depth. Where 16 bits are not used, the
+    depth is the smallest of `DEPTHS` that holds the largest value. Other numbers are scaled by
+    their own range: floats in 0..1 that reach a quarter by 0..1, all others from the least to the
+    largest. All colours of a picture have one scale. Infinite values get the end of the range, and
+    NaN becomes black. A constant picture of such numbers is black.
+    """
+    with_alpha = mode[-1] in "Aa"
+    colours = values[..., :-1] if with_alpha else values
+    if layout.kind == "u" and layout.bits <= 16:
+        # No camera makes ink: a print that is pale all over is one of 16 bits.
+        stated = 0xFFFF if mode == "CMYK" else layout.white
+        tones, notices = _by_depth(colours, layout.bits, stated)
+        if layout.white_is_zero:
+            tones = 255 - tones
+    else:
+        tones, notices = _by_range(colours, layout.white_is_zero)
+    if with_alpha:
+        alpha, more = _opacity(values[..., -1:], layout)
+        tones = np.concatenate([tones, alpha], axis=2)
+        notices += more
+    image = Image.frombytes(mode, tones.shape[1::-1], tones.tobytes())
+    return image.convert(mode.upper()) if mode[-1] == "a" else image, notices
+
+
+def _by_depth(
+    values: Values, bits: int, stated: int | None = None, what: str = "values"
+) -> tuple[Tones, list[str]]:
+    """Unsigned integers, the largest of their depth as 255; and a notice where that is a guess."""
+    notices = []
+    if bits == 16 and (reached := int(values.max())):
+        bits = next(depth for depth in DEPTHS if max(reached, stated or 0) < 1 << depth)
+        if bits < 16:
+            notices.append(
+                f"Its {what} reach {reached:,} of 65,535: taken as {bits} bits,"
+                f" {(1 << bits) - 1:,} is {'white' if what == 'values' else 'opaque'}."
+            )
+    if bits == 8:
+        return values.astype(np.uint8, copy=False), notices
+    white = (1 << bits) - 1
+    table = np.rint(np.arange(white + 1) * (255 / white)).astype(np.uint8)
+    tones = np.empty(values.shape, np.uint8)
+    for rows in _blocks(values):
+        tones[rows] = table[values[rows]]
+    return tones, notices
+
+
+def _by_range(values: Values, white_is_zero: bool) -> tuple[Tones, list[str]]:
+    """Any real numbers, their range as 0 to 255; and a notice that tells the range."""
+    low, high = 0.0, 0.0
+    if values.dtype.kind != "f":
+        low, high = float(values.min()), float(values.max())
+    elif (finite := np.isfinite(values)).any():
+        low = float(values.min(where=finite, initial=np.inf))
+        high = float(values.max(where=finite, initial=-np.inf))
+    notice = f"Its values, {low:g} to {high:g}, were scaled to the range from black to white."
+    if values.dtype.kind == "f" and low >= 0 and 0.25 < high <= 1:
+        notice = f"Its values, {low:g} to {high:g}, were taken as 0 for black to 1 for white."
+        low, high = 0.0, 1.0
+    if white_is_zero:
+        notice = notice.removesuffix(".") + ", and inverted."
+    return _scaled(values, low, high, white_is_zero), [notice]
+
+
+def _scaled(values: Values, low: float, high: float, inverted: bool = False) -> Tones:
+    """Real numbers, this range as 0 to 255."""
+    tones = np.zeros(values.shape, np.uint8)
+    # Halves, because the difference of two floats can be more than the largest float.
+    span = high / 2 - low / 2
+    if span > 0:
+        for rows in _blocks(values):
+            share = np.clip(values[rows].astype(np.float64), low, high)
+            share = (share / 2 - low / 2) / span
+            share = 1 - share if inverted else share
+            tones[rows] = np.rint(np.nan_to_num(share, nan=0.0) * 255).astype(np.uint8)
+    return tones
+
+
+def _opacity(alpha: Values, layout: Layout) -> tuple[Tones, list[str]]:
+    """Transparency, whose largest value is opaque; of floats at least 1."""
+    if layout.kind == "u" and layout.bits <= 16:
+        return _by_depth(alpha, layout.bits, what="opacities")
+    return _scaled(alpha, 0.0, max(1.0, float(np.nan_to_num(alpha, posinf=1.0).max()))), []
+
+
+def _blocks(values: Values) -> Iterator[slice]:
+    """Ranges of rows of about 4 million values: numbers of 8 bytes of a whole picture are much."""
+    step = max(1, _BLOCK // max(1, values[0].size))
+    for start in range(0, len(values), step):
+        yield slice(start, start + step)
