@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.overrides import BaseTorchFunctionMode
 
 from vit_inspect.device import memory_refusal
-from vit_inspect.errors import BadParameter, InspectError, UnsupportedModel, short_reason
+from vit_inspect.errors import BadParameter, InspectError, UnsupportedModel
 from vit_inspect.layout import TokenLayout
 from vit_inspect.loading.adapters import check_filters, without_wrapper
 from vit_inspect.loading.from_timm import guessed_names
@@ -253,7 +253,7 @@ def _refusal(name: str, layout: TokenLayout) -> Iterator[None]:
     except Exception as error:
         rows, columns = layout.input_px
         raise BadParameter(
-            f"{name}, which fails on pictures of {rows} x {columns} px ({short_reason(error)})",
+            f"{name}, which fails on pictures of {rows} x {columns} px",
             "a network that takes pixels alone, (image, 3, row, column), of the layout's size",
             "correct the grid or patch_px of the layout, or wrap a module whose forward takes them",
         ) from error

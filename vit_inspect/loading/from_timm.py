@@ -110,7 +110,7 @@ def create(
         resized = img_size is not None and "size mismatch" in str(error)
         if missing is None or resized:
             raise BadParameter(
-                f"an input size that {name!r} cannot take ({short_reason(error)})",
+                f"an input size that {name!r} cannot take",
                 "a size that the model can take",
                 "leave out img_size, or choose another size",
             ) from error
