@@ -49,8 +49,9 @@ class Model:
     layout: its tokens at the input size chosen when it was loaded.
     recipe: how a photograph becomes the model input.
     source: where the weights come from, in words; "random weights" if they were not trained.
-    filters: weights that the first convolution applies to the pixels, (filter, 3, row px, column
-        px); standardised if the network does so. None if no convolution is applied to the pixels.
+    filters: weights that the first convolution applies to the pixels, (filter, channel, row px,
+        column px); standardised if the network does so. None if no convolution is applied to the
+        pixels.
     filters_name: the kind of that convolution: "patch embedding", "ResNet stem convolution" or
         "stem convolution".
     positions: table of absolute positions, learned or fixed, as (grid row, grid column, width), on
@@ -88,7 +89,7 @@ class Model:
     layout: TokenLayout
     recipe: Recipe
     source: str
-    filters: Float[Tensor, "filter 3 row column"] | None
+    filters: Float[Tensor, "filter channel row column"] | None
     filters_name: str
     positions: Float[Tensor, "grid_row grid_column width"] | None
     labels: tuple[str, ...] | None
@@ -102,6 +103,11 @@ class Model:
     merged: int = 1
     stage: int = 0
     stages: tuple[Stage, ...] = ()
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of the model input."""
+        return len(self.recipe.mean)
 
     @property
     def stage_count(self) -> int:
@@ -160,10 +166,9 @@ class Model:
         """This model with other pictures as input; the network is shared.
 
         fields: of its `Recipe`, such as mean=(0.5, 0.5, 0.5). Raises `BadParameter` for values
-        that do not fit.
+        that do not fit, or not the input's channels.
         """
-        recipe = replace(self.recipe, **fields)
-        recipe.check()
+        recipe = replace(self.recipe, **fields).of_channels(self.channels)
         return self if recipe == self.recipe else replace(self, recipe=recipe)
 
     def at_stage(self, index: int) -> Model:
@@ -193,7 +198,10 @@ class Model:
                 "choose a plain vision transformer, or look at the attention maps of one stage",
             )
 
-    def prepare(self, image: Picture) -> Float[Tensor, "1 3 row column"]:
-        """The model input for a picture, on the model's device and in its type."""
+    def prepare(self, image: Picture) -> Float[Tensor, "1 channel row column"]:
+        """The model input for a picture, on the model's device and in its type.
+
+        Raises `BadParameter` if the input has other than one or three channels.
+        """
         pixels, _ = prepare(as_picture(image), self.recipe, self.layout.input_px)
         return pixels.to(self.device, self.dtype)

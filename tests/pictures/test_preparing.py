@@ -150,3 +150,46 @@ def test_the_input_is_contiguous_float32() -> None:
     pixels, _ = prepare(photograph((60, 40)), recipe_of(0.9, "center"), (32, 48))
     assert pixels.dtype == torch.float32
     assert pixels.is_contiguous()
+
+
+@pytest.mark.parametrize("crop_mode", ["center", "squash"])
+def test_one_channel_is_grey_as_timm_makes_it(crop_mode: str) -> None:
+    transform = timm.data.create_transform(
+        input_size=(1, 64, 64),
+        mean=(0.4,),
+        std=(0.2,),
+        interpolation="bicubic",
+        crop_pct=0.9,
+        crop_mode=crop_mode,
+    )
+    image = photograph((150, 100))
+    pixels, _ = prepare(image, Recipe((0.4,), (0.2,), "bicubic", 0.9, crop_mode), (64, 64))
+    assert pixels.shape == (1, 1, 64, 64)
+    difference = (pixels[0] - transform(image.convert("L"))).abs() * 0.2 * 255
+    assert difference.max() < 2.01
+    assert difference.mean() < 0.2
+
+
+@pytest.mark.parametrize("channels", [2, 4, 13])
+def test_a_picture_for_other_channels_is_refused(channels: int) -> None:
+    recipe = Recipe((0.5,) * channels, (0.5,) * channels, "bicubic", 1.0, "squash")
+    bands = "(0,)" if channels == 2 else "(3, 2, 1)"
+    with pytest.raises(
+        vi.BadParameter, match=f"a picture for a network of {channels} channels"
+    ) as refusal:
+        prepare(photograph((150, 100)), recipe, (64, 64))
+    assert f"bands={bands}" in refusal.value.remedy
+
+
+def test_numbers_are_taken_for_each_channel_where_they_are_equal() -> None:
+    recipe = Recipe((0.5,) * 3, (0.1, 0.2, 0.3), "bicubic", 1.0, "squash")
+    assert recipe.of_channels(3) == recipe
+    with pytest.raises(
+        vi.BadParameter, match=r"the std \(0.1, 0.2, 0.3\) for an input of 1 channel;"
+    ):
+        recipe.of_channels(1)
+    equal = replace(recipe, std=(0.1,) * 3).of_channels(4)
+    assert (equal.mean, equal.std) == ((0.5,) * 4, (0.1,) * 4)
+    for wrong in ((), (0.5, float("nan"))):
+        with pytest.raises(vi.BadParameter, match="expected a number for each channel"):
+            replace(recipe, mean=wrong).check()

@@ -9,13 +9,15 @@ A model of transformers has an image processor. It makes the pixels itself: libr
 different ways, and these are the pixels that the model was meant to get.
 
 A crop can cut off what matters. The fit "whole" squeezes the whole picture into the input instead.
+
+A picture has three channels, or one if it is made grey. An input of other channels is no picture.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -33,12 +35,16 @@ Fit = Literal["crop", "whole"]
 
 CropMode = Literal["center", "squash"]
 
+AS_GREY = "Its input has one channel: a picture is shown to it as grey (luma of ITU-R 601)."
+"""What a model of one channel tells."""
+
 
 @dataclass(frozen=True)
 class Recipe:
     """How a photograph becomes the model input.
 
-    mean, std: per channel, for values in [0, 1].
+    mean, std: for each channel, for values in [0, 1]. A number that is the same for all channels
+        holds for any number of channels.
     interpolation: a filter of Pillow, "bicubic", "bilinear", "lanczos", ...
     crop_fraction: share of the resized picture's side that the centre crop keeps.
     crop_mode: "center" keeps the aspect ratio and crops, "squash" stretches to the input's shape.
@@ -60,11 +66,16 @@ class Recipe:
         """Raises `BadParameter` for values that no picture can be prepared with."""
         filters = [each.name.lower() for each in Image.Resampling]
         for name, fits, expected in (
-            ("mean", _each_channel(self.mean), "three numbers, of red, green and blue"),
+            (
+                "mean",
+                _each_channel(self.mean)
+                and (not _each_channel(self.std) or len(self.mean) == len(self.std)),
+                "a number for each channel, as many as in std",
+            ),
             (
                 "std",
                 _each_channel(self.std) and min(self.std) > 0,
-                "three positive numbers, of red, green and blue",
+                "a positive number for each channel",
             ),
             (
                 "interpolation",
@@ -87,25 +98,61 @@ class Recipe:
                 found = f"the {name} {getattr(self, name)!r} of a recipe"
                 raise BadParameter(found, expected, "correct it")
 
+    def of_channels(self, count: int) -> Recipe:
+        """This recipe, with `count` numbers in mean and std; raises `BadParameter` as `check` does.
+
+        A number that is the same for all channels is taken for each.
+        """
+        self.check()
+        numbers = {}
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if len(values) != count and len(set(values)) > 1:
+                raise BadParameter(
+                    f"the {name} {values} for an input of {channels(count)}",
+                    "a number for each channel, or the same for all",
+                    f"give {count} numbers",
+                )
+            numbers[name] = values if len(values) == count else values[:1] * count
+        return replace(self, **numbers)
+
+
+def channels(count: int) -> str:
+    """The number of channels in words."""
+    return f"{count} channel{'s' * (count != 1)}"
+
 
 def _each_channel(values: Any) -> bool:
     return (
         isinstance(values, tuple)
-        and len(values) == 3
+        and len(values) > 0
         and all(isinstance(each, int | float) and math.isfinite(each) for each in values)
     )
 
 
 def prepare(
     image: Image.Image, recipe: Recipe, input_px: tuple[int, int]
-) -> tuple[Float[Tensor, "1 3 row column"], Box]:
+) -> tuple[Float[Tensor, "1 channel row column"], Box]:
     """The model input of an RGB picture, and the box of the picture that it shows.
 
-    input_px: (rows px, columns px). The pixels are float32 and normalised.
+    input_px: (rows px, columns px). The pixels are float32 and normalised. For a single channel the
+    picture is made grey, by its luma.
 
     Raises `BadImage` for a picture so long that an image processor would enlarge it beyond
-    `MAX_PIXELS`.
+    `MAX_PIXELS`, and `BadParameter` for an input of other than one or three channels.
     """
+    count = len(recipe.mean)
+    if count not in (1, 3):
+        raise BadParameter(
+            f"a picture for a network of {channels(count)}",
+            "its input as a tensor",
+            "in Python, use vi.capture(model, pixels=tensor, "
+            f"bands={(3, 2, 1) if count > 3 else (0,)}), or shown=picture",
+        )
+    if count == 1:
+        # Three equal channels, of which one is kept: image processors take no other picture.
+        image = image.convert("L").convert("RGB")
+        recipe = replace(recipe, mean=recipe.mean * 3, std=recipe.std * 3)
     size = image.height, image.width
     if recipe.fit == "whole":
         resized, seen = input_px, Box(0.0, 0.0, float(image.width), float(image.height))
@@ -113,12 +160,13 @@ def prepare(
         resized = _resized_size(size, recipe, input_px)
         seen = _crop_box(size, resized, input_px, down=recipe.processor is not None)
     if recipe.processor is not None:
-        return _processed(recipe.processor, image, recipe, resized, input_px), seen
+        pixels = _processed(recipe.processor, image, recipe, resized, input_px)
+        return pixels[:, :count], seen
     resample = Image.Resampling[recipe.interpolation.upper()]
     picture = image.resize((input_px[1], input_px[0]), resample, box=seen)
     values = torch.from_numpy(np.array(picture, dtype=np.float32)).div_(255)
     mean, std = torch.tensor(recipe.mean), torch.tensor(recipe.std)
-    return ((values - mean) / std).permute(2, 0, 1)[None].contiguous(), seen
+    return ((values - mean) / std).permute(2, 0, 1)[None, :count].contiguous(), seen
 
 
 def _processed(
