@@ -123,3 +123,25 @@ def test_the_bundled_model_has_the_filters_of_its_patch_embedding(dinov2: vi.Mod
     np.testing.assert_allclose(overlap, 1, rtol=0, atol=1e-5)
     ratio = values[:383] ** 2 / np.sum(values**2)
     np.testing.assert_allclose(result.explained_variance_ratio, ratio, rtol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 4, 13])
+def test_all_channels_of_a_filter_are_one_sample(
+    random: np.random.Generator, channels: int
+) -> None:
+    filters = random.normal(size=(40, channels, 2, 4)) * np.linspace(0.5, 2, 4)
+    result = result_of(filters, count=5)
+    assert result.components.shape == (5, 2, 4, channels)
+    samples = channels_last(filters)
+    _, values, wanted = np.linalg.svd(samples - samples.mean(axis=0), full_matrices=False)
+    signs = np.sign(np.sum(flat(result) * wanted[:5], axis=1, keepdims=True))
+    np.testing.assert_allclose(signs * flat(result), wanted[:5], rtol=0, atol=1e-5)
+    rank = min(39, 8 * channels)
+    ratio = values[:rank] ** 2 / np.sum(values**2)
+    np.testing.assert_allclose(result.explained_variance_ratio, ratio, rtol=1e-6)
+
+
+def test_weights_keep_their_place_among_thirteen_channels() -> None:
+    filters = np.zeros((2, 13, 2, 4))
+    filters[1, 11, 1, 2] = 1
+    assert np.argwhere(result_of(filters).components[0]).tolist() == [[1, 2, 11]]

@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.helpers.records import Size, filters_of
+from vit_inspect.figures import looks
 from vit_inspect.figures.embedding_filters import _tiles, draw, plot
 from vit_inspect.records.paper import EmbeddingFilters
 
@@ -71,3 +73,60 @@ def test_filters_of_a_stem_are_not_called_an_embedding(filters):
     stem = replace(filters, source="ResNet stem convolution, 64 filters of 7 x 7 px")
     assert "RGB filters of the ResNet stem convolution" in plot(stem).layout.annotations[0].text
     assert "ResNet stem" in draw(stem).axes[0].get_title()
+
+
+@pytest.fixture
+def by_channel():
+    return filters_of(13)(Size(), np.random.default_rng(0))
+
+
+def test_one_channel_is_grey():
+    one = filters_of(1)(Size(), np.random.default_rng(0))
+    tiles = _tiles(one)
+    assert tiles.count == (2, 7)
+    weights = one.components[8, ..., 0]
+    expected = np.round(255 * (weights - weights.min()) / np.ptp(weights))
+    shown = tile(tiles, 1, 1)
+    assert set(map(tuple, shown)) == {(each,) * 3 for each in expected.ravel()}
+    assert (
+        plot(one).layout.meta[0] == "One-channel embedding filters (first 12 principal components)"
+    )
+
+
+def test_other_channels_are_a_row_of_tiles_on_the_scale_of_their_component(by_channel):
+    tiles = _tiles(by_channel)
+    assert tiles.count == (10, 13)
+    for component, channel in ((0, 0), (3, 12), (9, 5)):
+        weights = by_channel.components[component]
+        largest = np.abs(weights).max()
+        expected = looks.colour(weights[..., channel], "RdBu_r", (-largest, largest))
+        shown = tile(tiles, component, channel)
+        assert set(map(tuple, shown)) == set(map(tuple, expected[..., :3].reshape(-1, 3)))
+
+
+def test_a_component_of_zeros_is_white(by_channel):
+    flat = replace(by_channel, components=0 * by_channel.components)
+    assert set(map(tuple, tile(_tiles(flat), 4, 4))) == {
+        tuple(looks.colour(np.zeros(1), "RdBu_r", (-1.0, 1.0))[0, :3])
+    }
+
+
+def test_channels_have_their_numbers_in_print_and_on_screen(by_channel):
+    numbers = [str(channel) for channel in range(13)]
+    pictures, _ = draw(by_channel).axes
+    assert [each.get_text() for each in pictures.get_xticklabels()] == numbers
+    assert [each.get_text() for each in pictures.get_yticklabels()] == numbers[:10]
+    assert (pictures.get_xlabel(), pictures.get_ylabel()) == ("Channel", "Component")
+    assert "Embedding filters by channel" in pictures.get_title()
+    figure = plot(by_channel)
+    assert list(figure.layout.xaxis.ticktext) == numbers
+    place = 2 * 13 + 11
+    share = by_channel.explained_variance_ratio[2]
+    assert figure.data[0].text[place] == f"Component 2, channel 11<br>{share:.2%} of the variance"
+    assert tuple(figure.data[0].customdata[place]) == (2, 11)
+    assert "red is positive, blue is negative, white is 0" in " ".join(figure.layout.meta)
+
+
+def test_of_many_channels_some_numbers_are_left_out():
+    figure = plot(filters_of(64)(Size(), np.random.default_rng(0)))
+    assert list(figure.layout.xaxis.ticktext)[:4] == ["0", "", "2", ""]

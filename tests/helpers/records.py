@@ -86,6 +86,22 @@ def filters(size: Size, random: np.random.Generator) -> EmbeddingFilters:
     )
 
 
+def filters_of(channels: int) -> Callable[[Size, np.random.Generator], EmbeddingFilters]:
+    """The same for an input of other channels."""
+
+    def make(size: Size, random: np.random.Generator) -> EmbeddingFilters:
+        components, _ = np.linalg.qr(random.normal(size=(4 * 4 * channels, 12)))
+        share = np.geomspace(1, 0.01, 16)
+        return EmbeddingFilters(
+            "toy",
+            "patch embedding",
+            components.T.reshape(12, 4, 4, channels),
+            share / share.sum(),
+        )
+
+    return make
+
+
 def position_similarity(size: Size, random: np.random.Generator) -> PositionSimilarity:
     table = random.normal(size=(*size.grid, 5))
     table /= np.linalg.norm(table, axis=-1, keepdims=True)
@@ -453,6 +469,7 @@ MAKERS: dict[type[Result], Callable[[Size, np.random.Generator], Result]] = {
 """Who makes the record of each kind."""
 
 VARIANTS: dict[type[Result], tuple[Callable[[Size, np.random.Generator], Result], ...]] = {
+    EmbeddingFilters: (filters_of(1), filters_of(13)),
     Ablation: (ablated_features, raw_ablation),
     Faithfulness: (raw_curves,),
     HeadImportance: (raw_importance,),

@@ -271,7 +271,7 @@ def test_without_a_convolution_only_that_figure_is_refused(kind: type[Own]) -> N
     model = wrapped(own(kind))
     with pytest.raises(vi.UnsupportedModel) as refusal:
         vi.embedding_filters(model)
-    assert refusal.value.found == f"{kind.__name__} without a convolution on RGB pixels"
+    assert refusal.value.found == f"{kind.__name__} without a convolution on its pixels"
     assert "look at another figure" in refusal.value.remedy
     assert (model.device.type, model.dtype) == ("cpu", torch.float64)
     assert vi.attention_rollout(vi.capture(model, IMAGES[0])).relevance.shape == (1, 2, 3)

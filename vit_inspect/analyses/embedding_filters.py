@@ -21,8 +21,8 @@ def embedding_filters(model: Model, *, count: int = 28) -> EmbeddingFilters:
     """
     if model.filters is None:
         raise UnsupportedModel(
-            f"{model.id} without a convolution on RGB pixels",
-            "a patch embedding or a convolutional stem with three input channels",
+            f"{model.id} without a convolution on its pixels",
+            "a patch embedding or a convolutional stem",
             "look at another figure: no filters of this model can be shown as pictures",
         )
     # Imported here because it takes seconds, and most figures do not need it.
@@ -41,6 +41,6 @@ def embedding_filters(model: Model, *, count: int = 28) -> EmbeddingFilters:
     return EmbeddingFilters(
         model=model.id,
         source=f"{model.filters_name}, {len(filters)} filters of {height} x {width} px",
-        components=components.reshape(-1, height, width, 3).astype(np.float32),
+        components=components.reshape(-1, *filters.shape[1:]).astype(np.float32),
         explained_variance_ratio=pca.explained_variance_ratio_,
     )

@@ -10,24 +10,42 @@ from matplotlib.ticker import NullFormatter, PercentFormatter, StrMethodFormatte
 
 from vit_inspect.figures import looks, print_sheet, screen_sheet
 from vit_inspect.figures.figure import VIT_PAPER, FigureSpec
-from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, fit, plot_tiles
+from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, fit, name_tiles, plot_tiles
 from vit_inspect.records.paper import EmbeddingFilters
 
 SHOWN, COLUMNS = 28, 7
 
+SHOWN_BY_CHANNEL = 10
+"""How many components are shown where each is a row of tiles, one for each channel."""
+
 
 def draw(result: EmbeddingFilters) -> Figure:
-    """The first 28 components, each on its own scale, and the variance they explain."""
-    tiles, shown = _tiles(result), _shown(result)
-    width, height = fit(tiles, width=4.2, height=4.2)
+    """The first components, each on its own scale, and the variance they explain."""
+    tiles, shown, by_channel = _tiles(result), _shown(result), _is_by_channel(result)
+    # Names along the tiles need room at the left and at the top.
+    beside, above, below = (0.3, 0.32, 0.2) if by_channel else (0.0, 0.0, 0.0)
+    width, height = fit(tiles, width=4.2 - beside, height=4.2)
     panel_height = max(height, 1.2)
-    figure = print_sheet.page(print_sheet.PAGE_IN, panel_height + 0.8)
-    pictures = print_sheet.place(figure, left=0.05, top=0.36, width=width, height=height)
+    figure = print_sheet.page(print_sheet.PAGE_IN, panel_height + 0.8 + above + below)
+    top = 0.36 + above
+    pictures = print_sheet.place(figure, left=0.05 + beside, top=top, width=width, height=height)
     draw_tiles(pictures, tiles)
-    pictures.set(xticks=[], yticks=[])
-    print_sheet.label(pictures, title=_title(result).replace(" (", "\n("))
+    title = _title(result).replace(" (", "\n(")
+    if by_channel:
+        rows, columns = tiles.count
+        pictures.set(
+            yticklabels=print_sheet.tick_labels(range(rows), height / rows),
+            xticklabels=print_sheet.tick_labels(range(columns), width / columns),
+        )
+        pictures.xaxis.tick_top()
+        pictures.xaxis.set_label_position("top")
+        print_sheet.label(pictures, x="Channel", y="Component", title=title)
+        print_sheet.bare(pictures)
+    else:
+        pictures.set(xticks=[], yticks=[])
+        print_sheet.label(pictures, title=title)
 
-    curve = print_sheet.place(figure, left=4.95, top=0.36, width=1.75, height=panel_height)
+    curve = print_sheet.place(figure, left=4.95, top=top, width=1.75, height=panel_height)
     cumulative = _cumulative(result)
     curve.plot(np.arange(len(cumulative)) + 1, cumulative, color=looks.INK, linewidth=1.0)
     curve.plot(shown, cumulative[shown - 1], "o", color=looks.ACCENT, markersize=4)
@@ -45,18 +63,35 @@ def draw(result: EmbeddingFilters) -> Figure:
     curve.yaxis.set_major_formatter(PercentFormatter(1.0))
     curve.spines[["top", "right"]].set_visible(False)
     print_sheet.label(curve, x="Number of components", y="Explained variance (cumulative)")
-    print_sheet.write(figure, _caption(result), left=0.05, top=panel_height + 0.5, linespacing=1.3)
+    words = panel_height + 0.5 + above + below
+    print_sheet.write(figure, _caption(result), left=0.05, top=words, linespacing=1.3)
     return figure
 
 
 def plot(result: EmbeddingFilters) -> go.Figure:
     """The same; each tile shows its component's share of the variance."""
+    tiles, by_channel = _tiles(result), _is_by_channel(result)
     shown, ratio, cumulative = _shown(result), result.explained_variance_ratio, _cumulative(result)
-    figure = screen_sheet.screen(_title(result), _caption(result), height=460)
-    hover = [f"Component {n}<br>{ratio[n]:.2%} of the variance" for n in range(shown)]
-    picked = [[n] for n in range(shown)]
-    plot_tiles(figure, _tiles(result), hover=hover, picked=picked, domain=(0.0, 0.64))
-    figure.update_layout(margin_l=16)
+    height, above = (140 + 42 * tiles.count[0], 40) if by_channel else (460, 0)
+    figure = screen_sheet.screen(
+        _title(result), _caption(result), height=max(height, 360), above=above
+    )
+    picked = list(np.ndindex(tiles.count)) if by_channel else [(n,) for n in range(shown)]
+    hover = [
+        f"Component {n}{''.join(f', channel {each}' for each in channel)}"
+        f"<br>{ratio[n]:.2%} of the variance"
+        for n, *channel in picked
+    ]
+    plot_tiles(figure, tiles, hover=hover, picked=picked, domain=(0.0, 0.64))
+    if by_channel:
+        # In inches of 96 CSS px: the tiles are about so far apart.
+        pitch = min(0.4, 5.2 / tiles.count[1])
+        rows, columns = (print_sheet.tick_labels(range(each), pitch) for each in tiles.count)
+        name_tiles(
+            figure, tiles, rows=("Component", rows), columns=("Channel", columns), side="top"
+        )
+    else:
+        figure.update_layout(margin_l=16)
     numbers = np.arange(len(cumulative)) + 1
     figure.add_scatter(
         x=numbers,
@@ -105,7 +140,12 @@ def plot(result: EmbeddingFilters) -> go.Figure:
 
 
 def _shown(result: EmbeddingFilters) -> int:
-    return min(SHOWN, len(result.components))
+    return min(SHOWN_BY_CHANNEL if _is_by_channel(result) else SHOWN, len(result.components))
+
+
+def _is_by_channel(result: EmbeddingFilters) -> bool:
+    """Whether a component is not one picture, grey or of red, green and blue."""
+    return result.components.shape[3] not in (1, 3)
 
 
 def _cumulative(result: EmbeddingFilters) -> Float[np.ndarray, " rank"]:
@@ -120,16 +160,30 @@ def _note(result: EmbeddingFilters) -> str:
 def _title(result: EmbeddingFilters) -> str:
     layer = result.source.partition(",")[0]
     filters = "embedding filters" if layer == "patch embedding" else f"filters of the {layer}"
-    return f"RGB {filters} (first {_shown(result)} principal components)"
+    kind = {1: "One-channel", 3: "RGB"}.get(result.components.shape[3])
+    named = f"{kind} {filters}" if kind else f"{filters[0].upper()}{filters[1:]} by channel"
+    return f"{named} (first {_shown(result)} principal components)"
 
 
 def _caption(result: EmbeddingFilters) -> str:
-    return f"{result.model}\n{result.source}. Each tile has its own scale."
+    scale = (
+        "Each component has its own scale: red is positive, blue is negative, white is 0."
+        if _is_by_channel(result)
+        else "Each tile has its own scale."
+    )
+    return f"{result.model}\n{result.source}. {scale}"
 
 
 def _tiles(result: EmbeddingFilters) -> Tiles:
-    """Each component scaled from its minimum to its maximum, over pixels and RGB together."""
+    """Each component scaled from its minimum to its maximum, over pixels and RGB together.
+
+    By channel: each component is a row, scaled by its largest weight.
+    """
     components = result.components[: _shown(result)]
+    if _is_by_channel(result):
+        largest = np.abs(components).max(axis=(1, 2, 3), keepdims=True)
+        signed = components / np.where(largest == 0, 1, largest)
+        return compose(looks.colour(np.moveaxis(signed, 3, 1), looks.BIAS_MAP, (-1.0, 1.0)))
     least = components.min(axis=(1, 2, 3), keepdims=True)
     span = components.max(axis=(1, 2, 3), keepdims=True) - least
     flat = span == 0
@@ -151,9 +205,10 @@ FIGURE = FigureSpec(
     reading="The first layer of the model is a set of filters. Each tile is one principal "
     "component of these filters, the strongest first. Smooth waves of a few directions "
     "and colours mean that training found a compact code for patches. The curve shows how "
-    "much of the variance of all filters the components explain.",
-    caveat="Each tile has its own scale, so the strength of two tiles cannot be compared. Signs "
-    "are arbitrary: a tile and its negative are the same component.",
+    "much of the variance of all filters the components explain. If the input has other than one "
+    "or three channels, each component is a row, with a tile for each channel.",
+    caveat="Each component has its own scale, so the strength of two components cannot be "
+    "compared. Signs are arbitrary: a component and its negative are the same.",
     formula="centred PCA of the matrix (filters × patch pixels and channels)",
     source=f"{VIT_PAPER}, Figure 7 left",
     draw=draw,
