@@ -593,10 +593,26 @@ def test_patches_that_do_not_tile_the_input(
         load(tmp_path, img_size=41)
 
 
-def test_another_number_of_channels_is_refused() -> None:
+@pytest.mark.parametrize("channels", [1, 4])
+def test_a_network_can_have_another_number_of_channels(channels: int) -> None:
+    torch.manual_seed(0)
+    network = hf.ViTModel(hf.ViTConfig(**PLAIN, num_channels=channels)).eval()
+    model = vi.wrap(network, transform=hf.ViTImageProcessor())
+    assert (model.channels, model.recipe.mean) == (channels, (0.5,) * channels)
+    pixels = torch.randn(1, channels, *model.layout.input_px)
+    with torch.inference_mode():
+        expected = network(pixel_values=pixels).pooler_output
+    assert torch.equal(vi.capture(model, pixels=pixels, bands=(0,)).output, expected)
+
+
+def test_a_processor_makes_a_picture_grey_for_one_channel() -> None:
     network = hf.ViTModel(hf.ViTConfig(**PLAIN, num_channels=1)).eval()
-    with pytest.raises(vi.UnsupportedModel, match="ViTModel, whose input has 1 channel;"):
-        vi.wrap(network, transform=RECIPE)
+    processor = hf.ViTImageProcessor(image_mean=[0.4] * 3, image_std=[0.2] * 3)
+    model = vi.wrap(network, transform=processor)
+    picture = noise((60, 60), 0)
+    side = dict(zip(("height", "width"), model.layout.input_px, strict=True))
+    grey = processor(picture.convert("L").convert("RGB"), size=side, return_tensors="pt")
+    assert torch.equal(model.prepare(picture), grey["pixel_values"][:, :1])
 
 
 def incomplete(folder: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 
@@ -141,3 +144,114 @@ def test_what_no_patch_covers_was_not_seen(model: vi.Model, picture: Image.Image
     _, [given] = prepared(margin, pixels)
     assert given.size_px == (64, 64)
     assert given.seen == (0, 0, 32, 48)
+
+
+@pytest.fixture(scope="module")
+def of_thirteen() -> vi.Model:
+    """With another mean and standard deviation in each channel."""
+    torch.manual_seed(0)
+    network = timm.create_model("test_vit", in_chans=13, img_size=64).eval()
+    each = np.arange(1, 14)
+    mean, std = tuple(each / 20), tuple(each / 10)
+    return vi.wrap(network, transform=vi.Recipe(mean, std, "bicubic", 1.0, "squash"))
+
+
+def input_of(model: vi.Model, levels: np.ndarray) -> torch.Tensor:
+    """The model input of (image, channel, row, column) levels of 0..255."""
+    mean, std = (np.array(each)[:, None, None] for each in (model.recipe.mean, model.recipe.std))
+    return torch.from_numpy((levels / 255 - mean) / std).float()
+
+
+@pytest.mark.parametrize("bands", [(3, 2, 1), [12, 0, 12], (7,)])
+def test_figures_show_the_bands_that_are_chosen(
+    of_thirteen: vi.Model, bands: Sequence[int]
+) -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (2, 13, 64, 64))
+    pixels = input_of(of_thirteen, levels)
+    capture = vi.capture(of_thirteen, pixels=pixels, bands=bands)
+    assert torch.equal(capture.pixels, pixels)
+    for photograph, image in zip(capture.photographs, levels, strict=True):
+        shown = image[list(bands)] if len(bands) == 3 else image[list(bands) * 3]
+        assert np.array_equal(photograph.pixels, shown.transpose(1, 2, 0))
+        assert photograph.seen == (0, 0, 64, 64)
+        assert f"{', '.join(map(str, bands))})" in photograph.notices[0]
+    as_image = vi.capture(of_thirteen, pixels, bands=bands)
+    assert torch.equal(as_image.output, capture.output)
+    assert np.array_equal(as_image.photographs[1].pixels, capture.photographs[1].pixels)
+
+
+def test_values_beyond_black_and_white_are_cut(of_thirteen: vi.Model) -> None:
+    levels = np.zeros((1, 13, 64, 64))
+    levels[:, 3], levels[:, 2] = -90, 400
+    pixels = input_of(of_thirteen, levels)
+    [photograph] = vi.capture(of_thirteen, pixels=pixels, bands=(3, 2, 1)).photographs
+    assert photograph.pixels[0, 0].tolist() == [0, 255, 0]
+
+
+def test_figures_show_another_picture_of_the_same_scene(
+    of_thirteen: vi.Model, picture: Image.Image, tmp_path: Path
+) -> None:
+    picture.save(tmp_path / "cat.png")
+    pixels = torch.zeros(2, 13, 64, 64)
+    for shown in (picture, [picture, picture], [tmp_path / "cat.png"] * 2):
+        capture = vi.capture(of_thirteen, pixels=pixels, shown=shown)
+        assert torch.equal(capture.pixels, pixels)
+        for photograph in capture.photographs:
+            assert np.array_equal(photograph.pixels, np.asarray(picture))
+            assert photograph.size_px == (64, 80)
+            assert photograph.seen == (0, 0, 80, 64)
+            assert "this picture is shown in its place" in photograph.notices[-1]
+    assert capture.photographs[0].name == "cat.png"
+    margin = replace(
+        of_thirteen, layout=replace(of_thirteen.layout, grid=(3, 2), margin_px=(16, 32))
+    )
+    _, [photograph] = prepared(margin, pixels=pixels[:1], shown=picture)
+    assert photograph.seen == (0, 0, 40, 48)
+
+
+def test_a_tensor_of_three_channels_is_given_as_pixels_too(
+    model: vi.Model, picture: Image.Image
+) -> None:
+    pixels = model.prepare(picture)
+    one, other = vi.capture(model, pixels), vi.capture(model, pixels=pixels)
+    assert torch.equal(one.output, other.output)
+    assert np.array_equal(one.photographs[0].pixels, other.photographs[0].pixels)
+    assert one.photographs[0].notices == other.photographs[0].notices
+    swapped = vi.capture(model, pixels=[pixels[0]], bands=(2, 1, 0)).photographs[0]
+    assert np.array_equal(swapped.pixels, one.photographs[0].pixels[..., ::-1])
+
+
+def test_one_channel_is_shown_as_grey() -> None:
+    network = timm.create_model("test_vit", in_chans=1, img_size=64).eval()
+    model = vi.wrap(network)
+    levels = np.random.default_rng(0).integers(0, 256, (1, 1, 64, 64))
+    [photograph] = vi.capture(model, pixels=input_of(model, levels)).photographs
+    assert np.array_equal(photograph.pixels, np.repeat(levels[0, 0][..., None], 3, axis=2))
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "an input of 13 channels, and nothing that figures can show; .*add bands="),
+        ({"bands": (3, 2)}, r"the bands \(3, 2\); expected three channels of 0..12, or one to"),
+        ({"bands": (3, 2, 13)}, r"the bands \(3, 2, 13\)"),
+        ({"bands": (3, 2, -1)}, r"the bands \(3, 2, -1\)"),
+        ({"bands": 3}, "the bands 3"),
+        ({"bands": "321"}, "the bands '321'"),
+        ({"bands": (1,), "shown": Image.new("RGB", (9, 9))}, "a picture to show and bands to show"),
+        ({"shown": [Image.new("RGB", (9, 9))] * 3}, "3 pictures to show for 2 inputs"),
+        ({"shown": 5}, "an object of type int in place of a picture"),
+        ({"image": Image.new("RGB", (9, 9))}, "pixels= beside an image"),
+        ({"pixels": np.zeros((1, 13, 64, 64))}, "pixels= of type ndarray; .*torch.from_numpy"),
+        ({"pixels": torch.zeros(1, 3, 64, 64)}, "a tensor of 1 x 3 x 64 x 64 .* image x 13 x 64"),
+        ({"pixels": None, "bands": (3, 2, 1)}, "bands= without the model's input as a tensor"),
+        ({"pixels": None, "image": Image.new("RGB", (9, 9)), "shown": 1}, "shown= without"),
+        ({"pixels": None}, "no image"),
+    ],
+)
+def test_what_does_not_fit_the_channels_is_refused_in_words(
+    of_thirteen: vi.Model, given: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(vi.BadParameter, match=words):
+        vi.capture(of_thirteen, **{"pixels": torch.zeros(2, 13, 64, 64)} | given)

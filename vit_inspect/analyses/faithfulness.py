@@ -285,8 +285,8 @@ def _area(
 
 
 def _blurred(
-    pixels: Float[Tensor, "image 3 row_px column_px"], cell_px: tuple[int, int]
-) -> Float[Tensor, "image 3 row_px column_px"]:
+    pixels: Float[Tensor, "image channel row_px column_px"], cell_px: tuple[int, int]
+) -> Float[Tensor, "image channel row_px column_px"]:
     """A Gaussian blur that averages only pixels inside the picture."""
     values = pixels.cpu().double().numpy()
     blur = partial(

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
+from vit_inspect.loading.timm_anatomy import is_averaged
 from vit_inspect.loading.weight_files import Unread, WeightFile
 from vit_inspect.model import Model
 
@@ -81,8 +82,15 @@ def completed(
 
     given: names of what the user or the file said before, such as "num_heads" or "mean".
     """
-    model = model.with_recipe(**said.recipe)
-    known = {*given, *said.recipe, *({"readout"} if "global_pool" in given else ())}
+    numbers = {"mean", "std"}
+    # A configuration may still have the numbers of red, green and blue.
+    fields = {
+        name: value
+        for name, value in said.recipe.items()
+        if name not in numbers or len(value) == model.channels
+    }
+    model = model.with_recipe(**fields)
+    known = {*given, *fields, *({"readout"} if "global_pool" in given else ())}
     told = _told(model, architecture, known)
     return replace(model, notices=(*model.notices, *told, *_warnings(model, file, said, known)))
 
@@ -100,13 +108,17 @@ def _told(model: Model, architecture: str, known: Collection[str]) -> tuple[str,
     )
     norm = next((part for part in block.modules() if hasattr(part, "eps")), None)
     recipe = model.recipe
+    mean, std = (
+        f"{_numbers(numbers)}{' (an average over its channels)' * is_averaged(model, name)}"
+        for name, numbers in (("mean", recipe.mean), ("std", recipe.std))
+    )
     parts = {
         "num_heads": _heads(model),
         "act_layer": activation,
         "norm_layer": None if norm is None else f"norm epsilon {norm.eps:g}",
         "readout": f"read-out {model.layout.readout}",
-        "mean": f"mean {_numbers(recipe.mean)}",
-        "std": f"standard deviation {_numbers(recipe.std)}",
+        "mean": f"mean {mean}",
+        "std": f"standard deviation {std}",
         "crop_fraction": f"crop to {recipe.crop_fraction:g}",
         "interpolation": f"{recipe.interpolation} filter",
     }
@@ -182,16 +194,16 @@ def _is_share(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1
 
 
-def _is_rgb(value: object) -> bool:
+def _is_of_channels(value: object) -> bool:
     return (
         isinstance(value, list | tuple)
-        and len(value) == 3
+        and 0 < len(value) < 1000
         and all(isinstance(each, int | float) and 0 <= each <= 1 for each in value)
     )
 
 
-def _is_positive_rgb(value: Any) -> bool:
-    return _is_rgb(value) and min(value) > 0
+def _is_positive(value: Any) -> bool:
+    return _is_of_channels(value) and min(value) > 0
 
 
 def _one_of(*values: str) -> Callable[[object], bool]:
@@ -206,8 +218,8 @@ _KNOWN: Mapping[str, tuple[str, Callable[[object], bool]]] = {
     "num_heads": ("num_heads", _is_count),
     "global_pool": ("global_pool", _one_of("token", "avg")),
     "gp": ("global_pool", _one_of("token", "avg")),
-    "mean": ("mean", _is_rgb),
-    "std": ("std", _is_positive_rgb),
+    "mean": ("mean", _is_of_channels),
+    "std": ("std", _is_positive),
     "crop_pct": ("crop_fraction", _is_share),
     "crop_mode": ("crop_mode", _one_of("center", "squash")),
     "interpolation": (
@@ -244,7 +256,7 @@ def _is_not_quick(model: Model) -> bool:
 
 
 def _is_centred_at_half(model: Model) -> bool:
-    return set(model.recipe.mean) == {0.5}
+    return model.recipe.mean == (0.5, 0.5, 0.5)
 
 
 _KNOWN_PAIRS = (

@@ -29,9 +29,12 @@ from vit_inspect.loading.from_timm import (
 )
 from vit_inspect.loading.jax_names import is_jax, torch_names
 from vit_inspect.loading.positions import RELATIVE_RESAMPLED
+from vit_inspect.loading.timm_anatomy import first_convolution
+from vit_inspect.loading.timm_parts import trunk_of
 from vit_inspect.loading.unplaced import strange, unplaced, without
 from vit_inspect.loading.weight_files import AVERAGES, WeightFile, read_weights, shown
 from vit_inspect.model import Model
+from vit_inspect.pictures.preparing import channels
 
 PRE_LOGITS = re.compile(r"(^|[./])pre_logits[./]")
 """A layer between the tokens and the classifier, which timm's models do not have."""
@@ -55,6 +58,9 @@ NO_OPTIONS = (
     "exportable",
 )
 """Options of timm that are no part of a network, or that the file decides."""
+
+RGB = 3
+"""Channels of all architectures, where nothing else is asked for."""
 
 MAX_LISTED = 12
 """Most parts of a file that a notice names; a training program leaves about five."""
@@ -171,6 +177,8 @@ def load_checkpoint(
         notices.append(
             f"Input size {size[0]} x {size[1]} px, for which the position table was trained."
         )
+    # After the grid, for which a hybrid runs its stem on a picture.
+    _take_channels(module, weights, notices)
     _check_values(module, reading, weights, file, architecture)
     expected = module.state_dict()
     module.load_state_dict({name: weights[name] for name in expected})
@@ -341,6 +349,20 @@ def _take_classes(
         notices.append("The file has no classifier: the model outputs a feature vector.")
     if module.num_classes:
         module.reset_classifier(0)
+
+
+def _take_channels(module: nn.Module, weights: dict[str, Tensor], notices: list[str]) -> None:
+    """Give the module an input of the file's number of channels, if it has no other than usual."""
+    layer = first_convolution(trunk_of(module))
+    name = next((name for name, part in module.named_modules() if part is layer), "")
+    given = weights.get(f"{name}.weight")
+    # Another number than that of all architectures was asked for.
+    asked = layer is not None and layer.in_channels != RGB
+    if layer is None or asked or given is None or given.dim() != 4 or given.shape[1] == RGB:
+        return
+    layer.in_channels = given.shape[1]
+    layer.weight = nn.Parameter(layer.weight.new_zeros(len(layer.weight), *given.shape[1:]))
+    notices.append(f"Input of {channels(layer.in_channels)} taken from the file.")
 
 
 def _classifiers(module: Any) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ One forward pass shows where the attention is; a few more try whether the descri
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -25,11 +25,11 @@ from vit_inspect.loading.hypotheses import try_blocks, try_readout, try_tokens
 from vit_inspect.loading.outputs import with_outputs
 from vit_inspect.loading.positions import rotation, score_bias, transformers_score_bias
 from vit_inspect.loading.stages import deepest
-from vit_inspect.loading.timm_anatomy import is_timm, model_of
+from vit_inspect.loading.timm_anatomy import is_averaged, is_timm, model_of
 from vit_inspect.loading.tracing import Trace, trace
 from vit_inspect.loading.transformers_anatomy import describe, is_transformers, recipe, stages_of
 from vit_inspect.model import Model
-from vit_inspect.pictures.preparing import Recipe
+from vit_inspect.pictures.preparing import AS_GREY, Recipe
 from vit_inspect.recording.hooks import instrument
 from vit_inspect.recording.recorder import tensor_of
 from vit_inspect.records.evidence import Outputs
@@ -48,12 +48,13 @@ def wrap(
 ) -> Model:
     """Get your own network ready to be inspected.
 
-    module: takes pixels (image, 3, row, column) and returns a tensor (image, ...), in evaluation
-        mode. Every block attends once, from all tokens to all tokens, by
-        `torch.nn.functional.scaled_dot_product_attention`, by `nn.MultiheadAttention`, or by a
-        product of queries and keys, a softmax and a product with the values. Or a vision
-        transformer of timm, or of Hugging Face's `transformers`. Wrappers of torch.compile, data
-        parallel training and PEFT are taken off; adapters such as LoRA stay in the network.
+    module: takes pixels (image, channel, row, column) and returns a tensor (image, ...), in
+        evaluation mode; its first convolution says how many channels. Every block attends once,
+        from all tokens to all tokens, by `torch.nn.functional.scaled_dot_product_attention`, by
+        `nn.MultiheadAttention`, or by a product of queries and keys, a softmax and a product with
+        the values. Or a vision transformer of timm, or of Hugging Face's `transformers`. Wrappers
+        of torch.compile, data parallel training and PEFT are taken off; adapters such as LoRA stay
+        in the network.
     layout: its tokens; `layout.input_px` is the input size. Networks of timm and the known models
         of `transformers` need none: it is read from their attributes, as for `load`.
     transform: how a photograph becomes the input: a `Recipe`, or the image processor of a model
@@ -103,8 +104,8 @@ def wrap(
             "add layout=TokenLayout(('cls',), grid=(14, 14), patch_px=(16, 16), readout='cls'), "
             "with the network's own numbers",
         )
-    pixels = _grey(network, layout, name)
-    seen = _first_pass(network, pixels, layout, name)
+    made = _checked_recipe(transform, name)
+    seen = _described_pass(network, layout, made, name)
     stages = stages_of(module, layout) if is_transformers(module) else ()
     stage = deepest(stages)
     by_hand = by_hand and not stages
@@ -113,6 +114,7 @@ def wrap(
     else:
         found = _found_blocks(module, seen, name) if blocks is None else tuple(blocks)
         _check_order(found, seen, name)
+    pixels = _grey(network, layout, seen.channels, name)
     with memory_refusal(1, layout.token_count, pixels.device), _refusal(name, layout):
         branches = by_hand and _are_branches(found, network, pixels)
     model = Model(
@@ -120,7 +122,7 @@ def wrap(
         module=network,
         blocks=found,
         layout=stages[stage].layout if stages else layout,
-        recipe=_checked_recipe(transform, name),
+        recipe=made.of_channels(seen.channels),
         source="a network in memory",
         filters=seen.filters,
         filters_name=(
@@ -134,7 +136,7 @@ def wrap(
         ),
         rotation=rotation(module, name=name),
         labels=_checked_labels(labels, seen.output, name),
-        notices=(*notices, *_of_pixels(layout)),
+        notices=(*notices, *_of_pixels(layout), *((AS_GREY,) if seen.channels == 1 else ())),
         branches=branches,
         stage=stage,
         stages=stages,
@@ -194,11 +196,18 @@ def _of_timm(
     if transform is None:
         notices = (*notices, "Mean, standard deviation, crop and filter are those of timm's entry.")
     model = model_of(name, module, source=source, img_size=size and tuple(size), notices=notices)
-    seen = _first_pass(module, _grey(module, model.layout, name), model.layout, name)
+    if transform is None and (is_averaged(model, "mean") or is_averaged(model, "std")):
+        notice = "Its mean and standard deviation are averages over the channels of timm's entry."
+        model = replace(model, notices=(*model.notices, notice))
+    seen = _first_pass(module, model.layout, model.channels, name)
     instrument([block for each in model.stages or (model,) for block in each.blocks])
     return replace(
         model,
-        recipe=model.recipe if transform is None else _checked_recipe(transform, name),
+        recipe=(
+            model.recipe
+            if transform is None
+            else _checked_recipe(transform, name).of_channels(model.channels)
+        ),
         positions=model.positions if positions is None else positions,
         labels=model.labels if labels is None else _checked_labels(labels, seen.output, name),
     )
@@ -219,18 +228,34 @@ class _PlainPath(nn.Module):
             return self.network(pixels)
 
 
-def _grey(network: nn.Module, layout: TokenLayout, name: str) -> Float[Tensor, "1 3 row column"]:
-    """A uniform picture, in the type and on the device of the weights."""
+def _described_pass(network: nn.Module, layout: TokenLayout, made: Recipe, name: str) -> Trace:
+    """The first pass, on the channels of the first convolution, or else of the recipe."""
+    said = len(made.mean)
+    convolutions = (part for part in network.modules() if isinstance(part, nn.Conv2d))
+    channels = next((each.in_channels for each in convolutions if each.groups == 1), said)
+    try:
+        return _first_pass(network, layout, channels, name)
+    except BadParameter:
+        # That convolution may be another one, where patches are embedded by a matrix.
+        if channels != said:
+            with suppress(BadParameter):
+                return _first_pass(network, layout, said, name)
+        raise
+
+
+def _grey(
+    network: nn.Module, layout: TokenLayout, channels: int, name: str
+) -> Float[Tensor, "1 channel row column"]:
+    """A uniform input, in the type and on the device of the weights."""
     place = next((each for each in network.parameters() if each.is_floating_point()), None)
     if place is None:
         raise BadParameter(f"{name} without weights", "a trained network", "wrap another module")
-    return torch.zeros(1, 3, *layout.input_px, device=place.device, dtype=place.dtype)
+    return torch.zeros(1, channels, *layout.input_px, device=place.device, dtype=place.dtype)
 
 
-def _first_pass(
-    network: nn.Module, pixels: Float[Tensor, "1 3 row column"], layout: TokenLayout, name: str
-) -> Trace:
-    """The trace of a forward pass."""
+def _first_pass(network: nn.Module, layout: TokenLayout, channels: int, name: str) -> Trace:
+    """The trace of a forward pass on a uniform input."""
+    pixels = _grey(network, layout, channels, name)
     with memory_refusal(1, layout.token_count, pixels.device), _refusal(name, layout):
         seen = trace(network, pixels)
     if not isinstance(seen.output, Tensor) or not seen.output.shape[:1] == (1,):
@@ -254,7 +279,7 @@ def _refusal(name: str, layout: TokenLayout) -> Iterator[None]:
         rows, columns = layout.input_px
         raise BadParameter(
             f"{name}, which fails on pictures of {rows} x {columns} px",
-            "a network that takes pixels alone, (image, 3, row, column), of the layout's size",
+            "a network that takes pixels alone, (image, channel, row, column), of this size",
             "correct the grid or patch_px of the layout, or wrap a module whose forward takes them",
         ) from error
 
@@ -323,7 +348,7 @@ def _check_order(blocks: tuple[nn.Module, ...], seen: Trace, name: str) -> None:
 
 
 def _are_branches(
-    blocks: tuple[nn.Module, ...], network: nn.Module, pixels: Float[Tensor, "1 3 row column"]
+    blocks: tuple[nn.Module, ...], network: nn.Module, pixels: Float[Tensor, "1 channel row column"]
 ) -> bool:
     """Whether pixels reach the second block, or the output, around the first block.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from vit_inspect.device import memory_refusal
@@ -30,16 +30,15 @@ def try_tokens(model: Model) -> None:
     Raises `BadParameter`.
     """
     places = _places(model.layout)
-    pictures = _pictures(model.layout, places)
-    whole = model.fitted("whole")
-    first, second = capture(whole, pictures), capture(whole, pictures)
+    pixels = _inputs(model, places)
+    first, second = (capture(model, pixels=pixels, bands=(0,)) for _ in range(2))
     if not _same(first, second):
         raise BadParameter(
             f"{model.id}, which computes something else when it sees the same picture again",
             "a network without chance, such as random masks, shuffles or dropout",
             "turn that off in the network, or wrap a module whose forward goes without it",
         )
-    _try_axes(model.id, first, capture(whole, pictures[:1]))
+    _try_axes(model.id, first, capture(model, pixels=pixels[:1], bands=(0,)))
     # Values of the first layer: a token's own, before any token has seen another.
     values = first.layers[0].values.double()
     for index, place in enumerate(places, start=1):
@@ -122,15 +121,18 @@ def _places(layout: TokenLayout) -> list[tuple[int, int]]:
     return list(dict.fromkeys(found))
 
 
-def _pictures(layout: TokenLayout, places: list[tuple[int, int]]) -> list[Image.Image]:
+def _inputs(
+    model: Model, places: list[tuple[int, int]]
+) -> Float[Tensor, "image channel row column"]:
     """Noise, and the same with the cell of one patch inverted, for each of the places."""
-    down, right = layout.cell_of_px()
-    plain = np.random.default_rng(0).integers(0, 256, (*layout.input_px, 3), dtype=np.uint8)
-    cells = [np.ix_(down == row, right == column) for row, column in places]
-    pictures = [plain.copy() for _ in (None, *places)]
-    for picture, cell in zip(pictures[1:], cells, strict=True):
-        picture[cell] = 255 - picture[cell]
-    return [Image.fromarray(each) for each in pictures]
+    down, right = model.layout.cell_of_px()
+    plain = np.random.default_rng(0).random((model.channels, *model.layout.input_px))
+    values = np.stack([plain] * (len(places) + 1))
+    for each, (row, column) in zip(values[1:], places, strict=True):
+        cell = np.ix_(range(model.channels), down == row, right == column)
+        each[cell] = 1 - each[cell]
+    mean, std = (np.array(each)[:, None, None] for each in (model.recipe.mean, model.recipe.std))
+    return torch.from_numpy((values - mean) / std).to(model.device, model.dtype)
 
 
 def _same(first: Capture, second: Capture) -> bool:
@@ -185,14 +187,14 @@ def _after_last_block(model: Model) -> tuple[Tensor, Tensor | None]:
 
 def _run(model: Model, hooks: list[Any]) -> Tensor:
     """The output of one pass on noise with these hooks, which are removed."""
-    picture = _pictures(model.layout, [])[0]
+    pixels = _inputs(model, [])
     try:
         with (
             memory_refusal(1, model.layout.token_count, model.device),
             torch.inference_mode(False),
             torch.no_grad(),
         ):
-            output: Tensor = model.module(model.fitted("whole").prepare(picture))
+            output: Tensor = model.module(pixels)
     finally:
         for hook in hooks:
             hook.remove()

@@ -6,8 +6,9 @@ A network that is not a plain vision transformer is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
+from statistics import fmean
 from typing import Any
 
 from timm.data.config import resolve_model_data_config
@@ -37,7 +38,7 @@ from vit_inspect.loading.refused_families import OTHER_BLOCKS, OTHER_FAMILIES
 from vit_inspect.loading.stages import deepest, stage_of
 from vit_inspect.loading.timm_parts import embedding_of, trunk_of
 from vit_inspect.model import Model, Stage
-from vit_inspect.pictures.preparing import Recipe
+from vit_inspect.pictures.preparing import AS_GREY, Recipe
 
 EMBEDDERS = re.compile(r"_(clip|mci|pe_core)_|^vitamin_")
 """timm's architectures whose output is a feature vector compared with captions, not classes."""
@@ -91,8 +92,8 @@ def model_of(
         blocks=tuple(blocks),
         layout=layout,
         recipe=Recipe(
-            mean=tuple(data["mean"]),
-            std=tuple(data["std"]),
+            mean=_of_channels(data["mean"], filters.shape[1]),
+            std=_of_channels(data["std"], filters.shape[1]),
             interpolation=data["interpolation"],
             crop_fraction=data["crop_pct"],
             crop_mode=data["crop_mode"],
@@ -107,12 +108,25 @@ def model_of(
         # Only the last stage feeds the head, which takes tokens on their grid.
         head=None if staged else _head(module),
         norm=None if staged else _norm(module),
-        notices=notices,
+        notices=(*notices, AS_GREY) if filters.shape[1] == 1 else notices,
         merged=_merged(trunk),
         stage=stage,
         stages=stages,
     )
     return with_outputs(model)
+
+
+def _of_channels(numbers: Sequence[float], count: int) -> tuple[float, ...]:
+    """timm's numbers, one for each channel; their average for each, where the input has others."""
+    if len(numbers) == count:
+        return tuple(numbers)
+    same = len(set(numbers)) == 1
+    return (numbers[0] if same else fmean(numbers),) * count
+
+
+def is_averaged(model: Model, name: str) -> bool:
+    """Whether its "mean" or "std" is an average over the channels of timm's entry."""
+    return not {*getattr(model.recipe, name)} <= {*resolve_model_data_config(model.module)[name]}
 
 
 def is_timm(module: nn.Module) -> bool:
@@ -274,22 +288,26 @@ def _filters(trunk: nn.Module) -> tuple[Tensor, str]:
         return 2 * _square(embed.input_proj.weight, embed, channels_last=False), "patch embedding"
     resnet = isinstance(getattr(embed, "backbone", None), ResNet | ResNetV2)
     stem = "ResNet stem convolution" if resnet else "stem convolution"
-    for layer in trunk.modules():
-        if isinstance(layer, nn.Conv2d) and layer.in_channels == 3:
-            return _applied_weights(layer), "patch embedding" if layer is own else stem
+    if layer := first_convolution(trunk):
+        return _applied_weights(layer), "patch embedding" if layer is own else stem
     raise UnsupportedModel(
-        "no convolution on RGB pixels",
-        "a patch embedding or a convolutional stem with three input channels",
-        "choose a model for RGB images",
+        "no convolution on the pixels",
+        "a patch embedding or a convolutional stem",
+        "choose a model that has one",
     )
 
 
+def first_convolution(trunk: nn.Module) -> nn.Conv2d | None:
+    """The convolution that timm applies to the pixels; None if there is none."""
+    return next((part for part in trunk.modules() if isinstance(part, nn.Conv2d)), None)
+
+
 def _square(weight: Tensor, embed: Any, *, channels_last: bool) -> Tensor:
-    """Weights on flattened patches as (filter, 3, row px, column px)."""
+    """Weights on flattened patches as (filter, channel, row px, column px)."""
     rows, columns = embed.patch_size
     if channels_last:
-        return weight.reshape(-1, rows, columns, 3).permute(0, 3, 1, 2)
-    return weight.reshape(-1, 3, rows, columns)
+        return weight.unflatten(1, (rows, columns, -1)).permute(0, 3, 1, 2)
+    return weight.unflatten(1, (-1, rows, columns))
 
 
 def _applied_weights(layer: nn.Conv2d) -> Tensor:

@@ -24,20 +24,22 @@ class Trace:
 
     attention: for each attention call, in order, the parts that were running, outermost first.
         Calls with fewer queries than keys are left out: they read tokens, but change none.
-    filters: weights of the first convolution on three channels; None if there was none.
+    channels: number of channels of the input.
+    filters: weights of the first convolution on the input's channels; None if there was none.
     stride: of that convolution, as (rows px, columns px).
     output: what the network returned.
     """
 
     attention: tuple[tuple[nn.Module, ...], ...]
+    channels: int
     filters: Tensor | None
     stride: tuple[int, ...]
     output: object
 
 
-def trace(module: nn.Module, pixels: Float[Tensor, "image 3 row column"]) -> Trace:
+def trace(module: nn.Module, pixels: Float[Tensor, "image channel row column"]) -> Trace:
     """Run the network once and record where its attention is; the network is not changed."""
-    watch = _Watch()
+    watch = _Watch(pixels.shape[1])
     hooks = []
     for part in module.modules():
         hooks.append(part.register_forward_pre_hook(watch.enter))
@@ -48,12 +50,13 @@ def trace(module: nn.Module, pixels: Float[Tensor, "image 3 row column"]) -> Tra
     finally:
         for hook in hooks:
             hook.remove()
-    return Trace(tuple(watch.attention), watch.filters, watch.stride, output)
+    return Trace(tuple(watch.attention), watch.channels, watch.filters, watch.stride, output)
 
 
 class _Watch(CallWatch):
-    def __init__(self) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
+        self.channels = channels
         self.running: list[nn.Module] = []
         self.attention: list[tuple[nn.Module, ...]] = []
         self.follower = Follower()
@@ -93,6 +96,6 @@ class _Watch(CallWatch):
         *_: Any,
         **__: Any,
     ) -> None:
-        if weight.shape[1] == 3 == pixels.shape[-3]:
+        if weight.shape[1] == self.channels == pixels.shape[-3]:
             self.filters = weight
             self.stride = tuple(stride) if isinstance(stride, tuple | list) else (stride, stride)

@@ -127,7 +127,7 @@ class Network(nn.Module):
         self.options = options
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """The output for pixels (image, 3, row, column)."""
+        """The output for pixels (image, channel, row, column)."""
         output = self.network(pixel_values=pixels, return_dict=True, **self.options)
         return next(output[name] for name in OUTPUTS if output.get(name) is not None)
 
@@ -163,13 +163,6 @@ def describe(
         if layout is None:
             raise unknown(f"{name} of the class {kind}")
         return Described(Network(module, {}), layout, None, None)
-    if config.num_channels != 3:
-        raise UnsupportedModel(
-            f"{name}, whose input has {config.num_channels} "
-            f"channel{'s' * (config.num_channels != 1)}",
-            "three channels, red, green and blue",
-            "choose a network for colour pictures",
-        )
     native, patch = _pair(config.image_size), _pair(config.patch_size)
     grid = native[0] // patch[0], native[1] // patch[1]
     if layout is None:

@@ -175,7 +175,7 @@ def _processed(
     recipe: Recipe,
     resized: tuple[int, int],
     input_px: tuple[int, int],
-) -> Float[Tensor, "1 3 row column"]:
+) -> Float[Tensor, "1 channel row column"]:
     """The pixels by an image processor of transformers, which resizes the whole picture."""
     if resized[0] * resized[1] > MAX_PIXELS:
         raise BadImage(

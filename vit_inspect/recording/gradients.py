@@ -32,7 +32,7 @@ class Gradients:
     attended: tuple[Float[Tensor, "image head token value_width"], ...]
     pool: Float[Tensor, "image head query pool_width"] | None
     tokens: tuple[Float[Tensor, "image token width"], ...]
-    pixels: Float[Tensor, "image 3 row column"]
+    pixels: Float[Tensor, "image channel row column"]
 
 
 def differentiate(
@@ -59,7 +59,7 @@ def differentiate(
             )
         pixels, photographs, model = model.pixels, model.photographs, model.model
     else:
-        pixels, photographs = prepared(model, [] if image is None else image)
+        pixels, photographs = prepared(model, image)
     model.check_same_tokens()
     recorder = Recorder(model, photographs)
     with (

@@ -15,7 +15,7 @@ from vit_inspect.errors import BadParameter
 from vit_inspect.layout import Box
 from vit_inspect.model import Model
 from vit_inspect.pictures.given import Picture, as_pictures
-from vit_inspect.pictures.preparing import prepare
+from vit_inspect.pictures.preparing import channels, prepare
 from vit_inspect.pictures.reading import describe
 from vit_inspect.records.base import Photograph
 
@@ -28,24 +28,39 @@ Given = Picture | Tensor | Sequence[Picture | Tensor]
 
 
 def prepared(
-    model: Model, image: Given
-) -> tuple[Float[Tensor, "image 3 row column"], tuple[Photograph, ...]]:
+    model: Model,
+    image: Given | None = None,
+    *,
+    pixels: Tensor | Sequence[Tensor] | None = None,
+    shown: Picture | Sequence[Picture] | None = None,
+    bands: Sequence[int] | None = None,
+) -> tuple[Float[Tensor, "image channel row column"], tuple[Photograph, ...]]:
     """The model input on its device, and the photographs for figures.
+
+    image, pixels, shown, bands: as for `capture`.
 
     Raises `BadParameter` for what is no picture and no input of this model.
     """
-    if isinstance(image, Tensor):
-        return _from_input(model, image)
-    if isinstance(image, list | tuple) and any(isinstance(each, Tensor) for each in image):
-        inputs = [each for each in image if isinstance(each, Tensor) and each.dim() == 3]
-        if len(inputs) < len(image) or len({each.shape for each in inputs}) > 1:
-            raise BadParameter(
-                "a list with tensors of several shapes, or with other things among them",
-                "tensors (3, row, column) of one size",
-                "stack them to one tensor (image, 3, row, column)",
-            )
-        return _from_input(model, torch.stack(inputs))
-    images = as_pictures(image)  # type: ignore[arg-type]
+    given = _tensor(image if pixels is None else pixels)
+    if pixels is not None and image is not None:
+        raise BadParameter(
+            "pixels= beside an image", "one of them", "give a picture to show as shown=picture"
+        )
+    if pixels is not None and given is None:
+        raise BadParameter(
+            f"pixels= of type {type(pixels).__name__}",
+            "the model's input as a tensor",
+            "use torch.from_numpy for an array",
+        )
+    if given is not None:
+        return _from_input(model, given, shown, bands)
+    if shown is not None or bands is not None:
+        raise BadParameter(
+            f"{'bands' if shown is None else 'shown'}= without the model's input as a tensor",
+            "a tensor that figures cannot show by itself",
+            "give it as pixels=tensor, or leave out bands= and shown=",
+        )
+    images = as_pictures([] if image is None else image)  # type: ignore[arg-type]
     prepared = [prepare(each, model.recipe, model.layout.input_px) for each in images]
     pixels = torch.cat([each for each, _ in prepared]).to(model.device, model.dtype)
     return pixels, tuple(
@@ -54,37 +69,122 @@ def prepared(
     )
 
 
+def _tensor(given: object) -> Tensor | None:
+    """The tensor that is given, or the tensors of a list as one; None for anything else."""
+    if isinstance(given, Tensor):
+        return given
+    if not isinstance(given, list | tuple) or not any(isinstance(each, Tensor) for each in given):
+        return None
+    inputs = [each for each in given if isinstance(each, Tensor) and each.dim() == 3]
+    if len(inputs) < len(given) or len({each.shape for each in inputs}) > 1:
+        raise BadParameter(
+            "a list with tensors of several shapes, or with other things among them",
+            "tensors (channel, row, column) of one size",
+            "stack them to one tensor (image, channel, row, column)",
+        )
+    return torch.stack(inputs)
+
+
 def _from_input(
-    model: Model, given: Tensor
-) -> tuple[Float[Tensor, "image 3 row column"], tuple[Photograph, ...]]:
-    """The input as it is given; the photographs undo its normalisation."""
+    model: Model,
+    given: Tensor,
+    shown: Picture | Sequence[Picture] | None,
+    bands: Sequence[int] | None,
+) -> tuple[Float[Tensor, "image channel row column"], tuple[Photograph, ...]]:
+    """The input as it is given, and what figures show in its place."""
     pixels = given[None] if given.dim() == 3 else given
     rows, columns = model.layout.input_px
     if (
         pixels.dim() != 4
         or not len(pixels)
-        or pixels.shape[1:] != (3, rows, columns)
+        or pixels.shape[1:] != (model.channels, rows, columns)
         or not pixels.is_floating_point()
         or not pixels.isfinite().all()
     ):
         sides = " x ".join(map(str, given.shape)) or "no axis"
         raise BadParameter(
             f"a tensor of {sides} of {str(given.dtype).removeprefix('torch.')}",
-            f"the model's input, image x 3 x {rows} x {columns}, of finite floats",
-            "use model.prepare(picture), or give the picture itself",
+            f"the model's input, image x {model.channels} x {rows} x {columns}, of finite floats",
+            "use model.prepare(picture), or give the picture itself"
+            if model.channels in (1, 3)
+            else "bring its axes into this order and its sides to this size",
         )
     pixels = pixels.detach().to(model.device, model.dtype)
+    if shown is None:
+        pictures, told = _undone(pixels, model, _checked(bands, model.channels))
+        names = [f"tensor {index}" for index in range(len(pictures))]
+    else:
+        pictures, told = _beside(shown, bands, len(pixels))
+        names = [describe(each).name for each in pictures]
+    photographs = []
+    for picture, name in zip(pictures, names, strict=True):
+        whole = Box(0.0, 0.0, float(picture.width), float(picture.height))
+        photograph = _photograph(picture, model.layout.mapped_of(whole))
+        notices = (*photograph.notices, told)
+        photographs.append(replace(photograph, name=name, notices=notices))
+    return pixels, tuple(photographs)
+
+
+def _undone(
+    pixels: Float[Tensor, "image channel row column"], model: Model, bands: tuple[int, ...]
+) -> tuple[list[Image.Image], str]:
+    """Some channels of the input with their normalisation undone, and a notice on it."""
     mean, std = (
-        torch.tensor(each)[:, None, None] for each in (model.recipe.mean, model.recipe.std)
+        torch.tensor(each)[list(bands), None, None]
+        for each in (model.recipe.mean, model.recipe.std)
     )
-    values = (pixels.to("cpu", torch.float32) * std + mean).movedim(1, -1).clamp(0, 1).mul(255)
-    shown = [Image.fromarray(each) for each in values.round().to(torch.uint8).numpy()]
-    told = "Shown from the model input: its normalisation was taken to be that of the model."
-    seen = model.layout.mapped_of(Box(0.0, 0.0, float(columns), float(rows)))
-    return pixels, tuple(
-        replace(_photograph(each, seen), name=f"tensor {index}", notices=(told,))
-        for index, each in enumerate(shown)
+    values = pixels[:, list(bands)].to("cpu", torch.float32) * std + mean
+    shown = values.expand(-1, 3, -1, -1).movedim(1, -1).clamp(0, 1).mul(255)
+    which = ""
+    if model.channels not in (1, 3) or bands not in ((0,), (0, 1, 2)):
+        kind = "as grey, channel" if len(bands) == 1 else "as red, green and blue, channels"
+        which = f" ({kind} {', '.join(map(str, bands))})"
+    told = (
+        f"Shown from the model input{which}: its normalisation was taken to be that of the model."
     )
+    return [Image.fromarray(each) for each in shown.round().to(torch.uint8).numpy()], told
+
+
+def _checked(bands: Sequence[int] | None, count: int) -> tuple[int, ...]:
+    """The channels to show; raises `BadParameter` for what is none."""
+    if bands is None:
+        if count in (1, 3):
+            return tuple(range(count))
+        raise BadParameter(
+            f"an input of {channels(count)}, and nothing that figures can show",
+            "the channels to show as red, green and blue, or a picture",
+            f"add bands={(3, 2, 1) if count > 3 else (0,)}, or shown=picture",
+        )
+    if (
+        not isinstance(bands, list | tuple)
+        or len(bands) not in (1, 3)
+        or not all(isinstance(each, int) and 0 <= each < count for each in bands)
+    ):
+        raise BadParameter(
+            f"the bands {bands!r}",
+            f"three channels of 0..{count - 1}, or one to show as grey",
+            "choose some of these",
+        )
+    return tuple(bands)
+
+
+def _beside(
+    shown: Picture | Sequence[Picture], bands: Sequence[int] | None, count: int
+) -> tuple[list[Image.Image], str]:
+    """The pictures to show for `count` images, and a notice on them."""
+    if bands is not None:
+        raise BadParameter(
+            "a picture to show and bands to show", "one of them", "leave out bands= or shown="
+        )
+    pictures = as_pictures(shown)
+    if len(pictures) not in (1, count):
+        raise BadParameter(
+            f"{len(pictures)} pictures to show for {count} input{'s' * (count != 1)}",
+            "one for each, or one for all",
+            "correct shown=",
+        )
+    told = "The model input was given as a tensor; this picture is shown in its place."
+    return pictures * (count // len(pictures)), told
 
 
 def _photograph(image: Image.Image, seen: Box) -> Photograph:

@@ -29,7 +29,7 @@ Embedded = Float[Tensor, "image token width"]
 
 def intervene(
     model: Model,
-    pixels: Float[Tensor, "image 3 row column"],
+    pixels: Float[Tensor, "image channel row column"],
     *,
     attended: Callable[[int, Attended], Attended] | None = None,
     embedded: Callable[[Embedded], Embedded] | None = None,

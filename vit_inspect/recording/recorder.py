@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import isfinite
@@ -18,6 +18,7 @@ from vit_inspect.device import memory_refusal
 from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.layout import POOL, TokenLayout
 from vit_inspect.model import Model
+from vit_inspect.pictures.given import Picture
 from vit_inspect.recording.hooks import Watch
 from vit_inspect.recording.inputs import Given, prepared
 from vit_inspect.recording.multihead import multihead_attention
@@ -47,7 +48,7 @@ class Capture:
 
     model: Model
     photographs: tuple[Photograph, ...]
-    pixels: Float[Tensor, "image 3 row column"]
+    pixels: Float[Tensor, "image channel row column"]
     layers: tuple[LayerAttention, ...]
     pool: LayerAttention | None
     tokens: tuple[Float[Tensor, "image token width"], ...]
@@ -87,19 +88,34 @@ class Capture:
             )
 
 
-def capture(model: Model, image: Given) -> Capture:
+def capture(
+    model: Model,
+    image: Given | None = None,
+    *,
+    pixels: Tensor | Sequence[Tensor] | None = None,
+    shown: Picture | Sequence[Picture] | None = None,
+    bands: Sequence[int] | None = None,
+) -> Capture:
     """Run the model once on a picture or a batch of pictures, and record its attention.
 
     image: an RGB picture of Pillow, a path, or an array (row, column, 3) of uint8 or of floats in
-        0..1; or a list of these. Or the model's input itself, a tensor (image, 3, row, column) as
-        `Model.prepare` makes it; figures then show the tensor with its normalisation undone.
+        0..1; or a list of these. A network of one channel sees it as grey, one of other than one or
+        three channels can see no picture. A tensor is taken as `pixels`.
+    pixels: in place of `image`, the model's input itself, a normalised tensor (image, channel, row,
+        column) as `Model.prepare` makes it, or a list of tensors (channel, row, column).
+    shown: what figures show in place of `pixels`: a picture of the same scene, all of which became
+        the input, or a list with one for each image.
+    bands: which channels of `pixels` figures show, from 0, where nothing is `shown`: three as red,
+        green and blue, or one as grey. Their normalisation is undone, and values are cut to 0..1.
+        By default all channels, if there are one or three.
 
-    The output is the same as without recording, to the bit. Raises `UnsupportedModel` where a
+    The output is the same as without recording, to the bit. Raises `BadParameter` for what is no
+    picture and no input of this model; `UnsupportedModel` where a
     block does not have exactly one softmax over all tokens (or over those of the model's known
     windows), or where the recorded queries, keys and values do not give the attention's output;
     `OutOfMemory` where the device is too small.
     """
-    pixels, photographs = prepared(model, image)
+    pixels, photographs = prepared(model, image, pixels=pixels, shown=shown, bands=bands)
     recorder = Recorder(model, photographs)
     with (
         memory_refusal(len(photographs), model.layout.token_count, model.device),
