@@ -212,3 +212,16 @@ def test_strips_that_contradict_the_size_are_damaged(tag: int) -> None:
         np.testing.assert_array_equal(values_of(data, (0,))[0].shape, (37, 41, 1))
     else:
         assert "damaged or cut off" in refusal(data)
+
+
+def test_tags_that_are_text_are_damaged_and_not_quoted() -> None:
+    """The sample format is the text "\\a\\n" here."""
+    numbers = {256: 4, 257: 4, 258: 16, 262: 1, 273: 8, 277: 1, 279: 32}
+    entries = [(tag, struct.pack("<HHLL", tag, 4, 1, value)) for tag, value in numbers.items()]
+    entries.append((339, struct.pack("<HHL", 339, 2, 3) + b"\a\n\0\0"))
+    table = b"".join(entry for _, entry in sorted(entries))
+    data = struct.pack("<2sHLH", b"II", 42, 8, len(entries)) + table + bytes(40)
+    with pytest.raises(BadImage) as refusal:
+        read_image(data, name="x")
+    assert str(refusal.value).isprintable()
+    assert refusal.value.found == "a damaged or cut off picture in 'x'"

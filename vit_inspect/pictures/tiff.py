@@ -142,17 +142,21 @@ def is_complete(tags: ImageFileDirectory_v2) -> bool:
 
 
 def unsupported(tags: ImageFileDirectory_v2, name: str) -> BadImage:
-    """The error for a TIFF of a kind that is not read."""
-    bits = " and ".join(str(depth) for depth in sorted({*_each(tags, BITSPERSAMPLE, 1)}))
+    """The error for a TIFF of a kind that is not read; `ValueError` where its tags are damaged."""
+    all_bits, bands = _each(tags, BITSPERSAMPLE, 1), tags.get(SAMPLESPERPIXEL, 1)
     details = {
         "photometric tag": tags.get(PHOTOMETRIC_INTERPRETATION),
         "compression": tags.get(COMPRESSION, _NO_COMPRESSION),
         "sample format": max(_each(tags, SAMPLEFORMAT, 1)),
         "predictor": _predictor(tags),
     }
+    # A tag of another type may hold any text.
+    if not all(isinstance(each, int | None) for each in (*details.values(), *all_bits, bands)):
+        raise ValueError("tags that are no numbers")
+    bits = " and ".join(str(depth) for depth in sorted({*all_bits}))
     told = ", ".join(f"{what} {value}" for what, value in details.items())
     return BadImage(
-        f"a TIFF of {counted(tags.get(SAMPLESPERPIXEL, 1), bits)} ({told}) in '{name}'",
+        f"a TIFF of {counted(bands, bits)} ({told}) in '{name}'",
         "real numbers in grey, RGB or CMYK, or 8 bits of other colours",
         "save it again as grey or RGB without compression",
     )
