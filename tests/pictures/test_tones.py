@@ -115,11 +115,12 @@ def test_white_is_zero_is_inverted_at_every_depth(
     np.testing.assert_allclose(pixels, 255 - values / white * 255, atol=0.51)
 
 
-def test_white_is_zero_of_12_bits_in_16_is_white() -> None:
+def test_white_is_zero_of_12_bits_in_16_is_inverted_and_told() -> None:
     values = np.rint(ramp(0, 4095))
     pixels, notices = seen(values, "<u2", photometric=0)
     np.testing.assert_allclose(pixels, 255 - values / 4095 * 255, atol=0.51)
-    assert "taken as 12 bits, 4,095 is " in notices[0]
+    told = "Its values reach 4,095 of 65,535: taken as 12 bits, 4,095 is black."
+    assert notices == (told,)
 
 
 @pytest.mark.parametrize("inverted", [False, True])

@@ -33,7 +33,8 @@ def picture_of(values: Values, layout: Layout, mode: str) -> tuple[Image.Image, 
     if layout.kind == "u" and layout.bits <= 16:
         # No camera makes ink: a print that is pale all over is one of 16 bits.
         stated = 0xFFFF if mode == "CMYK" else layout.white
-        tones, notices = _by_depth(colours, layout.bits, stated)
+        largest = "black" if layout.white_is_zero else "white"
+        tones, notices = _by_depth(colours, layout.bits, stated, largest=largest)
         if layout.white_is_zero:
             tones = 255 - tones
     else:
@@ -47,7 +48,12 @@ def picture_of(values: Values, layout: Layout, mode: str) -> tuple[Image.Image, 
 
 
 def _by_depth(
-    values: Values, bits: int, stated: int | None = None, what: str = "values"
+    values: Values,
+    bits: int,
+    stated: int | None = None,
+    *,
+    what: str = "values",
+    largest: str,
 ) -> tuple[Tones, list[str]]:
     """Unsigned integers, the largest of their depth as 255; and a notice where that is a guess."""
     notices = []
@@ -56,7 +62,7 @@ def _by_depth(
         if bits < 16:
             notices.append(
                 f"Its {what} reach {reached:,} of 65,535: taken as {bits} bits,"
-                f" {(1 << bits) - 1:,} is {'white' if what == 'values' else 'opaque'}."
+                f" {(1 << bits) - 1:,} is {largest}."
             )
     if bits == 8:
         return values.astype(np.uint8, copy=False), notices
@@ -102,7 +108,7 @@ def _scaled(values: Values, low: float, high: float, inverted: bool = False) -> 
 def _opacity(alpha: Values, layout: Layout) -> tuple[Tones, list[str]]:
     """Transparency, whose largest value is opaque; of floats at least 1."""
     if layout.kind == "u" and layout.bits <= 16:
-        return _by_depth(alpha, layout.bits, what="opacities")
+        return _by_depth(alpha, layout.bits, what="opacities", largest="opaque")
     return _scaled(alpha, 0.0, max(1.0, float(np.nan_to_num(alpha, posinf=1.0).max()))), []
 
 
