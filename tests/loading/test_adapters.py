@@ -10,6 +10,7 @@ from typing import Any
 
 import peft
 import pytest
+import timm
 import torch
 import transformers as hf
 from safetensors.torch import load_file, save_file
@@ -199,9 +200,17 @@ def test_a_missing_package_says_how_to_get_it(
     assert "run 'pip install peft'" in refusal.value.remedy
 
 
-def test_filters_that_lack_the_share_of_an_adapter_are_refused() -> None:
-    wrapper = adapted(base(), target_modules=["projection", "q_proj"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_filters_that_lack_the_share_of_an_adapter_are_refused(channels: int) -> None:
+    wrapper = adapted(base(num_channels=channels), target_modules=["projection", "q_proj"])
     with pytest.raises(vi.UnsupportedModel, match="an adapter on the patch embedding of ViTFor"):
         vi.wrap(wrapper, transform=RECIPE)
     model = vi.wrap(wrapper.merge_and_unload(), transform=RECIPE)
     assert model.filters is not None
+
+
+def test_filters_of_timm_that_lack_the_share_of_an_adapter_are_refused() -> None:
+    network = timm.create_model("test_vit", img_size=32).eval()
+    wrapper = adapted(network, target_modules=["patch_embed.proj", "qkv"])
+    with pytest.raises(vi.UnsupportedModel, match="an adapter on the patch embedding of Vision"):
+        vi.wrap(wrapper)

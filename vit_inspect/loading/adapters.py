@@ -124,11 +124,11 @@ def without_wrapper(module: nn.Module) -> nn.Module | None:
     return inner() if inner else None
 
 
-def check_filters(module: nn.Module, *, name: str) -> None:
+def check_filters(module: nn.Module, channels: int, *, name: str) -> None:
     """Refuse an adapter on the convolution of the pixels, whose filters would lack its share."""
     for layer in module.modules():
         base = getattr(layer, "base_layer", None)
-        if isinstance(base, nn.Conv2d) and base.in_channels == 3:
+        if isinstance(base, nn.Conv2d) and base.in_channels == channels:
             raise UnsupportedModel(
                 f"an adapter on the patch embedding of {name}",
                 "a patch embedding with its final weights",

@@ -79,7 +79,6 @@ def wrap(
     """
     module = _bare(module)
     name = name or type(module).__name__
-    check_filters(module, name=name)
     if any(part.training for part in module.modules()):
         raise BadParameter(f"{name} in training mode", "evaluation mode", "call its eval() first")
     if layout is None and blocks is None and is_timm(module):
@@ -106,6 +105,7 @@ def wrap(
         )
     made = _checked_recipe(transform, name)
     seen = _described_pass(network, layout, made, name)
+    check_filters(module, seen.channels, name=name)
     stages = stages_of(module, layout) if is_transformers(module) else ()
     stage = deepest(stages)
     by_hand = by_hand and not stages
@@ -196,6 +196,7 @@ def _of_timm(
     if transform is None:
         notices = (*notices, "Mean, standard deviation, crop and filter are those of timm's entry.")
     model = model_of(name, module, source=source, img_size=size and tuple(size), notices=notices)
+    check_filters(module, model.channels, name=name)
     if transform is None and (is_averaged(model, "mean") or is_averaged(model, "std")):
         notice = "Its mean and standard deviation are averages over the channels of timm's entry."
         model = replace(model, notices=(*model.notices, notice))
