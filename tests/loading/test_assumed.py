@@ -273,6 +273,8 @@ def test_a_read_out_that_is_given_is_the_networks(tmp_path: Path, own: str, othe
         (TINY, {}, "maximum"),
         (TINY, {"class_token": False, "global_pool": "avg"}, "cls"),
         ("test_vit3", {}, "cls"),
+        # It would average the class token too.
+        (TINY, {"pool_include_prefix": True}, MEAN),
     ],
 )
 def test_a_read_out_that_the_network_cannot_have_is_refused(

@@ -23,7 +23,7 @@ from vit_inspect.layout import MEAN
 from vit_inspect.loading.hub import REPOSITORY, check_repository_name, reachable_hub
 from vit_inspect.loading.positions import RELATIVE_RESAMPLED
 from vit_inspect.loading.recommended import BUNDLED
-from vit_inspect.loading.timm_anatomy import check_family, is_timm, model_of, not_a_vit
+from vit_inspect.loading.timm_anatomy import check_family, is_timm, model_of, not_a_vit, readout_of
 from vit_inspect.model import Model
 from vit_inspect.recording.hooks import instrument
 
@@ -166,27 +166,28 @@ def convert(weights: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
 
 
 def read_by(model: Model, readout: str) -> Model:
-    """The model with another read-out, if its network can have it: a token's name, or `MEAN`.
+    """The model with another read-out, "cls" or `MEAN`, if its network can have it.
 
     Raises `BadParameter` for a network that reads its tokens in no other way.
     """
-    if readout == model.layout.readout:
-        return model
+    layout = model.layout
     network: Any = model.module
-    pools = {"cls": "token"} if "cls" in model.layout.prefix else {}
-    pools[MEAN] = "avg"
-    possible = is_timm(network) and model.layout.readout in pools and not model.stages
-    if not possible or readout not in pools:
-        others = [each for each in pools if each != model.layout.readout] if possible else []
-        raise BadParameter(
-            f"the read-out {readout!r} of {model.id}, which reads its {model.layout.readout}",
-            f"its own, or {others[0]!r}" if others else "its own",
-            "leave out readout" if not others else "choose one of these",
-        )
-    network.global_pool = pools[readout]
-    notice = f"Read-out as you said: {readout}."
-    layout = replace(model.layout, readout=readout)
-    return replace(model, layout=layout, notices=(*model.notices, notice))
+    if readout == layout.readout:
+        return model
+    pools = {"cls": "token", MEAN: "avg"}
+    own = getattr(network, "global_pool", None)
+    if is_timm(network) and not model.stages and readout in pools and own in pools.values():
+        network.global_pool = pools[readout]
+        if readout_of(network, layout.prefix) == readout:
+            notice = f"Read-out as you said: {readout}."
+            layout = replace(layout, readout=readout)
+            return replace(model, layout=layout, notices=(*model.notices, notice))
+        network.global_pool = own
+    raise BadParameter(
+        f"the read-out {readout!r} of {model.id}, which reads its {layout.readout}",
+        f"'cls' or {MEAN!r}, of a plain network of timm that can read so",
+        "leave out readout",
+    )
 
 
 def guessed_names(module: Any) -> tuple[str, ...]:

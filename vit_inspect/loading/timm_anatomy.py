@@ -156,7 +156,7 @@ def _stages(module: Any, size: tuple[int, int]) -> tuple[Stage, ...]:
     rows_px, columns_px = module.patch_embed.patch_size
     patches = [(rows_px * 2**index, columns_px * 2**index) for index in range(len(parts))]
     _check_size(size, patches[-1], of="the last stage's patch")
-    readouts = [MEAN_STAGE] * (len(parts) - 1) + [_readout(module, [])]
+    readouts = [MEAN_STAGE] * (len(parts) - 1) + [readout_of(module, [])]
     return tuple(
         stage_of(
             tuple(part.blocks),
@@ -204,7 +204,7 @@ def _layout(
         prefix=tuple(prefix),
         grid=(size[0] // patch[0], size[1] // patch[1]),
         patch_px=(patch[0], patch[1]),
-        readout=_readout(module, prefix),
+        readout=readout_of(module, prefix),
     )
 
 
@@ -242,7 +242,8 @@ def _check_windows(name: str, blocks: nn.Module, layout: TokenLayout) -> None:
             )
 
 
-def _readout(module: nn.Module, prefix: list[str]) -> str:
+def readout_of(module: nn.Module, prefix: Sequence[str]) -> str:
+    """How a network reads its tokens, of which the special ones are `prefix`."""
     trunk, pool = trunk_of(module), getattr(module, "attn_pool", None)
     if pool is not None:
         return POOL if hasattr(pool, "latent") else NONLINEAR
