@@ -141,6 +141,9 @@ def test_what_the_file_says_is_believed_over_the_architecture(tmp_path: Path, pl
         (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bilinear", 0.7, "center", "crop"
     )
     assert "num_heads=4" in model.source
+    [told] = [each for each in model.notices if each.startswith("As the settings")]
+    for part in ("num_heads=4", "global_pool='avg'", "mean=(0.1, 0.2, 0.3)", "'bilinear'"):
+        assert part in told
     with torch.inference_mode():
         assert torch.equal(output(model), module(model.prepare(noise((80, 80), 3))))
 
@@ -153,6 +156,10 @@ def test_the_user_goes_before_the_file_and_the_file_before_its_folder(tmp_path: 
     assert model.recipe.crop_fraction == 0.7
     assert model.recipe.mean == (0.1, 0.2, 0.3)
     assert model.recipe.std == (0.9, 0.9, 0.9)
+    [told] = [each for each in model.notices if each.startswith("As the settings")]
+    assert "num_heads" not in told
+    assert "std" not in told
+    assert "crop_fraction=0.7" in told
     assert vi.capture(model, noise((80, 80), 3)).head_count == 2
 
 
@@ -190,6 +197,14 @@ def test_settings_with_another_meaning_are_passed_over(
     plain = loaded(saved(tmp_path / "plain.pth", network()))
     assert assumed(model) == assumed(plain)
     assert model.recipe == plain.recipe
+
+
+def test_settings_that_no_network_can_have_are_put_right_by_hand(tmp_path: Path) -> None:
+    path = saved(tmp_path / "run.pth", network(), args={"num_heads": 7})
+    with pytest.raises(vi.BadParameter) as refusal:
+        loaded(path)
+    assert refusal.value.remedy.startswith("give the right ones as arch_options")
+    assert "2 heads" not in assumed(loaded(path, arch_options={"num_heads": 2}))
 
 
 def test_a_text_towers_heads_are_not_believed(tmp_path: Path) -> None:

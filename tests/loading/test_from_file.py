@@ -78,7 +78,11 @@ def loaded(path: Path, architecture: str = TINY, **options: object) -> vi.Model:
 
 def adapted(model: vi.Model) -> tuple[str, ...]:
     """The notices without those on what no file holds, which stand last."""
-    return tuple(each for each in model.notices if not each.startswith(("Not in the", "Warning")))
+    return tuple(
+        each
+        for each in model.notices
+        if not each.startswith(("Not in the", "As the settings", "Warning"))
+    )
 
 
 def same(model: vi.Model, weights: Weights) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,9 +54,9 @@ class Said:
     recipe: fields of a `Recipe`.
     """
 
-    architecture: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    recipe: Mapping[str, Any] = field(default_factory=dict)
+    architecture: str
+    options: dict[str, Any]
+    recipe: dict[str, Any]
 
 
 def said(file: WeightFile, folder: Path) -> Said:
@@ -80,7 +80,7 @@ def completed(
 ) -> Model:
     """The model with what its file says of pictures, and with notices on what it does not say.
 
-    given: names of what the user or the file said before, such as "num_heads" or "mean".
+    given: names of what the user said, such as "num_heads" or "mean".
     """
     numbers = {"mean", "std"}
     # A configuration may still have the numbers of red, green and blue.
@@ -90,9 +90,21 @@ def completed(
         if name not in numbers or len(value) == model.channels
     }
     model = model.with_recipe(**fields)
-    known = {*given, *fields, *({"readout"} if "global_pool" in given else ())}
-    told = _told(model, architecture, known)
-    return replace(model, notices=(*model.notices, *told, *_warnings(model, file, said, known)))
+    believed = {name: value for name, value in (said.options | fields).items() if name not in given}
+    known = {*given, *said.options, *fields}
+    known |= {"readout"} if "global_pool" in known else set()
+    notices = (
+        *_believed(believed),
+        *_told(model, architecture, known),
+        *_warnings(model, file, said, known),
+    )
+    return replace(model, notices=(*model.notices, *notices))
+
+
+def _believed(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The sentence on what the settings beside the weights say."""
+    listed = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+    return (f"As the settings beside the weights say: {listed}.",) if listed else ()
 
 
 def _told(model: Model, architecture: str, known: Collection[str]) -> tuple[str, ...]:

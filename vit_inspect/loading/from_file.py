@@ -112,10 +112,10 @@ def load(
     check_name(architecture)
     file = read_weights(path, part)
     said = assumed.said(file, path.parent)
-    arch_options = {**said.options, **arch_options}
-    made = ", ".join(f"{each}={value!r}" for each, value in arch_options.items())
+    options = {**said.options, **arch_options}
+    made = ", ".join(f"{each}={value!r}" for each, value in options.items())
     try:
-        module = create(architecture, pretrained=False, img_size=img_size, **arch_options)
+        module = create(architecture, pretrained=False, img_size=img_size, **options)
     # The name is good, and timm's networks do not check their options: these are at fault.
     except Exception as error:
         if not made:
@@ -124,8 +124,10 @@ def load(
             f"options {shown(made)} that {architecture!r} cannot have"
             + ("" if img_size is None else " at this input size"),
             "options of this architecture in timm, with values that fit",
-            "leave out what it does not have, such as a number of heads that does not divide the "
-            "width",
+            "give the right ones as arch_options: the settings beside the weights say these"
+            if said.options.keys() - arch_options.keys()
+            else "leave out what it does not have, such as a number of heads that does not divide "
+            "the width",
         ) from error
     size, notices = load_checkpoint(
         module, file, architecture=architecture, ignore=ignore, size=img_size
