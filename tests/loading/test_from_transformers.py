@@ -794,6 +794,21 @@ def test_an_unknown_network_of_transformers_is_described_by_hand() -> None:
     torch.testing.assert_close(all_rows(capture), expected, rtol=0, atol=1e-6)
 
 
+def test_only_a_layout_that_the_configuration_does_not_say_is_tried() -> None:
+    """A load at another size need not try what is known."""
+    network = hf.ViTModel(hf.ViTConfig(**PLAIN), add_pooling_layer=False).eval()
+    passes: list[int] = []
+    network.register_forward_hook(lambda *_: passes.append(1))
+    own = vi.wrap(network, transform=RECIPE).layout
+    counts = []
+    for layout in (own, replace(own, grid=(3, 5)), replace(own, readout=MEAN)):
+        passes.clear()
+        vi.wrap(network, transform=RECIPE, layout=layout)
+        counts.append(len(passes))
+    assert counts[:2] == [1, 1]
+    assert counts[2] > 3
+
+
 PROCESSORS = (
     hf.ViTImageProcessor(),
     hf.ViTImageProcessorPil(),

@@ -89,7 +89,7 @@ def wrap(
     if is_transformers(module):
         described = describe(module, name=name, layout=layout)
         network, layout, notices = described.network, described.layout, described.notices
-        configured = described.outputs
+        configured, by_hand = described.outputs, described.by_hand or blocks is not None
         positions = described.positions if positions is None else positions
         labels = described.labels if labels is None else labels
         if not isinstance(transform, Recipe):

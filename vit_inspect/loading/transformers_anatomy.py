@@ -108,7 +108,10 @@ PROBLEMS: Mapping[str, Outputs] = MappingProxyType(
 
 
 class Described(NamedTuple):
-    """A network of transformers, and what `vit_inspect.wrap` needs to know about it."""
+    """A network of transformers, and what `vit_inspect.wrap` needs to know about it.
+
+    by_hand: whether the layout is another than the one that the configuration says.
+    """
 
     network: nn.Module
     layout: TokenLayout | None
@@ -116,6 +119,7 @@ class Described(NamedTuple):
     labels: tuple[str, ...] | None
     outputs: Outputs | None = None
     notices: tuple[str, ...] = ()
+    by_hand: bool = False
 
 
 class Network(nn.Module):
@@ -162,20 +166,15 @@ def describe(
     if kind not in ANATOMIES:
         if layout is None:
             raise unknown(f"{name} of the class {kind}")
-        return Described(Network(module, {}), layout, None, None)
+        return Described(Network(module, {}), layout, None, None, by_hand=True)
     native, patch = _pair(config.image_size), _pair(config.patch_size)
     grid = native[0] // patch[0], native[1] // patch[1]
-    if layout is None:
-        size = native if img_size is None else img_size
-        if size != native:
-            _check_size(size, patch, of="the patch")
-        layout = TokenLayout(
-            prefix=_prefix(kind, config),
-            grid=(size[0] // patch[0], size[1] // patch[1]),
-            patch_px=patch,
-            readout=_readout(kind, config),
-            margin_px=(size[0] % patch[0], size[1] % patch[1]),
-        )
+    size = native if img_size is None else img_size
+    if layout is None and size != native:
+        _check_size(size, patch, of="the patch")
+    own = _layout(kind, config, size if layout is None else layout.input_px)
+    by_hand = layout not in (None, own)
+    layout = own if layout is None else layout
     if merges := len(getattr(config, "depths", [0])) - 1:
         last = patch[0] * 2**merges, patch[1] * 2**merges
         _check_size(layout.input_px, last, of="the last stage's patch")
@@ -193,6 +192,19 @@ def describe(
         labels=_labels(module),
         outputs=PROBLEMS.get(getattr(module.config, "problem_type", None) or ""),
         notices=notices,
+        by_hand=by_hand,
+    )
+
+
+def _layout(kind: str, config: Any, size: tuple[int, int]) -> TokenLayout:
+    """The tokens of a known network for an input of (rows px, columns px)."""
+    patch = _pair(config.patch_size)
+    return TokenLayout(
+        prefix=_prefix(kind, config),
+        grid=(size[0] // patch[0], size[1] // patch[1]),
+        patch_px=patch,
+        readout=_readout(kind, config),
+        margin_px=(size[0] % patch[0], size[1] % patch[1]),
     )
 
 
