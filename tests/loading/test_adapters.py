@@ -110,7 +110,8 @@ def test_a_folder_of_an_adapter_is_loaded_with_its_base(
     assert model.labels == names
     assert model.source == "folder mine"
     assert model.notices == (
-        "No image processor in the folder: that of its family was taken, ViTImageProcessor.",
+        "No image processor in the folder: that of its family was taken, ViTImageProcessor: mean "
+        "0.5, standard deviation 0.5, crop to 1, bilinear filter.",
         "The adapter was merged into its base model, base.",
     )
     capture = vi.capture(model, IMAGES)
@@ -120,6 +121,12 @@ def test_a_folder_of_an_adapter_is_loaded_with_its_base(
     attention = eager(wrapper.get_base_model(), capture.pixels)
     assert attention.amax(dim=-1).mean() > 0.3
     torch.testing.assert_close(all_rows(capture), attention, rtol=0, atol=1e-4)
+
+
+def test_a_base_may_lie_beside_the_adapter(tmp_path: Path) -> None:
+    saved(tmp_path, modules=["classifier"])
+    rewritten(tmp_path / "mine", base_model_name_or_path="./base")
+    assert load(tmp_path / "mine").notices[-1].endswith("into its base model, base.")
 
 
 def test_the_processor_of_the_adapter_goes_first(tmp_path: Path) -> None:
@@ -144,11 +151,25 @@ def unnamed_base(folder: Path) -> None:
 
 
 def other_base(folder: Path) -> None:
-    """Other names, so that no weight of the adapter finds its place."""
+    """Of other names and sizes, so that no weight of the adapter finds its place."""
     hf.Dinov2ForImageClassification(
         hf.Dinov2Config(**{key: SIZE[key] for key in SIZE if key != "intermediate_size"})
     ).save_pretrained(folder.parent / "base")
-    rewritten(folder, auto_mapping=None, target_modules=["query", "value"])
+    rewritten(folder, auto_mapping=None)
+
+
+def other_version(folder: Path) -> None:
+    """As adapters of transformers 4 name the same layers."""
+    rewritten(folder, target_modules=["query", "value"])
+
+
+def without_weights(folder: Path) -> None:
+    (folder / "adapter_model.safetensors").unlink()
+
+
+def missing_base(folder: Path) -> None:
+    without_base(folder)
+    rewritten(folder, base_model_name_or_path="./base")
 
 
 def incomplete(folder: Path) -> None:
@@ -172,8 +193,15 @@ def without_classifier(folder: Path) -> None:
     [
         (without_base, "no base model of the adapter 'mine': 'base' is not there", "write its"),
         (unnamed_base, "no base model in adapter_config.json of 'mine'", "write it there"),
+        (missing_base, "no base model of the adapter 'mine': './base' is not there", "write its"),
         (other_base, "the adapter 'mine', which PEFT cannot put into its base model", "correct"),
-        (incomplete, "1 weights of the adapter 'mine' that do not fit", "correct"),
+        (
+            other_version,
+            "the adapter 'mine', which PEFT cannot put into its base model",
+            "or merge",
+        ),
+        (without_weights, "no weights of the adapter 'mine'", "save_pretrained of PEFT wrote"),
+        (incomplete, "1 weight of the adapter 'mine' that do not fit", "correct"),
         (without_classifier, "2 weights missing for 'mine', such as classifier.bias", "choose"),
     ],
 )
@@ -207,6 +235,12 @@ def test_filters_that_lack_the_share_of_an_adapter_are_refused(channels: int) ->
         vi.wrap(wrapper, transform=RECIPE)
     model = vi.wrap(wrapper.merge_and_unload(), transform=RECIPE)
     assert model.filters is not None
+
+
+def test_filters_of_which_the_adapter_has_a_trained_copy_are_refused() -> None:
+    wrapper = adapted(base(), modules_to_save=["patch_embeddings"])
+    with pytest.raises(vi.UnsupportedModel, match="an adapter on the patch embedding of ViTFor"):
+        vi.wrap(wrapper, transform=RECIPE)
 
 
 def test_filters_of_timm_that_lack_the_share_of_an_adapter_are_refused() -> None:

@@ -410,6 +410,7 @@ def test_the_bias_by_offset_is_what_is_added_to_the_scores(kind: str, grid: Any)
     [
         ("ViTModel", 16, "use an input of 16 x 64 px"),
         ("Dinov2Model", None, "choose a network that was made for a square input"),
+        ("BeitForImageClassification", None, "choose a network that was made for a square input"),
     ],
 )
 def test_a_table_that_transformers_would_mix_up_is_refused(
@@ -499,12 +500,20 @@ WITHOUT = "No image processor in the folder: that of its family was taken, "
 @pytest.mark.parametrize(
     ("kind", "told"),
     [
-        ("ViTForImageClassification", "ViTImageProcessor."),
+        (
+            "ViTForImageClassification",
+            "ViTImageProcessor: mean 0.5, standard deviation 0.5, crop to 1, bilinear filter.",
+        ),
         (
             "Dinov2WithRegistersForImageClassification",
-            "BitImageProcessor, with ImageNet's mean and standard deviation.",
+            "BitImageProcessor: mean (0.485, 0.456, 0.406), standard deviation (0.229, 0.224, "
+            "0.225), crop to 0.875, bicubic filter.",
         ),
-        ("CLIPForImageClassification", "CLIPImageProcessor."),
+        (
+            "CLIPForImageClassification",
+            "CLIPImageProcessor: mean (0.481455, 0.457827, 0.408211), standard deviation (0.26863, "
+            "0.261303, 0.275777), crop to 1, bicubic filter.",
+        ),
     ],
 )
 def test_a_folder_without_a_processor_is_read_as_its_family_is(
@@ -516,11 +525,13 @@ def test_a_folder_without_a_processor_is_read_as_its_family_is(
     model = load(tmp_path)
     assert model.notices == (WITHOUT + told,)
     assert model.layout.input_px == (32, 32)
-    name, _, imagenet = told.removesuffix(".").partition(",")
-    options = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
-    size = {"size": {"shortest_edge": 32}} if "Bit" in told or "CLIP" in told else {"size": 32}
-    processor = getattr(hf, name)(**size, crop_size=32, **(options if imagenet else {}))
-    pixels = processor(IMAGES, return_tensors="pt").pixel_values
+    name = told.partition(":")[0]
+    # DINOv2's own makes 256 px, of which 224 are kept: 36 of which 32 are.
+    side = {"BitImageProcessor": {"shortest_edge": 36}, "CLIPImageProcessor": {"shortest_edge": 32}}
+    options: dict[str, Any] = {"size": side.get(name, 32), "crop_size": 32}
+    if "0.485" in told:
+        options |= {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+    pixels = getattr(hf, name)(**options)(IMAGES, return_tensors="pt").pixel_values
     capture = vi.capture(model, IMAGES)
     assert torch.equal(capture.pixels, pixels)
     with torch.inference_mode():
@@ -792,6 +803,13 @@ def test_an_unknown_network_of_transformers_is_described_by_hand() -> None:
     assert (model.positions, model.labels) == (None, None)
     expected = eager(network, pixels_of(model))
     torch.testing.assert_close(all_rows(capture), expected, rtol=0, atol=1e-6)
+
+
+def test_a_layout_of_smaller_patches_than_the_networks_is_refused() -> None:
+    network = hf.ViTModel(hf.ViTConfig(**PLAIN), add_pooling_layer=False).eval()
+    layout = vi.TokenLayout(("cls",), (2, 2), (2, 2), "cls")
+    with pytest.raises(vi.BadParameter, match="fails on pictures of 4 x 4 px"):
+        vi.wrap(network, layout=layout, transform=RECIPE)
 
 
 def test_only_a_layout_that_the_configuration_does_not_say_is_tried() -> None:

@@ -16,7 +16,7 @@ import vit_inspect as vi
 from tests.conftest import noise
 from tests.helpers.made import RECIPE
 from tests.helpers.windowed import on_grid, rows_of
-from vit_inspect.layout import MEAN, MEAN_STAGE, PADDING
+from vit_inspect.layout import MEAN, MEAN_STAGE, PADDING, POOL
 
 SIZE: dict[str, Any] = {
     "image_size": 64,
@@ -196,3 +196,38 @@ def test_another_size_is_a_multiple_of_the_last_patch(tmp_path: Path) -> None:
     with pytest.raises(vi.BadParameter) as refusal:
         vi.load(img_size=72, **options)
     assert refusal.value.expected == "multiples of the last stage's patch, 16 x 16 px"
+    with pytest.raises(vi.BadParameter) as refusal:
+        vi.load(img_size=70, **options)
+    assert refusal.value.remedy == "use 64 x 64"
+
+
+@pytest.mark.parametrize(("kind", "served"), [("SwinModel", False), ("Swinv2Model", True)])
+def test_windows_larger_than_the_last_stage(kind: str, served: bool, tmp_path: Path) -> None:
+    """Version 2 makes them smaller."""
+    network_of(kind, torch.float32).save_pretrained(tmp_path)
+    options = {"checkpoint": tmp_path, "architecture": "transformers", "device": "cpu"}
+    if served:
+        assert vi.load(img_size=48, **options).stages[-1].layout.grid == (3, 3)
+        return
+    with pytest.raises(vi.BadParameter) as refusal:
+        vi.load(img_size=48, **options)
+    assert refusal.value.expected == "at least 64 x 64 px: one window in the last stage"
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        vi.TokenLayout((), (32, 8), (2, 8), MEAN),
+        vi.TokenLayout((), (16, 16), (4, 4), POOL),
+        vi.TokenLayout(("cls",), (16, 16), (4, 4), "cls"),
+    ],
+)
+def test_another_layout_than_its_own_is_refused(layout: vi.TokenLayout) -> None:
+    with pytest.raises(vi.BadParameter, match="another layout of SwinModel than its configuration"):
+        vi.wrap(network_of("SwinModel"), layout=layout, transform=RECIPE)
+
+
+def test_blocks_of_ones_own_are_refused() -> None:
+    network: Any = network_of("SwinModel")
+    with pytest.raises(vi.BadParameter, match="blocks for SwinModel, whose stages have their own"):
+        vi.wrap(network, blocks=list(network.encoder.layers[0].blocks), transform=RECIPE)

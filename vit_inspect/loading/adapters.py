@@ -39,8 +39,8 @@ class Adapter:
     weights: Mapping[str, Tensor]
 
     @property
-    def replaced(self) -> dict[str, Tensor]:
-        """Weights that take the place of the base model's, such as those of a new classifier."""
+    def renamed(self) -> dict[str, Tensor]:
+        """All its weights, by the names of the base model where they take the place of its own."""
         return {name.removeprefix(OUTER): value for name, value in self.weights.items()}
 
 
@@ -65,6 +65,13 @@ def adapter_in(folder: Path, *, name: str) -> Adapter | None:
             f"no base model in {CONFIG} of {name!r}",
             "the folder or the repository of the network that the adapter was trained on",
             "write it there as base_model_name_or_path",
+        )
+    # Without a file, PEFT asks the hub for the folder.
+    if not any((folder / f"adapter_model.{end}").is_file() for end in ("safetensors", "bin")):
+        raise WeightsUnavailable(
+            f"no weights of the adapter {name!r}",
+            f"adapter_model.safetensors beside {CONFIG}",
+            "give the folder that save_pretrained of PEFT wrote",
         )
     return Adapter(
         folder=folder,
@@ -99,8 +106,8 @@ def merged(network: nn.Module, adapter: Adapter, *, name: str) -> nn.Module:
     ]
     if wrong:
         raise _other_base(
-            f"{len(wrong)} weights of the adapter {name!r} that do not fit its base model, such as "
-            f"{wrong[0]}"
+            f"{len(wrong)} weight{'s' * (len(wrong) != 1)} of the adapter {name!r} that do not fit "
+            f"its base model, such as {wrong[0]}"
         )
     return model.merge_and_unload()
 
@@ -108,8 +115,9 @@ def merged(network: nn.Module, adapter: Adapter, *, name: str) -> nn.Module:
 def _other_base(found: str) -> WeightsUnavailable:
     return WeightsUnavailable(
         found,
-        "the base model that it was trained on",
-        f"correct base_model_name_or_path in {CONFIG}",
+        "the base model that it was trained on, with the names of this version of transformers",
+        f"correct base_model_name_or_path in {CONFIG}, or merge the adapter where it was trained "
+        "and give the folder of the merged network",
     )
 
 
@@ -127,8 +135,11 @@ def without_wrapper(module: nn.Module) -> nn.Module | None:
 def check_filters(module: nn.Module, channels: int, *, name: str) -> None:
     """Refuse an adapter on the convolution of the pixels, whose filters would lack its share."""
     for layer in module.modules():
-        base = getattr(layer, "base_layer", None)
-        if isinstance(base, nn.Conv2d) and base.in_channels == channels:
+        # What PEFT adds to, and what it puts a trained copy in the place of.
+        own = getattr(layer, "base_layer", None) or getattr(layer, "original_module", None)
+        if isinstance(own, nn.Module) and any(
+            isinstance(part, nn.Conv2d) and part.in_channels == channels for part in own.modules()
+        ):
             raise UnsupportedModel(
                 f"an adapter on the patch embedding of {name}",
                 "a patch embedding with its final weights",

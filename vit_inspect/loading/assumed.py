@@ -19,6 +19,7 @@ from PIL import Image
 from vit_inspect.loading.timm_anatomy import is_averaged
 from vit_inspect.loading.weight_files import Unread, WeightFile
 from vit_inspect.model import Model
+from vit_inspect.pictures.preparing import in_words
 
 CONFIG = "config.json"
 """The file in which hubs keep the configuration of the weights beside it."""
@@ -119,20 +120,15 @@ def _told(model: Model, architecture: str, known: Collection[str]) -> tuple[str,
         None,
     )
     norm = next((part for part in block.modules() if hasattr(part, "eps")), None)
-    recipe = model.recipe
-    mean, std = (
-        f"{_numbers(numbers)}{' (an average over its channels)' * is_averaged(model, name)}"
-        for name, numbers in (("mean", recipe.mean), ("std", recipe.std))
-    )
+    prepared = in_words(model.recipe)
+    for name in ("mean", "std"):
+        prepared[name] += " (an average over its channels)" * is_averaged(model, name)
     parts = {
         "num_heads": _heads(model),
         "act_layer": activation,
         "norm_layer": None if norm is None else f"norm epsilon {norm.eps:g}",
         "readout": f"read-out {model.layout.readout}",
-        "mean": f"mean {mean}",
-        "std": f"standard deviation {std}",
-        "crop_fraction": f"crop to {recipe.crop_fraction:g}",
-        "interpolation": f"{recipe.interpolation} filter",
+        **prepared,
     }
     listed = ", ".join(text for name, text in parts.items() if text and name not in known)
     return (f"Not in the file, and taken from {architecture}: {listed}.",) if listed else ()
@@ -183,11 +179,6 @@ def _heads(model: Model) -> str:
     heads = [getattr(getattr(part, "attn", None), "num_heads", None) for part in parts]
     counts = [str(each) for each in heads if each]
     return f"{', '.join(counts)} heads" if counts else ""
-
-
-def _numbers(values: tuple[float, ...]) -> str:
-    same = len(set(values)) == 1
-    return f"{values[0]:g}" if same else f"({', '.join(f'{each:g}' for each in values)})"
 
 
 def _never(value: object) -> bool:

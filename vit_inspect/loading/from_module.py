@@ -108,7 +108,10 @@ def wrap(
     check_filters(module, seen.channels, name=name)
     stages = stages_of(module, layout) if is_transformers(module) else ()
     stage = deepest(stages)
-    by_hand = by_hand and not stages
+    if stages and blocks is not None:
+        raise BadParameter(
+            f"blocks for {name}, whose stages have their own", "no blocks", "leave out blocks"
+        )
     if stages:
         found = stages[stage].blocks
     else:

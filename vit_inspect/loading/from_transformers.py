@@ -22,6 +22,7 @@ from vit_inspect.loading.from_module import wrap
 from vit_inspect.loading.hub import REPOSITORY, check_repository_name, reachable_hub
 from vit_inspect.loading.transformers_anatomy import ANATOMIES, TOWERS, describe, unknown
 from vit_inspect.model import Model
+from vit_inspect.pictures.preparing import in_words
 
 PACKAGE = "transformers"
 
@@ -98,8 +99,10 @@ def _load(
             repository, revision = _base(adapter, name), adapter.revision
         with nullcontext() if Path(repository).is_dir() else reachable_hub():
             place = {"trust_remote_code": False, "revision": revision}
-            module, kind = _network(package, name, repository, place, adapter, pretrained)
-            processor, notices = _processor(package, kind, repository, place, adapter)
+            module, kind = _network(
+                package, name, repository, place, adapter, dtype if pretrained else None
+            )
+            processor, assumed = _processor(package, kind, repository, place, adapter)
     except InspectError:
         raise
     # Broken models raise any error: OSError, ValueError, RuntimeError, SafetensorError, ...
@@ -108,14 +111,24 @@ def _load(
     module.eval().requires_grad_(False).to(device, dtype)
     layout = img_size and describe(module, name=name, img_size=img_size).layout
     model = wrap(module, name=name, layout=layout, transform=processor)
+    notices = list(model.notices)
+    if assumed:
+        notices.append(
+            "No image processor in the folder: that of its family was taken, "
+            f"{type(processor).__name__}: {', '.join(in_words(model.recipe).values())}."
+        )
     if adapter is not None and pretrained:
-        notices = (*notices, f"The adapter was merged into its base model, {_short(repository)}.")
-    return replace(model, notices=(*model.notices, *notices))
+        notices.append(f"The adapter was merged into its base model, {_short(repository)}.")
+    return replace(model, notices=tuple(notices))
 
 
 def _base(adapter: Adapter, name: str) -> str:
     """The folder or the repository of an adapter's base model."""
-    if not Path(adapter.base).is_dir() and not REPOSITORY.fullmatch(adapter.base):
+    # A relative path is that of the training, where the adapter often lay beside its base.
+    for place in (Path(adapter.base), adapter.folder.parent / adapter.base):
+        if place.is_dir():
+            return str(place)
+    if adapter.base.startswith(".") or not REPOSITORY.fullmatch(adapter.base):
         raise WeightsUnavailable(
             f"no base model of the adapter {name!r}: {_short(adapter.base)!r} is not there",
             "the folder or the repository of the network that the adapter was trained on",
@@ -135,9 +148,9 @@ def _network(
     repository: str,
     place: Mapping[str, Any],
     adapter: Adapter | None,
-    pretrained: bool,
+    dtype: torch.dtype | None,
 ) -> tuple[nn.Module, str]:
-    """The network with its weights, or with random ones, and its class."""
+    """The network with its weights in this type, or with random ones for None, and its class."""
     config = package.AutoConfig.from_pretrained(repository, **place)
     kind = (adapter and adapter.kind) or (config.architectures or ["no class"])[0]
     kind = TOWERS.get(kind, kind)
@@ -145,25 +158,25 @@ def _network(
         raise unknown(f"{name} of the class {kind}")
     if not kind.endswith("ForImageClassification"):
         config = getattr(config, "vision_config", config)
-    replaced = {} if adapter is None else adapter.replaced
-    classes = replaced.get("classifier.weight")
+    renamed = {} if adapter is None else adapter.renamed
+    classes = renamed.get("classifier.weight")
     if classes is not None and len(classes) != config.num_labels:
         # The names of the base model's classes go with it.
         config.num_labels = len(classes)
     options = {"add_pooling_layer": False} if ANATOMIES[kind].pooler else {}
-    if not pretrained:
+    if dtype is None:
         return getattr(package, kind)(config, **options), kind
     module, report = getattr(package, kind).from_pretrained(
         repository,
         config=config,
-        attn_implementation="sdpa" if ANATOMIES[kind].fused else "eager",
+        dtype=dtype,
         output_loading_info=True,
         ignore_mismatched_sizes=adapter is not None,
         **place,
         **options,
     )
     other = {each[0] for each in report["mismatched_keys"]}
-    _check_complete((other | set(report["missing_keys"])) - replaced.keys(), name)
+    _check_complete((other | set(report["missing_keys"])) - renamed.keys(), name)
     return (module if adapter is None else merged(module, adapter, name=name)), kind
 
 
@@ -173,24 +186,16 @@ def _processor(
     repository: str,
     place: Mapping[str, Any],
     adapter: Adapter | None,
-) -> tuple[Any, tuple[str, ...]]:
-    """The image processor beside the weights, or that of the family with a notice that says so.
+) -> tuple[Any, bool]:
+    """The image processor beside the weights, or else that of the family; and whether it is that.
 
     A Trainer saves none. A repository on the hub must have one.
     """
     for holder in ([] if adapter is None else [adapter.folder]) + [Path(repository)]:
         names = ("preprocessor_config.json", "processor_config.json")
         if not holder.is_dir() or any((holder / each).exists() for each in names):
-            return package.AutoImageProcessor.from_pretrained(str(holder), **place), ()
-    name, imagenet = ANATOMIES[kind].processor, ANATOMIES[kind].imagenet
-    numbers = {
-        "image_mean": package.image_utils.IMAGENET_DEFAULT_MEAN,
-        "image_std": package.image_utils.IMAGENET_DEFAULT_STD,
-    }
-    told = ", with ImageNet's mean and standard deviation" if imagenet else ""
-    return getattr(package, name)(**(numbers if imagenet else {})), (
-        f"No image processor in the folder: that of its family was taken, {name}{told}.",
-    )
+            return package.AutoImageProcessor.from_pretrained(str(holder), **place), False
+    return getattr(package, ANATOMIES[kind].processor)(**ANATOMIES[kind].prepared), True
 
 
 def _package(name: str) -> ModuleType:

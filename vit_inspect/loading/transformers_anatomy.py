@@ -30,10 +30,8 @@ class Anatomy(NamedTuple):
     prefix: names of its special tokens, without registers.
     table: how its table of absolute positions, if it has one, follows another input size: "asked"
         if the network must be told to resample it, "itself" if it does so.
-    processor: the class of its image processor.
-    imagenet: whether pictures are normalised by ImageNet's mean and standard deviation, instead of
-        what that class takes by default.
-    fused: whether its attention can call scaled_dot_product_attention.
+    processor: the class of its usual image processor, and `prepared` the options in which that
+        differs from what the class takes by default.
     pooler: whether it has an extra layer on the class token; many checkpoints lack its weights.
     """
 
@@ -41,26 +39,29 @@ class Anatomy(NamedTuple):
     prefix: tuple[str, ...] = ("cls",)
     table: Literal["asked", "itself"] = "asked"
     processor: str = "ViTImageProcessor"
-    imagenet: bool = False
-    fused: bool = True
+    prepared: Mapping[str, Any] = MappingProxyType({})
     pooler: bool = False
 
 
+_IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+_LARGER = {"size": {"shortest_edge": 256}}
+_BICUBIC = {"resample": 3}
+
 _VIT = Anatomy()
-_DEIT = Anatomy(prefix=("cls", "dist"), processor="DeiTImageProcessor", imagenet=True)
-_DINOV2 = Anatomy(table="itself", processor="BitImageProcessor", imagenet=True)
-_IJEPA = Anatomy(readout=MEAN, prefix=(), imagenet=True)
+_DEIT = Anatomy(prefix=("cls", "dist"), processor="DeiTImageProcessor", prepared=_IMAGENET)
+_DINOV2 = Anatomy(table="itself", processor="BitImageProcessor", prepared=_IMAGENET | _LARGER)
+_IJEPA = Anatomy(readout=MEAN, prefix=(), prepared=_IMAGENET)
 _BEIT = Anatomy(table="itself", processor="BeitImageProcessor")
 _CLIP = Anatomy(processor="CLIPImageProcessor")
-_SWIN = Anatomy(readout=MEAN, prefix=(), imagenet=True)
+_SWIN = Anatomy(readout=MEAN, prefix=(), prepared=_IMAGENET | _BICUBIC)
 _SIGLIP = Anatomy(readout=MEAN, prefix=(), processor="SiglipImageProcessor")
 
 ANATOMIES: Mapping[str, Anatomy] = MappingProxyType(
     {
         "ViTModel": _VIT._replace(pooler=True),
         "ViTForImageClassification": _VIT,
-        "ViTMSNModel": _VIT._replace(imagenet=True),
-        "ViTMSNForImageClassification": _VIT._replace(imagenet=True),
+        "ViTMSNModel": _VIT._replace(prepared=_IMAGENET),
+        "ViTMSNForImageClassification": _VIT._replace(prepared=_IMAGENET),
         "IJepaModel": _IJEPA,
         "IJepaForImageClassification": _IJEPA,
         "BeitModel": _BEIT,
@@ -80,8 +81,8 @@ ANATOMIES: Mapping[str, Anatomy] = MappingProxyType(
         "SiglipForImageClassification": _SIGLIP,
         "SwinModel": _SWIN,
         "SwinForImageClassification": _SWIN,
-        "Swinv2Model": _SWIN._replace(fused=False),
-        "Swinv2ForImageClassification": _SWIN._replace(fused=False),
+        "Swinv2Model": _SWIN,
+        "Swinv2ForImageClassification": _SWIN,
     }
 )
 """The known classes of networks."""
@@ -150,8 +151,7 @@ def describe(
 ) -> Described:
     """Describe a network by its configuration; a given `layout` replaces the one read from it."""
     kind, config = type(module).__name__, _vision(module)
-    fused = kind not in ANATOMIES or ANATOMIES[kind].fused
-    if fused and config._attn_implementation not in ("sdpa", "eager"):
+    if config._attn_implementation not in ("sdpa", "eager"):
         raise UnsupportedModel(
             f"{name} with the attention {config._attn_implementation!r} of transformers",
             "'sdpa' or 'eager', whose attention can be seen",
@@ -169,20 +169,26 @@ def describe(
         return Described(Network(module, {}), layout, None, None, by_hand=True)
     native, patch = _pair(config.image_size), _pair(config.patch_size)
     grid = native[0] // patch[0], native[1] // patch[1]
-    size = native if img_size is None else img_size
-    if layout is None and size != native:
-        _check_size(size, patch, of="the patch")
-    own = _layout(kind, config, size if layout is None else layout.input_px)
-    by_hand = layout not in (None, own)
-    layout = own if layout is None else layout
-    if merges := len(getattr(config, "depths", [0])) - 1:
-        last = patch[0] * 2**merges, patch[1] * 2**merges
-        _check_size(layout.input_px, last, of="the last stage's patch")
+    size = layout.input_px if layout is not None else img_size or native
+    merges = len(getattr(config, "depths", [0])) - 1
+    step = patch[0] * 2**merges, patch[1] * 2**merges
+    if merges or (layout is None and size != native):
+        _check_size(size, step, of="the last stage's patch" if merges else "the patch")
+    # A layout of other patches is another one in any case, and may have no such grid.
+    by_hand = layout is not None and (
+        layout.patch_px != patch or layout != _layout(kind, config, size)
+    )
+    if layout is None:
+        layout = _layout(kind, config, size)
+    if merges:
+        _check_stages(name, config, size, step, by_hand)
     told = ANATOMIES[kind].table == "asked" and layout.input_px != native
     table = _positions(module, grid)
     if table is not None and (told or ANATOMIES[kind].table == "itself"):
         _check_square(name, grid, native if told else None)
     notices = () if table is None else resampled(grid, layout.grid)
+    if _is_relative(config):
+        _check_square(name, grid, None)
     if _is_relative(config) and grid != layout.grid:
         notices = (*notices, RELATIVE_RESAMPLED)
     return Described(
@@ -230,8 +236,28 @@ def stages_of(module: Any, layout: TokenLayout) -> tuple[Stage, ...]:
     )
 
 
+def _check_stages(
+    name: str, config: Any, size: tuple[int, int], step: tuple[int, int], by_hand: bool
+) -> None:
+    """Refuse a layout by hand, and windows that are larger than the grid of the last stage."""
+    if by_hand:
+        raise BadParameter(
+            f"another layout of {name} than its configuration says",
+            "its own, from which those of all stages follow",
+            "leave out layout",
+        )
+    least = [config.window_size * each for each in step]
+    # Version 2 makes its windows smaller; version 1 fails.
+    if config.model_type == "swin" and any(px < side for px, side in zip(size, least, strict=True)):
+        raise BadParameter(
+            f"an input of {size[0]} x {size[1]} px for {name}",
+            f"at least {least[0]} x {least[1]} px: one window in the last stage",
+            "choose a larger input",
+        )
+
+
 def _check_square(name: str, grid: tuple[int, int], native: tuple[int, int] | None) -> None:
-    """Refuse a table that transformers puts on a square grid, which is not its own.
+    """Refuse a table that is not square: transformers resamples it as if it were.
 
     native: the input in px that needs no resampling; None if there is none.
     """
@@ -362,11 +388,11 @@ def _prefix(kind: str, config: Any) -> tuple[str, ...]:
 
 
 def _readout(kind: str, config: Any) -> str:
-    # Without its attention pool, the network returns the tokens.
     # Only BEiT has this option.
     if getattr(config, "use_mean_pooling", False):
         return MEAN
     readout = ANATOMIES[kind].readout
+    # Without its attention pool, the network returns the tokens.
     return MEAN if readout == POOL and not getattr(config, "vision_use_head", True) else readout
 
 

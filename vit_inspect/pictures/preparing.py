@@ -16,7 +16,7 @@ A picture has three channels, or one if it is made grey. An input of other chann
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -128,6 +128,21 @@ def _each_channel(values: Any) -> bool:
         and len(values) > 0
         and all(isinstance(each, int | float) and math.isfinite(each) for each in values)
     )
+
+
+def in_words(recipe: Recipe) -> dict[str, str]:
+    """What a recipe says, for notices, by the names of its fields."""
+    return {
+        "mean": f"mean {_listed(recipe.mean)}",
+        "std": f"standard deviation {_listed(recipe.std)}",
+        "crop_fraction": f"crop to {recipe.crop_fraction:g}",
+        "interpolation": f"{recipe.interpolation} filter",
+    }
+
+
+def _listed(numbers: Sequence[float]) -> str:
+    same = len(set(numbers)) == 1
+    return f"{numbers[0]:g}" if same else f"({', '.join(f'{each:g}' for each in numbers)})"
 
 
 def prepare(
