@@ -91,7 +91,7 @@ def test_raw_scores_are_told_as_scores_in_a_notebook() -> None:
     record = replace(made(Predictions), outputs="scores")
     html = record._repr_html_()
     assert "<th>Output</th><th>Score</th>" in html
-    assert f"<td>{record.value[0, 0]:.3g}</td>" in html
+    assert f"<td>{record.value[0, 0]:.4g}</td>" in html
     assert "%" not in html
 
 

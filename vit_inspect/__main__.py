@@ -105,7 +105,7 @@ def figures(
     outputs: Annotated[
         Literal["single-label", "multi-label", "scores"] | None,
         typer.Option(
-            help="What a classifier's outputs are: for a softmax, for sigmoids, or raw scores."
+            help="What the outputs are: classes (softmax), labels (sigmoids) or raw numbers."
         ),
     ] = None,
     thorough: Annotated[

@@ -47,7 +47,7 @@ def test_relevance_of_different_classes_has_no_common_scale_and_no_difference() 
             if trace["type"] == "heatmap"
         ]
 
-    told = any("different targets" in each.value for each in app.caption)
+    told = any("no common unit" in each.value for each in app.caption)
     assert told == (classes[0] != classes[1])
     assert told
     assert len(set(scales())) == 2

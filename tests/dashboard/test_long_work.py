@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import io
 from collections.abc import Iterator
 from types import FunctionType, ModuleType
 
 import pytest
 import streamlit as st
 import torch
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 import vit_inspect as vi
@@ -119,6 +121,22 @@ def test_curves_are_run_when_asked_and_then_kept() -> None:
     assert "Run" not in [each.label for each in app.button]
     app.button_group(key="steps").set_value(20).run()
     assert "Run" in [each.label for each in app.button]
+
+
+def test_a_picture_of_one_colour_has_no_curves_and_a_sentence() -> None:
+    """Also when its work is done and kept."""
+    app = opened("faithfulness")
+    file = io.BytesIO()
+    Image.new("RGB", (60, 40), (200, 10, 10)).save(file, "PNG")
+    app.file_uploader(key="uploads").upload("red.png", file.getvalue(), "image/png").run()
+    app.button_group(key="steps").set_value(10).run()
+    next(each for each in app.button if each.label == "Run").click().run()
+    for _ in range(2):
+        assert not app.exception
+        [error] = app.error
+        assert "changes by no more than rounding" in error.value
+        assert "try a picture of more than one colour" in error.value
+        app.run()
 
 
 def test_curves_of_all_samples_are_of_each_picture(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+import transformers as hf
 from PIL import Image
 
 import vit_inspect as vi
@@ -83,6 +84,8 @@ def test_the_provenance_says_what_the_figures_depend_on(
         "features" if capture.model.labels is None else "single-label"
     )
     assert facts["input"]["grid"] == [2, 3]
+    assert facts["input"]["stride_px"] == facts["input"]["patch_px"]
+    assert facts["input"]["margin_px"] == [0, 0]
     assert facts["input"]["preprocessing"]["crop_fraction"] == capture.model.recipe.crop_fraction
     assert [each["sha256"] for each in facts["photographs"]] == [
         photograph.sha256 for photograph in capture.photographs
@@ -96,6 +99,16 @@ def test_the_provenance_says_what_the_figures_depend_on(
     assert facts["largest_verified_error"] == capture.error
     assert facts["versions"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
     assert facts["versions"]["vit_inspect"] == vi.__version__
+
+
+def test_the_provenance_names_an_image_processor(
+    capture: vi.Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vit_inspect.exporting.bundle.BUNDLE_FORMATS", ("npz",))
+    recipe = replace(capture.model.recipe, processor=hf.ViTImageProcessor())
+    export(replace(capture, model=replace(capture.model, recipe=recipe)), tmp_path)
+    facts = json.loads((tmp_path / "provenance.json").read_text())
+    assert facts["input"]["preprocessing"]["processor"] == "ViTImageProcessor"
 
 
 def test_the_report_shows_every_figure_with_its_question(whole: Written) -> None:

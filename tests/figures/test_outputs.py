@@ -107,21 +107,21 @@ def test_bars_of_raw_scores_end_at_the_scores() -> None:
     low, high = bars.get_xlim()
     assert low < -60 < 310 < high
     assert bars.get_xlabel() == "Score"
-    assert [text.get_text() for text in bars.texts] == ["310", "-42.5", "295", "-60"]
+    assert [text.get_text() for text in bars.texts] == ["310", "-42.5", "295.2", "-60"]
     screen = ablation.plot(found)
     assert screen.layout.xaxis.range == (low, high)
-    assert list(screen.data[1].text) == ["295", "-60"]
-    assert "%{x:.3g}" in screen.data[0].hovertemplate
+    assert list(screen.data[1].text) == ["295.2", "-60"]
+    assert "%{x:.4g}" in screen.data[0].hovertemplate
 
 
 def test_maps_of_raw_scores_begin_at_the_lowest() -> None:
     lens = made(records.raw_lens)
     values = lens.patch_value[0]
     assert logit_lens.limits_of(lens) == (values.min(), values.max())
-    words = f"Maps: shared scale, {values.min():.3g} to {values.max():.3g}."
+    words = f"Maps: shared scale, {values.min():.4g} to {values.max():.4g}."
     assert logit_lens.plot(lens).layout.meta[3] == words
     drawn = logit_lens.plot_layer(lens, 1)
-    assert drawn.data[0].hovertemplate.count("%{z:.3g}, rank") == 1
+    assert drawn.data[0].hovertemplate.count("%{z:.4g}, rank") == 1
     assert drawn.data[0].colorbar.tickformat == "~g"
     assert drawn.layout.meta[2].startswith("Largest score in ")
 
@@ -130,8 +130,17 @@ def test_of_one_output_no_rank_is_told() -> None:
     lens = made(records.lens_of_one)
     assert len(logit_lens.plot(lens).layout.meta) == 3
     assert "ank" not in "".join(printed(logit_lens.draw(lens)))
-    assert "ank" not in "".join(map(str, logit_lens.plot(lens).layout.annotations))
-    assert logit_lens.plot_layer(lens, 1).layout.meta[2].strip() == ""
+    assert "ank" not in str(logit_lens.plot(lens).to_dict())
+    layer = logit_lens.plot_layer(lens, 1)
+    assert layer.layout.meta[2].strip() == ""
+    assert "ank" not in str(layer.to_dict())
+
+
+def test_of_many_outputs_the_rank_is_told_though_all_patches_have_the_first() -> None:
+    lens = made(records.lens_of_one)
+    lens = replace(lens, readout_rank=lens.readout_rank + 3)
+    assert "Rank" in printed(logit_lens.draw(lens))
+    assert "rank 4" in str(logit_lens.plot(lens).to_dict())
 
 
 def test_curves_of_raw_scores_fill_their_axis() -> None:

@@ -469,7 +469,7 @@ MAKERS: dict[type[Result], Callable[[Size, np.random.Generator], Result]] = {
 """Who makes the record of each kind."""
 
 VARIANTS: dict[type[Result], tuple[Callable[[Size, np.random.Generator], Result], ...]] = {
-    EmbeddingFilters: (filters_of(1), filters_of(13)),
+    EmbeddingFilters: (filters_of(1), filters_of(2), filters_of(13)),
     Ablation: (ablated_features, raw_ablation),
     Faithfulness: (raw_curves,),
     HeadImportance: (raw_importance,),

@@ -171,7 +171,9 @@ def test_an_input_with_a_margin_is_described_by_hand() -> None:
         "The network does not see 0 px at the bottom and 9 px at the right of its input of "
         f"{rows} x {columns} px, which no patch covers.",
     )
-    assert vi.capture(model, IMAGES).pixels.shape == (2, 3, rows, columns)
+    capture = vi.capture(model, IMAGES)
+    assert capture.pixels.shape == (2, 3, rows, columns)
+    assert vi.attention_relevance(capture).input_gradient.shape == (2, *layout.grid)
 
 
 def test_patches_that_overlap_are_described_by_hand() -> None:

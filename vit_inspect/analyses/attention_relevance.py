@@ -185,7 +185,8 @@ def _input_gradient(gradients: Gradients) -> Float[Tensor, "image row column"]:
     Patches that overlap share pixels, which count in each of them.
     """
     layout = gradients.capture.layout
-    product = gradients.capture.pixels * gradients.pixels
+    rows, columns = layout.covered_px
+    product = (gradients.capture.pixels * gradients.pixels)[..., :rows, :columns]
     kind, (height, width) = compute_type(product.dtype), layout.patch_px
     means = avg_pool2d(product.to(kind), layout.patch_px, layout.cell_px)
     return means.sum(dim=1) * (height * width)

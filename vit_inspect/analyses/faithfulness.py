@@ -93,7 +93,9 @@ def faithfulness(
         curves.advance(capture.model)
     if on_progress:
         on_progress(curves.done, curves.total)
-    return curves.result()
+    found = curves.result()
+    check_moves(found)
+    return found
 
 
 class Curves:
@@ -116,9 +118,6 @@ class Curves:
         if steps < 1:
             raise BadParameter(f"{steps} steps", "1 or more", "choose a positive number")
         self._model, self._layout, self._outputs = capture.model.id, layout, capture.model.outputs
-        self._choice = len(capture.model.labels or ()) > 1
-        # Half precision rounds more.
-        self._rounding = max(ROUNDING, 8 * torch.finfo(capture.output.dtype).eps)
         self._photographs = capture.photographs
         self.score, self.targets, self._measure = _score(capture, target)
         tested = default_maps(capture, target) if maps is None else _checked(maps, images, layout)
@@ -162,14 +161,10 @@ class Curves:
         self.done += len(image)
 
     def result(self) -> Faithfulness:
-        """The record, after all batches have run.
-
-        Raises `UnsupportedModel` for a score that does not change.
-        """
+        """The record, after all batches have run."""
         deletion, insertion = self._scores
         deletion[..., -1] = deletion[:, :1, -1]
         insertion[..., 0] = insertion[:, :1, 0]
-        self._check_moves()
         share = self._count / self._layout.patch_count
         return Faithfulness(
             model=self._model,
@@ -187,17 +182,22 @@ class Curves:
             outputs=self._outputs,
         )
 
-    def _check_moves(self) -> None:
-        """Refuse a score that is the same whichever patches are replaced, in every picture."""
-        moved = np.ptp(self._scores, axis=(0, 2, 3))
-        if (moved <= self._rounding * np.abs(self._scores).max(axis=(0, 2, 3))).all():
-            raise UnsupportedModel(
-                f"{self._model}, whose {self.score} never changes, whichever patches are replaced",
-                "a score that depends on the picture",
-                "choose another class as the target"
-                if self._choice
-                else "check that these are the right weights, with their head",
-            )
+
+def check_moves(found: Faithfulness) -> None:
+    """Refuse a score that is the same whichever patches are replaced, in every picture.
+
+    Raises `UnsupportedModel`.
+    """
+    scores = np.stack([found.deletion, found.insertion])
+    moved, size = np.ptp(scores, axis=(0, 2, 3)), np.abs(scores).max(axis=(0, 2, 3))
+    if (moved <= ROUNDING * size).all():
+        raise UnsupportedModel(
+            f"{found.model}, whose {found.score} changes by no more than rounding, whichever "
+            "patches are replaced",
+            "a score that depends on the picture",
+            "try a picture of more than one colour or another target, or check that the weights "
+            "have their head",
+        )
 
 
 def default_maps(capture: Capture, target: int | str | None = None) -> dict[str, Map]:

@@ -40,6 +40,8 @@ def draw(result: EmbeddingFilters) -> Figure:
         pictures.xaxis.tick_top()
         pictures.xaxis.set_label_position("top")
         print_sheet.label(pictures, x="Channel", y="Component", title=title)
+        # Centred over few channels, it would begin outside of the sheet.
+        pictures.title.set(horizontalalignment="left", x=0)
         print_sheet.bare(pictures)
     else:
         pictures.set(xticks=[], yticks=[])

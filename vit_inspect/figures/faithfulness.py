@@ -256,7 +256,9 @@ def _areas(result: Faithfulness) -> list[tuple[str, str]]:
         shown = (*areas[: random[0]], areas[random].mean())
         # Of many classes all probabilities may be small.
         digits = max(3, 1 - math.floor(math.log10(max(*shown, 1e-4))))
-        columns.append([f"{area:.4g}" if _raw(result) else f"{area:.{digits}f}" for area in shown])
+        columns.append(
+            [f"{area:{_format(result) if _raw(result) else f'.{digits}f'}}" for area in shown]
+        )
     return list(zip(*columns, strict=True))
 
 
@@ -367,7 +369,7 @@ def _raw(result: Faithfulness) -> bool:
 
 def _format(result: Faithfulness) -> str:
     """How a score is told in words."""
-    return ".4g" if _raw(result) else ".3f"
+    return outputs.hover(result.outputs) if _raw(result) else ".3f"
 
 
 def _words(result: Faithfulness) -> list[str]:

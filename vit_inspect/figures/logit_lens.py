@@ -197,8 +197,8 @@ def plot_layer(result: LogitLens, layer: int, *, image: int = 0, width: int = 72
             [[row, column, int(ranks[row, column])] for column in range(columns)]
             for row in range(rows)
         ],
-        hovertemplate=f"{PATCH}<br>%{{z:{outputs.hover(result.outputs)}}}, "
-        "rank %{customdata[2]}<extra></extra>",
+        hovertemplate=f"{PATCH}<br>%{{z:{outputs.hover(result.outputs)}}}"
+        f"{'' if _alone(result) else ', rank %{customdata[2]}'}<extra></extra>",
     )
 
 
@@ -222,7 +222,8 @@ def _unit(result: LogitLens) -> str:
 
 def _alone(result: LogitLens) -> bool:
     """Whether nothing but one output is known, whose rank says nothing."""
-    return result.top_value.shape[-1] == 1 and bool((result.patch_rank == 1).all())
+    ranks = (result.readout_rank, result.patch_rank)
+    return result.top_value.shape[-1] == 1 and all(bool((each == 1).all()) for each in ranks)
 
 
 def _columns(result: LogitLens) -> tuple[str, str]:
@@ -258,16 +259,17 @@ def _hover(result: LogitLens, image: int, layer: int) -> str:
     best = zip(result.top_labels[image][layer], result.top_value[image, layer], strict=True)
     output, patch = result.readout_value[image, layer], result.patch_value[image, layer].max()
     several = "Largest scores" if result.outputs == "scores" else "Most probable classes"
-    return "<br>".join(
-        [
-            f"<b>Layer {layer}</b>",
-            f"output {outputs.told(output, result.outputs)}, "
-            f"rank {result.readout_rank[image, layer]}",
-            f"maximum in a patch {outputs.told(patch, result.outputs)}",
-            several,
-            *(f"{escape(name)} {outputs.told(value, result.outputs)}" for name, value in best),
-        ]
-    )
+    alone = _alone(result)
+    lines = [
+        f"<b>Layer {layer}</b>",
+        f"output {outputs.told(output, result.outputs)}"
+        + ("" if alone else f", rank {result.readout_rank[image, layer]}"),
+        f"maximum in a patch {outputs.told(patch, result.outputs)}",
+    ]
+    if not alone:
+        lines.append(several)
+        lines += (f"{escape(name)} {outputs.told(value, result.outputs)}" for name, value in best)
+    return "<br>".join(lines)
 
 
 def _words(result: LogitLens, image: int, limits: looks.Limits) -> str:

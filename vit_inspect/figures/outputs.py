@@ -27,7 +27,7 @@ def largest(outputs: Outputs) -> str:
 
 def told(value: float | np.floating, outputs: Outputs) -> str:
     """One output in words."""
-    return f"{value:.3g}" if outputs == "scores" else looks.percent(value)
+    return f"{value:.4g}" if outputs == "scores" else looks.percent(value)
 
 
 def ends(values: Float[np.ndarray, "*shape"], outputs: Outputs) -> looks.Limits:
@@ -51,4 +51,4 @@ def screen_axis(outputs: Outputs) -> dict[str, Any]:
 
 def hover(outputs: Outputs) -> str:
     """The format of a number under the cursor."""
-    return ".3g" if outputs == "scores" else ".3%"
+    return ".4g" if outputs == "scores" else ".3%"

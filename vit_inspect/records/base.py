@@ -22,7 +22,7 @@ class Photograph:
 
     pixels: upright RGB, scaled down to at most 1024 px per side, for display.
     size_px: (rows px, columns px) of the original; `seen` is in its pixels.
-    seen: the part that the patches of the model input cover.
+    seen: the part on which a map lies: the cells of all patches (`TokenLayout.mapped`).
     sha256: hash of the original's bytes.
     notices: what a reader should know, such as that transparent parts became white.
     """

@@ -42,7 +42,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         }
         # Without their shares: its text is all that tells a choice from one of another picture.
         name = st.selectbox(
-            kind.split()[-1].capitalize(),
+            "Score" if found.outputs == "scores" else "Class",
             ["the largest score" if found.outputs == "scores" else BEST, *shares],
             key="class",
             bind="query-params",

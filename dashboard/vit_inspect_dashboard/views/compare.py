@@ -52,10 +52,12 @@ entry = entries[title]
 figure = entry.figure
 results = [page.of_entry(entry, each) for each in (subject, other)]
 options = {}
-# What was asked of the model and what it returns, where that has a unit of its own.
-targets = [
-    (getattr(result, "target", None), getattr(result, "outputs", None)) for result in results
-]
+# What was asked of the model and what it returns; raw scores have a unit of their model alone.
+targets = []
+for result in results:
+    returned = getattr(result, "outputs", None)
+    unit = (returned, result.model) if returned == "scores" else returned
+    targets.append((getattr(result, "target", None), unit))
 if figure.limits and targets[0] == targets[1]:
     ends = [figure.limits(result) for result in results]
     options["limits"] = min(low for low, _ in ends), max(high for _, high in ends)
@@ -71,8 +73,8 @@ if isinstance(entry, ModelFigure) and against == "picture":
     st.caption("This figure shows the model alone: it is the same for every picture.")
 elif targets[0] != targets[1]:
     st.caption(
-        "The two figures have different targets and no common unit. So each has its own scale, and "
-        "no difference is drawn."
+        "The two figures have no common unit. So each has its own scale, and no difference is "
+        "drawn."
     )
 elif figure.compared is None:
     st.caption("No difference is drawn for this figure.")

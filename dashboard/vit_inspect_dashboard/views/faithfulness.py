@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 import vit_inspect as vi
-from vit_inspect.analyses.faithfulness import MAPS
+from vit_inspect.analyses.faithfulness import MAPS, check_moves
 from vit_inspect.analyses.targets import target_classes
 from vit_inspect.figures import patch_map
 from vit_inspect.figures.faithfulness import FIGURE
@@ -97,6 +97,8 @@ with curves:
         "removed or put back. Others may use the device in between.",
     )
     if result is not None:
+        # Of all pictures together: one of a single colour among others changes nothing.
+        check_moves(result)
         page.plot(FIGURE.plot(result), key="curves", alt=f"Curves of {subject.model}")
         with place:
             page.export(FIGURE, result, name=called)
