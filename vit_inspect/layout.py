@@ -38,7 +38,7 @@ MERGED = "merge of neighbouring patches"
 """Read-out of a model that merges neighbouring patches by a perceptron before it reads them."""
 
 NONLINEAR = "maximum"
-"""Read-out of a model that takes maxima, which are not a weighted mean of tokens."""
+"""Read-out of a model that takes maxima, or mixes tokens otherwise: no weighted mean of them."""
 
 PADDING = "padding"
 """Token that stands for all places of windows outside of the grid.

@@ -200,12 +200,23 @@ def test_patches_that_overlap_are_described_by_hand() -> None:
     assert relevance.input_gradient[0, 1, 3] == pytest.approx(float(expected))
 
 
-@pytest.mark.parametrize("stride", [(8, 8), (6, 8), (5, 6)])
-def test_another_stride_than_the_networks_is_refused(stride: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"stride_px": (5, 5), "margin_px": (2, 3)},
+        {"stride_px": (4, 5), "margin_px": (4, 3)},
+        {"patch_px": (6, 6), "margin_px": (2, 2)},
+        {"patch_px": (10, 10), "stride_px": (5, 5), "margin_px": (0, 1)},
+    ],
+)
+def test_a_margin_that_the_network_sees_is_refused(change: dict[str, Any]) -> None:
+    """Its patches are of 8 px every 6, so that the last one ends where the input does."""
     network = own(grid=(3, 4))
     network.embed.stride = (6, 6)
-    layout = replace(LAYOUT, grid=(3, 4), stride_px=stride)
-    with pytest.raises(vi.InspectError):
+    assert wrapped(network, layout=replace(LAYOUT, grid=(3, 4), stride_px=(6, 6)))
+    layout = replace(LAYOUT, grid=(3, 4), **change)
+    assert layout.input_px == (20, 26)
+    with pytest.raises(vi.BadParameter, match="which the network sees"):
         wrapped(network, layout=layout)
 
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from transformers import ViTMAEConfig, ViTMAEModel
 
 import vit_inspect as vi
-from tests.loading.test_from_module import LAYOUT, RECIPE, Own, own, wrapped
+from tests.conftest import noise
+from tests.loading.test_from_module import LAYOUT, RECIPE, Block, Own, own, wrapped
 from vit_inspect.layout import CLS_MEAN, MEAN, MEAN_ALL
 
 BIG = replace(LAYOUT, grid=(6, 6))
@@ -166,3 +167,76 @@ def test_blocks_given_by_hand_must_follow_each_other() -> None:
     network = own(Halves)
     with pytest.raises(vi.BadParameter, match="blocks of Halves of which 1 does not take what 0"):
         wrapped(network, blocks=list(network.layers))
+
+
+class Apart(Own):
+    """Attention in one list and perceptrons in another: no module is a whole block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.perceptrons = nn.ModuleList(nn.Linear(24, 24) for _ in self.layers)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        tokens = self.tokens(pixels)
+        for layer, perceptron in zip(self.layers, self.perceptrons, strict=True):
+            tokens = layer(tokens)
+            tokens = tokens + perceptron(tokens)
+        return self.head(tokens[:, 0])
+
+
+def test_blocks_that_were_found_must_follow_each_other_too() -> None:
+    """Else the tokens after a block would lack its perceptron."""
+    with pytest.raises(vi.BadParameter, match="blocks of Apart of which 1 does not take what 0"):
+        wrapped(own(Apart))
+
+
+class Gradless(Own):
+    def forward(self, pixels: Tensor) -> Tensor:
+        with torch.no_grad():
+            return super().forward(pixels)
+
+
+class Inferred(Own):
+    def forward(self, pixels: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return super().forward(pixels)
+
+
+@pytest.mark.parametrize(
+    ("kind", "notices"),
+    [(Gradless, ()), (Inferred, ("Whether it reads its cls could not be checked.",))],
+)
+def test_a_network_without_gradients_keeps_its_tokens(
+    kind: type[Own], notices: tuple[str, ...]
+) -> None:
+    model = wrapped(own(kind))
+    assert model.notices == notices
+    assert not model.branches
+    assert len(vi.capture(model, noise((40, 40), 1)).tokens) == 3
+
+
+class Listing(Block):
+    def forward(self, tokens: Any) -> Any:
+        return [super().forward(tokens[0] if isinstance(tokens, list) else tokens), None]
+
+
+class InLists(Own):
+    """Blocks that hand on more than tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Listing() for _ in range(3))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        tokens: Any = self.tokens(pixels)
+        for layer in self.layers:
+            tokens = layer(tokens)
+        return self.head(tokens[0][:, 0])
+
+
+def test_blocks_that_return_no_tensor_have_attention_and_no_tokens() -> None:
+    model = wrapped(own(InLists))
+    assert model.notices == ("Whether it reads its cls could not be checked.",)
+    capture = vi.capture(model, noise((40, 40), 1))
+    assert capture.error < 1e-12
+    assert capture.tokens == ()

@@ -21,7 +21,7 @@ from vit_inspect.errors import BadParameter, InspectError, UnsupportedModel
 from vit_inspect.layout import TokenLayout
 from vit_inspect.loading.adapters import check_filters, without_wrapper
 from vit_inspect.loading.from_timm import guessed_names
-from vit_inspect.loading.hypotheses import try_blocks, try_readout, try_tokens
+from vit_inspect.loading.hypotheses import are_equal, try_blocks, try_readout, try_tokens
 from vit_inspect.loading.outputs import with_outputs
 from vit_inspect.loading.positions import rotation, score_bias, transformers_score_bias
 from vit_inspect.loading.stages import deepest
@@ -149,7 +149,7 @@ def wrap(
     if not by_hand:
         return model
     with _refusal(name, layout):
-        if blocks is not None and not branches:
+        if not branches:
             try_blocks(model)
         try_tokens(model)
         return replace(model, notices=(*model.notices, *try_readout(model)))
@@ -356,24 +356,29 @@ def _are_branches(
 ) -> bool:
     """Whether pixels reach the second block, or the output, around the first block.
 
-    The gradient tells: it is cut at the output of the first block. True also where autograd cannot
-    follow the network.
+    They do not where the second block takes what the first one returns. Else the gradient tells: it
+    is cut at the output of the first block. True also where autograd cannot follow the network.
     """
-    uncut: list[bool] = []
+    returned: list[Tensor] = []
     entering: list[Any] = []
 
     def cut(block: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        uncut.append(tensor_of(output).requires_grad)
+        if not isinstance(tensor_of(output), Tensor):
+            return output
+        returned.append(tensor_of(output))
         if isinstance(output, tuple):
             return tuple(each.detach() if isinstance(each, Tensor) else each for each in output)
         return output.detach()
 
+    def enter(block: nn.Module, args: tuple[Any, ...]) -> None:
+        entering.extend(args[:1])
+        if args:
+            # What follows need not be kept for a gradient.
+            torch.set_grad_enabled(False)
+
     hooks = [
         blocks[0].register_forward_hook(cut),
-        *(
-            block.register_forward_pre_hook(lambda _, args: entering.extend(args[:1]))
-            for block in blocks[1:2]
-        ),
+        *(block.register_forward_pre_hook(enter) for block in blocks[1:2]),
     ]
     try:
         with torch.inference_mode(False), torch.enable_grad():
@@ -381,10 +386,13 @@ def _are_branches(
             # A copy, because a network may change its input in place.
             output = network(pixels.clone())
             after = entering[0] if entering else output
-            if not all(uncut):
+            if not returned or (entering and are_equal(after, returned[0])):
+                return False
+            if not returned[0].requires_grad:
                 return True
             if not after.requires_grad:
                 return False
+            torch.set_grad_enabled(True)
             (gradient,) = torch.autograd.grad(after.sum(), pixels, allow_unused=True)
             return gradient is not None
     except torch.OutOfMemoryError:

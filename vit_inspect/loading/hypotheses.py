@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vit_inspect.device import memory_refusal
 from vit_inspect.errors import BadParameter, UnsupportedModel
-from vit_inspect.layout import TokenLayout
+from vit_inspect.layout import NONLINEAR, TokenLayout
 from vit_inspect.model import Model
 from vit_inspect.recording.recorder import Capture, capture, tensor_of, token_rows
 
@@ -38,9 +38,13 @@ def try_tokens(model: Model) -> None:
             "a network without chance, such as random masks, shuffles or dropout",
             "turn that off in the network, or wrap a module whose forward goes without it",
         )
-    _try_axes(model.id, first, capture(model, pixels=pixels[:1], bands=(0,)))
-    # Values of the first layer: a token's own, before any token has seen another.
-    values = first.layers[0].values.double()
+    alone = capture(model, pixels=pixels[:1], bands=(0,))
+    _try_axes(model.id, first, alone)
+    if any(model.layout.margin_px):
+        _try_margin(model, alone)
+    # Values of the first layer: a token's own, before any token has seen another. Not every device
+    # has float64.
+    values = first.layers[0].values.cpu().double()
     for index, place in enumerate(places, start=1):
         moved = (values[0] - values[index]).abs().amax(dim=(0, 2))
         token = model.layout.token(place)
@@ -77,7 +81,8 @@ def try_readout(model: Model) -> tuple[str, ...]:
             f"the read-out {model.layout.readout!r} of {model.id}, whose output depends on "
             f"{_tokens(reached, model.layout)}",
             "the read-out that the network has",
-            "correct the layout's readout, or wrap a module that returns what you look at",
+            f"correct the layout's readout ({NONLINEAR!r} if it is no weighted mean of tokens), or "
+            "wrap a module that returns what you look at",
         )
     return ()
 
@@ -85,7 +90,7 @@ def try_readout(model: Model) -> tuple[str, ...]:
 def try_blocks(model: Model) -> None:
     """Refuse blocks of which one does not take what the one before it returned.
 
-    Raises `BadParameter`.
+    What is no tensor is not followed, and shown nowhere. Raises `BadParameter`.
     """
     taken: list[object] = []
     returned: list[object] = []
@@ -95,23 +100,28 @@ def try_blocks(model: Model) -> None:
         taken.append(given[0].clone() if given else None)
 
     def leave(_: nn.Module, args: tuple[Any, ...], output: object) -> None:
-        result = tensor_of(output)
-        returned.append(result.clone() if isinstance(result, Tensor) else None)
+        tokens = tensor_of(output)
+        returned.append(tokens.clone() if isinstance(tokens, Tensor) else None)
 
     hooks = [block.register_forward_pre_hook(enter, with_kwargs=True) for block in model.blocks]
     hooks += [block.register_forward_hook(leave) for block in model.blocks]
     _run(model, hooks)
     for layer, (output, given) in enumerate(zip(returned, taken[1:], strict=False)):
-        if not (
-            isinstance(output, Tensor)
-            and isinstance(given, Tensor)
-            and torch.equal(output.flatten(), given.flatten())
-        ):
+        if isinstance(output, Tensor) and not are_equal(output, given):
             raise BadParameter(
                 f"blocks of {model.id} of which {layer + 1} does not take what {layer} returns",
                 "the transformer's blocks with their skip connections, one after the other",
-                "give the whole blocks, not their attention alone",
+                "wrap a network with a module for each whole block, or give them as blocks=",
             )
+
+
+def are_equal(first: object, second: object) -> bool:
+    """Whether both are tensors of the same values, to the bit, in whatever shape."""
+    return (
+        isinstance(first, Tensor)
+        and isinstance(second, Tensor)
+        and torch.equal(first.flatten(), second.flatten())
+    )
 
 
 def _places(layout: TokenLayout) -> list[tuple[int, int]]:
@@ -146,6 +156,21 @@ def _same(first: Capture, second: Capture) -> bool:
     return all(float((a - b).abs().max()) <= ROUNDING * float(a.abs().max()) for a, b in pairs)
 
 
+def _try_margin(model: Model, alone: Capture) -> None:
+    """Refuse a margin that the network sees; raises `BadParameter`."""
+    (rows, columns), pixels = model.layout.covered_px, alone.pixels.clone()
+    pixels[..., rows:, :] += 1
+    pixels[..., columns:] += 1
+    if not _same(alone, capture(model, pixels=pixels, bands=(0,))):
+        bottom, right = model.layout.margin_px
+        raise BadParameter(
+            f"a layout of {model.id} with a margin of {bottom} px at the bottom and {right} px at "
+            "the right, which the network sees",
+            "a margin that no patch covers",
+            "correct the grid, patch_px, stride_px or margin_px of the layout",
+        )
+
+
 def _try_axes(name: str, batch: Capture, alone: Capture) -> None:
     """Refuse attention whose axes are not image, head, token, width: it has other numbers."""
     seen, own = batch.layers[0], alone.layers[0]
@@ -155,7 +180,7 @@ def _try_axes(name: str, batch: Capture, alone: Capture) -> None:
             "attention whose first axis is images, or images and then heads in one axis",
             "put the axes of queries, keys and values in the order image, head, token, width",
         )
-    moved = (seen.values[0] - seen.values[1]).abs().double()
+    moved = (seen.values[0] - seen.values[1]).abs().cpu().double()
     tokens, channels = moved.amax(dim=(0, 2)), moved.amax(dim=(0, 1))
     if len(tokens) == len(channels) and tokens.median() > channels.median():
         raise UnsupportedModel(
@@ -170,14 +195,17 @@ def _after_last_block(model: Model) -> tuple[Tensor, Tensor | None]:
     found: list[Tensor] = []
 
     def leave(_: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        leaf = tensor_of(output).detach().clone().requires_grad_()
+        tokens = tensor_of(output)
+        if not isinstance(tokens, Tensor):
+            return output
+        leaf = tokens.detach().clone().requires_grad_()
         found.append(leaf)
         # Only what follows is differentiated.
         torch.set_grad_enabled(True)
         return (leaf, *output[1:]) if isinstance(output, tuple) else leaf
 
     output = _run(model, [model.blocks[-1].register_forward_hook(leave)])
-    if not output.requires_grad:
+    if not found or not output.requires_grad:
         return output.detach(), None
     mixture = torch.from_numpy(np.random.default_rng(0).normal(size=output.shape))
     score = (output * mixture.to(output.device, output.dtype)).sum()

@@ -99,8 +99,9 @@ def capture(
     """Run the model once on a picture or a batch of pictures, and record its attention.
 
     image: an RGB picture of Pillow, a path, or an array (row, column, 3) of uint8 or of floats in
-        0..1; or a list of these. A network of one channel sees it as grey, one of other than one or
-        three channels can see no picture. A tensor is taken as `pixels`.
+        0..1; or a list of these. A network of one channel sees it as grey; a network
+        with another number of channels than 1 or 3 takes no pictures. A tensor is taken as
+        `pixels`.
     pixels: in place of `image`, the model's input itself, a normalised tensor (image, channel, row,
         column) as `Model.prepare` makes it, or a list of tensors (channel, row, column).
     shown: what figures show in place of `pixels`: a picture of the same scene, all of which became
@@ -109,11 +110,11 @@ def capture(
         green and blue, or one as grey. Their normalisation is undone, and values are cut to 0..1.
         By default all channels, if there are one or three.
 
-    The output is the same as without recording, to the bit. Raises `BadParameter` for what is no
-    picture and no input of this model; `UnsupportedModel` where a
-    block does not have exactly one softmax over all tokens (or over those of the model's known
-    windows), or where the recorded queries, keys and values do not give the attention's output;
-    `OutOfMemory` where the device is too small.
+    The output is the same as without recording, to the bit. Raises `BadParameter` for an
+    `image` or `pixels` that this model cannot take; `UnsupportedModel` where a block does not have
+    exactly one softmax over all tokens (or over those of the model's known windows), or where the
+    recorded queries, keys and values do not give the attention's output; `OutOfMemory` where the
+    device is too small.
     """
     pixels, photographs = prepared(model, image, pixels=pixels, shown=shown, bands=bands)
     recorder = Recorder(model, photographs)
@@ -371,7 +372,7 @@ class Recorder(Watch):
             )
         return calls[0]
 
-    def outputs(self) -> list[Tensor]:
+    def outputs(self) -> list[Any]:
         """The tokens after each block, as the network has them; empty if they are not known."""
         if self.stream:
             return self.stream.tokens()

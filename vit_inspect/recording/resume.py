@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from vit_inspect.model import Model
 from vit_inspect.recording.interventions import intervene
 from vit_inspect.recording.recorder import Capture
-from vit_inspect.recording.token_order import as_in_network
 
 
 def can_resume(capture: Capture) -> bool:
@@ -35,8 +34,7 @@ def resumed(capture: Capture, layer: int, image: int, copies: int = 1) -> Model:
     layer: from 1. Only the size of the input matters: one picture is enough.
     """
     model = capture.model
-    tokens = as_in_network(capture.tokens[layer - 1], model.layout, 1)
-    known = _Known(tokens[[image]].expand(copies, -1, -1))
+    known = _Known(capture.tokens[layer - 1][[image]].expand(copies, -1, -1))
     module = _with(model.module, dict.fromkeys(model.blocks[:layer], known))
     return replace(model, module=module, blocks=model.blocks[layer:])
 

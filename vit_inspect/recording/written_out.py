@@ -197,7 +197,10 @@ class _Scores:
         if name in ("add", "sub", "subtract") and not self.softmax:
             sign = (1 if name == "add" else -1) * options.get("alpha", 1)
             # The same number in all scores changes no weight.
-            return self.plus(other * sign) if isinstance(other, Tensor) else self
+            if not isinstance(other, Tensor):
+                return self
+            # A bias that layers share is not copied for each.
+            return self.plus(other if sign == 1 else other * sign)
         return None
 
     def scaled(self, number: float) -> _Scores:
