@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -146,15 +148,17 @@ def test_a_class_token_that_is_read_must_be_there() -> None:
 
 
 def test_in_a_stage_that_is_not_read_the_mean_of_its_patches_stands_in() -> None:
-    stage = layout_of(PADDING, readout=MEAN_STAGE)
-    weights = stage.readout_weights()
+    weights = layout_of(readout=MEAN_STAGE).readout_weights()
     assert weights is not None
-    np.testing.assert_allclose(weights, [0, *[1 / 6] * 6])
+    np.testing.assert_allclose(weights, [1 / 6] * 6)
 
 
-def test_padding_is_no_query() -> None:
+def test_padding_is_a_key_and_no_query() -> None:
+    layout = replace(layout_of("cls"), padded=True)
+    assert layout.key_prefix == (PADDING, "cls")
+    assert (layout.token_count, layout.token("cls"), layout.token((0, 0))) == (7, 0, 1)
     with pytest.raises(BadParameter, match=r"special token of this model \('cls'\) or a patch"):
-        layout_of(PADDING, "cls").token(PADDING)
+        layout.token(PADDING)
 
 
 def test_a_margin_is_part_of_the_input_and_of_no_patch() -> None:

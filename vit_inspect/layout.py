@@ -41,10 +41,10 @@ NONLINEAR = "maximum"
 """Read-out of a model that takes maxima, or mixes tokens otherwise: no weighted mean of them."""
 
 PADDING = "padding"
-"""Token that stands for all places of windows outside of the grid.
+"""Key that stands for all places of windows outside of the grid.
 
-Padding added by the network: it can receive attention, but is not part of the image and never a
-query.
+Padding added by the network: it can receive attention, but it is no token. It comes from no part of
+the image, and nothing of it is kept from layer to layer.
 """
 
 READOUT = "readout"
@@ -80,6 +80,8 @@ class TokenLayout:
         the stride, around the patch's centre.
     trailing: how many of the special tokens, the last ones of `prefix`, the network itself keeps
         after the patches. They are recorded before them, as all special tokens.
+    padded: whether tokens attend inside windows that reach over the edge of the grid. Each row of
+        attention then begins with the padding, as one key.
     """
 
     prefix: tuple[str, ...]
@@ -89,6 +91,7 @@ class TokenLayout:
     margin_px: tuple[int, int] = (0, 0)
     stride_px: tuple[int, int] | None = None
     trailing: int = 0
+    padded: bool = False
 
     def __post_init__(self) -> None:
         if self.trailing not in range(len(self.prefix) + 1):
@@ -120,6 +123,11 @@ class TokenLayout:
     def token_count(self) -> int:
         """Number of all tokens."""
         return self.prefix_count + self.patch_count
+
+    @property
+    def key_prefix(self) -> tuple[str, ...]:
+        """Names of the keys before the patches: the padding, if there is one, and `prefix`."""
+        return (PADDING, *self.prefix) if self.padded else self.prefix
 
     @property
     def input_px(self) -> tuple[int, int]:
@@ -200,9 +208,8 @@ class TokenLayout:
     def token(self, query: str | tuple[int, int]) -> int:
         """Index in the token sequence of a special token (by name) or a patch (row, column)."""
         if isinstance(query, str):
-            queries = [name for name in self.prefix if name != PADDING]
-            if query not in queries:
-                names = ", ".join(repr(name) for name in queries) or "it has none"
+            if query not in self.prefix:
+                names = ", ".join(map(repr, self.prefix)) or "it has none"
                 raise BadParameter(
                     f"the token name {query!r}",
                     f"a special token of this model ({names}) or a patch (row, column)",

@@ -29,12 +29,12 @@ class Stage:
     """The blocks between two merges of tokens: they all have the same grid.
 
     blocks, layout: as in a `Model`.
-    windows: for each block, the token at each place of each window, as in `LayerAttention`.
+    windows: for each block, the key at each place of each window, as in `LayerAttention`.
     """
 
     blocks: tuple[nn.Module, ...]
     layout: TokenLayout
-    windows: tuple[Int[Tensor, "window place"], ...]
+    windows: tuple[Int[Tensor, "window place"] | None, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,8 @@ class Model:
     merged: how many patches along each axis merge into one after the last block; 1 if they do not
         merge.
     stage: the current stage, from 0; `at_stage` chooses another one.
-    stages: all stages in order; empty if the network keeps its tokens throughout.
+    stages: all stages in order; a single one if tokens attend inside windows but do not merge;
+        empty if they do neither.
     """
 
     id: str
@@ -180,9 +181,9 @@ class Model:
             raise BadParameter(
                 f"the stage {index}",
                 f"a stage of 0..{self.stage_count - 1}"
-                if self.stages
+                if self.stage_count > 1
                 else f"stage 0, the only one of {self.id}",
-                "choose one of these" if self.stages else "leave out the stage",
+                "choose one of these" if self.stage_count > 1 else "leave out the stage",
             )
         if index == self.stage:
             return self
@@ -191,7 +192,7 @@ class Model:
 
     def check_same_tokens(self) -> None:
         """Raises `UnsupportedModel` for a network whose tokens merge between stages."""
-        if self.stages:
+        if self.stage_count > 1:
             raise UnsupportedModel(
                 f"{self.id}, whose tokens merge from stage to stage",
                 "the same tokens in every layer",

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from vit_inspect.attention.rows import rows
-from vit_inspect.layout import PADDING, READOUT, Query, TokenLayout
+from vit_inspect.layout import READOUT, Query, TokenLayout
 from vit_inspect.recording.recorder import Capture
 from vit_inspect.records.base import Photograph
 from vit_inspect.records.paper import AttentionMaps
@@ -22,20 +22,19 @@ class HeadRows:
     """Some attention rows of one head on one photograph, each complete: it sums to 1.
 
     queries: whose rows they are, each at most once; `all_queries`, or just the one that is shown.
-    weights: on all tokens, in the order of the layout.
+    weights: on the keys, as in the layout's `key_prefix`, and then on the patches.
     """
 
     photograph: Photograph
     layout: TokenLayout
     queries: tuple[Query, ...]
-    weights: Float32[np.ndarray, "query token"]
+    weights: Float32[np.ndarray, "query key"]
 
 
 def all_queries(layout: TokenLayout) -> tuple[Query, ...]:
     """Every token that looks, as a query, in the order of the layout."""
     rows, columns = layout.grid
-    prefix = (name for name in layout.prefix if name != PADDING)
-    return (*prefix, *((row, column) for row in range(rows) for column in range(columns)))
+    return (*layout.prefix, *((row, column) for row in range(rows) for column in range(columns)))
 
 
 def all_rows_fit(layout: TokenLayout) -> bool:

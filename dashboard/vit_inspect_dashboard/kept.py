@@ -11,6 +11,7 @@ import streamlit as st
 from cachetools import Cache, LRUCache
 
 import vit_inspect as vi
+from vit_inspect.attention.layer import AxisBias
 from vit_inspect.records.base import Result
 from vit_inspect_dashboard.head_rows import HeadRows
 
@@ -97,7 +98,8 @@ def _capture_bytes(capture: vi.Capture) -> int:
     """Bytes of the tensors a capture keeps alive; queries, keys and values may share theirs."""
     storages = {}
     for layer in (*capture.layers, *filter(None, [capture.pool])):
-        for tensor in (layer.queries, layer.keys, layer.values, layer.bias):
+        bias = layer.bias if isinstance(layer.bias, AxisBias) else (layer.bias,)
+        for tensor in (layer.queries, layer.keys, layer.values, *bias):
             if tensor is not None:
                 storage = tensor.untyped_storage()
                 storages[storage.data_ptr()] = storage.nbytes()

@@ -132,7 +132,7 @@ def show_facts(subject: Subject) -> None:
     model = models.model(subject)
     layout = model.layout
     special = ", ".join(layout.prefix) or "no special tokens"
-    stage = f" in stage {model.stage}" if model.stages else ""
+    stage = f" in stage {model.stage}" if model.stage_count > 1 else ""
     lines = [
         f"{model.parameter_count / 1e6:,.1f} M parameters, {len(model.blocks)} layers{stage}",
         f"{layout.token_count:,} tokens: {special}, {layout.patch_count:,} patches",

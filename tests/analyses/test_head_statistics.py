@@ -249,13 +249,15 @@ def test_entropy_agrees_with_the_identity_window_by_window(stage: int) -> None:
 def test_windows_with_padding_are_the_plain_loops_over_their_rows() -> None:
     capture = vi.capture(narrow_swin(SWIN, 64).at_stage(1), IMAGES)
     layout = capture.layout
-    assert layout.prefix == (PADDING,)
+    assert layout.key_prefix == (PADDING,)
+    # As a token that asks nothing.
+    as_token = replace(layout, prefix=(PADDING,), padded=False)
     result = vi.head_statistics(capture)
     assert result.prefix_mass.max() > 0.01
     for index, layer in enumerate(capture.layers):
         every = rows(layer, range(layout.token_count)).numpy()
         for image, head in np.ndindex(every.shape[:2]):
-            wanted = by_loops(every[image, head], layout)
+            wanted = by_loops(np.pad(every[image, head], ((1, 0), (0, 0))), as_token)
             for name, array in result.arrays().items():
                 assert array[image, index, head] == pytest.approx(wanted[name], rel=1e-9), name
 

@@ -46,7 +46,8 @@ def test_a_head_that_gives_something_else_is_refused() -> None:
         checked_head(vi.capture(other, IMAGES))
 
 
-def test_a_stage_has_tokens_where_its_windows_are_not_padded() -> None:
-    whole, padded = narrow_swin(SWIN), narrow_swin(SWIN, (256, 160))
-    assert vi.capture(whole, IMAGES).tokens[0].shape[1] == whole.layout.token_count
-    assert vi.capture(padded, IMAGES).tokens == ()
+@pytest.mark.parametrize("size", [None, (256, 160)], ids=["tiled", "padded"])
+def test_a_stage_has_tokens(size: tuple[int, int] | None) -> None:
+    model = narrow_swin(SWIN, size)
+    assert model.layout.padded == bool(size)
+    assert vi.capture(model, IMAGES).tokens[0].shape[1] == model.layout.token_count

@@ -75,10 +75,10 @@ def test_a_hierarchical_model_has_tokens_but_no_known_head() -> None:
         checked_head(capture)
 
 
-def test_tokens_of_padded_windows_are_refused() -> None:
-    capture = vi.capture(narrow_swin(SWIN, (256, 160)), IMAGES)
+def test_tokens_that_blocks_do_not_return_are_refused(small: Callable[..., vi.Model]) -> None:
+    capture = replace(captured(small), tokens=())
     with pytest.raises(
-        vi.UnsupportedModel, match="do not return one row for each token of its 16 x"
+        vi.UnsupportedModel, match="do not return one row for each token of its 2 x 3 patches"
     ):
         patch_tokens(capture, None)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from tests.helpers.watched import Largest
 from vit_inspect.attention import blocks
 from vit_inspect.attention.blocks import RowBlock, row_blocks
-from vit_inspect.attention.layer import LayerAttention
+from vit_inspect.attention.layer import AxisBias, LayerAttention
 from vit_inspect.attention.rows import rows
 from vit_inspect.attention.sweep import sweep
 from vit_inspect.device import memory_refusal
@@ -287,62 +287,81 @@ def test_a_sweep_that_does_not_fit_is_told_in_a_sentence() -> None:
         sweep([made()], Huge())
 
 
-# Windows of unequal neighbours; token 0 is the padding, which fills three places.
+# Windows of unequal neighbours; key 0 is the padding, which fills three places and is no token.
 WINDOWS = torch.tensor([[4, 1, 6], [0, 5, 0], [2, 0, 3]])
 WINDOW_BIASES = (None, (1, 1, 3, 3), (1, HEADS, 3, 3), (3, 1, 3, 3), (3, HEADS, 3, 3))
 
 
 def windowed(bias_shape: tuple[int, ...] | None, *, dtype: torch.dtype = torch.float64) -> Any:
-    whole = made(bias_shape=bias_shape, dtype=dtype)
-    return replace(whole, windows=WINDOWS)
+    layer = made(bias_shape=bias_shape, dtype=dtype, queries=TOKENS - 1)
+    return replace(layer, windows=WINDOWS, padded=True)
 
 
 def explicit_windows(layer: LayerAttention) -> np.ndarray:
     """Softmax inside each window, put in its place of the whole rows, by loops over everything."""
     queries, keys = layer.queries.double().numpy(), layer.keys.double().numpy()
-    bias = np.zeros((3, HEADS, 3, 3))
-    if layer.bias is not None:
-        bias = np.broadcast_to(layer.bias.double().numpy(), bias.shape)
-    result = np.zeros((IMAGES, HEADS, TOKENS, TOKENS))
+    result = np.zeros((IMAGES, HEADS, TOKENS - 1, TOKENS))
     for image, head, window, place in np.ndindex(IMAGES, HEADS, 3, 3):
-        tokens = WINDOWS[window].tolist()
-        scores = [
-            layer.scale * sum(queries[image, head, tokens[place]] * keys[image, head, token])
-            + bias[window, head, place, other]
-            for other, token in enumerate(tokens)
-        ]
-        exponentials = np.exp(np.array(scores) - max(scores))
-        # Later places of the padding replace earlier ones; weights on it add up.
-        row = result[image, head, tokens[place]]
-        row[:] = 0
-        for token, weight in zip(tokens, exponentials / exponentials.sum(), strict=True):
-            row[token] += weight
+        members = WINDOWS[window].tolist()
+        query = members[place] - 1
+        if query < 0:
+            continue
+        bias = np.zeros(3)
+        if isinstance(layer.bias, AxisBias):
+            # The places of a window are a row of three columns.
+            by_row, by_column = (each[image, head, query].numpy() for each in layer.bias)
+            bias = by_row[0] + by_column
+        elif layer.bias is not None:
+            shape = 3, HEADS, 3, 3
+            bias = np.broadcast_to(layer.bias.double().numpy(), shape)[window, head, place]
+        scores = layer.scale * keys[image, head, members] @ queries[image, head, query] + bias
+        exponentials = np.exp(scores - max(scores))
+        # Weights on the padding add up.
+        np.add.at(result[image, head, query], members, exponentials / exponentials.sum())
     return result
 
 
-@pytest.mark.parametrize("bias_shape", WINDOW_BIASES, ids=str)
-def test_rows_of_windows_are_complete_and_zero_outside(bias_shape: tuple[int, ...] | None) -> None:
-    layer = windowed(bias_shape)
-    chosen = [5, 0, 6, 5, 1, 2]
+def axis_bias(rows: int, columns: int, queries: int = TOKENS) -> AxisBias:
+    random = np.random.default_rng(4)
+    return AxisBias(
+        *(
+            2 * torch.from_numpy(random.normal(size=(IMAGES, HEADS, queries, each)))
+            for each in (rows, columns)
+        )
+    )
+
+
+def with_bias(kind: Any) -> Any:
+    """A layer with windows, and a bias of this shape or "by axis"."""
+    if kind != "by axis":
+        return windowed(kind)
+    return replace(windowed(None), bias=axis_bias(1, 3, TOKENS - 1))
+
+
+@pytest.mark.parametrize("bias", [*WINDOW_BIASES, "by axis"], ids=str)
+def test_rows_of_windows_are_complete_and_zero_outside(bias: Any) -> None:
+    layer = with_bias(bias)
+    chosen = [4, 0, 5, 4, 1]
     found = rows(layer, chosen)
     wanted = explicit_windows(layer)
     np.testing.assert_allclose(found.numpy(), wanted[:, :, chosen], rtol=1e-12, atol=1e-15)
-    for query, token in np.ndindex(TOKENS, TOKENS):
-        together = any({query, token} <= set(window.tolist()) for window in WINDOWS)
-        assert together or np.all(wanted[:, :, query, token] == 0)
+    np.testing.assert_allclose(found.sum(dim=-1), 1, rtol=1e-12)
+    for query, key in np.ndindex(TOKENS - 1, TOKENS):
+        together = any({query + 1, key} <= set(window.tolist()) for window in WINDOWS)
+        assert together or np.all(wanted[:, :, query, key] == 0)
     np.testing.assert_array_equal(
         rows(layer, [4, 3]).numpy() == 0, wanted[:, :, [4, 3]] == 0, "zeros are exact"
     )
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
-@pytest.mark.parametrize("bias_shape", WINDOW_BIASES, ids=str)
-def test_blocks_of_windows_are_their_rows(bias_shape: tuple[int, ...] | None, budget: int) -> None:
-    layer = windowed(bias_shape)
+@pytest.mark.parametrize("bias", [*WINDOW_BIASES, "by axis"], ids=str)
+def test_blocks_of_windows_are_their_rows(bias: Any, budget: int) -> None:
+    layer = with_bias(bias)
     wanted = explicit_windows(layer)
-    seen = np.zeros((IMAGES, TOKENS), int)
+    seen = np.zeros((IMAGES, TOKENS - 1), int)
     total = torch.zeros(IMAGES, HEADS, TOKENS, dtype=torch.float64)
-    left = torch.rand(IMAGES, TOKENS, dtype=torch.float64)
+    left = torch.rand(IMAGES, TOKENS - 1, dtype=torch.float64)
     for block in row_blocks(layer, block_bytes=budget):
         seen[block.images, block.queries] += 1
         assert block.weights.nbytes <= max(budget, HEADS * TOKENS * 8)
@@ -355,20 +374,44 @@ def test_blocks_of_windows_are_their_rows(bias_shape: tuple[int, ...] | None, bu
     np.testing.assert_allclose(total.numpy(), product, rtol=1e-12, atol=1e-15)
 
 
-@pytest.mark.parametrize("bias_shape", WINDOW_BIASES, ids=str)
-def test_one_head_of_windows_is_that_head_alone(bias_shape: tuple[int, ...] | None) -> None:
-    layer = windowed(bias_shape)
+@pytest.mark.parametrize("bias", [*WINDOW_BIASES, "by axis"], ids=str)
+def test_one_head_of_windows_is_that_head_alone(bias: Any) -> None:
+    layer = with_bias(bias)
     for head in range(HEADS):
-        found = rows(layer.of_head(head), range(TOKENS))
-        assert torch.equal(found, rows(layer, range(TOKENS))[:, head : head + 1])
+        found = rows(layer.of_head(head), range(TOKENS - 1))
+        assert torch.equal(found, rows(layer, range(TOKENS - 1))[:, head : head + 1])
 
 
 def test_half_precision_windows_are_summed_in_float32() -> None:
     layer = windowed((3, HEADS, 3, 3), dtype=torch.bfloat16)
-    found = rows(layer, range(TOKENS))
+    found = rows(layer, range(TOKENS - 1))
     assert found.dtype == torch.float32
     assert {block.weights.dtype for block in row_blocks(layer)} == {torch.float32}
     np.testing.assert_allclose(found.numpy(), explicit_windows(layer), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("budget", [1, 500, 10**6])
+def test_a_bias_by_axis_is_that_of_every_pair(budget: int) -> None:
+    bias = axis_bias(2, 4)
+    layer = replace(made(keys=8), bias=bias)
+    whole = (bias.rows[..., None] + bias.columns[..., None, :]).flatten(-2)
+    wanted = explicit(replace(layer, bias=whole))
+    for block in row_blocks(layer, block_bytes=budget):
+        found = block.weights.numpy()
+        np.testing.assert_allclose(found, wanted[block.images, :, block.queries], rtol=1e-12)
+    alone = rows(layer.of_head(1), [3, 0])
+    np.testing.assert_allclose(alone, wanted[:, 1:, [3, 0]], rtol=1e-12)
+
+
+@pytest.mark.parametrize("budget", [1, 500, 10**6])
+def test_nothing_attends_to_the_padding_where_there_are_no_windows(budget: int) -> None:
+    layer = replace(made(queries=TOKENS - 1), padded=True)
+    tokens = replace(layer, keys=layer.keys[:, :, 1:], values=layer.values[:, :, 1:], padded=False)
+    wanted = np.pad(explicit(tokens), ((0, 0),) * 3 + ((1, 0),))
+    np.testing.assert_allclose(rows(layer, [2, 0]), wanted[:, :, [2, 0]], rtol=1e-12)
+    for block in row_blocks(layer, block_bytes=budget):
+        found = block.weights.numpy()
+        np.testing.assert_allclose(found, wanted[block.images, :, block.queries], rtol=1e-12)
 
 
 @pytest.mark.parametrize(

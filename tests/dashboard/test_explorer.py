@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -220,9 +221,9 @@ def test_it_mounts_and_carries_its_bytes() -> None:
 
 
 def test_the_padding_of_windows_is_a_key_and_never_a_query() -> None:
-    layout = layout_of(PADDING, readout=MEAN_STAGE)
+    layout = replace(layout_of(readout=MEAN_STAGE), padded=True)
     assert all_queries(layout) == tuple((row, column) for row in range(2) for column in range(3))
-    mean = np.full((1, layout.token_count), 1 / layout.token_count, dtype=np.float32)
+    mean = np.full((1, 7), 1 / 7, dtype=np.float32)
     header = unpacked(
         pack(HeadRows(PHOTOGRAPH, layout, (READOUT,), mean), pinned=READOUT, limit=None)
     ).header

@@ -133,9 +133,8 @@ def on_grid(
 
 def rows_of(capture: vi.Capture, layer: int, queries: Sequence[int]) -> np.ndarray:
     """The same rows as the capture tells them."""
-    prefix = capture.layout.prefix_count
-    found = rows(capture.layers[layer], [prefix + query for query in queries]).numpy()
-    return found if prefix else np.pad(found, ((0, 0), (0, 0), (0, 0), (1, 0)))
+    found = rows(capture.layers[layer], queries).numpy()
+    return found if capture.layout.padded else np.pad(found, ((0, 0), (0, 0), (0, 0), (1, 0)))
 
 
 def some_patches(grid: Grid) -> list[int]:

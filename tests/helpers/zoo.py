@@ -172,7 +172,6 @@ SERVED = (
         MEAN,
         None,
         grid=(14, 14),
-        limit="224 px, one window of 14 × 14 patches",
     ),
     Served("hybrids", "vit_tiny_r_s16_p8_224", CLS, "cls", (7, 7), 32, filters=STEM),
     Served("hybrids", "vit_small_r26_s32_224", CLS, "cls", (7, 7), 32, filters=RESNET),

@@ -16,7 +16,7 @@ import vit_inspect as vi
 from tests.conftest import noise
 from tests.helpers.made import RECIPE
 from tests.helpers.windowed import on_grid, rows_of
-from vit_inspect.layout import MEAN, MEAN_STAGE, PADDING, POOL
+from vit_inspect.layout import MEAN, MEAN_STAGE, POOL
 
 SIZE: dict[str, Any] = {
     "image_size": 64,
@@ -117,8 +117,8 @@ def test_rows_of_every_stage_are_the_reassembled_windows(
         output = alone.logits if "For" in kind else alone.pooler_output
         assert torch.equal(capture.output, output)
         assert capture.error < 1e-12
-        # Padding has no row in the output of a block.
-        assert len(capture.tokens) == (0 if capture.layout.prefix else len(stage.blocks))
+        assert capture.layout.prefix == ()
+        assert len(capture.tokens) == len(stage.blocks)
         grid = tuple(side // (4 * 2**index) for side in pixels.shape[2:])
         assert capture.layout.grid == grid
         assert capture.layout.readout == (MEAN if index == 2 else MEAN_STAGE)
@@ -126,7 +126,7 @@ def test_rows_of_every_stage_are_the_reassembled_windows(
             sides = (block.window_size,) * 2
             place = SimpleNamespace(window_size=sides, shift_size=(block.shift_size,) * 2)
             shifted += bool(block.shift_size)
-            padded += PADDING in capture.layout.prefix
+            padded += capture.layout.padded
             queries = range(grid[0] * grid[1])
             wanted = on_grid(
                 weights[index][layer], grid, place, len(IMAGES), queries, padded_first=True
@@ -143,7 +143,7 @@ def test_rows_of_every_stage_are_the_reassembled_windows(
 def test_a_window_is_what_a_block_mixes(kind: str, window: int) -> None:
     """What is not a number spreads from a token over its window, and no further."""
     model = vi.wrap(network_of(kind, window_size=window), transform=RECIPE).at_stage(0)
-    (high, wide), prefix = model.layout.grid, model.layout.prefix_count
+    (high, wide), prefix = model.layout.grid, int(model.layout.padded)
     assert prefix == (window == 3)
     for windows, block in zip(model.stages[0].windows, model.blocks, strict=True):
         home = {

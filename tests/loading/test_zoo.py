@@ -246,23 +246,28 @@ def test_the_step_of_the_input_says_which_sizes_are_taken(
 
 
 @pytest.mark.parametrize(
-    ("architecture", "img_size", "grid"),
+    ("architecture", "img_size", "windows"),
     [
-        ("samvit_base_patch16", None, "64 x 64"),
-        ("samvit_base_patch16_224", (448, 448), "28 x 28"),
+        ("samvit_base_patch16_224", None, None),
+        ("samvit_base_patch16", None, (25, True)),
+        ("samvit_base_patch16_224", (448, 448), (4, False)),
         # As many tokens as one window has: only the grid tells that there are two.
-        ("samvit_base_patch16_224", (112, 448), "7 x 28"),
+        ("samvit_base_patch16_224", (112, 448), (2, True)),
+        ("samvit_base_patch16_224", (112, 112), (1, True)),
     ],
 )
-def test_windows_are_refused(
-    architecture: str, img_size: tuple[int, int] | None, grid: str
+def test_windows_are_known(
+    architecture: str, img_size: tuple[int, int] | None, windows: tuple[int, bool] | None
 ) -> None:
-    with pytest.raises(vi.UnsupportedModel) as refusal:
-        described(architecture, img_size=img_size)
-    assert refusal.value.found == (
-        f"'{architecture}' at {grid} patches, whose tokens attend within windows of 14 x 14"
-    )
-    assert refusal.value.remedy == "use an input of 224 px, with weights made for it"
+    model = described(architecture, img_size=img_size)
+    if windows is None:
+        assert (model.stages, model.layout.padded) == ((), False)
+        return
+    (stage,) = model.stages
+    assert model.layout == stage.layout
+    assert model.layout.padded == windows[1]
+    tables = [tuple(each.shape) for each in stage.windows if each is not None]
+    assert tables == [(windows[0], 196)]
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,8 @@ def test_rows_of_every_stage_are_the_reassembled_windows(architecture: str, img_
         assert found.max(axis=-1).mean() > 4 / np.prod(block.window_size)
         assert np.abs(found[0] - found[1]).max() > 0.05
         padded = any(side % step for side, step in zip(layout.grid, block.window_size, strict=True))
-        assert layout.prefix == ((PADDING,) if padded else ())
+        assert layout.padded == padded
+        assert layout.prefix == ()
         # The mask of shifted windows may hide the padding.
         assert padded or not found[..., 0].any()
         assert not padded or any(block.shift_size) or found[..., 0].max() > 0.01
@@ -73,7 +74,7 @@ def test_rows_of_every_stage_are_the_reassembled_windows(architecture: str, img_
 def test_a_window_is_what_a_block_mixes(architecture: str, img_size: Any) -> None:
     """What is not a number spreads from a token over its window, and no further."""
     model = narrow_swin(architecture, img_size).at_stage(1)
-    (high, wide), prefix = model.layout.grid, model.layout.prefix_count
+    (high, wide), prefix = model.layout.grid, int(model.layout.padded)
     for windows, block in zip(model.stages[1].windows, model.blocks, strict=True):
         home = {
             token: set(window.tolist()) - set(range(prefix))
@@ -119,7 +120,7 @@ def test_maps_are_rows_on_the_stages_own_grid() -> None:
         token = model.layout.token((1, 2))
         for layer in range(len(model.blocks)):
             row = rows(capture.layers[layer], [token])[:, :, 0].numpy()
-            prefix = model.layout.prefix_count
+            prefix = int(model.layout.padded)
             np.testing.assert_array_equal(
                 maps.weights[:, layer].reshape(2, row.shape[1], -1), row[..., prefix:]
             )
@@ -191,7 +192,7 @@ def test_rollout_is_refused_because_tokens_merge() -> None:
 
 def test_padding_is_looked_at_and_asks_nothing() -> None:
     capture = vi.capture(narrow_swin(SWIN, (96, 64)), IMAGES[0])
-    assert capture.layout.prefix == (PADDING,)
+    assert capture.layout.key_prefix == (PADDING,)
     assert vi.attention_maps(capture).prefix_mass.min() > 0
     with pytest.raises(vi.BadParameter, match=r"special token of this model \(it has none\)"):
         vi.attention_maps(capture, query=PADDING)

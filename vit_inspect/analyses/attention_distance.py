@@ -59,8 +59,8 @@ class DistanceReduction:
 
     def add(self, layer: int, block: RowBlock) -> None:
         """Add the rows of one block."""
-        prefix = self.capture.layout.prefix_count
-        first = max(prefix - block.queries.start, 0)
+        layout = self.capture.layout
+        first, prefix = max(layout.prefix_count - block.queries.start, 0), len(layout.key_prefix)
         patches = block.weights[:, :, first:]
         self.prefix_mass[block.images, layer] += patches[..., :prefix].sum(dim=(2, 3))
         summed = torch.linalg.vecdot(block.weights, self._table(block.queries))
@@ -71,23 +71,24 @@ class DistanceReduction:
             summed = summed[:, :, first:] / share.clamp_min(torch.finfo(share.dtype).tiny)
         self.distance[block.images, layer] += summed.sum(dim=2)
 
-    def _table(self, queries: slice) -> Float[Tensor, "query token"]:
-        """Distances of the block's queries to all tokens; 0 to and from special tokens.
+    def _table(self, queries: slice) -> Float[Tensor, "query key"]:
+        """Distances of the block's queries to all keys; 0 to and from what is no patch.
 
         Every layer needs the same distances, so up to `KEPT_BYTES` of them are kept.
         """
         bounds = queries.start, queries.stop
         if bounds in self.tables:
             return self.tables[bounds]
-        (rows, columns), prefix = self.capture.layout.grid, self.capture.layout.prefix_count
-        table = self.distances.new_zeros(queries.stop - queries.start, prefix + rows * columns)
+        layout = self.capture.layout
+        (rows, columns), prefix, before = layout.grid, layout.prefix_count, len(layout.key_prefix)
+        table = self.distances.new_zeros(queries.stop - queries.start, before + rows * columns)
         first, last = max(queries.start - prefix, 0), queries.stop - prefix
         for row in range(first // columns, -(-last // columns)):
             left, right = max(first, row * columns), min(last, (row + 1) * columns)
             part = self.distances[left - row * columns : right - row * columns]
             part = part[:, rows - 1 - row : 2 * rows - 1 - row].flatten(1)
             offset = prefix - queries.start
-            table[left + offset : right + offset, prefix:] = part
+            table[left + offset : right + offset, before:] = part
         if table.nbytes + sum(kept.nbytes for kept in self.tables.values()) <= KEPT_BYTES:
             self.tables[bounds] = table
         return table

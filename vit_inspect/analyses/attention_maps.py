@@ -51,8 +51,8 @@ class ReadoutReduction:
     def __init__(self, capture: Capture) -> None:
         self.capture = capture
         self.row = readout_weights(capture)
-        queries = capture.layers[0].queries
-        shape = (len(queries), len(capture.layers), queries.shape[1], queries.shape[2])
+        keys = capture.layers[0].keys
+        shape = (len(keys), len(capture.layers), keys.shape[1], keys.shape[2])
         self.total = self.row.new_zeros(shape)
 
     def add(self, layer: int, block: RowBlock) -> None:
@@ -66,13 +66,14 @@ class ReadoutReduction:
 
 def _record(
     capture: Capture,
-    weights: Float[Tensor, "image layer head token"],
+    weights: Float[Tensor, "image layer head key"],
     *,
     query: Query,
     patch: tuple[int, int] | None = None,
 ) -> AttentionMaps:
     layout, values = capture.layout, weights.cpu().numpy()
-    maps = values[..., layout.prefix_count :]
+    first = len(layout.key_prefix)
+    maps = values[..., first:]
     return AttentionMaps(
         model=capture.model.id,
         layout=layout,
@@ -80,7 +81,7 @@ def _record(
         query=query_name(query, layout),
         patch=patch,
         weights=maps.reshape(*maps.shape[:3], *layout.grid),
-        prefix_mass=values[..., : layout.prefix_count].copy(),
+        prefix_mass=values[..., :first].copy(),
     )
 
 

@@ -95,7 +95,9 @@ class RelevanceReduction:
         outer = self.gradients.attended[layer][block.images, :, block.queries].to(kind)
         raising = _raising(block.weights, outer, self.values[layer][block.images])
         later = self.later[block.images, None, block.queries]
-        self.row[block.images] += (later @ raising).squeeze(1)
+        # No token is behind the padding.
+        padding = int(self.gradients.capture.layout.padded)
+        self.row[block.images] += (later @ raising)[:, 0, padding:]
 
     def result(self) -> AttentionRelevance:
         """The record, after all blocks were added."""

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, pad
 
 from vit_inspect.analyses.readout import readout_weights
 from vit_inspect.attention.blocks import RowBlock
@@ -77,21 +77,26 @@ class RolloutReduction:
         self.without = without
         self.layer = depth
         row = readout_weights(capture)
-        self.rows = [row if without is None else normalize(row.masked_fill(without, 0), p=1)]
+        row = row if without is None else normalize(row.masked_fill(without, 0), p=1)
+        # Over keys: what reached the padding stays there, since no token is behind it.
+        self.padding = int(capture.layout.padded)
+        self.rows = [pad(row, (self.padding, 0))]
 
     def add(self, layer: int, block: RowBlock) -> None:
         """Add the rows of one block."""
         if layer != self.layer:
             self.layer = layer
-            self.rows.append(self.rows[-1] / 2)
-        row, earlier = self.rows[-2:]
+            later = self.rows[-1]
+            self.rows.append(later / 2)
+            self.rows[-1][:, : self.padding] = later[:, : self.padding]
+        row, earlier = self.rows[-2][:, self.padding :], self.rows[-1]
         if self.fusion == "mean" and not self.discard and self.without is None:
             earlier[block.images] += block.product(row / 2).mean(dim=1)
             return
         weights = row[block.images, block.queries] / 2
         fused = self._fused(block)
         # A row that became empty attends to nothing: its token only keeps itself.
-        earlier[block.images, block.queries] += weights * (1 - fused.sum(dim=2))
+        earlier[:, self.padding :][block.images, block.queries] += weights * (1 - fused.sum(dim=2))
         earlier[block.images] += (weights[:, None] @ fused).squeeze(1)
 
     def _fused(self, block: RowBlock) -> Float[Tensor, "image query key"]:
@@ -103,11 +108,12 @@ class RolloutReduction:
         else:
             fused = block.weights.amin(dim=1)
         if self.without is not None:
-            fused.masked_fill_(self.without[block.images, None], 0)
-        prefix = self.capture.layout.prefix_count
-        dropped = int(self.discard * self.capture.layout.patch_count)
+            fused[..., self.padding :].masked_fill_(self.without[block.images, None], 0)
+        layout = self.capture.layout
+        first = max(0, layout.prefix_count - block.queries.start)
+        dropped = int(self.discard * layout.patch_count)
         if dropped:
-            patches = fused[:, max(0, prefix - block.queries.start) :, prefix:]
+            patches = fused[:, first:, len(layout.key_prefix) :]
             weakest = patches.topk(dropped, dim=2, largest=False).indices
             patches.scatter_(2, weakest, 0)
         total = fused.sum(dim=2, keepdim=True)
@@ -117,7 +123,8 @@ class RolloutReduction:
         """The record, after all blocks were added."""
         layout = self.capture.layout
         rows = torch.stack(self.rows[:0:-1], dim=1).cpu().numpy()
-        growth = rows[..., layout.prefix_count :].reshape(*rows.shape[:2], *layout.grid)
+        prefix = len(layout.key_prefix)
+        growth = rows[..., prefix:].reshape(*rows.shape[:2], *layout.grid)
         return AttentionRollout(
             model=self.capture.model.id,
             layout=layout,
@@ -126,6 +133,6 @@ class RolloutReduction:
             discard=self.discard,
             start_layer=self.start_layer,
             relevance=growth[:, 0],
-            prefix_mass=rows[:, 0, : layout.prefix_count],
+            prefix_mass=rows[:, 0, :prefix],
             growth=growth,
         )

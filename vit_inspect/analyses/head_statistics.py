@@ -31,7 +31,7 @@ def head_statistics(capture: Capture) -> HeadStatistics:
     sqrt(H(queries) H(keys)), with equally likely queries, and keys as likely as in the mean row: 0
     if all queries attend alike, 1 if each query has its own key (Park et al., arXiv 2305.00729).
 
-    The padding of windows counts as one token, although it fills many places.
+    The padding of windows counts as one special token, although it fills many places.
     """
     heads = HeadReduction(capture)
     sweep(capture.layers, heads)
@@ -49,7 +49,10 @@ class HeadReduction:
         self.effective_tokens = torch.zeros_like(self.entropy)
         self.self_mass = torch.zeros_like(self.entropy)
         self.local_mass = torch.zeros_like(self.entropy)
-        self.summed_rows = self.entropy.new_zeros(*self.entropy.shape, layout.token_count)
+        # The padding is a key, and no token.
+        self.padding = int(layout.padded)
+        keys = self.padding + layout.token_count
+        self.summed_rows = self.entropy.new_zeros(*self.entropy.shape, keys)
         self.patches = self.entropy.new_zeros(len(self.entropy), layout.token_count)
         self.patches[:, layout.prefix_count :] = 1
         pairs = neighbours(layout)
@@ -67,10 +70,10 @@ class HeadReduction:
         self.entropy[place] += entropy.sum(dim=2)
         self.effective_tokens[place] += entropy.exp().sum(dim=2)
         self.summed_rows[place] += block.product(self.patches)
-        itself = block.weights.diagonal(offset=start, dim1=2, dim2=3)
+        itself = block.weights.diagonal(offset=start + self.padding, dim1=2, dim2=3)
         self.self_mass[place] += itself[:, :, first:].sum(dim=2)
         near = slice(self.bounds[start], self.bounds[block.queries.stop])
-        local = block.weights[:, :, self.query[near] - start, self.key[near]]
+        local = block.weights[:, :, self.query[near] - start, self.key[near] + self.padding]
         self.local_mass[place] += local.sum(dim=2)
 
     def result(self) -> HeadStatistics:

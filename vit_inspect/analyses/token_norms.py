@@ -179,7 +179,7 @@ class TokenNormsReduction:
         self.without.add(layer, block)
         first = max(self.capture.layout.prefix_count - block.queries.start, 0)
         marked = self.marked[block.images, None, :, None].to(block.weights.dtype)
-        drawn = block.weights[:, :, first:] @ marked
+        drawn = block.weights[:, :, first:, int(self.capture.layout.padded) :] @ marked
         self.drawn[block.images, layer] += drawn.mean(dim=1).sum(dim=(1, 2)).to(self.drawn.dtype)
 
     def result(self, rollout: AttentionRollout | None = None) -> TokenNorms:

@@ -50,8 +50,7 @@ def block_tokens(capture: Capture) -> tuple[Float[Tensor, "image token width"], 
             f"{capture.model.id}, whose blocks do not return one row for each token of its "
             f"{rows} x {columns} patches",
             "one row for each token, in the order of the layout",
-            "choose a plain vision transformer or, where windows are padded, another stage or an "
-            "input size without padding",
+            "choose a plain vision transformer of timm or transformers",
         )
     return capture.tokens
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vit_inspect.attention.layer import LayerAttention, compute_type
-from vit_inspect.attention.rows import softmax_rows, window_rows
+from vit_inspect.attention.rows import weights_of
 
 CPU_BLOCK_BYTES = 3 * 2**20
 """Size of a block on a CPU: it stays in the cache between two operations."""
@@ -20,7 +20,10 @@ DEVICE_MEMORY_SHARE = 1 / 16
 
 
 class RowBlock(NamedTuple):
-    """Complete attention rows of some images and queries, for all heads; each row sums to 1."""
+    """Complete attention rows of some images and queries, for all heads; each row sums to 1.
+
+    weights: over all keys, which begin with the padding if the layer is padded.
+    """
 
     images: slice
     queries: slice
@@ -52,22 +55,8 @@ def row_blocks(layer: LayerAttention, *, block_bytes: int | None = None) -> Iter
         image = slice(first_image, min(first_image + images_per_block, images))
         for first_query in range(0, query_count, queries_per_block):
             query = slice(first_query, min(first_query + queries_per_block, query_count))
-            if layer.windows is not None:
-                chosen = torch.arange(query.start, query.stop, device=keys.device)
-                part = scaled[image, :, query], keys[image], layer.bias, layer.windows, chosen
-                yield RowBlock(image, query, window_rows(*part))
-                continue
-            bias = None if layer.bias is None else _part(layer.bias, image, query)
-            yield RowBlock(image, query, softmax_rows(scaled[image, :, query], keys[image], bias))
-
-
-def _part(
-    bias: Float[Tensor, "#image #head #query key"], images: slice, queries: slice
-) -> Float[Tensor, "#some_image #head #some_query key"]:
-    """The bias of some images and queries; unchanged along an axis that it is shared along."""
-    if bias.shape[0] > 1:
-        bias = bias[images]
-    return bias[:, :, queries] if bias.shape[2] > 1 else bias
+            part = scaled[image, :, query], keys[image]
+            yield RowBlock(image, query, weights_of(layer, *part, image, query))
 
 
 def _block_bytes(device: torch.device) -> int:

@@ -222,7 +222,7 @@ class _Bundle:
                 "outputs": "features" if model.labels is None else model.outputs,
                 "weights_sha256": model.weights_sha256,
                 "parameters": model.parameter_count,
-                **({"stage": model.stage} if model.stages else {}),
+                **({"stage": model.stage} if model.stage_count > 1 else {}),
                 "device": str(model.device),
                 "dtype": str(model.dtype).removeprefix("torch."),
             },
@@ -232,7 +232,7 @@ class _Bundle:
                 "stride_px": layout.cell_px,
                 "margin_px": layout.margin_px,
                 "grid": layout.grid,
-                "prefix_tokens": layout.prefix,
+                "prefix_tokens": layout.key_prefix,
                 "readout": layout.readout,
                 "preprocessing": preprocessing
                 | {"processor": processor and type(processor).__name__},

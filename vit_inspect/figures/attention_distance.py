@@ -165,7 +165,7 @@ def _distance_title(result: AttentionDistance) -> str:
 def _caption(result: AttentionDistance) -> str:
     images = len(result.distance_px)
     over = "One image" if images == 1 else f"Mean over {images} images"
-    tokens = ", ".join(result.layout.prefix) or "none"
+    tokens = ", ".join(result.layout.key_prefix) or "none"
     return f"{over}, {result.definition} definition.\nSpecial tokens: {tokens}."
 
 

@@ -122,7 +122,7 @@ def plot_mean(result: AttentionMaps, *, layer: int, image: int = 0, width: int =
     photograph = result.photographs[image]
     weights = result.weights[image, layer].mean(axis=0)
     mass = result.prefix_mass[image, layer].mean(axis=0)
-    masses = zip(result.layout.prefix, mass, strict=True)
+    masses = zip(result.layout.key_prefix, mass, strict=True)
     words = ", ".join(
         f"{share:.1%} on {name}" for name, share in [("patches", weights.sum()), *masses]
     )
@@ -169,7 +169,7 @@ def _draw_masses(axes: Axes, masses: Float[np.ndarray, "layer head"], *, digits_
 
 
 def _hover(result: AttentionMaps, image: int, layer: int, head: int) -> str:
-    masses = zip(result.layout.prefix, result.prefix_mass[image, layer, head], strict=True)
+    masses = zip(result.layout.key_prefix, result.prefix_mass[image, layer, head], strict=True)
     lines = [f"{name} {mass:.1%}" for name, mass in masses]
     largest = f"maximum on a patch {result.weights[image, layer, head].max():.3g}"
     return "<br>".join([f"<b>{looks.place_name(layer, head)}</b>", largest, *lines])

@@ -154,7 +154,7 @@ def _blurred(
 def _words(result: AttentionRollout, image: int) -> str:
     """What the map does not show, in four lines."""
     relevance = result.relevance[image]
-    masses = zip(result.layout.prefix, result.prefix_mass[image], strict=True)
+    masses = zip(result.layout.key_prefix, result.prefix_mass[image], strict=True)
     prefix = "".join(f", {mass:.1%} on {name}" for name, mass in masses)
     count, strongest = strongest_share(relevance)
     warning = "Caution: " if strongest > CONCENTRATED else ""

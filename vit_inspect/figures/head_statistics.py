@@ -262,11 +262,12 @@ def _caption(result: HeadStatistics, *, several: bool = True) -> str:
     images = len(result.entropy)
     over = "one image" if images == 1 else f"mean over {images} images"
     scales = "\nEach panel has its own scale, from 0." if several else ""
-    tokens, prefix = result.layout.token_count, ", ".join(result.layout.prefix) or "none"
+    layout = result.layout
+    tokens, prefix = len(layout.key_prefix) + layout.patch_count, ", ".join(layout.key_prefix)
     return (
         f"{result.model}, {over}.\n"
         f"Uniform attention on {tokens:,} tokens: {np.log(tokens):.2f} nats. "
-        f"Special tokens: {prefix}.{scales}"
+        f"Special tokens: {prefix or 'none'}.{scales}"
     )
 
 

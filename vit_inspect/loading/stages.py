@@ -1,13 +1,14 @@
-"""What is a stage of a network whose tokens attend inside windows and merge between stages?"""
+"""What is a stage of a network whose tokens attend inside windows?"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
 
-from vit_inspect.layout import PADDING, TokenLayout
+from vit_inspect.layout import TokenLayout
 from vit_inspect.model import Stage
 from vit_inspect.recording.windows import window_table
 
@@ -32,18 +33,34 @@ def stage_of(
     """
     grid = input_px[0] // patch_px[0], input_px[1] // patch_px[1]
     padded = any(side % step for side, step in zip(grid, windows[0][0], strict=True))
-    layout = TokenLayout((PADDING,) if padded else (), grid, patch_px, readout)
     tables = (
-        window_table(
-            grid,
-            size=size,
-            shift=shift,
-            prefix=layout.prefix_count,
-            padded_first=padded_first,
-        )
+        window_table(grid, size=size, shift=shift, padded=padded, padded_first=padded_first)
         for size, shift in windows
     )
-    return Stage(blocks, layout, tuple(table.to(device) for table in tables))
+    return Stage(
+        blocks,
+        TokenLayout((), grid, patch_px, readout, padded=padded),
+        tuple(table.to(device) for table in tables),
+    )
+
+
+def unmerged_stages(blocks: tuple[nn.Module, ...], layout: TokenLayout) -> tuple[Stage, ...]:
+    """The one stage of a network whose tokens do not merge, but attend inside windows.
+
+    In SAM and ViTDet, most blocks have squares of `window_size` tokens for windows. Empty where all
+    tokens attend to all in each block.
+    """
+    sides = [getattr(block, "window_size", 0) for block in blocks]
+    sides = [0 if layout.grid == (side, side) else side for side in sides]
+    if not any(sides):
+        return ()
+    padded = any(tokens % side for side in sides if side for tokens in layout.grid)
+    device = next(blocks[0].parameters()).device
+    windows = (
+        window_table(layout.grid, size=(side, side), padded=padded).to(device) if side else None
+        for side in sides
+    )
+    return (Stage(blocks, replace(layout, padded=padded), tuple(windows)),)
 
 
 def deepest(stages: Sequence[Stage]) -> int:

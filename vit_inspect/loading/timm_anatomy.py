@@ -35,7 +35,7 @@ from vit_inspect.layout import (
 from vit_inspect.loading import positions
 from vit_inspect.loading.outputs import with_outputs
 from vit_inspect.loading.refused_families import OTHER_BLOCKS, OTHER_FAMILIES
-from vit_inspect.loading.stages import deepest, stage_of
+from vit_inspect.loading.stages import deepest, stage_of, unmerged_stages
 from vit_inspect.loading.timm_parts import embedding_of, trunk_of
 from vit_inspect.model import Model, Stage
 from vit_inspect.pictures.preparing import AS_GREY, Recipe
@@ -81,7 +81,8 @@ def model_of(
         blocks, layout = stages[stage].blocks, stages[stage].layout
     else:
         layout = _layout(module, native, img_size)
-        _check_windows(name, blocks, layout)
+        stages = unmerged_stages(tuple(blocks), layout)
+        layout = stages[0].layout if stages else layout
     filters, filters_name = _filters(trunk)
     table = positions.table(trunk, layout.grid)
     if table is not None:
@@ -223,23 +224,6 @@ def _merged(trunk: Any) -> int:
     if merger := getattr(trunk, "merger", None):
         return merger.merge_size
     return trunk.pooling_kernel_size if getattr(trunk, "global_pool", None) == "soft" else 1
-
-
-def _check_windows(name: str, blocks: nn.Module, layout: TokenLayout) -> None:
-    """Refuse a grid that is not one window: SAM pads its grid to whole windows.
-
-    Only in a single full window do all tokens attend to all.
-    """
-    for block in blocks.children():
-        side = getattr(block, "window_size", 0)
-        if side and layout.grid != (side, side):
-            rows, columns = layout.grid
-            raise UnsupportedModel(
-                f"{name!r} at {rows} x {columns} patches, whose tokens attend within windows of "
-                f"{side} x {side}",
-                "a grid that is one window, so that all tokens attend to all",
-                f"use an input of {side * layout.patch_px[0]} px, with weights made for it",
-            )
 
 
 def readout_of(module: nn.Module, prefix: Sequence[str]) -> str:

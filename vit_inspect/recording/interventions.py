@@ -17,6 +17,7 @@ from torch.nn.functional import multi_head_attention_forward, scaled_dot_product
 from vit_inspect.device import memory_refusal
 from vit_inspect.errors import UnsupportedModel
 from vit_inspect.model import Model
+from vit_inspect.recording.arranging import arrangements
 from vit_inspect.recording.hooks import Watch
 from vit_inspect.recording.multihead import multihead_attention
 from vit_inspect.recording.stream import is_sum
@@ -70,6 +71,7 @@ class _Intervention(Watch):
         self.attended = attended
         self.embedded = embedded
         self.layers = {block: layer for layer, block in enumerate(model.blocks)}
+        self.arrangements = arrangements(model, images)
         self.follower = Follower()
         self.changed: list[int] = []
         self.entered = False
@@ -116,14 +118,12 @@ class _Intervention(Watch):
         attended = self.attended
         if attended is None or layer is None:
             return output
-        layout = self.model.layout
+        layout, arrangement = self.model.layout, self.arrangements[self.block]
 
         def changed_heads(heads: Tensor) -> Tensor:
             self.changed.append(layer)
-            # SAM and others have images and heads in one axis.
-            split = heads.unflatten(0, (self.images, -1)) if heads.dim() == 3 else heads
-            changed = attended(layer, as_recorded(split, layout, -2))
-            return as_in_network(changed, layout, -2).reshape(heads.shape)
+            changed = attended(layer, as_recorded(arrangement.tokens(heads), layout, -2))
+            return arrangement.given(as_in_network(changed, layout, -2), heads)
 
         if function is scaled_dot_product_attention:
             return changed_heads(output)

@@ -9,23 +9,23 @@ from math import isfinite
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import multi_head_attention_forward, scaled_dot_product_attention
 
-from vit_inspect.attention.layer import LayerAttention
+from vit_inspect.attention.layer import AxisBias, LayerAttention
 from vit_inspect.device import memory_refusal
 from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.layout import POOL, TokenLayout
 from vit_inspect.model import Model
 from vit_inspect.pictures.given import Picture
+from vit_inspect.recording.arranging import arrangements
 from vit_inspect.recording.hooks import Watch
 from vit_inspect.recording.inputs import Given, prepared
 from vit_inspect.recording.multihead import multihead_attention
 from vit_inspect.recording.stream import Stream
 from vit_inspect.recording.token_order import as_recorded
 from vit_inspect.recording.verification import TOLERANCE, verified_error
-from vit_inspect.recording.windows import by_token
 from vit_inspect.recording.written_out import Follower
 from vit_inspect.records.base import Photograph
 
@@ -137,12 +137,8 @@ class Recorder(Watch):
         self.model = model
         self.photographs = photographs
         self.images = len(photographs)
-        self.windows: dict[nn.Module, Int[Tensor, "window place"]] = {
-            block: windows
-            for stage in model.stages
-            for block, windows in zip(stage.blocks, stage.windows, strict=True)
-        }
-        super().__init__({*model.blocks, *self.windows})
+        self.arrangements = arrangements(model, self.images)
+        super().__init__([each for each in self.arrangements if each])
         self.follower = Follower()
         self.calls: dict[nn.Module | None, list[LayerAttention]] = {
             block: [] for block in (None, *model.blocks)
@@ -202,7 +198,7 @@ class Recorder(Watch):
         query: Tensor,
         key: Tensor,
         value: Tensor,
-        attn_mask: Tensor | None = None,
+        attn_mask: Tensor | AxisBias | None = None,
         dropout_p: float = 0.0,
         is_causal: bool = False,
         scale: float | None = None,
@@ -224,46 +220,22 @@ class Recorder(Watch):
                 raise UnsupportedModel(
                     f"attention with {name}", "plain attention of all tokens to all tokens", remedy
                 )
-        bias, windows, returned, output = attn_mask, None, output, heads(output)
-        if self.block in self.windows:
-            windows = self.windows[self.block]
-            if query.shape[::2] != (self.images * len(windows), windows.shape[1]):
-                raise UnsupportedModel(
-                    f"{query.shape[0]} windows of {query.shape[2]} tokens in a block of "
-                    f"{self.model.id}",
-                    f"{self.images * len(windows)} windows of {windows.shape[1]} tokens",
-                    "choose a model whose blocks attend inside the windows that they declare",
-                )
-            query, key, value, output = (
-                by_token(each, windows) for each in (query, key, value, output)
+        arrangement = self.arrangements[self.block]
+        with torch.no_grad():
+            arrangement.check(query, name=self.model.id)
+            layer = LayerAttention(
+                # A network may pass its parameters themselves, which need gradients.
+                queries=arrangement.tokens(query.detach()),
+                keys=arrangement.keys(key.detach()),
+                values=arrangement.keys(value.detach()),
+                bias=arrangement.bias(attn_mask, query),
+                scale=query.shape[-1] ** -0.5 if scale is None else scale,
+                windows=arrangement.windows,
+                padded=arrangement.layout.padded,
             )
-            # A mask that is repeated for every image is the same for each.
-            bias = None if bias is None else bias[: len(windows)].clone()
-        elif query.dim() == 3:
-            # SAM and others have images and heads in one axis.
-            split = (self.images, -1)
-            self._mark(returned, lambda gradient: heads(gradient).unflatten(0, split))
-            query, key, value, output = (
-                each.unflatten(0, split) for each in (query, key, value, output)
-            )
-            if bias is not None and bias.dim() == 3 and len(bias) > 1:
-                bias = bias.unflatten(0, split)
-        else:
-            self._mark(returned, heads)
-        if bias is not None:
-            if bias.dtype == torch.bool:
-                bias = torch.zeros_like(bias, dtype=query.dtype).masked_fill_(~bias, -torch.inf)
-            bias = bias[(None,) * (4 - bias.dim())]
-        layer = LayerAttention(
-            # A network may pass its parameters themselves, which need gradients.
-            queries=query.detach(),
-            keys=key.detach(),
-            values=value.detach(),
-            bias=None if bias is None else bias.detach(),
-            scale=query.shape[-1] ** -0.5 if scale is None else scale,
-            windows=windows,
-        )
-        self._keep(layer, output.detach(), lambda heads: heads, dtypes)
+            arranged = arrangement.tokens(heads(output.detach()))
+        self._mark(output, lambda gradient: arrangement.tokens(heads(gradient)))
+        self._keep(layer, arranged, lambda heads: heads, dtypes)
 
     def _mark(self, output: Tensor, arranged: Callable[[Tensor], Tensor]) -> None:
         """Keep the output of attention, if gradients are enabled."""
@@ -333,7 +305,8 @@ class Recorder(Watch):
                     f"{self.images}, one for each picture, on the first axis",
                     "choose a model whose attention has its axes in the order image, head, token",
                 )
-            counts = {calls[0].queries.shape[2], calls[0].keys.shape[2]}
+            keys = calls[0].keys.shape[2] - int(calls[0].padded)
+            counts = {calls[0].queries.shape[2], keys}
             layout = model.layout
             if counts != {layout.token_count}:
                 found = " and ".join(str(count) for count in sorted(counts))
@@ -411,7 +384,9 @@ def _reordered(layer: LayerAttention, layout: TokenLayout) -> LayerAttention:
         queries=as_recorded(layer.queries, layout, 2),
         keys=as_recorded(layer.keys, layout, 2),
         values=as_recorded(layer.values, layout, 2),
-        bias=bias if bias is None else as_recorded(as_recorded(bias, layout, 2), layout, 3),
+        bias=as_recorded(as_recorded(bias, layout, 2), layout, 3)
+        if isinstance(bias, Tensor)
+        else bias,
     )
 
 

@@ -75,7 +75,7 @@ class AttentionMaps(Result):
     """The attention of one query token in every layer and head.
 
     weights: attention on the patches; with `prefix_mass` each map sums to 1.
-    prefix_mass: attention on each special token, in the order of `layout.prefix`.
+    prefix_mass: attention on each key before the patches, in the order of `layout.key_prefix`.
     query: the query token in words: what the model reads, a special token or a patch.
     patch: the (row, column) if the query is a patch, else None.
     """
@@ -107,7 +107,7 @@ class AttentionRollout(Result):
     """How much of each patch reaches the output through all layers (Abnar and Zuidema 2020).
 
     relevance: with `prefix_mass` each map sums to 1.
-    prefix_mass: the same for each special token, in the order of `layout.prefix`.
+    prefix_mass: the same for each key before the patches, in the order of `layout.key_prefix`.
     growth: the relevance for each start layer, from `start_layer` (equal to `relevance`) to the
         last layer alone.
     """

@@ -76,8 +76,8 @@ def pack(rows: HeadRows, *, pinned: Query, limit: float | None) -> bytes:
     The header is padded to a multiple of 4 bytes, so that all numbers lie where they may.
     """
     layout, photograph = rows.layout, rows.photograph
-    masses = rows.weights[:, : layout.prefix_count]
-    weights = rows.weights[:, layout.prefix_count :]
+    before = len(layout.key_prefix)
+    masses, weights = rows.weights[:, :before], rows.weights[:, before:]
     largest = weights.max(axis=1)
     steps = np.rint(weights * (STEPS / np.where(largest > 0, largest, 1))[:, None])
     ramp = looks.colour(np.linspace(0, 1, COLOURS), looks.WEIGHT_MAP, (0.0, 1.0))[:, :3]
@@ -88,7 +88,7 @@ def pack(rows: HeadRows, *, pinned: Query, limit: float | None) -> bytes:
     of_map = " / largest of the map" if limit is None else ""
     header = {
         "grid": layout.grid,
-        "prefix": layout.prefix,
+        "prefix": layout.key_prefix,
         "queries": queries,
         "pinned": _sent(pinned, layout),
         "steps": STEPS,

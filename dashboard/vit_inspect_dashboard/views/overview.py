@@ -30,7 +30,9 @@ with picture:
     st.caption(f"{COUNTING} L7 H2 is head 2 of layer 7; patch (5, 7) is in row 5, column 7.")
 with facts:
     heads, width = capture.head_count, capture.layers[0].queries.shape[3]
-    stage = f", in stage {model.stage} of 0..{model.stage_count - 1}" if model.stages else ""
+    stage = (
+        f", in stage {model.stage} of 0..{model.stage_count - 1}" if model.stage_count > 1 else ""
+    )
     rows = {
         "Layers": f"{capture.layer_count}{stage}",
         "Heads": f"{heads} in each layer, {width} wide",
