@@ -912,6 +912,10 @@ def test_trained_biases_that_the_conversion_drops_are_refused_and_those_of_0_go(
         {"blocks.0.attn.relative_position_index": torch.ones(4, 4)},
         {"model.decoder.weight": torch.ones(3), "encoder.head.weight": torch.ones(3)},
         {"blocks.0.attn.qkv.extra_bias": torch.zeros(9)},
+        {
+            "prompt_encoder.not_a_point_embed.weight": torch.ones(1, 4),
+            "mask_decoder.transformer.layers.0.norm1.weight": torch.ones(4),
+        },
     ],
     ids=lambda known: next(iter(known)),
 )

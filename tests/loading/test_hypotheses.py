@@ -13,6 +13,8 @@ from transformers import ViTMAEConfig, ViTMAEModel
 
 import vit_inspect as vi
 from tests.conftest import noise
+from tests.helpers.padded import GRID as PADDED_GRID
+from tests.helpers.padded import sam
 from tests.loading.test_from_module import LAYOUT, RECIPE, Block, Own, own, wrapped
 from vit_inspect.layout import CLS_MEAN, MEAN, MEAN_ALL
 
@@ -240,3 +242,41 @@ def test_blocks_that_return_no_tensor_have_attention_and_no_tokens() -> None:
     capture = vi.capture(model, noise((40, 40), 1))
     assert capture.error < 1e-12
     assert capture.tokens == ()
+
+
+class Behind(nn.Module):
+    """A network that nobody knows, with SAM's blocks inside."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.network(pixels)
+
+
+def test_windows_of_described_networks_are_known_by_their_blocks() -> None:
+    network = sam().module
+    layout = vi.TokenLayout((), PADDED_GRID, (8, 8), MEAN)
+    model = wrapped(Behind(network).eval(), layout=layout)
+    assert model.layout == replace(layout, padded=True)
+    capture = vi.capture(model, noise((64, 80), 1))
+    assert capture.error < 1e-12
+    known = vi.capture(sam(), pixels=capture.pixels)
+    assert torch.equal(capture.layers[0].queries, known.layers[0].queries)
+    with pytest.raises(
+        vi.BadParameter,
+        match=r"patch \(0, 9\) is token 9 of Behind, but a change .* moves token 79",
+    ):
+        wrapped(Behind(Turned(network)).eval(), layout=layout)
+
+
+class Turned(nn.Module):
+    """The same picture upside down."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.network(pixels.flip(2))

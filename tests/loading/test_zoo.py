@@ -21,6 +21,7 @@ from tests.helpers.zoo import PATCHES, SERVED, Served, shallow
 from vit_inspect.analyses.readout import readout_weights
 from vit_inspect.attention.rows import rows
 from vit_inspect.layout import MERGED
+from vit_inspect.loading.positions import RELATIVE_RESAMPLED
 from vit_inspect.loading.recommended import BUNDLED, ZOO
 from vit_inspect.loading.refused_families import OTHER_FAMILIES
 from vit_inspect.loading.timm_anatomy import model_of
@@ -268,6 +269,15 @@ def test_windows_are_known(
     assert model.layout.padded == windows[1]
     tables = [tuple(each.shape) for each in stage.windows if each is not None]
     assert tables == [(windows[0], 196)]
+
+
+def test_another_size_resamples_sams_tables() -> None:
+    model = described("samvit_base_patch16", img_size=(512, 768))
+    assert model.notices == ("Position table resampled from 64 x 64 to 32 x 48.",)
+    # Only in a layer whose tokens attend to all.
+    deeper = described("samvit_base_patch16", img_size=(512, 768), global_attn_indexes=(0,))
+    assert deeper.notices == (*model.notices, RELATIVE_RESAMPLED)
+    assert described("samvit_base_patch16", global_attn_indexes=(0,)).notices == ()
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from vit_inspect.errors import BadParameter
 from vit_inspect.layout import Query
 from vit_inspect.model import Model
 from vit_inspect.recording.interventions import Attended, Embedded, intervene
-from vit_inspect.recording.recorder import Capture, token_rows
+from vit_inspect.recording.recorder import Capture
 from vit_inspect.recording.resume import with_last_kept
+from vit_inspect.recording.token_order import token_rows
 from vit_inspect.records.evidence import Ablation
 from vit_inspect.records.names import patch_name, place_name
 

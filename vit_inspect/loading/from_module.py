@@ -24,14 +24,14 @@ from vit_inspect.loading.from_timm import guessed_names
 from vit_inspect.loading.hypotheses import are_equal, try_blocks, try_readout, try_tokens
 from vit_inspect.loading.outputs import with_outputs
 from vit_inspect.loading.positions import rotation, score_bias, transformers_score_bias
-from vit_inspect.loading.stages import deepest
+from vit_inspect.loading.stages import deepest, unmerged_stages
 from vit_inspect.loading.timm_anatomy import is_averaged, is_timm, model_of
 from vit_inspect.loading.tracing import Trace, trace
 from vit_inspect.loading.transformers_anatomy import describe, is_transformers, recipe, stages_of
 from vit_inspect.model import Model
 from vit_inspect.pictures.preparing import AS_GREY, Recipe
 from vit_inspect.recording.hooks import instrument
-from vit_inspect.recording.recorder import tensor_of
+from vit_inspect.recording.token_order import tensor_of
 from vit_inspect.records.evidence import Outputs
 
 
@@ -117,6 +117,7 @@ def wrap(
     else:
         found = _found_blocks(module, seen, name) if blocks is None else tuple(blocks)
         _check_order(found, seen, name)
+        stages = unmerged_stages(found, layout)
     pixels = _grey(network, layout, seen.channels, name)
     with memory_refusal(1, layout.token_count, pixels.device), _refusal(name, layout):
         branches = by_hand and _are_branches(found, network, pixels)

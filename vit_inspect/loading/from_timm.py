@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.data.imagenet_info import infer_imagenet_subset
+from timm.models import is_model_in_modules
 from torch import Tensor, nn
 
 from vit_inspect.assets import DINOV2_SMALL
@@ -103,7 +104,10 @@ def create(
             except TypeError as error:
                 if "dynamic_img_size" not in str(error):
                     raise
-                return timm.create_model(name, pretrained=pretrained, img_size=img_size, **options)
+                # SAM takes any size, and resamples its tables in each forward pass.
+                fixed = not is_model_in_modules(name.split(".")[0], {"vision_transformer_sam"})
+                size: dict[str, Any] = {"img_size": img_size} if fixed else {}
+                return timm.create_model(name, pretrained=pretrained, **size, **options)
     except TypeError as error:
         raise not_a_vit(name) from error
     except (RuntimeError, ValueError, OSError, SafetensorError) as error:

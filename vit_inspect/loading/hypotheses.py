@@ -18,7 +18,8 @@ from vit_inspect.device import memory_refusal
 from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.layout import NONLINEAR, TokenLayout
 from vit_inspect.model import Model
-from vit_inspect.recording.recorder import Capture, capture, tensor_of, token_rows
+from vit_inspect.recording.recorder import Capture, capture
+from vit_inspect.recording.token_order import tensor_of, token_rows
 
 ROUNDING = 1e-3
 """Largest difference of two passes on an accelerator, where sums may change their order."""
@@ -44,7 +45,7 @@ def try_tokens(model: Model) -> None:
         _try_margin(model, alone)
     # Values of the first layer: a token's own, before any token has seen another. Not every device
     # has float64.
-    values = first.layers[0].values.cpu().double()
+    values = first.layers[0].values[:, :, int(model.layout.padded) :].cpu().double()
     for index, place in enumerate(places, start=1):
         moved = (values[0] - values[index]).abs().amax(dim=(0, 2))
         token = model.layout.token(place)

@@ -50,8 +50,8 @@ def unmerged_stages(blocks: tuple[nn.Module, ...], layout: TokenLayout) -> tuple
     In SAM and ViTDet, most blocks have squares of `window_size` tokens for windows. Empty where all
     tokens attend to all in each block.
     """
-    sides = [getattr(block, "window_size", 0) for block in blocks]
-    sides = [0 if layout.grid == (side, side) else side for side in sides]
+    found = [getattr(block, "window_size", 0) for block in blocks]
+    sides = [side if isinstance(side, int) and layout.grid != (side, side) else 0 for side in found]
     if not any(sides):
         return ()
     padded = any(tokens % side for side in sides if side for tokens in layout.grid)

@@ -87,6 +87,10 @@ def model_of(
     table = positions.table(trunk, layout.grid)
     if table is not None:
         notices = (*notices, *positions.resampled((table.shape[0], table.shape[1]), layout.grid))
+    # SAM's tables for all tokens; those for windows stay.
+    whole = [each.attn for each in blocks if not getattr(each, "window_size", 1)]
+    if img_size not in (None, native) and any(hasattr(each, "rel_pos_h") for each in whole):
+        notices = (*notices, positions.RELATIVE_RESAMPLED)
     model = Model(
         id=name,
         module=module,

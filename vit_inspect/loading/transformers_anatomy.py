@@ -29,7 +29,8 @@ class Anatomy(NamedTuple):
     readout: how it reads its tokens.
     prefix: names of its special tokens, without registers.
     table: how its table of absolute positions, if it has one, follows another input size: "asked"
-        if the network must be told to resample it, "itself" if it does so.
+        if the network must be told to resample it, "itself" if it does so, "fixed" if it takes no
+        other size.
     processor: the class of its usual image processor, and `prepared` the options in which that
         differs from what the class takes by default.
     pooler: whether it has an extra layer on the class token; many checkpoints lack its weights.
@@ -37,7 +38,7 @@ class Anatomy(NamedTuple):
 
     readout: str = "cls"
     prefix: tuple[str, ...] = ("cls",)
-    table: Literal["asked", "itself"] = "asked"
+    table: Literal["asked", "itself", "fixed"] = "asked"
     processor: str = "ViTImageProcessor"
     prepared: Mapping[str, Any] = MappingProxyType({})
     pooler: bool = False
@@ -55,6 +56,8 @@ _BEIT = Anatomy(table="itself", processor="BeitImageProcessor")
 _CLIP = Anatomy(processor="CLIPImageProcessor")
 _SWIN = Anatomy(readout=MEAN, prefix=(), prepared=_IMAGENET | _BICUBIC)
 _SIGLIP = Anatomy(readout=MEAN, prefix=(), processor="SiglipImageProcessor")
+_SAM = Anatomy(readout=MEAN, prefix=(), table="fixed", processor="SamImageProcessor")
+_VITDET = Anatomy(readout=MEAN, prefix=(), table="itself", prepared=_IMAGENET)
 
 ANATOMIES: Mapping[str, Anatomy] = MappingProxyType(
     {
@@ -83,16 +86,30 @@ ANATOMIES: Mapping[str, Anatomy] = MappingProxyType(
         "SwinForImageClassification": _SWIN,
         "Swinv2Model": _SWIN,
         "Swinv2ForImageClassification": _SWIN,
+        "SamVisionModel": _SAM,
+        "SamVisionEncoder": _SAM,
+        "SamHQVisionModel": _SAM,
+        "SamHQVisionEncoder": _SAM,
+        "VitDetModel": _VITDET,
     }
 )
 """The known classes of networks."""
 
 TOWERS: Mapping[str, str] = MappingProxyType(
-    {"CLIPModel": "CLIPVisionModel", "SiglipModel": "SiglipVisionModel"}
+    {
+        "CLIPModel": "CLIPVisionModel",
+        "SiglipModel": "SiglipVisionModel",
+        "SamModel": "SamVisionModel",
+        "SamHQModel": "SamHQVisionModel",
+    }
 )
-"""Networks for images and text, and the class of their image encoder."""
+"""Networks with more parts, and the class of their image encoder."""
 
-TABLES = ("embeddings.position_embeddings", "embeddings.position_embedding.weight")
+TABLES = (
+    "embeddings.position_embeddings",
+    "embeddings.position_embedding.weight",
+    "pos_embed",
+)
 """Names of the table of absolute positions."""
 
 OUTPUTS = ("logits", "image_embeds", "pooler_output", "last_hidden_state")
@@ -159,9 +176,9 @@ def describe(
         )
     if kind in TOWERS:
         raise UnsupportedModel(
-            f"{name}, which has a text encoder too",
+            f"{name}, of which only a part is a vision transformer",
             "its image encoder alone",
-            "wrap its vision_model",
+            f"wrap its {'vision_model' if hasattr(module, 'vision_model') else 'vision_encoder'}",
         )
     if kind not in ANATOMIES:
         if layout is None:
@@ -182,15 +199,31 @@ def describe(
         layout = _layout(kind, config, size)
     if merges:
         _check_stages(name, config, size, step, by_hand)
-    told = ANATOMIES[kind].table == "asked" and layout.input_px != native
-    table = _positions(module, grid)
-    if table is not None and (told or ANATOMIES[kind].table == "itself"):
-        _check_square(name, grid, native if told else None)
-    notices = () if table is None else resampled(grid, layout.grid)
+    rule, other = ANATOMIES[kind].table, layout.input_px != native
+    if rule == "fixed" and other:
+        raise BadParameter(
+            f"an input of {' x '.join(map(str, layout.input_px))} px for {name}",
+            f"{' x '.join(map(str, native))} px, the only size that it takes",
+            "leave out the size",
+        )
+    told = rule == "asked" and other
+    held = _held(config, grid)
+    table = _positions(module, held)
+    if table is not None and (told or rule == "itself"):
+        _check_square(name, held, native if told else None)
+    notices = () if table is None else resampled(held, layout.grid)
     if _is_relative(config):
         _check_square(name, grid, None)
-    if _is_relative(config) and grid != layout.grid:
+    relative = _is_relative(config) or getattr(config, "use_relative_position_embeddings", False)
+    if relative and grid != layout.grid:
         notices = (*notices, RELATIVE_RESAMPLED)
+    if convolved := getattr(config, "residual_block_indices", None):
+        layers = ", ".join(map(str, sorted(convolved)))
+        notices = (
+            *notices,
+            f"Convolutions at the end of layers {layers} mix neighbouring tokens. No attention "
+            "shows that.",
+        )
     return Described(
         network=Network(module, {"interpolate_pos_encoding": True} if told else {}),
         layout=layout,
@@ -293,15 +326,17 @@ def recipe(processor: Any, module: nn.Module, *, name: str) -> Recipe:
             f"{getattr(module, 'name_or_path', '') or 'NAME'!r})",
         )
     size = dict(processor.size or {})
+    padded = _is_padded(processor, size)
     edge = size.get("shortest_edge") if len(size) == 1 else None
     crop = dict(processor.crop_size) if getattr(processor, "do_center_crop", None) else None
+    edge = size["longest_edge"] if padded else edge
     resized = _sides(size) if edge is None else (int(edge), int(edge))
     kept = resized if crop is None else _sides(crop)
     fraction = _fraction(kept, resized) if all((*kept, *resized)) else None
     for wrong, words in (
         (not processor.do_resize, "does not resize"),
         (not all(resized), f"resizes to {size}, which is no size"),
-        (edge is not None and crop is None, "keeps the shape of each picture"),
+        (edge is not None and crop is None and not padded, "keeps the shape of each picture"),
         (not all(kept), f"crops {crop}, which is no size"),
         (edge is not None and kept[0] != kept[1], f"crops {crop}, which is not a square"),
         (
@@ -314,7 +349,7 @@ def recipe(processor: Any, module: nn.Module, *, name: str) -> Recipe:
             abs((processor.rescale_factor or 0) * 255 - 1) > 1e-6,
             "scales pixels to other values than 0..1",
         ),
-        (getattr(processor, "do_pad", None), "pads"),
+        (getattr(processor, "do_pad", None) and not padded, "pads"),
         (getattr(processor, "do_flip_channel_order", None), "swaps red and blue"),
     ):
         if wrong:
@@ -329,9 +364,17 @@ def recipe(processor: Any, module: nn.Module, *, name: str) -> Recipe:
         std=tuple(processor.image_std) if normalised else (1.0, 1.0, 1.0),
         interpolation=Image.Resampling(int(processor.resample)).name.lower(),
         crop_fraction=fraction or 1.0,
-        crop_mode="squash" if edge is None else "center",
+        crop_mode="pad" if padded else "squash" if edge is None else "center",
         processor=processor,
     )
+
+
+def _is_padded(processor: Any, size: Mapping[str, Any]) -> bool:
+    """Whether pictures are fitted into a square and filled up, as SAM does."""
+    given = getattr(processor, "pad_size", None) if getattr(processor, "do_pad", None) else None
+    edge = size.get("longest_edge") if len(size) == 1 else None
+    crops = getattr(processor, "do_center_crop", None)
+    return bool(edge and given and not crops and _sides(dict(given)) == (edge, edge))
 
 
 def _sides(size: Mapping[str, Any]) -> tuple[int, int]:
@@ -394,6 +437,16 @@ def _readout(kind: str, config: Any) -> str:
     readout = ANATOMIES[kind].readout
     # Without its attention pool, the network returns the tokens.
     return MEAN if readout == POOL and not getattr(config, "vision_use_head", True) else readout
+
+
+def _held(config: Any, grid: tuple[int, int]) -> tuple[int, int]:
+    """The grid of the table of absolute positions, for a network whose own grid is `grid`."""
+    # ViTDet keeps the table of the network that was trained before it.
+    before, patch = getattr(config, "pretrain_image_size", None), _pair(config.patch_size)
+    if before is None:
+        return grid
+    rows, columns = _pair(before)
+    return rows // patch[0], columns // patch[1]
 
 
 def _positions(module: nn.Module, grid: tuple[int, int]) -> Tensor | None:

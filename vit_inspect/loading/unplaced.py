@@ -21,7 +21,7 @@ _HEADS = (
     r"|projectors?|projection|proj_head|(image|visual|vision|text|out|output|feat\w*)_proj(ection)?"
     r"|predictor|pred|\w+_pred|pre_logits|logits?|logit_\w+|pooler"
 )
-_DECODERS = r"decoder\w*|\w*decoder|mask_token\w*|mask_embed\w*|masked_\w+"
+_DECODERS = r"decoder\w*|\w*decoder|prompt_encoder|mask_token\w*|mask_embed\w*|masked_\w+"
 _TEXT = r"text\w*|txt|t|transformer|token_embedding|positional_embedding|ln_final|language_\w+"
 _TRAINING = (
     r"optim\w*|\w*_optim\w*|\w*sched\w*|\w*scaler\w*|amp|\w*loss\w*|criterion\w*|center|queue\w*"

@@ -25,6 +25,7 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import pad
 
 from vit_inspect.errors import BadImage, BadParameter
 from vit_inspect.layout import Box
@@ -33,7 +34,7 @@ from vit_inspect.pictures.reading import MAX_PIXELS
 Fit = Literal["crop", "whole"]
 """Which part of a photograph a model sees: its usual crop, or all of it, with other proportions."""
 
-CropMode = Literal["center", "squash"]
+CropMode = Literal["center", "squash", "pad"]
 
 AS_GREY = "Its input has one channel: a picture is shown to it as grey (luma of ITU-R 601)."
 """What a model of one channel tells."""
@@ -47,7 +48,9 @@ class Recipe:
         holds for any number of channels.
     interpolation: a filter of Pillow, "bicubic", "bilinear", "lanczos", ...
     crop_fraction: share of the resized picture's side that the centre crop keeps.
-    crop_mode: "center" keeps the aspect ratio and crops, "squash" stretches to the input's shape.
+    crop_mode: "center" keeps the aspect ratio and crops, "squash" stretches to the input's shape,
+        "pad" keeps the aspect ratio and shows all: the input is filled up at the bottom or at the
+        right with the mean colour.
     fit: "crop" uses `crop_fraction` and `crop_mode`; "whole" ignores both and stretches the whole
         picture to the input's shape.
     processor: an image processor of transformers, which makes the pixels; the numbers above are
@@ -173,15 +176,19 @@ def prepare(
         resized, seen = input_px, Box(0.0, 0.0, float(image.width), float(image.height))
     else:
         resized = _resized_size(size, recipe, input_px)
-        seen = _crop_box(size, resized, input_px, down=recipe.processor is not None)
-    if recipe.processor is not None:
+        seen = _crop_box(size, resized, input_px, recipe)
+    padded = recipe.fit == "crop" and recipe.crop_mode == "pad"
+    # No processor that pads can stretch.
+    if recipe.processor is not None and (padded or recipe.crop_mode != "pad"):
         pixels = _processed(recipe.processor, image, recipe, resized, input_px)
         return pixels[:, :count], seen
+    rows, columns = resized if padded else input_px
     resample = Image.Resampling[recipe.interpolation.upper()]
-    picture = image.resize((input_px[1], input_px[0]), resample, box=seen)
+    picture = image.resize((columns, rows), resample, box=None if padded else seen)
     values = torch.from_numpy(np.array(picture, dtype=np.float32)).div_(255)
     mean, std = torch.tensor(recipe.mean), torch.tensor(recipe.std)
-    return ((values - mean) / std).permute(2, 0, 1)[None, :count].contiguous(), seen
+    pixels = ((values - mean) / std).permute(2, 0, 1)[None, :count].contiguous()
+    return pad(pixels, (0, input_px[1] - columns, 0, input_px[0] - rows)), seen
 
 
 def _processed(
@@ -200,12 +207,20 @@ def _processed(
             "cut the picture, or show the whole picture (fit='whole')",
         )
     plain = not any(recipe.mean) and set(recipe.std) == {1.0}
+    sides = dict(zip(("height", "width"), input_px, strict=True))
+    size: dict[str, Any]
+    if recipe.crop_mode == "pad":
+        size = {"size": {"longest_edge": max(input_px)}, "pad_size": sides}
+    else:
+        size = {
+            "size": dict(zip(("height", "width"), resized, strict=True)),
+            "do_center_crop": resized != input_px,
+            "crop_size": sides,
+        }
     answer = processor(
         image,
-        size=dict(zip(("height", "width"), resized, strict=True)),
+        **size,
         resample=Image.Resampling[recipe.interpolation.upper()],
-        do_center_crop=resized != input_px,
-        crop_size=dict(zip(("height", "width"), input_px, strict=True)),
         do_normalize=processor.do_normalize or not plain,
         image_mean=list(recipe.mean),
         image_std=list(recipe.std),
@@ -225,6 +240,10 @@ def _resized_size(
     if recipe.crop_mode == "squash":
         return target[0], target[1]
     rows, columns = size
+    if recipe.crop_mode == "pad":
+        # As SAM's own preparation rounds.
+        scale = min(input_px[0] / rows, input_px[1] / columns)
+        return max(1, int(rows * scale + 0.5)), max(1, int(columns * scale + 0.5))
     if target[0] != target[1]:
         ratio = min(rows / target[0], columns / target[1])
         return round(rows / ratio), round(columns / ratio)
@@ -234,12 +253,20 @@ def _resized_size(
 
 
 def _crop_box(
-    size: tuple[int, int], resized: tuple[int, int], input_px: tuple[int, int], *, down: bool
+    size: tuple[int, int], resized: tuple[int, int], input_px: tuple[int, int], recipe: Recipe
 ) -> Box:
-    """The centre crop of the resized picture, in pixels of the original.
+    """The part of the resized picture that is kept, in pixels of the original.
 
-    down: half a pixel is rounded down, as transformers does, and not to an even number.
+    Where the input is filled up, the box reaches over the edge of the picture.
     """
+    if recipe.crop_mode == "pad":
+        bottom, right = (
+            float(side) if scaled == kept else side * kept / scaled
+            for side, scaled, kept in zip(size, resized, input_px, strict=True)
+        )
+        return Box(0.0, 0.0, right, bottom)
+    # transformers rounds half a pixel down, timm to an even number.
+    down = recipe.processor is not None
     edges = []
     for side, scaled, kept in zip(size, resized, input_px, strict=True):
         start = (scaled - kept) // 2 if down else round((scaled - kept) / 2)

@@ -14,7 +14,7 @@ from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.model import Model
 from vit_inspect.recording.inputs import Given, prepared
 from vit_inspect.recording.recorder import Capture, Recorder
-from vit_inspect.recording.token_order import as_recorded
+from vit_inspect.recording.token_order import token_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +101,9 @@ def differentiate(
         attended=by_attended[:depth],
         pool=by_attended[depth] if found.pool else None,
         tokens=tuple(
-            as_recorded(each.reshape(rows.shape), model.layout, 1)
-            for each, rows in zip(gradients[ends:-1], found.tokens, strict=True)
+            rows
+            for each in gradients[ends:-1]
+            if (rows := token_rows(each, len(photographs), model.layout)) is not None
         ),
         pixels=gradients[-1],
     )

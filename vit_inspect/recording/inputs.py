@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import ceil
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ from vit_inspect.records.base import Photograph
 SHOWN_PX = 1024
 """Longest side of the copy of a photograph that is kept for figures."""
 
+FILLED = "The picture does not fill the model's input: the rest is the model's mean colour."
+"""What is told of a photograph whose input is filled up."""
 
 Given = Picture | Tensor | Sequence[Picture | Tensor]
 """A picture, or several; or the model input itself, as a tensor."""
@@ -64,7 +67,7 @@ def prepared(
     prepared = [prepare(each, model.recipe, model.layout.input_px) for each in images]
     pixels = torch.cat([each for each, _ in prepared]).to(model.device, model.dtype)
     return pixels, tuple(
-        _photograph(each, model.layout.mapped_of(seen))
+        _photograph(each, model.layout.mapped_of(seen), model.recipe.mean)
         for each, (_, seen) in zip(images, prepared, strict=True)
     )
 
@@ -187,15 +190,30 @@ def _beside(
     return pictures * (count // len(pictures)), told
 
 
-def _photograph(image: Image.Image, seen: Box) -> Photograph:
+def _photograph(image: Image.Image, seen: Box, mean: Sequence[float] = (0.0,)) -> Photograph:
+    """What figures show of a picture.
+
+    mean: by channel, in 0..1; the colour that the input is filled up with where it reaches over the
+        edge of the picture.
+    """
     origin = describe(image)
-    shown = image.copy()
-    shown.thumbnail((SHOWN_PX, SHOWN_PX))
+    shown, size = image.copy(), (image.height, image.width)
+    filled = max(size[0], ceil(seen.bottom - 1e-6)), max(size[1], ceil(seen.right - 1e-6))
+    if filled == size:
+        shown.thumbnail((SHOWN_PX, SHOWN_PX))
+    else:
+        scale = min(1, SHOWN_PX / max(filled))
+        (height, width), (rows, columns) = (
+            [max(1, round(side * scale)) for side in sides] for sides in (size, filled)
+        )
+        colour = tuple(round(255 * each) for each in mean) * (3 // len(mean))
+        shown = Image.new("RGB", (columns, rows), colour)
+        shown.paste(image.resize((width, height), reducing_gap=2.0))
     return Photograph(
         name=origin.name,
         pixels=np.array(shown),
-        size_px=(image.height, image.width),
+        size_px=filled,
         seen=seen,
         sha256=origin.sha256,
-        notices=origin.notices,
+        notices=(*origin.notices, *((FILLED,) if filled != size else ())),
     )

@@ -21,7 +21,12 @@ from vit_inspect.recording.arranging import arrangements
 from vit_inspect.recording.hooks import Watch
 from vit_inspect.recording.multihead import multihead_attention
 from vit_inspect.recording.stream import is_sum
-from vit_inspect.recording.token_order import as_in_network, as_recorded
+from vit_inspect.recording.token_order import (
+    as_in_network,
+    as_recorded,
+    as_returned,
+    token_rows,
+)
 from vit_inspect.recording.written_out import Follower
 
 Attended = Float[Tensor, "image head token value_width"]
@@ -84,12 +89,10 @@ class _Intervention(Watch):
         if self.embedded is None or self.layers[block] != 0 or not args:
             return None
         tokens, layout = args[0], self.model.layout
-        # SAM keeps its patches on their grid.
-        rows = tokens.flatten(1, 2) if tokens.shape[1:-1] == layout.grid else tokens
-        if rows.shape[:-1] != (self.images, layout.token_count):
+        rows = token_rows(tokens, self.images, layout)
+        if rows is None:
             return None
-        changed = as_in_network(self.embedded(as_recorded(rows, layout, 1)), layout, 1)
-        changed = changed.reshape(tokens.shape)
+        changed = as_returned(self.embedded(rows), tokens, layout)
         if self.model.branches:
             self.around = tokens, changed
         else:

@@ -24,7 +24,7 @@ from vit_inspect.recording.hooks import Watch
 from vit_inspect.recording.inputs import Given, prepared
 from vit_inspect.recording.multihead import multihead_attention
 from vit_inspect.recording.stream import Stream
-from vit_inspect.recording.token_order import as_recorded
+from vit_inspect.recording.token_order import as_recorded, tensor_of, token_rows
 from vit_inspect.recording.verification import TOLERANCE, verified_error
 from vit_inspect.recording.written_out import Follower
 from vit_inspect.records.base import Photograph
@@ -363,19 +363,6 @@ class Recorder(Watch):
         return rows if len(places) == len(rows) else ()
 
 
-def token_rows(
-    output: object, images: int, layout: TokenLayout
-) -> Float[Tensor, "image token width"] | None:
-    """The output of a block as one row for each token; None if it has another form."""
-    tokens = tensor_of(output)
-    if isinstance(tokens, Tensor) and tokens.shape[1:-1] == layout.grid:
-        # SAM keeps its patches on their grid.
-        tokens = tokens.flatten(1, 2)
-    if isinstance(tokens, Tensor) and tokens.shape[:-1] == (images, layout.token_count):
-        return as_recorded(tokens, layout, 1)
-    return None
-
-
 def _reordered(layer: LayerAttention, layout: TokenLayout) -> LayerAttention:
     """An attention with its tokens in the order of the layout."""
     bias = layer.bias
@@ -388,11 +375,6 @@ def _reordered(layer: LayerAttention, layout: TokenLayout) -> LayerAttention:
         if isinstance(bias, Tensor)
         else bias,
     )
-
-
-def tensor_of(output: Any) -> Any:
-    """The part of a block's output that the next block gets."""
-    return output[0] if isinstance(output, tuple) else output
 
 
 def _before_projection(

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import inf
+from math import inf, prod
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
+
+from vit_inspect.attention.layer import AxisBias
 
 _PRODUCTS = ("matmul", "bmm", "baddbmm", "einsum")
 
@@ -43,7 +45,7 @@ class WrittenOut:
     queries: Float[Tensor, "*images_heads query width"]
     keys: Float[Tensor, "*images_heads key width"]
     values: Float[Tensor, "*images_heads key value_width"]
-    bias: Float[Tensor, "*#images_heads #query key"] | None
+    bias: Float[Tensor, "*#images_heads #query key"] | AxisBias | None
     scale: float
     dropout: float
     dtypes: frozenset[torch.dtype]
@@ -136,6 +138,7 @@ class _Scores:
 
     shape: of the scores, as the network has them now.
     axes: their axes in the order (*batch, row, column).
+    grid: rows and columns of the keys, while the network has them, and the queries, on two axes.
     softmax: whether they have passed the softmax, which is over the columns.
     dropout: share of the scores or weights that the network drops.
     dtypes: types that the scores and weights had so far.
@@ -145,8 +148,9 @@ class _Scores:
     columns: Float[Tensor, "*batch column width"]
     shape: torch.Size
     axes: tuple[int, ...]
-    bias: Float[Tensor, "*#batch #row #column"] | None = None
+    bias: Float[Tensor, "*#batch #row #column"] | AxisBias | None = None
     scale: float = 1.0
+    grid: tuple[int, int] | None = None
     softmax: bool = False
     dropout: float = 0.0
     dtypes: frozenset[torch.dtype] = frozenset()
@@ -170,6 +174,8 @@ class _Scores:
         if name == "__get__":
             name = function.__self__.__name__  # type: ignore[attr-defined]
         name = name.removesuffix("_")
+        if self.grid:
+            return self._on_grid(self.grid, name, others, options, output)
         if name in _MOVED:
             return self._moved(function, others, options)
         if name in _RESHAPED:
@@ -205,11 +211,17 @@ class _Scores:
 
     def scaled(self, number: float) -> _Scores:
         """The scores times a number."""
-        bias = None if self.bias is None else self.bias * number
+        bias = self.bias
+        if isinstance(bias, AxisBias):
+            bias = AxisBias(*(each * number for each in bias))
+        elif bias is not None:
+            bias = bias * number
         return replace(self, scale=self.scale * number, bias=bias)
 
-    def plus(self, part: Tensor) -> _Scores:
-        """The scores plus a tensor that is broadcast to them."""
+    def plus(self, part: Tensor) -> _Scores | None:
+        """The scores plus a tensor that is broadcast to them; None if that cannot be followed."""
+        if isinstance(self.bias, AxisBias):
+            return None
         part = self._ordered(part)
         part = part.to(torch.promote_types(part.dtype, self.rows.dtype))
         return replace(self, bias=part if self.bias is None else self.bias + part)
@@ -234,7 +246,7 @@ class _Scores:
         if tuple(product.shape[axis] for axis in order[:-2]) != self.rows.shape[:-2]:
             return None
         bias = self.bias
-        if bias is not None:
+        if isinstance(bias, Tensor):
             bias = bias.expand(*bias.shape[:-1], self.columns.shape[-2])
             # What a softmax makes of a row without any key depends on how keys are hidden.
             if (bias == -inf).all(dim=-1).any():
@@ -261,7 +273,7 @@ class _Scores:
         if not isinstance(factor, Tensor):
             return self.scaled(factor)
         factor = self._ordered(factor)
-        if factor.shape[-1] != 1:
+        if factor.shape[-1] != 1 or isinstance(self.bias, AxisBias):
             return None
         # Scaling a row of scores is the same as scaling its query.
         return replace(
@@ -287,7 +299,7 @@ class _Scores:
         axis %= len(self.axes)
         if axis == column:
             return replace(self, softmax=True)
-        if axis != row:
+        if axis != row or isinstance(self.bias, AxisBias):
             return None
         return replace(
             self,
@@ -311,11 +323,18 @@ class _Scores:
         )
 
     def _reshaped(self, shape: torch.Size) -> _Scores | None:
-        """The scores with other batch axes; None if rows or columns change too."""
-        if self.axes != tuple(range(len(self.axes))) or shape[-2:] != self.shape[-2:]:
+        """The scores with other batch axes, or with rows and columns on a grid; else None."""
+        if self.axes != tuple(range(len(self.axes))):
+            return None
+        *before, rows, columns = self.shape
+        if [*shape[:-4], prod(shape[-4:-2]), prod(shape[-2:])] == [*before, rows, columns]:
+            return replace(self, shape=shape, grid=(shape[-2], shape[-1]))
+        if shape[-2:] != self.shape[-2:]:
             return None
         batch, bias = shape[:-2], self.bias
-        if bias is not None:
+        if isinstance(bias, AxisBias):
+            bias = AxisBias(*(each.reshape(*batch, *each.shape[-2:]) for each in bias))
+        elif bias is not None:
             own = bias.shape[-2:]
             bias = bias.expand(*self.shape[:-2], *own).reshape(*batch, *own)
         return replace(
@@ -326,6 +345,34 @@ class _Scores:
             axes=tuple(range(len(shape))),
             bias=bias,
         )
+
+    def _on_grid(
+        self,
+        grid: tuple[int, int],
+        name: str,
+        others: tuple[Any, ...],
+        options: Mapping[str, Any],
+        output: Tensor,
+    ) -> _Scores | None:
+        """These scores, on a grid, plus a part for the rows or columns of keys, or off the grid."""
+        whole = *self.rows.shape[:-1], self.columns.shape[-2]
+        if name in _RESHAPED:
+            shape = output.shape
+            return replace(self, shape=shape, grid=None) if tuple(shape) == whole else None
+        if name != "add" or options or len(others) != 1 or not isinstance(others[0], Tensor):
+            return None
+        if output.shape != self.shape or isinstance(self.bias, Tensor):
+            return None
+        part, kind = others[0], torch.promote_types(others[0].dtype, self.rows.dtype)
+        zeros = [part.new_zeros(*whole[:-1], side, dtype=kind) for side in grid]
+        by_row, by_column = self.bias or zeros
+        if part.shape == (*self.shape[:-1], 1):
+            by_row = by_row + part.reshape(by_row.shape)
+        elif part.shape == (*self.shape[:-2], 1, grid[1]):
+            by_column = by_column + part.reshape(by_column.shape)
+        else:
+            return None
+        return replace(self, bias=AxisBias(by_row, by_column))
 
 
 class _Factor(NamedTuple):
