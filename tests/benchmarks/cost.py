@@ -44,20 +44,24 @@ from vit_inspect.model import Model
 
 
 class Case(NamedTuple):
-    """A model, an input size and a number of photographs; stored maps may not fit."""
+    """A model, an input size and a number of photographs, and the ways that are left out.
+
+    Stored maps may not fit into memory, and some models have no position table to compare.
+    """
 
     name: str
     model: str
     img_size: int
     images: int = 1
-    stored: bool = True
+    left_out: tuple[str, ...] = ()
 
 
 CASES = (
     Case("ViT-B/16, 224 px", "vit_base_patch16_224", 224, images=4),
     Case("dinov2_small, 518 px", "dinov2_small", 518),
     Case("ViT-L/16, 384 px", "vit_large_patch16_384", 384),
-    Case("dinov2_small, 1036 px", "dinov2_small", 1036, stored=False),
+    Case("dinov2_small, 1036 px", "dinov2_small", 1036, left_out=("stored",)),
+    Case("SAM ViT-B/16, 1024 px", "samvit_base_patch16", 1024, left_out=("stored", "weights")),
 )
 WAYS = ("plain", "capture", "figures", "heads", "relevance", "stored", "weights")
 
@@ -173,7 +177,7 @@ def main() -> None:
     write(f"{'weights s':>11}" + "".join(f"{way + ' MB':>14}" for way in per_image))
     write(f"{'in all MB':>11}\n")
     for case in cases:
-        wanted = tuple(way for way in WAYS if case.stored or way != "stored")
+        wanted = tuple(way for way in WAYS if way not in case.left_out)
         work = ways(case, wanted)
         seconds: dict[str, list[float]] = {way: [] for way in wanted}
         for round_number in range(arguments.rounds + 1):
@@ -190,7 +194,7 @@ def main() -> None:
             pairs = zip(seconds.get(way, ()), seconds["plain"], strict=False)
             ratios = [own / plain for own, plain in pairs]
             write(f"{median(ratios):9.2f}x" if ratios else f"{'-':>10}")
-        write(f"{median(seconds['weights']):11.2f}")
+        write(f"{median(seconds['weights']):11.2f}" if "weights" in wanted else f"{'-':>11}")
         for way in per_image:
             added = peaks[way][0] - peaks["plain"][0] if way in peaks else None
             write(f"{'-':>14}" if added is None else f"{added:14.0f}")

@@ -82,6 +82,9 @@ def test_a_bias_is_two_parts_only_if_it_is_their_sum(dtype: torch.dtype) -> None
     bound = 4 * torch.finfo(dtype).eps * float(whole.abs().max())
     # A constant for each query changes no weight.
     assert (difference - difference.mean(dim=-1, keepdim=True)).abs().max() <= bound
+    # Large values elsewhere hide nothing.
+    whole[0] *= 1e4
+    assert axis_bias(whole, 3) is not None
     for number in (0.3, -torch.inf, torch.nan):
         other = whole.clone()
         other[1, 2, 11, 7] += number

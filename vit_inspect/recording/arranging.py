@@ -90,8 +90,8 @@ class Arrangement:
         """Refuse other windows than those that are known."""
         if self.windows is None:
             return
-        found = self._heads(query).shape if query.dim() == 4 or not len(query) % self.inputs else ()
-        if found[::2] != (self.inputs, self.windows.shape[1]):
+        fits = query.dim() == 4 or len(query) % self.inputs == 0
+        if not fits or self._heads(query).shape[::2] != (self.inputs, self.windows.shape[1]):
             raise UnsupportedModel(
                 f"{query.shape[0]} windows of {query.shape[-2]} tokens in a block of {name}",
                 f"{self.inputs} windows of {self.windows.shape[1]} tokens",
@@ -142,9 +142,10 @@ def axis_bias(bias: Float[Tensor, "image head query key"], columns: int) -> Axis
     by_column = grid[..., 0, :].to(kind) - grid[..., 0, :1].to(kind)
     step = max(1, CPU_BLOCK_BYTES // (bias.shape[3] * by_row.element_size()))
     for part in (slice(first, first + step) for first in range(0, len(grid), step)):
-        difference = by_row[part][..., None] + by_column[part][..., None, :]
-        bound = 4 * torch.finfo(bias.dtype).eps * difference.abs().amax()
-        if not difference.sub_(grid[part]).abs_().amax() <= bound:
+        again = by_row[part][..., None] + by_column[part][..., None, :]
+        # Six values that were rounded.
+        bounds = 4 * torch.finfo(bias.dtype).eps * again.abs().amax(dim=(1, 2))
+        if not (again.sub_(grid[part]).abs_().amax(dim=(1, 2)) <= bounds).all():
             return None
     shape = bias.shape[:3]
     return AxisBias(by_row.unflatten(0, shape), by_column.unflatten(0, shape))

@@ -210,7 +210,9 @@ def steps() -> list[Step]:
     )
     numbers = capture.tokens[0].shape[-1] if capture.tokens and not staged else "many"
     found = positions()
-    windows = any(each.windows is not None for each in capture.layers)
+    windows = {each.windows is not None for each in capture.layers}
+    inside = " of its window" if windows == {True} else ""
+    inside = " (in some layers, only those of its window)" if len(windows) > 1 else inside
     return [
         Step(
             "A photograph becomes patches",
@@ -242,7 +244,7 @@ def steps() -> list[Step]:
         Step(
             "Tokens attend to each other",
             "In every layer, each head lets a token collect information from all tokens"
-            f"{' of its window' if windows else ''}, with weights that sum to 1. "
+            f"{inside}, with weights that sum to 1. "
             f"{'Hover over' if all_rows_fit(layout) else 'Click'} a square to see what it attends "
             "to, and try other layers and heads.",
             show_attention,
