@@ -221,6 +221,24 @@ def test_a_tensor_of_three_channels_is_given_as_pixels_too(
     assert np.array_equal(swapped.pixels, one.photographs[0].pixels[..., ::-1])
 
 
+@pytest.mark.parametrize(
+    ("bands", "told"),
+    [
+        ((0,), " (as grey, channel 0)"),
+        ((2, 1, 0), " (as red, green and blue, channels 2, 1, 0)"),
+        ((0, 1, 2), ""),
+        (None, ""),
+    ],
+)
+def test_it_is_told_which_channels_are_shown_unless_it_is_all(
+    model: vi.Model, bands: Sequence[int] | None, told: str
+) -> None:
+    [photograph] = vi.capture(model, pixels=torch.zeros(1, 3, 64, 64), bands=bands).photographs
+    assert photograph.notices == (
+        f"Shown from the model input{told}: its normalisation was taken to be that of the model.",
+    )
+
+
 def test_one_channel_is_shown_as_grey() -> None:
     network = timm.create_model("test_vit", in_chans=1, img_size=64).eval()
     model = vi.wrap(network)

@@ -139,7 +139,7 @@ def _undone(
     values = pixels[:, list(bands)].to("cpu", torch.float32) * std + mean
     shown = values.expand(-1, 3, -1, -1).movedim(1, -1).clamp(0, 1).mul(255)
     which = ""
-    if model.channels not in (1, 3) or bands not in ((0,), (0, 1, 2)):
+    if bands != tuple(range(model.channels)):
         kind = "as grey, channel" if len(bands) == 1 else "as red, green and blue, channels"
         which = f" ({kind} {', '.join(map(str, bands))})"
     told = (
