@@ -86,27 +86,36 @@ def test_a_fourth_band_that_is_no_transparency_is_left_out_and_told(
     data = tiff_of(values, number, photometric=2, planar=planar)
     pixels, notices = seen(data)
     np.testing.assert_array_equal(pixels, np.rint(values[..., :3] * (255 / largest)))
-    assert notices == (SHOWN.format("0, 1 and 2", 4, "; the others are left out"),)
+    assert notices == (SHOWN.format("0, 1 and 2", 4, "; band 3 is left out"),)
 
 
 @pytest.mark.parametrize("premultiplied", [False, True])
-@pytest.mark.parametrize(("bands", "photometric"), [(2, 1), (4, 2), (4, 1)])
+@pytest.mark.parametrize(
+    ("bands", "photometric", "told"),
+    [
+        (2, 1, ()),
+        (4, 2, ()),
+        (4, 1, (SHOWN.format("0, 1 and 2", 4, ""),)),
+        (5, 2, (SHOWN.format("0, 1 and 2", 5, "; band 3 is left out"),)),
+    ],
+)
 def test_transparency_is_replaced_by_white(
-    bands: int, photometric: int, premultiplied: bool
+    bands: int, photometric: int, told: tuple[str, ...], premultiplied: bool
 ) -> None:
     values = SIX[..., :bands].copy()
     colours, share = values[..., :-1], values[..., -1:] / 65535
     stored = np.rint(colours * share) if premultiplied else colours
-    unknown = (0,) * (bands - 2 if photometric == 1 else 0)
+    unknown = (0,) * (bands - (2 if photometric == 1 else 4))
     extra = (*unknown, 1 if premultiplied else 2)
     data = tiff_of(
         np.concatenate([stored, values[..., -1:]], 2), "<u2", photometric=photometric, extra=extra
     )
     pixels, notices = seen(data)
-    expected = np.broadcast_to((colours * share + 65535 * (1 - share)) / 257, pixels.shape)
+    on_white = (colours * share + 65535 * (1 - share)) / 257
+    expected = np.broadcast_to(on_white[..., :3], pixels.shape)
     # Where little is opaque, 8 bits of it say little about the colour.
     np.testing.assert_allclose(pixels, expected, atol=2)
-    assert "Its transparency was replaced by white." in notices
+    assert notices == (*told, "Its transparency was replaced by white.")
 
 
 @pytest.mark.parametrize("number", ["<u1", "<u2"])
@@ -129,7 +138,7 @@ def test_a_band_beside_the_inks_is_left_out_and_told() -> None:
     np.testing.assert_allclose(pixels[0, 0], (0, 255, 255), atol=2)
     assert notices[0] == (
         "Bands 0, 1, 2 and 3 of its 5 (counted from 0) are shown as cyan, magenta, yellow and"
-        " black; the others are left out."
+        " black; band 4 is left out."
     )
 
 

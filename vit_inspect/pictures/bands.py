@@ -98,7 +98,8 @@ def choose(layout: Layout, bands: tuple[int, ...] | None, name: str) -> Chosen:
                 f"bands of 0 to {layout.bands - 1}",
                 "choose among these",
             )
-        return Chosen(bands, *_told("L" if len(bands) == 1 else "RGB", bands, layout.bands))
+        mode = "L" if len(bands) == 1 else "RGB"
+        return Chosen(bands, mode, (_told(mode, bands, layout),))
     colours = [band for band in range(layout.bands) if band != layout.alpha]
     grey = layout.colours == "L"
     mode = "RGB" if grey and len(colours) == 3 else layout.colours
@@ -110,20 +111,24 @@ def choose(layout: Layout, bands: tuple[int, ...] | None, name: str) -> Chosen:
             CHOOSE_BANDS,
         )
     shown = tuple(colours[: len(_COLOURS[mode])])
-    notices = _told(mode, shown, layout.bands)[1] if spare or mode != layout.colours else ()
+    assumed = spare or mode != layout.colours
+    notices = (_told(mode, shown, layout, layout.alpha),) if assumed else ()
     if layout.alpha is None:
         return Chosen(shown, mode, notices)
     letter = "a" if layout.premultiplied else "A"
     return Chosen((*shown, layout.alpha), mode + letter, notices)
 
 
-def _told(mode: str, shown: tuple[int, ...], total: int) -> tuple[str, tuple[str, ...]]:
-    """The mode, and the sentence on which bands are shown."""
+def _told(mode: str, shown: tuple[int, ...], layout: Layout, alpha: int | None = None) -> str:
+    """The sentence on which bands are shown and which are left out; `alpha` is neither."""
     which = f"Band {shown[0]}" if len(shown) == 1 else f"Bands {_listed(shown)}"
-    left = "" if len(set(shown)) == total else "; the others are left out"
     are = "is" if len(shown) == 1 else "are"
+    rest = [band for band in range(layout.bands) if band not in (*shown, alpha)]
+    left = "; the others are left out" if rest else ""
+    if len(rest) == 1:
+        left = f"; band {rest[0]} is left out"
     colours = _listed(_COLOURS[mode])
-    return mode, (f"{which} of its {total} (counted from 0) {are} shown as {colours}{left}.",)
+    return f"{which} of its {layout.bands} (counted from 0) {are} shown as {colours}{left}."
 
 
 def _listed(things: Sequence[object]) -> str:
