@@ -11,7 +11,6 @@ from PIL import Image
 
 from tests.helpers.picture_files import png_of_16_bits, tiff_of
 from vit_inspect.errors import BadImage, BadParameter
-from vit_inspect.pictures.bands import CHOOSE_BANDS
 from vit_inspect.pictures.reading import describe, read_image
 
 RANDOM = np.random.default_rng(0)
@@ -38,7 +37,8 @@ def test_six_bands_are_refused_or_chosen(planar: bool, photometric: int) -> None
         read_image(data, name="x")
     assert str(refused.value) == (
         "Found 6 bands of 16 bits in 'x'; expected one band of grey, or three of red, green and"
-        f" blue; {CHOOSE_BANDS}."
+        " blue; choose one or three of them, counted from 0: vit_inspect.read_image(file,"
+        " bands=(0,)), or --bands 3,2,1 on the command line."
     )
     pixels, notices = seen(data, bands=(3, 2, 1))
     np.testing.assert_array_equal(pixels, tones(SIX[..., [3, 2, 1]]))

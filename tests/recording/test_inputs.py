@@ -263,8 +263,15 @@ def test_one_channel_is_shown_as_grey() -> None:
         ({"image": Image.new("RGB", (9, 9))}, "pixels= beside an image"),
         ({"pixels": np.zeros((1, 13, 64, 64))}, "pixels= of type ndarray; .*torch.from_numpy"),
         ({"pixels": torch.zeros(1, 3, 64, 64)}, "a tensor of 1 x 3 x 64 x 64 .* image x 13 x 64"),
-        ({"pixels": None, "bands": (3, 2, 1)}, "bands= without the model's input as a tensor"),
-        ({"pixels": None, "image": Image.new("RGB", (9, 9)), "shown": 1}, "shown= without"),
+        (
+            {"pixels": None, "image": "scene.tif", "bands": (3, 2, 1)},
+            "bands= without the model's input as a tensor; .* for a file, use "
+            r"vit_inspect.read_image\(file, bands=...\); for a tensor, pixels=tensor",
+        ),
+        (
+            {"pixels": None, "image": Image.new("RGB", (9, 9)), "shown": 1},
+            "shown= without .*leave out shown=",
+        ),
         ({"pixels": None}, "no image"),
     ],
 )

@@ -10,7 +10,8 @@ from typing import Literal
 from vit_inspect.errors import BadImage, BadParameter
 
 CHOOSE_BANDS = (
-    "choose one or three of them, counted from 0: bands=(0,), bands=(3, 2, 1), or --bands 3,2,1"
+    "choose one or three of them, counted from 0: vit_inspect.read_image(file, bands=(0,)), or "
+    "--bands 3,2,1 on the command line"
 )
 """The remedy for a picture of several bands, where bands can be chosen."""
 

@@ -57,11 +57,17 @@ def prepared(
         )
     if given is not None:
         return _from_input(model, given, shown, bands)
-    if shown is not None or bands is not None:
+    if shown is not None:
         raise BadParameter(
-            f"{'bands' if shown is None else 'shown'}= without the model's input as a tensor",
-            "a tensor that figures cannot show by itself",
-            "give it as pixels=tensor, or leave out bands= and shown=",
+            "shown= without the model's input as a tensor",
+            "a tensor that the picture stands for",
+            "give it as pixels=tensor, or leave out shown=",
+        )
+    if bands is not None:
+        raise BadParameter(
+            "bands= without the model's input as a tensor",
+            "a tensor, of which figures show these bands",
+            "for a file, use vit_inspect.read_image(file, bands=...); for a tensor, pixels=tensor",
         )
     images = as_pictures([] if image is None else image)  # type: ignore[arg-type]
     prepared = [prepare(each, model.recipe, model.layout.input_px) for each in images]
