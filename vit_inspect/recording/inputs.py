@@ -15,6 +15,7 @@ from torch import Tensor
 from vit_inspect.errors import BadParameter
 from vit_inspect.layout import Box
 from vit_inspect.model import Model
+from vit_inspect.pictures.bands import checked_bands
 from vit_inspect.pictures.given import Picture, as_pictures
 from vit_inspect.pictures.preparing import channels, prepare
 from vit_inspect.pictures.reading import describe
@@ -164,17 +165,14 @@ def _checked(bands: Sequence[int] | None, count: int) -> tuple[int, ...]:
             "the channels to show as red, green and blue, or a picture",
             f"add bands={(3, 2, 1) if count > 3 else (0,)}, or shown=picture",
         )
-    if (
-        not isinstance(bands, list | tuple)
-        or len(bands) not in (1, 3)
-        or not all(isinstance(each, int) and 0 <= each < count for each in bands)
-    ):
+    numbers = checked_bands(bands)
+    if max(numbers) >= count:
         raise BadParameter(
-            f"the bands {bands!r}",
-            f"three channels of 0..{count - 1}, or one to show as grey",
+            f"the bands {', '.join(map(str, numbers))} for an input of {channels(count)}",
+            f"channels of 0..{count - 1}",
             "choose some of these",
         )
-    return tuple(bands)
+    return numbers
 
 
 def _beside(
