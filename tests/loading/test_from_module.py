@@ -558,7 +558,7 @@ def test_a_wrong_layout_is_refused(network: nn.Module, layout: vi.TokenLayout, f
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        ({"mean": (0.5,)}, "the mean (0.5,) of a recipe"),
+        ({"mean": (0.5, 0.4)}, "the mean (0.5, 0.4) for an input of 3 channels"),
         ({"std": (0.5, 0.0, 0.5)}, "the std (0.5, 0.0, 0.5) of a recipe"),
         ({"interpolation": "cubic"}, "the interpolation 'cubic' of a recipe"),
         ({"crop_fraction": 87.5}, "the crop_fraction 87.5 of a recipe"),

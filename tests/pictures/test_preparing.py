@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from dataclasses import replace
+from fractions import Fraction
 from functools import cache
 from typing import Any
 
@@ -190,6 +191,23 @@ def test_numbers_are_taken_for_each_channel_where_they_are_equal() -> None:
         recipe.of_channels(1)
     equal = replace(recipe, std=(0.1,) * 3).of_channels(4)
     assert (equal.mean, equal.std) == ((0.5,) * 4, (0.1,) * 4)
-    for wrong in ((), (0.5, float("nan"))):
-        with pytest.raises(vi.BadParameter, match="expected a number for each channel"):
-            replace(recipe, mean=wrong).check()
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("wrong", [(), (0.5, float("nan")), [0.5] * 3, 0.5, ("0.5",)])
+def test_other_than_a_tuple_of_numbers_is_refused(wrong: object) -> None:
+    recipe = recipe_of(1.0, "squash")
+    with pytest.raises(vi.BadParameter, match=r"the mean .* expected a tuple with a number for"):
+        replace(recipe, mean=wrong).check()
+    with pytest.raises(vi.BadParameter, match=r"the std .* expected a tuple with a positive"):
+        replace(recipe, std=wrong).check()
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("number", [np.float32, np.float16, np.int64, Fraction])
+def test_numbers_of_any_type_become_floats(number: Any) -> None:
+    """Other types could not be written to the provenance."""
+    recipe = Recipe((number(0),) * 3, (number(1),) * 3, "bicubic", number(1), "squash")
+    made = recipe.of_channels(3)
+    assert (made.mean, made.std, made.crop_fraction) == ((0.0,) * 3, (1.0,) * 3, 1.0)
+    assert {type(each) for each in (*made.mean, *made.std, made.crop_fraction)} == {float}

@@ -235,7 +235,7 @@ class _PlainPath(nn.Module):
 
 def _described_pass(network: nn.Module, layout: TokenLayout, made: Recipe, name: str) -> Trace:
     """The first pass, on the channels of the first convolution, or else of the recipe."""
-    said = len(made.mean)
+    said = max(len(made.mean), len(made.std))
     convolutions = (part for part in network.modules() if isinstance(part, nn.Conv2d))
     channels = next((each.in_channels for each in convolutions if each.groups == 1), said)
     try:

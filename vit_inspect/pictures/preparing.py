@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -69,16 +70,11 @@ class Recipe:
         """Raises `BadParameter` for values that no picture can be prepared with."""
         filters = [each.name.lower() for each in Image.Resampling]
         for name, fits, expected in (
-            (
-                "mean",
-                _each_channel(self.mean)
-                and (not _each_channel(self.std) or len(self.mean) == len(self.std)),
-                "a number for each channel, as many as in std",
-            ),
+            ("mean", _each_channel(self.mean), "a tuple with a number for each channel"),
             (
                 "std",
                 _each_channel(self.std) and min(self.std) > 0,
-                "a positive number for each channel",
+                "a tuple with a positive number for each channel",
             ),
             (
                 "interpolation",
@@ -87,7 +83,7 @@ class Recipe:
             ),
             (
                 "crop_fraction",
-                isinstance(self.crop_fraction, int | float) and 0 < self.crop_fraction <= 1,
+                isinstance(self.crop_fraction, Real) and 0 < self.crop_fraction <= 1,
                 "more than 0 and at most 1",
             ),
             (
@@ -102,14 +98,15 @@ class Recipe:
                 raise BadParameter(found, expected, "correct it")
 
     def of_channels(self, count: int) -> Recipe:
-        """This recipe, with `count` numbers in mean and std; raises `BadParameter` as `check` does.
+        """This recipe, with `count` numbers in mean and std, as floats of Python.
 
-        A number that is the same for all channels is taken for each.
+        A number that is the same for all channels is taken for each. Raises `BadParameter` as
+        `check` does, and for other counts of numbers.
         """
         self.check()
-        numbers = {}
+        numbers: dict[str, Any] = {}
         for name in ("mean", "std"):
-            values = getattr(self, name)
+            values = tuple(map(float, getattr(self, name)))
             if len(values) != count and len(set(values)) > 1:
                 raise BadParameter(
                     f"the {name} {values} for an input of {channels(count)}",
@@ -117,7 +114,7 @@ class Recipe:
                     f"give {count} numbers",
                 )
             numbers[name] = values if len(values) == count else values[:1] * count
-        return replace(self, **numbers)
+        return replace(self, **numbers, crop_fraction=float(self.crop_fraction))
 
 
 def channels(count: int) -> str:
@@ -129,7 +126,7 @@ def _each_channel(values: Any) -> bool:
     return (
         isinstance(values, tuple)
         and len(values) > 0
-        and all(isinstance(each, int | float) and math.isfinite(each) for each in values)
+        and all(isinstance(each, Real) and math.isfinite(each) for each in values)
     )
 
 
