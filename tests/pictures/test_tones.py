@@ -126,8 +126,21 @@ def test_white_is_zero_of_12_bits_in_16_is_inverted_and_told() -> None:
 @pytest.mark.parametrize("inverted", [False, True])
 def test_what_is_no_number_is_black(inverted: bool) -> None:
     values = np.array([[[np.nan], [-np.inf], [2], [4], [np.inf]]])
-    pixels, _ = seen(values, "<f8", photometric=0 if inverted else 1)
+    pixels, notices = seen(values, "<f8", photometric=0 if inverted else 1)
     assert pixels.ravel().tolist() == ([0, 255, 255, 0, 0] if inverted else [0, 0, 0, 255, 255])
+    assert notices == (
+        "Its values, 2 to 4, were scaled to the range from black to white"
+        + (", and inverted." if inverted else "."),
+        "Values that are no numbers are black; infinite ones get the end of the range.",
+    )
+
+
+@pytest.mark.parametrize("photometric", [0, 1])
+@pytest.mark.parametrize("values", [[np.nan, np.nan], [np.nan, np.inf], [-np.inf, np.inf]])
+def test_a_picture_without_a_finite_value_is_black(values: list[float], photometric: int) -> None:
+    pixels, notices = seen(np.array(values).reshape(1, 2, 1), "<f4", photometric=photometric)
+    assert pixels.max() == 0
+    assert notices == ("It holds no finite value; it is shown black.",)
 
 
 def test_the_largest_floats_have_a_range() -> None:

@@ -13,6 +13,9 @@ from vit_inspect.pictures.bands import Layout
 DEPTHS = (8, 10, 12, 14, 16)
 """Depths of cameras and scanners, whose values are stored in 16 bits as they are."""
 
+NOT_FINITE = "Values that are no numbers are black; infinite ones get the end of the range."
+NOTHING_FINITE = "It holds no finite value; it is shown black."
+
 _BLOCK = 1 << 22
 
 Values = Shaped[np.ndarray, "row column band"]
@@ -75,20 +78,23 @@ def _by_depth(
 
 
 def _by_range(values: Values, white_is_zero: bool) -> tuple[Tones, list[str]]:
-    """Any real numbers, their range as 0 to 255; and a notice that tells the range."""
-    low, high = 0.0, 0.0
-    if values.dtype.kind != "f":
-        low, high = float(values.min()), float(values.max())
-    elif (finite := np.isfinite(values)).any():
+    """Any real numbers, their range as 0 to 255; and notices that tell what was assumed."""
+    finite = np.isfinite(values)
+    if not finite.any():
+        return np.zeros(values.shape, np.uint8), [NOTHING_FINITE]
+    if values.dtype.kind == "f":
         low = float(values.min(where=finite, initial=np.inf))
         high = float(values.max(where=finite, initial=-np.inf))
+    else:
+        low, high = float(values.min()), float(values.max())
     notice = f"Its values, {low:g} to {high:g}, were scaled to the range from black to white."
     if values.dtype.kind == "f" and low >= 0 and 0.25 < high <= 1:
         notice = f"Its values, {low:g} to {high:g}, were taken as 0 for black to 1 for white."
         low, high = 0.0, 1.0
     if white_is_zero:
         notice = notice.removesuffix(".") + ", and inverted."
-    return _scaled(values, low, high, white_is_zero), [notice]
+    notices = [notice] if finite.all() else [notice, NOT_FINITE]
+    return _scaled(values, low, high, white_is_zero), notices
 
 
 def _scaled(values: Values, low: float, high: float, inverted: bool = False) -> Tones:
