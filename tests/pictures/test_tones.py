@@ -170,6 +170,37 @@ def test_the_largest_opacity_is_opaque(number: str, opaque: int) -> None:
     assert (told in notices) == ((number, opaque) == ("<u2", 255))
 
 
+@pytest.mark.parametrize(
+    ("number", "opaque", "told"),
+    [
+        ("<u1", 255, ()),
+        ("<u2", 65_535, ()),
+        (
+            "<u2",
+            4095,
+            (
+                "Its values reach 642 of 65,535: taken as 12 bits, 4,095 is white.",
+                "Its opacities reach 4,095 of 65,535: taken as 12 bits, 4,095 is opaque.",
+            ),
+        ),
+        ("<u4", 4095, ("Its values, 0 to 642, were taken as 0 for black to 4095 for white.",)),
+        ("<i2", 2040, ("Its values, 0 to 320, were taken as 0 for black to 2040 for white.",)),
+        ("<f4", 1, ("Its values, 0 to 0.156863, were taken as 0 for black to 1 for white.",)),
+        ("<f4", 8, ("Its values, 0 to 1.2549, were taken as 0 for black to 8 for white.",)),
+    ],
+)
+def test_premultiplied_colours_have_the_scale_of_their_opacity(
+    number: str, opaque: int, told: tuple[str, ...]
+) -> None:
+    """Dark colours stay dark; a fifth of opacity is exact in 8 bits."""
+    tones = np.array([[[10, 20, 30, 255], [5, 0, 40, 51], [0, 0, 0, 0]]])
+    values = tones * (opaque / 255)
+    values = values if number[1] == "f" else np.rint(values)
+    pixels, notices = seen(values, number, photometric=2, extra=(1,))
+    assert pixels.tolist() == [[[10, 20, 30], [209, 204, 244], [255, 255, 255]]]
+    assert notices == (*told, "Its transparency was replaced by white.")
+
+
 def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).normal(size=(9, 4, 3))
     layout = Layout("RGB", 3, 64, "f")

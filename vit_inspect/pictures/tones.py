@@ -28,26 +28,31 @@ def picture_of(values: Values, layout: Layout, mode: str) -> tuple[Image.Image, 
     Unsigned integers of up to 16 bits are scaled by their depth. Where 16 bits are not used, the
     depth is the smallest of `DEPTHS` that holds the largest value. Other numbers are scaled by
     their own range: floats in 0..1 that reach a quarter by 0..1, all others from the least to the
-    largest. All colours of a picture have one scale. Infinite values get the end of the range, and
-    NaN becomes black. A constant picture of such numbers is black.
+    largest. All colours of a picture have one scale; if they are multiplied by their opacity, it
+    is that of the opacity. Infinite values get the end of the range, and NaN becomes black. A
+    constant picture of such numbers is black.
     """
-    with_alpha = mode[-1] in "Aa"
+    with_alpha, premultiplied = mode[-1] in "Aa", mode[-1] == "a"
     colours = values[..., :-1] if with_alpha else values
+    stated = None
     if layout.kind == "u" and layout.bits <= 16:
         # No camera makes ink: a print that is pale all over is one of 16 bits.
         stated = 0xFFFF if mode == "CMYK" else layout.white
+        if premultiplied:
+            stated = max(stated or 0, int(values.max()))
         largest = "black" if layout.white_is_zero else "white"
         tones, notices = _by_depth(colours, layout.bits, stated, largest=largest)
         if layout.white_is_zero:
             tones = 255 - tones
     else:
-        tones, notices = _by_range(colours, layout.white_is_zero)
+        white = _opaque(values[..., -1:]) if premultiplied else None
+        tones, notices = _by_range(colours, white, inverted=layout.white_is_zero)
     if with_alpha:
-        alpha, more = _opacity(values[..., -1:], layout)
+        alpha, more = _opacity(values[..., -1:], layout, stated if premultiplied else None)
         tones = np.concatenate([tones, alpha], axis=2)
         notices += more
     image = Image.frombytes(mode, tones.shape[1::-1], tones.tobytes())
-    return image.convert(mode.upper()) if mode[-1] == "a" else image, notices
+    return image.convert(mode.upper()) if premultiplied else image, notices
 
 
 def _by_depth(
@@ -77,8 +82,8 @@ def _by_depth(
     return tones, notices
 
 
-def _by_range(values: Values, white_is_zero: bool) -> tuple[Tones, list[str]]:
-    """Any real numbers, their range as 0 to 255; and notices that tell what was assumed."""
+def _by_range(values: Values, white: float | None, *, inverted: bool) -> tuple[Tones, list[str]]:
+    """Any real numbers, their range or 0 to `white` as 0 to 255; and what was assumed."""
     finite = np.isfinite(values)
     if not finite.any():
         return np.zeros(values.shape, np.uint8), [NOTHING_FINITE]
@@ -87,14 +92,17 @@ def _by_range(values: Values, white_is_zero: bool) -> tuple[Tones, list[str]]:
         high = float(values.max(where=finite, initial=-np.inf))
     else:
         low, high = float(values.min()), float(values.max())
-    notice = f"Its values, {low:g} to {high:g}, were scaled to the range from black to white."
-    if values.dtype.kind == "f" and low >= 0 and 0.25 < high <= 1:
-        notice = f"Its values, {low:g} to {high:g}, were taken as 0 for black to 1 for white."
-        low, high = 0.0, 1.0
-    if white_is_zero:
-        notice = notice.removesuffix(".") + ", and inverted."
+    if white is None and values.dtype.kind == "f" and low >= 0 and 0.25 < high <= 1:
+        white = 1.0
+    notice = f"Its values, {low:g} to {high:g}, were "
+    if white is None:
+        notice += "scaled to the range from black to white"
+    else:
+        notice += f"taken as 0 for black to {white:g} for white"
+        low, high = 0.0, white
+    notice += ", and inverted." if inverted else "."
     notices = [notice] if finite.all() else [notice, NOT_FINITE]
-    return _scaled(values, low, high, white_is_zero), notices
+    return _scaled(values, low, high, inverted), notices
 
 
 def _scaled(values: Values, low: float, high: float, inverted: bool = False) -> Tones:
@@ -111,11 +119,16 @@ def _scaled(values: Values, low: float, high: float, inverted: bool = False) -> 
     return tones
 
 
-def _opacity(alpha: Values, layout: Layout) -> tuple[Tones, list[str]]:
+def _opacity(alpha: Values, layout: Layout, stated: int | None) -> tuple[Tones, list[str]]:
     """Transparency, whose largest value is opaque; of floats at least 1."""
     if layout.kind == "u" and layout.bits <= 16:
-        return _by_depth(alpha, layout.bits, what="opacities", largest="opaque")
-    return _scaled(alpha, 0.0, max(1.0, float(np.nan_to_num(alpha, posinf=1.0).max()))), []
+        return _by_depth(alpha, layout.bits, stated, what="opacities", largest="opaque")
+    return _scaled(alpha, 0.0, _opaque(alpha)), []
+
+
+def _opaque(alpha: Values) -> float:
+    """The opacity that is opaque, of numbers without a depth."""
+    return max(1.0, float(np.nan_to_num(alpha, posinf=1.0).max()))
 
 
 def _blocks(values: Values) -> Iterator[slice]:
