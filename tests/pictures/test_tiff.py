@@ -165,6 +165,21 @@ def test_bands_that_only_jpeg_holds_are_told_or_refused() -> None:
     assert "4 bands of 8 bits (" in refusal(file.getvalue(), bands=(3, 2, 1))
 
 
+def test_bands_that_are_pages_are_found_and_it_is_said_what_to_do() -> None:
+    pages, bands = io.BytesIO(), io.BytesIO()
+    values = numbers("u2", 4).transpose(2, 0, 1)
+    tifffile.imwrite(pages, values, photometric="minisblack")
+    assert refusal(pages.getvalue(), bands=(3, 2, 1)) == (
+        "Found 1 band of 16 bits in the first of several pages of 'x', and no band 3; expected"
+        " band 0; if each page is a band, save them as the bands of one page."
+    )
+    # As the documentation says.
+    stack = tifffile.imread(io.BytesIO(pages.getvalue()))
+    tifffile.imwrite(bands, stack, photometric="minisblack", planarconfig="separate")
+    picture = read_image(bands.getvalue(), bands=(3, 2, 1))
+    np.testing.assert_array_equal(picture, np.rint(values[[3, 2, 1]].transpose(1, 2, 0) / 257))
+
+
 def test_values_that_would_fill_the_memory_are_refused_by_the_header() -> None:
     def claiming(side: int, bands: int, number: str) -> bytes:
         extra = (0,) * (bands - 3)

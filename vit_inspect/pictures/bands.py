@@ -34,6 +34,7 @@ class Layout:
     premultiplied: whether the colours are multiplied by the transparency.
     white_is_zero: whether 0 is white and larger values are darker.
     white: the largest possible value of 16 bits, where the file states it.
+    first_page: whether other pictures follow in the file.
     """
 
     colours: Literal["L", "RGB", "CMYK"]
@@ -44,6 +45,7 @@ class Layout:
     premultiplied: bool = False
     white_is_zero: bool = False
     white: int | None = None
+    first_page: bool = False
 
     @property
     def found(self) -> str:
@@ -94,10 +96,13 @@ def choose(layout: Layout, bands: tuple[int, ...] | None, name: str) -> Chosen:
     """
     if bands is not None:
         if missing := [band for band in bands if band >= layout.bands]:
+            where = "the first of several pages of " if layout.first_page else ""
             raise BadImage(
-                f"{layout.found} in '{name}', and no band {missing[0]}",
-                f"bands of 0 to {layout.bands - 1}",
-                "choose among these",
+                f"{layout.found} in {where}'{name}', and no band {missing[0]}",
+                f"bands of 0 to {layout.bands - 1}" if layout.bands > 1 else "band 0",
+                "if each page is a band, save them as the bands of one page"
+                if layout.first_page
+                else "choose among these",
             )
         mode = "L" if len(bands) == 1 else "RGB"
         return Chosen(bands, mode, (_told(mode, bands, layout),))

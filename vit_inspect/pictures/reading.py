@@ -302,7 +302,7 @@ def _first_of_tiff(
     frame, notices = _shown(values, layout, chosen)
     if bands is None:
         frame.info["icc_profile"] = tags.get(ICCPROFILE)
-    if tags.next:
+    if layout.first_page:
         notices.append(_SEVERAL_FRAMES)
     return _upright(frame, tags.get(ExifTags.Base.Orientation, 1)), notices
 

@@ -133,6 +133,7 @@ def layout_of(tags: ImageFileDirectory_v2, name: str) -> Layout | None:
         white_is_zero=photometric == 0,
         # The largest value of the container says nothing about what it holds.
         white=int(white) if bits == 16 and 0 < white < 0xFFFF else None,
+        first_page=bool(tags.next),
     )
 
 
