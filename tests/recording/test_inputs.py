@@ -203,7 +203,10 @@ def test_figures_show_another_picture_of_the_same_scene(
             assert np.array_equal(photograph.pixels, np.asarray(picture))
             assert photograph.size_px == (64, 80)
             assert photograph.seen == (0, 0, 80, 64)
-            assert "this picture is shown in its place" in photograph.notices[-1]
+            assert photograph.notices[-1] == (
+                "The model input was given as a tensor; this picture is shown in its place, as if "
+                "it showed exactly the same area."
+            )
     assert capture.photographs[0].name == "cat.png"
     margin = replace(
         of_thirteen, layout=replace(of_thirteen.layout, grid=(3, 2), margin_px=(16, 32))

@@ -190,7 +190,10 @@ def _beside(
             "one for each, or one for all",
             "correct shown=",
         )
-    told = "The model input was given as a tensor; this picture is shown in its place."
+    told = (
+        "The model input was given as a tensor; this picture is shown in its place, as if it "
+        "showed exactly the same area."
+    )
     return pictures * (count // len(pictures)), told
 
 
