@@ -82,10 +82,17 @@ def figures(
     ] = None,
     mean: Annotated[
         str | None,
-        typer.Option(metavar="R,G,B", help="The mean that the model subtracts, of values in 0..1."),
+        typer.Option(
+            metavar="NUMBER,...",
+            help="The mean that the model subtracts, of values in 0..1; one for each channel.",
+        ),
     ] = None,
     std: Annotated[
-        str | None, typer.Option(metavar="R,G,B", help="The deviation that it divides by.")
+        str | None,
+        typer.Option(
+            metavar="NUMBER,...",
+            help="The standard deviation that it divides by; one for each channel.",
+        ),
     ] = None,
     interpolation: Annotated[
         str | None, typer.Option(help="How pictures are resized: bicubic, bilinear, ...")
