@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from vit_inspect.figures import print_sheet
@@ -30,9 +32,17 @@ def test_a_sheet_grows_by_the_lines_that_are_broken_and_nothing_else_moves_on_it
     assert (height - box.y0 / print_sheet.PRINT_DPI) < 1 + added
 
 
-def test_tick_labels_never_overlap():
-    assert print_sheet.tick_labels(range(1, 5), 0.2) == ["1", "2", "3", "4"]
-    assert print_sheet.tick_labels(range(1, 6), 0.08) == ["1", "", "3", "", "5"]
+@pytest.mark.parametrize(("count", "width", "step"), [(13, 3.9, 1), (64, 3.9, 3), (150, 3.9, 9)])
+def test_tick_labels_never_overlap(count, width, step):
+    labels = print_sheet.tick_labels(range(count), width / count)
+    numbers = range(count)
+    assert labels == [str(each) if each % step == 0 else "" for each in numbers]
+    axes = print_sheet.place(print_sheet.page(5, 1), left=0.5, top=0.5, width=width, height=0.2)
+    axes.set(xlim=(-0.5, count - 0.5), xticks=numbers, xticklabels=labels)
+    axes.figure.canvas.draw()
+    boxes = [each.get_window_extent() for each in axes.get_xticklabels() if each.get_text()]
+    gaps = [right.x0 - left.x1 for left, right in itertools.pairwise(boxes)]
+    assert min(gaps) > 0.02 * print_sheet.PRINT_DPI
 
 
 def test_places_are_inches_from_the_top_left_corner():

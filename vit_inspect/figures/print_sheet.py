@@ -141,5 +141,8 @@ def colour_bar(
 
 def tick_labels(numbers: Iterable[object], pitch_in: float) -> list[str]:
     """Labels of ticks with a distance of `pitch_in`; some are left out so that none overlap."""
-    step = max(1, math.ceil(0.155 / pitch_in))
-    return [str(number) if index % step == 0 else "" for index, number in enumerate(numbers)]
+    labels = [str(number) for number in numbers]
+    # A digit is 0.06 inches wide, and a line is as high as two are wide.
+    needed_in = 0.035 + 0.06 * max([2, *map(len, labels)])
+    step = math.ceil(needed_in / pitch_in)
+    return [label if index % step == 0 else "" for index, label in enumerate(labels)]
