@@ -249,8 +249,7 @@ def test_a_picture_is_grey_for_one_channel() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("channels", [1, 13])
-def test_every_figure_is_of_a_network_of_other_channels(channels: int) -> None:
+def test_every_figure_is_of_a_network_of_other_channels() -> None:
     """Whatever can be computed for three channels can be for others."""
 
     def made(channels: int) -> set[str]:
@@ -262,7 +261,7 @@ def test_every_figure_is_of_a_network_of_other_channels(channels: int) -> None:
         vi.draw(vi.attention_rollout(capture))
         return records
 
-    assert made(channels) == made(3) != set()
+    assert made(13) == made(3) != set()
 
 
 def test_input_gradient_sums_over_all_channels() -> None:

@@ -150,8 +150,12 @@ def test_bands_of_any_format_can_be_chosen(format: str) -> None:
     pixels, notices = seen(file.getvalue(), bands=(2, 1, 0))
     np.testing.assert_array_equal(pixels, colours[..., ::-1])
     assert notices == (SHOWN.format("2, 1 and 0", 3, ""),)
+
+
+def test_bands_of_a_png_of_16_bits_can_be_chosen() -> None:
     pixels, notices = seen(png_of_16_bits(SIX[..., :4]), bands=(0, 0, 3))
     np.testing.assert_array_equal(pixels, tones(SIX[..., [0, 0, 3]]))
+    assert notices == (SHOWN.format("0, 0 and 3", 4, "; the others are left out"),)
 
 
 def test_a_palette_has_the_bands_of_its_colours() -> None:
