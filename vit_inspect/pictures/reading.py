@@ -272,7 +272,11 @@ def _first_frame(
         shown = len(file.getbands())
         stored = shown if tags is None else tags.get(SAMPLESPERPIXEL, 1)
         if tags is not None and bands is not None and stored > shown:
-            raise tiff.unsupported(tags, name)
+            raise BadImage(
+                f"{stored} bands in '{name}', of which only {shown} can be read",
+                "a TIFF whose bands can all be read, to choose among them",
+                "save it again without JPEG compression and palette, or leave out the bands",
+            )
         frame, notices = _frame_of(file, data, bands, name)
         if stored > shown:
             notices.append(f"Only {shown} of its {stored} bands are shown.")
