@@ -78,12 +78,13 @@ def plot(result: EmbeddingFilters) -> go.Figure:
     figure = screen_sheet.screen(
         _title(result), _caption(result), height=max(height, 360), above=above
     )
-    picked = list(np.ndindex(tiles.count)) if by_channel else [(n,) for n in range(shown)]
-    hover = [
-        f"Component {n}{''.join(f', channel {each}' for each in channel)}"
-        f"<br>{ratio[n]:.2%} of the variance"
-        for n, *channel in picked
-    ]
+    shares = [f"{share:.2%} of the variance" for share in ratio[:shown]]
+    if by_channel:
+        picked = list(np.ndindex(tiles.count))
+        hover = [f"Component {n}, channel {channel}<br>{shares[n]}" for n, channel in picked]
+    else:
+        picked = [(n,) for n in range(shown)]
+        hover = [f"Component {n}<br>{share}" for n, share in enumerate(shares)]
     plot_tiles(figure, tiles, hover=hover, picked=picked, domain=(0.0, 0.64))
     if by_channel:
         # In inches of 96 CSS px: the tiles are about so far apart.
@@ -207,8 +208,8 @@ FIGURE = FigureSpec(
     reading="The first layer of the model is a set of filters. Each tile is one principal "
     "component of these filters, the strongest first. Smooth waves of a few directions "
     "and colours mean that training found a compact code for patches. The curve shows how "
-    "much of the variance of all filters the components explain. If the input has other than one "
-    "or three channels, each component is a row, with a tile for each channel.",
+    "much of the variance of all filters the components explain. If the input has 2 channels or "
+    "more than 3, each component is a row of tiles, one for each channel.",
     caveat="Each component has its own scale, so the strength of two components cannot be "
     "compared. Signs are arbitrary: a component and its negative are the same.",
     formula="centred PCA of the matrix (filters × patch pixels and channels)",
