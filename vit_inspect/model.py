@@ -202,7 +202,7 @@ class Model:
     def prepare(self, image: Picture) -> Float[Tensor, "1 channel row column"]:
         """The model input for a picture, on the model's device and in its type.
 
-        Raises `BadParameter` if the input has other than one or three channels.
+        Raises `BadParameter` if the input has 2 channels or more than 3.
         """
         pixels, _ = prepare(as_picture(image), self.recipe, self.layout.input_px)
         return pixels.to(self.device, self.dtype)

@@ -1,16 +1,17 @@
 """How does a photograph become the model input, and which part of it does the input show?
 
-Follows timm's evaluation transform: resize, centre crop, normalise, with the numbers of the model's
-own data configuration. Only the part inside the crop is resized, so that a 10,000 x 3 px picture
-needs no enormous intermediate picture. Because Pillow rounds between its two passes, some pixels
-then differ from timm's by one grey level.
+The steps are those of timm's evaluation transform: resize, centre crop, normalise. The numbers are
+those of the model's own data configuration. Only the part inside the crop is resized: a whole
+picture of 10,000 x 3 px would become enormous. Pillow rounds between its two passes, so some pixels
+differ from timm's by one grey level.
 
-A model of transformers has an image processor. It makes the pixels itself: libraries round in
-different ways, and these are the pixels that the model was meant to get.
+A model of transformers has an image processor, and this makes the pixels: libraries round in
+different ways, and the model is meant to get the processor's pixels.
 
 A crop can cut off what matters. The fit "whole" squeezes the whole picture into the input instead.
 
-A picture has three channels, or one if it is made grey. An input of other channels is no picture.
+A model of three channels takes pictures in colour, a model of one channel takes them in grey. Other
+models take no pictures.
 """
 
 from __future__ import annotations
@@ -37,16 +38,16 @@ Fit = Literal["crop", "whole"]
 
 CropMode = Literal["center", "squash", "pad"]
 
-AS_GREY = "Its input has one channel: a picture is shown to it as grey (luma of ITU-R 601)."
-"""What a model of one channel tells."""
+AS_GREY = "Its input has one channel. Pictures are converted to grey (luma of ITU-R 601)."
+"""The notice of a model of one channel."""
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How a photograph becomes the model input.
 
-    mean, std: for each channel, for values in [0, 1]. A number that is the same for all channels
-        holds for any number of channels.
+    mean, std: a number for each channel, for values in [0, 1]. If all numbers are equal, they hold
+        for any number of channels.
     interpolation: a filter of Pillow, "bicubic", "bilinear", "lanczos", ...
     crop_fraction: share of the resized picture's side that the centre crop keeps.
     crop_mode: "center" keeps the aspect ratio and crops, "squash" stretches to the input's shape,
@@ -100,8 +101,8 @@ class Recipe:
     def of_channels(self, count: int) -> Recipe:
         """This recipe, with `count` numbers in mean and std, as floats of Python.
 
-        A number that is the same for all channels is taken for each. Raises `BadParameter` as
-        `check` does, and for other counts of numbers.
+        If all numbers are equal, there may be more or fewer of them. Raises `BadParameter` as
+        `check` does, and for another count of numbers that differ.
         """
         self.check()
         numbers: dict[str, Any] = {}
@@ -150,11 +151,11 @@ def prepare(
 ) -> tuple[Float[Tensor, "1 channel row column"], Box]:
     """The model input of an RGB picture, and the box of the picture that it shows.
 
-    input_px: (rows px, columns px). The pixels are float32 and normalised. For a single channel the
-    picture is made grey, by its luma.
+    input_px: (rows px, columns px). The pixels are float32 and normalised. For an input of one
+    channel the picture is converted to grey (luma).
 
     Raises `BadImage` for a picture so long that an image processor would enlarge it beyond
-    `MAX_PIXELS`, and `BadParameter` for an input of other than one or three channels.
+    `MAX_PIXELS`, and `BadParameter` if the input has 2 channels or more than 3.
     """
     count = len(recipe.mean)
     if count not in (1, 3):
@@ -165,7 +166,7 @@ def prepare(
             f"bands={(3, 2, 1) if count > 3 else (0,)}), or shown=picture",
         )
     if count == 1:
-        # Three equal channels, of which one is kept: image processors take no other picture.
+        # Image processors take three channels only. They are equal; one is kept at the end.
         image = image.convert("L").convert("RGB")
         recipe = replace(recipe, mean=recipe.mean * 3, std=recipe.std * 3)
     size = image.height, image.width

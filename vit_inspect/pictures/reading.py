@@ -1,10 +1,11 @@
 """How is a file or its bytes read safely into an upright RGB picture?
 
-A picture that could do harm is refused by its header. Any other is converted: upright, in sRGB, on
-white, with its whole range of tones. Every problem with a picture raises `BadImage`.
+A picture that would fill the memory or take minutes is refused by its header. Any other is turned
+upright, converted to sRGB, put on white where it is transparent, and scaled to 8 bits. Every
+problem with a picture raises `BadImage`.
 
-The origin of a picture is stored in `image.info["origin"]`, because pictures are plain Pillow
-images, whose copies keep `info`. `describe` reads it.
+Pictures are plain Pillow images. Their origin is stored in `image.info["origin"]`, because copies
+of an image keep its `info`. `describe` reads it.
 """
 
 from __future__ import annotations
@@ -48,10 +49,10 @@ MAX_BYTES = 100_000_000
 MAX_NAME = 80
 
 MAX_SCANS = 100
-"""Most passes over a JPEG; cameras and web sites write about 10. Each can take 60 bytes, 40 ms."""
+"""Most passes over a JPEG; cameras and web sites write about 10. One of 60 bytes can take 40 ms."""
 
 MAX_TIFF_PARTS = 100_000
-"""Most strips or tiles of a TIFF; with one strip for each row, a square picture has about 6,000."""
+"""Most strips or tiles of a TIFF. If each row is a strip, the largest square has about 6,000."""
 
 ACCEPTED = (
     f"a PNG, JPEG, WebP, BMP, GIF or TIFF picture of at most {MAX_PIXELS // 10**6} megapixels"
@@ -119,14 +120,17 @@ def read_image(
     """The upright RGB picture in a file, in bytes or in an open binary file (from its start).
 
     name: the name in figures, by default the file's own name.
-    bands: which bands of the file to show, counted from 0: three as red, green and blue with one
-        scale, such as (3, 2, 1), or one as grey. Colour profiles and transparency are left out.
+    bands: which bands of the file to show, counted from 0: three as red, green and blue, such as
+        (3, 2, 1), or one as grey. Three bands have one scale. The colour profile and the
+        transparency of the file are then ignored.
 
-    Transparency is replaced by white, pixels of more than 8 bits are scaled to 8 bits, colour
-    profiles are applied, and the first of several frames is used; `describe(image).notices` says
-    so. Raises `BadImage` for everything else, such as a damaged file, more than 40 megapixels or
-    100 MB, or bands that do not say which of them are colours. Raises `BadParameter` for bands
-    that are not one or three numbers. Safe to call from any thread.
+    Transparency is replaced by white, values of more than 8 bits are scaled to 8 bits, colour
+    profiles are applied, and the first of several frames is used. `describe(image).notices` tells
+    what was assumed or left out. Safe to call from any thread.
+
+    Raises `BadImage` for a file that cannot be shown: one that is damaged, of another kind, of more
+    than 40 megapixels or 100 MB, or with several bands of which nothing says which are colours.
+    Raises `BadParameter` for `bands` that are not one or three numbers.
     """
     chosen_bands = None if bands is None else checked_bands(bands)
     path = None
@@ -186,7 +190,7 @@ def _file_bytes(path: str) -> bytes:
 
 
 def _stream_bytes(file: BinaryFile) -> bytes:
-    """All bytes, up to one more than is accepted."""
+    """All bytes, but at most one more than is accepted."""
     try:
         if file.seekable():
             file.seek(0)
@@ -314,7 +318,7 @@ def _first_of_tiff(
 def _frame_of(
     file: ImageFile.ImageFile, data: bytes, bands: tuple[int, ...] | None, name: str
 ) -> tuple[Image.Image, list[str]]:
-    """The first frame of an opened picture, in 8 bits; of chosen bands if there are any."""
+    """The first frame of an opened picture in 8 bits, or its chosen bands; and notices."""
     deep = read_deep_png(file, data)
     if deep is None and bands is None:
         file.load()
@@ -328,7 +332,7 @@ def _frame_of(
 
 
 def _values_of(image: Image.Image) -> tuple[Shaped[np.ndarray, "row column band"], Layout]:
-    """The values of a picture of Pillow; of palettes and other colour spaces those of RGB."""
+    """The values of a picture of Pillow; palettes and other colour spaces become RGB first."""
     if image.mode == "1":
         image = image.convert("L")
     elif image.mode not in ("L", "LA", "RGB", "RGBA", "CMYK") and not _is_deep(image):
