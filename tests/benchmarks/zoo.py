@@ -71,8 +71,7 @@ def _loaded(architecture: str) -> vi.Model:
             return make(name, depth=1, num_kv_heads=(1,), **options)
 
     with patch.object(timm, "create_model", shallow):
-        # Windows want the size that they were made for.
-        size = None if "sam" in architecture else _small_px(architecture)
+        size = _small_px(architecture)
         model = vi.load(
             architecture, img_size=size, pretrained=False, device="cpu", dtype=torch.float64
         )
