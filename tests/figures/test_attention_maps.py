@@ -9,6 +9,7 @@ from vit_inspect.errors import BadParameter
 from vit_inspect.figures import looks
 from vit_inspect.figures.attention_maps import _limit, _tiles, draw, plot, plot_mean
 from vit_inspect.figures.overlay import patch_box
+from vit_inspect.layout import MEAN
 
 
 def test_map_l_h_lies_in_row_l_column_h_on_the_shared_scale(maps):
@@ -114,3 +115,11 @@ def test_limits_of_another_figure_are_taken_over(maps):
     figure = plot(maps, limits=(0.0, 0.9))
     assert figure.data[0].marker.cmax == 0.9
     assert "Shared scale, 0 to 0.9." in figure.layout.annotations[0].text
+
+
+def test_what_the_padding_alone_gets_is_called_so(maps):
+    layout = replace(maps.layout, prefix=(), readout=MEAN, padded=True)
+    padded = replace(maps, layout=layout, prefix_mass=maps.prefix_mass[..., :1])
+    assert "% on padding" in [axes.get_xlabel() for axes in draw(padded).axes]
+    assert "% on special tokens" in [axes.get_xlabel() for axes in draw(maps).axes]
+    assert "<br>padding " in plot(padded).to_json().replace("\\u003c", "<").replace("\\u003e", ">")

@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from vit_inspect.figures import looks, print_sheet, screen_sheet
 from vit_inspect.figures.figure import VIT_PAPER, FigureSpec
+from vit_inspect.records.names import special_names
 from vit_inspect.records.paper import AttentionDistance
 
 DEPTH, DISTANCE = "Network depth (layer)", "Mean attention distance (pixels)"
@@ -165,7 +166,7 @@ def _distance_title(result: AttentionDistance) -> str:
 def _caption(result: AttentionDistance) -> str:
     images = len(result.distance_px)
     over = "One image" if images == 1 else f"Mean over {images} images"
-    tokens = ", ".join(result.layout.key_prefix) or "none"
+    tokens = special_names(result.layout)
     return f"{over}, {result.definition} definition.\nSpecial tokens: {tokens}."
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -16,6 +15,7 @@ from vit_inspect.figures import looks, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.overlay import draw_patch, draw_photograph, plot_map, plot_sheet
 from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, fit, name_tiles, plot_tiles
+from vit_inspect.layout import PADDING
 from vit_inspect.records.paper import AttentionMaps
 
 BODY_IN = 1.65
@@ -67,7 +67,7 @@ def draw(result: AttentionMaps, *, image: int = 0, scale: str = "shared") -> Fig
         figure, left=width + 0.65, top=BODY_IN, width=table_width, height=height
     )
     digits_pt = min(print_sheet.TEXT_PT, 72 * 0.42 * min(table_width / heads, height / layers))
-    _draw_masses(table, result.prefix_mass[image].sum(axis=-1), digits_pt=digits_pt)
+    _draw_masses(table, result, image, digits_pt=digits_pt)
     table.set(
         ylim=maps.get_ylim(),
         xticklabels=print_sheet.tick_labels(range(heads), table_width / heads),
@@ -157,15 +157,17 @@ def _limit(result: AttentionMaps, image: int, scale: str) -> tuple[float, float]
     return limit, largest
 
 
-def _draw_masses(axes: Axes, masses: Float[np.ndarray, "layer head"], *, digits_pt: float) -> None:
+def _draw_masses(axes: Axes, result: AttentionMaps, image: int, *, digits_pt: float) -> None:
     """A table of percentages on colours, its rows at the height of the maps' rows."""
+    masses = result.prefix_mass[image].sum(axis=-1)
     axes.imshow(masses, cmap=looks.WEIGHT_MAP, vmin=0, vmax=1, aspect="auto", interpolation="none")
     for (layer, head), mass in np.ndenumerate(masses):
         ink = looks.INK if mass > 0.6 else looks.PAPER
         place: dict[str, Any] = {"ha": "center", "va": "center_baseline"}
         axes.text(head, layer, f"{100 * mass:.0f}", fontsize=digits_pt, color=ink, **place)
     axes.set(xticks=range(masses.shape[1]), yticks=[])
-    print_sheet.label(axes, x="% on special tokens")
+    only_padding = result.layout.key_prefix == (PADDING,)
+    print_sheet.label(axes, x=f"% on {PADDING if only_padding else 'special tokens'}")
 
 
 def _hover(result: AttentionMaps, image: int, layer: int, head: int) -> str:

@@ -15,6 +15,7 @@ from vit_inspect.figures import looks, print_sheet, screen_sheet
 from vit_inspect.figures.figure import VIT_PAPER, FigureSpec
 from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, fit
 from vit_inspect.records.evidence import HeadStatistics
+from vit_inspect.records.names import special_names
 
 TITLE = "Head statistics"
 COLOUR_MAP = looks.WEIGHT_MAP
@@ -263,11 +264,11 @@ def _caption(result: HeadStatistics, *, several: bool = True) -> str:
     over = "one image" if images == 1 else f"mean over {images} images"
     scales = "\nEach panel has its own scale, from 0." if several else ""
     layout = result.layout
-    tokens, prefix = len(layout.key_prefix) + layout.patch_count, ", ".join(layout.key_prefix)
+    tokens = len(layout.key_prefix) + layout.patch_count
     return (
         f"{result.model}, {over}.\n"
         f"Uniform attention on {tokens:,} tokens: {np.log(tokens):.2f} nats. "
-        f"Special tokens: {prefix or 'none'}.{scales}"
+        f"Special tokens: {special_names(layout)}.{scales}"
     )
 
 

@@ -38,3 +38,9 @@ def query_name(query: Query, layout: TokenLayout) -> str:
     if token not in layout.prefix:
         return token
     return CLASS_TOKEN if token == "cls" else f"token {token}"
+
+
+def special_names(layout: TokenLayout) -> str:
+    """The special tokens, such as "cls, reg1" or "none"."""
+    names = ", ".join(layout.prefix) or "none"
+    return f"{names}; the padding of windows counts as one" if layout.padded else names
