@@ -26,7 +26,7 @@ Rotation = Callable[[Blocks, tuple[int, int]], Float[Tensor, "layer head pair ax
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """The blocks between two merges of tokens: they all have the same grid.
+    """The blocks between two merges of tokens, or all where none merge: they have one grid.
 
     blocks, layout: as in a `Model`.
     windows: for each block, the key at each place of each window, as in `LayerAttention`.
@@ -34,7 +34,7 @@ class Stage:
 
     blocks: tuple[nn.Module, ...]
     layout: TokenLayout
-    windows: tuple[Int[Tensor, "window place"] | None, ...]
+    windows: tuple[Int[Tensor, "_ _"] | None, ...]
 
 
 @dataclass(frozen=True, eq=False)

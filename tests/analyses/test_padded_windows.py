@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from tests.helpers.padded import (
     softmaxes,
 )
 from vit_inspect.attention.rows import rows
+from vit_inspect.exporting.tables import table
+from vit_inspect.layout import PADDING
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +116,33 @@ def test_a_head_is_replaced_by_its_mean_over_tokens_without_padding(capture: vi.
     wanted = torch.cosine_similarity(output, capture.output, dim=1)
     np.testing.assert_allclose(found.cosine, wanted, atol=1e-12)
     assert wanted.max() < 0.9999
+
+
+def test_artefacts_are_no_keys_and_padding_stays_one(
+    capture: vi.Capture, maps: list[np.ndarray]
+) -> None:
+    # A tenth of the patches have large norms.
+    artefact = np.arange(80) % 10 == 3
+    scale = torch.from_numpy(np.where(artefact, 50.0, 1.0))[:, None]
+    tokens = tuple(
+        each / each.norm(dim=-1, keepdim=True) * scale * (1 + 0.05 * torch.rand(80, 1))
+        for each in capture.tokens
+    )
+    found = vi.token_norms(replace(capture, tokens=tokens))
+    assert (found.artefact.reshape(2, 80) == artefact).all()
+    drawn = [each[..., 1:][..., artefact].sum(axis=-1).mean(axis=(1, 2)) for each in maps]
+    np.testing.assert_allclose(found.drawn, np.stack(drawn, axis=1), atol=1e-9)
+    product = np.tile(np.eye(81), (2, 1, 1))
+    for attention in maps:
+        fused = attention.mean(axis=1)
+        fused[..., 1:][..., artefact] = 0
+        fused /= fused.sum(axis=-1, keepdims=True)
+        fused = np.stack([np.concatenate([np.eye(81)[:1], each]) for each in fused])
+        product = (fused + np.eye(81)) / 2 @ product
+    wanted = product[:, 1:][:, ~artefact].mean(axis=1)[:, 1:]
+    np.testing.assert_allclose(found.rollout_without.reshape(2, 80), wanted, atol=1e-9)
+
+
+def test_files_name_the_padding(capture: vi.Capture) -> None:
+    written = table(vi.attention_maps(capture), {})
+    assert PADDING in str(written)

@@ -75,7 +75,7 @@ def _loaded(architecture: str) -> vi.Model:
         model = vi.load(
             architecture, img_size=size, pretrained=False, device="cpu", dtype=torch.float64
         )
-    if not model.stages:
+    if model.stage_count == 1:
         sharpen(model.module)
     return model
 

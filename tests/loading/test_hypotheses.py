@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -280,3 +281,69 @@ class Turned(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.network(pixels.flip(2))
+
+
+class Windows(Block):
+    """Attention inside squares of 4 x 4 patches on a grid of 8 x 8, which are rolled before."""
+
+    window_size = 4
+
+    def __init__(self, shift: int = 0) -> None:
+        super().__init__()
+        self.shift = shift
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        grid = tokens.unflatten(1, (8, 8)).roll((-self.shift, -self.shift), (1, 2))
+        cut = grid.unflatten(1, (2, 4)).unflatten(3, (2, 4)).permute(0, 1, 3, 2, 4, 5)
+        mixed = super().forward(cut.flatten(0, 2).flatten(1, 2)).unflatten(1, (4, 4))
+        back = mixed.unflatten(0, (-1, 2, 2)).permute(0, 1, 3, 2, 4, 5).flatten(1, 2).flatten(2, 3)
+        return back.roll((self.shift, self.shift), (1, 2)).flatten(1, 2)
+
+
+class InWindows(Own):
+    def __init__(self, *blocks: Block) -> None:
+        super().__init__(grid=(8, 8))
+        self.layers = nn.ModuleList(blocks)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        tokens = self.embed(pixels).flatten(2).mT + self.table
+        for layer in self.layers:
+            tokens = layer(tokens)
+        return self.head(tokens.mean(dim=1))
+
+
+IN_WINDOWS = vi.TokenLayout((), (8, 8), (8, 8), MEAN)
+
+
+def in_windows(*blocks: Block) -> vi.Model:
+    torch.manual_seed(0)
+    network = InWindows(*blocks).eval().double()
+    return wrapped(network, layout=IN_WINDOWS)
+
+
+def test_windows_that_are_shifted_are_refused() -> None:
+    """Inside of its windows their attention is exact, wherever they lie."""
+    model = in_windows(Windows(), Windows())
+    capture = vi.capture(model, noise((64, 64), 1))
+    assert capture.error < 1e-12
+    assert set(np.argwhere(vi.attention_maps(capture, query=(3, 3)).weights[0, 1, 0])[:, 0]) == {
+        *range(4)
+    }
+    with pytest.raises(vi.BadParameter) as refusal:
+        in_windows(Windows(), Windows(shift=2))
+    assert str(refusal.value) == (
+        "Found windows in block 1 of InWindows that do not have patch (0, 7) where they should; "
+        "expected squares of window_size tokens, side by side from the top left corner on, in "
+        "blocks that take the tokens as their first argument; choose a network without shifted or "
+        "spread windows."
+    )
+
+
+@pytest.mark.parametrize("size", [4, -1, 0, True, 8.0, (4, 4), None])
+def test_what_is_called_a_window_size_is_none_where_all_attend_to_all(size: Any) -> None:
+    blocks = Block(), Block()
+    for block in blocks:
+        block.window_size = size
+    model = in_windows(*blocks)
+    assert model.stages == ()
+    assert vi.capture(model, noise((64, 64), 1)).error < 1e-12

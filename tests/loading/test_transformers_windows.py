@@ -26,6 +26,7 @@ from transformers import (
     SamVisionModel,
     VitDetConfig,
     VitDetModel,
+    ViTImageProcessor,
 )
 
 import vit_inspect as vi
@@ -117,6 +118,9 @@ def explicit(kind: str, model: vi.Model) -> list[np.ndarray]:
     return found
 
 
+PROCESSOR = SamImageProcessor(
+    size={"longest_edge": 64}, pad_size={"height": 64, "width": 64}, resample=2
+)
 KINDS = ["Sam sdpa", "Sam eager", "SamHQ sdpa", "VitDet"]
 
 
@@ -157,8 +161,20 @@ def test_tokens_and_their_gradients_are_in_raster_order(kind: str) -> None:
         assert torch.equal(found, grid.flatten(1, 2))
     relevance = vi.attention_relevance(capture)
     assert np.isfinite(relevance.relevance).all()
-    changed = vi.ablate(capture, tokens=[(2, 5)])
-    assert changed.cosine.max() < 0.99999
+    changed = vi.ablate(capture, tokens=[(2, 5)], replacement="zero")
+
+    def ablated(block: nn.Module, args: Any) -> Any:
+        tokens = args[0].clone()
+        tokens[(..., 2, 5) if kind == "VitDet" else (slice(None), 2, 5)] = 0
+        return (tokens, *args[1:])
+
+    handle = model.blocks[0].register_forward_pre_hook(ablated)
+    with torch.inference_mode():
+        output = model.module(capture.pixels)
+    handle.remove()
+    wanted = torch.cosine_similarity(output.flatten(1), capture.output.flatten(1), dim=1)
+    np.testing.assert_allclose(changed.cosine, wanted, atol=1e-12)
+    assert wanted.max() < 0.99999
     assert vi.attention_rollout(capture).relevance.shape == (2, *GRID)
 
 
@@ -231,12 +247,9 @@ def test_the_encoder_of_a_saved_sam_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [(70, 40), (40, 70), (64, 64), (300, 7), (33, 100)])
 def test_what_fills_the_input_up_is_shown_and_told(size: tuple[int, int]) -> None:
     """SAM shrinks the longer side to that of its input, and fills up the other."""
-    processor = SamImageProcessor(
-        size={"longest_edge": 64}, pad_size={"height": 64, "width": 64}, resample=2
-    )
     image = vi.sample("chelsea").resize(size)
-    wanted = processor(image, return_tensors="pt")["pixel_values"].double()
-    capture = vi.capture(vi.wrap(of("Sam sdpa"), transform=processor), image)
+    wanted = PROCESSOR(image, return_tensors="pt")["pixel_values"].double()
+    capture = vi.capture(vi.wrap(of("Sam sdpa"), transform=PROCESSOR), image)
     assert torch.equal(capture.pixels, wanted)
     (photograph,) = capture.photographs
     (width, height), (rows, columns) = size, photograph.size_px
@@ -252,7 +265,7 @@ def test_what_fills_the_input_up_is_shown_and_told(size: tuple[int, int]) -> Non
     assert (rows, columns) == (np.ceil(bottom), np.ceil(right))
     np.testing.assert_array_equal(photograph.pixels[:height, :width], np.asarray(image))
     outside = [photograph.pixels[height:], photograph.pixels[:, width:]]
-    mean = [round(255 * each) for each in processor.image_mean]
+    mean = [round(255 * each) for each in PROCESSOR.image_mean]
     assert any(each.size for each in outside) == filled
     assert all((each == mean).all() for each in outside)
     # The same without the processor, up to the rounding of the libraries.
@@ -260,12 +273,11 @@ def test_what_fills_the_input_up_is_shown_and_told(size: tuple[int, int]) -> Non
     own, seen = prepare(image, recipe, (64, 64))
     assert seen == photograph.seen
     assert ((own == 0) == (wanted == 0)).double().mean() > 0.99
-    assert (own - wanted).abs().max() < 3 / (255 * min(processor.image_std))
+    assert (own - wanted).abs().max() < 3 / (255 * min(PROCESSOR.image_std))
 
 
 def test_the_whole_picture_can_still_be_stretched() -> None:
-    processor = SamImageProcessor(size={"longest_edge": 64}, pad_size={"height": 64, "width": 64})
-    model = vi.wrap(of("Sam sdpa"), transform=processor).with_recipe(fit="whole")
+    model = vi.wrap(of("Sam sdpa"), transform=PROCESSOR).with_recipe(fit="whole")
     capture = vi.capture(model, IMAGES[0])
     assert capture.photographs[0].seen == (0, 0, 60, 40)
     assert FILLED not in capture.photographs[0].notices
@@ -284,3 +296,55 @@ def test_other_ways_to_fill_up_are_refused(change: dict[str, Any]) -> None:
     options = {"size": {"longest_edge": 64}, "pad_size": {"height": 64, "width": 64}} | change
     with pytest.raises(vi.UnsupportedModel, match=r"which (pads|resizes to)"):
         vi.wrap(of("Sam sdpa"), transform=SamImageProcessor(**options))
+
+
+@pytest.mark.parametrize("size", [(300, 1), (1, 300)])
+def test_a_picture_too_thin_for_the_processor_is_shown_all_the_same(size: tuple[int, int]) -> None:
+    model = vi.wrap(of("Sam sdpa"), transform=PROCESSOR)
+    capture = vi.capture(model, vi.sample("chelsea").resize(size))
+    across, down = (0, 1) if size[0] > 1 else (1, 0)
+    seen = (capture.pixels[0] != 0).any(dim=0)
+    assert seen.any(dim=across).sum() == 64
+    assert seen.any(dim=down).sum() == 1
+
+
+@pytest.mark.parametrize("crop_mode", ["squash", "center"])
+def test_a_processor_that_fills_up_does_nothing_else(crop_mode: Any) -> None:
+    model = vi.wrap(of("Sam sdpa"), transform=PROCESSOR).with_recipe(crop_mode=crop_mode)
+    wanted, _ = prepare(IMAGES[0], replace(model.recipe, processor=None), (64, 64))
+    assert torch.equal(vi.capture(model, IMAGES[0]).pixels, wanted.double())
+
+
+def test_other_inputs_are_filled_up_without_a_processor() -> None:
+    layout = vi.TokenLayout((), (6, 9), (8, 8), MEAN)
+    model = vi.wrap(of("VitDet"), layout=layout, transform=PROCESSOR)
+    wanted, _ = prepare(IMAGES[0], replace(model.recipe, processor=None), (48, 72))
+    assert torch.equal(vi.capture(model, IMAGES[0]).pixels, wanted.double())
+    usual = vi.wrap(of("VitDet"), transform=ViTImageProcessor()).with_recipe(crop_mode="pad")
+    wanted, _ = prepare(IMAGES[0], replace(usual.recipe, processor=None), (64, 64))
+    assert torch.equal(vi.capture(usual, IMAGES[0]).pixels, wanted.double())
+
+
+def test_processors_that_cannot_fill_up_are_refused() -> None:
+    sizes = {"size": {"longest_edge": 64}, "pad_size": {"height": 64, "width": 64}}
+    with pytest.raises(vi.UnsupportedModel, match="which is no size"):
+        vi.wrap(of("VitDet"), transform=ViTImageProcessor(do_pad=True, **sizes))
+
+
+def test_models_that_fill_up_are_compared_on_the_picture_alone() -> None:
+    image = vi.sample("chelsea").resize((80, 50))
+    one = vi.capture(vi.wrap(of("Sam sdpa"), transform=PROCESSOR), image)
+    (photograph,) = one.photographs
+    assert (photograph.size_px, photograph.picture_px) == ((80, 80), (50, 80))
+    other = vi.capture(vi.wrap(of("VitDet"), transform=RECIPE), image)
+    # Five of its eight rows of patches lie on the picture.
+    assert vi.cka(one, other).samples.tolist() == [5 * 8]
+    with pytest.raises(vi.BadParameter, match="different photographs"):
+        vi.cka(one, vi.capture(other.model, image.rotate(180)))
+
+
+def test_windows_alone_have_tables_of_their_own_size() -> None:
+    network = peaked(VitDetModel(VitDetConfig(**VITDET | {"window_block_indices": [0, 1, 2]})))
+    layout = vi.TokenLayout((), (6, 9), (8, 8), MEAN)
+    told = vi.wrap(network, layout=layout, transform=RECIPE).notices
+    assert not any("relative positions" in each for each in told)

@@ -187,10 +187,13 @@ def test_what_is_offered_is_in_the_table() -> None:
     assert len(known) > 60
 
 
-def described(architecture: str, *, img_size: Any = None, **options: Any) -> vi.Model:
-    """A network of one block without weights."""
+def described(
+    architecture: str, *, img_size: Any = None, made: int | None = None, **options: Any
+) -> vi.Model:
+    """A network of one block without weights, `made` for inputs of so many px."""
     with torch.device("meta"):
-        module = timm.create_model(architecture, **({"depth": 1} | options))
+        size = {"img_size": made} if made else {}
+        module = timm.create_model(architecture, **({"depth": 1} | size | options))
     return model_of(architecture, module, source="", img_size=img_size)
 
 
@@ -278,6 +281,9 @@ def test_another_size_resamples_sams_tables() -> None:
     deeper = described("samvit_base_patch16", img_size=(512, 768), global_attn_indexes=(0,))
     assert deeper.notices == (*model.notices, RELATIVE_RESAMPLED)
     assert described("samvit_base_patch16", global_attn_indexes=(0,)).notices == ()
+    # Made for that size, it has tables of that size.
+    made = described("samvit_base_patch16", img_size=(320, 320), global_attn_indexes=(0,), made=320)
+    assert made.notices == ()
 
 
 @pytest.mark.parametrize(

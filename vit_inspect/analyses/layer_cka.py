@@ -100,9 +100,12 @@ def _same_places(
 ) -> tuple[Int[np.ndarray, "sample"], ...]:
     """For each layout, the patches on a regular raster over the part that all models saw."""
     boxes = [photograph.seen for _, photograph in subjects]
-    rows = _along([(box.top, box.bottom) for box in boxes], [each.grid[0] for each, _ in subjects])
+    bottom, right = subjects[0][1].picture_px
+    rows = _along(
+        [(box.top, box.bottom) for box in boxes], [each.grid[0] for each, _ in subjects], bottom
+    )
     columns = _along(
-        [(box.left, box.right) for box in boxes], [each.grid[1] for each, _ in subjects]
+        [(box.left, box.right) for box in boxes], [each.grid[1] for each, _ in subjects], right
     )
     if rows[0].size * columns[0].size < 4:
         raise BadParameter(
@@ -117,10 +120,13 @@ def _same_places(
 
 
 def _along(
-    seen: Sequence[tuple[float, float]], counts: Sequence[int]
+    seen: Sequence[tuple[float, float]], counts: Sequence[int], edge: int
 ) -> list[Int[np.ndarray, "place"]]:
-    """The patches at the same places along one side, for each seen part (start, end)."""
-    start, end = max(low for low, _ in seen), min(high for _, high in seen)
+    """The patches at the same places along one side, for each seen part (start, end).
+
+    edge: of the picture; what fills an input up behind it is not compared.
+    """
+    start, end = max(low for low, _ in seen), min(edge, *(high for _, high in seen))
     sizes = [(high - low) / count for (low, high), count in zip(seen, counts, strict=True)]
     # As many as the largest patches that fit; 1e-6 makes up for rounding.
     places = min(SIDE, int((end - start) / max(sizes) + 1e-6))
@@ -131,11 +137,17 @@ def _along(
     ]
 
 
+def _is_same(one: Photograph, other: Photograph) -> bool:
+    if one.picture_px != other.picture_px:
+        return False
+    # What fills an input up differs from model to model.
+    if one.original_px or other.original_px:
+        return one.sha256 == other.sha256
+    return np.array_equal(one.pixels, other.pixels)
+
+
 def _check_images(photographs: tuple[Photograph, ...], others: tuple[Photograph, ...]) -> None:
-    same = len(photographs) == len(others) and all(
-        one.size_px == other.size_px and np.array_equal(one.pixels, other.pixels)
-        for one, other in zip(photographs, others, strict=True)
-    )
+    same = len(photographs) == len(others) and all(map(_is_same, photographs, others))
     if not same:
         names = [", ".join(each.name for each in some) for some in (photographs, others)]
         raise BadParameter(

@@ -54,6 +54,13 @@ def weights_of(
     return pad(_softmax_rows(scaled, keys[:, :, 1:], bias), (1, 0))
 
 
+def places(windows: Int[Tensor, "window place"]) -> Int[Tensor, "key"]:
+    """One place of each key, counted over all windows; 0 for padding that is in no window."""
+    flat = windows.flatten()
+    found = flat.new_zeros(int(flat.max()) + 1)
+    return found.scatter_(0, flat, torch.arange(len(flat), device=flat.device))
+
+
 def _softmax_rows(
     scaled: Float[Tensor, "image head query width"],
     keys: Float[Tensor, "image head key width"],
@@ -80,8 +87,7 @@ def _window_rows(
 
     chosen: the tokens, as the keys that they are.
     """
-    # Places sorted by key are in the order of keys; the padding keeps one of its places.
-    position = windows.flatten().argsort(stable=True)[-keys.shape[2] :][chosen]
+    position = places(windows)[chosen]
     window, place = position // windows.shape[1], position % windows.shape[1]
     # Queries of one window are multiplied with its keys in one product: each gets a slot in its
     # window. Free slots compute the row of the first query again, and are not read.

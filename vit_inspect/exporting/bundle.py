@@ -242,7 +242,7 @@ class _Bundle:
                     "folder": folder,
                     "name": photograph.name,
                     "sha256": photograph.sha256,
-                    "size_px": photograph.size_px,
+                    "size_px": photograph.picture_px,
                     "seen_px": photograph.seen._asdict(),
                     "notices": photograph.notices,
                 }

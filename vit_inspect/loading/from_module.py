@@ -21,7 +21,13 @@ from vit_inspect.errors import BadParameter, InspectError, UnsupportedModel
 from vit_inspect.layout import TokenLayout
 from vit_inspect.loading.adapters import check_filters, without_wrapper
 from vit_inspect.loading.from_timm import guessed_names
-from vit_inspect.loading.hypotheses import are_equal, try_blocks, try_readout, try_tokens
+from vit_inspect.loading.hypotheses import (
+    are_equal,
+    try_blocks,
+    try_readout,
+    try_tokens,
+    try_windows,
+)
 from vit_inspect.loading.outputs import with_outputs
 from vit_inspect.loading.positions import rotation, score_bias, transformers_score_bias
 from vit_inspect.loading.stages import deepest, unmerged_stages
@@ -117,7 +123,7 @@ def wrap(
     else:
         found = _found_blocks(module, seen, name) if blocks is None else tuple(blocks)
         _check_order(found, seen, name)
-        stages = unmerged_stages(found, layout)
+        stages = unmerged_stages(found, _window_sides(found, seen), layout)
     pixels = _grey(network, layout, seen.channels, name)
     with memory_refusal(1, layout.token_count, pixels.device), _refusal(name, layout):
         branches = by_hand and _are_branches(found, network, pixels)
@@ -153,6 +159,7 @@ def wrap(
         if not branches:
             try_blocks(model)
         try_tokens(model)
+        try_windows(model)
         return replace(model, notices=(*model.notices, *try_readout(model)))
 
 
@@ -325,6 +332,23 @@ def _attending(member: nn.Module, seen: Trace) -> list[nn.Module]:
     inside = set(member.modules())
     running = [[part for part in parts if part in inside] for parts in seen.attention]
     return [parts[0] for parts in running if parts]
+
+
+def _window_sides(blocks: tuple[nn.Module, ...], seen: Trace) -> list[int]:
+    """The sides of the windows of each block, in tokens; 0 without windows.
+
+    A block says it by `window_size`, and has as many queries in each of its windows.
+    """
+    queries = {
+        block: count
+        for running, count in zip(seen.attention, seen.queries, strict=True)
+        for block in running
+    }
+    sides = [getattr(block, "window_size", None) for block in blocks]
+    return [
+        side if type(side) is int and queries[block] == side**2 else 0
+        for block, side in zip(blocks, sides, strict=True)
+    ]
 
 
 def _check_order(blocks: tuple[nn.Module, ...], seen: Trace, name: str) -> None:

@@ -180,7 +180,7 @@ def read_by(model: Model, readout: str) -> Model:
         return model
     pools = {"cls": "token", MEAN: "avg"}
     own = getattr(network, "global_pool", None)
-    if is_timm(network) and not model.stages and readout in pools and own in pools.values():
+    if is_timm(network) and model.stage_count == 1 and readout in pools and own in pools.values():
         network.global_pool = pools[readout]
         if readout_of(network, layout.prefix) == readout:
             notice = f"Read-out as you said: {readout}."

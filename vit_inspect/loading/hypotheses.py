@@ -2,7 +2,8 @@
 
 A description that is wrong gives pictures that look right. So it is taken as a hypothesis: two
 passes must agree, a change of one patch must move the token of that patch, the output must depend
-on the tokens that are said to be read, and each block must take what the one before returned.
+on the tokens that are said to be read, each block must take what the one before returned, and
+windows must lie where they are drawn.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.layout import NONLINEAR, TokenLayout
 from vit_inspect.model import Model
 from vit_inspect.recording.recorder import Capture, capture
-from vit_inspect.recording.token_order import tensor_of, token_rows
+from vit_inspect.recording.token_order import as_returned, tensor_of, token_rows
 
 ROUNDING = 1e-3
 """Largest difference of two passes on an accelerator, where sums may change their order."""
@@ -43,21 +44,71 @@ def try_tokens(model: Model) -> None:
     _try_axes(model.id, first, alone)
     if any(model.layout.margin_px):
         _try_margin(model, alone)
-    # Values of the first layer: a token's own, before any token has seen another. Not every device
-    # has float64.
-    values = first.layers[0].values[:, :, int(model.layout.padded) :].cpu().double()
+    # Values of the first layer are a token's own, before any token has seen another.
+    if found := _misplaced(first, 0, places):
+        place, token, moved = found
+        raise BadParameter(
+            f"a layout in which patch {place} is token {token} of {model.id}, but a change of "
+            f"that patch moves token {moved} most",
+            "the special tokens (prefix) first, then the patches row by row",
+            "correct the prefix, the grid or patch_px of the layout, or add trailing= for "
+            "special tokens after the patches; another order is not supported",
+        )
+
+
+def try_windows(model: Model) -> None:
+    """Refuse windows that lie elsewhere than they are drawn; raises `BadParameter`.
+
+    One token is changed in the input of every block, and its own values must change most. Nothing
+    else would show it: inside its windows, such attention is exact.
+    """
+    if not model.stages:
+        return
+    layout, places = model.layout, _places(model.layout)
+
+    def change(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        rows = token_rows(args[0], len(places) + 1, layout) if args else None
+        if rows is None:
+            return None
+        rows = rows[:1].repeat(len(rows), 1, 1)
+        for index, place in enumerate(places, start=1):
+            rows[index, layout.token(place)] *= -1
+        return as_returned(rows, args[0], layout), *args[1:]
+
+    hooks = [block.register_forward_pre_hook(change) for block in model.blocks]
+    try:
+        pixels = _inputs(model, []).repeat(len(places) + 1, 1, 1, 1)
+        seen = capture(model, pixels=pixels, bands=(0,))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for layer in range(len(model.blocks)):
+        if found := _misplaced(seen, layer, places):
+            raise BadParameter(
+                f"windows in block {layer} of {model.id} that do not have patch {found[0]} where "
+                "they should",
+                "squares of window_size tokens, side by side from the top left corner on, in "
+                "blocks that take the tokens as their first argument",
+                "choose a network without shifted or spread windows",
+            )
+
+
+def _misplaced(
+    seen: Capture, layer: int, places: list[tuple[int, int]]
+) -> tuple[tuple[int, int], int, int] | None:
+    """A place whose change moved another token's values most: (place, its token, that token).
+
+    The first image of the capture is unchanged, each of the others in one of the places.
+    """
+    # Not every device has float64.
+    values = seen.layers[layer].values[:, :, int(seen.layout.padded) :].cpu().double()
     for index, place in enumerate(places, start=1):
         moved = (values[0] - values[index]).abs().amax(dim=(0, 2))
-        token = model.layout.token(place)
+        token = seen.layout.token(place)
         # A stem of overlapping convolutions moves the neighbours too, but no other token as much.
         if not moved[token] > moved.max() / 2:
-            raise BadParameter(
-                f"a layout in which patch {place} is token {token} of {model.id}, but a change of "
-                f"that patch moves token {int(moved.argmax())} most",
-                "the special tokens (prefix) first, then the patches row by row",
-                "correct the prefix, the grid or patch_px of the layout, or add trailing= for "
-                "special tokens after the patches; another order is not supported",
-            )
+            return place, token, int(moved.argmax())
+    return None
 
 
 def try_readout(model: Model) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ rotation come from the modules' own methods.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -30,6 +31,19 @@ def resampled(held: tuple[int, int], wanted: tuple[int, int]) -> tuple[str, ...]
     """A notice where a table of positions on one grid is used on another, (rows, columns)."""
     told = (" x ".join(map(str, grid)) for grid in (held, wanted))
     return () if held == wanted else ("Position table resampled from {} to {}.".format(*told),)
+
+
+def are_axes_resampled(blocks: Iterable[Any], grid: tuple[int, int]) -> bool:
+    """Whether tables of relative rows and columns, as SAM's, are resampled to a grid.
+
+    Those of blocks with windows stay as they are.
+    """
+    steps = tuple(2 * side - 1 for side in grid)
+    for block in blocks:
+        part: Any = getattr(block, "attn", getattr(block, "attention", None))
+        if getattr(block, "window_size", 1) == 0 and hasattr(part, "rel_pos_h"):
+            return (len(part.rel_pos_h), len(part.rel_pos_w)) != steps
+    return False
 
 
 def table(trunk: Any, grid: tuple[int, int]) -> Tensor | None:

@@ -44,14 +44,15 @@ def stage_of(
     )
 
 
-def unmerged_stages(blocks: tuple[nn.Module, ...], layout: TokenLayout) -> tuple[Stage, ...]:
+def unmerged_stages(
+    blocks: tuple[nn.Module, ...], sides: Sequence[int], layout: TokenLayout
+) -> tuple[Stage, ...]:
     """The one stage of a network whose tokens do not merge, but attend inside windows.
 
-    In SAM and ViTDet, most blocks have squares of `window_size` tokens for windows. Empty where all
-    tokens attend to all in each block.
+    sides: of the windows of each block, in tokens; 0 for a block in which all tokens attend to all.
+    Most blocks of SAM and ViTDet have windows. Empty where no block has.
     """
-    found = [getattr(block, "window_size", 0) for block in blocks]
-    sides = [side if isinstance(side, int) and layout.grid != (side, side) else 0 for side in found]
+    sides = [0 if layout.grid == (side, side) else side for side in sides]
     if not any(sides):
         return ()
     padded = any(tokens % side for side in sides if side for tokens in layout.grid)

@@ -81,15 +81,14 @@ def model_of(
         blocks, layout = stages[stage].blocks, stages[stage].layout
     else:
         layout = _layout(module, native, img_size)
-        stages = unmerged_stages(tuple(blocks), layout)
+        sides = [getattr(block, "window_size", 0) for block in blocks]
+        stages = unmerged_stages(tuple(blocks), sides, layout)
         layout = stages[0].layout if stages else layout
     filters, filters_name = _filters(trunk)
     table = positions.table(trunk, layout.grid)
     if table is not None:
         notices = (*notices, *positions.resampled((table.shape[0], table.shape[1]), layout.grid))
-    # SAM's tables for all tokens; those for windows stay.
-    whole = [each.attn for each in blocks if not getattr(each, "window_size", 1)]
-    if img_size not in (None, native) and any(hasattr(each, "rel_pos_h") for each in whole):
+    if positions.are_axes_resampled(blocks, layout.grid):
         notices = (*notices, positions.RELATIVE_RESAMPLED)
     model = Model(
         id=name,

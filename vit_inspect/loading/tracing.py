@@ -24,6 +24,7 @@ class Trace:
 
     attention: for each attention call, in order, the parts that were running, outermost first.
         Calls with fewer queries than keys are left out: they read tokens, but change none.
+    queries: number of queries of each of these calls.
     channels: number of channels of the input.
     filters: weights of the first convolution on the input's channels; None if there was none.
     stride: of that convolution, as (rows px, columns px).
@@ -31,6 +32,7 @@ class Trace:
     """
 
     attention: tuple[tuple[nn.Module, ...], ...]
+    queries: tuple[int, ...]
     channels: int
     filters: Tensor | None
     stride: tuple[int, ...]
@@ -50,7 +52,14 @@ def trace(module: nn.Module, pixels: Float[Tensor, "image channel row column"]) 
     finally:
         for hook in hooks:
             hook.remove()
-    return Trace(tuple(watch.attention), watch.channels, watch.filters, watch.stride, output)
+    return Trace(
+        tuple(watch.attention),
+        tuple(watch.queries),
+        watch.channels,
+        watch.filters,
+        watch.stride,
+        output,
+    )
 
 
 class _Watch(CallWatch):
@@ -59,6 +68,7 @@ class _Watch(CallWatch):
         self.channels = channels
         self.running: list[nn.Module] = []
         self.attention: list[tuple[nn.Module, ...]] = []
+        self.queries: list[int] = []
         self.follower = Follower()
         self.filters: Tensor | None = None
         self.stride: tuple[int, ...] = ()
@@ -86,6 +96,7 @@ class _Watch(CallWatch):
     def _attend(self, axis: int, query: Tensor, key: Tensor, *_: Any, **__: Any) -> None:
         if query.shape[axis] >= key.shape[axis]:
             self.attention.append(tuple(self.running))
+            self.queries.append(query.shape[axis])
 
     def _convolve(
         self,

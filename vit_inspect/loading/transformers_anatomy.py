@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.layout import CLS_MEAN, MEAN, MEAN_PREFIX, MEAN_STAGE, POOL, TokenLayout
-from vit_inspect.loading.positions import RELATIVE_RESAMPLED, resampled
+from vit_inspect.loading.positions import RELATIVE_RESAMPLED, are_axes_resampled, resampled
 from vit_inspect.loading.stages import stage_of
 from vit_inspect.model import Stage
 from vit_inspect.pictures.preparing import Recipe
@@ -214,8 +214,8 @@ def describe(
     notices = () if table is None else resampled(held, layout.grid)
     if _is_relative(config):
         _check_square(name, grid, None)
-    relative = _is_relative(config) or getattr(config, "use_relative_position_embeddings", False)
-    if relative and grid != layout.grid:
+    biased = _is_relative(config) and grid != layout.grid
+    if biased or are_axes_resampled(module.modules(), layout.grid):
         notices = (*notices, RELATIVE_RESAMPLED)
     if convolved := getattr(config, "residual_block_indices", None):
         layers = ", ".join(map(str, sorted(convolved)))
@@ -370,7 +370,10 @@ def recipe(processor: Any, module: nn.Module, *, name: str) -> Recipe:
 
 
 def _is_padded(processor: Any, size: Mapping[str, Any]) -> bool:
-    """Whether pictures are fitted into a square and filled up, as SAM does."""
+    """Whether pictures are fitted into a square and filled up, as by SAM's processor."""
+    # Others have these options too, and fail with them.
+    if not type(processor).__name__.startswith("Sam"):
+        return False
     given = getattr(processor, "pad_size", None) if getattr(processor, "do_pad", None) else None
     edge = size.get("longest_edge") if len(size) == 1 else None
     crops = getattr(processor, "do_center_crop", None)

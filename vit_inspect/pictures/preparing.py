@@ -51,8 +51,8 @@ class Recipe:
     interpolation: a filter of Pillow, "bicubic", "bilinear", "lanczos", ...
     crop_fraction: share of the resized picture's side that the centre crop keeps.
     crop_mode: "center" keeps the aspect ratio and crops, "squash" stretches to the input's shape,
-        "pad" keeps the aspect ratio and shows all: the input is filled up at the bottom or at the
-        right with the mean colour.
+        "pad" keeps the aspect ratio and shows all, whatever `crop_fraction` is: the input is
+        filled up at the bottom or at the right with the mean colour.
     fit: "crop" uses `crop_fraction` and `crop_mode`; "whole" ignores both and stretches the whole
         picture to the input's shape.
     processor: an image processor of transformers, which makes the pixels; the numbers above are
@@ -176,8 +176,7 @@ def prepare(
         resized = _resized_size(size, recipe, input_px)
         seen = _crop_box(size, resized, input_px, recipe)
     padded = recipe.fit == "crop" and recipe.crop_mode == "pad"
-    # No processor that pads can stretch.
-    if recipe.processor is not None and (padded or recipe.crop_mode != "pad"):
+    if recipe.processor is not None and _makes(recipe.processor, size, input_px, padded=padded):
         pixels = _processed(recipe.processor, image, recipe, resized, input_px)
         return pixels[:, :count], seen
     rows, columns = resized if padded else input_px
@@ -187,6 +186,19 @@ def prepare(
     mean, std = torch.tensor(recipe.mean), torch.tensor(recipe.std)
     pixels = ((values - mean) / std).permute(2, 0, 1)[None, :count].contiguous()
     return pad(pixels, (0, input_px[1] - columns, 0, input_px[0] - rows)), seen
+
+
+def _makes(
+    processor: Any, size: tuple[int, int], input_px: tuple[int, int], *, padded: bool
+) -> bool:
+    """Whether an image processor can make this input of a picture of `size`.
+
+    One that fills pictures up does nothing else, makes squares only, and fails where a side of the
+    picture would be rounded to 0 px.
+    """
+    if not padded or not getattr(processor, "do_pad", None):
+        return not padded and not getattr(processor, "do_pad", None)
+    return input_px[0] == input_px[1] and min(size) * input_px[0] >= 0.5 * max(size)
 
 
 def _processed(

@@ -99,6 +99,7 @@ def _by_range(values: Values, white: float | None, *, inverted: bool) -> tuple[T
         notice += "scaled to the range from black to white"
     else:
         notice += f"taken as 0 for black to {white:g} for white"
+        notice += "; higher ones are white" if high > white else ""
         low, high = 0.0, white
     notice += ", and inverted." if inverted else "."
     notices = [notice] if finite.all() else [notice, NOT_FINITE]

@@ -59,7 +59,7 @@ class Arrangement:
         return pad(heads, (0, 0, 1, 0)) if self.layout.padded else heads
 
     def given(self, tokens: Float[Tensor, "image head token width"], like: Tensor) -> Tensor:
-        """Outputs as the network orders them; what is no token has the value of some token."""
+        """Outputs in the network's order; of padding, which it drops, those of the first token."""
         if self.windows is not None:
             places = (self.windows - int(self.layout.padded)).clamp_min(0)
             tokens = tokens[:, :, places].transpose(1, 2)
@@ -136,14 +136,14 @@ def axis_bias(bias: Float[Tensor, "image head query key"], columns: int) -> Axis
     """
     kind = compute_type(bias.dtype)
     grid = bias.flatten(0, 2).unflatten(-1, (-1, columns))
-    # Both get a constant more or less for each query, which changes no weight. Copies, because a
+    # The rows hold the first column's bias, the columns what differs from it. Copies, because a
     # view would keep the whole bias.
     by_row = grid[..., 0].to(kind, copy=True)
     by_column = grid[..., 0, :].to(kind) - grid[..., 0, :1].to(kind)
     step = max(1, CPU_BLOCK_BYTES // (bias.shape[3] * by_row.element_size()))
     for part in (slice(first, first + step) for first in range(0, len(grid), step)):
         again = by_row[part][..., None] + by_column[part][..., None, :]
-        # Six values that were rounded.
+        # The bias was rounded in its own type, and so was each part that is read from it.
         bounds = 4 * torch.finfo(bias.dtype).eps * again.abs().amax(dim=(1, 2))
         if not (again.sub_(grid[part]).abs_().amax(dim=(1, 2)) <= bounds).all():
             return None

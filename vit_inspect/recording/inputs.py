@@ -223,4 +223,5 @@ def _photograph(image: Image.Image, seen: Box, mean: Sequence[float] = (0.0,)) -
         seen=seen,
         sha256=origin.sha256,
         notices=(*origin.notices, *((FILLED,) if filled != size else ())),
+        original_px=size if filled != size else None,
     )

@@ -305,9 +305,8 @@ class Recorder(Watch):
                     f"{self.images}, one for each picture, on the first axis",
                     "choose a model whose attention has its axes in the order image, head, token",
                 )
-            keys = calls[0].keys.shape[2] - int(calls[0].padded)
-            counts = {calls[0].queries.shape[2], keys}
             layout = model.layout
+            counts = {calls[0].queries.shape[2], calls[0].keys.shape[2] - int(layout.padded)}
             if counts != {layout.token_count}:
                 found = " and ".join(str(count) for count in sorted(counts))
                 raise UnsupportedModel(

@@ -11,6 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
+from vit_inspect.attention.rows import places
+
 
 def window_table(
     grid: tuple[int, int],
@@ -43,7 +45,6 @@ def window_table(
 def by_key(
     values: Float[Tensor, "images_windows head place width"], windows: Int[Tensor, "window place"]
 ) -> Float[Tensor, "image head key width"]:
-    """Values of windows in the order of the keys; the padding keeps one of its places."""
-    position = windows.flatten().argsort(stable=True)[-int(windows.max()) - 1 :]
+    """Values of windows in the order of the keys; of the padding, those at one of its places."""
     each_image = values.unflatten(0, (-1, len(windows))).transpose(1, 2).flatten(2, 3)
-    return each_image.index_select(2, position)
+    return each_image.index_select(2, places(windows))

@@ -359,7 +359,13 @@ class _Scores:
         if name in _RESHAPED:
             shape = output.shape
             return replace(self, shape=shape, grid=None) if tuple(shape) == whole else None
-        if name != "add" or options or len(others) != 1 or not isinstance(others[0], Tensor):
+        if (
+            self.softmax
+            or name != "add"
+            or options
+            or len(others) != 1
+            or not isinstance(others[0], Tensor)
+        ):
             return None
         if output.shape != self.shape or isinstance(self.bias, Tensor):
             return None

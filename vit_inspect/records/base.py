@@ -20,8 +20,10 @@ from vit_inspect.layout import Box, TokenLayout
 class Photograph:
     """A picture as the user gave it, and the part of it that the model saw.
 
-    pixels: upright RGB, scaled down to at most 1024 px per side, for display.
-    size_px: (rows px, columns px) of the original; `seen` is in its pixels.
+    pixels: upright RGB, scaled down to at most 1024 px per side, for display. At the bottom or at
+        the right, what fills the model's input up is added.
+    size_px: (rows px, columns px) of the original, with what is added; `seen` is in its pixels.
+    original_px: the same of the original alone, where something is added; else None.
     seen: the part on which a map lies: the cells of all patches (`TokenLayout.mapped`).
     sha256: hash of the original's bytes.
     notices: what a reader should know, such as that transparent parts became white.
@@ -33,6 +35,12 @@ class Photograph:
     seen: Box
     sha256: str = ""
     notices: tuple[str, ...] = ()
+    original_px: tuple[int, int] | None = None
+
+    @property
+    def picture_px(self) -> tuple[int, int]:
+        """Size of the original as (rows px, columns px)."""
+        return self.original_px or self.size_px
 
     def __post_init__(self) -> None:
         self.pixels.setflags(write=False)
@@ -77,7 +85,7 @@ class Result:
     def names(self) -> dict[str, tuple[str, ...]]:
         """The names of the places along an axis, for axes that have names."""
         layout: TokenLayout | None = getattr(self, "layout", None)
-        return {"prefix": layout.prefix} if layout else {}
+        return {"prefix": layout.key_prefix} if layout else {}
 
     def written(self) -> dict[str, np.ndarray]:
         """The arrays for files: the record's own, and those computed from them for the figure."""

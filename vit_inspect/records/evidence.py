@@ -382,7 +382,7 @@ class HeadStatistics(Result):
 
     entropy: of an attention row, in nats.
     effective_tokens: exp of the entropy of a row.
-    prefix_mass: attention on all special tokens together.
+    prefix_mass: attention on all special tokens and padding together.
     self_mass: attention on the patch itself.
     local_mass: attention on the 3 x 3 patches around a patch, including the patch itself.
     nmi: normalised mutual information of query and key: 0 if all queries have the same attention,

@@ -93,7 +93,7 @@ class AttentionDistance(Result):
     """The mean attention distance of each head, in px of the model input (ViT paper, Fig. 7 right).
 
     definition: "paper" (attention on special tokens counts as distance 0) or "renormalised".
-    prefix_mass: mean attention of the patches on all special tokens together.
+    prefix_mass: mean attention of the patches on all special tokens and padding together.
     """
 
     layout: TokenLayout

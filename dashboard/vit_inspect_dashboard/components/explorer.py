@@ -71,8 +71,8 @@ def pack(rows: HeadRows, *, pinned: Query, limit: float | None) -> bytes:
     """Everything the browser draws, in little-endian order.
 
     The length of the header in bytes (uint32), the header (JSON), each row's largest weight on a
-    patch (float32), its masses on the prefix tokens (float32), its weights on the patches in
-    `STEPS` parts of the largest (uint16), the colour map (RGB), the photograph in grey (WebP).
+    patch (float32), its masses on the keys before the patches (float32), its weights on the patches
+    in `STEPS` parts of the largest (uint16), the colour map (RGB), the photograph in grey (WebP).
     The header is padded to a multiple of 4 bytes, so that all numbers lie where they may.
     """
     layout, photograph = rows.layout, rows.photograph
