@@ -22,6 +22,7 @@ import vit_inspect as vi
 from tests.conftest import noise
 from tests.helpers.made import RECIPE
 from tests.loading.test_transformers_swin import KINDS as SWIN
+from tests.loading.test_transformers_windows import WINDOWED
 from vit_inspect.analyses.readout import readout_weights
 from vit_inspect.attention.rows import rows
 from vit_inspect.figures.overlay import unseen
@@ -227,7 +228,7 @@ def test_what_the_configuration_says_is_read(family: Family) -> None:
 
 
 def test_every_known_network_is_tested() -> None:
-    assert {*BY_KIND, *SWIN} == set(ANATOMIES)
+    assert {*BY_KIND, *SWIN, *WINDOWED} == set(ANATOMIES)
 
 
 @pytest.mark.parametrize(

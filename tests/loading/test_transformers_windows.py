@@ -121,6 +121,13 @@ def explicit(kind: str, model: vi.Model) -> list[np.ndarray]:
 PROCESSOR = SamImageProcessor(
     size={"longest_edge": 64}, pad_size={"height": 64, "width": 64}, resample=2
 )
+WINDOWED = (
+    "SamVisionModel",
+    "SamVisionEncoder",
+    "SamHQVisionModel",
+    "SamHQVisionEncoder",
+    "VitDetModel",
+)
 KINDS = ["Sam sdpa", "Sam eager", "SamHQ sdpa", "VitDet"]
 
 
@@ -348,3 +355,15 @@ def test_windows_alone_have_tables_of_their_own_size() -> None:
     layout = vi.TokenLayout((), (6, 9), (8, 8), MEAN)
     told = vi.wrap(network, layout=layout, transform=RECIPE).notices
     assert not any("relative positions" in each for each in told)
+
+
+@pytest.mark.parametrize("kind", ["Sam sdpa", "SamHQ sdpa"])
+def test_the_encoder_alone_is_known_too(kind: str) -> None:
+    network = of(kind)
+    whole, alone = (
+        vi.capture(vi.wrap(each, transform=RECIPE), IMAGES)
+        for each in (network, network.vision_encoder)
+    )
+    assert {type(network).__name__, type(network.vision_encoder).__name__} < {*WINDOWED}
+    assert torch.equal(alone.output, whole.output)
+    assert alone.layout == whole.layout
