@@ -344,8 +344,11 @@ def test_models_that_fill_up_are_compared_on_the_picture_alone() -> None:
     (photograph,) = one.photographs
     assert (photograph.size_px, photograph.picture_px) == ((80, 80), (50, 80))
     other = vi.capture(vi.wrap(of("VitDet"), transform=RECIPE), image)
-    # Five of its eight rows of patches lie on the picture.
-    assert vi.cka(one, other).samples.tolist() == [5 * 8]
+    # Five of the eight rows of patches lie on the picture, above what has another colour.
+    filled = vi.capture(one.model.with_recipe(mean=(0.1, 0.2, 0.3)), image)
+    assert (filled.photographs[0].pixels != photograph.pixels).any()
+    for each in (other, filled):
+        assert vi.cka(one, each).samples.tolist() == [5 * 8]
     with pytest.raises(vi.BadParameter, match="different photographs"):
         vi.cka(one, vi.capture(other.model, image.rotate(180)))
 
