@@ -289,6 +289,12 @@ def test_the_whole_picture_can_still_be_stretched() -> None:
     assert capture.photographs[0].seen == (0, 0, 60, 40)
     assert FILLED not in capture.photographs[0].notices
     assert not (capture.pixels == 0).all(dim=1).any()
+    usual = vi.wrap(of("VitDet"), transform=ViTImageProcessor()).with_recipe(crop_mode="pad")
+    squashed, whole = (
+        vi.capture(usual.with_recipe(**each), IMAGES[0]).pixels
+        for each in ({"crop_mode": "squash"}, {"fit": "whole"})
+    )
+    assert torch.equal(squashed, whole)
 
 
 @pytest.mark.parametrize(

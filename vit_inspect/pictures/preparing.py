@@ -177,7 +177,7 @@ def prepare(
         seen = _crop_box(size, resized, input_px, recipe)
     padded = recipe.fit == "crop" and recipe.crop_mode == "pad"
     if recipe.processor is not None and _makes(recipe.processor, size, input_px, padded=padded):
-        pixels = _processed(recipe.processor, image, recipe, resized, input_px)
+        pixels = _processed(recipe.processor, image, recipe, resized, input_px, padded=padded)
         return pixels[:, :count], seen
     rows, columns = resized if padded else input_px
     resample = Image.Resampling[recipe.interpolation.upper()]
@@ -207,6 +207,8 @@ def _processed(
     recipe: Recipe,
     resized: tuple[int, int],
     input_px: tuple[int, int],
+    *,
+    padded: bool,
 ) -> Float[Tensor, "1 channel row column"]:
     """The pixels by an image processor of transformers, which resizes the whole picture."""
     if resized[0] * resized[1] > MAX_PIXELS:
@@ -219,7 +221,7 @@ def _processed(
     plain = not any(recipe.mean) and set(recipe.std) == {1.0}
     sides = dict(zip(("height", "width"), input_px, strict=True))
     size: dict[str, Any]
-    if recipe.crop_mode == "pad":
+    if padded:
         size = {"size": {"longest_edge": max(input_px)}, "pad_size": sides}
     else:
         size = {
