@@ -62,8 +62,9 @@ def prototype(
 ) -> vi.Model:
     """A model that others are copies of: what takes long is making one."""
     torch.manual_seed(0)
-    size = 224 if "sam" in name else 3 * (14 if "patch14" in name else 32)
-    shallow = {} if name in (STAGED, REFUSED, WITHOUT_POSITIONS) else {"depth": depth}
+    # The windows of SAM reach over this grid.
+    size = 3 * (14 if "patch14" in name else 32)
+    shallow = {} if name in (STAGED, REFUSED) else {"depth": depth}
     with mock.patch("timm.create_model", partial(timm.create_model, **shallow)):
         return load(name, img_size=img_size or size, pretrained=False, device="cpu")
 
