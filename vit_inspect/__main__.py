@@ -26,6 +26,58 @@ app = typer.Typer(
 )
 
 
+# What is said of a checkpoint, to each command that loads one.
+Checkpoint = Annotated[
+    Path | None, typer.Option(help="Weights in a file or a folder, for --architecture.")
+]
+Architecture = Annotated[
+    str | None, typer.Option(help="The checkpoint's timm id, or transformers for a folder.")
+]
+ArchOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=VALUE",
+        help="What the checkpoint's network was made with, such as num_heads=12; may be repeated.",
+    ),
+]
+Part = Annotated[
+    str | None,
+    typer.Option(help="Which network of the checkpoint, such as teacher or student."),
+]
+Ignore = Annotated[
+    list[str] | None,
+    typer.Option(help="A weight of the checkpoint that may go unused; may be repeated."),
+]
+Mean = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NUMBER,...",
+        help="The mean that the model subtracts, of values in 0..1; one for each channel.",
+    ),
+]
+Std = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NUMBER,...",
+        help="The standard deviation that it divides by; one for each channel.",
+    ),
+]
+Interpolation = Annotated[
+    str | None, typer.Option(help="How pictures are resized: bicubic, bilinear, ...")
+]
+CropFraction = Annotated[
+    float | None, typer.Option(help="Share of the picture's side that the crop keeps.")
+]
+Readout = Annotated[
+    str | None,
+    typer.Option(help="How the model reads its tokens: cls or 'mean of the patches'."),
+]
+OutputKind = Annotated[
+    Literal["single-label", "multi-label", "scores"] | None,
+    typer.Option(help="What the outputs are: classes (softmax), labels (sigmoids) or raw numbers."),
+]
+
+
 @app.command()
 def figures(
     photographs: Annotated[
@@ -58,63 +110,22 @@ def figures(
             "as 3,2,1, or one as grey.",
         ),
     ] = None,
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Weights in a file or a folder, for --architecture.")
-    ] = None,
-    architecture: Annotated[
-        str | None, typer.Option(help="The checkpoint's timm id, or transformers for a folder.")
-    ] = None,
-    arch_option: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE",
-            help="What the checkpoint's network was made with, such as num_heads=12; may be "
-            "repeated.",
-        ),
-    ] = None,
-    part: Annotated[
-        str | None,
-        typer.Option(help="Which network of the checkpoint, such as teacher or student."),
-    ] = None,
-    ignore: Annotated[
-        list[str] | None,
-        typer.Option(help="A weight of the checkpoint that may go unused; may be repeated."),
-    ] = None,
-    mean: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NUMBER,...",
-            help="The mean that the model subtracts, of values in 0..1; one for each channel.",
-        ),
-    ] = None,
-    std: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NUMBER,...",
-            help="The standard deviation that it divides by; one for each channel.",
-        ),
-    ] = None,
-    interpolation: Annotated[
-        str | None, typer.Option(help="How pictures are resized: bicubic, bilinear, ...")
-    ] = None,
-    crop_fraction: Annotated[
-        float | None, typer.Option(help="Share of the picture's side that the crop keeps.")
-    ] = None,
-    readout: Annotated[
-        str | None,
-        typer.Option(help="How the model reads its tokens: cls or 'mean of the patches'."),
-    ] = None,
+    checkpoint: Checkpoint = None,
+    architecture: Architecture = None,
+    arch_option: ArchOption = None,
+    part: Part = None,
+    ignore: Ignore = None,
+    mean: Mean = None,
+    std: Std = None,
+    interpolation: Interpolation = None,
+    crop_fraction: CropFraction = None,
+    readout: Readout = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     stage: Annotated[
         int | None,
         typer.Option(help="Of a hierarchical model, the stage to look at, from 0."),
     ] = None,
-    outputs: Annotated[
-        Literal["single-label", "multi-label", "scores"] | None,
-        typer.Option(
-            help="What the outputs are: classes (softmax), labels (sigmoids) or raw numbers."
-        ),
-    ] = None,
+    outputs: OutputKind = None,
     thorough: Annotated[
         bool,
         typer.Option("--thorough", help="Also figures that run the model many times."),
@@ -161,6 +172,9 @@ def figures(
         subject = load(
             model,
             img_size=_size(img_size),
+            fit=fit,
+            device=device,
+            stage=stage,
             checkpoint=checkpoint,
             architecture=architecture,
             arch_options=_options(arch_option or ()),
@@ -170,10 +184,7 @@ def figures(
             std=_numbers("std", std),
             interpolation=interpolation,
             crop_fraction=crop_fraction,
-            fit=fit,
             readout=readout,
-            device=device,
-            stage=stage,
             outputs=outputs,
         )
         for notice in subject.notices:
@@ -223,8 +234,19 @@ def dashboard(
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the dashboard in a browser.")
     ] = True,
+    checkpoint: Checkpoint = None,
+    architecture: Architecture = None,
+    arch_option: ArchOption = None,
+    part: Part = None,
+    ignore: Ignore = None,
+    mean: Mean = None,
+    std: Std = None,
+    interpolation: Interpolation = None,
+    crop_fraction: CropFraction = None,
+    readout: Readout = None,
+    outputs: OutputKind = None,
 ) -> None:
-    """Start the dashboard, and open it in a browser."""
+    """Start the dashboard, and open it in a browser. A checkpoint is the first model there."""
     checkout = Path(__file__).parents[1] / "dashboard"
     if (checkout / "vit_inspect_dashboard").is_dir():
         sys.path.insert(0, str(checkout))
@@ -243,8 +265,22 @@ def dashboard(
         )
         raise typer.Exit(2) from None
     try:
-        serve(port=port, host=host, browser=browser)
-    except BadParameter as error:
+        said = {
+            "checkpoint": checkpoint,
+            "architecture": architecture,
+            "arch_options": _options(arch_option or ()),
+            "part": part,
+            "ignore": ignore or (),
+            "mean": _numbers("mean", mean),
+            "std": _numbers("std", std),
+            "interpolation": interpolation,
+            "crop_fraction": crop_fraction,
+            "readout": readout,
+            "outputs": outputs,
+        }
+        given = [value for value in said.values() if value not in (None, (), {})]
+        serve(port=port, host=host, browser=browser, said=said if given else None)
+    except InspectError as error:
         _stop([error])
 
 

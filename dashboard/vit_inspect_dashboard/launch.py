@@ -7,7 +7,9 @@ Streamlit looks for them whatever the current folder is.
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from streamlit.web import cli
 
@@ -26,14 +28,21 @@ def options(*, port: int | None, host: str | None, browser: bool) -> list[str]:
     return told
 
 
-def serve(*, port: int | None = None, host: str | None = None, browser: bool = True) -> None:
+def serve(
+    *,
+    port: int | None = None,
+    host: str | None = None,
+    browser: bool = True,
+    said: Mapping[str, Any] | None = None,
+) -> None:
     """Serve the dashboard until it is stopped, by Ctrl-C for example.
 
     port: 0 takes any free one; None takes 8501, or the next free one after it.
     host: the address to listen at; None is this computer alone.
     browser: whether to open the dashboard in a browser.
+    said: of a checkpoint that is offered as the first model, as `vit_inspect.load` takes it.
 
-    Raises `BadParameter` for a host that has no address.
+    Raises `BadParameter` for a host that has no address, and what `vit_inspect.load` raises.
     """
     if host is not None:
         try:
@@ -44,6 +53,11 @@ def serve(*, port: int | None = None, host: str | None = None, browser: bool = T
                 "an address of this computer, such as localhost or 0.0.0.0",
                 "check the spelling",
             ) from error
+    if said is not None:
+        # Imported here, so that a dashboard without a checkpoint is up before torch is loaded.
+        from vit_inspect_dashboard import models
+
+        models.offer(said)
     cli.main(
         ["run", str(APP), *options(port=port, host=host, browser=browser)],
         prog_name="vit-inspect dashboard",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
 from weakref import WeakSet
 
 import streamlit as st
@@ -17,7 +19,25 @@ from vit_inspect_dashboard.state import Subject
 
 MODELS = 2
 
+_offered: dict[str, Mapping[str, Any]] = {}
 _released: WeakSet[torch.nn.Module] = WeakSet()
+
+
+def offer(said: Mapping[str, Any]) -> None:
+    """Put a checkpoint on the list of models of this server, by its own name.
+
+    said: as `vit_inspect.load` takes it. Loaded once, so that what is wrong is told before anybody
+    opens a page; raises what `vit_inspect.load` raises.
+    """
+    loaded = vi.load(**said)
+    for notice in loaded.notices:
+        sys.stderr.write(f"{notice}\n")
+    _offered[loaded.id] = said
+
+
+def offered() -> tuple[str, ...]:
+    """The names of the checkpoints on the list."""
+    return tuple(_offered)
 
 
 def model(subject: Subject) -> vi.Model:
@@ -55,6 +75,8 @@ def _release(model: vi.Model) -> None:
 
 @st.cache_resource(max_entries=MODELS, show_spinner="Loading the model", on_release=_release)
 def _trained(name: str, size: int | None) -> vi.Model:
+    if name in _offered:
+        return vi.load(**_offered[name], img_size=size)
     return vi.load(name, img_size=size)
 
 

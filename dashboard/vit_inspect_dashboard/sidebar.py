@@ -41,7 +41,8 @@ def choose_picture() -> Picture:
 
 def choose_model() -> str:
     """A model of the list, or any timm id typed in."""
-    why = {each.name: each.why for each in ZOO}
+    why = dict.fromkeys(models.offered(), "A checkpoint on the computer of this dashboard.")
+    why |= {each.name: each.why for each in ZOO if each.name not in why}
     name = st.selectbox(
         "Model",
         list(why),

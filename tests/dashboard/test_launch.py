@@ -8,14 +8,22 @@ import shutil
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import streamlit as st
+import timm
+import torch
+from click.testing import Result
+from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 
+from tests.dashboard.apps import APP
 from tests.dashboard.serving import ROOT
 from vit_inspect.__main__ import app
-from vit_inspect_dashboard import launch
+from vit_inspect_dashboard import launch, models
 
 PACKAGE = ROOT / "dashboard" / "vit_inspect_dashboard"
 
@@ -97,3 +105,64 @@ def test_a_host_without_an_address_is_refused_in_a_sentence(
     done = CliRunner().invoke(app, ["dashboard", "--host", "nonsense.invalid", "--no-browser"])
     assert done.exit_code == 2
     assert "Found the host 'nonsense.invalid', which has no address;" in done.output
+
+
+@pytest.fixture
+def run_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Result]:
+    """Runs the command beside a small checkpoint "mine.pth", up to where the server would start."""
+    network = timm.create_model("vit_tiny_patch16_224", depth=2, embed_dim=24, num_heads=2)
+    torch.save(network.state_dict(), tmp_path / "mine.pth")
+    monkeypatch.setattr(models, "_offered", {})
+    monkeypatch.setattr(launch.cli, "main", lambda *_, **__: None)
+
+    def run(*options: str, file: str = "mine.pth") -> Result:
+        weights = ["--checkpoint", str(tmp_path / file), "--architecture", "vit_tiny_patch16_224"]
+        return CliRunner().invoke(app, ["dashboard", "--no-browser", *weights, *options])
+
+    return run
+
+
+OPTIONS = tuple(
+    part
+    for option in ("depth=2", "embed_dim=24", "num_heads=2")
+    for part in ("--arch-option", option)
+)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_is_the_first_model_with_what_is_said_of_it(run_with: Any) -> None:
+    done = run_with(*OPTIONS, "--mean", "0.1,0.2,0.3", "--outputs", "multi-label")
+    assert done.exit_code == 0, done.output
+    assert "Not in the file, and taken from vit_tiny_patch16_224: GELU" in done.output
+    assert models.offered() == ("mine",)
+    st.cache_resource.clear()
+    page = AppTest.from_file(str(APP), default_timeout=120).run()
+    assert not page.exception
+    assert page.selectbox(key="model").value == "mine"
+    model = models.model(page.session_state["subject"])
+    assert model.recipe.mean == (0.1, 0.2, 0.3)
+    assert model.outputs == "multi-label"
+    assert model.source.startswith("file mine.pth, as vit_tiny_patch16_224 with depth=2")
+    # At another size it is the same checkpoint.
+    page.selectbox(key="size").set_value(256).run()
+    assert not page.exception
+    assert models.model(page.session_state["subject"]).recipe.mean == (0.1, 0.2, 0.3)
+    st.cache_resource.clear()
+
+
+@pytest.mark.parametrize(
+    ("options", "file", "found"),
+    [
+        (OPTIONS, "other.pth", "Found"),
+        ((), "mine.pth", "Found"),
+        ((*OPTIONS, "--mean", "grey"), "mine.pth", "Found the mean 'grey'"),
+    ],
+)
+def test_what_is_wrong_with_a_checkpoint_is_told_before_the_server_starts(
+    run_with: Any, options: tuple[str, ...], file: str, found: str
+) -> None:
+    done = run_with(*options, file=file)
+    assert done.exit_code == 2
+    assert found in done.output
+    assert "; expected " in done.output
+    assert models.offered() == ()

@@ -1042,6 +1042,49 @@ def test_the_position_table_is_resampled_once_as_timm_does(
     assert not any("Input size" in notice for notice in model.notices)
 
 
+@pytest.mark.parametrize("relative", [True, False])
+@pytest.mark.parametrize("size", [None, (80, 160)])
+def test_sam_is_read_as_its_authors_save_it_at_any_size(
+    tmp_path: Path, size: tuple[int, int] | None, relative: bool
+) -> None:
+    torch.manual_seed(0)
+    options: dict[str, Any] = {
+        "embed_dim": 24,
+        "depth": 2,
+        "num_heads": 2,
+        "window_size": 3,
+        "global_attn_indexes": (1,),
+        "use_rel_pos": relative,
+    }
+    network = timm.create_model("samvit_base_patch16", num_classes=0, img_size=160, **options)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.normal_(std=0.3)
+    weights = {
+        f"image_encoder.{name.replace('mlp.fc', 'mlp.lin')}": weight
+        for name, weight in network.state_dict().items()
+    }
+    beside = {
+        "prompt_encoder.not_a_point_embed.weight": torch.ones(1, 4),
+        "mask_decoder.iou_token.weight": torch.ones(1, 4),
+    }
+    model = vi.load(
+        checkpoint=saved(tmp_path / "sam.pth", weights | beside),
+        architecture="samvit_base_patch16",
+        arch_options=options,
+        img_size=size,
+        device="cpu",
+    )
+    assert model.layout.grid == ((10, 10) if size is None else (5, 10))
+    capture = vi.capture(model, vi.sample("chelsea"))
+    with torch.inference_mode():
+        assert torch.equal(capture.output, network.eval()(capture.pixels))
+    told = " ".join(model.notices)
+    assert ("Input size 160 x 160 px, for which" in told) == (size is None)
+    assert ("Position table resampled from 10 x 10 to 5 x 10." in told) == (size is not None)
+    assert ("Tables of relative positions were" in told) == (size is not None and relative)
+
+
 def test_the_input_is_the_one_that_the_file_was_trained_for(tmp_path: Path) -> None:
     model = loaded(saved(tmp_path / "run.pth", network(img_size=384).state_dict()))
     assert model.layout.input_px == (384, 384)

@@ -372,6 +372,26 @@ def _classifiers(module: Any) -> tuple[str, ...]:
     return (named,) if isinstance(named, str) else tuple(named)
 
 
+def _take_rectangle(module: Any, grid: tuple[int, int]) -> tuple[int, int] | None:
+    """Give SAM, whose table has rows and columns, the tables for a grid; as `_take_grid`."""
+    if module.pos_embed.shape[1:3] == grid:
+        return None
+
+    def table(own: Tensor, *sides: int) -> nn.Parameter:
+        return nn.Parameter(own.new_zeros(*sides, own.shape[-1]))
+
+    module.pos_embed = table(module.pos_embed, 1, *grid)
+    # Blocks with windows keep tables for their windows.
+    whole = [each.attn for each in module.blocks if not each.window_size]
+    for part in whole if getattr(module.blocks[0].attn, "use_rel_pos", False) else ():
+        part.rel_pos_h = table(part.rel_pos_h, 2 * grid[0] - 1)
+        part.rel_pos_w = table(part.rel_pos_w, 2 * grid[1] - 1)
+    rows_px, columns_px = module.patch_embed.feat_ratio(as_scalar=False)
+    px = (grid[0] * rows_px, grid[1] * columns_px)
+    module.patch_embed.set_input_size(img_size=px)
+    return px
+
+
 def _take_grid(
     module: Any, weights: dict[str, Tensor], size: tuple[int, int] | None, name: str
 ) -> tuple[int, int] | None:
@@ -380,6 +400,8 @@ def _take_grid(
     Returns the new input size in px, or None if the grid stays.
     """
     table, own = weights.get("pos_embed"), getattr(module, "pos_embed", None)
+    if table is not None and own is not None and table.dim() == own.dim() == 4:
+        return _take_rectangle(module, (table.shape[1], table.shape[2]))
     if table is None or own is None or not getattr(module, "dynamic_img_size", False):
         return None
     grid, step = module.patch_embed.grid_size, module.patch_embed.feat_ratio(as_scalar=False)
