@@ -68,6 +68,10 @@ Interpolation = Annotated[
 CropFraction = Annotated[
     float | None, typer.Option(help="Share of the picture's side that the crop keeps.")
 ]
+CropModeName = Annotated[
+    Literal["center", "squash", "pad"] | None,
+    typer.Option(help="Cut the middle out of a picture, stretch it, or fill up what it lacks."),
+]
 Readout = Annotated[
     str | None,
     typer.Option(help="How the model reads its tokens: cls or 'mean of the patches'."),
@@ -119,6 +123,7 @@ def figures(
     std: Std = None,
     interpolation: Interpolation = None,
     crop_fraction: CropFraction = None,
+    crop_mode: CropModeName = None,
     readout: Readout = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     stage: Annotated[
@@ -184,6 +189,7 @@ def figures(
             std=_numbers("std", std),
             interpolation=interpolation,
             crop_fraction=crop_fraction,
+            crop_mode=crop_mode,
             readout=readout,
             outputs=outputs,
         )
@@ -243,6 +249,7 @@ def dashboard(
     std: Std = None,
     interpolation: Interpolation = None,
     crop_fraction: CropFraction = None,
+    crop_mode: CropModeName = None,
     readout: Readout = None,
     outputs: OutputKind = None,
 ) -> None:
@@ -275,6 +282,7 @@ def dashboard(
             "std": _numbers("std", std),
             "interpolation": interpolation,
             "crop_fraction": crop_fraction,
+            "crop_mode": crop_mode,
             "readout": readout,
             "outputs": outputs,
         }
@@ -332,8 +340,10 @@ def _options(given: Iterable[str]) -> dict[str, Any]:
             raise BadParameter(
                 f"the option {text!r} of the architecture", "NAME=VALUE", "write num_heads=12"
             )
+        # Of a list, brackets may be left out.
+        listed = f"[{value.strip('()')}]" if "," in value and value[0] not in "[{" else value
         try:
-            options[name] = json.loads(value.lower() if value in ("True", "False") else value)
+            options[name] = json.loads(value.lower() if value in ("True", "False") else listed)
         except ValueError:
             options[name] = value
     return options

@@ -285,7 +285,7 @@ def test_a_stage_is_told_and_what_it_cannot_show_is_left_out(index: int, tmp_pat
     facts = json.loads((tmp_path / "provenance.json").read_text())
     assert facts["model"]["stage"] == index
     assert facts["input"]["grid"] == [64 // 2 ** (index + 2)] * 2
-    assert facts["input"]["prefix_tokens"] == ["padding"]
+    assert (facts["input"]["prefix_tokens"], facts["input"]["padded"]) == ([], True)
     assert set(facts["refused"]) == {
         "position_similarity",
         "rotary_similarity",

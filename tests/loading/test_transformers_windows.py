@@ -35,6 +35,7 @@ from tests.helpers.windowed import on_grid
 from vit_inspect.attention.layer import AxisBias
 from vit_inspect.attention.rows import rows
 from vit_inspect.layout import MEAN
+from vit_inspect.loading.stages import PADDED
 from vit_inspect.pictures.preparing import prepare
 from vit_inspect.recording.inputs import FILLED
 
@@ -189,7 +190,7 @@ def test_a_table_of_the_training_before_is_told() -> None:
     model = vi.wrap(of("VitDet"), transform=RECIPE)
     assert model.positions is not None
     assert model.positions.shape == (4, 4, 24)
-    assert model.notices == ("Position table resampled from 4 x 4 to 8 x 8.",)
+    assert model.notices == ("Position table resampled from 4 x 4 to 8 x 8.", PADDED)
 
 
 def test_another_size_of_vitdet_resamples_its_relative_positions() -> None:
@@ -204,8 +205,8 @@ def test_another_size_of_vitdet_resamples_its_relative_positions() -> None:
 
 def test_convolutions_between_tokens_are_told() -> None:
     network = peaked(VitDetModel(VitDetConfig(**VITDET, residual_block_indices=[2, 0])))
-    told = vi.wrap(network, transform=RECIPE).notices[-1]
-    assert told == (
+    told = vi.wrap(network, transform=RECIPE).notices
+    assert told[-2] == (
         "Convolutions at the end of layers 0, 2 mix neighbouring tokens. No attention shows that."
     )
 

@@ -24,6 +24,7 @@ from vit_inspect.layout import MERGED
 from vit_inspect.loading.positions import RELATIVE_RESAMPLED
 from vit_inspect.loading.recommended import BUNDLED, ZOO
 from vit_inspect.loading.refused_families import OTHER_FAMILIES
+from vit_inspect.loading.stages import PADDED
 from vit_inspect.loading.timm_anatomy import model_of
 
 pytestmark = pytest.mark.slow
@@ -276,10 +277,11 @@ def test_windows_are_known(
 
 def test_another_size_resamples_sams_tables() -> None:
     model = described("samvit_base_patch16", img_size=(512, 768))
-    assert model.notices == ("Position table resampled from 64 x 64 to 32 x 48.",)
+    assert model.notices == ("Position table resampled from 64 x 64 to 32 x 48.", PADDED)
     # Only in a layer whose tokens attend to all.
     deeper = described("samvit_base_patch16", img_size=(512, 768), global_attn_indexes=(0,))
-    assert deeper.notices == (*model.notices, RELATIVE_RESAMPLED)
+    assert deeper.notices == (model.notices[0], RELATIVE_RESAMPLED)
+    assert described("samvit_base_patch16").notices == (PADDED,)
     assert described("samvit_base_patch16", global_attn_indexes=(0,)).notices == ()
     # Made for that size, it has tables of that size.
     made = described("samvit_base_patch16", img_size=(320, 320), global_attn_indexes=(0,), made=320)

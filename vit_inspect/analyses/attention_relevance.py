@@ -16,7 +16,7 @@ from vit_inspect.attention.blocks import RowBlock
 from vit_inspect.attention.layer import compute_type
 from vit_inspect.attention.rows import rows
 from vit_inspect.attention.sweep import sweep
-from vit_inspect.errors import BadParameter
+from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.model import Model
 from vit_inspect.recording.gradients import Gradients, differentiate
 from vit_inspect.recording.inputs import Given
@@ -26,6 +26,9 @@ from vit_inspect.records.evidence import AttentionRelevance
 Target = int | str | tuple[int, int] | Image.Image | None
 """A class by number or name, a patch as (row, column), another picture, or None: the default."""
 
+
+STILL = 1e-4
+"""A length is still that moves by no more than this share where each pixel moves by its value."""
 
 SAME = 1e-6
 """A cosine this close to 1 compares a picture with itself; its gradient is 0."""
@@ -57,7 +60,8 @@ def attention_relevance(
     each patch, and Grad-CAM (Selvaraju et al. 2016, 1610.02391) on the tokens that enter the last
     block. Costs a forward and a backward pass. Raises `BadParameter` for a target that does not
     exist or is the picture itself, and `UnsupportedModel` where the read-out is not a weighted
-    mean of tokens or no gradient flows.
+    mean of tokens, no gradient flows, or the output of a model without classes always has the same
+    length.
     """
     relevance = RelevanceReduction(model, image, target=target)
     sweep(relevance.gradients.capture.layers, relevance)
@@ -82,6 +86,8 @@ class RelevanceReduction:
             class_index(model.model if isinstance(model, Capture) else model, target)
         self.target = target
         self.gradients = differentiate(model, image, score=partial(_score, target))
+        if target is None and self.gradients.capture.model.labels is None:
+            _check_moves(self.gradients)
         self.values = [layer.values for layer in self.gradients.capture.layers]
         self.layer = len(self.values)
         self.row = self.later = _read(self.gradients)
@@ -161,6 +167,21 @@ def _score(target: Target, found: Capture) -> Float[Tensor, "image"]:
     if classes := target_classes(found, target):
         return output.gather(1, torch.tensor(classes, device=output.device)[:, None]).squeeze(1)
     return (output * normalize(output.detach())).sum(dim=1)
+
+
+def _check_moves(gradients: Gradients) -> None:
+    """Refuse a length that is the same for all pictures, such as that of a normalised output.
+
+    Its gradient is a rounding error. The changes are to first order, for each pixel its own value.
+    """
+    seen = gradients.capture
+    changes = (seen.pixels * gradients.pixels).flatten(1).abs().sum(dim=1)
+    if (changes <= STILL * seen.output.flatten(1).norm(dim=1)).all():
+        raise UnsupportedModel(
+            f"the output of {seen.model.id}, whose length is the same for all pictures",
+            "an output whose length says something",
+            "give a target: a patch, or another picture",
+        )
 
 
 def _in_words(target: Target, found: Capture) -> tuple[str, ...]:

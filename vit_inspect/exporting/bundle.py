@@ -232,7 +232,8 @@ class _Bundle:
                 "stride_px": layout.cell_px,
                 "margin_px": layout.margin_px,
                 "grid": layout.grid,
-                "prefix_tokens": layout.key_prefix,
+                "prefix_tokens": layout.prefix,
+                "padded": layout.padded,
                 "readout": layout.readout,
                 "preprocessing": preprocessing
                 | {"processor": processor and type(processor).__name__},

@@ -262,6 +262,10 @@ def _is_centred_at_half(model: Model) -> bool:
     return model.recipe.mean == (0.5, 0.5, 0.5)
 
 
+def _is_cut(model: Model) -> bool:
+    return model.recipe.crop_mode == "center"
+
+
 _KNOWN_PAIRS = (
     _Pair(
         r"moco|base_encoder|momentum_encoder|\bvit_small\b",
@@ -276,6 +280,13 @@ _KNOWN_PAIRS = (
         _is_not_quick,
         "Warning: OpenAI's CLIP was trained with QuickGELU. If this is one, give the architecture "
         "that has quickgelu in its name.",
+    ),
+    _Pair(
+        r"image_encoder|mask_decoder|prompt_encoder|\bsam_vit",
+        "crop_mode",
+        _is_cut,
+        "Warning: Segment Anything was trained on whole pictures, filled up to squares. If this is "
+        "one, give crop_mode='pad' and interpolation='bilinear'.",
     ),
     _Pair(
         r"moco|dino|ibot|\bmae|mae\b|decoder_blocks|base_encoder",

@@ -284,6 +284,9 @@ def _read(module: Any, file: WeightFile, prefix: str) -> Reading | None:
         # and again in each forward pass, would blur it twice.
         if table is not None:
             module.pos_embed = None
+        # timm knows the names of SAM's authors by this word, which the encoder alone does not have.
+        if "blocks.0.mlp.lin1.weight" in given:
+            given = {f"image_encoder.{name}": leaf for name, leaf in given.items()}
         converted = convert(torch_names(given) if is_jax(given) else given, module)
     # The conversions do not check the file, so they can raise any error.
     except Exception:

@@ -21,16 +21,10 @@ from vit_inspect.errors import BadParameter, InspectError, UnsupportedModel
 from vit_inspect.layout import TokenLayout
 from vit_inspect.loading.adapters import check_filters, without_wrapper
 from vit_inspect.loading.from_timm import guessed_names
-from vit_inspect.loading.hypotheses import (
-    are_equal,
-    try_blocks,
-    try_readout,
-    try_tokens,
-    try_windows,
-)
+from vit_inspect.loading.hypotheses import are_equal, try_blocks, try_readout, try_tokens
 from vit_inspect.loading.outputs import with_outputs
 from vit_inspect.loading.positions import rotation, score_bias, transformers_score_bias
-from vit_inspect.loading.stages import deepest, unmerged_stages
+from vit_inspect.loading.stages import PADDED, deepest, unmerged_stages
 from vit_inspect.loading.timm_anatomy import is_averaged, is_timm, model_of
 from vit_inspect.loading.tracing import Trace, trace
 from vit_inspect.loading.transformers_anatomy import describe, is_transformers, recipe, stages_of
@@ -123,7 +117,7 @@ def wrap(
     else:
         found = _found_blocks(module, seen, name) if blocks is None else tuple(blocks)
         _check_order(found, seen, name)
-        stages = unmerged_stages(found, _window_sides(found, seen), layout)
+        stages = unmerged_stages(found, _window_sides(found, seen, layout.grid), layout)
     pixels = _grey(network, layout, seen.channels, name)
     with memory_refusal(1, layout.token_count, pixels.device), _refusal(name, layout):
         branches = by_hand and _are_branches(found, network, pixels)
@@ -146,7 +140,12 @@ def wrap(
         ),
         rotation=rotation(module, name=name),
         labels=_checked_labels(labels, seen.output, name),
-        notices=(*notices, *_of_pixels(layout), *((AS_GREY,) if seen.channels == 1 else ())),
+        notices=(
+            *notices,
+            *_of_pixels(layout),
+            *((AS_GREY,) if seen.channels == 1 else ()),
+            *((PADDED,) if any(each.layout.padded for each in stages) else ()),
+        ),
         branches=branches,
         stage=stage,
         stages=stages,
@@ -159,7 +158,6 @@ def wrap(
         if not branches:
             try_blocks(model)
         try_tokens(model)
-        try_windows(model)
         return replace(model, notices=(*model.notices, *try_readout(model)))
 
 
@@ -334,21 +332,26 @@ def _attending(member: nn.Module, seen: Trace) -> list[nn.Module]:
     return [parts[0] for parts in running if parts]
 
 
-def _window_sides(blocks: tuple[nn.Module, ...], seen: Trace) -> list[int]:
+def _window_sides(blocks: tuple[nn.Module, ...], seen: Trace, grid: tuple[int, int]) -> list[int]:
     """The sides of the windows of each block, in tokens; 0 without windows.
 
-    A block says it by `window_size`, and has as many queries in each of its windows.
+    A block says it by `window_size`, and has as many queries in each of as many windows as cover
+    the grid.
     """
     queries = {
         block: count
         for running, count in zip(seen.attention, seen.queries, strict=True)
         for block in running
     }
-    sides = [getattr(block, "window_size", None) for block in blocks]
-    return [
-        side if type(side) is int and queries[block] == side**2 else 0
-        for block, side in zip(blocks, sides, strict=True)
-    ]
+    sides = []
+    for block in blocks:
+        side, (count, inputs) = getattr(block, "window_size", None), queries[block]
+        if type(side) is not int or side < 1 or count != side**2:
+            sides.append(0)
+            continue
+        windows = -(-grid[0] // side) * -(-grid[1] // side)
+        sides.append(side if inputs % windows == 0 else 0)
+    return sides
 
 
 def _check_order(blocks: tuple[nn.Module, ...], seen: Trace, name: str) -> None:

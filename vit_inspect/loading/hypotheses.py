@@ -44,6 +44,8 @@ def try_tokens(model: Model) -> None:
     _try_axes(model.id, first, alone)
     if any(model.layout.margin_px):
         _try_margin(model, alone)
+    if model.stages:
+        _try_windows(model)
     # Values of the first layer are a token's own, before any token has seen another.
     if found := _misplaced(first, 0, places):
         place, token, moved = found
@@ -56,14 +58,12 @@ def try_tokens(model: Model) -> None:
         )
 
 
-def try_windows(model: Model) -> None:
+def _try_windows(model: Model) -> None:
     """Refuse windows that lie elsewhere than they are drawn; raises `BadParameter`.
 
     One token is changed in the input of every block, and its own values must change most. Nothing
     else would show it: inside its windows, such attention is exact.
     """
-    if not model.stages:
-        return
     layout, places = model.layout, _places(model.layout)
 
     def change(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:

@@ -15,7 +15,7 @@ from vit_inspect.loading import from_file, from_timm, from_transformers
 from vit_inspect.loading.outputs import with_outputs
 from vit_inspect.loading.recommended import BUNDLED
 from vit_inspect.model import Model
-from vit_inspect.pictures.preparing import Fit
+from vit_inspect.pictures.preparing import CropMode, Fit
 from vit_inspect.records.evidence import Outputs
 
 
@@ -32,6 +32,7 @@ def load(
     std: Sequence[float] | None = None,
     interpolation: str | None = None,
     crop_fraction: float | None = None,
+    crop_mode: CropMode | None = None,
     fit: Fit = "crop",
     readout: str | None = None,
     device: str | torch.device = "auto",
@@ -63,8 +64,8 @@ def load(
     ignore: weights of the checkpoint that may go although the network has no place for them and
         nobody knows them as a head, a decoder or a part of training: by name, by the start of
         their names, or by a pattern such as "blocks.*.adapter.*".
-    mean, std, interpolation, crop_fraction: how pictures are prepared, as in a `Recipe`, where the
-        model's configuration does not say it right. No file of weights holds it.
+    mean, std, interpolation, crop_fraction, crop_mode: how pictures are prepared, as in a `Recipe`,
+        where the model's configuration does not say it right. No file of weights holds it.
     fit: "crop" shows the model its usual crop, "whole" the whole picture, with other proportions.
     readout: how the model reads its tokens, "cls" or "mean of the patches", where it was trained
         otherwise than its configuration says; only of plain networks of timm.
@@ -88,6 +89,7 @@ def load(
         "std": None if std is None else tuple(std),
         "interpolation": interpolation,
         "crop_fraction": crop_fraction,
+        "crop_mode": crop_mode,
     }
     recipe = {field: value for field, value in said.items() if value is not None}
     if checkpoint is not None and architecture is None:

@@ -14,6 +14,12 @@ from vit_inspect.recording.windows import window_table
 
 Pair = tuple[int, int]
 
+PADDED = (
+    "Its windows reach over the edge of the grid. What goes there is told as padding: it is on no "
+    "part of the input."
+)
+"""The notice of a model with such windows."""
+
 
 def stage_of(
     blocks: tuple[nn.Module, ...],

@@ -35,7 +35,7 @@ from vit_inspect.layout import (
 from vit_inspect.loading import positions
 from vit_inspect.loading.outputs import with_outputs
 from vit_inspect.loading.refused_families import OTHER_BLOCKS, OTHER_FAMILIES
-from vit_inspect.loading.stages import deepest, stage_of, unmerged_stages
+from vit_inspect.loading.stages import PADDED, deepest, stage_of, unmerged_stages
 from vit_inspect.loading.timm_parts import embedding_of, trunk_of
 from vit_inspect.model import Model, Stage
 from vit_inspect.pictures.preparing import AS_GREY, Recipe
@@ -112,7 +112,11 @@ def model_of(
         # Only the last stage feeds the head, which takes tokens on their grid.
         head=None if staged else _head(module),
         norm=None if staged else _norm(module),
-        notices=(*notices, AS_GREY) if filters.shape[1] == 1 else notices,
+        notices=(
+            *notices,
+            *((AS_GREY,) if filters.shape[1] == 1 else ()),
+            *((PADDED,) if any(each.layout.padded for each in stages) else ()),
+        ),
         merged=_merged(trunk),
         stage=stage,
         stages=stages,

@@ -24,7 +24,8 @@ class Trace:
 
     attention: for each attention call, in order, the parts that were running, outermost first.
         Calls with fewer queries than keys are left out: they read tokens, but change none.
-    queries: number of queries of each of these calls.
+    queries: of each of these calls the number of queries, and that of the images, windows or heads
+        on the first axis.
     channels: number of channels of the input.
     filters: weights of the first convolution on the input's channels; None if there was none.
     stride: of that convolution, as (rows px, columns px).
@@ -32,7 +33,7 @@ class Trace:
     """
 
     attention: tuple[tuple[nn.Module, ...], ...]
-    queries: tuple[int, ...]
+    queries: tuple[tuple[int, int], ...]
     channels: int
     filters: Tensor | None
     stride: tuple[int, ...]
@@ -68,7 +69,7 @@ class _Watch(CallWatch):
         self.channels = channels
         self.running: list[nn.Module] = []
         self.attention: list[tuple[nn.Module, ...]] = []
-        self.queries: list[int] = []
+        self.queries: list[tuple[int, int]] = []
         self.follower = Follower()
         self.filters: Tensor | None = None
         self.stride: tuple[int, ...] = ()
@@ -96,7 +97,7 @@ class _Watch(CallWatch):
     def _attend(self, axis: int, query: Tensor, key: Tensor, *_: Any, **__: Any) -> None:
         if query.shape[axis] >= key.shape[axis]:
             self.attention.append(tuple(self.running))
-            self.queries.append(query.shape[axis])
+            self.queries.append((query.shape[axis], query.shape[0 if axis else 1]))
 
     def _convolve(
         self,

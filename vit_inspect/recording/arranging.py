@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from vit_inspect.attention.blocks import CPU_BLOCK_BYTES
-from vit_inspect.attention.layer import AxisBias, compute_type
+from vit_inspect.attention.layer import AxisBias, LayerAttention, compute_type
 from vit_inspect.errors import UnsupportedModel
 from vit_inspect.layout import TokenLayout
 from vit_inspect.model import Model
@@ -41,6 +41,32 @@ class Arrangement:
     def inputs(self) -> int:
         """Number of images, or of windows of all images."""
         return self.images * (1 if self.windows is None else len(self.windows))
+
+    def layer(
+        self,
+        query: Float[Tensor, "*queries width"],
+        key: Float[Tensor, "*keys width"],
+        value: Float[Tensor, "*keys value_width"],
+        bias: Tensor | AxisBias | None,
+        scale: float,
+        *,
+        name: str,
+    ) -> LayerAttention:
+        """The attention of a network's own tensors; raises `UnsupportedModel` for other windows.
+
+        name: of the model, in the refusal.
+        """
+        self._check(query, name)
+        return LayerAttention(
+            # A network may pass its parameters themselves, which need gradients.
+            queries=self.tokens(query.detach()),
+            keys=self.keys(key.detach()),
+            values=self.keys(value.detach()),
+            bias=self.bias(bias, query),
+            scale=scale,
+            windows=self.windows,
+            padded=self.layout.padded,
+        )
 
     def tokens(
         self, given: Float[Tensor, "*axes width"]
@@ -86,7 +112,7 @@ class Arrangement:
         # A mask that is repeated for every image is the same for each.
         return given[: len(self.windows)].clone()
 
-    def check(self, query: Tensor, *, name: str) -> None:
+    def _check(self, query: Tensor, name: str) -> None:
         """Refuse other windows than those that are known."""
         if self.windows is None:
             return

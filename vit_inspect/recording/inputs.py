@@ -24,7 +24,10 @@ from vit_inspect.records.base import Photograph
 SHOWN_PX = 1024
 """Longest side of the copy of a photograph that is kept for figures."""
 
-FILLED = "The picture does not fill the model's input: the rest is the model's mean colour."
+FILLED = (
+    "The picture does not fill the model's input: the rest is the model's mean colour, and counts "
+    "like the picture."
+)
 """What is told of a photograph whose input is filled up."""
 
 Given = Picture | Tensor | Sequence[Picture | Tensor]

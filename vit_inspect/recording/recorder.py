@@ -172,10 +172,16 @@ class Recorder(Watch):
             self._record(output, *args, **kwargs)
         elif function is multi_head_attention_forward:
             # A function mode does not see the call of the kernel inside it.
+            arrangement = self.arrangements[self.block]
             with torch.no_grad():
-                layer, project = multihead_attention(*args, **kwargs)
-                self._keep(layer, output[0].transpose(0, 1), project)
-            self._mark(output[0], partial(_before_projection, project, layer.values))
+                made, project = multihead_attention(*args, **kwargs)
+                parts = made.queries, made.keys, made.values, made.bias, made.scale
+                layer = arrangement.layer(*parts, name=self.model.id)
+                # The projection has made the heads one.
+                joint = output[0].transpose(0, 1)[:, None]
+                self._keep(layer, arrangement.tokens(joint)[:, 0], project)
+            before = partial(_before_projection, project, made.values)
+            self._mark(output[0], lambda gradient: arrangement.tokens(before(gradient)))
         elif (followed := self.follower.called(function, args, kwargs, output)) and len(
             followed.queries
         ) % self.images == 0:
@@ -221,18 +227,10 @@ class Recorder(Watch):
                     f"attention with {name}", "plain attention of all tokens to all tokens", remedy
                 )
         arrangement = self.arrangements[self.block]
+        scale = query.shape[-1] ** -0.5 if scale is None else scale
         with torch.no_grad():
-            arrangement.check(query, name=self.model.id)
-            layer = LayerAttention(
-                # A network may pass its parameters themselves, which need gradients.
-                queries=arrangement.tokens(query.detach()),
-                keys=arrangement.keys(key.detach()),
-                values=arrangement.keys(value.detach()),
-                bias=arrangement.bias(attn_mask, query),
-                scale=query.shape[-1] ** -0.5 if scale is None else scale,
-                windows=arrangement.windows,
-                padded=arrangement.layout.padded,
-            )
+            parts = query, key, value, attn_mask, scale
+            layer = arrangement.layer(*parts, name=self.model.id)
             arranged = arrangement.tokens(heads(output.detach()))
         self._mark(output, lambda gradient: arrangement.tokens(heads(gradient)))
         self._keep(layer, arranged, lambda heads: heads, dtypes)
@@ -303,7 +301,8 @@ class Recorder(Watch):
                 raise UnsupportedModel(
                     f"queries of {len(calls[0].queries)} images in block {index} of {model.id}",
                     f"{self.images}, one for each picture, on the first axis",
-                    "choose a model whose attention has its axes in the order image, head, token",
+                    "choose a model whose attention has its axes in the order image, head, token; "
+                    "square windows need the attribute window_size, their side, of each block",
                 )
             layout = model.layout
             counts = {calls[0].queries.shape[2], calls[0].keys.shape[2] - int(layout.padded)}
@@ -324,7 +323,8 @@ class Recorder(Watch):
                 "recomputed from its queries and keys",
                 f"at most {self.tolerance:.0e}",
                 "load the model with a wider dtype, or choose a model whose attention is one "
-                "plain softmax",
+                "plain softmax"
+                + (", with windows filled up by zeros" if model.layout.padded else ""),
             )
         return tuple(self.calls[block][0] for block in model.blocks)
 
