@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 import vit_inspect as vi
@@ -250,3 +250,16 @@ def test_nothing_as_large_as_a_matrix_is_ever_made(monkeypatch: pytest.MonkeyPat
 def test_a_hierarchical_model_is_refused() -> None:
     with pytest.raises(vi.UnsupportedModel, match="whose tokens merge from stage to stage"):
         vi.attention_relevance(narrow_swin(SWIN), IMAGES[0])
+
+
+def test_a_length_that_never_changes_is_refused() -> None:
+    """A norm without weights of its own gives every picture an output of one length."""
+    model = of("vit_base_patch16_siglip_224")
+    normed = nn.Sequential(model.module, nn.LayerNorm(model.module.embed_dim)).eval().double()
+    described = vi.wrap(
+        normed, layout=model.layout, transform=model.recipe, blocks=list(model.blocks)
+    )
+    with pytest.raises(vi.UnsupportedModel, match="whose length is the same for all pictures"):
+        vi.attention_relevance(described, IMAGES)
+    other = vi.attention_relevance(described, IMAGES[0], target=IMAGES[1])
+    assert np.ptp(other.relevance) > 1e-3 * other.relevance.max()

@@ -16,6 +16,7 @@ import sys
 import types
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -521,6 +522,10 @@ def test_of_two_networks_none_is_guessed(tiny: Weights, other: Weights, tmp_path
             "model.ema_model",
             "model.online",
         ),
+        # Programs for super-resolution and for segmentation.
+        (lambda mean, own: {"params": own, "params_ema": mean}, "params_ema", "params"),
+        (lambda mean, own: {"net": own, "net_ema": mean}, "net_ema", "net"),
+        (lambda mean, own: {"model": own, "avg_model": mean}, "avg_model", "model"),
         # MoCo v3 names both networks inside one dictionary, lightning's callbacks do so too.
         (
             lambda mean, own: {
@@ -890,6 +895,26 @@ def test_trained_biases_that_the_conversion_drops_are_refused_and_those_of_0_go(
     assert "Left out as asked" in model.notices[0]
 
 
+def test_trained_biases_of_keys_have_no_place_beside_those_of_queries(tmp_path: Path) -> None:
+    """timm's variant with biases has them for queries and values; DINOv3's own are one vector."""
+    architecture = "vit_small_patch16_dinov3_qkvb"
+    weights = network(architecture, img_size=64, depth=2).state_dict()
+    fused = {}
+    for name, each in weights.items():
+        if name.endswith("q_bias"):
+            parts = each, torch.zeros_like(each), weights[name.replace("q_bias", "v_bias")]
+            fused[name.replace("q_bias", "qkv.bias")] = torch.cat(parts)
+        elif not name.endswith("v_bias"):
+            fused[name.replace("reg_token", "storage_tokens")] = each
+    fused["rope_embed.periods"] = torch.ones(16)
+    path = saved(tmp_path / "dinov3.pth", fused)
+    assert same(loaded(path, architecture, arch_options={"depth": 2}), weights)
+    fused["blocks.1.attn.qkv.bias"][400] = 1e-3
+    with pytest.raises(vi.WeightsUnavailable) as refusal:
+        loaded(saved(path, fused), architecture, arch_options={"depth": 2})
+    assert f"that {architecture} has no place for (blocks.1.attn.qkv.bias)" in refusal.value.found
+
+
 @pytest.mark.parametrize(
     "known",
     [
@@ -1060,26 +1085,26 @@ def test_sam_is_read_as_its_authors_save_it_at_any_size(
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.normal_(std=0.3)
-    weights = {
-        f"image_encoder.{name.replace('mlp.fc', 'mlp.lin')}": weight
-        for name, weight in network.state_dict().items()
+    encoder = {
+        name.replace("mlp.fc", "mlp.lin"): weight for name, weight in network.state_dict().items()
     }
-    beside = {
+    whole = {f"image_encoder.{name}": weight for name, weight in encoder.items()} | {
         "prompt_encoder.not_a_point_embed.weight": torch.ones(1, 4),
         "mask_decoder.iou_token.weight": torch.ones(1, 4),
     }
-    model = vi.load(
-        checkpoint=saved(tmp_path / "sam.pth", weights | beside),
-        architecture="samvit_base_patch16",
-        arch_options=options,
-        img_size=size,
-        device="cpu",
-    )
+    load = partial(vi.load, architecture="samvit_base_patch16", arch_options=options, device="cpu")
+    model = load(checkpoint=saved(tmp_path / "sam.pth", whole), img_size=size)
+    alone = load(checkpoint=saved(tmp_path / "encoder.pth", encoder))
+    assert alone.weights_sha256 == model.weights_sha256
     assert model.layout.grid == ((10, 10) if size is None else (5, 10))
     capture = vi.capture(model, vi.sample("chelsea"))
     with torch.inference_mode():
         assert torch.equal(capture.output, network.eval()(capture.pixels))
     told = " ".join(model.notices)
+    assert "give crop_mode='pad' and interpolation='bilinear'." in told
+    said = load(checkpoint=tmp_path / "sam.pth", crop_mode="pad", interpolation="bilinear")
+    assert (said.recipe.crop_mode, said.recipe.interpolation) == ("pad", "bilinear")
+    assert not any("Warning" in each for each in said.notices)
     assert ("Input size 160 x 160 px, for which" in told) == (size is None)
     assert ("Position table resampled from 10 x 10 to 5 x 10." in told) == (size is not None)
     assert ("Tables of relative positions were" in told) == (size is not None and relative)
@@ -1155,6 +1180,24 @@ def test_relative_positions_are_resampled_as_timm_does(tmp_path: Path) -> None:
         # The same of weights that timm fetched and resampled.
         assert _resampled(module, size) == notices
     assert _resampled(module, None) == ()
+
+
+@pytest.mark.parametrize("size", [(80, 656), (656, 80)])
+def test_relative_positions_that_fit_stay_as_they_are(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    """5 x 41 patches have as many offsets as 14 x 14."""
+    module = timm.create_model("beit_base_patch16_224", depth=1, img_size=size)
+    with torch.no_grad():
+        module.blocks[0].attn.relative_position_bias_table.normal_()
+    weights = module.state_dict()
+    other = timm.create_model("beit_base_patch16_224", depth=1, img_size=size)
+    path = saved(tmp_path / "run.pth", weights)
+    _, notices = load_checkpoint(
+        other, read_weights(path), architecture="beit_base_patch16_224", size=size
+    )
+    assert all(torch.equal(each, weights[name]) for name, each in other.state_dict().items())
+    assert notices == ()
 
 
 def test_resampling_in_other_weights_is_told_too() -> None:
@@ -1489,3 +1532,13 @@ def test_without_notices_nothing_is_told(tmp_path: Path, monkeypatch: pytest.Mon
     assert model.notices == ()
     vi.export(vi.capture(model, noise((60, 40), 0)), tmp_path)
     assert "<dt>Notices</dt>" not in (tmp_path / "report.html").read_text()
+
+
+def test_registers_without_a_place_are_told(tmp_path: Path) -> None:
+    weights = network("vit_small_patch14_reg4_dinov2", img_size=56, depth=1).state_dict()
+    table = weights["pos_embed"]
+    weights["pos_embed"] = torch.cat([table.new_zeros(1, 5, 384), table], dim=1)
+    with pytest.raises(vi.WeightsUnavailable) as refusal:
+        path = saved(tmp_path / "run.pth", weights)
+        loaded(path, "vit_small_patch14_dinov2", arch_options={"depth": 1})
+    assert "if it has 4 registers, give reg_tokens=4 as an option of the" in str(refusal.value)

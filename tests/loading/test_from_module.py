@@ -216,7 +216,7 @@ def test_a_margin_that_the_network_sees_is_refused(change: dict[str, Any]) -> No
     assert wrapped(network, layout=replace(LAYOUT, grid=(3, 4), stride_px=(6, 6)))
     layout = replace(LAYOUT, grid=(3, 4), **change)
     assert layout.input_px == (20, 26)
-    with pytest.raises(vi.BadParameter, match="which the network sees"):
+    with pytest.raises(vi.BadParameter, match=r"which the network sees|does not see"):
         wrapped(network, layout=layout)
 
 
@@ -710,3 +710,12 @@ def test_wrappers_of_training_are_taken_off(wrapper: Callable[[nn.Module], Any])
 def test_a_network_of_timm_without_a_plain_grid_is_refused() -> None:
     with pytest.raises(vi.UnsupportedModel, match="which is a convolutional network"):
         vi.wrap(timm.create_model("resnet18").eval())
+
+
+def test_one_output_is_a_score_without_being_named() -> None:
+    network = own()
+    network.head = nn.Linear(WIDTH, 1)
+    model = wrapped(network.eval().double())
+    assert (model.labels, model.outputs) == (("output 0",), "scores")
+    assert any("one output" in each for each in model.notices)
+    assert vi.head_importance(vi.capture(model, IMAGES[0])).effect.max() > 0

@@ -940,6 +940,7 @@ def test_a_picture_that_the_processor_would_blow_up_is_refused() -> None:
         ({"do_rescale": False}, "does not scale pixels to 0..1"),
         ({"rescale_factor": 1 / 127.5}, "scales pixels to other values than 0..1"),
         ({"do_pad": True}, "pads"),
+        ({"crop_pct": 0.875}, "enlarges pictures before it crops them"),
     ],
 )
 def test_a_processor_that_no_recipe_describes_is_refused(

@@ -347,3 +347,102 @@ def test_what_is_called_a_window_size_is_none_where_all_attend_to_all(size: Any)
     model = in_windows(*blocks)
     assert model.stages == ()
     assert vi.capture(model, noise((64, 64), 1)).error < 1e-12
+
+
+@pytest.mark.parametrize("grid", [(2, 8), (8, 2), (1, 16)])
+def test_all_patches_are_no_window_where_they_are_as_many(grid: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    network = Mean(grid=grid)
+    for layer in network.layers:
+        layer.window_size = 4
+    model = wrapped(network.eval().double(), layout=replace(IN_WINDOWS, grid=grid))
+    assert model.stages == ()
+    assert vi.capture(model, noise((64, 64), 1)).error < 1e-12
+
+
+class Mean(Own):
+    """Reads the mean of patches alone."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        tokens = self.embed(pixels).flatten(2).mT + self.table
+        for layer in self.layers:
+            tokens = layer(tokens)
+        return self.head(tokens.mean(dim=1))
+
+
+class Multihead(Block):
+    """The same attention inside windows as `Windows`, by torch's own module."""
+
+    window_size = 4
+
+    def __init__(self, like: Windows) -> None:
+        super().__init__()
+        self.norm = like.norm
+        self.attention = nn.MultiheadAttention(24, 3, batch_first=True)
+        with torch.no_grad():
+            for own, other in (
+                (self.attention.in_proj_weight, like.qkv.weight),
+                (self.attention.in_proj_bias, like.qkv.bias),
+                (self.attention.out_proj.weight, like.out.weight),
+                (self.attention.out_proj.bias, like.out.bias),
+            ):
+                own.copy_(other)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        grid = tokens.unflatten(1, (8, 8)).unflatten(1, (2, 4)).unflatten(3, (2, 4))
+        cut = self.norm(grid.permute(0, 1, 3, 2, 4, 5).flatten(0, 2).flatten(1, 2))
+        mixed = self.attention(cut, cut, cut, need_weights=False)[0].unflatten(1, (4, 4))
+        back = mixed.unflatten(0, (-1, 2, 2)).permute(0, 1, 3, 2, 4, 5).flatten(1, 2).flatten(2, 3)
+        return tokens + back.flatten(1, 2)
+
+
+def test_torchs_own_attention_is_seen_inside_windows_too() -> None:
+    torch.manual_seed(0)
+    known = Windows(), Windows()
+    images = [noise((64, 64), 1), noise((64, 64), 2)]
+    captures = []
+    for blocks in (known, tuple(map(Multihead, known))):
+        torch.manual_seed(1)
+        network = InWindows(*blocks).eval().double()
+        captures.append(vi.capture(wrapped(network, layout=IN_WINDOWS), images))
+    one, other = captures
+    torch.testing.assert_close(one.output, other.output, rtol=0, atol=1e-12)
+    assert other.error < 1e-12
+    for query in ((0, 0), (3, 4), (7, 2)):
+        first, second = (vi.attention_maps(each, query=query).weights for each in captures)
+        np.testing.assert_allclose(first, second, atol=1e-12)
+    relevance = [vi.attention_relevance(each).relevance for each in captures]
+    np.testing.assert_allclose(*relevance, rtol=1e-7)
+    ablated = [vi.ablate(each, heads=[(1, 2)]).cosine for each in captures]
+    np.testing.assert_allclose(*ablated, atol=1e-12)
+
+
+class OrderByImage(Own):
+    """Each image of a batch has its patches in an order of its own."""
+
+    def tokens(self, pixels: Tensor) -> Tensor:
+        tokens = super().tokens(pixels)
+        orders = [torch.randperm(36, generator=torch.Generator().manual_seed(n)) for n in range(9)]
+        shuffled = [tokens[n, 2:][orders[n]] for n in range(len(tokens))]
+        return torch.cat([tokens[:, :2], torch.stack(shuffled)], dim=1)
+
+
+def test_another_order_in_each_image_is_refused() -> None:
+    """All tokens move there, and the right one as much as the others."""
+    for seed in range(5):
+        torch.manual_seed(seed)
+        network = OrderByImage(grid=(6, 6)).eval().double()
+        with pytest.raises(vi.BadParameter, match="a change of that patch moves token"):
+            wrapped(network, layout=BIG)
+
+
+@pytest.mark.parametrize("stride", [2, 4, 5, 8, 12])
+def test_patches_that_overlap_much_are_found_where_they_are(stride: int) -> None:
+    torch.manual_seed(0)
+    network = Own(grid=(6, 6))
+    network.embed = nn.Conv2d(3, 24, 16, stride)
+    network.eval().double()
+    layout = replace(BIG, patch_px=(16, 16), stride_px=(stride, stride))
+    assert vi.capture(wrapped(network, layout=layout), noise((60, 60), 1)).error < 1e-12
+    with pytest.raises(vi.BadParameter):
+        wrapped(network, layout=replace(layout, stride_px=(stride + 1, stride)))

@@ -167,6 +167,7 @@ def load_checkpoint(
     """
     reading = _reading(module, file, architecture)
     weights = reading.weights
+    _keep_relative(module, reading, file)
     notices: list[str] = []
     if taken := ".".join(filter(None, (file.part, reading.prefix.removesuffix(".")))):
         notices.append(f"Weights taken from the part {shown(taken)!r} of the file.")
@@ -192,6 +193,7 @@ def load_checkpoint(
     judged = [name for name in idle if not name.startswith(twins)]
     rotary = getattr(module, "rope", None) is not None
     lost = unplaced(file.weights, judged, reading.prefix, rotary=rotary)
+    lost += _dropped_keys(expected, file)
     refused, let_go = without([*strange(file.beside), *lost], ignore, file.name)
     if refused:
         raise WeightsUnavailable(
@@ -375,6 +377,10 @@ def _classifiers(module: Any) -> tuple[str, ...]:
     return (named,) if isinstance(named, str) else tuple(named)
 
 
+REGISTERS = (4, 8)
+"""Numbers of registers that networks usually have."""
+
+
 def _take_rectangle(module: Any, grid: tuple[int, int]) -> tuple[int, int] | None:
     """Give SAM, whose table has rows and columns, the tables for a grid; as `_take_grid`."""
     if module.pos_embed.shape[1:3] == grid:
@@ -426,10 +432,18 @@ def _take_grid(
         ]
         squarest = sorted(sizes, key=lambda px: abs(math.log(px[0] / px[1])))[:6]
         nearest = [f"{rows}x{columns}" for rows, columns in squarest]
+        squares = (each for each in REGISTERS if each < count)
+        spare = [each for each in squares if math.isqrt(count - each) ** 2 == count - each]
         raise WeightsUnavailable(
             f"a position table of {table.shape[-2]} tokens in {name!r}",
             "a square grid of patches, or the grid of the input",
-            "give the input size (img_size) in px that it was trained for"
+            (
+                f"if it has {spare[0]} registers, give reg_tokens={spare[0]} as an option of the "
+                "architecture; else "
+                if spare
+                else ""
+            )
+            + "give the input size (img_size) in px that it was trained for"
             + (f", such as {', '.join(nearest)}" if nearest else ""),
         )
     if trained == grid:
@@ -496,6 +510,29 @@ def _resized(name: str, reading: Reading, file: WeightFile) -> bool:
     """Whether a weight was resampled when it was read."""
     held = sum(file.weights[each].numel() for each in reading.used.get(name, ()))
     return held not in (0, reading.weights[name].numel())
+
+
+def _keep_relative(module: nn.Module, reading: Reading, file: WeightFile) -> None:
+    """Take tables of relative positions that fit as they are.
+
+    timm takes them for those of a square where the module's grid is none, and resamples them.
+    """
+    own = module.state_dict()
+    for name in own:
+        held = [file.weights[each] for each in reading.used.get(name, ())]
+        fits = [each.shape for each in held] == [own[name].shape]
+        if fits and name.endswith("relative_position_bias_table"):
+            reading.weights[name] = held[0]
+
+
+def _dropped_keys(expected: Collection[str], file: WeightFile) -> list[str]:
+    """Trained biases of which the conversion keeps those of queries and values alone."""
+    separate = any(name.endswith("attn.q_bias") for name in expected)
+    return [
+        name
+        for name, bias in file.weights.items()
+        if separate and name.endswith("attn.qkv.bias") and bias.chunk(3)[1].any()
+    ]
 
 
 def _another(found: str, architecture: str) -> WeightsUnavailable:

@@ -290,7 +290,8 @@ def _refusal(name: str, layout: TokenLayout) -> Iterator[None]:
         raise BadParameter(
             f"{name}, which fails on pictures of {rows} x {columns} px",
             "a network that takes pixels alone, (image, channel, row, column), of this size",
-            "correct the grid or patch_px of the layout, or wrap a module whose forward takes them",
+            "correct the grid, patch_px or stride_px of the layout, or wrap a module whose forward "
+            "takes them",
         ) from error
 
 
@@ -461,4 +462,7 @@ def _checked_labels(labels: Sequence[str] | None, output: Any, name: str) -> tup
             "a label for each score of an output (image, class)",
             "give the names of all classes in their order, or leave out labels=",
         )
+    # One number is no vector of features: its direction is always the same.
+    if labels is None and isinstance(output, Tensor) and output.shape == (1, 1):
+        return ("output 0",)
     return None if labels is None else tuple(labels)

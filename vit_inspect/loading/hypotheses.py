@@ -42,8 +42,7 @@ def try_tokens(model: Model) -> None:
         )
     alone = capture(model, pixels=pixels[:1], bands=(0,))
     _try_axes(model.id, first, alone)
-    if any(model.layout.margin_px):
-        _try_margin(model, alone)
+    _try_edges(model, alone)
     if model.stages:
         _try_windows(model)
     # Values of the first layer are a token's own, before any token has seen another.
@@ -96,18 +95,29 @@ def _try_windows(model: Model) -> None:
 def _misplaced(
     seen: Capture, layer: int, places: list[tuple[int, int]]
 ) -> tuple[tuple[int, int], int, int] | None:
-    """A place whose change moved another token's values most: (place, its token, that token).
+    """A place whose change moved another token's values more: (place, its token, that token).
 
-    The first image of the capture is unchanged, each of the others in one of the places.
+    The first image of the capture is unchanged, each of the others in one of the places. Next to
+    the place others may move as much, where patches overlap or a stem of convolutions mixes them.
     """
+    layout = seen.layout
+    sides = zip(layout.patch_px, layout.cell_px, strict=True)
+    overlap = [-(-patch // cell) for patch, cell in sides]
+    reach = [each + 1 for each in overlap]
     # Not every device has float64.
-    values = seen.layers[layer].values[:, :, int(seen.layout.padded) :].cpu().double()
-    for index, place in enumerate(places, start=1):
-        moved = (values[0] - values[index]).abs().amax(dim=(0, 2))
-        token = seen.layout.token(place)
-        # A stem of overlapping convolutions moves the neighbours too, but no other token as much.
-        if not moved[token] > moved.max() / 2:
-            return place, token, int(moved.argmax())
+    values = seen.layers[layer].values[:, :, int(layout.padded) :].cpu().double()
+    for index, (row, column) in enumerate(places, start=1):
+        moved = (values[0] - values[index]).square().sum(dim=(0, 2)).sqrt()
+        token = layout.token((row, column))
+        far = torch.ones(layout.grid, dtype=torch.bool)
+        far[max(0, row - reach[0]) : row + reach[0] + 1][
+            :, max(0, column - reach[1]) : column + reach[1] + 1
+        ] = False
+        elsewhere = moved.clone()
+        elsewhere[layout.prefix_count :][~far.flatten()] = 0
+        for others in (moved / (2 * max(overlap)), elsewhere):
+            if not moved[token] > others.max():
+                return (row, column), token, int(others.argmax())
     return None
 
 
@@ -186,13 +196,14 @@ def _places(layout: TokenLayout) -> list[tuple[int, int]]:
 def _inputs(
     model: Model, places: list[tuple[int, int]]
 ) -> Float[Tensor, "image channel row column"]:
-    """Noise, and the same with the cell of one patch inverted, for each of the places."""
-    down, right = model.layout.cell_of_px()
+    """Noise, and the same with one patch inverted, for each of the places."""
+    (height, width), (down, right) = model.layout.patch_px, model.layout.cell_px
     plain = np.random.default_rng(0).random((model.channels, *model.layout.input_px))
     values = np.stack([plain] * (len(places) + 1))
     for each, (row, column) in zip(values[1:], places, strict=True):
-        cell = np.ix_(range(model.channels), down == row, right == column)
-        each[cell] = 1 - each[cell]
+        top, left = row * down, column * right
+        patch = each[:, top : top + height, left : left + width]
+        patch[:] = 1 - patch
     mean, std = (np.array(each)[:, None, None] for each in (model.recipe.mean, model.recipe.std))
     return torch.from_numpy((values - mean) / std).to(model.device, model.dtype)
 
@@ -208,19 +219,33 @@ def _same(first: Capture, second: Capture) -> bool:
     return all(float((a - b).abs().max()) <= ROUNDING * float(a.abs().max()) for a, b in pairs)
 
 
-def _try_margin(model: Model, alone: Capture) -> None:
-    """Refuse a margin that the network sees; raises `BadParameter`."""
-    (rows, columns), pixels = model.layout.covered_px, alone.pixels.clone()
-    pixels[..., rows:, :] += 1
-    pixels[..., columns:] += 1
-    if not _same(alone, capture(model, pixels=pixels, bands=(0,))):
-        bottom, right = model.layout.margin_px
-        raise BadParameter(
-            f"a layout of {model.id} with a margin of {bottom} px at the bottom and {right} px at "
-            "the right, which the network sees",
-            "a margin that no patch covers",
-            "correct the grid, patch_px, stride_px or margin_px of the layout",
-        )
+def _try_edges(model: Model, alone: Capture) -> None:
+    """Refuse a margin that the network sees, and patches that it does not see to their end.
+
+    Raises `BadParameter`.
+    """
+    layout = model.layout
+    for axis, side in ((2, "the bottom"), (3, "the right")):
+        covered, margin = layout.covered_px[axis - 2], layout.margin_px[axis - 2]
+        for start, stop, unseen in (
+            (covered, covered + margin, True),
+            (covered - max(1, layout.cell_px[axis - 2] // 4), covered, False),
+        ):
+            if start == stop:
+                continue
+            pixels = alone.pixels.clone()
+            pixels.narrow(axis, start, stop - start).add_(1)
+            if _same(alone, capture(model, pixels=pixels, bands=(0,))) == unseen:
+                continue
+            raise BadParameter(
+                f"a layout of {model.id} with a margin of {margin} px at {side}, which the network "
+                "sees"
+                if unseen
+                else f"a layout of {model.id} whose patches cover {stop - start} px at {side} that "
+                "the network does not see",
+                "patches that cover what the network sees, and a margin for the rest",
+                "correct the grid, patch_px, stride_px or margin_px of the layout",
+            )
 
 
 def _try_axes(name: str, batch: Capture, alone: Capture) -> None:

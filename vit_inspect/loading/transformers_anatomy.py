@@ -350,6 +350,10 @@ def recipe(processor: Any, module: nn.Module, *, name: str) -> Recipe:
             "scales pixels to other values than 0..1",
         ),
         (getattr(processor, "do_pad", None) and not padded, "pads"),
+        (
+            type(processor).__name__.startswith("Levit") or getattr(processor, "crop_pct", None),
+            "enlarges pictures before it crops them",
+        ),
         (getattr(processor, "do_flip_channel_order", None), "swaps red and blue"),
     ):
         if wrong:

@@ -37,7 +37,9 @@ _NETWORKS = (
 MAY_GO = re.compile(f"{_HEADS}|{_DECODERS}|{_TEXT}|{_TRAINING}|{_NETWORKS}")
 """First parts of names that say: this is beside the network."""
 
-MAY_LIE_BESIDE = re.compile(rf"{MAY_GO.pattern}|net(work)?|{'|'.join(map(re.escape, WRAPPERS))}")
+MAY_LIE_BESIDE = re.compile(
+    rf"{MAY_GO.pattern}|net(work)?|params|{'|'.join(map(re.escape, WRAPPERS))}"
+)
 """Keys of entries beside the opened one: as above, or of another network in its wrapper."""
 
 _OUTER = ("model", "backbone", "encoder", "base", "net", "network")

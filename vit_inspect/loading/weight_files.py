@@ -45,6 +45,17 @@ AVERAGES = (
     "averaged_model",
     "swa_model",
     "shadow",
+    "params_ema",
+    "ema_params",
+    "net_ema",
+    "ema_net",
+    "ema_weights",
+    "ema_encoder",
+    "swa_state_dict",
+    "avg_model",
+    "mean_teacher",
+    "momentum_model",
+    "key_encoder",
 )
 """Names of averages over training steps, and of teachers: they are what authors evaluate."""
 
