@@ -1538,7 +1538,7 @@ def test_registers_without_a_place_are_told(tmp_path: Path) -> None:
     weights = network("vit_small_patch14_reg4_dinov2", img_size=56, depth=1).state_dict()
     table = weights["pos_embed"]
     weights["pos_embed"] = torch.cat([table.new_zeros(1, 5, 384), table], dim=1)
+    path = saved(tmp_path / "run.pth", weights)
     with pytest.raises(vi.WeightsUnavailable) as refusal:
-        path = saved(tmp_path / "run.pth", weights)
         loaded(path, "vit_small_patch14_dinov2", arch_options={"depth": 1})
     assert "if it has 4 registers, give reg_tokens=4 as an option of the" in str(refusal.value)
