@@ -545,6 +545,50 @@ def test_a_folder_with_a_processor_has_no_notice(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("exact_softmax")
+@pytest.mark.usefixtures("exact_softmax")
+@pytest.mark.parametrize("with_processor", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("DeiTModel", {"image_size": (24, 40)}),
+        ("IJepaModel", {"image_size": (40, 16)}),
+        ("ViTModel", {"image_size": (16, 32), "num_channels": 4}),
+        ("ViTMSNModel", {"image_size": (32, 16), "num_channels": 1}),
+        ("ViTModel", {"num_channels": 1}),
+        ("ViTModel", {"num_channels": 4}),
+    ],
+)
+def test_folders_of_other_shapes_are_read(
+    tmp_path: Path, kind: str, options: dict[str, Any], with_processor: bool
+) -> None:
+    family = BY_KIND[kind]
+    config = family.config.func  # type: ignore[attr-defined]
+    network = network_of(Family(kind, partial(config, **PLAIN | options)), torch.float32)
+    network.save_pretrained(tmp_path)
+    rows, columns = options.get("image_size", (32, 32))
+    channels = options.get("num_channels", 3)
+    if with_processor:
+        size = {"height": rows, "width": columns}
+        hf.ViTImageProcessor(
+            size=size, image_mean=[0.5] * channels, image_std=[0.5] * channels
+        ).save_pretrained(tmp_path)
+    model = load(tmp_path)
+    told = " ".join(model.notices)
+    # ImageNet's three means say little of one channel.
+    averaged = kind == "ViTMSNModel" and not with_processor
+    assert ("mean 0.449, standard deviation 0.226, " in told) == averaged
+    assert ("(averages over its channels)" in told) == averaged
+    assert model.layout.input_px == (rows, columns)
+    assert model.channels == channels
+    pixels = torch.rand(2, channels, rows, columns)
+    capture = vi.capture(model, pixels=pixels, bands=(0,))
+    with torch.inference_mode():
+        plain = network(pixel_values=pixels)
+    assert torch.equal(capture.output, plain.last_hidden_state)
+    expected = eager(network, pixels)
+    torch.testing.assert_close(all_rows(capture), expected, rtol=0, atol=1e-4)
+
+
 def test_a_network_that_is_no_square_is_read(tmp_path: Path) -> None:
     sides = {"image_size": (16, 40)}
     network = network_of(Family("ViTModel", partial(hf.ViTConfig, **PLAIN | sides)), torch.float32)

@@ -446,3 +446,51 @@ def test_patches_that_overlap_much_are_found_where_they_are(stride: int) -> None
     assert vi.capture(wrapped(network, layout=layout), noise((60, 60), 1)).error < 1e-12
     with pytest.raises(vi.BadParameter):
         wrapped(network, layout=replace(layout, stride_px=(stride + 1, stride)))
+
+
+class InOrder(Own):
+    """Its patches come in the order that is given."""
+
+    def __init__(self, order: Sequence[int]) -> None:
+        super().__init__(grid=(6, 6))
+        self.order = list(order)
+
+    def tokens(self, pixels: Tensor) -> Tensor:
+        tokens = super().tokens(pixels)
+        return torch.cat([tokens[:, :2], tokens[:, 2:][:, self.order]], dim=1)
+
+
+def swapped(first: int, second: int) -> list[int]:
+    order = list(range(36))
+    order[first], order[second] = second, first
+    return order
+
+
+SNAKE = [6 * row + (5 - column if row % 2 else column) for row in range(6) for column in range(6)]
+
+
+@pytest.mark.parametrize("order", [swapped(7, 28), swapped(14, 15), SNAKE], ids=str)
+def test_every_patch_is_tried(order: list[int]) -> None:
+    assert wrapped(own(InOrder, order=range(36)), layout=BIG)
+    with pytest.raises(vi.BadParameter, match=r"moves (that )?token"):
+        wrapped(own(InOrder, order=order), layout=BIG)
+
+
+class Weighed(Mean):
+    """Reads some patches more than others."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        tokens = self.embed(pixels).flatten(2).mT + self.table
+        for layer in self.layers:
+            tokens = layer(tokens)
+        weights = torch.arange(1, tokens.shape[1] + 1).to(tokens)
+        return self.head((weights[:, None] * tokens).sum(dim=1))
+
+
+def test_a_mean_with_weights_is_told() -> None:
+    layout = vi.TokenLayout((), (6, 6), (8, 8), MEAN)
+    assert wrapped(own(Mean, grid=(6, 6)), layout=layout).notices == ()
+    assert wrapped(own(Weighed, grid=(6, 6)), layout=layout).notices == (
+        "Its output is more than the mean of the patches: the order of the patches after the last "
+        "block changes it.",
+    )

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from types import ModuleType
 from typing import Any
 
@@ -108,6 +109,7 @@ def _load(
     # Broken models raise any error: OSError, ValueError, RuntimeError, SafetensorError, ...
     except Exception as error:
         raise _unavailable(name, error) from error
+    averaged = assumed and _average(processor, module)
     module.eval().requires_grad_(False).to(device, dtype)
     layout = img_size and describe(module, name=name, img_size=img_size).layout
     model = wrap(module, name=name, layout=layout, transform=processor)
@@ -115,7 +117,8 @@ def _load(
     if assumed:
         notices.append(
             "No image processor in the folder: that of its family was taken, "
-            f"{type(processor).__name__}: {', '.join(in_words(model.recipe).values())}."
+            f"{type(processor).__name__}: {', '.join(in_words(model.recipe).values())}"
+            + (" (averages over its channels)." if averaged else ".")
         )
     if adapter is not None and pretrained:
         notices.append(f"The adapter was merged into its base model, {_short(repository)}.")
@@ -196,6 +199,17 @@ def _processor(
         if not holder.is_dir() or any((holder / each).exists() for each in names):
             return package.AutoImageProcessor.from_pretrained(str(holder), **place), False
     return getattr(package, ANATOMIES[kind].processor)(**ANATOMIES[kind].prepared), True
+
+
+def _average(processor: Any, module: Any) -> bool:
+    """Give a processor the averages of its numbers, where they are for other channels; whether."""
+    channels = getattr(module.config, "num_channels", 3)
+    fits = all(len({*each}) == 1 for each in (processor.image_mean, processor.image_std))
+    if fits or len(processor.image_mean) == channels:
+        return False
+    processor.image_mean = [fmean(processor.image_mean)] * channels
+    processor.image_std = [fmean(processor.image_std)] * channels
+    return True
 
 
 def _package(name: str) -> ModuleType:

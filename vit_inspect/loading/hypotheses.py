@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vit_inspect.device import memory_refusal
 from vit_inspect.errors import BadParameter, UnsupportedModel
-from vit_inspect.layout import NONLINEAR, TokenLayout
+from vit_inspect.layout import MEAN, MEAN_ALL, NONLINEAR, TokenLayout
 from vit_inspect.model import Model
 from vit_inspect.recording.recorder import Capture, capture
 from vit_inspect.recording.token_order import as_returned, tensor_of, token_rows
@@ -55,6 +55,73 @@ def try_tokens(model: Model) -> None:
             "correct the prefix, the grid or patch_px of the layout, or add trailing= for "
             "special tokens after the patches; another order is not supported",
         )
+    _try_order(model)
+
+
+def _try_order(model: Model) -> None:
+    """Refuse a network in which any patch is another token than in the layout.
+
+    Half of the patches are changed at a time, so that each has a code of its own: the digits of its
+    number. Where a change reaches other tokens too, the places that were tried before must do.
+    Raises `BadParameter`.
+    """
+    layout = model.layout
+    numbers = np.arange(layout.patch_count)
+    digits = [numbers >> digit & 1 == 1 for digit in range(max(1, int(numbers[-1]).bit_length()))]
+    codes = np.array([each for digit in digits for each in (digit, ~digit)])
+    plain = _inputs(model, [])
+    (height, width), (rows, columns) = layout.patch_px, layout.covered_px
+    if layout.cell_px != layout.patch_px:
+        return
+    still = _embedded(model, plain)
+    if still is None:
+        return
+    moved = []
+    for code in codes:
+        whole = np.kron(code.reshape(layout.grid), np.ones((height, width), bool))
+        pixels = plain.clone()
+        part = pixels[..., :rows, :columns]
+        part[..., torch.from_numpy(whole).to(pixels.device)] += 1
+        changed = _embedded(model, pixels)
+        moved.append(torch.zeros(1) if changed is None else (changed - still)[0].norm(dim=-1))
+    seen = torch.stack(moved).cpu().double()
+    seen = seen > 1e-3 * seen.max()
+    if seen[:, : layout.prefix_count].any() or seen.all():
+        return
+    told = seen[:, layout.prefix_count :].numpy()
+    wrong = (told != codes).any(axis=0)
+    # A network that mixes neighbours moves more tokens than half of them.
+    if wrong.any() and (told.sum(axis=0) == len(digits)).all():
+        row, column = divmod(int(np.flatnonzero(wrong)[0]), layout.grid[1])
+        raise BadParameter(
+            f"a layout in which patch {(row, column)} is token {layout.token((row, column))} of "
+            f"{model.id}, but another patch moves that token",
+            "the special tokens (prefix) first, then the patches row by row",
+            "put the tokens into this order; another one is not supported",
+        )
+
+
+class _Enough(Exception):
+    """Ends a forward pass of which no more is needed."""
+
+
+def _embedded(model: Model, pixels: Tensor) -> Float[Tensor, "image token width"] | None:
+    """The tokens that enter the first block, if they are one row for each token."""
+    found: list[Tensor | None] = []
+
+    def enter(_: nn.Module, args: tuple[Any, ...]) -> None:
+        found.append(token_rows(args[0], len(pixels), model.layout) if args else None)
+        raise _Enough
+
+    hook = model.blocks[0].register_forward_pre_hook(enter)
+    try:
+        with torch.inference_mode():
+            model.module(pixels)
+    except _Enough:
+        return found[0]
+    finally:
+        hook.remove()
+    return None
 
 
 def _try_windows(model: Model) -> None:
@@ -146,7 +213,35 @@ def try_readout(model: Model) -> tuple[str, ...]:
             f"correct the layout's readout ({NONLINEAR!r} if it is no weighted mean of tokens), or "
             "wrap a module that returns what you look at",
         )
-    return ()
+    return _order_matters(model, output)
+
+
+def _order_matters(model: Model, output: Tensor) -> tuple[str, ...]:
+    """A notice where a mean of patches is not all that is read: their order changes the output.
+
+    output: of the network on the noise of `_run`.
+    """
+    layout = model.layout
+    if layout.readout not in (MEAN, MEAN_ALL):
+        return ()
+
+    def turn(_: nn.Module, args: tuple[Any, ...], given: Any) -> Any:
+        rows = token_rows(given, len(output), layout)
+        if rows is None:
+            return given
+        rows = torch.cat(
+            [rows[:, : layout.prefix_count], rows[:, layout.prefix_count :].flip(1)], dim=1
+        )
+        tokens = as_returned(rows, tensor_of(given), layout)
+        return (tokens, *given[1:]) if isinstance(given, tuple) else tokens
+
+    turned = _run(model, [model.blocks[-1].register_forward_hook(turn)]).detach()
+    if (turned - output).abs().max() <= ROUNDING * output.abs().max():
+        return ()
+    return (
+        f"Its output is more than the {layout.readout}: the order of the patches after the last "
+        "block changes it.",
+    )
 
 
 def try_blocks(model: Model) -> None:
