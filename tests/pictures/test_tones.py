@@ -207,3 +207,21 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     at_once, _ = tones.picture_of(values, layout, "RGB")
     monkeypatch.setattr(tones, "_BLOCK", 24)
     assert tones.picture_of(values, layout, "RGB")[0] == at_once
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_a_few_large_values_that_make_the_rest_one_tone_are_told(inverted: bool) -> None:
+    random = np.random.default_rng(0)
+    values = random.integers(0, 4096, (40, 50, 1), dtype=np.uint16)
+    values[3, :4] = 65535
+    layout = Layout("L", 1, 16, white_is_zero=inverted)
+    image, notices = tones.picture_of(values, layout, "L")
+    assert len(set(np.asarray(image).ravel().tolist())) <= 18
+    looks = "white" if inverted else "black"
+    assert notices[-1].endswith(f" of 65,535: it looks {looks}.")
+    assert notices[-1].startswith("99 % of its values are at most 4,0")
+    # Without them it has all its tones, and there is nothing to tell but its depth.
+    values[3, :4] = 4095
+    image, notices = tones.picture_of(values, layout, "L")
+    assert len(set(np.asarray(image).ravel().tolist())) > 200
+    assert len(notices) == 1

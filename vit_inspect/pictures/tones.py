@@ -75,6 +75,11 @@ def _by_depth(
     if bits == 8:
         return values.astype(np.uint8, copy=False), notices
     white = (1 << bits) - 1
+    # Such as 12 bits with a few pixels of 65,535 that stand for no value.
+    most = int(np.quantile(values.ravel()[:: max(1, values.size >> 20)], 0.99))
+    if what == "values" and stated is None and 0 < most < white >> 4:
+        looks = "white" if largest == "black" else "black"
+        notices.append(f"99 % of its values are at most {most:,} of {white:,}: it looks {looks}.")
     table = np.rint(np.arange(white + 1) * (255 / white)).astype(np.uint8)
     tones = np.empty(values.shape, np.uint8)
     for rows in _blocks(values):
