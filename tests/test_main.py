@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from tests.conftest import noise
 from tests.helpers.picture_files import tiff_of
-from vit_inspect.__main__ import app
+from vit_inspect.__main__ import _options, app
 
 pytestmark = pytest.mark.slow
 
@@ -199,3 +199,21 @@ def test_only_bad_photographs_write_nothing(tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "0 bytes in 'empty.png'" in done.stderr
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("12", 12),
+        ("true", True),
+        ("False", False),
+        ("1e-5", 1e-5),
+        ("[2, 5]", [2, 5]),
+        ("2,5", [2, 5]),
+        ("(2, 5)", [2, 5]),
+        ("token", "token"),
+        ("a,b", "a,b"),
+    ],
+)
+def test_options_of_an_architecture_are_numbers_lists_or_words(text: str, value: object) -> None:
+    assert _options([f"each={text}"]) == {"each": value}
