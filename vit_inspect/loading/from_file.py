@@ -7,7 +7,6 @@ what was used, unused or adapted. A file that would change what the model comput
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,11 +26,12 @@ from vit_inspect.loading.from_timm import (
     is_another,
     ready,
 )
+from vit_inspect.loading.grids import take_grid
 from vit_inspect.loading.jax_names import is_jax, torch_names
 from vit_inspect.loading.positions import RELATIVE_RESAMPLED
 from vit_inspect.loading.timm_anatomy import first_convolution
 from vit_inspect.loading.timm_parts import trunk_of
-from vit_inspect.loading.unplaced import strange, unplaced, without
+from vit_inspect.loading.unplaced import dropped_keys, strange, unplaced, without
 from vit_inspect.loading.weight_files import AVERAGES, WeightFile, read_weights, shown
 from vit_inspect.model import Model
 from vit_inspect.pictures.preparing import channels
@@ -174,7 +174,7 @@ def load_checkpoint(
     _take_pooling(module, weights, notices)
     _take_classes(module, weights, notices, layered=any(map(PRE_LOGITS.search, file.weights)))
     _check_names(module, weights, file, architecture)
-    trained = _take_grid(module, weights, size, file.name)
+    trained = take_grid(module, weights, size, file.name)
     if trained and size is None:
         size = trained
         notices.append(
@@ -193,7 +193,7 @@ def load_checkpoint(
     judged = [name for name in idle if not name.startswith(twins)]
     rotary = getattr(module, "rope", None) is not None
     lost = unplaced(file.weights, judged, reading.prefix, rotary=rotary)
-    lost += _dropped_keys(expected, file)
+    lost += dropped_keys(file.weights, expected)
     refused, let_go = without([*strange(file.beside), *lost], ignore, file.name)
     if refused:
         raise WeightsUnavailable(
@@ -377,82 +377,6 @@ def _classifiers(module: Any) -> tuple[str, ...]:
     return (named,) if isinstance(named, str) else tuple(named)
 
 
-REGISTERS = (4, 8)
-"""Numbers of registers that networks usually have."""
-
-
-def _take_rectangle(module: Any, grid: tuple[int, int]) -> tuple[int, int] | None:
-    """Give SAM, whose table has rows and columns, the tables for a grid; as `_take_grid`."""
-    if module.pos_embed.shape[1:3] == grid:
-        return None
-
-    def table(own: Tensor, *sides: int) -> nn.Parameter:
-        return nn.Parameter(own.new_zeros(*sides, own.shape[-1]))
-
-    module.pos_embed = table(module.pos_embed, 1, *grid)
-    # Blocks with windows keep tables for their windows.
-    whole = [each.attn for each in module.blocks if not each.window_size]
-    for part in whole if getattr(module.blocks[0].attn, "use_rel_pos", False) else ():
-        part.rel_pos_h = table(part.rel_pos_h, 2 * grid[0] - 1)
-        part.rel_pos_w = table(part.rel_pos_w, 2 * grid[1] - 1)
-    rows_px, columns_px = module.patch_embed.feat_ratio(as_scalar=False)
-    px = (grid[0] * rows_px, grid[1] * columns_px)
-    module.patch_embed.set_input_size(img_size=px)
-    return px
-
-
-def _take_grid(
-    module: Any, weights: dict[str, Tensor], size: tuple[int, int] | None, name: str
-) -> tuple[int, int] | None:
-    """Give the module the grid of the file's position table.
-
-    Returns the new input size in px, or None if the grid stays.
-    """
-    table, own = weights.get("pos_embed"), getattr(module, "pos_embed", None)
-    if table is not None and own is not None and table.dim() == own.dim() == 4:
-        return _take_rectangle(module, (table.shape[1], table.shape[2]))
-    if table is None or own is None or not getattr(module, "dynamic_img_size", False):
-        return None
-    grid, step = module.patch_embed.grid_size, module.patch_embed.feat_ratio(as_scalar=False)
-    count = table.shape[-2] - (own.shape[1] - grid[0] * grid[1]) if table.dim() == 3 else 0
-    side = math.isqrt(max(count, 0))
-    wanted = None if size is None else (size[0] // step[0], size[1] // step[1])
-    # The same count fits several grids: the size that is asked for goes first.
-    if wanted and math.prod(wanted) == count:
-        trained = wanted
-    elif count == grid[0] * grid[1]:
-        return None
-    elif count and side * side == count:
-        trained = (side, side)
-    else:
-        sizes = [
-            (rows * step[0], count // rows * step[1])
-            for rows in range(2, max(count, 0))
-            if count % rows == 0
-        ]
-        squarest = sorted(sizes, key=lambda px: abs(math.log(px[0] / px[1])))[:6]
-        nearest = [f"{rows}x{columns}" for rows, columns in squarest]
-        squares = (each for each in REGISTERS if each < count)
-        spare = [each for each in squares if math.isqrt(count - each) ** 2 == count - each]
-        raise WeightsUnavailable(
-            f"a position table of {table.shape[-2]} tokens in {name!r}",
-            "a square grid of patches, or the grid of the input",
-            (
-                f"if it has {spare[0]} registers, give reg_tokens={spare[0]} as an option of the "
-                "architecture; else "
-                if spare
-                else ""
-            )
-            + "give the input size (img_size) in px that it was trained for"
-            + (f", such as {', '.join(nearest)}" if nearest else ""),
-        )
-    if trained == grid:
-        return None
-    px = (trained[0] * step[0], trained[1] * step[1])
-    module.set_input_size(img_size=px)
-    return px
-
-
 def _check_names(
     module: nn.Module, weights: dict[str, Tensor], file: WeightFile, architecture: str
 ) -> None:
@@ -523,16 +447,6 @@ def _keep_relative(module: nn.Module, reading: Reading, file: WeightFile) -> Non
         fits = [each.shape for each in held] == [own[name].shape]
         if fits and name.endswith("relative_position_bias_table"):
             reading.weights[name] = held[0]
-
-
-def _dropped_keys(expected: Collection[str], file: WeightFile) -> list[str]:
-    """Trained biases of which the conversion keeps those of queries and values alone."""
-    separate = any(name.endswith("attn.q_bias") for name in expected)
-    return [
-        name
-        for name, bias in file.weights.items()
-        if separate and name.endswith("attn.qkv.bias") and bias.chunk(3)[1].any()
-    ]
 
 
 def _another(found: str, architecture: str) -> WeightsUnavailable:

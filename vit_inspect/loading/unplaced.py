@@ -69,6 +69,19 @@ def unplaced(
     return [name for name in left if not _may_go(name, weights[name], prefix)]
 
 
+def dropped_keys(weights: Mapping[str, Tensor], expected: Iterable[str]) -> list[str]:
+    """Trained biases of which timm keeps those of queries and values alone.
+
+    expected: the names of the network's own weights.
+    """
+    separate = any(name.endswith("attn.q_bias") for name in expected)
+    return [
+        name
+        for name, bias in weights.items()
+        if separate and name.endswith("attn.qkv.bias") and bias.chunk(3)[1].any()
+    ]
+
+
 def strange(beside: Iterable[str]) -> list[str]:
     """Entries with weights beside those of the network, by their keys, that nobody knows."""
     return [each for each in beside if not MAY_LIE_BESIDE.fullmatch(each.rpartition(".")[2])]
