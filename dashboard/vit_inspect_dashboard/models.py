@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
@@ -38,6 +40,29 @@ def offer(said: Mapping[str, Any]) -> None:
 def offered() -> tuple[str, ...]:
     """The names of the checkpoints on the list."""
     return tuple(_offered)
+
+
+def options(name: str) -> list[str]:
+    """What the command line is told to load this model; of a checkpoint's path the file alone."""
+    if name not in _offered:
+        return ["--model", name]
+    words = []
+    for option, value in _offered[name].items():
+        values = [value] if value not in (None, (), {}) else []
+        if isinstance(value, Path):
+            values = [value.name]
+        elif isinstance(value, Mapping):
+            values = [
+                f"{each}={held if isinstance(held, str) else json.dumps(held)}"
+                for each, held in value.items()
+            ]
+        elif option == "ignore":
+            values = list(value)
+        elif isinstance(value, list):
+            values = [",".join(map(str, value))]
+        name = "arch-option" if option == "arch_options" else option.replace("_", "-")
+        words += [word for each in values for word in (f"--{name}", str(each))]
+    return words
 
 
 def model(subject: Subject) -> vi.Model:

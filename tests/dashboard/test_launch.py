@@ -143,6 +143,13 @@ def test_a_checkpoint_is_the_first_model_with_what_is_said_of_it(run_with: Any) 
     assert model.recipe.mean == (0.1, 0.2, 0.3)
     assert model.outputs == "multi-label"
     assert model.source.startswith("file mine.pth, as vit_tiny_patch16_224 with depth=2")
+    # The same from a terminal; no visitor sees where the file lies.
+    page.switch_page("views/export.py").run()
+    assert page.code[0].value == (
+        "python -m vit_inspect figures chelsea --out out --checkpoint mine.pth --architecture "
+        "vit_tiny_patch16_224 --arch-option depth=2 --arch-option embed_dim=24 --arch-option "
+        "num_heads=2 --mean 0.1,0.2,0.3 --outputs multi-label --fit crop"
+    )
     # At another size it is the same checkpoint.
     page.selectbox(key="size").set_value(256).run()
     assert not page.exception
@@ -166,3 +173,21 @@ def test_what_is_wrong_with_a_checkpoint_is_told_before_the_server_starts(
     assert found in done.output
     assert "; expected " in done.output
     assert models.offered() == ()
+
+
+def test_a_model_is_told_as_the_command_line_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {
+        "checkpoint": Path("/secret/run.pth"),
+        "architecture": "test_vit",
+        "arch_options": {"act_layer": "gelu", "qk_norm": True},
+        "part": None,
+        "ignore": ["a.*", "b"],
+        "std": [0.5],
+        "crop_fraction": 0.9,
+    }
+    monkeypatch.setattr(models, "_offered", {"run": said})
+    assert " ".join(models.options("run")) == (
+        "--checkpoint run.pth --architecture test_vit --arch-option act_layer=gelu --arch-option "
+        "qk_norm=true --ignore a.* --ignore b --std 0.5 --crop-fraction 0.9"
+    )
+    assert models.options("dinov2_small") == ["--model", "dinov2_small"]
