@@ -60,8 +60,8 @@ def options(name: str) -> list[str]:
             values = list(value)
         elif isinstance(value, list):
             values = [",".join(map(str, value))]
-        name = "arch-option" if option == "arch_options" else option.replace("_", "-")
-        words += [word for each in values for word in (f"--{name}", str(each))]
+        flag = "--arch-option" if option == "arch_options" else f"--{option.replace('_', '-')}"
+        words += [word for each in values for word in (flag, str(each))]
     return words
 
 
