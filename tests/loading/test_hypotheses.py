@@ -476,6 +476,26 @@ def test_every_patch_is_tried(order: list[int]) -> None:
         wrapped(own(InOrder, order=order), layout=BIG)
 
 
+class Normed(InOrder):
+    """It normalises the pixels of each patch, as vit-pytorch does."""
+
+    def __init__(self, order: Sequence[int]) -> None:
+        super().__init__(order)
+        self.project = nn.Linear(3 * 64, 24)
+
+    def tokens(self, pixels: Tensor) -> Tensor:
+        patches = nn.functional.unfold(pixels, 8, stride=8).mT
+        rows = self.project(nn.functional.layer_norm(patches, patches.shape[-1:]))
+        prefix = self.prefix.expand(len(pixels), -1, -1)
+        return torch.cat([prefix, rows[:, self.order] + self.table], dim=1)
+
+
+def test_every_patch_is_tried_where_each_is_normalised() -> None:
+    assert wrapped(own(Normed, order=range(36)), layout=BIG)
+    with pytest.raises(vi.BadParameter, match="another patch moves that token"):
+        wrapped(own(Normed, order=swapped(7, 28)), layout=BIG)
+
+
 class Weighed(Mean):
     """Reads some patches more than others."""
 

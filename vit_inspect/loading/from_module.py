@@ -50,11 +50,11 @@ def wrap(
 
     module: takes pixels (image, channel, row, column) and returns a tensor (image, ...), in
         evaluation mode; its first convolution says how many channels. Every block attends once,
-        from all tokens to all tokens, by `torch.nn.functional.scaled_dot_product_attention`, by
-        `nn.MultiheadAttention`, or by a product of queries and keys, a softmax and a product with
-        the values. Or a vision transformer of timm, or of Hugging Face's `transformers`. Wrappers
-        of torch.compile, data parallel training and PEFT are taken off; adapters such as LoRA stay
-        in the network.
+        from all tokens to all tokens or inside squares of `block.window_size` tokens, by
+        `torch.nn.functional.scaled_dot_product_attention`, by `nn.MultiheadAttention`, or by a
+        product of queries and keys, a softmax and a product with the values. Or a vision
+        transformer of timm, or of Hugging Face's `transformers`. Wrappers of torch.compile, data
+        parallel training and PEFT are taken off; adapters such as LoRA stay in the network.
     layout: its tokens; `layout.input_px` is the input size. Networks of timm and the known models
         of `transformers` need none: it is read from their attributes, as for `load`.
     transform: how a photograph becomes the input: a `Recipe`, or the image processor of a model

@@ -66,13 +66,13 @@ def _try_order(model: Model) -> None:
     Raises `BadParameter`.
     """
     layout = model.layout
+    if layout.cell_px != layout.patch_px:
+        return
     numbers = np.arange(layout.patch_count)
     digits = [numbers >> digit & 1 == 1 for digit in range(max(1, int(numbers[-1]).bit_length()))]
     codes = np.array([each for digit in digits for each in (digit, ~digit)])
     plain = _inputs(model, [])
     (height, width), (rows, columns) = layout.patch_px, layout.covered_px
-    if layout.cell_px != layout.patch_px:
-        return
     still = _embedded(model, plain)
     if still is None:
         return
@@ -81,12 +81,15 @@ def _try_order(model: Model) -> None:
         whole = np.kron(code.reshape(layout.grid), np.ones((height, width), bool))
         pixels = plain.clone()
         part = pixels[..., :rows, :columns]
-        part[..., torch.from_numpy(whole).to(pixels.device)] += 1
+        # Not a sum: a norm of each patch would take it away.
+        part[..., torch.from_numpy(whole).to(pixels.device)] *= -1
         changed = _embedded(model, pixels)
-        moved.append(torch.zeros(1) if changed is None else (changed - still)[0].norm(dim=-1))
+        if changed is None:
+            return
+        moved.append((changed - still)[0].norm(dim=-1))
     seen = torch.stack(moved).cpu().double()
     seen = seen > 1e-3 * seen.max()
-    if seen[:, : layout.prefix_count].any() or seen.all():
+    if seen[:, : layout.prefix_count].any():
         return
     told = seen[:, layout.prefix_count :].numpy()
     wrong = (told != codes).any(axis=0)
