@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 from tests.conftest import noise
 from tests.helpers.picture_files import tiff_of
-from vit_inspect.__main__ import _options, app
+from vit_inspect import typed
+from vit_inspect.__main__ import app
 
 pytestmark = pytest.mark.slow
 
@@ -216,4 +217,4 @@ def test_only_bad_photographs_write_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_options_of_an_architecture_are_numbers_lists_or_words(text: str, value: object) -> None:
-    assert _options([f"each={text}"]) == {"each": value}
+    assert typed.options([f"each={text}"]) == {"each": value}

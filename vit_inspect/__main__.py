@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
-from vit_inspect.errors import BadParameter, InspectError
+from vit_inspect import typed
+from vit_inspect.errors import InspectError
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -171,22 +171,22 @@ def figures(
     if not paths:
         _stop(refused)
     try:
-        chosen = chosen_formats(None if formats is None else _listed(formats))
+        chosen = chosen_formats(None if formats is None else typed.listed(formats))
         ensure_folder(out)
-        chosen_bands = None if bands is None else _bands(bands)
+        chosen_bands = None if bands is None else typed.bands(bands)
         subject = load(
             model,
-            img_size=_size(img_size),
+            img_size=None if img_size is None else typed.size(img_size),
             fit=fit,
             device=device,
             stage=stage,
             checkpoint=checkpoint,
             architecture=architecture,
-            arch_options=_options(arch_option or ()),
+            arch_options=typed.options(arch_option or ()),
             part=part,
             ignore=ignore or (),
-            mean=_numbers("mean", mean),
-            std=_numbers("std", std),
+            mean=None if mean is None else typed.numbers("mean", mean),
+            std=None if std is None else typed.numbers("std", std),
             interpolation=interpolation,
             crop_fraction=crop_fraction,
             crop_mode=crop_mode,
@@ -275,11 +275,11 @@ def dashboard(
         said = {
             "checkpoint": checkpoint,
             "architecture": architecture,
-            "arch_options": _options(arch_option or ()),
+            "arch_options": typed.options(arch_option or ()),
             "part": part,
             "ignore": ignore or (),
-            "mean": _numbers("mean", mean),
-            "std": _numbers("std", std),
+            "mean": None if mean is None else typed.numbers("mean", mean),
+            "std": None if std is None else typed.numbers("std", std),
             "interpolation": interpolation,
             "crop_fraction": crop_fraction,
             "crop_mode": crop_mode,
@@ -329,64 +329,6 @@ def _captures(
         bar.update(len(some))
     # Processes may still be drawing the last ones.
     bar.set_description("drawing")
-
-
-def _options(given: Iterable[str]) -> dict[str, Any]:
-    """Options as NAME=VALUE: numbers, true and false, everything else as text."""
-    options: dict[str, Any] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not (name.isidentifier() and equals):
-            raise BadParameter(
-                f"the option {text!r} of the architecture", "NAME=VALUE", "write num_heads=12"
-            )
-        # Of a list, brackets may be left out.
-        listed = f"[{value.strip('()')}]" if "," in value and value[0] not in "[{" else value
-        try:
-            options[name] = json.loads(value.lower() if value in ("True", "False") else listed)
-        except ValueError:
-            options[name] = value
-    return options
-
-
-def _size(text: str | None) -> int | tuple[int, int] | None:
-    if text is None:
-        return None
-    try:
-        sides = [int(side) for side in text.lower().split("x")]
-    except ValueError:
-        sides = []
-    if len(sides) not in (1, 2):
-        raise BadParameter(
-            f"the input size {text!r}", "N or ROWSxCOLUMNS in px", "use 224 or 224x448, for example"
-        )
-    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
-
-
-def _numbers(name: str, text: str | None) -> list[float] | None:
-    try:
-        return None if text is None else [float(each) for each in _listed(text)]
-    except ValueError:
-        raise BadParameter(
-            f"the {name} {text!r}", "numbers with commas between them", "write 0.5,0.5,0.5"
-        ) from None
-
-
-def _bands(text: str) -> tuple[int, ...]:
-    """One or three numbers of bands."""
-    from vit_inspect.pictures.bands import checked_bands
-
-    try:
-        return checked_bands([int(band) for band in _listed(text)])
-    except ValueError:
-        raise BadParameter(
-            f"the bands {text!r}", "numbers from 0, with commas", "use 3,2,1, for example"
-        ) from None
-
-
-def _listed(text: str) -> list[str]:
-    """The entries of a list with commas."""
-    return [entry.strip() for entry in text.split(",")]
 
 
 def _stop(refused: list[InspectError]) -> NoReturn:

@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from vit_inspect.catalog import FIGURES, Group
-from vit_inspect_dashboard import models, page, sidebar, state
+from vit_inspect_dashboard import models, page, sidebar, state, told
 
 HERE = Path(__file__).parent
 
@@ -33,7 +33,9 @@ def main() -> None:
         with st.sidebar:
             picture = sidebar.choose_picture()
             name = sidebar.choose_model()
-            subject = state.Subject(name, sidebar.wanted_size(name), sidebar.choose_fit(), picture)
+            said = told.choose(of_a_file=name in models.offered())
+            size, fit = sidebar.wanted_size(name), sidebar.choose_fit()
+            subject = state.Subject(name, size, fit, picture, said=said)
             model = models.model(subject)
             sidebar.choose_size(subject, model.layout.input_px[0], model.input_step_px[0])
             subject = subject._replace(stage=sidebar.choose_stage(model))

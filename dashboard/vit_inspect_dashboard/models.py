@@ -17,7 +17,7 @@ from vit_inspect.device import memory_refusal
 from vit_inspect_dashboard import kept
 from vit_inspect_dashboard.device import on_device
 from vit_inspect_dashboard.pictures import Picture
-from vit_inspect_dashboard.state import Subject
+from vit_inspect_dashboard.state import Said, Subject
 
 MODELS = 2
 
@@ -42,12 +42,10 @@ def offered() -> tuple[str, ...]:
     return tuple(_offered)
 
 
-def options(name: str) -> list[str]:
+def options(subject: Subject) -> list[str]:
     """What the command line is told to load this model; of a checkpoint's path the file alone."""
-    if name not in _offered:
-        return ["--model", name]
-    words = []
-    for option, value in _offered[name].items():
+    words = [] if subject.model in _offered else ["--model", subject.model]
+    for option, value in _said(subject.model, subject.said).items():
         values = [value] if value not in (None, (), {}) else []
         if isinstance(value, Path):
             values = [value.name]
@@ -58,17 +56,27 @@ def options(name: str) -> list[str]:
             ]
         elif option == "ignore":
             values = list(value)
-        elif isinstance(value, list):
+        elif isinstance(value, Sequence) and not isinstance(value, str):
             values = [",".join(map(str, value))]
         flag = "--arch-option" if option == "arch_options" else f"--{option.replace('_', '-')}"
         words += [word for each in values for word in (flag, str(each))]
     return words
 
 
+def _said(name: str, said: Said) -> dict[str, Any]:
+    """What the operator and then the user say of a model, as `vit_inspect.load` takes it."""
+    both: dict[str, Any] = {**_offered.get(name, {})}
+    for option, value in said:
+        if option == "arch_options":
+            value = {**(both.get(option) or {}), **dict(value)}
+        both[option] = value
+    return both
+
+
 def model(subject: Subject) -> vi.Model:
     """The model of the selection, with pictures fitted as chosen, at its stage."""
     load = _randomised if subject.randomised else _trained
-    found = load(subject.model, subject.size).fitted(subject.fit)
+    found = load(subject.model, subject.size, subject.said).fitted(subject.fit)
     return found if subject.stage is None else found.at_stage(subject.stage)
 
 
@@ -99,15 +107,14 @@ def _release(model: vi.Model) -> None:
 
 
 @st.cache_resource(max_entries=MODELS, show_spinner="Loading the model", on_release=_release)
-def _trained(name: str, size: int | None) -> vi.Model:
-    if name in _offered:
-        return vi.load(**_offered[name], img_size=size)
-    return vi.load(name, img_size=size)
+def _trained(name: str, size: int | None, said: Said) -> vi.Model:
+    source = () if name in _offered else (name,)
+    return vi.load(*source, **_said(name, said), img_size=size)
 
 
 @st.cache_resource(max_entries=1, show_spinner="Permuting the weights", on_release=_release)
-def _randomised(name: str, size: int | None) -> vi.Model:
-    trained = _trained(name, size)
+def _randomised(name: str, size: int | None, said: Said) -> vi.Model:
+    trained = _trained(name, size, said)
 
     def permuted() -> vi.Model:
         with memory_refusal(1, trained.layout.token_count, trained.device):

@@ -9,7 +9,7 @@ import streamlit as st
 from vit_inspect.loading.recommended import BUNDLED, ZOO
 from vit_inspect.model import Model
 from vit_inspect.pictures.preparing import Fit
-from vit_inspect_dashboard import kept, models, pictures, state
+from vit_inspect_dashboard import kept, models, pictures, state, told
 from vit_inspect_dashboard.controls import NAME_LENGTH, choose, step_buttons
 from vit_inspect_dashboard.pictures import Picture
 from vit_inspect_dashboard.state import Subject
@@ -49,7 +49,8 @@ def choose_model() -> str:
         key="model",
         bind="query-params",
         accept_new_options=True,
-        on_change=state.forget_size,
+        on_change=state.forget_model,
+        args=(told.KEYS,),
         help="Pick one, or type a timm id, hf-hub:organisation/name or "
         f"transformers:organisation/name. Only {BUNDLED} comes with the program; the weights of "
         "all others are downloaded once.",

@@ -17,6 +17,9 @@ from vit_inspect.records.names import place_name
 from vit_inspect_dashboard.pictures import Picture
 from vit_inspect_dashboard.wording import patch_name, query_name
 
+Said = tuple[tuple[str, Any], ...]
+"""What a user says of a model: options of `vit_inspect.load`, as pairs of a name and a value."""
+
 
 class Subject(NamedTuple):
     """What determines a capture, and so the key of everything that is computed from it.
@@ -26,6 +29,7 @@ class Subject(NamedTuple):
     size: side of the model input in px; None for the size that the model was trained for.
     stage: of a hierarchical model the stage that is looked at; None for where it opens.
     randomised: whether the model's weights are permuted, for a sanity check.
+    said: what the user says of the model, as `told.choose` returns it.
     """
 
     model: str
@@ -34,6 +38,7 @@ class Subject(NamedTuple):
     picture: Picture
     stage: int | None = None
     randomised: bool = False
+    said: Said = ()
 
     @property
     def model_key(self) -> Hashable:
@@ -75,9 +80,16 @@ def native_px() -> dict[str, str]:
     return sizes
 
 
-def forget_size() -> None:
-    """What another model does: it starts at a size of its own."""
+def forget_model(said: Sequence[str]) -> None:
+    """What another model does: it has a size of its own, and nothing was said of it."""
     st.session_state.pop("size", None)
+    forget(said)
+
+
+def forget(keys: Sequence[str]) -> None:
+    """Empty these controls, and their places in the address."""
+    for key in keys:
+        st.session_state[key] = None
 
 
 def step(key: str, options: list[Any], by: int) -> None:

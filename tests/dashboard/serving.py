@@ -20,6 +20,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -106,11 +107,11 @@ def main(*options: str) -> None:
 
     real = vi.load
 
-    def load(name: str, *, img_size: int | None) -> vi.Model:
+    def load(name: str, *, img_size: int | None, **said: Any) -> vi.Model:
         if name != CLASSIFIER:
-            return real(name, img_size=img_size)
+            return real(name, img_size=img_size, **said)
         torch.manual_seed(0)
-        model = real(name, img_size=img_size, pretrained=False)
+        model = real(name, img_size=img_size, pretrained=False, **said)
         sharpen(model.module)
         return model
 

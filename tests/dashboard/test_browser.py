@@ -85,6 +85,22 @@ def test_opens_on_a_real_model_and_a_real_photograph(page: Page) -> None:
     expect(page.locator(".js-plotly-plot")).to_be_visible()
 
 
+def test_what_is_said_of_a_model_stays_in_the_address(page: Page) -> None:
+    show(page, "/export")
+    page.get_by_role("button", name="What the weights do not say").click()
+    page.get_by_role("textbox", name="Standard deviation").fill("0.25, 0.5, 0.5")
+    page.get_by_role("button", name="Load it so").click()
+    ready(page)
+    told = page.locator("code").filter(has_text="vit_inspect figures")
+    expect(told).to_contain_text("--std 0.25,0.5,0.5")
+    page.reload()
+    expect(told).to_contain_text("--std 0.25,0.5,0.5")
+    page.get_by_role("button", name="What the weights do not say (1 said)").click()
+    page.get_by_role("button", name="Forget what was said").click()
+    expect(told).not_to_contain_text("--std")
+    expect(page).not_to_have_url(re.compile("std"))
+
+
 def test_the_map_follows_the_cursor_and_is_the_true_row(
     page: Page, capture: vi.Capture, at
 ) -> None:

@@ -154,7 +154,8 @@ def test_tokens_of_another_picture_are_shown_beside_once_computed_and_exported(
     assert not app.error
     assert joined == [("chelsea.png", "coffee.png")]
     labels = [each.proto.popover.label for each in app.get("popover")]
-    assert [label.split(": ")[1] for label in labels] == ["Export chelsea", "Export coffee"]
+    exports = [label.split(": ")[1] for label in labels if "Export" in label]
+    assert exports == ["Export chelsea", "Export coffee"]
     tables = {
         name: np.load(io.BytesIO(data()))[quantity]
         for name, data in files.items()

@@ -173,21 +173,3 @@ def test_what_is_wrong_with_a_checkpoint_is_told_before_the_server_starts(
     assert found in done.output
     assert "; expected " in done.output
     assert models.offered() == ()
-
-
-def test_a_model_is_told_as_the_command_line_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = {
-        "checkpoint": Path("/secret/run.pth"),
-        "architecture": "test_vit",
-        "arch_options": {"act_layer": "gelu", "qk_norm": True},
-        "part": None,
-        "ignore": ["a.*", "b"],
-        "std": [0.5],
-        "crop_fraction": 0.9,
-    }
-    monkeypatch.setattr(models, "_offered", {"run": said})
-    assert " ".join(models.options("run")) == (
-        "--checkpoint run.pth --architecture test_vit --arch-option act_layer=gelu --arch-option "
-        "qk_norm=true --ignore a.* --ignore b --std 0.5 --crop-fraction 0.9"
-    )
-    assert models.options("dinov2_small") == ["--model", "dinov2_small"]

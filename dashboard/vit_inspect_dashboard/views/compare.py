@@ -43,7 +43,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
             key="right_model",
             help="The left one is the model of the sidebar.",
         )
-        other = subject._replace(model=name, size=sidebar.wanted_size(name), stage=None)
+        other = subject._replace(model=name, size=sidebar.wanted_size(name), stage=None, said=())
         try:
             models.model(other)
         except BadParameter:

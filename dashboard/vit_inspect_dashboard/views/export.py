@@ -37,7 +37,7 @@ st.divider()
 st.markdown("**The same from a terminal**")
 words = ["python", "-m", "vit_inspect", "figures"]
 words += [subject.picture.key if subject.picture.key in vi.SAMPLES else "PHOTO", "--out", "out"]
-words += models.options(subject.model)
+words += models.options(subject)
 words += [] if subject.size is None else ["--img-size", str(subject.size)]
 words += [] if subject.stage is None else ["--stage", str(subject.stage)]
 st.code(shlex.join([*words, "--fit", subject.fit]), language="sh")
