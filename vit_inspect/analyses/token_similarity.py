@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
 
 from vit_inspect.analyses.tokens import patch_tokens
 from vit_inspect.attention.layer import compute_type
@@ -44,8 +49,7 @@ def token_similarity(
         )
     seen = patch_tokens(capture, layer)
     with torch.inference_mode():
-        tokens = seen.values.to(compute_type(seen.values.dtype))
-        units = torch.nn.functional.normalize(tokens, dim=2)
+        units = _units(seen.values)
         chosen = units[:, place] if image is None else units[[image], place]
         similarity = (units @ chosen[..., None]).clamp(-1, 1)
     return TokenSimilarity(
@@ -58,3 +62,20 @@ def token_similarity(
         origins=photographs if image is None else (photographs[image],) * images,
         similarity=similarity.reshape(images, rows, columns).cpu().numpy(),
     )
+
+
+def similarities(
+    capture: Capture, patches: Sequence[tuple[int, int]], *, layer: int | None = None
+) -> Float32[np.ndarray, "image patch row column"]:
+    """The same for many patches of each image at once, as an array."""
+    layout = capture.layout
+    places = [layout.token(patch) - layout.prefix_count for patch in patches]
+    with torch.inference_mode():
+        units = _units(patch_tokens(capture, layer).values)
+        found = (units[:, places] @ units.mT).clamp(-1, 1).float().cpu().numpy()
+    return found.reshape(len(units), len(places), *layout.grid)
+
+
+def _units(values: Float[Tensor, "image patch width"]) -> Float[Tensor, "image patch width"]:
+    """Tokens of unit length; a token of zeros stays as it is."""
+    return torch.nn.functional.normalize(values.to(compute_type(values.dtype)), dim=2)
