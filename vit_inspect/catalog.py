@@ -152,13 +152,11 @@ FIGURES: tuple[ModelFigure[Any] | CaptureFigure[Any], ...] = (
         TOKEN_SIMILARITY,
         token_similarity,
         group="evidence",
-        page="feature_pca",
     ),
     CaptureFigure(
         LOGIT_LENS,
         logit_lens,
         group="evidence",
-        page="feature_pca",
     ),
     CaptureFigure(
         LAYER_CKA,

@@ -1,69 +1,81 @@
-"""Which pages are there, and what does every page begin with? Streamlit's main script."""
+"""What does every page begin with, and which one is it? Streamlit's main script."""
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import streamlit as st
 
-from vit_inspect.catalog import FIGURES, Group
-from vit_inspect_dashboard import models, page, sidebar, state, told
+from vit_inspect_dashboard import address, models, page, places, sidebar, state, told
 
 HERE = Path(__file__).parent
 
 
 def main() -> None:
-    """One run: the menu, the sidebar with the model and the picture, and the chosen page."""
-    st.set_page_config(page_title="vit_inspect", page_icon=str(HERE / "icon.png"), layout="wide")
-    chosen = st.navigation(
-        {
-            "": [
-                _page("overview", "Overview", default=True),
-                _page("tour", "Tour"),
-            ],
-            "Paper figures": _figures("paper"),
-            "Tests": _figures("evidence"),
-            "Compare and export": [_page("compare", "Compare"), _page("export", "Export")],
-        },
-        position="top",
+    """One run: the places, the sidebar with the model and the picture, and what is open."""
+    home = st.Page(_home, title="vit_inspect", default=True)
+    old = [_old_page(name) for name in (*places.VIEW_NAMES, *places.OLD)]
+    came_to = st.navigation([home, *old], position="hidden").url_path
+    address.begin()
+    view = places.named(address.get("at") or came_to)
+    place = places.place_of(view)
+    st.set_page_config(
+        page_title=f"{place.views[view]} - vit_inspect",
+        page_icon=str(HERE / "icon.png"),
+        layout="wide",
     )
     st.html(HERE / "style.css")
-    with page.refusals():
-        with st.sidebar:
-            picture = sidebar.choose_picture()
-            name = sidebar.choose_model()
-            said = told.choose(of_a_file=name in models.offered())
-            size, fit = sidebar.wanted_size(name), sidebar.choose_fit()
-            subject = state.Subject(name, size, fit, picture, said=said)
-            model = models.model(subject)
-            sidebar.choose_size(subject, model.layout.input_px[0], model.input_step_px[0])
-            subject = subject._replace(stage=sidebar.choose_stage(model))
-            facts = st.container()
-        state.choose(subject)
-        chosen.run()
-        with facts:
-            sidebar.show_facts(subject)
+    _choose_place(view, place)
+    try:
+        with page.refusals():
+            with st.sidebar:
+                picture = sidebar.choose_picture()
+                name = sidebar.choose_model()
+                said = told.choose(of_a_file=name in models.offered())
+                size, fit = sidebar.wanted_size(name), sidebar.choose_fit()
+                subject = state.Subject(name, size, fit, picture, said=said)
+                model = models.model(subject)
+                sidebar.choose_size(subject, model.layout.input_px[0], model.input_step_px[0])
+                subject = subject._replace(stage=sidebar.choose_stage(model))
+                facts = st.container()
+            state.choose(subject)
+            places.show(view)
+            with facts:
+                sidebar.show_facts(subject)
+    finally:
+        address.finish()
 
 
-def _figures(group: Group) -> list[st.Page]:
-    """The pages of a group's figures, in the order of the catalogue."""
-    return [
-        _figure(entry.figure.slug, entry.figure.title)
-        for entry in FIGURES
-        if entry.page is None and entry.group == group
-    ]
+def _choose_place(view: str, place: places.Place) -> None:
+    """The places side by side, and the views of the one that is open."""
+    titles = {each.title: next(iter(each.views)) for each in places.PLACES}
+    _links("place", titles, place.title, "Where to go")
+    if len(place.views) > 1:
+        views = {title: name for name, title in place.views.items()}
+        _links("view", views, place.views[view], f"What is in {place.title}")
 
 
-def _figure(slug: str, title: str) -> st.Page:
-    """The page of a figure; a figure without controls of its own needs no file in `views/`."""
-    if (page.VIEWS / f"{slug}.py").is_file():
-        return _page(slug, title)
-    return st.Page(partial(page.figure_page, slug), title=title, url_path=slug)
+def _links(key: str, views: dict[str, str], here: str, label: str) -> None:
+    """Titles of views side by side; `here` is where the user is."""
+    st.session_state[key] = here
+    st.segmented_control(
+        label,
+        list(views),
+        key=key,
+        required=True,
+        label_visibility="collapsed",
+        on_change=state.go,
+        args=(key, views),
+    )
 
 
-def _page(name: str, title: str, *, default: bool = False) -> st.Page:
-    return st.Page(page.VIEWS / f"{name}.py", title=title, default=default)
+def _old_page(name: str) -> st.Page:
+    """An address of its own for a view, as it had once."""
+    return st.Page(_home, title=name, url_path=name)
+
+
+def _home() -> None:
+    """Streamlit wants a function for each address; `main` draws them all."""
 
 
 if __name__ == "__main__":

@@ -1,7 +1,4 @@
-"""Which controls do pages share? Each is bound to the address, so that a copied link keeps it.
-
-Streamlit drops values from the address that are not among a control's options.
-"""
+"""Which controls do pages share? Each shows what the address says, and a link keeps it."""
 
 from __future__ import annotations
 
@@ -12,9 +9,12 @@ import numpy as np
 import streamlit as st
 
 from vit_inspect.layout import Query, TokenLayout
-from vit_inspect_dashboard import pictures, state
+from vit_inspect_dashboard import address, pictures, state
 from vit_inspect_dashboard.pictures import Picture
 from vit_inspect_dashboard.wording import patch_name, query_name
+
+NO_OTHER = "none"
+"""The choice of no other picture."""
 
 NAME_LENGTH = 120
 """Letters of a model's name that are read."""
@@ -25,11 +25,9 @@ def choose(key: str, label: str, options: Sequence[Any], *, help: str) -> Any:
     return st.segmented_control(
         label,
         options,
-        default=options[0],
         required=True,
-        key=key,
-        bind="query-params",
         help=help,
+        **address.one_of(key, options, start=options[0]),
     )
 
 
@@ -55,15 +53,12 @@ def choose_number(key: str, label: str, count: int, *, start: int, keys: tuple[s
         number = st.selectbox(
             label,
             options,
-            index=options.index(start),
-            key=key,
-            bind="query-params",
             width=170,
             help=f"Counts from 0. Previous and next {label.lower()}: keys {keys[0]} and {keys[1]}.",
+            **address.one_of(key, options, start=start),
         )
         with st.container(horizontal=True, gap="small", width="content"):
-            step_buttons(key, options, keys=keys, what=label.lower())
-    state.shown()[key] = number
+            step_buttons(key, options, number, keys=keys, what=label.lower())
     return int(number)
 
 
@@ -72,12 +67,13 @@ def choose_step(count: int) -> int:
     options = list(range(1, count + 1))
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         step = choose("step", "Step", options, help="Keys: B goes back, F goes forward.")
-        step_buttons("step", options, keys=("B", "F"), what="step")
-    state.shown()["step"] = step
+        step_buttons("step", options, step, keys=("B", "F"), what="step")
     return int(step)
 
 
-def step_buttons(key: str, options: list[Any], *, keys: tuple[str, str], what: str) -> None:
+def step_buttons(
+    key: str, options: list[Any], here: Any, *, keys: tuple[str, str], what: str
+) -> None:
     """Two small buttons, and two keys, that go through the options of a control."""
     for by, shortcut, words in ((-1, keys[0], "Previous"), (1, keys[1], "Next")):
         st.button(
@@ -86,7 +82,7 @@ def step_buttons(key: str, options: list[Any], *, keys: tuple[str, str], what: s
             shortcut=shortcut,
             type="tertiary",
             on_click=state.step,
-            args=(key, options, by),
+            args=(key, options, here, by),
             help=f"{words} {what}; key {shortcut}",
         )
 
@@ -97,10 +93,8 @@ def choose_query(queries: Sequence[Query], layout: TokenLayout, *, start: Query)
     name = st.selectbox(
         "Query token",
         list(names),
-        index=list(names).index(query_name(start, layout)),
-        key="query",
-        bind="query-params",
         width=190,
+        **address.one_of("query", names, start=query_name(start, layout)),
         help="The token whose attention is shown. You can also click a patch of the picture. "
         "Patches are (row, column), from 0 at the top left.",
     )
@@ -114,11 +108,10 @@ def choose_many(
     names = st.multiselect(
         label,
         list(options),
-        key=key,
-        bind="query-params",
         help=help,
         placeholder=placeholder,
         select_all=False,
+        **address.many_of(key, list(options)),
     )
     return [options[name] for name in names]
 
@@ -131,10 +124,8 @@ def choose_patch(
     name = st.selectbox(
         label,
         list(patches),
-        index=list(patches).index(patch_name(grid[0] // 2, grid[1] // 2)),
-        key=key,
-        bind="query-params",
         width=190,
+        **address.one_of(key, patches, start=patch_name(grid[0] // 2, grid[1] // 2)),
         help=f"{help} Row and column count from 0, at the top left.",
     )
     row, column = patches[name]
@@ -146,13 +137,13 @@ def choose_other_picture(
 ) -> Picture | None:
     """A picture of the sidebar's list that is not this one; where `none` is a word, first none."""
     others = {name: each for name, each in pictures.by_name().items() if each != picture}
+    options = [*([none] if none else []), *others]
     name = st.selectbox(
         "Another picture",
-        [*([none] if none else []), *others],
-        key=key,
-        bind="query-params",
+        options,
         width=260,
         help=help,
+        **address.one_of(key, options, start=options[0] if options else None),
     )
     return others.get(str(name))
 
@@ -162,11 +153,10 @@ def choose_other_model(label: str, options: Sequence[str], *, key: str, help: st
     name = st.selectbox(
         label,
         options,
-        key=key,
-        bind="query-params",
         accept_new_options=True,
         width=380,
         help=f"{help} You can type any timm id.",
+        **address.one_of(key, options, start=options[0], typed=True),
     )
     return str(name)[:NAME_LENGTH]
 
@@ -176,10 +166,8 @@ def choose_steps() -> int:
     steps = st.segmented_control(
         "Steps",
         (10, 20, 40),
-        default=20,
         required=True,
-        key="steps",
-        bind="query-params",
+        **address.one_of("steps", (10, 20, 40), start=20),
         help="Steps of each curve, at most one for each patch. The model runs for each step.",
     )
     return int(steps)

@@ -13,7 +13,7 @@ from cachetools import Cache, LRUCache
 import vit_inspect as vi
 from vit_inspect.attention.layer import AxisBias
 from vit_inspect.records.base import Result
-from vit_inspect_dashboard.head_rows import HeadRows
+from vit_inspect_dashboard.sheets import Rows
 
 CAPTURE_BYTES = 512 * 2**20
 RESULT_BYTES = 128 * 2**20
@@ -108,10 +108,10 @@ def _capture_bytes(capture: vi.Capture) -> int:
     return sum(storages.values()) + sum(each.pixels.nbytes for each in capture.photographs)
 
 
-def _result_bytes(result: Result | HeadRows | dict[str, np.ndarray]) -> int:
+def _result_bytes(result: Result | Rows | dict[str, np.ndarray]) -> int:
     """Bytes of the arrays and pictures of what a page shows."""
-    if isinstance(result, HeadRows):
-        return result.weights.nbytes
+    if isinstance(result, Rows):
+        return result.values.nbytes
     arrays = result if isinstance(result, dict) else result.arrays()
     pictures = (each.pixels for each in getattr(result, "photographs", ()))
     return sum(array.nbytes for array in (*arrays.values(), *pictures))

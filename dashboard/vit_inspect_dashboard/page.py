@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
@@ -18,10 +17,10 @@ from vit_inspect.figures import looks, outputs, screen_sheet
 from vit_inspect.figures.figure import FigureSpec, Record
 from vit_inspect.records.evidence import Predictions
 from vit_inspect_dashboard import records, state
+from vit_inspect_dashboard.pictures import Picture
 from vit_inspect_dashboard.state import Subject
 from vit_inspect_dashboard.wording import file_stem, plain
 
-VIEWS = Path(__file__).parent / "views"
 DARK_INK = "#e6e8eb"
 MEDIA = {
     "svg": "image/svg+xml",
@@ -128,6 +127,25 @@ def export(
                 )
 
 
+def export_each(
+    place: Any,
+    figure: FigureSpec[Record],
+    record: Record,
+    subject: Subject,
+    chosen: Sequence[Picture],
+) -> None:
+    """A button for each picture that a record shows; `place` is where `heading` left room."""
+    with place, st.container(horizontal=True):
+        for image, picture in enumerate(chosen):
+            export(
+                figure,
+                record,
+                name=title_of(subject._replace(picture=picture)),
+                image=image,
+                label="Export" if len(chosen) == 1 else f"Export {picture.name}",
+            )
+
+
 def show_classes(found: Predictions, names: Sequence[str]) -> None:
     """The classes of the picture's largest outputs, each with a bar if its value is a probability.
 
@@ -157,14 +175,6 @@ def figure_page(slug: str) -> None:
     with place:
         export(figure, record, name=title_of(subject))
     explain(figure)
-
-
-def leave_for_picked_head() -> None:
-    """Go to the maps of the head that was picked just before this run, if one was."""
-    if head := st.session_state.pop("leave_for", None):
-        # What the widgets hold, such as the picture, is in the address without our doing, and
-        # Streamlit refuses to be told it.
-        st.switch_page(VIEWS / "attention_maps.py", query_params=head)
 
 
 def title_of(subject: Subject, pictures: str | None = None) -> str:

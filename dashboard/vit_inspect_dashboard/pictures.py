@@ -19,6 +19,7 @@ import vit_inspect as vi
 from vit_inspect.errors import BadImage
 from vit_inspect.pictures.bands import CHOOSE_BANDS
 from vit_inspect.pictures.reading import ACCEPTED, MAX_PIXELS, SUFFIXES, printable
+from vit_inspect_dashboard import address
 from vit_inspect_dashboard.wording import plain
 
 
@@ -97,7 +98,7 @@ def thumbnail(key: str, _read: Callable[[], Image.Image]) -> Image.Image:
 
 def _show_newest() -> None:
     if found := uploads():
-        st.session_state["image"] = found[-1].name
+        address.put(image=found[-1].name)
 
 
 def _digest(file: Any) -> str:

@@ -18,10 +18,10 @@ from vit_inspect.exporting.bundle import bundle
 from vit_inspect.figures.figure import Record
 from vit_inspect.layout import READOUT, Query
 from vit_inspect.records.base import join
-from vit_inspect_dashboard import kept, models
+from vit_inspect_dashboard import kept, models, sheets
 from vit_inspect_dashboard.device import line, on_device
-from vit_inspect_dashboard.head_rows import HeadRows, all_rows_fit, rows_of_head
 from vit_inspect_dashboard.pictures import Picture
+from vit_inspect_dashboard.sheets import Rows, Sheet
 from vit_inspect_dashboard.state import Subject
 
 BATCH = 4
@@ -142,17 +142,35 @@ def token_norms(subject: Subject, layer: int) -> vi.TokenNorms:
     return record
 
 
-def head_rows(
-    subject: Subject, maps: vi.AttentionMaps, query: Query, *, layer: int, head: int
-) -> HeadRows:
-    """The attention rows of one head that the browser needs; `maps` are those of the query."""
-    # Where the rows of all patches travel at once, they are the same whichever is pinned.
-    every = query != READOUT and all_rows_fit(maps.layout)
-    key = "head rows", subject.key, None if every else query, layer, head
-    rows: HeadRows = kept.results().get(
-        key, lambda: on_device(rows_of_head, models.capture(subject), maps, query, layer, head)
+def attention_sheet(subject: Subject, query: Query, layer: int, column: int) -> Sheet:
+    """The attention of a query in all layers and heads; `column` is a head, or beyond the last."""
+    maps = of_capture(vi.attention_maps, subject, query=query)
+    readout = of_capture(vi.attention_maps, subject)
+    # Where the rows of all tokens travel at once, they are the same whichever is pinned.
+    every = query != READOUT and sheets.all_rows_fit(maps.layout)
+    key = "attention rows", subject.key, None if every else query, layer, column
+    rows: Rows = kept.results().get(
+        key,
+        lambda: on_device(
+            sheets.attention_rows, models.capture(subject), maps, query, layer, column
+        ),
     )
-    return rows
+    return sheets.attention(maps, readout, query, (layer, column), rows)
+
+
+def similarity_sheet(subject: Subject, patch: tuple[int, int], layer: int) -> Sheet:
+    """The similarity of a patch's token to those of all patches, after every layer."""
+    layers = range(models.capture(subject).layer_count)
+    each = [of_capture(vi.token_similarity, subject, patch=patch, layer=at) for at in layers]
+    every = sheets.all_rows_fit(each[0].layout)
+    key = "similarity rows", subject.key, None if every else patch, layer
+    rows: Rows = kept.results().get(
+        key,
+        lambda: on_device(
+            sheets.similarity_rows, models.capture(subject), None if every else patch, layer
+        ),
+    )
+    return sheets.similarity(each, layer, rows)
 
 
 def tested_maps(subject: Subject, target: int | None) -> dict[str, Map]:

@@ -10,7 +10,7 @@ import streamlit as st
 from vit_inspect.analyses.faithfulness import rank_correlation
 from vit_inspect.figures.faithfulness import control_words
 from vit_inspect.figures.figure import FigureSpec, Record
-from vit_inspect_dashboard import page
+from vit_inspect_dashboard import address, page
 from vit_inspect_dashboard.state import Subject
 
 
@@ -18,10 +18,9 @@ def wanted() -> bool:
     """A switch for the map that `control` shows."""
     return st.toggle(
         "Sanity check: randomised weights",
-        key="randomised",
-        bind="query-params",
         help="Shows the same map of the same network with the entries of every weight tensor in a "
         "random order. What is left of the map was not learned.",
+        **address.one_of("randomised", (False, True), start=False),
     )
 
 

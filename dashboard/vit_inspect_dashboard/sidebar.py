@@ -9,7 +9,7 @@ import streamlit as st
 from vit_inspect.loading.recommended import BUNDLED, ZOO
 from vit_inspect.model import Model
 from vit_inspect.pictures.preparing import Fit
-from vit_inspect_dashboard import kept, models, pictures, state, told
+from vit_inspect_dashboard import address, kept, models, pictures, state, told
 from vit_inspect_dashboard.controls import NAME_LENGTH, choose, step_buttons
 from vit_inspect_dashboard.pictures import Picture
 from vit_inspect_dashboard.state import Subject
@@ -29,13 +29,11 @@ def choose_picture() -> Picture:
     name = st.selectbox(
         "Picture",
         list(found),
-        key="image",
-        bind="query-params",
         help="Samples, and what you upload.",
+        **address.one_of("image", found, start=next(iter(found))),
     )
     with st.container(horizontal=True, gap="small"):
-        step_buttons("image", list(found), keys=("P", "N"), what="picture")
-    state.shown()["image"] = name
+        step_buttons("image", list(found), name, keys=("P", "N"), what="picture")
     return found[str(name)]
 
 
@@ -46,14 +44,12 @@ def choose_model() -> str:
     name = st.selectbox(
         "Model",
         list(why),
-        key="model",
-        bind="query-params",
         accept_new_options=True,
-        on_change=state.forget_model,
-        args=(told.KEYS,),
         help="Pick one, or type a timm id, hf-hub:organisation/name or "
         f"transformers:organisation/name. Only {BUNDLED} comes with the program; the weights of "
         "all others are downloaded once.",
+        **address.one_of("model", why, start=next(iter(why)), typed=True)
+        | {"on_change": state.take_model, "args": (next(iter(why)), told.KEYS)},
     )
     if name in why:
         st.caption(why[name])
@@ -75,7 +71,7 @@ def choose_fit() -> Fit:
 
 def wanted_size(model: str) -> int | None:
     """The input size asked for, before there is a model that says which sizes it takes."""
-    asked = str(st.session_state.get("size", st.query_params.get("size")))
+    asked = address.get("size") or ""
     if asked == state.native_px().get(model):
         return None
     offered = {str(size): size for patch_px in PATCHES_PX for size in sizes_px(patch_px)}
@@ -99,16 +95,14 @@ def choose_size(subject: Subject, input_px: int, patch_px: int) -> None:
         state.native_px()[subject.model] = str(input_px)
     options = sorted(sizes_px(patch_px) | {input_px})
     start = own_size(subject.model) or state.native_px().get(subject.model)
-    others = [size for size in options if size != input_px]
-    # Streamlit leaves the default out of the address: what a link has asked for must not be it.
-    default = next((size for size in options if str(size) == str(start)), others[-1])
+    control = address.one_of("size", options, start=input_px)
     st.selectbox(
         "Model input in px",
         options,
-        index=options.index(default),
-        key="size",
-        bind="query-params",
         help="A larger input is cut into more patches of the same size: finer maps, slower.",
+        # What it is at first, and so not in the address, may be another size than this one.
+        **control
+        | {"args": ("size", next((each for each in options if str(each) == str(start)), None))},
     )
 
 
@@ -120,9 +114,7 @@ def choose_stage(model: Model) -> int | None:
     stage = st.selectbox(
         "Stage",
         options,
-        index=model.stage,
-        key="stage",
-        bind="query-params",
+        **address.one_of("stage", options, start=model.stage),
         help="This model merges its tokens between stages. Each stage has a grid of its own; stage "
         "0 has the finest.",
     )

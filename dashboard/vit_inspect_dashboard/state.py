@@ -1,4 +1,4 @@
-"""What is chosen in this session, and what does a click change?
+"""What do all pages look at, and what does a click change?
 
 What widgets call lives here: a function of a page would keep all that the page has named, its
 capture and its network, for as long as the session lasts.
@@ -6,19 +6,23 @@ capture and its network, for as long as the session lasts.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import streamlit as st
 
-from vit_inspect.layout import READOUT, TokenLayout
+from vit_inspect.layout import TokenLayout
 from vit_inspect.pictures.preparing import Fit
 from vit_inspect.records.names import place_name
+from vit_inspect_dashboard import address
 from vit_inspect_dashboard.pictures import Picture
 from vit_inspect_dashboard.wording import patch_name, query_name
 
 Said = tuple[tuple[str, Any], ...]
 """What a user says of a model: options of `vit_inspect.load`, as pairs of a name and a value."""
+
+HOME = "explore"
+"""The view that is open at first."""
 
 
 class Subject(NamedTuple):
@@ -68,80 +72,72 @@ def begun(kind: str) -> dict[Hashable, Any]:
     return work
 
 
-def shown() -> dict[str, Any]:
-    """What the last run took from the widgets that have step buttons, by their keys."""
-    values: dict[str, Any] = st.session_state.setdefault("shown", {})
-    return values
-
-
 def native_px() -> dict[str, str]:
     """The sizes that models were trained for, as far as this session has met them."""
     sizes: dict[str, str] = st.session_state.setdefault("native_px", {})
     return sizes
 
 
-def forget_model(said: Sequence[str]) -> None:
-    """What another model does: it has a size of its own, and nothing was said of it."""
-    st.session_state.pop("size", None)
-    forget(said)
+def go(key: str, views: Mapping[str, str]) -> None:
+    """What a click on the title of a view does; `key` is where it lies."""
+    address.put(at=views[st.session_state[key]])
 
 
-def forget(keys: Sequence[str]) -> None:
-    """Empty these controls, and their places in the address."""
-    for key in keys:
-        st.session_state[key] = None
+def take_model(start: str, said: Sequence[str]) -> None:
+    """Another model has a size and a stage of its own, and nothing was said of it."""
+    chosen = st.session_state["model"]
+    address.put(model=None if chosen == start else chosen, size=None, stage=None)
+    address.put(**dict.fromkeys(said))
 
 
-def step(key: str, options: list[Any], by: int) -> None:
-    """What a step button or its key does."""
-    # Keys pressed quickly arrive with a value of the widget that is older than the last step.
-    here = shown().get(key)
-    place = options.index(here) if here in options else 0
-    shown()[key] = st.session_state[key] = options[min(max(place + by, 0), len(options) - 1)]
+def step(key: str, options: list[Any], here: Any, by: int) -> None:
+    """What a step button or its key does; `here` is where the last run was."""
+    held = {str(option): option for option in options}.get(address.get(key) or "", here)
+    address.put(**{key: options[min(max(options.index(held) + by, 0), len(options) - 1)]})
 
 
 def pick_patch(layout: TokenLayout, patch: tuple[int, int] | None) -> None:
     """What a click on the large map does."""
-    st.session_state["query"] = query_name(READOUT if patch is None else patch, layout)
+    address.put(query=None if patch is None else query_name(patch, layout))
 
 
 def pick_head(picked: list[int]) -> None:
     """What a click on one of the small maps does."""
-    st.session_state["layer"], st.session_state["head"] = picked[0], picked[1]
+    address.put(layer=picked[0], head=picked[1])
 
 
 def pick_tile(picked: list[int]) -> None:
     """What a click on a tile of the position embeddings does."""
-    st.session_state["patch"] = patch_name(picked[0], picked[1])
+    address.put(patch=patch_name(picked[0], picked[1]))
 
 
 def pick_token(picked: list[int]) -> None:
     """What a click on a patch whose token is compared does."""
-    st.session_state["token"] = patch_name(picked[0], picked[1])
+    address.put(token=patch_name(picked[0], picked[1]))
 
 
 def pick_layer(picked: list[int]) -> None:
     """What a click on a map or a bar of a layer does."""
-    st.session_state["layer"] = picked[0]
+    address.put(layer=picked[0])
 
 
-def leave_for_head(picked: list[int]) -> None:
-    """What a click on a dot does; the page is left once the run has begun."""
-    st.session_state["leave_for"] = {"layer": picked[0], "head": picked[1]}
+def open_head(picked: list[int]) -> None:
+    """What a click on a dot or a cell does: the maps of this head."""
+    address.put(at=HOME, layer=picked[0], head=picked[1])
 
 
-def leave_for_row(key: str, heads: Sequence[Sequence[int]]) -> None:
+def open_row(key: str, heads: Sequence[Sequence[int]]) -> None:
     """What a click on a row of a table of heads does; `heads` are its (layer, head), row by row."""
     if rows := st.session_state[key].selection.rows:
-        leave_for_head(list(heads[rows[0]]))
+        open_head(list(heads[rows[0]]))
 
 
 def toggle(key: str, option: str) -> None:
     """Chooses one of many options, or no longer, as a click on a picture does."""
-    chosen = [each for each in st.session_state.get(key, []) if each != option]
-    if len(chosen) == len(st.session_state.get(key, [])):
+    chosen = [each for each in address.get_all(key) if each != option]
+    if len(chosen) == len(address.get_all(key)):
         chosen.append(option)
-    st.session_state[key] = chosen
+    address.put(**{key: chosen})
 
 
 def toggle_head(picked: list[int]) -> None:

@@ -15,12 +15,10 @@ from vit_inspect.errors import BadParameter
 from vit_inspect.layout import MEAN
 from vit_inspect.pictures.preparing import CropMode
 from vit_inspect.records.evidence import Outputs
-from vit_inspect_dashboard import state
+from vit_inspect_dashboard import address
 from vit_inspect_dashboard.state import Said
 
 AS_IT_IS = "as the model says"
-LENGTH = 200
-"""Letters of a line that are read."""
 
 CHOICES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "interpolation": (
@@ -97,9 +95,9 @@ def choose(*, of_a_file: bool) -> Said:
     """
     lines = LINES | (OF_A_FILE if of_a_file else {})
     words = CHOICES | ({"act_layer": ACTIVATION} if of_a_file else {})
-    count = sum(bool(_held(key)) for key in (*lines, *words))
+    said = {key: held for key in (*lines, *words) if (held := address.get(key))}
     with st.popover(
-        "What the weights do not say" + (f" ({count} said)" if count else ""),
+        "What the weights do not say" + (f" ({len(said)} said)" if said else ""),
         help="How pictures are prepared, which tokens the model reads, what its outputs mean. Say "
         "it where the model was trained otherwise than it is loaded.",
     ):
@@ -107,42 +105,37 @@ def choose(*, of_a_file: bool) -> Said:
             for key, (label, meaning, example) in lines.items():
                 st.text_input(
                     label,
-                    key=key,
-                    bind="query-params",
-                    max_chars=LENGTH,
+                    max_chars=address.LENGTH,
                     placeholder=f"such as {example}",
                     help=meaning,
+                    **address.in_form(key),
                 )
             for key, (label, meaning, options) in words.items():
                 st.selectbox(
                     label,
                     options,
                     index=None,
-                    key=key,
-                    bind="query-params",
                     placeholder=AS_IT_IS,
                     help=meaning,
+                    **address.in_form(key, options),
                 )
             st.form_submit_button(
-                "Load it so", type="primary", help="Load the model with what is said here"
+                "Load it so",
+                type="primary",
+                on_click=address.take,
+                args=((*lines, *words),),
+                help="Load the model with what is said here",
             )
-        if count:
+        if said:
             st.button(
                 "Forget what was said",
-                on_click=state.forget,
-                args=(KEYS,),
+                on_click=address.put,
+                kwargs=dict.fromkeys(KEYS),
                 help="The model as it is without this form",
             )
-    said = {key: _read(key, _held(key)) for key in lines if _held(key)}
-    said |= {key: _held(key) for key in words if _held(key)}
-    network = tuple((key, said.pop(key)) for key in ARCHITECTURE if key in said)
-    return (*said.items(), *([("arch_options", network)] if network else []))
-
-
-def _held(key: str) -> str:
-    """What a control of the form holds, or will hold once it takes it from the address."""
-    held = st.session_state.get(key, st.query_params.get(key))
-    return str(held or "").strip()[:LENGTH]
+    found = {key: _read(key, held) if key in lines else held for key, held in said.items()}
+    network = tuple((key, found.pop(key)) for key in ARCHITECTURE if key in found)
+    return (*found.items(), *([("arch_options", network)] if network else []))
 
 
 def _read(key: str, text: str) -> Any:

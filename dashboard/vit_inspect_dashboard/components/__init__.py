@@ -5,6 +5,7 @@ Each is a Python file with its .html, .css and .js beside it.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,22 @@ import streamlit as st
 
 
 @cache
-def component(home: str) -> Any:
-    """What shows the .html, .css and .js beside the Python file `home`; registered once."""
+def component(home: str, *modules: str) -> Any:
+    """What shows the .html, .css and .js beside the Python file `home`; registered once.
+
+    modules: names of further .js files there, which this one imports from. The browser gets one
+        script: imports and exports among its parts fall away.
+    """
     html, css, js = (
         Path(home).with_suffix(suffix).read_text(encoding="utf-8")
         for suffix in (".html", ".css", ".js")
     )
+    parts = [(Path(home).parent / each).read_text(encoding="utf-8") for each in modules]
+    js = "\n".join([*(re.sub(r"^export ", "", each, flags=re.M) for each in parts), _alone(js)])
     name = f"vit_inspect_{Path(home).stem}"
     return st.components.v2.component(name, html=html, css=css, js=js)
+
+
+def _alone(script: str) -> str:
+    """A script without its imports."""
+    return re.sub(r"^import [^;]*;\n", "", script, flags=re.M)

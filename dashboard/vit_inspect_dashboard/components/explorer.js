@@ -1,14 +1,26 @@
-// One head's attention over the photograph, drawn in the browser while the cursor moves.
-// What arrives is described at `pack` in explorer.py. A query is a patch (its index in raster
-// order) or the name of a token. Nothing from outside becomes HTML.
+// Maps over the photograph, drawn in the browser while the cursor moves and keys are pressed.
+// What is chosen is told to Python once it rests. Nothing from outside becomes HTML.
 
-const MAX_HEIGHT = 600; // CSS px
-const KEY_PAUSE = 250; // ms; a held arrow key asks Python once, when it rests
-const STEP = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+import { clamp, endsOf, isPatch, number, paint, shade, tinted, unpack, valueAt } from "./maps.js";
 
+/** @import { Look, PatchMap, Query, Sheet } from "./maps.js" */
+
+const PAUSE = 250; // ms; Python is told once when keys rest
+const PLAY = 600; // ms a layer
+const MIN_HEIGHT = 240; // CSS px of the photograph
+const MAX_HEIGHT = 760;
+const BELOW = 330; // CSS px of the screen that other things need
+const NARROW = 700; // CSS px; the overview goes below
+const SHARE = 0.6; // of the width for the photograph
+const GAP = 2; // CSS px between small maps
+/** @type {Record<string, [number, number]>} */
+const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+
+/** @type {WeakMap<Element, Explorer>} */
 const explorers = new WeakMap();
 
 // Called again on every rerun with new data, and with the same place to draw in.
+/** @param {{data: Uint8Array, parentElement: Element, setTriggerValue: (name: string, value: unknown) => void}} given */
 export default function ({ data, parentElement, setTriggerValue }) {
   let explorer = explorers.get(parentElement);
   if (!explorer?.stage.isConnected) {
@@ -16,58 +28,104 @@ export default function ({ data, parentElement, setTriggerValue }) {
     explorer = new Explorer(parentElement);
     explorers.set(parentElement, explorer);
   }
-  const turn = explorer.update(data, (patch) => setTriggerValue("patch", patch));
+  const open = explorer;
+  const turn = open.update(data, (chosen) => setTriggerValue("chosen", chosen));
   // A call that was overtaken by the next one is cleaned up too, which must not end what follows.
   return () => {
-    if (explorer.turn === turn) explorer.close();
+    if (open.turn === turn) open.close();
   };
 }
 
 class Explorer {
+  /** @param {Element} place */
   constructor(place) {
-    const part = (name) => place.querySelector(`.${name}`);
+    /** @param {string} name */
+    const part = (name) => /** @type {HTMLElement} */ (place.querySelector(`.${name}`));
+    this.part = part;
+    this.root = part("explorer");
     this.stage = part("stage");
-    this.canvas = part("picture");
-    this.line = part("line");
-    this.bar = part("bar");
-    this.end = part("end");
-    this.unit = part("unit");
-    this.hint = part("hint");
-    this.spoken = part("spoken");
-    this.context = this.canvas.getContext("2d");
+    this.canvas = /** @type {HTMLCanvasElement} */ (part("picture"));
+    this.overview = /** @type {HTMLCanvasElement} */ (part("overview"));
+    this.bar = /** @type {HTMLCanvasElement} */ (part("bar"));
+    this.context = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d"));
     this.turn = 0;
-    this.hovered = null; // the patch under the cursor
+    this.stamp = -1; // of the last choice that Python was told
+    /** @type {Sheet | null} */
+    this.sheet = null;
+    /** @type {ImageBitmap | null} */
+    this.photograph = null;
+    /** @type {Look} */
+    this.look = { look: "heat", edges: "smooth", scale: "own", clip: "98.5" };
+    this.layer = 0; // of those that were sent
+    this.column = 0;
+    /** @type {Query | null} */
     this.pinned = null; // the query shown while nothing is hovered
-    this.asked = null; // the patch whose row Python was asked for
+    /** @type {number | null} */
+    this.hovered = null; // the patch under the cursor
+    /** @type {number | null} */
     this.frame = null;
+    /** @type {ReturnType<typeof setTimeout> | null} */
     this.timer = null;
-
+    /** @type {ReturnType<typeof setInterval> | null} */
+    this.playing = null;
+    /** @type {HTMLCanvasElement | null} */
+    this.base = null;
+    /** @type {(chosen: object) => void} */
+    this.report = () => {};
     this.closing = new AbortController();
-    const listen = (target, type, act) =>
-      target.addEventListener(type, act, { signal: this.closing.signal });
-    listen(this.canvas, "pointermove", (event) => {
-      if (event.pointerType !== "touch") this.hover(this.patchAt(event));
-    });
-    listen(this.canvas, "pointerleave", () => this.hover(null));
-    listen(this.canvas, "click", (event) => {
-      const patch = this.patchAt(event);
-      if (patch === null) return;
-      if (patch === (this.asked ?? this.pinned)) this.unpin();
-      else this.choose(patch, 0);
-    });
-    listen(this.stage, "keydown", (event) => this.press(event));
-
-    const exact = "devicePixelContentBoxSize" in ResizeObserverEntry.prototype;
-    this.observer = new ResizeObserver(([entry]) => {
-      const { width, height } = entry.contentRect;
-      const ratio = window.devicePixelRatio;
-      const size = entry.devicePixelContentBoxSize?.[0];
-      this.resize(size?.inlineSize ?? width * ratio, size?.blockSize ?? height * ratio);
-    });
-    this.observer.observe(this.canvas, { box: exact ? "device-pixel-content-box" : "content-box" });
+    this.listen();
+    this.observer = new ResizeObserver(() => this.fit());
+    this.observer.observe(this.root);
   }
 
-  // Takes new rows once their photograph is there; until then the old ones stay. Returns the turn.
+  listen() {
+    const { signal } = this.closing;
+    /** @param {string} name @param {() => void} act */
+    const press = (name, act) => this.part(name).addEventListener("click", act, { signal });
+    this.canvas.addEventListener("pointermove", (event) => {
+      if (event.pointerType !== "touch") this.hover(this.patchAt(event));
+    }, { signal });
+    this.canvas.addEventListener("pointerleave", () => this.hover(null), { signal });
+    this.canvas.addEventListener("click", (event) => this.click(this.patchAt(event)), { signal });
+    this.overview.addEventListener("click", (event) => {
+      const cell = this.cellAt(event);
+      if (cell) this.open(cell[0], cell[1], 0);
+    }, { signal });
+    this.overview.addEventListener("pointermove", (event) => {
+      const cell = this.cellAt(event);
+      this.overview.title = cell ? `Open ${this.nameOf(cell[0], cell[1])}` : "";
+    }, { signal });
+    this.stage.addEventListener("keydown", (event) => this.arrow(event), { signal });
+    window.addEventListener("keydown", (event) => this.key(event), { signal });
+    window.addEventListener("resize", () => this.fit(), { signal });
+    press("unpin", () => this.pin(null, 0));
+    press("back", () => this.step(-1, 0));
+    press("next", () => this.step(1, 0));
+    press("left", () => this.step(0, -1));
+    press("right", () => this.step(0, 1));
+    press("play", () => (this.playing ? this.rest() : this.play()));
+    press("copy", () => this.copyLink());
+    press("png", () => this.copyPicture());
+    for (const [name, key] of /** @type {[string, keyof Look][]} */ (
+      [["look", "look"], ["edges", "edges"], ["scale-of", "scale"], ["clip", "clip"]]
+    )) {
+      const select = /** @type {HTMLSelectElement} */ (this.part(name));
+      select.addEventListener("change", () => {
+        this.look = { ...this.look, [key]: select.value };
+        this.redraw();
+        this.tell(0);
+      }, { signal });
+    }
+    const query = /** @type {HTMLSelectElement} */ (this.part("query"));
+    query.addEventListener("change", () => {
+      if (!this.sheet) return;
+      const token = this.sheet.tokens[query.selectedIndex];
+      this.pin(query.selectedIndex === 0 ? null : token, 0);
+    }, { signal });
+  }
+
+  // Takes new maps once their photograph is there; until then the old ones stay. Returns the turn.
+  /** @param {Uint8Array} data @param {(chosen: object) => void} report */
   update(data, report) {
     this.turn += 1;
     this.report = report;
@@ -78,299 +136,530 @@ class Explorer {
     return this.turn;
   }
 
+  /** @param {Sheet} sheet @param {Uint8Array} data */
   async load(sheet, data) {
-    let photograph = this.photograph;
-    if (sheet.picture !== this.sheet?.picture) {
-      photograph = await createImageBitmap(new Blob([sheet.webp], { type: "image/webp" }));
+    if (sheet.picture !== this.sheet?.picture || !this.photograph) {
+      const photograph = await createImageBitmap(new Blob([sheet.webp], { type: "image/webp" }));
       if (this.data !== data || this.closing.signal.aborted) return photograph.close();
       this.photograph?.close();
+      this.photograph = photograph;
     }
-    if (this.sheet?.grid.join() !== sheet.grid.join()) this.hovered = null;
+    const before = this.sheet;
+    if (before?.grid.join() !== sheet.grid.join()) this.hovered = null;
     this.sheet = sheet;
-    this.photograph = photograph;
-    this.asked = null;
     // What the user chose since, and Python has not heard of yet, goes before.
-    if (this.timer === null || !sheet.rowOf.has(this.pinned)) this.pinned = sheet.pinned;
-    this.base = null;
-    const [height, width] = sheet.size;
-    this.canvas.style.aspectRatio = `${width} / ${height}`;
-    this.canvas.style.width = `${(MAX_HEIGHT * width) / height}px`;
-    this.showScale();
-    this.draw();
+    const newest = this.timer === null && !this.playing && sheet.stamp >= this.stamp;
+    const other = before?.kind !== sheet.kind || before.maps.length !== sheet.maps.length;
+    if (newest || other) {
+      this.stamp = sheet.stamp;
+      this.look = sheet.look;
+      [this.layer, this.column] = sheet.opened;
+      this.pinned = sheet.query;
+    }
+    this.fillTools();
+    this.fit();
     this.speak();
   }
 
   close() {
     this.closing.abort();
     this.observer.disconnect();
-    cancelAnimationFrame(this.frame);
-    clearTimeout(this.timer);
+    if (this.frame !== null) cancelAnimationFrame(this.frame);
+    if (this.timer !== null) clearTimeout(this.timer);
+    if (this.playing) clearInterval(this.playing);
     this.photograph?.close();
+    this.photograph = null;
   }
 
+  // ---- what the user does
+
+  /** @param {number | null} patch */
   hover(patch) {
     if (patch === this.hovered) return;
     this.hovered = patch;
     this.request();
   }
 
-  press(event) {
+  /** @param {number | null} patch */
+  click(patch) {
+    if (patch === null || !this.sheet?.pins) return;
+    this.pin(patch === this.pinned ? null : patch, 0);
+  }
+
+  /** @param {Query | null} query @param {number} pause */
+  pin(query, pause) {
+    if (!this.sheet?.pins || query === this.pinned) return;
+    if (query === null && !isPatch(this.pinned) && this.pinned === this.sheet.tokens[0]) return;
+    this.pinned = query ?? this.sheet.tokens[0] ?? null;
+    this.chosenQuery = query;
+    if (this.pinned === null) this.pinned = this.sheet.query;
+    this.redraw();
+    this.tell(pause);
+  }
+
+  /** @param {number} layer @param {number} column @param {number} pause */
+  open(layer, column, pause) {
+    if (layer === this.layer && column === this.column) return;
+    this.layer = layer;
+    this.column = column;
+    this.redraw();
+    this.tell(pause);
+  }
+
+  /** @param {number} down @param {number} right */
+  step(down, right) {
+    if (!this.sheet) return;
+    const layer = clamp(this.layer + down, this.sheet.layers);
+    this.open(layer, clamp(this.column + right, this.sheet.columns.length), PAUSE);
+  }
+
+  play() {
+    if (!this.sheet) return;
+    if (this.layer === this.sheet.layers - 1) this.layer = 0;
+    this.part("play").textContent = "Pause";
+    this.redraw();
+    this.playing = setInterval(() => {
+      if (!this.sheet || this.layer === this.sheet.layers - 1) return this.rest();
+      this.layer += 1;
+      this.redraw();
+    }, PLAY);
+  }
+
+  rest() {
+    if (this.playing) clearInterval(this.playing);
+    this.playing = null;
+    this.part("play").textContent = "Play";
+    this.tell(0);
+  }
+
+  /** @param {KeyboardEvent} event */
+  key(event) {
     if (!this.sheet || event.shiftKey || event.ctrlKey || event.altKey || event.metaKey) return;
-    if (event.key === "Escape") {
-      this.unpin();
-    } else if (event.key in STEP) {
-      this.move(...STEP[event.key]);
-    } else {
-      return;
-    }
+    const target = /** @type {HTMLElement} */ (event.composedPath()[0]);
+    if (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName ?? "")) return;
+    const steps = { j: [-1, 0], k: [1, 0], h: [0, -1], l: [0, 1] };
+    const step = steps[/** @type {keyof typeof steps} */ (event.key.toLowerCase())];
+    if (step) this.step(step[0], step[1]);
+    else if (event.key === "Escape") this.pin(null, 0);
+    else return;
     event.preventDefault();
-    event.stopPropagation();
   }
 
-  move(down, right) {
+  /** @param {KeyboardEvent} event */
+  arrow(event) {
+    const step = ARROWS[event.key];
+    if (!this.sheet || !step || !this.sheet.pins) return;
+    event.preventDefault();
     const [rows, columns] = this.sheet.grid;
-    const here = this.asked ?? (isPatch(this.pinned) ? this.pinned : this.hovered);
+    const middle = Math.floor(rows / 2) * columns + Math.floor(columns / 2);
+    const here = isPatch(this.pinned) ? this.pinned : this.hovered;
     this.hovered = null;
-    if (here === null) {
-      this.choose(Math.floor(rows / 2) * columns + Math.floor(columns / 2), KEY_PAUSE);
-      return;
-    }
-    const row = clamp(Math.floor(here / columns) + down, rows);
-    const column = clamp((here % columns) + right, columns);
-    this.choose(row * columns + column, KEY_PAUSE);
+    if (here === null) return this.pin(middle, PAUSE);
+    const row = clamp(Math.floor(here / columns) + step[0], rows);
+    this.pin(row * columns + clamp((here % columns) + step[1], columns), PAUSE);
   }
 
-  choose(patch, pause) {
-    if (patch === (this.asked ?? this.pinned)) return;
-    if (this.sheet.rowOf.has(patch)) this.pinned = patch;
-    else this.asked = patch;
-    this.request();
-    this.tell(patch, pause);
-  }
-
-  unpin() {
-    if (isPatch(this.pinned) || this.asked !== null) this.tell(-1, 0);
-  }
-
-  tell(value, pause) {
-    clearTimeout(this.timer);
+  /** @param {number} pause */
+  tell(pause) {
+    if (this.timer !== null) clearTimeout(this.timer);
     const send = () => {
       this.timer = null;
+      const { sheet } = this;
+      if (!sheet) return;
+      this.stamp += 1;
       this.speak();
-      this.report(value);
+      this.report({
+        stamp: this.stamp,
+        layer: this.layer + sheet.first,
+        column: this.column,
+        ...(this.chosenQuery === undefined ? {} : { query: this.chosenQuery }),
+        ...this.look,
+      });
+      this.chosenQuery = undefined;
     };
     if (pause) this.timer = setTimeout(send, pause);
     else send();
   }
 
+  async copyLink() {
+    await this.copied("copy", () => navigator.clipboard.writeText(window.location.href));
+  }
+
+  async copyPicture() {
+    const blob = await new Promise((/** @type {BlobCallback} */ done) => this.canvas.toBlob(done));
+    if (!blob) return;
+    await this.copied("png", async () => {
+      if (navigator.clipboard && "ClipboardItem" in window) {
+        await navigator.clipboard.write([new ClipboardItem({ "image/png": blob })]);
+        return;
+      }
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(blob);
+      link.download = "map.png";
+      link.click();
+      URL.revokeObjectURL(link.href);
+    });
+  }
+
+  /** @param {string} name @param {() => Promise<void>} act */
+  async copied(name, act) {
+    const button = this.part(name);
+    const words = button.dataset.words ?? button.textContent ?? "";
+    button.dataset.words = words;
+    try {
+      await act();
+      button.textContent = "Copied";
+    } catch {
+      button.textContent = "Not allowed here";
+    }
+    setTimeout(() => (button.textContent = words), 1500);
+  }
+
+  // ---- where things are
+
+  /** @param {MouseEvent} event */
   patchAt(event) {
     if (!this.sheet) return null;
-    const { size, seen, grid } = this.sheet;
+    const { grid } = this.sheet;
     const place = this.canvas.getBoundingClientRect();
-    const x = ((event.clientX - place.left) / place.width) * size[1];
-    const y = ((event.clientY - place.top) / place.height) * size[0];
-    const row = Math.floor(((y - seen[1]) / (seen[3] - seen[1])) * grid[0]);
-    const column = Math.floor(((x - seen[0]) / (seen[2] - seen[0])) * grid[1]);
+    const row = Math.floor(((event.clientY - place.top) / place.height) * grid[0]);
+    const column = Math.floor(((event.clientX - place.left) / place.width) * grid[1]);
     const inside = row >= 0 && row < grid[0] && column >= 0 && column < grid[1];
     return inside ? row * grid[1] + column : null;
   }
 
-  resize(width, height) {
-    // Hidden, as in a closed tab.
-    if (!width || !height) return;
-    this.canvas.width = Math.round(width);
-    this.canvas.height = Math.round(height);
-    this.base = null;
-    // Now, not in the next frame: a canvas of a new size is empty.
-    this.draw();
+  /** @param {MouseEvent} event @returns {[number, number] | null} */
+  cellAt(event) {
+    const { cells, sheet } = this;
+    if (!cells || !sheet) return null;
+    const place = this.overview.getBoundingClientRect();
+    const [x, y] = [event.clientX - place.left, event.clientY - place.top];
+    const index = cells.corners.findIndex(
+      ([left, top]) => x >= left && x < left + cells.width && y >= top && y < top + cells.height,
+    );
+    const columns = sheet.columns.length;
+    return index < 0 ? null : [Math.floor(index / columns), index % columns];
   }
+
+  // The photograph and the overview share the screen: nothing need be scrolled to see both.
+  fit() {
+    const { sheet } = this;
+    const width = this.root.clientWidth;
+    if (!sheet || !width) return;
+    const [left, top, right, bottom] = sheet.seen;
+    const aspect = (right - left) / (bottom - top);
+    const narrow = width < NARROW;
+    const alone = sheet.maps.length < 2;
+    const height = Math.min(Math.max(window.innerHeight - BELOW, MIN_HEIGHT), MAX_HEIGHT);
+    const room = narrow || alone ? width : width * SHARE;
+    const shown = Math.min(height, room / aspect);
+    const ratio = window.devicePixelRatio;
+    this.canvas.style.width = `${shown * aspect}px`;
+    this.canvas.style.height = `${shown}px`;
+    this.canvas.width = Math.round(shown * aspect * ratio);
+    this.canvas.height = Math.round(shown * ratio);
+    this.base = null;
+    this.part("main").style.width = narrow ? "100%" : `${shown * aspect}px`;
+    this.part("boards").classList.toggle("narrow", narrow);
+    this.part("side").hidden = alone;
+    if (!alone) this.layOut(narrow ? width : width - shown * aspect - 32, narrow ? 4 * height : shown + 60, aspect);
+    this.redraw();
+  }
+
+  // Layers below each other and heads side by side; layers alone fill the room from left to right.
+  /** @param {number} width @param {number} height @param {number} aspect */
+  layOut(width, height, aspect) {
+    const { sheet } = this;
+    if (!sheet) return;
+    const columns = sheet.columns.length;
+    const heads = sheet.columns.filter((name) => /^\d+$/.test(name)).length;
+    const alone = columns === 1;
+    const across = alone ? bestColumns(sheet.layers, width / aspect / height) : columns;
+    const down = alone ? Math.ceil(sheet.layers / across) : sheet.layers;
+    const [left, top] = alone ? [0, 0] : [22, 20];
+    const label = alone ? 16 : 0; // px above each map
+    const apart = heads && heads < columns ? 10 : 0; // px between heads and what is of all heads
+    const room = Math.min((width - left - apart) / across, ((height - top) / down - label) * aspect, 180);
+    const step = [Math.max(room, 10), Math.max(room, 10) / aspect + label];
+    const corners = sheet.maps.map((_, index) => {
+      const [row, column] = [Math.floor(index / across), index % across];
+      const x = left + column * step[0] + (heads && column >= heads ? apart : 0);
+      return /** @type {[number, number]} */ ([x, top + row * step[1] + label]);
+    });
+    this.cells = { corners, left, top, label, width: step[0] - GAP, height: step[1] - label - GAP };
+    const size = [left + across * step[0] + apart, top + down * step[1]];
+    const ratio = window.devicePixelRatio;
+    this.overview.style.width = `${size[0]}px`;
+    this.overview.style.height = `${size[1]}px`;
+    this.overview.width = Math.round(size[0] * ratio);
+    this.overview.height = Math.round(size[1] * ratio);
+  }
+
+  // ---- what is drawn
 
   request() {
     this.frame ??= requestAnimationFrame(() => this.draw());
   }
 
-  draw() {
-    cancelAnimationFrame(this.frame);
-    this.frame = null;
-    if (!this.sheet) return;
-    const { sheet, canvas, context } = this;
-    const query = sheet.rowOf.has(this.hovered) ? this.hovered : this.pinned;
-    const row = sheet.rowOf.get(query);
-    this.base ??= this.drawBase();
-    context.drawImage(this.base, 0, 0);
-    this.drawMap(row);
-    for (const patch of new Set([this.hovered, this.asked])) {
-      if (isPatch(patch) && patch !== this.pinned) this.outline(patch, sheet.ink, sheet.paper);
-    }
-    if (isPatch(this.pinned)) this.outline(this.pinned, sheet.paper, sheet.accent);
-    this.line.textContent = this.words(query);
-    canvas.dataset.shown = isPatch(query) ? this.place(query).join() : query;
+  redraw() {
+    this.draw();
+    this.drawOverview();
+    this.showTools();
   }
 
-  // The photograph in grey, veiled where the model never saw it.
-  drawBase() {
-    const { sheet, canvas } = this;
+  // The map that is large: of what is hovered, where its row is there, else of what is pinned.
+  /** @returns {[Query | null, PatchMap] | null} */
+  shown() {
+    const { sheet } = this;
+    if (!sheet) return null;
+    const opened = sheet.opened[0] === this.layer && sheet.opened[1] === this.column;
+    for (const query of opened ? [this.hovered, this.pinned] : []) {
+      const row = query === null ? undefined : sheet.rows.get(query);
+      if (row) return [query, row];
+    }
+    return [sheet.query, sheet.maps[this.layer * sheet.columns.length + this.column]];
+  }
+
+  draw() {
+    if (this.frame !== null) cancelAnimationFrame(this.frame);
+    this.frame = null;
+    const { sheet, canvas, context } = this;
+    const found = this.shown();
+    if (!sheet || !found || !this.photograph) return;
+    const [query, map] = found;
+    this.base ??= this.drawBase(canvas.width, canvas.height);
+    context.drawImage(this.base, 0, 0);
+    const ends = endsOf(sheet, map, this.look);
+    this.cover(context, map, this.layer, [0, 0, canvas.width, canvas.height], ends);
+    if (this.hovered !== null && this.hovered !== this.pinned) this.outline(this.hovered, sheet.ink, sheet.paper);
+    if (isPatch(this.pinned)) this.outline(this.pinned, sheet.paper, sheet.accent);
+    this.showScale(ends, map);
+    this.part("line").textContent = this.words(query, map);
+    canvas.dataset.shown = isPatch(query) ? this.pair(query) : String(query);
+    canvas.dataset.place = this.nameOf(this.layer, this.column);
+  }
+
+  // The part of the photograph that the model saw.
+  /** @param {number} width @param {number} height */
+  drawBase(width, height) {
     const base = document.createElement("canvas");
-    base.width = canvas.width;
-    base.height = canvas.height;
-    const context = base.getContext("2d");
+    base.width = width;
+    base.height = height;
+    const context = /** @type {CanvasRenderingContext2D} */ (base.getContext("2d"));
     context.imageSmoothingQuality = "high";
-    context.drawImage(this.photograph, 0, 0, base.width, base.height);
-    context.fillStyle = sheet.veil.colour;
-    context.globalAlpha = sheet.veil.opacity;
-    for (const box of sheet.unseen) context.fillRect(...this.onCanvas(box));
+    if (!this.sheet || !this.photograph) return base;
+    const { size, seen } = this.sheet;
+    const across = this.photograph.width / size[1];
+    const down = this.photograph.height / size[0];
+    const [left, top, right, bottom] = [seen[0] * across, seen[1] * down, seen[2] * across, seen[3] * down];
+    context.drawImage(this.photograph, left, top, right - left, bottom - top, 0, 0, width, height);
     return base;
   }
 
-  drawMap(row) {
-    const { sheet, context } = this;
-    const largest = sheet.maxima[row];
-    const limit = sheet.limit ?? largest;
-    const factor = limit > 0 ? (sheet.ramp.length * largest) / sheet.steps / limit : 0;
-    const colours = new Uint32Array(sheet.grid[0] * sheet.grid[1]);
-    const start = row * colours.length;
-    for (let patch = 0; patch < colours.length; patch++) {
-      const step = Math.floor(sheet.weights[start + patch] * factor);
-      colours[patch] = sheet.ramp[Math.min(step, sheet.ramp.length - 1)];
-    }
-    context.globalAlpha = sheet.opacity;
-    context.imageSmoothingEnabled = false;
-    context.drawImage(coloured(colours, sheet.grid[1]), ...this.onCanvas(sheet.seen));
-    context.globalAlpha = 1;
+  /**
+   * Draws a map over a box of a picture that is there.
+   * @param {CanvasRenderingContext2D} context @param {PatchMap} map @param {number} layer
+   * @param {[number, number, number, number]} box @param {import("./maps.js").Ends} ends
+   */
+  cover(context, map, layer, box, ends) {
+    const { sheet } = this;
+    if (!sheet) return;
+    const pixels = sheet.coloured ? tinted(sheet, layer) : shade(sheet, map, ends, this.look.look);
+    const picture = new OffscreenCanvas(sheet.grid[1], sheet.grid[0]);
+    /** @type {OffscreenCanvasRenderingContext2D} */ (picture.getContext("2d")).putImageData(
+      new ImageData(pixels, sheet.grid[1]), 0, 0,
+    );
+    context.imageSmoothingEnabled = this.look.edges === "smooth";
+    context.imageSmoothingQuality = "high";
+    context.drawImage(picture, ...box);
+    context.imageSmoothingEnabled = true;
   }
 
+  drawOverview() {
+    const { sheet, cells, overview } = this;
+    if (!sheet || !cells || sheet.maps.length < 2 || !this.photograph) return;
+    const context = /** @type {CanvasRenderingContext2D} */ (overview.getContext("2d"));
+    const ratio = window.devicePixelRatio;
+    const style = getComputedStyle(this.root);
+    const [width, height] = [cells.width * ratio, cells.height * ratio];
+    context.clearRect(0, 0, overview.width, overview.height);
+    const small = this.drawBase(Math.max(1, Math.round(width)), Math.max(1, Math.round(height)));
+    context.fillStyle = style.color;
+    context.font = `${11 * ratio}px ${style.fontFamily}`;
+    context.textBaseline = "middle";
+    const columns = sheet.columns.length;
+    const every = Math.ceil(13 / cells.height); // layers whose number has room
+    sheet.maps.forEach((map, index) => {
+      const [layer, column] = [Math.floor(index / columns), index % columns];
+      const [x, y] = cells.corners[index].map((each) => each * ratio);
+      context.drawImage(small, x, y, width, height);
+      this.cover(context, map, layer, [x, y, width, height], endsOf(sheet, map, this.look));
+      if (cells.label) {
+        context.textAlign = "left";
+        context.fillText(`${sheet.layerName} ${layer + sheet.first}`, x, y - (cells.label / 2) * ratio);
+      } else if (column === 0 && layer % every === 0) {
+        context.textAlign = "right";
+        context.fillText(`${layer + sheet.first}`, (cells.left - 6) * ratio, y + height / 2);
+      }
+      if (!cells.label && layer === 0) {
+        context.textAlign = "center";
+        context.fillText(sheet.columns[column], x + width / 2, (cells.top / 2) * ratio);
+      }
+    });
+    const [x, y] = cells.corners[this.layer * columns + this.column].map((each) => each * ratio);
+    context.strokeStyle = sheet.accent;
+    context.lineWidth = 2.5 * ratio;
+    context.strokeRect(x, y, width, height);
+  }
+
+  /** @param {number} patch @param {string} edge @param {string} colour */
   outline(patch, edge, colour) {
-    const { sheet, context } = this;
-    const [left, top, right, bottom] = sheet.seen;
-    const [row, column] = this.place(patch);
-    const height = (bottom - top) / sheet.grid[0];
-    const width = (right - left) / sheet.grid[1];
-    const x = left + column * width;
-    const y = top + row * height;
-    const box = this.onCanvas([x, y, x + width, y + height]);
-    const pixel = this.canvas.width / this.canvas.clientWidth;
-    for (const [stroke, thickness] of [[edge, 4], [colour, 2]]) {
+    const { sheet, canvas, context } = this;
+    if (!sheet) return;
+    const [rows, columns] = sheet.grid;
+    const [width, height] = [canvas.width / columns, canvas.height / rows];
+    const pixel = window.devicePixelRatio;
+    for (const [stroke, thickness] of /** @type {[string, number][]} */ ([[edge, 4], [colour, 2]])) {
       context.strokeStyle = stroke;
       context.lineWidth = thickness * pixel;
-      context.strokeRect(...box);
+      context.strokeRect((patch % columns) * width, Math.floor(patch / columns) * height, width, height);
     }
   }
 
-  // From pixels of the original to x, y, width and height in pixels of the canvas.
-  onCanvas([left, top, right, bottom]) {
-    const [height, width] = this.sheet.size;
-    const across = this.canvas.width / width;
-    const down = this.canvas.height / height;
-    return [left * across, top * down, (right - left) * across, (bottom - top) * down];
+  // ---- what is said
+
+  /** @param {number} layer @param {number} column */
+  nameOf(layer, column) {
+    const { sheet } = this;
+    if (!sheet) return "";
+    const name = sheet.columns[column];
+    const head = name === "" ? "" : /^\d+$/.test(name) ? ` H${name}` : ` ${name}`;
+    return `L${layer + sheet.first}${head}`;
   }
 
-  place(patch) {
-    const columns = this.sheet.grid[1];
-    return [Math.floor(patch / columns), patch % columns];
-  }
-
-  name(query) {
-    return isPatch(query) ? `Patch ${this.pair(query)}` : query;
-  }
-
+  /** @param {number} patch */
   pair(patch) {
-    return `(${this.place(patch).join(", ")})`;
+    const columns = this.sheet?.grid[1] ?? 1;
+    return `(${Math.floor(patch / columns)}, ${patch % columns})`;
   }
 
-  // The line below the photograph, of what is drawn now.
-  words(query) {
-    if (this.asked !== null) return `Computing what patch ${this.pair(this.asked)} attends to`;
-    if (this.hovered === null || this.hovered === query) return this.look(query);
-    return `${this.name(query)} to ${this.pair(this.hovered)}: ${number(this.weight(query, this.hovered))}`;
+  /** @param {Query | null} query */
+  name(query) {
+    return isPatch(query) ? `Patch ${this.pair(query)}` : String(query);
   }
 
-  weight(query, patch) {
+  /** @param {Query | null} query @param {PatchMap} map */
+  words(query, map) {
     const { sheet } = this;
-    const row = sheet.rowOf.get(query);
-    const start = row * sheet.grid[0] * sheet.grid[1];
-    return (sheet.weights[start + patch] / sheet.steps) * sheet.maxima[row];
+    if (!sheet) return "";
+    const here = this.hovered;
+    if (sheet.coloured) return here === null ? "Patches of similar colour have similar tokens." : this.name(here);
+    const wanted = isPatch(this.pinned) && this.pinned !== query && here === null;
+    if (wanted && isPatch(this.pinned)) return `Computing the map of patch ${this.pair(this.pinned)}`;
+    if (here !== null && here !== query) {
+      const whose = query === null ? sheet.kind : `${this.name(query)} to`;
+      return `${whose} ${this.pair(here)}: ${number(valueAt(map, here, sheet.steps))}`;
+    }
+    const most = this.pair(map.steps.indexOf(Math.max(...map.steps)));
+    if (!sheet.prefix.length) {
+      const whose = query === null ? "" : `${this.name(query)}: `;
+      return `${whose}least ${number(map.least)}, most ${number(map.largest)} at patch ${most}`;
+    }
+    const masses = sheet.prefix.map((name, token) => /** @type {[string, number]} */ ([name, map.prefix[token]]));
+    if (sheet.columns[this.column] === "max") return `${this.name(query)}: most at patch ${most}: ${number(map.largest)}`;
+    const rest = Math.max(0, 1 - masses.reduce((sum, [, mass]) => sum + mass, 0));
+    const shares = [/** @type {[string, number]} */ (["patches", rest]), ...masses];
+    const parts = shares.map(([name, share]) => `${(100 * share).toFixed(1)}% to ${name}`).join(", ");
+    return `${this.name(query)} attends ${parts}; most to patch ${most}: ${number(map.largest)}`;
   }
 
-  look(query) {
-    const { sheet } = this;
-    const row = sheet.rowOf.get(query);
-    const count = sheet.grid[0] * sheet.grid[1];
-    const weights = sheet.weights.subarray(row * count, (row + 1) * count);
-    const largest = sheet.maxima[row];
-    const masses = sheet.masses.subarray(row * sheet.prefix.length, (row + 1) * sheet.prefix.length);
-    const rest = Math.max(0, 1 - masses.reduce((sum, mass) => sum + mass, 0));
-    const shares = [["patches", rest], ...sheet.prefix.map((name, token) => [name, masses[token]])];
-    const words = shares.map(([name, share]) => `${(100 * share).toFixed(1)}% to ${name}`).join(", ");
-    if (largest === 0) return `${this.name(query)} attends ${words}`;
-    const most = this.pair(weights.indexOf(sheet.steps));
-    return `${this.name(query)} attends ${words}; most to patch ${most}: ${number(largest)}`;
-  }
-
-  showScale() {
+  /** @param {import("./maps.js").Ends} ends @param {PatchMap} map */
+  showScale(ends, map) {
     const { sheet, bar } = this;
-    const context = bar.getContext("2d");
+    if (!sheet) return;
+    this.part("scale").hidden = sheet.coloured;
+    const context = /** @type {CanvasRenderingContext2D} */ (bar.getContext("2d"));
     // As the colours look over a middle grey of the photograph, on light and dark pages alike.
-    context.globalAlpha = 1;
-    context.fillStyle = "#808080";
+    context.fillStyle = "#909090";
     context.fillRect(0, 0, bar.width, 1);
-    context.globalAlpha = sheet.opacity;
-    context.drawImage(coloured(sheet.ramp, bar.width), 0, 0);
-    this.end.textContent = `${sheet.above ? "≥ " : ""}${sheet.limit === null ? 1 : number(sheet.limit)}`;
-    this.unit.textContent = sheet.unit;
-    this.hint.textContent = sheet.queries.length > 1
-      ? "Hover over a patch to see what it attends to. Click to pin, click again to unpin."
-      : "Click a patch to see what it attends to.";
+    const pixels = new Uint8ClampedArray(4 * bar.width);
+    for (let step = 0; step < bar.width; step++) paint(pixels, 4 * step, step / (bar.width - 1), sheet.ramp, this.look.look);
+    const picture = new OffscreenCanvas(bar.width, 1);
+    /** @type {OffscreenCanvasRenderingContext2D} */ (picture.getContext("2d")).putImageData(new ImageData(pixels, bar.width), 0, 0);
+    context.drawImage(picture, 0, 0);
+    this.part("start").textContent = number(ends.low);
+    this.part("end").textContent = `${ends.above ? "≥ " : ""}${number(ends.high)}`;
+    const clipped = ends.above ? `; clipped at percentile ${this.look.clip}, largest ${number(map.largest)}` : "";
+    this.part("unit").textContent = `${sheet.unit}${clipped}`;
+  }
+
+  // The options of the tools, which follow from what was sent.
+  fillTools() {
+    const { sheet } = this;
+    if (!sheet) return;
+    const fill = (/** @type {string} */ name, /** @type {string[]} */ options) => {
+      const select = /** @type {HTMLSelectElement} */ (this.part(name));
+      if ([...select.options].map((each) => each.text).join() === options.join()) return;
+      select.replaceChildren(...options.map((each) => new Option(each)));
+    };
+    fill("look", sheet.choices.look);
+    fill("edges", sheet.choices.edges);
+    fill("scale-of", sheet.choices.scale);
+    fill("clip", sheet.choices.clip);
+  }
+
+  showTools() {
+    const { sheet } = this;
+    if (!sheet) return;
+    const value = (/** @type {string} */ name, /** @type {string} */ text) => {
+      /** @type {HTMLSelectElement} */ (this.part(name)).value = text;
+    };
+    value("look", this.look.look);
+    value("edges", this.look.edges);
+    value("scale-of", this.look.scale);
+    value("clip", this.look.clip);
+    const select = /** @type {HTMLSelectElement} */ (this.part("query"));
+    const names = [...sheet.tokens, ...(isPatch(this.pinned) ? [this.name(this.pinned)] : [])];
+    if ([...select.options].map((each) => each.text).join() !== names.join()) {
+      select.replaceChildren(...names.map((each) => new Option(each)));
+    }
+    if (this.pinned !== null) select.value = this.name(this.pinned);
+    this.part("query-group").hidden = !sheet.pins;
+    const unpin = /** @type {HTMLButtonElement} */ (this.part("unpin"));
+    unpin.hidden = !sheet.pins || !sheet.tokens.length;
+    unpin.disabled = !isPatch(this.pinned);
+    this.part("layer").textContent = `${sheet.layerName} ${this.layer + sheet.first}`;
+    this.part("layer-group").hidden = sheet.layers < 2;
+    const column = sheet.columns[this.column];
+    this.part("head").textContent = /^\d+$/.test(column) ? `Head ${column}` : `${column} of heads`;
+    this.part("head-group").hidden = sheet.columns.length < 2;
+    const disabled = (/** @type {string} */ name, /** @type {boolean} */ off) => {
+      /** @type {HTMLButtonElement} */ (this.part(name)).disabled = off;
+    };
+    disabled("back", this.layer === 0);
+    disabled("next", this.layer === sheet.layers - 1);
+    disabled("left", this.column === 0);
+    disabled("right", this.column === sheet.columns.length - 1);
+    for (const name of ["look", "scale-of", "clip"]) {
+      /** @type {HTMLElement} */ (this.part(name).parentElement).hidden = sheet.coloured;
+    }
   }
 
   // What is pinned, for those who hear the page; what is merely hovered would never end.
   speak() {
-    const words = this.asked === null ? this.look(this.pinned) : this.words(this.pinned);
+    const found = this.sheet && this.shown();
+    if (!found) return;
+    const hovered = this.hovered;
+    this.hovered = null;
+    const words = `${this.nameOf(this.layer, this.column)}. ${this.words(...found)}`;
+    this.hovered = hovered;
     this.canvas.setAttribute("aria-label", words);
-    if (this.spoken.textContent !== words) this.spoken.textContent = words;
+    if (this.part("spoken").textContent !== words) this.part("spoken").textContent = words;
   }
 }
 
-function unpack(bytes) {
-  // A copy: the bytes start anywhere in their message, numbers only at multiples of their size.
-  const { buffer } = bytes.slice();
-  const length = new DataView(buffer).getUint32(0, true);
-  const sheet = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
-  let offset = 4 + length;
-  const take = (Kind, count) => {
-    const part = new Kind(buffer, offset, count);
-    offset += part.byteLength;
-    return part;
-  };
-  const rows = sheet.queries.length;
-  sheet.rowOf = new Map(sheet.queries.map((query, row) => [query, row]));
-  sheet.maxima = take(Float32Array, rows);
-  sheet.masses = take(Float32Array, rows * sheet.prefix.length);
-  sheet.weights = take(Uint16Array, rows * sheet.grid[0] * sheet.grid[1]);
-  const colours = take(Uint8Array, 3 * 256);
-  sheet.ramp = Uint32Array.from({ length: 256 }, (_, step) => {
-    const [red, green, blue] = colours.subarray(3 * step, 3 * step + 3);
-    return (255 << 24) | (blue << 16) | (green << 8) | red;
-  });
-  sheet.webp = take(Uint8Array);
-  return sheet;
-}
-
-// A picture, `width` pixels wide, of colours as the machine keeps them: alpha, blue, green, red.
-function coloured(colours, width) {
-  const picture = new OffscreenCanvas(width, colours.length / width);
-  const pixels = new ImageData(new Uint8ClampedArray(colours.buffer), width);
-  picture.getContext("2d").putImageData(pixels, 0, 0);
-  return picture;
-}
-
-function isPatch(query) {
-  return typeof query === "number";
-}
-
-function clamp(index, count) {
-  return Math.min(Math.max(index, 0), count - 1);
-}
-
-function number(weight) {
-  return weight.toPrecision(3);
+// So many side by side that they fill a room of this shape best.
+/** @param {number} count @param {number} shape width by height, in maps of this shape */
+function bestColumns(count, shape) {
+  return clamp(Math.ceil(Math.sqrt(count * shape)) - 1, count) + 1;
 }

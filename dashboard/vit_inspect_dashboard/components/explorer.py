@@ -1,135 +1,191 @@
-"""How does one head's attention get into the browser, and a clicked patch back?
+"""How do maps get into the browser, and what is chosen there back?
 
-All rows of the head are sent at once, as bytes, so that the map follows the cursor without asking
-Python. `explorer.js` reads what `pack` writes.
+A small map of each layer and head is sent, and all rows of the one that is large, as bytes: so the
+map follows the cursor, and layers and heads follow keys, without asking Python. `maps.js` reads
+what `pack` writes, and `explorer.js` draws it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import streamlit as st
 from PIL import Image
 
 from vit_inspect.figures import looks
-from vit_inspect.figures.overlay import unseen
-from vit_inspect.layout import Query, TokenLayout
+from vit_inspect.layout import READOUT, Query, TokenLayout
 from vit_inspect.records.base import Photograph
 from vit_inspect_dashboard.components import component
-from vit_inspect_dashboard.head_rows import HeadRows, all_rows_fit
+from vit_inspect_dashboard.sheets import CLIPS, Sheet
 from vit_inspect_dashboard.wording import query_name
 
 STEPS = 65_535
-"""Weights travel as whole numbers of this many parts of their row's largest."""
+"""Values travel as whole numbers of this many parts, from their row's least to its largest."""
 COLOURS = 256
 
-Patch = tuple[int, int]
+LOOKS = ("heat", "spotlight")
+"""The photograph in colour under a colour scale whose opacity follows the value; or lit by it."""
+EDGES = ("smooth", "blocks")
+SCALES = ("own", "shared")
+"""From each map's own least value to its clip; or one scale for all maps."""
+CHOICES: dict[str, tuple[str, ...]] = {
+    "look": LOOKS,
+    "edges": EDGES,
+    "scale": SCALES,
+    "clip": tuple(f"{clip:g}" for clip in (98.5, *(each for each in CLIPS if each != 98.5))),
+}
+"""What can be chosen of how maps are drawn; the first of each is what is shown at first."""
 
 
 def explorer(
-    rows: HeadRows,
+    sheet: Sheet,
     *,
-    pinned: Query,
-    limit: float | None,
+    look: Mapping[str, str],
     key: str,
-    on_pick: Callable[[Patch | None], None],
+    on_choose: Callable[[dict[str, Any]], None],
 ) -> None:
-    """Shows the rows over the photograph: hovering shows a patch's row, a click pins the patch.
+    """Shows the maps of a sheet on the photograph, with what one can choose about them.
 
-    pinned: the query that is shown while nothing is hovered; its row must be there. `READOUT` may
-        be the row of the token that is read.
-    limit: upper end of the colours; None takes each row from 0 to its own largest weight.
-    on_pick: is called before the rerun with the patch (row, column) that was clicked or reached by
-        arrow keys, or with None when the user unpins it.
+    look: of each of `CHOICES` the one that is drawn.
+    on_choose: is called before the rerun with what was chosen, where it differs: "layer" (from 0),
+        "column" (from 0), "query" (a name, or (row, column); None takes it back), "look", "edges",
+        "scale" and "clip". All values are among those that were offered.
     """
-    # The session keeps what this names; the rows are large.
-    layout = rows.layout
+    # The session keeps what this names; a sheet is large.
+    offered, stamped = _Offered(sheet), f"{key}_stamp"
 
-    def picked() -> None:
-        patch = st.session_state[key].get("patch")
-        if patch == -1:
-            on_pick(None)
-        elif isinstance(patch, int) and 0 <= patch < layout.patch_count:
-            on_pick(divmod(patch, layout.grid[1]))
+    def chosen() -> None:
+        told = st.session_state[key].get("chosen")
+        stamp = told.get("stamp") if isinstance(told, dict) else None
+        if type(stamp) is int:
+            st.session_state[stamped] = stamp
+        on_choose(offered.valid(told))
 
-    component(__file__)(
-        key=key, data=pack(rows, pinned=pinned, limit=limit), on_patch_change=picked
+    stamp = st.session_state.get(stamped, 0)
+    component(__file__, "maps.js")(
+        key=key, data=pack(sheet, look, stamp=stamp), on_chosen_change=chosen
     )
-    if not all_rows_fit(layout):
-        st.caption(
-            "At this input size there are too many patches for the map to follow the cursor. Click "
-            "a patch to see what it attends to."
-        )
 
 
-def pack(rows: HeadRows, *, pinned: Query, limit: float | None) -> bytes:
+class _Offered:
+    """What a sheet offers to choose; what comes from a browser may be anything."""
+
+    def __init__(self, sheet: Sheet) -> None:
+        first, (layers, columns) = sheet.first_layer, sheet.values.shape[:2]
+        self.grid = sheet.layout.grid
+        self.prefix = {query_name(each, sheet.layout): each for each in sheet.layout.prefix}
+        self.numbers = {"layer": range(first, first + layers), "column": range(columns)}
+
+    def valid(self, chosen: object) -> dict[str, Any]:
+        """The choices that were offered; others are left out."""
+        found: dict[str, Any] = {}
+        for name, value in chosen.items() if isinstance(chosen, dict) else ():
+            known = self.numbers.get(name, ()) if type(value) is int else CHOICES.get(name, ())
+            if value in known:
+                found[name] = value
+            elif name == "query" and value is None:
+                found[name] = None
+            elif name == "query" and isinstance(value, str) and value in self.prefix:
+                found[name] = self.prefix[value]
+            elif name == "query" and type(value) is int and 0 <= value < np.prod(self.grid):
+                found[name] = divmod(value, self.grid[1])
+        return found
+
+
+def _tokens(sheet: Sheet) -> list[str]:
+    """What can be the query beside patches: at first what the model reads."""
+    if not sheet.prefix.shape[2] and sheet.query is not None:
+        return []
+    layout = sheet.layout
+    others = [each for each in layout.prefix if each != layout.readout]
+    return [query_name(each, layout) for each in (READOUT, *others)]
+
+
+def pack(sheet: Sheet, look: Mapping[str, str], *, stamp: int = 0) -> bytes:
     """Everything the browser draws, in little-endian order.
 
-    The length of the header in bytes (uint32), the header (JSON), each row's largest weight on a
-    patch (float32), its masses on the keys before the patches (float32), its weights on the patches
-    in `STEPS` parts of the largest (uint16), the colour map (RGB), the photograph in grey (WebP).
-    The header is padded to a multiple of 4 bytes, so that all numbers lie where they may.
+    stamp: of the last choice that was heard from the browser, which knows by it what is new.
+
+    The length of the header in bytes (uint32); the header (JSON, padded to a multiple of 4 bytes);
+    of the small maps and then of the rows: least and largest value and, where these are attention,
+    the masses on the keys before the patches (float32); the values of both in `STEPS` parts between
+    least and largest (uint16); the colours of patches, if they have some, and the colour map (RGB);
+    the photograph (WebP).
     """
-    layout, photograph = rows.layout, rows.photograph
-    before = len(layout.key_prefix)
-    masses, weights = rows.weights[:, :before], rows.weights[:, before:]
-    largest = weights.max(axis=1)
-    steps = np.rint(weights * (STEPS / np.where(largest > 0, largest, 1))[:, None])
+    layout, photograph = sheet.layout, sheet.photograph
+    count, keys = layout.patch_count, sheet.prefix.shape[2]
+    maps = sheet.values.reshape(-1, count)
+    prefixes, rows = sheet.rows.values[:, :keys], sheet.rows.values[:, keys:]
+    parts = [_steps(maps), _steps(rows)] if len(rows) else [_steps(maps)]
     ramp = looks.colour(np.linspace(0, 1, COLOURS), looks.WEIGHT_MAP, (0.0, 1.0))[:, :3]
-    picture = _picture(photograph)
-    queries = [_sent(query, layout) for query in rows.queries]
-    if _sent(pinned, layout) not in queries:
-        raise ValueError(f"no row of the query {pinned!r}")
-    of_map = " / largest of the map" if limit is None else ""
+    colours = b"" if sheet.colours is None else sheet.colours.tobytes()
     header = {
+        "kind": sheet.kind,
+        "unit": sheet.unit,
         "grid": layout.grid,
-        "prefix": layout.key_prefix,
-        "queries": queries,
-        "pinned": _sent(pinned, layout),
+        "prefix": layout.key_prefix if keys else [],
+        "tokens": _tokens(sheet),
+        "pins": sheet.pins,
+        "stamp": stamp,
+        "columns": sheet.columns,
+        "layers": len(sheet.values),
+        "first": sheet.first_layer,
+        "layerName": sheet.layer_name,
+        "opened": sheet.opened,
+        "query": _sent(sheet.query, layout),
+        "queries": [_sent(query, layout) for query in sheet.rows.queries],
         "steps": STEPS,
-        "limit": limit,
-        "above": limit is not None and bool(largest.max() > limit),
-        "unit": f"attention weight{of_map}",
-        "picture": hashlib.sha256(picture).hexdigest(),
+        "limits": {f"{clip:g}": ends for clip, ends in sheet.limits.items()},
+        "fromZero": sheet.from_zero,
+        "coloured": sheet.colours is not None,
+        "choices": CHOICES,
+        "look": dict(look),
+        "picture": f"{photograph.sha256} {photograph.name} {photograph.size_px}",
         "size": photograph.size_px,
         "seen": photograph.seen,
-        "unseen": unseen(photograph),
-        "veil": {"colour": looks.UNSEEN, "opacity": looks.UNSEEN_OPACITY},
-        "opacity": looks.MAP_OPACITY,
         "accent": looks.ACCENT,
         "ink": looks.INK,
         "paper": looks.PAPER,
     }
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 4)
+    numbers = [*parts[0][:2], sheet.prefix]
+    numbers += [*parts[1][:2], prefixes] if len(rows) else []
     return b"".join(
         (
             np.uint32(len(text)).astype("<u4").tobytes(),
             text,
-            largest.astype("<f4").tobytes(),
-            masses.astype("<f4").tobytes(),
-            steps.astype("<u2").tobytes(),
+            *(np.ascontiguousarray(each).astype("<f4").tobytes() for each in numbers),
+            *(part[2].astype("<u2").tobytes() for part in parts),
+            colours,
             ramp.tobytes(),
-            picture,
+            _picture(photograph),
         )
     )
 
 
-def _sent(query: Query, layout: TokenLayout) -> int | str:
+def _steps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each row its least and its largest value, and its values as parts between them."""
+    least, largest = values.min(axis=1), values.max(axis=1)
+    span = np.where(largest > least, largest - least, 1)
+    return least, largest, np.rint((values - least[:, None]) / span[:, None] * STEPS)
+
+
+def _sent(query: Query | None, layout: TokenLayout) -> int | str | None:
     """A patch as its index in raster order, any other query as its name on the page."""
-    if isinstance(query, str):
-        return query_name(query, layout)
+    if query is None or isinstance(query, str):
+        return None if query is None else query_name(query, layout)
     return layout.token(query) - layout.prefix_count
 
 
 @lru_cache(maxsize=8)
 def _picture(photograph: Photograph) -> bytes:
-    """The photograph in grey, which leaves colour to the map; it is the same for all heads."""
+    """The photograph; it is the same for all maps."""
     file = io.BytesIO()
-    Image.fromarray(photograph.pixels).convert("L").convert("RGB").save(file, "WEBP")
+    Image.fromarray(photograph.pixels).save(file, "WEBP", quality=88)
     return file.getvalue()

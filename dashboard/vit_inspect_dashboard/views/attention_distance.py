@@ -11,7 +11,6 @@ from vit_inspect.analyses.attention_distance import Definition
 from vit_inspect.figures.attention_distance import FIGURE
 from vit_inspect_dashboard import controls, page, state, survey
 
-page.leave_for_picked_head()
 subject = state.current()
 place = page.heading(FIGURE.title, FIGURE.question)
 with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -30,7 +29,7 @@ page.plot(
     FIGURE.plot(result),
     key="distance",
     alt=f"Mean attention distance of every head at every depth of {subject.model}",
-    on_pick=state.leave_for_head,
+    on_pick=state.open_head,
 )
 st.caption("Click a dot to open that head's maps.")
 with place:

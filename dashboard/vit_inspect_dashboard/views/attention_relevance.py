@@ -9,7 +9,17 @@ import streamlit as st
 import vit_inspect as vi
 from vit_inspect.figures import outputs
 from vit_inspect.figures.attention_relevance import FIGURE, WAYS
-from vit_inspect_dashboard import controls, models, page, records, sanity, state
+from vit_inspect_dashboard import (
+    address,
+    canvas,
+    controls,
+    models,
+    page,
+    records,
+    sanity,
+    sheets,
+    state,
+)
 from vit_inspect_dashboard.pictures import Picture
 from vit_inspect_dashboard.state import Subject
 from vit_inspect_dashboard.wording import class_names, plain
@@ -41,11 +51,11 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
             for index, share in zip(found.class_index[0], found.value[0], strict=True)
         }
         # Without their shares: its text is all that tells a choice from one of another picture.
+        options = ["the largest score" if found.outputs == "scores" else BEST, *shares]
         name = st.selectbox(
             "Score" if found.outputs == "scores" else "Class",
-            ["the largest score" if found.outputs == "scores" else BEST, *shares],
-            key="class",
-            bind="query-params",
+            options,
+            **address.one_of("class", options, start=options[0]),
             width=360,
             help="The classes of the largest outputs come first. Type to search by name.",
         )
@@ -77,17 +87,20 @@ def relevance(of: Subject) -> vi.AttentionRelevance:
 
 
 result = relevance(subject)
-large, beside = st.columns([3, 2], gap="large")
-with large:
-    page.plot(
-        FIGURE.plot(result, width=640),
-        key="relevance",
-        alt=f"Attention relevance of {subject.model} for {result.target[0]}",
+canvas.show(
+    sheets.still(
+        "Relevance",
+        "relevance",
+        result.photographs[0],
+        result.layout,
+        result.relevance,
+        0,
     )
-with beside:
-    for way in list(WAYS)[1:]:
+)
+for column, way in zip(st.columns(len(WAYS) - 1, gap="large"), list(WAYS)[1:], strict=True):
+    with column:
         page.plot(
-            FIGURE.plot(result, way=way, width=400),
+            FIGURE.plot(result, way=way, width=500),
             key=way,
             alt=f"{WAYS[way]} of {subject.model} for {result.target[0]}",
         )

@@ -8,14 +8,22 @@ import streamlit as st
 
 import vit_inspect as vi
 from vit_inspect.analyses.attention_rollout import Fusion
-from vit_inspect.figures import attention_maps as maps_figure
 from vit_inspect.figures.attention_rollout import (
     CONCENTRATED,
     FIGURE,
-    plot_growth,
     strongest_share,
 )
-from vit_inspect_dashboard import controls, models, page, records, sanity, state
+from vit_inspect_dashboard import (
+    address,
+    canvas,
+    controls,
+    models,
+    page,
+    records,
+    sanity,
+    sheets,
+    state,
+)
 
 subject = state.current()
 place = page.heading(FIGURE.title, FIGURE.question)
@@ -31,24 +39,26 @@ with st.container(horizontal=True, vertical_alignment="top"):
         "Discard lowest attention",
         0,
         95,
-        0,
-        5,
+        step=5,
         format="%d%%",
-        key="discard",
-        bind="query-params",
+        **address.one_of("discard", range(0, 96, 5), start=0),
         width=220,
         help="Share of each patch's lowest attention to patches that is set to 0 in every layer.",
     )
-    start = controls.choose_start(layers, start=0)
 
 
-def rollout(of: state.Subject) -> vi.AttentionRollout:
-    """As it was asked for, by a model, trained or not."""
+def rollout(of: state.Subject, first: int | None = None) -> vi.AttentionRollout:
+    """As it was asked for, by a model, trained or not; `first` is another layer to start at."""
     return records.of_capture(
-        vi.attention_rollout, of, fusion=fusion, discard=discard / 100, start_layer=start
+        vi.attention_rollout,
+        of,
+        fusion=fusion,
+        discard=discard / 100,
+        start_layer=start if first is None else first,
     )
 
 
+start = canvas.chosen_number("start", layers, start=0)
 result = rollout(subject)
 count, share = strongest_share(result.relevance[0])
 if share > CONCENTRATED:
@@ -56,22 +66,18 @@ if share > CONCENTRATED:
         f"{count} of {result.relevance[0].size} patches hold {share:.0%} of the rollout on "
         "patches. Such patches are often artefacts of the model, not objects."
     )
-maps = records.of_capture(vi.attention_maps, subject)
-whole, last = st.columns(2, gap="large")
-with whole:
-    page.plot(
-        FIGURE.plot(result, width=500), key="rollout", alt=f"Attention rollout of {subject.model}"
-    )
-with last:
-    page.plot(
-        maps_figure.plot_mean(maps, layer=layers - 1, width=500),
-        key="last",
-        alt=f"Attention in the last layer of {subject.model}, mean of heads",
-    )
-page.plot(
-    plot_growth(result),
-    key="growth",
-    alt="Rollout from each layer to the last, growing with depth",
+whole = result if start == 0 else rollout(subject, 0)
+canvas.show(
+    sheets.still(
+        "Rollout",
+        "share of the output",
+        result.photographs[0],
+        result.layout,
+        whole.growth[0],
+        start,
+        layer_name="From layer",
+    ),
+    layer="start",
 )
 if sanity.wanted():
     sanity.map_and_control(FIGURE, subject, rollout, quantity="relevance")

@@ -8,7 +8,7 @@ from vit_inspect.catalog import FIGURES, ModelFigure
 from vit_inspect.errors import BadParameter, InspectError
 from vit_inspect.figures import attention_maps, difference
 from vit_inspect.loading.recommended import ZOO
-from vit_inspect_dashboard import controls, models, page, sidebar, state
+from vit_inspect_dashboard import address, controls, models, page, sidebar, state
 from vit_inspect_dashboard.wording import plain
 
 subject = state.current()
@@ -19,9 +19,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     title = st.selectbox(
         "Figure",
         list(entries),
-        index=list(entries).index(attention_maps.FIGURE.title),
-        key="figure",
-        bind="query-params",
+        **address.one_of("figure", entries, start=attention_maps.FIGURE.title),
         width=220,
         help="The figure that is shown twice.",
     )

@@ -9,7 +9,7 @@ import streamlit as st
 
 import vit_inspect as vi
 from vit_inspect.figures.head_statistics import FIGURE, STATISTICS, means
-from vit_inspect_dashboard import page, state, survey
+from vit_inspect_dashboard import address, page, state, survey
 
 SHARES = ("prefix_mass", "self_mass", "local_mass")
 # What the first row has least (1) or most (-1) of.
@@ -24,7 +24,6 @@ RANKINGS = {
     "least dependent on the query": ("nmi", 1),
 }
 
-page.leave_for_picked_head()
 subject = state.current()
 titles = {statistic.title: name for name, statistic in STATISTICS.items()}
 place = page.heading(FIGURE.title, FIGURE.question)
@@ -32,8 +31,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     large = st.selectbox(
         "Large panel",
         list(titles),
-        key="large",
-        bind="query-params",
+        **address.one_of("large", titles, start=next(iter(titles))),
         width=220,
         help="The statistic that is shown large.",
     )
@@ -45,7 +43,7 @@ page.plot(
     FIGURE.plot(result, large=titles[large]),
     key="heads",
     alt=f"{large} and six other numbers of every layer and head of {subject.model}",
-    on_pick=state.leave_for_head,
+    on_pick=state.open_head,
 )
 st.caption("Hover over a head for all its numbers. Click it to open its maps.")
 
@@ -55,16 +53,14 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     ranking = st.selectbox(
         "Show first",
         list(RANKINGS),
-        key="ranking",
-        bind="query-params",
+        **address.one_of("ranking", RANKINGS, start=next(iter(RANKINGS))),
         width=260,
         help="Which heads come first. You can also click the name of a column to sort by it.",
     )
     within = st.selectbox(
         "Of layer",
         ["all", *map(str, range(layers))],
-        key="within",
-        bind="query-params",
+        **address.one_of("within", ["all", *map(str, range(layers))], start="all"),
         width=120,
         help="Heads of all layers, or of one layer. Layers count from 0.",
     )
@@ -82,7 +78,7 @@ st.dataframe(
     key="ranked",
     height=390,
     hide_index=True,
-    on_select=partial(state.leave_for_row, "ranked", cells),
+    on_select=partial(state.open_row, "ranked", cells),
     selection_mode="single-row",
     column_config={
         each: st.column_config.NumberColumn(each.capitalize(), pinned=True, width="small")

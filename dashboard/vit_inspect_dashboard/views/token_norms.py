@@ -5,25 +5,21 @@ from __future__ import annotations
 import streamlit as st
 
 from vit_inspect.figures.token_norms import FIGURE, plot_depth, plot_rollout
-from vit_inspect_dashboard import controls, models, page, records, state
+from vit_inspect_dashboard import canvas, models, page, records, sheets, state
 
 subject = state.current()
 place = page.heading(FIGURE.title, FIGURE.question)
-layer = controls.choose_layer(len(models.model(subject).blocks))
+layers = len(models.model(subject).blocks)
+layer = canvas.chosen_number("layer", layers, start=layers - 1)
 result = records.token_norms(subject, layer)
-photograph, depth = st.columns(2, gap="large")
-with photograph:
-    page.plot(
-        FIGURE.plot(result, width=560),
-        key="norms",
-        alt=f"Token norms of {subject.model} after layer {layer}, on the photograph",
-    )
-with depth:
-    page.plot(
-        plot_depth(result),
-        key="depth",
-        alt=f"Token norms of {subject.model} after every layer",
-    )
+canvas.show(
+    sheets.still("Norm", "L2 norm", result.photographs[0], result.layout, result.norm[0], layer)
+)
+page.plot(
+    plot_depth(result),
+    key="depth",
+    alt=f"Token norms of {subject.model} after every layer",
+)
 if result.found[0]:
     for column, variant, key in zip(
         st.columns(2, gap="large"), (False, True), ("plain", "variant"), strict=True

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import streamlit as st
 
 import vit_inspect as vi
+from vit_inspect.analyses.attention_maps import telling_head
 from vit_inspect.errors import UnsupportedModel
 from vit_inspect.figures import (
     attention_distance,
@@ -23,9 +24,9 @@ from vit_inspect.figures.overlay import plot_input
 from vit_inspect.figures.position_bias import FIGURE as POSITION_BIAS
 from vit_inspect.figures.rotary_similarity import FIGURE as ROTARY_SIMILARITY
 from vit_inspect.records.base import Result
-from vit_inspect_dashboard import controls, models, page, records, state
-from vit_inspect_dashboard.components.explorer import explorer
-from vit_inspect_dashboard.head_rows import all_rows_fit
+from vit_inspect_dashboard import address, canvas, controls, models, page, records, state
+from vit_inspect_dashboard.sheets import all_rows_fit
+from vit_inspect_dashboard.state import HOME
 from vit_inspect_dashboard.wording import class_names
 
 # How a model tells its tokens where they lie: the figure that shows it, and what it says.
@@ -49,7 +50,6 @@ PLACES: tuple[tuple[FigureSpec[Any], Callable[[vi.Model], Result], str], ...] = 
         "offsets, an equal token still matches the one in the middle of a tile.",
     ),
 )
-page.leave_for_picked_head()
 subject = state.current()
 model, capture = models.model(subject), models.capture(subject)
 layout, photograph = capture.layout, capture.photographs[0]
@@ -106,25 +106,11 @@ def show_positions(figure: FigureSpec[Any], result: Result) -> None:
 
 def show_attention() -> None:
     """What the patch under the cursor attends to."""
-    with st.container(horizontal=True):
-        query = controls.choose_query(
-            [(row, column) for row in range(rows) for column in range(columns)],
-            layout,
-            start=(rows // 2, columns // 2),
-        )
-        layer = controls.choose_layer(depth)
-        head = controls.choose_head(capture.head_count)
-    maps = records.of_capture(vi.attention_maps, subject, query=query)
-    # The whole width would be higher than a screen.
-    place, _ = st.columns([3, 2])
-    with place:
-        explorer(
-            records.head_rows(subject, maps, query, layer=layer, head=head),
-            pinned=query,
-            limit=None,
-            key="tour_attention",
-            on_pick=partial(state.pick_patch, layout),
-        )
+    readout = telling_head(records.of_capture(vi.attention_maps, subject))
+    query = canvas.chosen_query(layout)
+    layer = canvas.chosen_number("layer", depth, start=readout[0])
+    column = canvas.chosen_column(capture.head_count, start=readout[1])
+    canvas.show(records.attention_sheet(subject, query, layer, column))
 
 
 def show_distance() -> None:
@@ -135,7 +121,7 @@ def show_distance() -> None:
         ),
         key="tour_distance",
         alt=f"Mean attention distance of every head of {subject.model}",
-        on_pick=state.leave_for_head,
+        on_pick=state.open_head,
     )
 
 
@@ -172,12 +158,12 @@ def show_output() -> int | None:
     found, names = records.of_capture(vi.predictions, subject), class_names(model.labels)
     chosen: int | None = None
     if not staged:
+        best = found.class_index[0].tolist()
         chosen = st.selectbox(
             "Patches that support",
-            found.class_index[0].tolist(),
+            best,
             format_func=names.__getitem__,
-            key="class",
-            bind="query-params",
+            **address.one_of("class", best, start=best[0]),
             help="One of the five largest outputs.",
         )
     page.show_classes(found, names)
@@ -219,7 +205,7 @@ def steps() -> list[Step]:
             f"The model sees {height} × {width} pixels and {cut} From here on it works with "
             "squares, as a language model works with words.",
             show_patches,
-            "overview",
+            "about",
         ),
         Step(
             "Each patch becomes a token",
@@ -248,7 +234,7 @@ def steps() -> list[Step]:
             f"{'Hover over' if all_rows_fit(layout) else 'Click'} a square to see what it attends "
             "to, and try other layers and heads.",
             show_attention,
-            "attention_maps",
+            HOME,
         ),
         Step(
             "Do heads attend near or far?",
@@ -283,7 +269,7 @@ def steps() -> list[Step]:
             "The output comes last. Which squares support it is not shown, as this model merges "
             "its tokens between stages.",
             show_output,
-            "overview",
+            "about",
         )
         if staged
         else Step(
@@ -311,8 +297,13 @@ step = told[number - 1]
 st.header(f"{number}. {step.title}", anchor=False)
 st.write(step.words)
 if step.page:
-    st.page_link(
-        page.VIEWS / f"{step.page}.py", label="Open the full page", icon=":material/arrow_forward:"
+    st.button(
+        "Open the full page",
+        icon=":material/arrow_forward:",
+        type="tertiary",
+        on_click=address.put,
+        kwargs={"at": step.page},
+        help="The figure with all its controls",
     )
 if step.show:
     step.show()

@@ -7,7 +7,7 @@ import streamlit as st
 import vit_inspect as vi
 from vit_inspect.errors import UnsupportedModel
 from vit_inspect.figures.overlay import plot_input
-from vit_inspect_dashboard import models, page, pictures, records, state
+from vit_inspect_dashboard import address, models, page, pictures, records, state
 from vit_inspect_dashboard.wording import COUNTING, class_names, plain, query_name
 
 subject = state.current()
@@ -73,7 +73,7 @@ with st.container(horizontal=True, gap="small"):
             st.button(
                 plain(each.title),
                 key=f"open_{each.key}",
-                on_click=st.session_state.__setitem__,
-                args=("image", name),
+                on_click=address.put,
+                kwargs={"image": name},
                 type="secondary" if each == subject.picture else "tertiary",
             )

@@ -1,0 +1,76 @@
+"""How does a sheet of maps stand on the page? What is chosen on it comes from the address."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from vit_inspect.layout import READOUT, Query, TokenLayout
+from vit_inspect_dashboard import address
+from vit_inspect_dashboard.components.explorer import CHOICES, explorer
+from vit_inspect_dashboard.sheets import MAX, MEAN, Sheet, all_queries
+from vit_inspect_dashboard.wording import query_name
+
+
+def chosen_look() -> dict[str, str]:
+    """How maps are drawn, of each of the explorer's choices."""
+    held = {name: address.get(name) for name in CHOICES}
+    return {
+        name: found if (found := held[name]) in options else options[0]
+        for name, options in CHOICES.items()
+    }
+
+
+def chosen_query(layout: TokenLayout) -> Query:
+    """The token whose attention is shown; what the model reads, if no other is chosen."""
+    held = address.get("query")
+    named = {
+        query_name(each, layout): each for each in all_queries(layout) if each != layout.readout
+    }
+    return named.get(held or "", READOUT)
+
+
+def chosen_number(key: str, count: int, *, start: int, first: int = 0) -> int:
+    """A layer, for example, of the `count` from `first` on."""
+    held = address.get(key) or ""
+    return int(held) if held.isdecimal() and int(held) in range(first, first + count) else start
+
+
+def chosen_column(heads: int, *, start: int) -> int:
+    """The head, or the column of the mean or the maximum of all heads."""
+    beside = {MEAN: heads, MAX: heads + 1}
+    return beside.get(address.get("head") or "", chosen_number("head", heads, start=start))
+
+
+def show(sheet: Sheet, *, key: str = "canvas", layer: str = "layer") -> None:
+    """The maps, and the tools that belong to them.
+
+    layer: where the address holds the open layer.
+    """
+    names = sheet.columns if len(sheet.columns) > 1 else ()
+    many = layer if len(sheet.values) > 1 else None
+    explorer(
+        sheet,
+        look=chosen_look(),
+        key=key,
+        on_choose=partial(_choose, names, many, sheet.layout),
+    )
+
+
+def _choose(
+    columns: tuple[str, ...], layer: str | None, layout: TokenLayout, chosen: dict[str, Any]
+) -> None:
+    """What was chosen on the canvas goes to the address."""
+    found = {
+        name: None if value == CHOICES[name][0] else value
+        for name, value in chosen.items()
+        if name in CHOICES
+    }
+    if layer and "layer" in chosen:
+        found[layer] = chosen["layer"]
+    if columns and "column" in chosen:
+        found["head"] = columns[chosen["column"]]
+    if "query" in chosen:
+        query = chosen["query"]
+        found["query"] = None if query is None else query_name(query, layout)
+    address.put(**found)

@@ -1,0 +1,72 @@
+"""Which places are there, and what is shown in each? The address says by name what is open."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from typing import NamedTuple
+
+from vit_inspect.catalog import FIGURES
+from vit_inspect_dashboard import page
+from vit_inspect_dashboard.state import HOME
+
+VIEWS = Path(__file__).parent / "views"
+OLD = {"attention_maps": HOME, "overview": "about", "tour": "learn"}
+"""Names that addresses had, and what they open now."""
+
+_FIGURES = {entry.figure.slug: entry.figure.title for entry in FIGURES if entry.page is None}
+_MAPS = (
+    "token_similarity",
+    "feature_pca",
+    "attention_rollout",
+    "attention_relevance",
+    "token_norms",
+    "logit_lens",
+)
+_TESTS = ("head_importance", "faithfulness")
+
+
+class Place(NamedTuple):
+    """A place has a title, and one view or some, whose names and titles are `views`."""
+
+    title: str
+    views: dict[str, str]
+
+
+def _place(title: str, slugs: tuple[str, ...], **others: str) -> Place:
+    return Place(title, others | {slug: _FIGURES[slug] for slug in slugs})
+
+
+PLACES = (
+    _place("Explore", _MAPS, explore="Attention"),
+    _place(
+        "Heads and layers",
+        # Where a figure that nobody has given a place is found.
+        tuple(slug for slug in _FIGURES if slug not in (*_MAPS, *_TESTS, *OLD)),
+    ),
+    _place("Tests", _TESTS),
+    _place("Compare and export", (), compare="Compare", export="Export"),
+    _place("Learn", (), learn="Tour"),
+    _place("About this model", (), about="About this model"),
+)
+VIEW_NAMES = tuple(name for place in PLACES for name in place.views)
+
+
+def named(name: str | None) -> str:
+    """The view of a name in an address; the first one if there is none of this name."""
+    known = OLD.get(name or "", name)
+    return known if known in VIEW_NAMES else HOME
+
+
+def place_of(view: str) -> Place:
+    """Where a view is found."""
+    return next(place for place in PLACES if view in place.views)
+
+
+def show(view: str) -> None:
+    """Draw a view: its script in `views/`, or its figure, if that needs no controls."""
+    script = VIEWS / f"{view}.py"
+    if script.is_file():
+        runpy.run_path(str(script))
+    else:
+        page.figure_page(view)

@@ -1,0 +1,222 @@
+"""What is on the canvas? A small map of each layer and head, and rows that follow the cursor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from vit_inspect.analyses.token_similarity import similarities
+from vit_inspect.attention.rows import rows
+from vit_inspect.figures.looks import Limits
+from vit_inspect.layout import READOUT, Query, TokenLayout
+from vit_inspect.recording.recorder import Capture
+from vit_inspect.records.base import Photograph
+from vit_inspect.records.evidence import TokenSimilarity
+from vit_inspect.records.paper import AttentionMaps
+
+MEAN, MAX = "mean", "max"
+"""The columns beside the heads: over all heads of a layer."""
+
+CLIPS = (95.0, 98.5, 99.5, 100.0)
+"""Percentiles at which a colour scale may end; above it all is one colour."""
+
+MAX_BYTES = 4_000_000
+"""What the rows of a head may weigh; of a larger layout one is sent, and clicks are answered."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Attention rows, or similarities, of some queries: what the map shows under the cursor.
+
+    queries: whose rows they are, each at most once.
+    values: on the keys before the patches, as in the layout's `key_prefix`, and then on the
+        patches; where there is no attention on such keys, on the patches alone.
+    """
+
+    queries: tuple[Query, ...]
+    values: Float32[np.ndarray, "query key"]
+
+
+@dataclass(frozen=True, eq=False)
+class Sheet:
+    """The maps of one photograph that are drawn on the canvas, all of one kind.
+
+    kind: what the maps are called, such as "Attention"; unit: of their values.
+    columns: what stands side by side in a layer, such as heads; a single one has an empty name.
+    values: the maps; prefix: the attention on the keys before the patches, if it is attention.
+    query: whose maps they are; None for maps that belong to no token.
+    pins: whether another query can be chosen.
+    opened: the (layer, column) of the large map; rows: of this one, where it follows the cursor.
+    limits: of a scale that all maps share, for each of `CLIPS`.
+    from_zero: whether each map's own scale begins at 0, and not at its least value.
+    colours: instead of a colour scale, the colour of each patch.
+    """
+
+    kind: str
+    unit: str
+    photograph: Photograph
+    layout: TokenLayout
+    columns: tuple[str, ...]
+    values: Float32[np.ndarray, "layer column patch_row patch_column"]
+    prefix: Float32[np.ndarray, "layer column key"]
+    query: Query | None
+    opened: tuple[int, int]
+    rows: Rows
+    limits: dict[float, Limits]
+    from_zero: bool = True
+    first_layer: int = 0
+    layer_name: str = "Layer"
+    pins: bool = False
+    colours: UInt8[np.ndarray, "layer patch_row patch_column 3"] | None = None
+
+
+NO_ROWS = Rows((), np.zeros((0, 0), np.float32))
+
+
+def all_queries(layout: TokenLayout) -> tuple[Query, ...]:
+    """Every token that looks, as a query, in the order of the layout."""
+    return (*layout.prefix, *patches(layout))
+
+
+def patches(layout: TokenLayout) -> tuple[tuple[int, int], ...]:
+    """Every patch, in the order of the layout."""
+    height, width = layout.grid
+    return tuple((row, column) for row in range(height) for column in range(width))
+
+
+def all_rows_fit(layout: TokenLayout) -> bool:
+    """Whether the rows of all tokens may travel at once."""
+    return layout.token_count * layout.patch_count * np.dtype(np.uint16).itemsize <= MAX_BYTES
+
+
+def shared_limits(values: Float32[np.ndarray, "*shape"], *, from_zero: bool) -> dict[float, Limits]:
+    """The ends of one scale for all these values, for each of `CLIPS`."""
+    least = 0.0 if from_zero else float(values.min())
+    ends = np.percentile(values, CLIPS)
+    return {clip: (least, float(end)) for clip, end in zip(CLIPS, ends, strict=True)}
+
+
+def attention(
+    maps: AttentionMaps, readout: AttentionMaps, query: Query, opened: tuple[int, int], found: Rows
+) -> Sheet:
+    """The maps of a query, heads side by side, and beside them their mean and their maximum.
+
+    readout: the maps of what the model reads, whose scale all queries share: a map that is pinned
+        must not change its colours.
+    """
+    weights, masses = (_with_mean_and_max(each) for each in (maps.weights[0], maps.prefix_mass[0]))
+    heads = maps.weights.shape[2]
+    return Sheet(
+        kind="Attention",
+        unit="attention weight",
+        photograph=maps.photographs[0],
+        layout=maps.layout,
+        columns=(*map(str, range(heads)), MEAN, MAX),
+        values=weights,
+        prefix=masses,
+        query=query,
+        opened=opened,
+        rows=found,
+        limits=shared_limits(readout.weights[0], from_zero=True),
+        pins=True,
+    )
+
+
+def _with_mean_and_max(values: np.ndarray) -> np.ndarray:
+    """Values of [layer, head, ...], with two more in place of heads."""
+    both = values.mean(axis=1, keepdims=True), values.max(axis=1, keepdims=True)
+    return np.concatenate([values, *both], axis=1).astype(np.float32)
+
+
+def attention_rows(
+    capture: Capture, maps: AttentionMaps, query: Query, layer: int, column: int
+) -> Rows:
+    """The rows that the browser needs of a head, or of the mean or maximum of all heads.
+
+    All of them, or the query's where all are too many. column: as in `attention`.
+    """
+    layout, heads = capture.layout, capture.head_count
+    shown = np.concatenate(
+        [
+            _with_mean_and_max(maps.prefix_mass[0])[layer, column],
+            _with_mean_and_max(maps.weights[0])[layer, column].ravel(),
+        ]
+    )
+    if not all_rows_fit(layout):
+        return Rows((query,), shown[None])
+    known = all_queries(layout)
+    tokens = [layout.token(each) for each in known]
+    recorded = capture.layers[layer]
+    if column < heads:
+        found = rows(recorded.of_head(column), tokens)[0, 0]
+    else:
+        each = rows(recorded, tokens)[0]
+        found = each.mean(dim=0) if column == heads else each.amax(dim=0)
+    values = found.float().cpu().numpy()
+    if query == READOUT and layout.readout not in layout.prefix:
+        known, values = (*known, READOUT), np.concatenate([values, shown[None]])
+    return Rows(known, values)
+
+
+def similarity(each: Sequence[TokenSimilarity], layer: int, found: Rows) -> Sheet:
+    """The similarity of one patch to all, in every layer, of which one is open."""
+    first = each[0]
+    values = np.stack([record.similarity[0] for record in each])
+    return still(
+        "Similarity",
+        "cosine similarity",
+        first.photographs[0],
+        first.layout,
+        values,
+        layer,
+        query=first.patch,
+        found=found,
+    )
+
+
+def similarity_rows(capture: Capture, patch: tuple[int, int] | None, layer: int) -> Rows:
+    """The similarities of one patch, or of each, to all patches."""
+    layout = capture.layout
+    known = patches(layout) if patch is None else (patch,)
+    values = similarities(capture, known, layer=layer)[0]
+    return Rows(known, values.reshape(len(known), -1))
+
+
+def still(
+    kind: str,
+    unit: str,
+    photograph: Photograph,
+    layout: TokenLayout,
+    values: np.ndarray,
+    layer: int,
+    *,
+    query: Query | None = None,
+    found: Rows = NO_ROWS,
+    from_zero: bool = False,
+    first_layer: int = 0,
+    layer_name: str = "Layer",
+    colours: np.ndarray | None = None,
+) -> Sheet:
+    """Maps of [layer, row, column], one in each layer from `first_layer` on; `layer` is open."""
+    each = values[:, None].astype(np.float32)
+    return Sheet(
+        kind=kind,
+        unit=unit,
+        photograph=photograph,
+        layout=layout,
+        columns=("",),
+        values=each,
+        prefix=np.zeros((len(each), 1, 0), np.float32),
+        query=query,
+        opened=(layer - first_layer, 0),
+        rows=found,
+        limits=shared_limits(each, from_zero=from_zero),
+        from_zero=from_zero,
+        first_layer=first_layer,
+        layer_name=layer_name,
+        pins=query is not None,
+        colours=colours,
+    )

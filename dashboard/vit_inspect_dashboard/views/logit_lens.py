@@ -1,0 +1,34 @@
+"""View: which class does the model's own head read from the tokens of each layer?"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+import vit_inspect as vi
+from vit_inspect.figures import logit_lens, outputs
+from vit_inspect_dashboard import controls, models, page, records, state
+
+FIGURE = logit_lens.FIGURE
+
+subject = state.current()
+place = page.heading(FIGURE.title, FIGURE.question)
+result = records.of_capture(vi.logit_lens, subject)
+layer = controls.choose_layer(len(models.model(subject).blocks))
+layers, large = st.columns([4, 3], gap="medium")
+with layers:
+    page.plot(
+        logit_lens.plot(result),
+        key="lens",
+        alt=f"{result.labels[0]} in every layer of {subject.model}, in patches and output",
+        on_pick=state.pick_layer,
+    )
+with large:
+    page.plot(
+        logit_lens.plot_layer(result, layer, width=370),
+        key="lens_layer",
+        alt=f"{outputs.name(result.outputs)} of {result.labels[0]} in the patches of layer {layer}",
+    )
+    st.caption("Click a map or a bar to see its layer here.")
+with place:
+    page.export(FIGURE, result, name=page.title_of(subject))
+page.explain(FIGURE)

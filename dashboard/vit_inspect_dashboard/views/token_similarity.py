@@ -1,0 +1,36 @@
+"""View: which patches have tokens like this one's, here and in another picture?"""
+
+from __future__ import annotations
+
+import vit_inspect as vi
+from vit_inspect.figures import token_similarity
+from vit_inspect_dashboard import canvas, controls, models, page, records, state
+
+FIGURE = token_similarity.FIGURE
+
+subject = state.current()
+capture = models.capture(subject)
+rows, columns = capture.layout.grid
+place = page.heading("Move over the picture: see which patches are like it", FIGURE.question)
+query = canvas.chosen_query(capture.layout)
+patch = (rows // 2, columns // 2) if isinstance(query, str) else query
+layers = capture.layer_count
+layer = canvas.chosen_number("layer", layers, start=layers - 1)
+canvas.show(records.similarity_sheet(subject, patch, layer))
+other = controls.choose_other_picture(
+    subject.picture,
+    key="beside",
+    none=controls.NO_OTHER,
+    help="The same patch compared with all patches of another picture.",
+)
+if other is None:
+    result = records.of_capture(vi.token_similarity, subject, layer=layer, patch=patch)
+else:
+    result = records.beside(vi.token_similarity, subject, other, layer=layer, patch=patch, image=0)
+    page.plot(
+        token_similarity.plot(result, image=1, width=620),
+        key="similar_there",
+        alt=f"Similarity of the patches of {other.name} to patch {patch} of {subject.picture.name}",
+    )
+page.export_each(place, FIGURE, result, subject, [subject.picture, *filter(None, [other])])
+page.explain(FIGURE)
