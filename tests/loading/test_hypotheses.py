@@ -17,7 +17,7 @@ from tests.conftest import noise
 from tests.helpers.padded import GRID as PADDED_GRID
 from tests.helpers.padded import sam
 from tests.loading.test_from_module import LAYOUT, RECIPE, Block, Own, own, wrapped
-from vit_inspect.layout import CLS_MEAN, MEAN, MEAN_ALL
+from vit_inspect.layout import CLS_MEAN, MEAN, MEAN_ALL, NONLINEAR
 
 BIG = replace(LAYOUT, grid=(6, 6))
 
@@ -513,4 +513,111 @@ def test_a_mean_with_weights_is_told() -> None:
     assert wrapped(own(Weighed, grid=(6, 6)), layout=layout).notices == (
         "Its output is more than the mean of the patches: the order of the patches after the last "
         "block changes it.",
+    )
+
+
+def gated(tokens: Tensor) -> Tensor:
+    return (tokens @ tokens.new_ones(24).cumsum(0) / 24).softmax(1)[:, None] @ tokens
+
+
+def attended(tokens: Tensor) -> Tensor:
+    return nn.functional.scaled_dot_product_attention(
+        tokens.mean(1, keepdim=True), 3 * tokens, tokens
+    )
+
+
+def in_place(tokens: Tensor) -> Tensor:
+    total = tokens.sum(1)
+    total /= tokens.shape[1]
+    return total.sub_(total.mean(-1, keepdim=True))
+
+
+NO_MEANS: dict[str, Callable[[Tensor], Tensor]] = {
+    "maximum": lambda patches: patches.amax(1),
+    "two largest": lambda patches: patches.topk(2, 1).values.mean(1),
+    "smooth maximum": lambda patches: (4 * patches).logsumexp(1),
+    "mean and maximum": lambda patches: patches.mean(1) + patches.amax(1),
+    "gate": lambda patches: gated(patches)[:, 0],
+    "gate then norm": lambda patches: nn.functional.normalize(gated(patches)[:, 0], dim=-1),
+    "attention": lambda patches: attended(patches)[:, 0],
+    "share by largest value": lambda patches: (
+        patches.amax(-1, keepdim=True).softmax(1) * patches
+    ).sum(1),
+}
+"""Their order does not matter, and every patch is reached."""
+
+MEANS: dict[str, Callable[[Tensor], Tensor]] = {
+    "then norm": lambda patches: nn.functional.layer_norm(patches.mean(1), (24,)),
+    "then length 1": lambda patches: nn.functional.normalize(patches.mean(1), dim=-1),
+    "then softmax": lambda patches: patches.mean(1).softmax(-1),
+    "norm before": lambda patches: nn.functional.layer_norm(patches, (24,)).mean(1),
+    "both": lambda patches: nn.functional.layer_norm(patches.tanh().mean(1), (24,)).tanh(),
+    "in place": in_place,
+    "by pooling": lambda patches: nn.functional.adaptive_avg_pool1d(patches.mT, 1).flatten(1),
+    "by product": lambda patches: torch.einsum("n,intw->iw", patches.new_ones(1), patches[:, None]),
+    "in two steps": lambda patches: patches.unflatten(1, (2, 3)).mean(1).mean(1).relu(),
+}
+
+
+@pytest.mark.parametrize("read", MEANS.values(), ids=MEANS)
+@pytest.mark.parametrize("said", [MEAN, CLS_MEAN])
+def test_what_is_done_before_and_after_a_mean_does_not_matter(
+    read: Callable[[Tensor], Tensor], said: str
+) -> None:
+    cls = said == CLS_MEAN
+    network = reading(lambda tokens: cls * tokens[:, 0].tanh() + read(tokens[:, 2:]))
+    assert wrapped(network, layout=replace(LAYOUT, readout=said)).notices == ()
+
+
+@pytest.mark.parametrize("read", NO_MEANS.values(), ids=NO_MEANS)
+@pytest.mark.parametrize("said", [MEAN, CLS_MEAN])
+def test_a_mean_must_give_all_patches_the_same_share(
+    read: Callable[[Tensor], Tensor], said: str
+) -> None:
+    cls = said == CLS_MEAN
+    network = reading(lambda tokens: cls * tokens[:, 0] + read(tokens[:, 2:]))
+    with pytest.raises(vi.BadParameter, match="in which the share of a patch depends on what the"):
+        wrapped(network, layout=replace(LAYOUT, readout=said))
+    assert wrapped(network, layout=replace(LAYOUT, readout=NONLINEAR)).notices == ()
+
+
+class Branch(Block):
+    def forward(self, tokens: Tensor) -> Tensor:
+        return super().forward(tokens) - tokens
+
+
+class Added(Own):
+    """Attention alone in its blocks, as in vit-pytorch: the network adds what they return."""
+
+    def __init__(self, read: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Branch() for _ in range(3))
+        self.perceptrons = nn.ModuleList(nn.Linear(24, 24) for _ in self.layers)
+        self.read = read
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        tokens = self.tokens(pixels)
+        for layer, perceptron in zip(self.layers, self.perceptrons, strict=True):
+            tokens = layer(tokens) + tokens
+            tokens = perceptron(tokens) + tokens
+        return self.head(self.read(tokens[:, 2:]))
+
+
+def test_a_mean_is_tried_where_tokens_go_around_the_blocks() -> None:
+    layout = replace(LAYOUT, readout=MEAN)
+    model = wrapped(own(Added, read=MEANS["norm before"]), layout=layout)
+    assert (model.branches, model.notices) == (True, ())
+    with pytest.raises(vi.BadParameter, match="in which the share of a patch depends on what the"):
+        wrapped(own(Added, read=NO_MEANS["gate"]), layout=layout)
+
+
+def test_a_mean_is_not_tried_where_the_last_tokens_are_unknown() -> None:
+    layout = replace(LAYOUT, readout=MEAN)
+    network = own(Added, read=MEANS["norm before"])
+    # With one layer, nothing says which sum is its last.
+    network.layers = network.layers[:1]
+    network.perceptrons = network.perceptrons[:1]
+    network.eval()
+    assert wrapped(network, layout=layout).notices == (
+        "Whether it reads its mean of the patches could not be checked.",
     )

@@ -8,6 +8,8 @@ windows must lie where they are drawn.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -17,13 +19,16 @@ from torch import Tensor, nn
 
 from vit_inspect.device import memory_refusal
 from vit_inspect.errors import BadParameter, UnsupportedModel
-from vit_inspect.layout import MEAN, MEAN_ALL, NONLINEAR, TokenLayout
+from vit_inspect.layout import CLS_MEAN, MEAN, MEAN_ALL, NONLINEAR, TokenLayout
 from vit_inspect.model import Model
+from vit_inspect.recording.hooks import CallWatch
 from vit_inspect.recording.recorder import Capture, capture
 from vit_inspect.recording.token_order import as_returned, tensor_of, token_rows
 
 ROUNDING = 1e-3
 """Largest difference of two passes on an accelerator, where sums may change their order."""
+
+_UNCHECKED = "Whether it reads its {} could not be checked."
 
 
 def try_tokens(model: Model) -> None:
@@ -206,7 +211,7 @@ def try_readout(model: Model) -> tuple[str, ...]:
     rows = None if gradient is None else token_rows(gradient, len(output), model.layout)
     # A head of zeros, as before training, depends on nothing.
     if rows is None or not rows.any():
-        return (f"Whether it reads its {model.layout.readout} could not be checked.",)
+        return (_UNCHECKED.format(model.layout.readout),)
     reached = (rows[0].abs().amax(-1) > 0).cpu().numpy()
     if not np.array_equal(reached, weights > 0):
         raise BadParameter(
@@ -216,34 +221,96 @@ def try_readout(model: Model) -> tuple[str, ...]:
             f"correct the layout's readout ({NONLINEAR!r} if it is no weighted mean of tokens), or "
             "wrap a module that returns what you look at",
         )
-    return _order_matters(model, output)
+    return _try_mean(model)
 
 
-def _order_matters(model: Model, output: Tensor) -> tuple[str, ...]:
-    """A notice where a mean of patches is not all that is read: their order changes the output.
+def _try_mean(model: Model) -> tuple[str, ...]:
+    """Refuse a mean of patches whose weights depend on the picture; raises `BadParameter`.
 
-    output: of the network on the noise of `_run`.
+    Returns a notice where more than a mean is read: the order of the patches changes the output.
     """
     layout = model.layout
-    if layout.readout not in (MEAN, MEAN_ALL):
+    if layout.readout not in (MEAN, MEAN_ALL, CLS_MEAN):
         return ()
-
-    def turn(_: nn.Module, args: tuple[Any, ...], given: Any) -> Any:
-        rows = token_rows(given, len(output), layout)
-        if rows is None:
-            return given
-        rows = torch.cat(
-            [rows[:, : layout.prefix_count], rows[:, layout.prefix_count :].flip(1)], dim=1
+    pixels = _inputs(model, []).repeat(5, 1, 1, 1)
+    tokens = capture(model, pixels=pixels, bands=(0,)).tokens
+    if not tokens:
+        return (_UNCHECKED.format(layout.readout),)
+    changed = _changed(tokens[-1], layout)
+    plain, cut = (_Ending(layout, tokens[-1], changed, cut=cut) for cut in (False, True))
+    output = _run(model, [], pixels, plain)
+    if not plain.found:
+        return (_UNCHECKED.format(layout.readout),)
+    size = ROUNDING * output.abs().max()
+    if (output[4] - output[0]).abs().max() > size:
+        return (
+            f"Its output is more than the {layout.readout}: the order of the patches after the "
+            "last block changes it.",
         )
-        tokens = as_returned(rows, tensor_of(given), layout)
-        return (tokens, *given[1:]) if isinstance(given, tuple) else tokens
+    output = _run(model, [], pixels, cut)
+    if (output - output[:1]).abs().max() > size:
+        raise BadParameter(
+            f"the read-out {layout.readout!r} of {model.id}, in which the share of a patch depends "
+            "on what the patches hold, as for a maximum or weights by attention",
+            "a mean in which all patches have the same share",
+            f"give {NONLINEAR!r} as the layout's readout",
+        )
+    return ()
 
-    turned = _run(model, [model.blocks[-1].register_forward_hook(turn)]).detach()
-    if (turned - output).abs().max() <= ROUNDING * output.abs().max():
-        return ()
-    return (
-        f"Its output is more than the {layout.readout}: the order of the patches after the last "
-        "block changes it.",
+
+def _changed(
+    tokens: Float[Tensor, "5 token width"], layout: TokenLayout
+) -> Float[Tensor, "5 token width"]:
+    """The tokens of one picture with some patches changed.
+
+    None, every second one, the others, all; and last, the patches as they are in reverse order.
+    """
+    tokens = tokens.clone()
+    patches = tokens[:, layout.prefix_count :]
+    noise = torch.from_numpy(np.random.default_rng(0).normal(size=patches.shape[1:]))
+    moved = patches[0] + 2 * patches[0].std() * noise.to(patches)
+    patches[1, ::2], patches[2, 1::2] = moved[::2], moved[1::2]
+    patches[3], patches[4] = moved, patches[0].flip(0)
+    return tokens
+
+
+class _Ending(CallWatch):
+    """Changes the tokens after the last block, and may cut off what follows from means of them.
+
+    found: whether the tokens were met.
+    """
+
+    def __init__(self, layout: TokenLayout, tokens: Tensor, changed: Tensor, *, cut: bool) -> None:
+        super().__init__()
+        self.layout, self.tokens, self.changed, self.cut = layout, tokens, changed, cut
+        self.found = False
+
+    def called(
+        self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any
+    ) -> Any:
+        if not isinstance(output, Tensor) or output.shape[:1] != self.tokens.shape[:1]:
+            return output
+        if not self.found:
+            rows = token_rows(output, len(self.tokens), self.layout)
+            if rows is not None and torch.equal(rows, self.tokens):
+                self.found = True
+                # In place, because a network need not use what a function in place returns.
+                output.copy_(as_returned(self.changed, output, self.layout))
+        elif self.cut and output.is_floating_point() and output.numel() and _is_sum(output):
+            return output[:1].expand_as(output).clone()
+        return output
+
+
+def _is_sum(values: Float[Tensor, "5 *_"]) -> bool:
+    """Whether values for the tokens of `_changed` are a sum of functions of each patch.
+
+    The same function for all patches: then their order does not matter, and changes add up.
+    """
+    plain, even, odd, both, turned = values
+    size = max((each - plain).abs().max() for each in (even, odd, both))
+    size = ROUNDING * size + 8 * torch.finfo(values.dtype).eps * plain.abs().max()
+    return bool(
+        (turned - plain).abs().max() <= size and (both - even - odd + plain).abs().max() <= size
     )
 
 
@@ -388,14 +455,20 @@ def _after_last_block(model: Model) -> tuple[Tensor, Tensor | None]:
     return output.detach(), torch.zeros_like(found[0]) if gradient is None else gradient
 
 
-def _run(model: Model, hooks: list[Any]) -> Tensor:
-    """The output of one pass on noise with these hooks, which are removed."""
-    pixels = _inputs(model, [])
+def _run(
+    model: Model,
+    hooks: list[Any],
+    pixels: Tensor | None = None,
+    watch: AbstractContextManager[object] | None = None,
+) -> Tensor:
+    """The output of one pass with these hooks, which are removed; by default on noise."""
+    pixels = _inputs(model, []) if pixels is None else pixels
     try:
         with (
-            memory_refusal(1, model.layout.token_count, model.device),
+            memory_refusal(len(pixels), model.layout.token_count, model.device),
             torch.inference_mode(False),
             torch.no_grad(),
+            watch or nullcontext(),
         ):
             output: Tensor = model.module(pixels)
     finally:
