@@ -225,3 +225,48 @@ def test_a_few_large_values_that_make_the_rest_one_tone_are_told(inverted: bool)
     image, notices = tones.picture_of(values, layout, "L")
     assert len(set(np.asarray(image).ravel().tolist())) > 200
     assert len(notices) == 1
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+@pytest.mark.parametrize("number", ["<f4", "<f8", "<i2", "<i4"])
+@pytest.mark.parametrize(
+    ("share", "missing"), [(1, -9999), (900, -9999), (1, -32768), (900, 32767)]
+)
+def test_a_value_that_stands_for_none_is_no_part_of_the_range(
+    share: int, missing: int, number: str, inverted: bool
+) -> None:
+    values = np.linspace(100, 1500, 2000).reshape(40, 50, 1)
+    whole = np.array(values, number)
+    values.flat[-share:] = missing
+    part = np.array(values, number)
+    rest = whole.flat[: 2000 - share]
+    pixels, notices = seen(part, number, photometric=int(not inverted))
+    alone, told = seen(
+        np.where(part == missing, rest.min() if missing < 0 else rest.max(), part).astype(number),
+        number,
+        photometric=int(not inverted),
+    )
+    np.testing.assert_array_equal(pixels, alone)
+    assert notices == (
+        *told,
+        f"Its value {missing} is far from all others: it is taken to stand for no value, and gets "
+        "the nearer end of the range.",
+    )
+
+
+def test_floats_from_0_to_1_are_taken_as_such_beside_a_value_for_none() -> None:
+    values = np.append(np.linspace(0, 0.5, 99), -9999).reshape(10, 10, 1)
+    pixels, notices = seen(values, "<f4")
+    assert (pixels[-1, -2:, 0] == [128, 0]).all()
+    assert notices[0] == "Its values, 0 to 0.5, were taken as 0 for black to 1 for white."
+    assert len(notices) == 2
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[-9999.0, 5.0], [*range(20), 255.0], [*np.linspace(0, 1, 50), 2.0], [-1e5, *range(99), 1e5]],
+)
+def test_values_that_may_be_labels_or_light_stay_in_the_range(values: list[float]) -> None:
+    _, notices = seen(np.tile(values, (3, 1))[..., None], "<f4")
+    assert len(notices) == 1
+    assert notices[0].startswith(f"Its values, {min(values):g} to {max(values):g}, were scaled")

@@ -16,6 +16,9 @@ DEPTHS = (8, 10, 12, 14, 16)
 NOT_FINITE = "Values that are no numbers are black; infinite ones get the end of the range."
 NOTHING_FINITE = "It holds no finite value; it is shown black."
 
+_LABELS = 32
+"""A picture of so few values can be one of labels."""
+
 _BLOCK = 1 << 22
 
 Values = Shaped[np.ndarray, "row column band"]
@@ -28,7 +31,8 @@ def picture_of(values: Values, layout: Layout, mode: str) -> tuple[Image.Image, 
     Unsigned integers of up to 16 bits are scaled by their depth. Where 16 bits are not used, the
     depth is the smallest of `DEPTHS` that holds the largest value. Other numbers are scaled by
     their own range: floats in 0..1 that reach a quarter by 0..1, all others from the least to the
-    largest. All colours of a picture have one scale; if they are multiplied by their opacity, it
+    largest. A single value that is far from all others, such as -9999, is left out of the range and
+    told. All colours of a picture have one scale; if they are multiplied by their opacity, it
     is that of the opacity. Infinite values get the end of the range, and NaN becomes black. A
     constant picture of such numbers is black.
     """
@@ -97,8 +101,11 @@ def _by_range(values: Values, white: float | None, *, inverted: bool) -> tuple[T
         high = float(values.max(where=finite, initial=-np.inf))
     else:
         low, high = float(values.min()), float(values.max())
-    if white is None and values.dtype.kind == "f" and low >= 0 and 0.25 < high <= 1:
-        white = 1.0
+    alone = None
+    if white is None:
+        low, high, alone = _without_one(values, low, high)
+        if values.dtype.kind == "f" and low >= 0 and 0.25 < high <= 1:
+            white = 1.0
     notice = f"Its values, {low:g} to {high:g}, were "
     if white is None:
         notice += "scaled to the range from black to white"
@@ -108,7 +115,35 @@ def _by_range(values: Values, white: float | None, *, inverted: bool) -> tuple[T
         low, high = 0.0, white
     notice += ", and inverted." if inverted else "."
     notices = [notice] if finite.all() else [notice, NOT_FINITE]
+    if alone is not None:
+        notices.append(
+            f"Its value {alone:g} is far from all others: it is taken to stand for no value, and "
+            "gets the nearer end of the range."
+        )
     return _scaled(values, low, high, inverted), notices
+
+
+def _without_one(values: Values, low: float, high: float) -> tuple[float, float, float | None]:
+    """The range without its least or largest value, and this value, if it is far from all others.
+
+    Such as -9999 for places that were not measured: three quarters of the range are empty beside
+    it. Labels, of which there are few, may lie so.
+    """
+    above, below = high, low
+    for rows in _blocks(values):
+        part = values[rows]
+        inside = part[(part > low) & (part < high)]
+        if inside.size:
+            above, below = min(above, float(inside.min())), max(below, float(inside.max()))
+    # Halves, because the difference of two floats can be more than the largest float.
+    empty = 0.75 * (high / 2 - low / 2)
+    at_start, at_end = above / 2 - low / 2 > empty, high / 2 - below / 2 > empty
+    if (
+        at_start == at_end
+        or len(np.unique(values.ravel()[:: max(1, values.size >> 20)])) <= _LABELS
+    ):
+        return low, high, None
+    return (above, high, low) if at_start else (low, below, high)
 
 
 def _scaled(values: Values, low: float, high: float, inverted: bool = False) -> Tones:
