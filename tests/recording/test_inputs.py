@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from PIL import Image
 
 import vit_inspect as vi
+from tests.conftest import noise
 from vit_inspect.recording.inputs import prepared
 
 
@@ -26,6 +28,35 @@ def model() -> vi.Model:
 @pytest.fixture(scope="module")
 def picture() -> Image.Image:
     return vi.sample("chelsea").resize((80, 64))
+
+
+def written(folder: Path) -> Path:
+    noise((80, 64), 1).save(folder / "photo.png")
+    return folder / "photo.png"
+
+
+def closed_by_with(folder: Path) -> Image.Image:
+    with Image.open(written(folder)) as picture:
+        return picture
+
+
+def closed_by_hand(folder: Path) -> Image.Image:
+    picture = Image.open(written(folder))
+    picture.close()
+    return picture
+
+
+def cut_off(folder: Path) -> Image.Image:
+    return Image.open(io.BytesIO(written(folder).read_bytes()[:5000]))
+
+
+@pytest.mark.parametrize("opened", [closed_by_with, closed_by_hand, cut_off])
+def test_a_picture_of_pillow_without_pixels_is_refused_in_words(
+    model: vi.Model, tmp_path: Path, opened: Callable[[Path], Image.Image]
+) -> None:
+    assert vi.capture(model, Image.open(written(tmp_path))).pixels.shape == (1, 3, 64, 64)
+    with pytest.raises(vi.BadParameter, match="that is closed, or whose file cannot be read to"):
+        vi.capture(model, opened(tmp_path))
 
 
 def test_a_path_and_an_array_give_the_pixels_of_the_picture(
@@ -106,7 +137,18 @@ def test_relevance_takes_a_prepared_input_too(model: vi.Model, picture: Image.Im
         (torch.zeros(64, 64, 3), "a tensor of 64 x 64 x 3 of float32"),
         (torch.zeros(64, 64), "a tensor of 64 x 64 of float32"),
         (torch.zeros(3, 64, 64, dtype=torch.uint8), "a tensor of 3 x 64 x 64 of uint8"),
-        (torch.full((3, 64, 64), torch.nan), "a tensor of 3 x 64 x 64 of float32"),
+        (
+            torch.full((3, 64, 64), torch.nan),
+            "a tensor of 3 x 64 x 64 of float32 with infinite or NaN values",
+        ),
+        (
+            torch.zeros(3, 64, 64).to_sparse(),
+            "a tensor of 3 x 64 x 64 of float32, which is sparse or without values",
+        ),
+        (
+            torch.zeros(3, 64, 64, device="meta"),
+            "a tensor of 3 x 64 x 64 of float32, which is sparse or without values",
+        ),
         (torch.zeros(0, 3, 64, 64), "a tensor of 0 x 3 x 64 x 64 of float32"),
         ([torch.zeros(3, 64, 64), "cat.png"], "a list with tensors of several shapes, or with"),
         ([torch.zeros(3, 64, 64), torch.zeros(3, 32, 64)], "a list with tensors of several"),

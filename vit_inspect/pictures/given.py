@@ -43,6 +43,15 @@ def as_picture(given: Picture) -> Image.Image:
             "a picture of Pillow, a path, or an array (row, column, 3)",
             "open a file with vit_inspect.read_image",
         )
+    try:
+        given.load()
+    # Pillow reads a file when its pixels are first asked for.
+    except (ValueError, OSError, SyntaxError, AssertionError) as error:
+        raise BadParameter(
+            "a picture of Pillow that is closed, or whose file cannot be read to its end",
+            "a picture with pixels",
+            "open it again, and close it after its use",
+        ) from error
     if given.mode != "RGB":
         raise BadParameter(
             f"an image of mode {given.mode}",

@@ -107,16 +107,19 @@ def _from_input(
     """The input as it is given, and what figures show in its place."""
     pixels = given[None] if given.dim() == 3 else given
     rows, columns = model.layout.input_px
-    if (
-        pixels.dim() != 4
-        or not len(pixels)
-        or pixels.shape[1:] != (model.channels, rows, columns)
-        or not pixels.is_floating_point()
-        or not pixels.isfinite().all()
-    ):
+    dense = given.layout == torch.strided and not given.is_meta
+    fits = (
+        pixels.dim() == 4
+        and len(pixels) > 0
+        and pixels.shape[1:] == (model.channels, rows, columns)
+        and pixels.is_floating_point()
+    )
+    if not (fits and dense and pixels.isfinite().all()):
         sides = " x ".join(map(str, given.shape)) or "no axis"
+        values = " with infinite or NaN values" if fits else ""
         raise BadParameter(
-            f"a tensor of {sides} of {str(given.dtype).removeprefix('torch.')}",
+            f"a tensor of {sides} of {str(given.dtype).removeprefix('torch.')}"
+            f"{values if dense else ', which is sparse or without values'}",
             f"the model's input, image x {model.channels} x {rows} x {columns}, of finite floats",
             "use model.prepare(picture), or give the picture itself"
             if model.channels in (1, 3)
