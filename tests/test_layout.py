@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from tests.helpers.made import layout_of
 from tests.helpers.oracle import pair_distances
@@ -130,20 +131,20 @@ def test_a_readout_that_depends_on_the_image_has_no_weights(readout: str) -> Non
 @pytest.mark.parametrize(
     ("grid", "patch_px", "readout", "words"),
     [
-        ((0, 3), (4, 4), "cls", "empty grid"),
-        ((2, 3), (4, 0), "cls", "empty grid"),
-        ((2, 3), (4, 4), "dist", "read-out 'dist' is not a token"),
+        ((0, 3), (4, 4), "cls", r"the grid \(0, 3\); expected two whole numbers of at least 1"),
+        ((2, 3), (4, 0), "cls", r"the patch_px \(4, 0\)"),
+        ((2, 3), (4, 4), "dist", "read-out 'dist'; expected one of 'cls', 'mean of"),
     ],
 )
 def test_an_impossible_layout_is_refused(
     grid: tuple[int, int], patch_px: tuple[int, int], readout: str, words: str
 ) -> None:
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(BadParameter, match=words):
         TokenLayout(("cls",), grid, patch_px, readout)
 
 
 def test_a_class_token_that_is_read_must_be_there() -> None:
-    with pytest.raises(ValueError, match="is not a token of \\('reg1',\\)"):
+    with pytest.raises(BadParameter, match="the read-out 'class token and mean"):
         TokenLayout(("reg1",), (2, 3), (4, 4), CLS_MEAN)
 
 
@@ -168,7 +169,7 @@ def test_a_margin_is_part_of_the_input_and_of_no_patch() -> None:
     # A box of 46 x 22 on the photograph, 2 px to each of the input.
     assert layout.mapped_of(Box(10, 1, 56, 23)) == Box(10, 1, 46, 17)
     assert layout_of("cls").mapped_of(Box(0, 0, 1.1, 2.3)) == Box(0, 0, 1.1, 2.3)
-    with pytest.raises(ValueError, match="negative margin"):
+    with pytest.raises(BadParameter, match=r"the margin_px \(0, -1\)"):
         TokenLayout((), (2, 3), (4, 6), MEAN, margin_px=(0, -1))
 
 
@@ -199,11 +200,41 @@ def test_distances_of_patches_that_overlap_are_those_of_their_centres() -> None:
 
 @pytest.mark.parametrize("stride", [(0, 4), (9, 4), (4, 7)])
 def test_a_stride_that_leaves_gaps_is_refused(stride: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match="not between 1 and the patch"):
+    with pytest.raises(BadParameter, match=r"a layout with (a stride of .* gaps|the stride_px)"):
         TokenLayout((), (4, 3), (8, 6), MEAN, stride_px=stride)
 
 
 @pytest.mark.parametrize("trailing", [-1, 3])
 def test_no_more_tokens_are_trailing_than_there_are(trailing: int) -> None:
-    with pytest.raises(ValueError, match="trailing tokens"):
+    with pytest.raises(BadParameter, match="trailing tokens"):
         TokenLayout(("cls", "reg1"), (2, 3), (4, 4), "cls", trailing=trailing)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"prefix": "cls"}, "a layout with the prefix 'cls'; expected a tuple of names"),
+        ({"prefix": 1}, "prefix=1; expected a list"),
+        ({"grid": 14}, "the grid 14; expected two whole numbers of at least 1"),
+        ({"grid": (2.0, 3)}, r"the grid \(2.0, 3\)"),
+        ({"grid": (2, 3, 1)}, r"the grid \(2, 3, 1\)"),
+        ({"patch_px": "16"}, "the patch_px '16'"),
+        ({"stride_px": 4}, "the stride_px 4"),
+        ({"trailing": "1"}, "'1' trailing tokens; expected 0..1 of its 1 special tokens"),
+        ({"readout": np.zeros(2)}, "the read-out of type ndarray|the read-out array"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_what_makes_no_layout_is_refused(wrong: dict[str, Any], words: str) -> None:
+    right = {"prefix": ("cls",), "grid": (2, 3), "patch_px": (4, 4), "readout": "cls"}
+    with pytest.raises(BadParameter, match=words):
+        TokenLayout(**right | wrong)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_layout_holds_numbers_of_python() -> None:
+    given: Any = (np.array([2, 3]), [np.int64(4), torch.tensor(4)])
+    layout = TokenLayout(["cls"], *given, "cls")  # type: ignore[arg-type]
+    assert layout == TokenLayout(("cls",), (2, 3), (4, 4), "cls")
+    assert hash(layout) == hash(TokenLayout(("cls",), (2, 3), (4, 4), "cls"))
+    assert layout.patch(np.array([1, 2])) == (1, 2)

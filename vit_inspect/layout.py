@@ -8,12 +8,12 @@ coordinates are (row, column), counted from the top left corner of the model inp
 from __future__ import annotations
 
 from dataclasses import dataclass
-from operator import index
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from vit_inspect.arguments import in_words, several, whole
 from vit_inspect.errors import BadParameter
 
 MEAN = "mean of the patches"
@@ -65,6 +65,10 @@ class Box(NamedTuple):
     bottom: float
 
 
+def _wrong(found: str, expected: str) -> BadParameter:
+    return BadParameter(f"a layout with {found}", expected, "correct it")
+
+
 @dataclass(frozen=True)
 class TokenLayout:
     """The order and the geometry of a vision transformer's tokens.
@@ -82,6 +86,8 @@ class TokenLayout:
         after the patches. They are recorded before them, as all special tokens.
     padded: whether tokens attend inside windows that reach over the edge of the grid. Each row of
         attention then begins with the padding, as one key.
+
+    Raises `BadParameter` for values that make no layout.
     """
 
     prefix: tuple[str, ...]
@@ -94,20 +100,38 @@ class TokenLayout:
     padded: bool = False
 
     def __post_init__(self) -> None:
-        if self.trailing not in range(len(self.prefix) + 1):
-            raise ValueError(f"{self.trailing} trailing tokens of {self.prefix}")
-        if min(self.grid) < 1 or min(self.patch_px) < 1:
-            raise ValueError(f"empty grid {self.grid} or patch {self.patch_px}")
-        if min(self.margin_px) < 0:
-            raise ValueError(f"negative margin {self.margin_px}")
-        pairs = zip(self.cell_px, self.patch_px, strict=True)
-        if not all(1 <= stride <= patch for stride, patch in pairs):
-            raise ValueError(
-                f"stride {self.stride_px}, which is not between 1 and the patch {self.patch_px}"
+        if isinstance(self.prefix, str):
+            raise _wrong(f"the prefix {self.prefix!r}", "a tuple of names, such as ('cls',)")
+        object.__setattr__(self, "prefix", several(self.prefix, "prefix", "('cls',)"))
+        for name, least in (("grid", 1), ("patch_px", 1), ("margin_px", 0), ("stride_px", 1)):
+            given = getattr(self, name)
+            if name == "stride_px" and given is None:
+                continue
+            pair = tuple(map(whole, given)) if np.shape(given) == (2,) else ()
+            if len(pair) != 2 or not all(each is not None and each >= least for each in pair):
+                raise _wrong(
+                    f"the {name} {in_words(given)}",
+                    f"two whole numbers of at least {least}, as (rows, columns)",
+                )
+            object.__setattr__(self, name, pair)
+        trailing = whole(self.trailing)
+        if trailing not in range(len(self.prefix) + 1):
+            raise _wrong(
+                f"{in_words(self.trailing)} trailing tokens",
+                f"0..{len(self.prefix)} of its {len(self.prefix)} special tokens",
+            )
+        object.__setattr__(self, "trailing", trailing)
+        if any(cell > patch for cell, patch in zip(self.cell_px, self.patch_px, strict=True)):
+            raise _wrong(
+                f"a stride of {self.stride_px} px, with gaps between patches of {self.patch_px} px",
+                "a stride of at most the patch",
             )
         both = (CLS_MEAN,) if "cls" in self.prefix else ()
-        if self.readout not in (*self.prefix, *READOUTS, *both):
-            raise ValueError(f"read-out {self.readout!r} is not a token of {self.prefix}")
+        readouts = (*self.prefix, *READOUTS, *both)
+        if not isinstance(self.readout, str) or self.readout not in readouts:
+            raise _wrong(
+                f"the read-out {in_words(self.readout)}", f"one of {', '.join(map(repr, readouts))}"
+            )
 
     @property
     def prefix_count(self) -> int:
@@ -216,14 +240,21 @@ class TokenLayout:
                     "choose one of these",
                 )
             return self.prefix.index(query)
+        row, column = self.patch(query)
+        return self.prefix_count + row * self.grid[1] + column
+
+    def patch(self, query: object) -> tuple[int, int]:
+        """Row and column of a patch; raises `BadParameter` for a patch that does not exist."""
         try:
-            row, column = map(index, query)
+            row, column = map(whole, query)  # type: ignore[call-overload]
         except (TypeError, ValueError):
+            row = column = None
+        if row is None or column is None:
             raise BadParameter(
-                f"the token {query!r}",
+                f"the token {in_words(query)}",
                 "the name of a special token, or a patch as (row, column)",
                 "give two whole numbers",
-            ) from None
+            )
         rows, columns = self.grid
         if not (0 <= row < rows and 0 <= column < columns):
             raise BadParameter(
@@ -231,7 +262,7 @@ class TokenLayout:
                 f"a row of 0..{rows - 1} and a column of 0..{columns - 1}",
                 "choose a patch inside the grid",
             )
-        return self.prefix_count + row * columns + column
+        return row, column
 
     def offset_distances_px(self) -> Float[np.ndarray, "offset_row offset_column"]:
         """Distance between the centres of two patches, by their offset, in px.

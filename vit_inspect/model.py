@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from vit_inspect.arguments import in_words, one_of, takes, whole
 from vit_inspect.device import images_per_pass
 from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.layout import TokenLayout
@@ -177,14 +178,13 @@ class Model:
 
         Raises `BadParameter` for a stage that does not exist.
         """
-        if index not in range(self.stage_count):
+        if self.stage_count == 1 and whole(index) != 0:
             raise BadParameter(
-                f"the stage {index}",
-                f"a stage of 0..{self.stage_count - 1}"
-                if self.stage_count > 1
-                else f"stage 0, the only one of {self.id}",
-                "choose one of these" if self.stage_count > 1 else "leave out the stage",
+                f"the stage {in_words(index)}",
+                f"stage 0, the only one of {self.id}",
+                "leave out the stage",
             )
+        index = one_of(index, self.stage_count, "stage")
         if index == self.stage:
             return self
         stage = self.stages[index]
@@ -206,3 +206,7 @@ class Model:
         """
         pixels, _ = prepare(as_picture(image), self.recipe, self.layout.input_px)
         return pixels.to(self.device, self.dtype)
+
+
+of_model = takes(Model, "vit_inspect.load or vit_inspect.wrap")
+"""Decorates functions of a model."""

@@ -208,7 +208,10 @@ def test_outputs_are_compared_as_a_whole() -> None:
     [
         ({"heads": [(3, 0)]}, "Found the layer 3; expected a layer of 0..2; choose one of these"),
         ({"heads": [(-1, 0)]}, "Found the layer -1; expected a layer of 0..2"),
-        ({"heads": [(1, 3)]}, "Found head 3 of layer 1; expected a head of 0..2; choose one of"),
+        (
+            {"heads": [(1, 3)]},
+            "Found the head 3 of layer 1; expected a head of 0..2; choose one of",
+        ),
         ({"layers": [7]}, "Found the layer 7; expected a layer of 0..2"),
         ({"tokens": [(2, 0)]}, r"Found the patch \(2, 0\); expected a row of 0..1"),
         ({"tokens": ["reg1"]}, "Found the token name 'reg1'; expected a special token"),

@@ -207,8 +207,8 @@ def test_a_readout_that_no_weights_describe_is_refused(random: np.random.Generat
         ({"fusion": "median"}, "the fusion 'median'", "'mean', 'max' or 'min'"),
         ({"discard": 1.0}, "the discard share 1.0", "a share from 0 to below 1"),
         ({"discard": -0.1}, "the discard share -0.1", "a share from 0 to below 1"),
-        ({"start_layer": 2}, "the start layer 2", "a layer of 0..1"),
-        ({"start_layer": -1}, "the start layer -1", "a layer of 0..1"),
+        ({"start_layer": 2}, "the start layer 2", "a start layer of 0..1"),
+        ({"start_layer": -1}, "the start layer -1", "a start layer of 0..1"),
     ],
 )
 def test_what_makes_no_sense_is_refused(

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vit_inspect.analyses.outputs import logarithms, output_values
+from vit_inspect.arguments import in_words, several
 from vit_inspect.errors import BadParameter
 from vit_inspect.layout import Query
 from vit_inspect.model import Model
 from vit_inspect.recording.interventions import Attended, Embedded, intervene
-from vit_inspect.recording.recorder import Capture
+from vit_inspect.recording.recorder import Capture, of_capture
 from vit_inspect.recording.resume import with_last_kept
 from vit_inspect.recording.token_order import token_rows
 from vit_inspect.records.evidence import Ablation
@@ -27,6 +29,7 @@ Replacement = Literal["mean", "zero"]
 """What ablated parts are replaced by."""
 
 
+@of_capture
 def ablate(
     capture: Capture,
     *,
@@ -49,12 +52,12 @@ def ablate(
     """
     check_replacement(replacement)
     count = capture.head_count
-    for layer in layers:
-        capture.check_layer(layer)
-    for layer, head in heads:
-        capture.check_head(layer, head)
+    layers = [capture.check_layer(each) for each in several(layers, "layers", "[2]")]
+    heads = _checked(capture, several(heads, "heads", "[(2, 0)]"))
+    tokens = several(tokens, "tokens", "[(0, 1)]")
     off = {(layer, head) for layer in layers for head in range(count)} | set(heads)
     indices = torch.tensor(sorted({capture.layout.token(token) for token in tokens}))
+    tokens = [each if isinstance(each, str) else capture.layout.patch(each) for each in tokens]
 
     def attended(layer: int, given: Attended) -> Attended:
         chosen = [head for head in range(count) if (layer, head) in off]
@@ -104,6 +107,18 @@ def ablate(
         patch_off=_patch_off(capture, tokens).numpy(),
         outputs=outputs,
     )
+
+
+def _checked(capture: Capture, heads: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The heads, as numbers of Python; raises `BadParameter` for what is none."""
+    for each in heads:
+        if not np.shape(each) == (2,):
+            raise BadParameter(
+                f"the head {in_words(each)}",
+                "a pair (layer, head)",
+                "give heads=[(2, 0)], for example",
+            )
+    return [capture.check_head(*each) for each in heads]
 
 
 def mean_or_zero(

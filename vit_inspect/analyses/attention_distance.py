@@ -12,7 +12,7 @@ from vit_inspect.attention.blocks import RowBlock
 from vit_inspect.attention.layer import compute_type
 from vit_inspect.attention.sweep import sweep
 from vit_inspect.errors import BadParameter
-from vit_inspect.recording.recorder import Capture
+from vit_inspect.recording.recorder import Capture, of_capture
 from vit_inspect.records.paper import AttentionDistance
 
 KEPT_BYTES = 16 * 2**20
@@ -21,6 +21,7 @@ KEPT_BYTES = 16 * 2**20
 Definition = Literal["paper", "renormalised"]
 
 
+@of_capture
 def attention_distance(capture: Capture, *, definition: Definition = "paper") -> AttentionDistance:
     """Mean distance between a patch and what it attends to, in px of the model input.
 

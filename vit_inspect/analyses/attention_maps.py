@@ -13,11 +13,12 @@ from vit_inspect.attention.rows import rows
 from vit_inspect.attention.sweep import sweep
 from vit_inspect.errors import BadParameter
 from vit_inspect.layout import READOUT, Query
-from vit_inspect.recording.recorder import Capture
+from vit_inspect.recording.recorder import Capture, of_capture
 from vit_inspect.records.names import query_name
 from vit_inspect.records.paper import AttentionMaps
 
 
+@of_capture
 def attention_maps(capture: Capture, *, query: Query = READOUT) -> AttentionMaps:
     """Attention of one query to every token, in all layers and heads.
 
@@ -29,15 +30,16 @@ def attention_maps(capture: Capture, *, query: Query = READOUT) -> AttentionMaps
     `UnsupportedModel` for a read-out that takes maxima or merges patches.
     """
     layout = capture.layout
-    if query == READOUT and (averaged := readout_reduction(capture)):
+    asked = isinstance(query, str) and query == READOUT
+    if asked and (averaged := readout_reduction(capture)):
         sweep(capture.layers, averaged)
         return averaged.result()
-    token = layout.readout if query == READOUT else query
+    token = layout.readout if asked else query
     index = layout.token(token)
     with torch.inference_mode():
         weights = torch.stack([rows(layer, [index])[:, :, 0] for layer in capture.layers], dim=1)
-    patch = None if isinstance(token, str) else (int(token[0]), int(token[1]))
-    return _record(capture, weights, query=token, patch=patch)
+    patch = None if isinstance(token, str) else layout.patch(token)
+    return _record(capture, weights, query=patch or token, patch=patch)
 
 
 def readout_reduction(capture: Capture) -> ReadoutReduction | None:

@@ -12,6 +12,7 @@ from torch.nn.functional import avg_pool2d, cosine_similarity, normalize, pad, r
 
 from vit_inspect.analyses.readout import checked_head, readout_weights
 from vit_inspect.analyses.targets import class_index, target_classes
+from vit_inspect.arguments import takes
 from vit_inspect.attention.blocks import RowBlock
 from vit_inspect.attention.layer import compute_type
 from vit_inspect.attention.rows import rows
@@ -34,6 +35,7 @@ SAME = 1e-6
 """A cosine this close to 1 compares a picture with itself; its gradient is 0."""
 
 
+@takes(Model | Capture, "vit_inspect.load or vit_inspect.capture")
 def attention_relevance(
     model: Model | Capture,
     image: Given | None = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Literal, get_args
 
 import torch
@@ -10,15 +11,17 @@ from torch import Tensor
 from torch.nn.functional import normalize, pad
 
 from vit_inspect.analyses.readout import readout_weights
+from vit_inspect.arguments import in_words, one_of
 from vit_inspect.attention.blocks import RowBlock
 from vit_inspect.attention.sweep import sweep
 from vit_inspect.errors import BadParameter
-from vit_inspect.recording.recorder import Capture
+from vit_inspect.recording.recorder import Capture, of_capture
 from vit_inspect.records.paper import AttentionRollout
 
 Fusion = Literal["mean", "max", "min"]
 
 
+@of_capture
 def attention_rollout(
     capture: Capture, *, fusion: Fusion = "mean", discard: float = 0.0, start_layer: int = 0
 ) -> AttentionRollout:
@@ -37,7 +40,7 @@ def attention_rollout(
     maxima or merges patches.
     """
     rollout = RolloutReduction(capture, fusion=fusion, discard=discard, start_layer=start_layer)
-    sweep(capture.layers, rollout, first_layer=start_layer)
+    sweep(capture.layers, rollout, first_layer=rollout.start_layer)
     return rollout.result()
 
 
@@ -61,11 +64,10 @@ class RolloutReduction:
         depth = len(capture.layers)
         for wrong, found, expected in (
             (fusion not in get_args(Fusion), f"the fusion {fusion!r}", "'mean', 'max' or 'min'"),
-            (not 0 <= discard < 1, f"the discard share {discard}", "a share from 0 to below 1"),
             (
-                not 0 <= start_layer < depth,
-                f"the start layer {start_layer}",
-                f"a layer of 0..{depth - 1}",
+                not (isinstance(discard, Real) and 0 <= discard < 1),
+                f"the discard share {in_words(discard)}",
+                "a share from 0 to below 1",
             ),
         ):
             if wrong:
@@ -73,7 +75,7 @@ class RolloutReduction:
         self.capture = capture
         self.fusion = fusion
         self.discard = discard
-        self.start_layer = start_layer
+        self.start_layer = one_of(start_layer, depth, "start layer")
         self.without = without
         self.layer = depth
         row = readout_weights(capture)

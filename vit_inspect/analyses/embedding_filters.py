@@ -6,10 +6,11 @@ import numpy as np
 import torch
 
 from vit_inspect.errors import UnsupportedModel
-from vit_inspect.model import Model
+from vit_inspect.model import Model, of_model
 from vit_inspect.records.paper import EmbeddingFilters
 
 
+@of_model
 def embedding_filters(model: Model, *, count: int = 28) -> EmbeddingFilters:
     """The first `count` principal components of the filters, and the variance that each explains.
 

@@ -23,11 +23,12 @@ from vit_inspect.analyses.attention_relevance import attention_relevance
 from vit_inspect.analyses.attention_rollout import attention_rollout
 from vit_inspect.analyses.outputs import output_values
 from vit_inspect.analyses.targets import target_classes
+from vit_inspect.arguments import at_least_one
 from vit_inspect.device import memory_refusal
 from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.layout import TokenLayout
 from vit_inspect.model import Model
-from vit_inspect.recording.recorder import Capture
+from vit_inspect.recording.recorder import Capture, of_capture
 from vit_inspect.records.evidence import CENTRE, RANDOM, Faithfulness
 
 Map = Float[np.ndarray, "image row column"]
@@ -57,6 +58,7 @@ ROUNDING = 1e-5
 DELETION, INSERTION = 0, 1
 
 
+@of_capture
 def faithfulness(
     capture: Capture,
     *,
@@ -115,8 +117,7 @@ class Curves:
     ) -> None:
         layout = capture.layout
         images, patches = len(capture.pixels), layout.patch_count
-        if steps < 1:
-            raise BadParameter(f"{steps} steps", "1 or more", "choose a positive number")
+        steps = at_least_one(steps, "steps")
         self._model, self._layout, self._outputs = capture.model.id, layout, capture.model.outputs
         self._photographs = capture.photographs
         self.score, self.targets, self._measure = _score(capture, target)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from vit_inspect.analyses.tokens import patch_tokens
 from vit_inspect.errors import BadParameter
-from vit_inspect.recording.recorder import Capture
+from vit_inspect.recording.recorder import Capture, of_capture
 from vit_inspect.records.evidence import FeaturePca
 
 Basis = Literal["each", "common"]
@@ -19,6 +19,7 @@ PERCENTILES = (2, 98)
 """Scores outside these percentiles are clipped, so that a few outliers do not set the colours."""
 
 
+@of_capture
 def feature_pca(capture: Capture, *, layer: int | None = None, basis: Basis = "each") -> FeaturePca:
     """Scores of the patch tokens along the three directions in which they vary most.
 

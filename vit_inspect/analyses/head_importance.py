@@ -22,7 +22,7 @@ from vit_inspect.analyses.outputs import logarithms
 from vit_inspect.analyses.targets import target_classes
 from vit_inspect.errors import OutOfMemory
 from vit_inspect.recording.interventions import Attended, intervene
-from vit_inspect.recording.recorder import Capture
+from vit_inspect.recording.recorder import Capture, of_capture
 from vit_inspect.recording.resume import can_resume, resumed
 from vit_inspect.records.evidence import LOG_PROBABILITY, SCORE, TURNED, HeadImportance
 
@@ -34,6 +34,7 @@ class Batch(NamedTuple):
     heads: tuple[int, ...]
 
 
+@of_capture
 def head_importance(
     capture: Capture,
     *,

@@ -13,10 +13,11 @@ from vit_inspect.analyses.attention_distance import DistanceReduction
 from vit_inspect.attention.blocks import RowBlock
 from vit_inspect.attention.sweep import sweep
 from vit_inspect.layout import TokenLayout
-from vit_inspect.recording.recorder import Capture
+from vit_inspect.recording.recorder import Capture, of_capture
 from vit_inspect.records.evidence import HeadStatistics
 
 
+@of_capture
 def head_statistics(capture: Capture) -> HeadStatistics:
     """Seven numbers for every image, layer and head: means over all patches as queries.
 

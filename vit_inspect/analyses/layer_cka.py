@@ -14,7 +14,7 @@ from torch import Tensor
 from vit_inspect.analyses.tokens import block_tokens
 from vit_inspect.errors import BadParameter
 from vit_inspect.layout import TokenLayout
-from vit_inspect.recording.recorder import Capture
+from vit_inspect.recording.recorder import Capture, of_capture
 from vit_inspect.records.base import Photograph
 from vit_inspect.records.evidence import LayerCka
 
@@ -22,6 +22,7 @@ SIDE = 16
 """Most samples along each side of the picture: a Gram matrix is at most 256 x 256."""
 
 
+@of_capture
 def layer_cka(capture: Capture) -> LayerCka:
     """CKA between all layers of a model: `cka` of a capture with itself."""
     return cka(capture, capture)

@@ -15,10 +15,10 @@ from torch import Tensor
 from vit_inspect.analyses.outputs import output_values
 from vit_inspect.analyses.readout import checked_head
 from vit_inspect.analyses.targets import checked_labels, target_classes
+from vit_inspect.arguments import at_least_one
 from vit_inspect.attention.layer import compute_type
 from vit_inspect.device import memory_refusal
-from vit_inspect.errors import BadParameter
-from vit_inspect.recording.recorder import Capture
+from vit_inspect.recording.recorder import Capture, of_capture
 from vit_inspect.records.evidence import LogitLens, Outputs
 
 BLOCK_BYTES = 16 * 2**20
@@ -32,6 +32,7 @@ class _Followed(NamedTuple):
     rank: Tensor
 
 
+@of_capture
 def logit_lens(capture: Capture, *, target: int | str | None = None, top: int = 5) -> LogitLens:
     """Probability and rank of a class when the head reads the tokens of every layer.
 
@@ -50,8 +51,7 @@ def logit_lens(capture: Capture, *, target: int | str | None = None, top: int = 
     is too small.
     """
     labels = checked_labels(capture.model)
-    if top < 1:
-        raise BadParameter(f"{top} classes", "1 or more", "choose a positive number")
+    top = at_least_one(top, "classes")
     head = checked_head(capture)
     layout, images, outputs = capture.layout, len(capture.output), capture.model.outputs
     classes = torch.tensor(target_classes(capture, target), device=capture.output.device)

@@ -8,10 +8,11 @@ import torch
 from vit_inspect.analyses.position_figures import instead
 from vit_inspect.device import memory_refusal
 from vit_inspect.errors import UnsupportedModel
-from vit_inspect.model import Model
+from vit_inspect.model import Model, of_model
 from vit_inspect.records.paper import PositionBias
 
 
+@of_model
 def position_bias(model: Model) -> PositionBias:
     """The bias that every layer and head adds to its scores, by the offset of key minus query.
 

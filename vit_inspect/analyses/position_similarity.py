@@ -7,13 +7,14 @@ from torch.nn.functional import normalize
 
 from vit_inspect.analyses.position_figures import instead
 from vit_inspect.errors import UnsupportedModel
-from vit_inspect.model import Model
+from vit_inspect.model import Model, of_model
 from vit_inspect.records.paper import PositionSimilarity
 
 MAX_POSITIONS = 64 * 64
 """The record grows with the square of this number: 67 MB here."""
 
 
+@of_model
 def position_similarity(model: Model) -> PositionSimilarity:
     """Cosine between every two patches in the table of positions, learned or fixed.
 

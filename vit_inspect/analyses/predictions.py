@@ -6,11 +6,12 @@ import torch
 
 from vit_inspect.analyses.outputs import output_values
 from vit_inspect.analyses.targets import checked_labels
-from vit_inspect.errors import BadParameter
-from vit_inspect.recording.recorder import Capture
+from vit_inspect.arguments import at_least_one
+from vit_inspect.recording.recorder import Capture, of_capture
 from vit_inspect.records.evidence import Predictions
 
 
+@of_capture
 def predictions(capture: Capture, *, count: int = 5) -> Predictions:
     """The `count` most probable classes of each image, or all where the model has fewer.
 
@@ -20,8 +21,7 @@ def predictions(capture: Capture, *, count: int = 5) -> Predictions:
     known classes.
     """
     labels, outputs = checked_labels(capture.model), capture.model.outputs
-    if count < 1:
-        raise BadParameter(f"{count} classes", "1 or more", "choose a positive number")
+    count = at_least_one(count, "classes")
     with torch.inference_mode():
         # On the CPU: not every device has float64, and there are few numbers.
         scores = capture.output.cpu().double()

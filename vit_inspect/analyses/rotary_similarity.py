@@ -6,10 +6,11 @@ import torch
 
 from vit_inspect.analyses.position_figures import instead
 from vit_inspect.errors import UnsupportedModel
-from vit_inspect.model import Model
+from vit_inspect.model import Model, of_model
 from vit_inspect.records.paper import RotarySimilarity
 
 
+@of_model
 def rotary_similarity(model: Model) -> RotarySimilarity:
     """Cosine of a query and a key that were equal before each was rotated by its position.
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from operator import index
-
+from vit_inspect.arguments import one_of
 from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.model import Model
 from vit_inspect.recording.recorder import Capture
@@ -38,12 +37,7 @@ def class_index(model: Model, target: int | str) -> int:
             "leave it out, or load a classifier",
         )
     if not isinstance(target, str):
-        number = index(target) if hasattr(target, "__index__") else -1
-        if number not in range(len(labels)):
-            raise BadParameter(
-                f"the class {target}", f"a class of 0..{len(labels) - 1}", "choose one of these"
-            )
-        return number
+        return one_of(target, len(labels), "class")
     wanted = target.casefold().strip()
     names = [label.casefold() for label in labels]
     fitting = [place for place, name in enumerate(names) if name == wanted] or [

@@ -13,7 +13,7 @@ from vit_inspect.attention.blocks import RowBlock
 from vit_inspect.attention.layer import compute_type
 from vit_inspect.attention.sweep import sweep
 from vit_inspect.errors import UnsupportedModel
-from vit_inspect.recording.recorder import Capture
+from vit_inspect.recording.recorder import Capture, of_capture
 from vit_inspect.records.evidence import TokenNorms
 from vit_inspect.records.paper import AttentionRollout
 
@@ -42,6 +42,7 @@ Two groups have a gap between them. A single group with a heavy tail has none.
 """
 
 
+@of_capture
 def token_norms(
     capture: Capture, *, layer: int | None = None, rollout: AttentionRollout | None = None
 ) -> TokenNorms:
@@ -144,8 +145,8 @@ class TokenNormsReduction:
     def __init__(self, capture: Capture, *, layer: int | None = None) -> None:
         layout = capture.layout
         self.capture = capture
-        self.layer = capture.layer_count - 1 if layer is None else layer
-        capture.check_layer(self.layer)
+        last = capture.layer_count - 1
+        self.layer = last if layer is None else capture.check_layer(layer)
         self.plain = RolloutReduction(capture)
         if not capture.tokens:
             raise UnsupportedModel(

@@ -10,12 +10,14 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from vit_inspect.analyses.tokens import patch_tokens
+from vit_inspect.arguments import one_of
 from vit_inspect.attention.layer import compute_type
 from vit_inspect.errors import BadParameter
-from vit_inspect.recording.recorder import Capture
+from vit_inspect.recording.recorder import Capture, of_capture
 from vit_inspect.records.evidence import TokenSimilarity
 
 
+@of_capture
 def token_similarity(
     capture: Capture,
     *,
@@ -42,11 +44,9 @@ def token_similarity(
         raise BadParameter(
             f"the token {patch!r}", "a patch as (row, column)", "choose one of the patches"
         )
+    patch = layout.patch(patch)
     place = layout.token(patch) - layout.prefix_count
-    if image is not None and image not in range(images):
-        raise BadParameter(
-            f"the image {image}", f"an image of 0..{images - 1}", "choose one of the batch"
-        )
+    image = None if image is None else one_of(image, images, "image")
     seen = patch_tokens(capture, layer)
     with torch.inference_mode():
         units = _units(seen.values)

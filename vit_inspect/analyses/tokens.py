@@ -33,8 +33,7 @@ def patch_tokens(capture: Capture, layer: int | None) -> PatchTokens:
     """
     tokens = block_tokens(capture)
     last = len(tokens) - 1
-    layer = last if layer is None else layer
-    capture.check_layer(layer)
+    layer = last if layer is None else capture.check_layer(layer)
     patches = tokens[layer][:, capture.layout.prefix_count :]
     if layer == last and capture.model.norm and _is_head_known(capture):
         with torch.inference_mode():

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from vit_inspect.arguments import in_words, whole
 from vit_inspect.device import choose_device
 from vit_inspect.errors import BadParameter
 from vit_inspect.loading import from_file, from_timm, from_transformers
@@ -83,6 +84,12 @@ def load(
     `WeightsUnavailable` where the weights cannot be fetched or do not fit, and `UnsupportedModel`
     where the network is not a plain vision transformer or needs another kind of input.
     """
+    if not isinstance(name, str | None):
+        raise BadParameter(
+            f"an object of type {type(name).__name__} in place of a name",
+            "the name of a model",
+            "use vit_inspect.wrap for a network in memory",
+        )
     size, target = _sides(img_size), choose_device(device, dtype)
     said = {
         "mean": None if mean is None else tuple(mean),
@@ -149,10 +156,11 @@ def _sides(img_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
     """The input size as (rows px, columns px); whether patches tile it is checked later."""
     if img_size is None:
         return None
-    sides = img_size if isinstance(img_size, tuple) else (img_size, img_size)
-    if len(sides) != 2 or not all(isinstance(px, int) and px > 0 for px in sides):
+    given = img_size if isinstance(img_size, tuple | list) else (img_size, img_size)
+    sides = tuple(whole(px) or 0 for px in given)
+    if len(sides) != 2 or min(sides) < 1:
         raise BadParameter(
-            f"the input size {img_size!r}",
+            f"the input size {in_words(img_size)}",
             "a positive number of px, or two of them as (rows, columns)",
             "use 224 or (224, 448), for example",
         )

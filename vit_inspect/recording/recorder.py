@@ -13,11 +13,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import multi_head_attention_forward, scaled_dot_product_attention
 
+from vit_inspect.arguments import one_of, takes
 from vit_inspect.attention.layer import AxisBias, LayerAttention
 from vit_inspect.device import memory_refusal
-from vit_inspect.errors import BadParameter, UnsupportedModel
+from vit_inspect.errors import UnsupportedModel
 from vit_inspect.layout import POOL, TokenLayout
-from vit_inspect.model import Model
+from vit_inspect.model import Model, of_model
 from vit_inspect.pictures.given import Picture
 from vit_inspect.recording.arranging import arrangements
 from vit_inspect.recording.hooks import Watch
@@ -70,24 +71,21 @@ class Capture:
         """Number of heads in each layer."""
         return self.layers[0].queries.shape[1]
 
-    def check_layer(self, layer: int) -> None:
-        """Raises `BadParameter` for a layer that does not exist."""
-        if layer not in range(self.layer_count):
-            raise BadParameter(
-                f"the layer {layer}", f"a layer of 0..{self.layer_count - 1}", "choose one of these"
-            )
+    def check_layer(self, layer: int) -> int:
+        """The number of a layer; raises `BadParameter` for one that does not exist."""
+        return one_of(layer, self.layer_count, "layer")
 
-    def check_head(self, layer: int, head: int) -> None:
-        """Raises `BadParameter` for a head that does not exist."""
-        self.check_layer(layer)
-        if head not in range(self.head_count):
-            raise BadParameter(
-                f"head {head} of layer {layer}",
-                f"a head of 0..{self.head_count - 1}",
-                "choose one of these",
-            )
+    def check_head(self, layer: int, head: int) -> tuple[int, int]:
+        """The numbers of a layer and a head; raises `BadParameter` for one that does not exist."""
+        layer = self.check_layer(layer)
+        return layer, one_of(head, self.head_count, "head", f" of layer {layer}")
 
 
+of_capture = takes(Capture, "vit_inspect.capture(model, picture)")
+"""Decorates functions of a capture."""
+
+
+@of_model
 def capture(
     model: Model,
     image: Given | None = None,
