@@ -49,28 +49,63 @@ WRONG: dict[str, tuple[Callable[[vi.Capture], Any], str]] = {
     "number as patch": (lambda c: vi.token_similarity(c, patch=3), f"the token 3; {ROW}"),
     "picture as capture": (
         lambda c: vi.attention_maps(noise((64, 64), 1)),
-        "an object of type Image in place of a capture; expected what vit_inspect.capture(model",
+        "an object of type Image as capture; expected what vit_inspect.capture(model, picture) ret",
     ),
     "capture as model": (
         lambda c: vi.embedding_filters(model=c),
-        "an object of type Capture in place of a model; expected what vit_inspect.load or",
+        "an object of type Capture as model; expected what vit_inspect.load or",
     ),
     "nothing as model": (
         lambda c: vi.capture(None, noise((64, 64), 1)),
-        "an object of type NoneType in place of a model",
+        "an object of type NoneType as model",
     ),
     "picture explained": (
         lambda c: vi.attention_relevance(noise((64, 64), 1)),
-        "an object of type Image in place of a model; expected what vit_inspect.load or",
+        "an object of type Image as model; expected what vit_inspect.load or",
     ),
-    "no folder": (lambda c: vi.export(c, None), "the folder None; expected a path"),
+    "no folder": (
+        lambda c: vi.export(c, None),
+        "an object of type NoneType as folder; expected a path",
+    ),
     "model exported": (
         lambda c: vi.export(c.model, "never"),
-        "an object of type Model in place of a capture",
+        "an object of type Model as capture",
     ),
     "network as name": (
         lambda c: vi.load(c.model.module),
-        "an object of type VisionTransformer in place of a name",
+        "an object of type VisionTransformer as name; expected the name of a model, or vit_i",
+    ),
+    "model compared": (
+        lambda c: vi.cka(c, other=c.model),
+        "an object of type Model as other; expected what vit_inspect.capture(model, picture) ret",
+    ),
+    "capture randomised": (lambda c: vi.randomised(c), "an object of type Capture as model"),
+    "filters": (lambda c: vi.embedding_filters(c.model, count=2.5), "2.5 components; expected 1"),
+    "maps": (
+        lambda c: vi.faithfulness(c, maps=[1]),
+        "an object of type list as maps; expected a dictionary of names and maps",
+    ),
+    "workers": (lambda c: vi.export(c, "never", workers=1.5), "1.5 workers; expected 1 or more"),
+    "formats": (lambda c: vi.export(c, "never", formats=5), "formats=5; expected a list"),
+    "no network": (lambda c: vi.wrap(5), "an object of type int as module; expected a network of"),
+    "no layout": (
+        lambda c: vi.wrap(c.model.module, layout=(14, 14)),
+        "an object of type tuple as layout; expected a TokenLayout",
+    ),
+    "positions": (
+        lambda c: vi.wrap(c.model.module, positions=5),
+        "an object of type int as positions; expected a tensor (grid row, grid column, width)",
+    ),
+    "blocks": (lambda c: vi.wrap(c.model.module, blocks=5), "blocks=5; expected a list"),
+    "labels": (lambda c: vi.wrap(c.model.module, labels="cat"), "labels='cat'; expected a list"),
+    "mean": (lambda c: vi.load("test_vit", mean=0.5), "mean=0.5; expected a list; give mean=(0.5"),
+    "dtype": (
+        lambda c: vi.load("test_vit", dtype="float32"),
+        "an object of type str as dtype; expected a type of torch, such as torch.float32",
+    ),
+    "nothing to read": (
+        lambda c: vi.read_image(None),
+        "an object of type NoneType in place of a file; expected a path, bytes or an open file",
     ),
     "size": (
         lambda c: vi.load("test_vit", img_size=[64.0, 64], pretrained=False),

@@ -61,6 +61,14 @@ def several(given: Iterable[T], name: str, example: str) -> tuple[T, ...]:
     raise BadParameter(f"{name}={in_words(given)}", "a list", f"give {name}={example}, for example")
 
 
+def of_kind(given: object, kind: type | UnionType, name: str, expected: str) -> None:
+    """Raises `BadParameter` for an argument that is of another kind."""
+    if not isinstance(given, kind):
+        raise BadParameter(
+            f"an object of type {type(given).__name__} as {name}", expected, "give this instead"
+        )
+
+
 def in_words(given: object) -> str:
     """What was given: a number, a short text, or else its type."""
     number = whole(given)
@@ -68,24 +76,21 @@ def in_words(given: object) -> str:
     return text if len(text) <= 60 and text.isprintable() else f"of type {type(given).__name__}"
 
 
-def takes(kind: type | UnionType, made_by: str) -> Callable[[F], F]:
-    """For functions whose first argument must be of this kind, which is `made_by` a call.
+def takes(kind: type | UnionType, expected: str) -> Callable[[F], F]:
+    """For functions whose first argument must be of this kind, and all of the same annotation.
 
     They raise `BadParameter` for anything else.
     """
 
     def of(function: F) -> F:
-        first = next(iter(signature(function).parameters))
+        names = {name: each.annotation for name, each in signature(function).parameters.items()}
+        first = next(iter(names.values()))
 
         @wraps(function)
         def checked(*args: Any, **kwargs: Any) -> Any:
-            given = args[0] if args else kwargs.get(first)
-            if not isinstance(given, kind):
-                raise BadParameter(
-                    f"an object of type {type(given).__name__} in place of a {first}",
-                    f"what {made_by} returns",
-                    f"give it as the first argument of {function.__name__}",
-                )
+            for name, given in (*zip(names, args, strict=False), *kwargs.items()):
+                if names.get(name) == first:
+                    of_kind(given, kind, name, expected)
             return function(*args, **kwargs)
 
         return checked  # type: ignore[return-value]

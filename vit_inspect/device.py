@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
+from vit_inspect.arguments import of_kind
 from vit_inspect.errors import BadParameter, OutOfMemory
 
 PASS_TOKENS = {"cpu": 2048}
@@ -20,6 +21,7 @@ def choose_device(device: str | torch.device, dtype: torch.dtype) -> torch.devic
 
     Raises `BadParameter` for a device that is not present, and for float64 on MPS, which lacks it.
     """
+    of_kind(dtype, torch.dtype, "dtype", "a type of torch, such as torch.float32")
     present = {
         "cpu": 1,
         "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,

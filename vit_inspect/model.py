@@ -208,5 +208,5 @@ class Model:
         return pixels.to(self.device, self.dtype)
 
 
-of_model = takes(Model, "vit_inspect.load or vit_inspect.wrap")
+of_model = takes(Model, "what vit_inspect.load or vit_inspect.wrap returns")
 """Decorates functions of a model."""

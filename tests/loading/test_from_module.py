@@ -508,7 +508,12 @@ REFUSED = (
     (own(), {"layout": None}, "Own without a layout", "add layout=TokenLayout(('cls',)"),
     (own(), {"transform": None}, "Own without a transform", "add transform=Recipe(mean="),
     (own(), {"transform": np.asarray}, "the transform <built-in function", "as no function can"),
-    (own(), {"labels": "abc"}, "3 labels for Own, which returns a tensor of shape (1, 5)", "names"),
+    (
+        own(),
+        {"labels": ["a", "b", "c"]},
+        "3 labels for Own, which returns a tensor of shape (1, 5)",
+        "names",
+    ),
     (own(), {"blocks": []}, "3 attention calls of Own outside of its 0 blocks", "blocks="),
     (own(), {"blocks": [nn.Identity()]}, "no attention calls in block 0 of Own", "one attention"),
     (of(Twice), {"blocks": None, "name": "Own"}, "Own with 6 attention calls", "blocks="),

@@ -35,7 +35,7 @@ SAME = 1e-6
 """A cosine this close to 1 compares a picture with itself; its gradient is 0."""
 
 
-@takes(Model | Capture, "vit_inspect.load or vit_inspect.capture")
+@takes(Model | Capture, "what vit_inspect.load or vit_inspect.capture returns")
 def attention_relevance(
     model: Model | Capture,
     image: Given | None = None,

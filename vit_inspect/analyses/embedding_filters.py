@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from vit_inspect.arguments import at_least_one
 from vit_inspect.errors import UnsupportedModel
 from vit_inspect.model import Model, of_model
 from vit_inspect.records.paper import EmbeddingFilters
@@ -20,6 +21,7 @@ def embedding_filters(model: Model, *, count: int = 28) -> EmbeddingFilters:
     min(filters - 1, weights) components; `explained_variance_ratio` has all of them. Raises
     `UnsupportedModel` where the network applies no convolution to the pixels.
     """
+    count = at_least_one(count, "components")
     if model.filters is None:
         raise UnsupportedModel(
             f"{model.id} without a convolution on its pixels",

@@ -23,7 +23,7 @@ from vit_inspect.analyses.attention_relevance import attention_relevance
 from vit_inspect.analyses.attention_rollout import attention_rollout
 from vit_inspect.analyses.outputs import output_values
 from vit_inspect.analyses.targets import target_classes
-from vit_inspect.arguments import at_least_one
+from vit_inspect.arguments import at_least_one, of_kind
 from vit_inspect.device import memory_refusal
 from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.layout import TokenLayout
@@ -242,6 +242,7 @@ def rank_correlation(
 
 def _checked(maps: Mapping[str, Map], images: int, layout: TokenLayout) -> dict[str, Map]:
     """The maps as float64, also masks; raises `BadParameter` for maps that cannot be tested."""
+    of_kind(maps, Mapping, "maps", "a dictionary of names and maps")
     shape = (images, *layout.grid)
     checked = {name: np.asarray(values, dtype=np.float64) for name, values in maps.items()}
     for name, values in checked.items():

@@ -28,6 +28,7 @@ def layer_cka(capture: Capture) -> LayerCka:
     return cka(capture, capture)
 
 
+@of_capture
 def cka(capture: Capture, other: Capture) -> LayerCka:
     """CKA between the layers of two models over the same images.
 

@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from vit_inspect.arguments import in_words
+from vit_inspect.arguments import at_least_one, of_kind, several
 from vit_inspect.catalog import FIGURES, CaptureFigure, ModelFigure, analyse
 from vit_inspect.errors import BadParameter, InspectError, UnsupportedModel
 from vit_inspect.exporting.files import unwritable, write
@@ -58,8 +58,8 @@ def export(
     Raises `BadParameter` for no capture, for captures of several models and for an unknown format,
     `OutputFailed` where a file cannot be written.
     """
-    if not isinstance(folder, str | os.PathLike):
-        raise BadParameter(f"the folder {in_words(folder)}", "a path", "name a folder")
+    of_kind(folder, str | os.PathLike, "folder", "a path")
+    workers = at_least_one(workers, "workers")
     with InOrder(workers) as calls:
         bundle = _Bundle(Path(folder), thorough, chosen_formats(formats), calls)
         for capture in captures if isinstance(captures, Iterable) else [captures]:
@@ -75,7 +75,7 @@ def chosen_formats(formats: Iterable[str] | None) -> tuple[str, ...]:
     """
     if formats is None:
         return BUNDLE_FORMATS
-    asked = {formats} if isinstance(formats, str) else set(formats)
+    asked = {formats} if isinstance(formats, str) else set(several(formats, "formats", "['svg']"))
     if unknown := sorted(asked - set(BUNDLE_FORMATS)):
         raise BadParameter(
             f"the format {', '.join(map(repr, unknown))}",
@@ -126,12 +126,7 @@ class _Bundle:
 
     def add(self, capture: Capture) -> None:
         """Write the figures of a batch's single images; keep what is averaged over all."""
-        if not isinstance(capture, Capture):
-            raise BadParameter(
-                f"an object of type {type(capture).__name__} in place of a capture",
-                "what vit_inspect.capture(model, picture) returns",
-                "give one capture or several",
-            )
+        of_kind(capture, Capture, "capture", "what vit_inspect.capture(model, picture) returns")
         if self.model not in (None, capture.model):
             raise BadParameter(
                 f"captures of {self.model.id if self.model else ''} and of {capture.model.id}",

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.overrides import BaseTorchFunctionMode
 
+from vit_inspect.arguments import of_kind, several
 from vit_inspect.device import memory_refusal
 from vit_inspect.errors import BadParameter, InspectError, UnsupportedModel
 from vit_inspect.layout import TokenLayout
@@ -77,6 +78,11 @@ def wrap(
     Raises `BadParameter` for a description that does not fit the network, and `UnsupportedModel`
     for a network whose attention cannot be recorded.
     """
+    of_kind(module, nn.Module, "module", "a network of PyTorch")
+    of_kind(layout, TokenLayout | None, "layout", "a TokenLayout")
+    of_kind(positions, Tensor | None, "positions", "a tensor (grid row, grid column, width)")
+    blocks = None if blocks is None else several(blocks, "blocks", "list(network.blocks)")
+    labels = None if labels is None else several(labels, "labels", "['cat', 'dog']")
     module = _bare(module)
     name = name or type(module).__name__
     if any(part.training for part in module.modules()):
@@ -115,7 +121,7 @@ def wrap(
     if stages:
         found = stages[stage].blocks
     else:
-        found = _found_blocks(module, seen, name) if blocks is None else tuple(blocks)
+        found = _found_blocks(module, seen, name) if blocks is None else blocks
         _check_order(found, seen, name)
         stages = unmerged_stages(found, _window_sides(found, seen, layout.grid), layout)
     pixels = _grey(network, layout, seen.channels, name)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from vit_inspect.arguments import in_words, whole
+from vit_inspect.arguments import in_words, of_kind, several, whole
 from vit_inspect.device import choose_device
 from vit_inspect.errors import BadParameter
 from vit_inspect.loading import from_file, from_timm, from_transformers
@@ -84,16 +84,11 @@ def load(
     `WeightsUnavailable` where the weights cannot be fetched or do not fit, and `UnsupportedModel`
     where the network is not a plain vision transformer or needs another kind of input.
     """
-    if not isinstance(name, str | None):
-        raise BadParameter(
-            f"an object of type {type(name).__name__} in place of a name",
-            "the name of a model",
-            "use vit_inspect.wrap for a network in memory",
-        )
+    of_kind(name, str | None, "name", "the name of a model, or vit_inspect.wrap for a network")
     size, target = _sides(img_size), choose_device(device, dtype)
     said = {
-        "mean": None if mean is None else tuple(mean),
-        "std": None if std is None else tuple(std),
+        "mean": None if mean is None else several(mean, "mean", "(0.5, 0.5, 0.5)"),
+        "std": None if std is None else several(std, "std", "(0.5, 0.5, 0.5)"),
         "interpolation": interpolation,
         "crop_fraction": crop_fraction,
         "crop_mode": crop_mode,

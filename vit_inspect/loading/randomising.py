@@ -11,9 +11,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from vit_inspect.model import Model
+from vit_inspect.model import Model, of_model
 
 
+@of_model
 def randomised(model: Model, *, seed: int = 0) -> Model:
     """The same architecture, with the entries of every weight tensor in a random order.
 

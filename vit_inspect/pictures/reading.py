@@ -36,7 +36,7 @@ from PIL.TiffImagePlugin import (
     ImageFileDirectory_v2,
 )
 
-from vit_inspect.errors import BadImage
+from vit_inspect.errors import BadImage, BadParameter
 from vit_inspect.pictures import tiff
 from vit_inspect.pictures.bands import Chosen, Layout, checked_bands, choose
 from vit_inspect.pictures.deep_png import read_deep_png
@@ -195,6 +195,12 @@ def _stream_bytes(file: BinaryFile) -> bytes:
         if file.seekable():
             file.seek(0)
         return file.read(MAX_BYTES + 1)
+    except AttributeError:
+        raise BadParameter(
+            f"an object of type {type(file).__name__} in place of a file",
+            "a path, bytes or an open file",
+            "name a picture file",
+        ) from None
     except (OSError, ValueError) as error:
         raise unopened(getattr(file, "name", None) or "the open file", error) from error
 

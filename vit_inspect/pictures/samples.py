@@ -67,9 +67,9 @@ def sample(name: str) -> Image.Image:
 
 def sample_path(name: str) -> Path:
     """The path of a sample's file in the installed packages."""
-    if name not in SAMPLES:
+    if not isinstance(name, str) or name not in SAMPLES:
         raise BadImage(
-            f"no sample called '{printable(name)}'",
+            f"no sample called '{printable(str(name))}'",
             f"one of {', '.join(SAMPLES)}",
             "choose one of these",
         )

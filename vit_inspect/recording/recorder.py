@@ -81,7 +81,7 @@ class Capture:
         return layer, one_of(head, self.head_count, "head", f" of layer {layer}")
 
 
-of_capture = takes(Capture, "vit_inspect.capture(model, picture)")
+of_capture = takes(Capture, "what vit_inspect.capture(model, picture) returns")
 """Decorates functions of a capture."""
 
 
