@@ -6,7 +6,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from vit_inspect_dashboard import address, models, page, places, sidebar, state, told
+from vit_inspect_dashboard import address, models, page, pictures, places, sidebar, state, told
+from vit_inspect_dashboard.components.strip import strip
 
 HERE = Path(__file__).parent
 
@@ -39,6 +40,9 @@ def main() -> None:
                 subject = subject._replace(stage=sidebar.choose_stage(model))
                 facts = st.container()
             state.choose(subject)
+            if place.pictures:
+                offered = list(pictures.by_name().values())
+                strip(offered, picture, key="strip", on_pick=state.pick_picture)
             places.show(view)
             with facts:
                 sidebar.show_facts(subject)

@@ -22,6 +22,8 @@ from vit_inspect_dashboard.state import Subject
 from vit_inspect_dashboard.wording import file_stem, plain
 
 DARK_INK = "#e6e8eb"
+FONT = '"Source Sans", sans-serif'
+"""Streamlit's own."""
 MEDIA = {
     "svg": "image/svg+xml",
     "pdf": "application/pdf",
@@ -54,6 +56,11 @@ def heading(title: str, question: str) -> Any:
             st.title(plain(title), anchor=False, width="content")
             st.subheader(question, anchor=False, width="content")
         return st.container(width="content")
+
+
+def lead(words: str) -> None:
+    """One line above a map, which is to be seen first."""
+    st.subheader(plain(words), anchor=False)
 
 
 def explain(figure: FigureSpec[Any]) -> None:
@@ -91,7 +98,8 @@ def plot(
 def themed(figure: go.Figure) -> go.Figure:
     """The colours of the data stay; ink and paper are the page's."""
     dark = st.context.theme.type == "dark"
-    return screen_sheet.theme(figure, ink=DARK_INK if dark else looks.INK, paper="rgba(0,0,0,0)")
+    shown = screen_sheet.theme(figure, ink=DARK_INK if dark else looks.INK, paper="rgba(0,0,0,0)")
+    return shown.update_layout(font_family=FONT)
 
 
 def export(
@@ -128,14 +136,13 @@ def export(
 
 
 def export_each(
-    place: Any,
     figure: FigureSpec[Record],
     record: Record,
     subject: Subject,
     chosen: Sequence[Picture],
 ) -> None:
-    """A button for each picture that a record shows; `place` is where `heading` left room."""
-    with place, st.container(horizontal=True):
+    """A button for each picture that a record shows."""
+    with st.container(horizontal=True):
         for image, picture in enumerate(chosen):
             export(
                 figure,

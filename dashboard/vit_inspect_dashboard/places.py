@@ -27,10 +27,14 @@ _TESTS = ("head_importance", "faithfulness")
 
 
 class Place(NamedTuple):
-    """A place has a title, and one view or some, whose names and titles are `views`."""
+    """A place has a title, and one view or some, whose names and titles are `views`.
+
+    pictures: whether its views are of one picture each, which is chosen above them.
+    """
 
     title: str
     views: dict[str, str]
+    pictures: bool = False
 
 
 def _place(title: str, slugs: tuple[str, ...], **others: str) -> Place:
@@ -38,7 +42,7 @@ def _place(title: str, slugs: tuple[str, ...], **others: str) -> Place:
 
 
 PLACES = (
-    _place("Explore", _MAPS, explore="Attention"),
+    _place("Explore", _MAPS, explore="Attention")._replace(pictures=True),
     _place(
         "Heads and layers",
         # Where a figure that nobody has given a place is found.

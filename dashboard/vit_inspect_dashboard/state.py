@@ -11,12 +11,11 @@ from typing import Any, NamedTuple
 
 import streamlit as st
 
-from vit_inspect.layout import TokenLayout
 from vit_inspect.pictures.preparing import Fit
 from vit_inspect.records.names import place_name
 from vit_inspect_dashboard import address
 from vit_inspect_dashboard.pictures import Picture
-from vit_inspect_dashboard.wording import patch_name, query_name
+from vit_inspect_dashboard.wording import patch_name
 
 Said = tuple[tuple[str, Any], ...]
 """What a user says of a model: options of `vit_inspect.load`, as pairs of a name and a value."""
@@ -96,9 +95,9 @@ def step(key: str, options: list[Any], here: Any, by: int) -> None:
     address.put(**{key: options[min(max(options.index(held) + by, 0), len(options) - 1)]})
 
 
-def pick_patch(layout: TokenLayout, patch: tuple[int, int] | None) -> None:
-    """What a click on the large map does."""
-    address.put(query=None if patch is None else query_name(patch, layout))
+def pick_picture(name: str) -> None:
+    """What a click on a small picture does."""
+    address.put(image=name)
 
 
 def pick_head(picked: list[int]) -> None:

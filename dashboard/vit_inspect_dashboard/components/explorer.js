@@ -9,7 +9,7 @@ const PAUSE = 250; // ms; Python is told once when keys rest
 const PLAY = 600; // ms a layer
 const MIN_HEIGHT = 240; // CSS px of the photograph
 const MAX_HEIGHT = 760;
-const BELOW = 330; // CSS px of the screen that other things need
+const BELOW = 165; // CSS px below the photograph for words, scale and tools
 const NARROW = 700; // CSS px; the overview goes below
 const SHARE = 0.6; // of the width for the photograph
 const GAP = 2; // CSS px between small maps
@@ -350,9 +350,9 @@ class Explorer {
     const aspect = (right - left) / (bottom - top);
     const narrow = width < NARROW;
     const alone = sheet.maps.length < 2;
-    const height = Math.min(Math.max(window.innerHeight - BELOW, MIN_HEIGHT), MAX_HEIGHT);
+    const height = Math.min(Math.max(window.innerHeight - this.above() - BELOW, MIN_HEIGHT), MAX_HEIGHT);
     const room = narrow || alone ? width : width * SHARE;
-    const shown = Math.min(height, room / aspect);
+    const shown = Math.min(narrow ? 0.75 * window.innerHeight : height, room / aspect);
     const ratio = window.devicePixelRatio;
     this.canvas.style.width = `${shown * aspect}px`;
     this.canvas.style.height = `${shown}px`;
@@ -364,6 +364,13 @@ class Explorer {
     this.part("side").hidden = alone;
     if (!alone) this.layOut(narrow ? width : width - shown * aspect - 32, narrow ? 4 * height : shown + 60, aspect);
     this.redraw();
+  }
+
+  // CSS px of the page above the photograph, wherever the page is scrolled to.
+  above() {
+    const page = document.querySelector('[data-testid="stMain"]');
+    const { top } = this.root.getBoundingClientRect();
+    return page ? top - page.getBoundingClientRect().top + page.scrollTop : top + window.scrollY;
   }
 
   // Layers below each other and heads side by side; layers alone fill the room from left to right.
@@ -599,8 +606,8 @@ class Explorer {
     if (!sheet) return;
     const fill = (/** @type {string} */ name, /** @type {string[]} */ options) => {
       const select = /** @type {HTMLSelectElement} */ (this.part(name));
-      if ([...select.options].map((each) => each.text).join() === options.join()) return;
-      select.replaceChildren(...options.map((each) => new Option(each)));
+      if ([...select.options].map((each) => each.value).join() === options.join()) return;
+      select.replaceChildren(...options.map((each) => new Option(told(name, each), each)));
     };
     fill("look", sheet.choices.look);
     fill("edges", sheet.choices.edges);
@@ -640,9 +647,7 @@ class Explorer {
     disabled("next", this.layer === sheet.layers - 1);
     disabled("left", this.column === 0);
     disabled("right", this.column === sheet.columns.length - 1);
-    for (const name of ["look", "scale-of", "clip"]) {
-      /** @type {HTMLElement} */ (this.part(name).parentElement).hidden = sheet.coloured;
-    }
+    for (const name of ["look", "scale-of", "clip"]) this.part(name).hidden = sheet.coloured;
   }
 
   // What is pinned, for those who hear the page; what is merely hovered would never end.
@@ -656,6 +661,13 @@ class Explorer {
     this.canvas.setAttribute("aria-label", words);
     if (this.part("spoken").textContent !== words) this.part("spoken").textContent = words;
   }
+}
+
+// An option in the words of the tools.
+/** @param {string} name @param {string} option */
+function told(name, option) {
+  if (name === "scale-of") return `${option} scale`;
+  return name === "clip" ? `clip ${option}` : option;
 }
 
 // So many side by side that they fill a room of this shape best.

@@ -29,7 +29,7 @@ CLASS, OUTPUT = "a class", "a score"
 BEST = "the most probable"
 
 subject = state.current()
-place = page.heading(FIGURE.title, FIGURE.question)
+page.lead(FIGURE.question)
 model = models.model(subject)
 target: int | tuple[int, int] | None = None
 other: Picture | None = None
@@ -108,6 +108,5 @@ if sanity.wanted():
     sanity.map_and_control(
         FIGURE, subject, relevance, quantity="relevance", about=f"for {result.target[0]}"
     )
-with place:
-    page.export(FIGURE, result, name=f"{page.title_of(subject)} for {result.target[0]}")
+page.export(FIGURE, result, name=f"{page.title_of(subject)} for {result.target[0]}")
 page.explain(FIGURE)

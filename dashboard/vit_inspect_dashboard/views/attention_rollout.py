@@ -26,7 +26,7 @@ from vit_inspect_dashboard import (
 )
 
 subject = state.current()
-place = page.heading(FIGURE.title, FIGURE.question)
+page.lead(FIGURE.question)
 layers = len(models.model(subject).blocks)
 with st.container(horizontal=True, vertical_alignment="top"):
     fusion: Fusion = controls.choose(
@@ -81,6 +81,5 @@ canvas.show(
 )
 if sanity.wanted():
     sanity.map_and_control(FIGURE, subject, rollout, quantity="relevance")
-with place:
-    page.export(FIGURE, result, name=page.title_of(subject))
+page.export(FIGURE, result, name=page.title_of(subject))
 page.explain(FIGURE)

@@ -22,10 +22,7 @@ query = canvas.chosen_query(layout)
 layer = canvas.chosen_number("layer", capture.layer_count, start=telling[0])
 column = canvas.chosen_column(capture.head_count, start=telling[1])
 
-place = page.heading(
-    "Move over the picture: see what each patch attends to",
-    "Click a patch to pin it.",
-)
+page.lead("Move over the picture: see what each patch attends to.")
 if query == READOUT and layout.readout == MEAN_STAGE:
     st.caption(
         "The model reads its last stage only. In this stage you see the mean of all patches "
@@ -48,7 +45,7 @@ def opened(of: Subject) -> vi.PatchMap:
     return vi.PatchMap(found.model, found.layout, found.photographs, kind, chosen)
 
 
-with place, st.container(horizontal=True):
+with st.container(horizontal=True):
     page.export(
         patch_map.FIGURE,
         opened(subject),

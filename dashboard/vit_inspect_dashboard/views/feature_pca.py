@@ -12,7 +12,7 @@ FIGURE = feature_pca.FIGURE
 
 subject = state.current()
 layers = len(models.model(subject).blocks)
-place = page.heading(FIGURE.title, FIGURE.question)
+page.lead(FIGURE.question)
 layer = canvas.chosen_number("layer", layers, start=layers - 1)
 each = [records.of_capture(vi.feature_pca, subject, layer=at) for at in range(layers)]
 canvas.show(
@@ -41,5 +41,5 @@ if other is not None:
             key=f"colours_{image}",
             alt=f"{photograph.name}, and its patches coloured by the tokens of layer {layer}",
         )
-page.export_each(place, FIGURE, result, subject, [subject.picture, *filter(None, [other])])
+page.export_each(FIGURE, result, subject, [subject.picture, *filter(None, [other])])
 page.explain(FIGURE)

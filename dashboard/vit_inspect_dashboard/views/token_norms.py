@@ -8,7 +8,7 @@ from vit_inspect.figures.token_norms import FIGURE, plot_depth, plot_rollout
 from vit_inspect_dashboard import canvas, models, page, records, sheets, state
 
 subject = state.current()
-place = page.heading(FIGURE.title, FIGURE.question)
+page.lead(FIGURE.question)
 layers = len(models.model(subject).blocks)
 layer = canvas.chosen_number("layer", layers, start=layers - 1)
 result = records.token_norms(subject, layer)
@@ -32,6 +32,5 @@ if result.found[0]:
             )
 else:
     st.caption("No artefacts found, so there is nothing to remove from rollout.")
-with place:
-    page.export(FIGURE, result, name=page.title_of(subject))
+page.export(FIGURE, result, name=page.title_of(subject))
 page.explain(FIGURE)

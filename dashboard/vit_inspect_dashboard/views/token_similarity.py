@@ -11,7 +11,7 @@ FIGURE = token_similarity.FIGURE
 subject = state.current()
 capture = models.capture(subject)
 rows, columns = capture.layout.grid
-place = page.heading("Move over the picture: see which patches are like it", FIGURE.question)
+page.lead("Move over the picture: see which patches are like the one below the cursor.")
 query = canvas.chosen_query(capture.layout)
 patch = (rows // 2, columns // 2) if isinstance(query, str) else query
 layers = capture.layer_count
@@ -32,5 +32,5 @@ else:
         key="similar_there",
         alt=f"Similarity of the patches of {other.name} to patch {patch} of {subject.picture.name}",
     )
-page.export_each(place, FIGURE, result, subject, [subject.picture, *filter(None, [other])])
+page.export_each(FIGURE, result, subject, [subject.picture, *filter(None, [other])])
 page.explain(FIGURE)
