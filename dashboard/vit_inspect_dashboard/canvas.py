@@ -5,10 +5,15 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import streamlit as st
+
+from vit_inspect.figures import patch_map
 from vit_inspect.layout import READOUT, Query, TokenLayout
-from vit_inspect_dashboard import address
+from vit_inspect.records.evidence import PatchMap
+from vit_inspect_dashboard import address, as_python, page
 from vit_inspect_dashboard.components.explorer import CHOICES, explorer
 from vit_inspect_dashboard.sheets import MAX, MEAN, Sheet, all_queries
+from vit_inspect_dashboard.state import Subject
 from vit_inspect_dashboard.wording import query_name
 
 
@@ -55,6 +60,44 @@ def show(sheet: Sheet, *, key: str = "canvas", layer: str = "layer") -> None:
         key=key,
         on_choose=partial(_choose, names, many, sheet.layout),
     )
+
+
+def export(
+    sheet: Sheet, subject: Subject, *, about: str, analysis: str, values: str, label: str = "Export"
+) -> None:
+    """The large map as files and as lines of Python, as it is shown.
+
+    about: what it is of, such as "L7 H2 from class token (CLS)".
+    analysis, values: as for `as_python.map_lines`.
+    """
+    layer, column = sheet.opened
+    look, chosen = chosen_look(), sheet.values[layer, column]
+    clip = float(look["clip"])
+    drawn: dict[str, Any] = {
+        "look": look["look"],
+        "edges": look["edges"],
+        "clip": clip,
+        "limits": sheet.limits[clip] if look["scale"] == "shared" else None,
+        "from_least": not sheet.from_zero,
+        "unit": sheet.unit,
+        "patch": sheet.query if isinstance(sheet.query, tuple) else None,
+    }
+    record = PatchMap(subject.model, sheet.layout, (sheet.photograph,), about, chosen[None])
+    with st.container(horizontal=True):
+        page.export(
+            patch_map.FIGURE,
+            record,
+            name=f"{page.title_of(subject)} {about}",
+            label=label,
+            **drawn,
+        )
+        offer_lines(as_python.map_lines(subject, analysis, values, about, drawn))
+
+
+def offer_lines(lines: str) -> None:
+    """A button that opens lines of Python, to be copied."""
+    with st.popover(":material/code: Copy as Python", help="The lines that make what is shown"):
+        st.code(lines, language="python")
 
 
 def _choose(

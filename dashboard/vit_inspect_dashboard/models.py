@@ -45,7 +45,7 @@ def offered() -> tuple[str, ...]:
 def options(subject: Subject) -> list[str]:
     """What the command line is told to load this model; of a checkpoint's path the file alone."""
     words = [] if subject.model in _offered else ["--model", subject.model]
-    for option, value in _said(subject.model, subject.said).items():
+    for option, value in said(subject).items():
         values = [value] if value not in (None, (), {}) else []
         if isinstance(value, Path):
             values = [value.name]
@@ -63,8 +63,12 @@ def options(subject: Subject) -> list[str]:
     return words
 
 
-def _said(name: str, said: Said) -> dict[str, Any]:
-    """What the operator and then the user say of a model, as `vit_inspect.load` takes it."""
+def said(subject: Subject) -> dict[str, Any]:
+    """What the operator and then the user say of the model, as `vit_inspect.load` takes it."""
+    return _both(subject.model, subject.said)
+
+
+def _both(name: str, said: Said) -> dict[str, Any]:
     both: dict[str, Any] = {**_offered.get(name, {})}
     for option, value in said:
         if option == "arch_options":
@@ -109,7 +113,7 @@ def _release(model: vi.Model) -> None:
 @st.cache_resource(max_entries=MODELS, show_spinner="Loading the model", on_release=_release)
 def _trained(name: str, size: int | None, said: Said) -> vi.Model:
     source = () if name in _offered else (name,)
-    return vi.load(*source, **_said(name, said), img_size=size)
+    return vi.load(*source, **_both(name, said), img_size=size)
 
 
 @st.cache_resource(max_entries=1, show_spinner="Permuting the weights", on_release=_release)

@@ -14,7 +14,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from jaxtyping import Float, UInt8
-from matplotlib.colors import Normalize, to_hex
+from matplotlib.colors import ListedColormap, Normalize, to_hex
 
 from vit_inspect.records.names import head_name as head_name
 from vit_inspect.records.names import patch_name as patch_name
@@ -36,6 +36,9 @@ BIAS_MAP = "RdBu_r"
 SHARED_SCALE_PERCENTILE = 99.5
 """Where a shared scale is clipped: a few sink tokens must not make all other maps black."""
 MAP_OPACITY = 0.65
+
+HEAT_OPACITY, SPOTLIGHT_VEIL = 0.85, 0.93
+"""How much of the photograph the largest value hides as heat, and the smallest in a spotlight."""
 
 UNSEEN, UNSEEN_OPACITY = "#ffffff", 0.75
 """The colour over the part of a photograph that the model never saw."""
@@ -141,6 +144,23 @@ def colour(
     """The RGBA bytes of values; values beyond the limits get the colour of the limit."""
     scaled = np.asarray(Normalize(*limits)(values))
     return np.asarray(matplotlib.colormaps[colour_map](scaled, bytes=True))
+
+
+def lit(shares: Float[np.ndarray, "*shape"], look: str) -> Float[np.ndarray, "*shape 4"]:
+    """Red, green, blue and opacity in 0..1 of shares of a scale, for a look of `lit.py`."""
+    if look == "spotlight":
+        colours = np.zeros((*shares.shape, 4))
+        colours[..., 3] = SPOTLIGHT_VEIL * (1 - shares)
+        return colours
+    colours = colour(shares, WEIGHT_MAP, (0.0, 1.0)) / 255
+    colours[..., 3] = HEAT_OPACITY * shares
+    return colours
+
+
+def lit_map(look: str, behind: float) -> ListedColormap:
+    """The colours of a look over a grey of this lightness in 0..1, for a colour bar."""
+    colours = lit(np.linspace(0, 1, 256), look)
+    return ListedColormap(colours[:, :3] * colours[:, 3:] + behind * (1 - colours[:, 3:]))
 
 
 def colour_scale(colour_map: str, opacity: float = 1.0) -> list[tuple[float, str]]:

@@ -77,11 +77,9 @@ def draw_photograph(axes: Axes, photograph: Photograph, *, grey: bool = False) -
     axes.imshow(pixels, extent=(0, width, height, 0), aspect="equal")
     for box in unseen(photograph):
         veil = {"facecolor": looks.UNSEEN, "alpha": looks.UNSEEN_OPACITY, "linewidth": 0}
-        axes.add_patch(_rectangle(box, **veil, antialiased=False, zorder=2))
+        axes.add_patch(rectangle(box, **veil, antialiased=False, zorder=2))
     axes.add_patch(
-        _rectangle(
-            photograph.seen, fill=False, edgecolor=looks.QUIET, linewidth=print_sheet.RULE_PT
-        )
+        rectangle(photograph.seen, fill=False, edgecolor=looks.QUIET, linewidth=print_sheet.RULE_PT)
     )
     axes.set(xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0))
     print_sheet.bare(axes)
@@ -92,8 +90,8 @@ def draw_patch(
 ) -> None:
     """Outlines one patch."""
     box = patch_box(photograph, grid, patch)
-    axes.add_patch(_rectangle(box, fill=False, edgecolor=looks.PAPER, linewidth=1.8, zorder=4))
-    axes.add_patch(_rectangle(box, fill=False, edgecolor=looks.ACCENT, linewidth=1.0, zorder=5))
+    axes.add_patch(rectangle(box, fill=False, edgecolor=looks.PAPER, linewidth=1.8, zorder=4))
+    axes.add_patch(rectangle(box, fill=False, edgecolor=looks.ACCENT, linewidth=1.0, zorder=5))
 
 
 def draw_map(
@@ -293,6 +291,7 @@ def _grey(photograph: Photograph) -> Image.Image:
     return Image.fromarray(photograph.pixels).convert("L").convert("RGB")
 
 
-def _rectangle(box: Box, **properties: object) -> Rectangle:
+def rectangle(box: Box, **properties: object) -> Rectangle:
+    """A box as a matplotlib patch."""
     width, height = box.right - box.left, box.bottom - box.top
     return Rectangle((box.left, box.top), width, height, **properties)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
-from matplotlib.colors import Normalize
+from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.text import Text
@@ -128,7 +128,13 @@ def _make_room(figure: Figure, *, below: float, inches: float) -> None:
 
 
 def colour_bar(
-    axes: Axes, colour_map: str, limits: Limits, *, name: str, opacity: float = 1.0, **options: Any
+    axes: Axes,
+    colour_map: str | Colormap,
+    limits: Limits,
+    *,
+    name: str,
+    opacity: float = 1.0,
+    **options: Any,
 ) -> Colorbar:
     """Fills the axes with the colour bar of a map; `options` are matplotlib's, such as `ticks`."""
     options.setdefault("format", number_ticks())

@@ -590,7 +590,7 @@ class Explorer {
     context.fillStyle = "#909090";
     context.fillRect(0, 0, bar.width, 1);
     const pixels = new Uint8ClampedArray(4 * bar.width);
-    for (let step = 0; step < bar.width; step++) paint(pixels, 4 * step, step / (bar.width - 1), sheet.ramp, this.look.look);
+    for (let step = 0; step < bar.width; step++) paint(pixels, 4 * step, step / (bar.width - 1), sheet, this.look.look);
     const picture = new OffscreenCanvas(bar.width, 1);
     /** @type {OffscreenCanvasRenderingContext2D} */ (picture.getContext("2d")).putImageData(new ImageData(pixels, bar.width), 0, 0);
     context.drawImage(picture, 0, 0);

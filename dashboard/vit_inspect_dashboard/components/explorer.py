@@ -148,6 +148,8 @@ def pack(sheet: Sheet, look: Mapping[str, str], *, stamp: int = 0) -> bytes:
         "picture": f"{photograph.sha256} {photograph.name} {photograph.size_px}",
         "size": photograph.size_px,
         "seen": photograph.seen,
+        "heat": looks.HEAT_OPACITY,
+        "veil": looks.SPOTLIGHT_VEIL,
         "accent": looks.ACCENT,
         "ink": looks.INK,
         "paper": looks.PAPER,

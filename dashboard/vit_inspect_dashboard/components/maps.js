@@ -34,6 +34,8 @@
  * @property {string} picture
  * @property {Pair} size
  * @property {[number, number, number, number]} seen
+ * @property {number} heat how much of the photograph the largest value hides
+ * @property {number} veil how dark the spotlight leaves the smallest
  * @property {string} accent
  * @property {string} ink
  * @property {string} paper
@@ -46,9 +48,6 @@
 
 /** The ends of a map's colours, and whether values lie beyond the upper one.
  * @typedef {{low: number, high: number, above: boolean}} Ends */
-
-const VEIL = 0.93; // how dark the spotlight leaves what has no weight
-const HEAT = 0.85; // how much of the photograph the largest weight hides
 
 /**
  * Reads what `pack` in explorer.py writes.
@@ -150,7 +149,7 @@ export function shade(sheet, map, ends, look) {
   const start = span > 0 ? (map.least - ends.low) / span : 0;
   for (let patch = 0; patch < map.steps.length; patch++) {
     const share = Math.min(Math.max(start + map.steps[patch] * factor, 0), 1);
-    paint(pixels, 4 * patch, share, sheet.ramp, look);
+    paint(pixels, 4 * patch, share, sheet, look);
   }
   return pixels;
 }
@@ -160,19 +159,19 @@ export function shade(sheet, map, ends, look) {
  * @param {Uint8ClampedArray} pixels
  * @param {number} at
  * @param {number} share
- * @param {Uint8Array} ramp
+ * @param {{ramp: Uint8Array, heat: number, veil: number}} sheet
  * @param {string} look
  */
-export function paint(pixels, at, share, ramp, look) {
+export function paint(pixels, at, share, { ramp, heat, veil }, look) {
   if (look === "spotlight") {
-    pixels[at + 3] = 255 * VEIL * (1 - share);
+    pixels[at + 3] = 255 * veil * (1 - share);
     return;
   }
   const step = 3 * Math.min(Math.floor(share * 256), 255);
   pixels[at] = ramp[step];
   pixels[at + 1] = ramp[step + 1];
   pixels[at + 2] = ramp[step + 2];
-  pixels[at + 3] = 255 * HEAT * share;
+  pixels[at + 3] = 255 * heat * share;
 }
 
 /**

@@ -11,6 +11,7 @@ from vit_inspect.figures import outputs
 from vit_inspect.figures.attention_relevance import FIGURE, WAYS
 from vit_inspect_dashboard import (
     address,
+    as_python,
     canvas,
     controls,
     models,
@@ -87,15 +88,19 @@ def relevance(of: Subject) -> vi.AttentionRelevance:
 
 
 result = relevance(subject)
-canvas.show(
-    sheets.still(
-        "Relevance",
-        "relevance",
-        result.photographs[0],
-        result.layout,
-        result.relevance,
-        0,
-    )
+sheet = sheets.still(
+    "Relevance", "relevance", result.photographs[0], result.layout, result.relevance, 0
+)
+canvas.show(sheet)
+asked = "" if target is None else f", target={target!r}"
+asked = asked if other is None else f", target={as_python.picture(other)}"
+canvas.export(
+    sheet,
+    subject,
+    about=f"relevance for {result.target[0]}",
+    analysis=f"vi.attention_relevance(capture{asked})",
+    values="found.relevance",
+    label="Export this map",
 )
 for column, way in zip(st.columns(len(WAYS) - 1, gap="large"), list(WAYS)[1:], strict=True):
     with column:

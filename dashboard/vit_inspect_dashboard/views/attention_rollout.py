@@ -67,17 +67,24 @@ if share > CONCENTRATED:
         "patches. Such patches are often artefacts of the model, not objects."
     )
 whole = result if start == 0 else rollout(subject, 0)
-canvas.show(
-    sheets.still(
-        "Rollout",
-        "share of the output",
-        result.photographs[0],
-        result.layout,
-        whole.growth[0],
-        start,
-        layer_name="From layer",
-    ),
-    layer="start",
+sheet = sheets.still(
+    "Rollout",
+    "share of the output",
+    result.photographs[0],
+    result.layout,
+    whole.growth[0],
+    start,
+    layer_name="From layer",
+)
+canvas.show(sheet, layer="start")
+canvas.export(
+    sheet,
+    subject,
+    about=f"rollout from layer {start}",
+    analysis=f"vi.attention_rollout(capture, fusion={fusion!r}, discard={discard / 100}, "
+    f"start_layer={start})",
+    values="found.relevance",
+    label="Export this map",
 )
 if sanity.wanted():
     sanity.map_and_control(FIGURE, subject, rollout, quantity="relevance")

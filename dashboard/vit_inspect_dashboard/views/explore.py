@@ -45,14 +45,17 @@ def opened(of: Subject) -> vi.PatchMap:
     return vi.PatchMap(found.model, found.layout, found.photographs, kind, chosen)
 
 
-with st.container(horizontal=True):
-    page.export(
-        patch_map.FIGURE,
-        opened(subject),
-        name=f"{page.title_of(subject)} {kind}",
-        label="Export this map",
-    )
-    page.export(FIGURE, maps, name=page.title_of(subject), label="Export all maps")
+asked = "" if query == READOUT else f", query={query!r}"
+taken = {"mean": f"[:, {layer}].mean(axis=1)", "max": f"[:, {layer}].max(axis=1)"}
+canvas.export(
+    sheet,
+    subject,
+    about=kind,
+    analysis=f"vi.attention_maps(capture{asked})",
+    values=f"found.weights{taken.get(name, f'[:, {layer}, {column}]')}",
+    label="Export this map",
+)
+page.export(FIGURE, maps, name=page.title_of(subject), label="Export all maps")
 if sanity.wanted():
     sanity.map_and_control(patch_map.FIGURE, subject, opened, quantity="values", about=kind)
 page.explain(FIGURE)

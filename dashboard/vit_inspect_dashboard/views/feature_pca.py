@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import streamlit as st
 
 import vit_inspect as vi
 from vit_inspect.figures import feature_pca
-from vit_inspect_dashboard import canvas, controls, models, page, records, sheets, state
+from vit_inspect_dashboard import as_python, canvas, controls, models, page, records, sheets, state
 
 FIGURE = feature_pca.FIGURE
 
@@ -41,5 +42,7 @@ if other is not None:
             key=f"colours_{image}",
             alt=f"{photograph.name}, and its patches coloured by the tokens of layer {layer}",
         )
-page.export_each(FIGURE, result, subject, [subject.picture, *filter(None, [other])])
+with st.container(horizontal=True):
+    page.export_each(FIGURE, result, subject, [subject.picture, *filter(None, [other])])
+    canvas.offer_lines(as_python.figure_lines(subject, f"vi.feature_pca(capture, layer={layer})"))
 page.explain(FIGURE)

@@ -12,8 +12,15 @@ page.lead(FIGURE.question)
 layers = len(models.model(subject).blocks)
 layer = canvas.chosen_number("layer", layers, start=layers - 1)
 result = records.token_norms(subject, layer)
-canvas.show(
-    sheets.still("Norm", "L2 norm", result.photographs[0], result.layout, result.norm[0], layer)
+sheet = sheets.still("Norm", "L2 norm", result.photographs[0], result.layout, result.norm[0], layer)
+canvas.show(sheet)
+canvas.export(
+    sheet,
+    subject,
+    about=f"norms after layer {layer}",
+    analysis=f"vi.token_norms(capture, layer={layer})",
+    values=f"found.norm[:, {layer}]",
+    label="Export this map",
 )
 page.plot(
     plot_depth(result),

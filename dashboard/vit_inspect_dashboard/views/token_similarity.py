@@ -16,7 +16,16 @@ query = canvas.chosen_query(capture.layout)
 patch = (rows // 2, columns // 2) if isinstance(query, str) else query
 layers = capture.layer_count
 layer = canvas.chosen_number("layer", layers, start=layers - 1)
-canvas.show(records.similarity_sheet(subject, patch, layer))
+sheet = records.similarity_sheet(subject, patch, layer)
+canvas.show(sheet)
+canvas.export(
+    sheet,
+    subject,
+    about=f"similarity to patch {patch}, layer {layer}",
+    analysis=f"vi.token_similarity(capture, layer={layer}, patch={patch})",
+    values="found.similarity",
+    label="Export this map",
+)
 other = controls.choose_other_picture(
     subject.picture,
     key="beside",

@@ -1,0 +1,75 @@
+"""Which lines of Python make what is shown? They run as they are, but for a user's own files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import vit_inspect as vi
+from vit_inspect_dashboard import models
+from vit_inspect_dashboard.pictures import Picture
+from vit_inspect_dashboard.state import Subject
+
+
+def capture_lines(subject: Subject) -> list[str]:
+    """The model and the capture of a selection."""
+    said = {
+        name: value for name, value in models.said(subject).items() if value not in (None, (), {})
+    }
+    positional = [] if "checkpoint" in said else [repr(subject.model)]
+    given = said | {
+        name: value
+        for name, value, usual in (
+            ("img_size", subject.size, None),
+            ("fit", subject.fit, "crop"),
+            ("stage", subject.stage, None),
+        )
+        if value != usual
+    }
+    # Of a path on the server a visitor sees the file's name alone.
+    words = [f"{name}={_written(value)}" for name, value in given.items()]
+    return [
+        "import vit_inspect as vi",
+        "",
+        f"model = vi.load({', '.join([*positional, *words])})",
+        f"capture = vi.capture(model, {picture(subject.picture)})",
+    ]
+
+
+def picture(given: Picture) -> str:
+    """A picture as an argument: a sample, or the name of the user's file."""
+    return f"vi.sample({given.key!r})" if given.key in vi.SAMPLES else repr(given.name)
+
+
+def map_lines(
+    subject: Subject, analysis: str, values: str, kind: str, look: Mapping[str, Any]
+) -> str:
+    """The lines that draw one map.
+
+    analysis: the call of the analysis; values: the map in its record, which is called `found`.
+    kind, look: as for `PatchMap` and for its drawing.
+    """
+    options = ", ".join(f"{name}={value!r}" for name, value in look.items() if value is not None)
+    lines = [
+        *capture_lines(subject),
+        f"found = {analysis}",
+        f"shown = vi.PatchMap(found.model, found.layout, found.photographs, {kind!r}, {values})",
+        f"figure = vi.draw(shown, {options})",
+        'figure.savefig("map.pdf")',
+    ]
+    return "\n".join(lines)
+
+
+def figure_lines(subject: Subject, analysis: str) -> str:
+    """The lines that draw the whole figure of an analysis."""
+    lines = [
+        *capture_lines(subject),
+        f"figure = vi.draw({analysis})",
+        'figure.savefig("figure.pdf")',
+    ]
+    return "\n".join(lines)
+
+
+def _written(value: object) -> str:
+    return repr(value.name if isinstance(value, Path) else value)
