@@ -132,3 +132,7 @@ def test_print_shows_what_is_known(switched_off: Ablation) -> None:
     # The map and its colour bar; the bars alone.
     assert len(draw(headless).axes) == 2
     assert len(draw(hidden).axes) == 1
+    # Words alone leave no empty sheet below them.
+    words = draw(replace(headless, patch_change=hidden.patch_change))
+    assert not words.axes
+    assert words.get_figheight() < 1

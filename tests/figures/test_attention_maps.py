@@ -36,7 +36,7 @@ def test_the_colour_bar_tells_its_range_and_that_more_lies_above(maps):
     assert largest == maps.weights[0].max() > limit
     bar = draw(maps).axes[1]
     assert bar.get_xlim() == (0, pytest.approx(limit))
-    assert bar.get_xlabel() == "attention weight"
+    assert bar.get_xlabel() == "Attention weight"
     words = " ".join(text.get_text() for text in draw(maps).texts)
     assert f"Shared scale, clipped at {limit:.3g} (maximum {largest:.3g})." in words.replace(
         "\n", " "

@@ -43,10 +43,10 @@ def test_the_target_and_how_few_patches_hold_half_are_told(relevance):
     assert title == "Patches that support tiger cat"
     assert words[:2] == [
         "toy, read at its cls",
-        "Relevance above the minimum: 1 of 6 patches hold half of it.",
+        "Relevance above the minimum, 0.1: 1 of 6 patches hold half of it.",
     ]
     nothing = replace(result, relevance=np.zeros((1, 2, 3)))
-    assert plot(nothing).layout.meta[2] == "Relevance above the minimum: none."
+    assert plot(nothing).layout.meta[2] == "Relevance above the minimum, 0: none."
     other = plot(result, way="grad_cam").layout.meta
     assert other[:2] == ("Grad-CAM, last block", "For tiger cat; negative contributions set to 0")
 

@@ -161,6 +161,14 @@ def test_words_lie_on_nothing_else(sheet: Figure) -> None:
         assert not box.overlaps(place), (text, other)
 
 
+def test_a_minus_is_no_hyphen_and_names_of_axes_have_a_capital(sheet: Figure) -> None:
+    for text in sheet.findobj(Text):
+        assert not re.search(r"(?<!\w)-(?=[\d ])", text.get_text()), text
+    for axes in sheet.axes:
+        for name in (axes.get_xlabel(), axes.get_ylabel()):
+            assert not name[:1].islower(), name
+
+
 def test_words_on_a_screen_are_no_wider_than_the_figure(dressed: Any) -> None:
     figure, result = dressed
     screen = figure.plot(result)

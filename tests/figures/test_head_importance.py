@@ -66,7 +66,7 @@ def test_a_tile_tells_its_head_and_what_becomes_of_the_probability(
     assert figure.layout.meta == (
         "toy: the effect of each head for 'dog'",
         "Each head is ablated alone: its output is replaced by its mean over the tokens.",
-        "Largest effect: L2 H1, -2, probability × 7.39.",
+        "Largest effect: L2 H1, −2, probability × 7.39.",
     )
 
 

@@ -21,6 +21,14 @@ def test_bars_are_the_read_outs_probability_from_zero(lens):
     assert screen.layout.xaxis2.range == (0, 0.5)
 
 
+@pytest.mark.parametrize("largest", [0.9, 0.4, 0.09, 0.01, 0.004])
+def test_the_axis_of_bars_has_a_number_between_its_ends(lens, largest):
+    values = lens.readout_value / lens.readout_value[1].max()
+    bars = draw(replace(lens, readout_value=largest * values), image=1).axes[3]
+    low, high = bars.get_xlim()
+    assert sum(low <= tick <= high for tick in bars.get_xticks()) >= 3
+
+
 def test_small_probabilities_are_seen_and_told(lens):
     small = {
         name: getattr(lens, name) / 200 for name in ("readout_value", "patch_value", "top_value")

@@ -14,7 +14,7 @@ from matplotlib.text import Text
 from tests.helpers import records
 from tests.helpers.records import Size
 from vit_inspect.catalog import figure_of
-from vit_inspect.figures import ablation, faithfulness, logit_lens, outputs
+from vit_inspect.figures import ablation, faithfulness, logit_lens, looks, outputs
 from vit_inspect.records.base import Result
 
 RAW = {
@@ -107,10 +107,10 @@ def test_bars_of_raw_scores_end_at_the_scores() -> None:
     low, high = bars.get_xlim()
     assert low < -60 < 310 < high
     assert bars.get_xlabel() == "Score"
-    assert [text.get_text() for text in bars.texts] == ["310", "-42.5", "295.2", "-60"]
+    assert [text.get_text() for text in bars.texts] == ["310", "−42.5", "295.2", "−60"]
     screen = ablation.plot(found)
     assert screen.layout.xaxis.range == (low, high)
-    assert list(screen.data[1].text) == ["295.2", "-60"]
+    assert list(screen.data[1].text) == ["295.2", "−60"]
     assert "%{x:.4g}" in screen.data[0].hovertemplate
 
 
@@ -118,7 +118,7 @@ def test_maps_of_raw_scores_begin_at_the_lowest() -> None:
     lens = made(records.raw_lens)
     values = lens.patch_value[0]
     assert logit_lens.limits_of(lens) == (values.min(), values.max())
-    words = f"Maps: shared scale, {values.min():.4g} to {values.max():.4g}."
+    words = f"Maps: shared scale, {looks.number(values.min())} to {values.max():.4g}."
     assert logit_lens.plot(lens).layout.meta[3] == words
     drawn = logit_lens.plot_layer(lens, 1)
     assert drawn.data[0].hovertemplate.count("%{z:.4g}, rank") == 1
@@ -148,9 +148,9 @@ def test_curves_of_raw_scores_fill_their_axis() -> None:
     assert faithfulness.limits_of(curves) == pytest.approx((-71, -49))
     drawn = faithfulness.draw(curves)
     assert drawn.axes[0].get_ylabel() == "Score"
-    assert "-66" in [text.get_text() for text in drawn.texts]
+    assert "−66" in [text.get_text() for text in drawn.texts]
     words = faithfulness.plot(curves.of_image(0)).layout.meta[1]
-    assert words.startswith("Score: raw score of 'cat'. All patches replaced: -70; all")
+    assert words.startswith("Score: raw score of 'cat'. All patches replaced: −70; all")
 
 
 def test_a_raw_score_is_not_judged_by_its_share_of_the_maximum() -> None:

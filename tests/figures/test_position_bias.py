@@ -74,7 +74,7 @@ def test_a_tile_on_screen_tells_the_offset_that_its_head_favours():
     tiles = plot(bias_of(values)).data[0]
     assert list(tiles.customdata[5]) == [1, 2]
     assert tiles.text[5] == (
-        "<b>L1 H2</b><br>most +1.5, 1 up, 2 right<br>least -2, the query itself"
+        "<b>L1 H2</b><br>most +1.5, 1 up, 2 right<br>least −2, the query itself"
     )
 
 

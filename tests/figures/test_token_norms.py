@@ -128,6 +128,10 @@ def test_the_attention_that_artefacts_draw_is_beside_their_share(norms):
     [panel] = [axes for axes in draw(norms).axes if axes.get_ylabel().startswith("Attention")]
     assert np.allclose(panel.lines[0].get_ydata(), [0.05, 0.4, 0.2])
     assert np.allclose(panel.lines[1].get_ydata(), 1 / 8)
+    [named] = panel.texts
+    assert named.get_text() == "if uniform"
+    assert named.xy[1] == pytest.approx(1 / 8)
+    assert [panel.yaxis.get_major_formatter()(share) for share in (0, 0.125)] == ["0%", "12.5%"]
     assert not [trace for trace in plot_depth(norms, image=1).data if trace.yaxis == "y2"]
 
 

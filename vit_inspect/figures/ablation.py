@@ -9,7 +9,6 @@ import numpy as np
 import plotly.graph_objects as go
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from vit_inspect.figures import looks, outputs, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
@@ -27,7 +26,7 @@ from vit_inspect.figures.overlay import (
 from vit_inspect.records.base import Photograph
 from vit_inspect.records.evidence import Ablation
 
-CHANGE = "1 - cosine of the last block's tokens"
+CHANGE = "1 − cosine of the last block's tokens"
 NAMED, LISTED = 3, 12
 """How many parts the title of a print names at most, and how many the words below it."""
 
@@ -44,7 +43,9 @@ def draw(result: Ablation, *, image: int = 0) -> Figure:
     width = max(4.2, 0.1 + map_width + (4.2 if labels else 0.0))
     title, words = _words(result, image)
     left, top = 0.05, 0.7 + 0.14 * words.count("\n")
-    figure = print_sheet.page(width, top + bars_height + 0.5)
+    # A model without classes or patches has words alone.
+    body = bars_height + 0.5 if labels or result.patch_change.size else 0.0
+    figure = print_sheet.page(width, top + body)
     if result.patch_change.size:
         values = result.patch_change[image]
         limits = 0.0, float(values.max()) or 1.0
@@ -100,7 +101,7 @@ def _draw_classes(axes: Axes, result: Ablation, image: int) -> None:
         xlim=outputs.ends(np.stack(values), result.outputs),
     )
     axes.xaxis.set_major_formatter(outputs.print_format(result.outputs))
-    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.xaxis.set_major_locator(print_sheet.round_ticks(3))
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
     print_sheet.label(axes, x=outputs.name(result.outputs))
@@ -166,7 +167,7 @@ def plots(result: Ablation, *, image: int = 0) -> list[go.Figure]:
 
 
 def plot_change(result: Ablation, *, image: int = 0, width: int = 720) -> go.Figure:
-    """How far the last block's token of each patch changed, 1 - cosine."""
+    """How far the last block's token of each patch changed, 1 − cosine."""
     photograph, values = result.photographs[image], result.patch_change[image]
     words = f"Mean {values.mean():.3g}, maximum {values.max():.3g}."
     figure = plot_sheet("What changed at each patch", words, photograph, width=width)

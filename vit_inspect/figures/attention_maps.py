@@ -8,7 +8,6 @@ import numpy as np
 import plotly.graph_objects as go
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from vit_inspect.errors import BadParameter
 from vit_inspect.figures import looks, print_sheet, screen_sheet
@@ -50,7 +49,7 @@ def draw(result: AttentionMaps, *, image: int = 0, scale: str = "shared") -> Fig
         looks.WEIGHT_MAP,
         (0.0, limit),
         name=_unit(scale),
-        ticks=MaxNLocator(4),
+        ticks=print_sheet.round_ticks(4),
         orientation="horizontal",
         extend="max" if largest > limit else "neither",
         extendfrac=0.04,
@@ -129,7 +128,7 @@ def plot_mean(result: AttentionMaps, *, layer: int, image: int = 0, width: int =
     title = f"Attention in layer {layer}, mean over heads"
     figure = plot_sheet(title, f"{result.query}\n{words}\n ", photograph, width=width)
     limits = 0.0, float(weights.max()) or 1.0
-    return plot_map(figure, photograph, weights, limits, unit="attention weight")
+    return plot_map(figure, photograph, weights, limits, unit="Attention weight")
 
 
 def limits_of(result: AttentionMaps, image: int = 0) -> looks.Limits:
@@ -182,7 +181,7 @@ def _title(result: AttentionMaps) -> str:
 
 
 def _unit(scale: str) -> str:
-    return "attention weight" if scale == "shared" else "attention weight / maximum of the map"
+    return "Attention weight" if scale == "shared" else "Attention weight / maximum of the map"
 
 
 def _caption(result: AttentionMaps, limit: float, largest: float, scale: str) -> str:

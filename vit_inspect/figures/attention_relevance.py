@@ -105,14 +105,15 @@ def _title(result: AttentionRelevance, image: int) -> str:
 
 
 def _words(result: AttentionRelevance, image: int) -> tuple[str, str, str]:
-    relevance = np.sort(result.relevance[image].ravel() - result.relevance[image].min())
-    total, half = relevance.sum(), 0
+    relevance = np.sort(result.relevance[image].ravel())
+    above = relevance - relevance[0]
+    total, half = above.sum(), 0
     if total > 0:
-        half = 1 + int(np.searchsorted(relevance[::-1].cumsum(), total / 2))
-    count = f"{half} of {relevance.size} patches hold half of it" if half else "none"
+        half = 1 + int(np.searchsorted(above[::-1].cumsum(), total / 2))
+    count = f"{half:,} of {relevance.size:,} patches hold half of it" if half else "none"
     return (
         f"{result.model}, read at its {result.layout.readout}",
-        f"Relevance above the minimum: {count}.",
+        f"Relevance above the minimum, {looks.number(relevance[0], '.3g')}: {count}.",
         "Grad-CAM and input × gradient: negative contributions are set to 0.",
     )
 

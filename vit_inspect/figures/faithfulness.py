@@ -257,7 +257,10 @@ def _areas(result: Faithfulness) -> list[tuple[str, str]]:
         # Of many classes all probabilities may be small.
         digits = max(3, 1 - math.floor(math.log10(max(*shown, 1e-4))))
         columns.append(
-            [f"{area:{_format(result) if _raw(result) else f'.{digits}f'}}" for area in shown]
+            [
+                looks.number(area, _format(result) if _raw(result) else f".{digits}f")
+                for area in shown
+            ]
         )
     return list(zip(*columns, strict=True))
 
@@ -385,8 +388,8 @@ def _words(result: Faithfulness) -> list[str]:
     chances = [_chance(result, curve) for curve in CURVES]
     return [
         f"{result.model}: deletion and insertion, {of}",
-        f"Score: {score}. All patches replaced: {empty:{_format(result)}}; all patches blurred: "
-        f"{blurred:{_format(result)}}.",
+        f"Score: {score}. All patches replaced: {looks.number(empty, _format(result))}; "
+        f"all patches blurred: {looks.number(blurred, _format(result))}.",
         *conclusions(result),
         f"Chance explains differences up to {chances[0]:.2g} in deletion and {chances[1]:.2g} in "
         "insertion (95 of 100 random orders). Grey band: five random orders.",

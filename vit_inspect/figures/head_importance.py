@@ -8,7 +8,6 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from vit_inspect.figures import looks, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
@@ -36,7 +35,7 @@ def draw(result: HeadImportance, *, image: int = 0) -> Figure:
         _colour_map(limits),
         limits,
         name=result.measure,
-        ticks=MaxNLocator(4),
+        ticks=print_sheet.round_ticks(4),
         orientation="horizontal",
     )
     axes = print_sheet.place(figure, left=0.35, top=HEAD_IN, width=width, height=height)
@@ -66,7 +65,9 @@ def draw(result: HeadImportance, *, image: int = 0) -> Figure:
     bars.axvline(0, color=looks.QUIET, linewidth=print_sheet.RULE_PT)
     bars.set(yticks=range(len(ranked)), ylim=(len(ranked) - 0.4, -0.6))
     bars.set_yticklabels([looks.place_name(*place) for place in ranked])
-    bars.xaxis.set_major_locator(MaxNLocator(3))
+    bars.xaxis.set(
+        major_locator=print_sheet.round_ticks(3), major_formatter=print_sheet.number_ticks()
+    )
     print_sheet.label(bars, x=result.measure)
     bars.tick_params(axis="y", length=0)
     bars.spines[["top", "right", "left"]].set_visible(False)
@@ -182,10 +183,10 @@ def _tiles(result: HeadImportance, image: int) -> Tiles:
 def _said(result: HeadImportance, effect: Float[np.floating, ""]) -> str:
     """An effect in words; for a log-probability also the factor of the probability."""
     if result.measure == TURNED:
-        return f"{effect:.3g}"
+        return looks.number(effect, ".3g")
     if result.measure == SCORE:
-        return f"{effect:+.3g}"
-    return f"{effect:+.3g}, probability × {np.exp(-effect):.3g}"
+        return looks.number(effect, "+.3g")
+    return f"{looks.number(effect, '+.3g')}, probability × {np.exp(-effect):.3g}"
 
 
 def _hover(result: HeadImportance, image: int, place: tuple[int, int]) -> str:

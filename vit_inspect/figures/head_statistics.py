@@ -8,7 +8,6 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from vit_inspect.errors import BadParameter
 from vit_inspect.figures import looks, print_sheet, screen_sheet
@@ -107,7 +106,7 @@ def draw(result: HeadStatistics, *, large: str = "entropy") -> Figure:
             _limits(each),
             name=STATISTICS[name].title,
             orientation="horizontal",
-            ticks=MaxNLocator(3),
+            ticks=print_sheet.round_ticks(3),
         )
         bar.xaxis.set_label_position("top")
         axes = print_sheet.place(figure, left=left, top=top + BAR_IN, width=width, height=height)

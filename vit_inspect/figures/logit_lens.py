@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from vit_inspect.figures import looks, outputs, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
@@ -44,7 +43,7 @@ def draw(result: LogitLens, *, image: int = 0) -> Figure:
         limits,
         name=_unit(result),
         orientation="horizontal",
-        ticks=MaxNLocator(4),
+        ticks=print_sheet.round_ticks(4),
         format=outputs.print_format(result.outputs),
     )
     maps = print_sheet.place(figure, left=0.35, top=BODY_IN, width=width, height=height)
@@ -56,7 +55,7 @@ def draw(result: LogitLens, *, image: int = 0) -> Figure:
     bars.barh(range(layers), result.readout_value[image], 0.6, color=looks.ACCENT)
     bars.set(xlim=_ends(result, image), ylim=maps.get_ylim(), yticks=[])
     bars.xaxis.set_major_formatter(outputs.print_format(result.outputs))
-    bars.xaxis.set_major_locator(MaxNLocator(2))
+    bars.xaxis.set_major_locator(print_sheet.round_ticks(3))
     print_sheet.label(bars, x=outputs.name(result.outputs), title="Output")
     bars.spines[["top", "right"]].set_visible(False)
     texts = print_sheet.place(figure, left=width + 2.05, top=BODY_IN, width=1.6, height=height)
@@ -177,7 +176,7 @@ def plot_layer(result: LogitLens, layer: int, *, image: int = 0, width: int = 72
     best = int(result.patch_rank[image, layer].min())
     first = int((result.patch_rank[image, layer] == 1).sum())
     found = (
-        f"{outputs.largest(result.outputs)} in {first} of {result.layout.patch_count} patches; "
+        f"{outputs.largest(result.outputs)} in {first:,} of {result.layout.patch_count:,} patches; "
         f"best rank {best}"
     )
     words = f"{result.model}\n{' ' if _alone(result) else found}\n "

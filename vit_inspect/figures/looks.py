@@ -84,6 +84,11 @@ def percent(share: float | np.floating) -> str:
     return f"{share:.1%}" if share >= 0.1 else f"{100 * share:.2g}%"
 
 
+def number(value: float | np.floating, form: str = ".4g") -> str:
+    """A number in words; a minus is the sign that axes have, which is no hyphen."""
+    return f"{value:{form}}".replace("-", "−")
+
+
 def probability_end(largest: float) -> float:
     """Where an axis of probabilities ends: one of a few values, so that it seldom changes."""
     return next(end for end in PROBABILITY_ENDS if largest <= end)

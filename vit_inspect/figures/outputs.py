@@ -27,7 +27,7 @@ def largest(outputs: Outputs) -> str:
 
 def told(value: float | np.floating, outputs: Outputs) -> str:
     """One output in words."""
-    return f"{value:.4g}" if outputs == "scores" else looks.percent(value)
+    return looks.number(value) if outputs == "scores" else looks.percent(value)
 
 
 def ends(values: Float[np.ndarray, "*shape"], outputs: Outputs) -> looks.Limits:

@@ -16,7 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from vit_inspect.figures import looks, print_sheet, screen_sheet
@@ -153,7 +152,7 @@ def draw_scale_beside(
 def _fill_scale(axes: Axes, limits: looks.Limits, name: str, ticks: int, **options: Any) -> None:
     given: dict[str, Any] = {
         "opacity": looks.MAP_OPACITY,
-        "ticks": MaxNLocator(ticks, steps=(1, 2, 2.5, 5, 10)),
+        "ticks": print_sheet.round_ticks(ticks),
     } | options
     print_sheet.colour_bar(axes, looks.WEIGHT_MAP, limits, name=name, **given)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from vit_inspect.figures import looks, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
@@ -20,7 +19,7 @@ from vit_inspect.figures.tiles import (
 )
 from vit_inspect.records.paper import PositionBias
 
-TITLE, UNIT = "Relative position bias", "added to the score"
+TITLE, UNIT = "Relative position bias", "Added to the score"
 HEAD_IN = 1.45
 """Height of the head of the sheet, with the colour bar."""
 
@@ -38,7 +37,7 @@ def draw(result: PositionBias) -> Figure:
         looks.BIAS_MAP,
         (low, high),
         name=UNIT,
-        ticks=MaxNLocator(4),
+        ticks=print_sheet.round_ticks(4),
         orientation="horizontal",
         extend="both" if result.bias.max() > high or result.bias.min() < low else "neither",
         extendfrac=0.04,
@@ -115,7 +114,7 @@ def _hover(result: PositionBias, layer: int, head: int) -> str:
     for name, place in (("most", tile.argmax()), ("least", tile.argmin())):
         row, column = np.unravel_index(place, tile.shape)
         where = looks.offset_name(int(result.row_offset[row]), int(result.column_offset[column]))
-        lines.append(f"{name} {tile[row, column]:+.3g}, {where}")
+        lines.append(f"{name} {looks.number(tile[row, column], '+.3g')}, {where}")
     return "<br>".join(lines)
 
 

@@ -105,7 +105,7 @@ def _tiles(result: PositionSimilarity) -> Tiles:
 
 
 def _caption(result: PositionSimilarity) -> str:
-    side = "×".join(str(count) for count in result.similarity.shape[:2])
+    side = " × ".join(str(count) for count in result.similarity.shape[:2])
     step = _step(result)
     chosen = "" if step == 1 else f"; one row and column in {step} is shown"
     return f"{result.model}\n{side} patches{chosen}."

@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
-from matplotlib.ticker import Formatter, FuncFormatter
+from matplotlib.ticker import Formatter, FuncFormatter, Locator, MaxNLocator
 
+from vit_inspect.figures import looks
 from vit_inspect.figures.looks import INK, PAPER, QUIET, Limits, fold
 
 COLUMN_IN, PAGE_IN, PRINT_DPI = 3.3, 6.9, 300
@@ -35,7 +36,12 @@ def percent_ticks() -> Formatter:
 
 def number_ticks() -> Formatter:
     """Numbers for axes and colour bars; matplotlib's own would take out a power of ten."""
-    return FuncFormatter(lambda number, _: f"{number:.4g}".replace("-", "−"))
+    return FuncFormatter(lambda value, _: looks.number(value))
+
+
+def round_ticks(spaces: int) -> Locator:
+    """Ticks at round numbers, with so many spaces between them at most."""
+    return MaxNLocator(spaces, steps=(1, 2, 2.5, 5, 10))
 
 
 def page(width_in: float, height_in: float) -> Figure:

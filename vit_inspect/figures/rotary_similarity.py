@@ -22,7 +22,7 @@ from vit_inspect.records.paper import RotarySimilarity
 
 TITLE = "Similarity after rotation"
 ROW, COLUMN = "Row offset", "Column offset"
-UNIT = "cosine similarity"
+UNIT = "Cosine similarity"
 COLUMNS = 8
 """Pairs of dimensions side by side."""
 MEAN_IN = 1.75

@@ -246,10 +246,20 @@ def _draw_drawn(axes: Axes, result: TokenNorms, image: int) -> None:
     layers = np.arange(len(drawn))
     axes.plot(layers, drawn, color=looks.ACCENT, linewidth=1.0, marker=".", markersize=3.0)
     axes.axhline(share, color=looks.QUIET, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+    axes.annotate(
+        "if uniform",
+        (1, share),
+        xycoords=("axes fraction", "data"),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=print_sheet.TEXT_PT,
+        color=looks.QUIET,
+    )
     axes.set(xlim=(-0.4, len(layers) - 0.6), ylim=(0, _top(result, image)))
     axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(2))
-    axes.yaxis.set_major_formatter("{x:.1%}")
+    axes.yaxis.set_major_formatter(print_sheet.percent_ticks())
     print_sheet.label(axes, x=DEPTH, y=DRAWN)
 
 
@@ -370,7 +380,7 @@ def _words(result: TokenNorms, image: int) -> list[str]:
     most = int(drawn.argmax())
     return [
         *lines,
-        f"{count} of {norms.size} patches {verb}: norm above {result.threshold[image]:.3g}, "
+        f"{count} of {norms.size:,} patches {verb}: norm above {result.threshold[image]:.3g}, "
         f"on average {result.ratio[image]:.1f} times the norm of the others.",
         f"{_share(result, image):.1%} of the tokens receive up to {drawn[most]:.1%} of the "
         f"patches' attention (layer {most}).",

@@ -97,7 +97,7 @@ def _words(result: TokenSimilarity, image: int) -> str:
     origin, photograph = result.origins[image], result.photographs[image]
     of = "" if origin is photograph else f" of {origin.name}"
     values = result.similarity[image]
-    least, greatest = (f"{end:.2f}".replace("-", "−") for end in (values.min(), values.max()))
+    least, greatest = (looks.number(end, ".2f") for end in (values.min(), values.max()))
     return (
         f"Similarity to {looks.patch_name(*result.patch)}{of}\n"
         f"{result.model}: tokens of layer {result.layer}, {result.state}\n"

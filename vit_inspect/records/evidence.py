@@ -299,7 +299,7 @@ LOG_PROBABILITY = "Drop of the class's log-probability (nats)"
 SCORE = "Drop of the raw score"
 """Effect on a model whose outputs are no probabilities: score before - score after."""
 
-TURNED = "1 - cosine of the outputs"
+TURNED = "1 − cosine of the outputs"
 """Effect on a model without classes: the change of direction of its feature vector."""
 
 
