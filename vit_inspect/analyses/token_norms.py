@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -113,10 +114,7 @@ def find_artefacts(norms: Float[np.ndarray, "token"]) -> Groups:
     lower, upper = mixture.means_.ravel()[order]
     deviation = float(np.sqrt(mixture.covariances_.item()))
     separation, ratio = float(upper - lower) / deviation, float(np.exp(upper - lower))
-
-    def none(reason: str) -> Groups:
-        return Groups(np.inf, separation, ratio, reason)
-
+    none = partial(Groups, np.inf, separation, ratio)
     if ratio < RATIO:
         return none(f"the larger group of norms is {ratio:.2f} times the other, below {RATIO:g}")
     if separation < SEPARATION:

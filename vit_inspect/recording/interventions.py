@@ -7,6 +7,7 @@ in this thread only.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -121,13 +122,8 @@ class _Intervention(Watch):
         attended = self.attended
         if attended is None or layer is None:
             return output
-        layout, arrangement = self.model.layout, self.arrangements[self.block]
-
-        def changed_heads(heads: Tensor) -> Tensor:
-            self.changed.append(layer)
-            changed = attended(layer, as_recorded(arrangement.tokens(heads), layout, -2))
-            return arrangement.given(as_in_network(changed, layout, -2), heads)
-
+        # No function of its own: the checks in tests would compile it at each of the many calls.
+        changed_heads = partial(self._changed_heads, attended, layer)
         if function is scaled_dot_product_attention:
             return changed_heads(output)
         if function is multi_head_attention_forward:
@@ -138,3 +134,12 @@ class _Intervention(Watch):
         if followed is not None:
             return followed.product(changed_heads(followed.heads(output)))
         return output
+
+    def _changed_heads(
+        self, attended: Callable[[int, Attended], Attended], layer: int, heads: Tensor
+    ) -> Tensor:
+        """The output of a layer's heads, changed, as the network holds it."""
+        layout, arrangement = self.model.layout, self.arrangements[self.block]
+        self.changed.append(layer)
+        changed = attended(layer, as_recorded(arrangement.tokens(heads), layout, -2))
+        return arrangement.given(as_in_network(changed, layout, -2), heads)
