@@ -73,11 +73,13 @@ def test_a_page_that_figures_share_is_that_of_one_of_them() -> None:
 
 
 @pytest.mark.parametrize("entry", FIGURES, ids=lambda entry: entry.figure.slug)
-def test_every_figure_is_drawn_and_plotted(entry: Entry, capture: vi.Capture) -> None:
+def test_every_figure_is_drawn_and_plotted(
+    entry: Entry, capture: vi.Capture, small: Callable[..., vi.Model]
+) -> None:
     figure = entry.figure
     if isinstance(entry, ModelFigure):
         other = OTHERS.get(figure.slug)
-        model = vi.load(other, img_size=112, pretrained=False) if other else capture.model
+        model = small(other, 112) if other else capture.model
         result = entry.analyse(model)
     else:
         result = entry.analyse(capture)

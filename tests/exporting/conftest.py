@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,8 @@ def capture(tiny: vi.Model) -> vi.Capture:
 
 
 @pytest.fixture(scope="session")
-def results(capture: vi.Capture) -> dict[str, vi.Result]:
-    models = {slug: vi.load(name, img_size=112, pretrained=False) for slug, name in OTHERS.items()}
+def results(capture: vi.Capture, small: Callable[..., vi.Model]) -> dict[str, vi.Result]:
+    models = {slug: small(name, 112, dtype=torch.float32) for slug, name in OTHERS.items()}
     of_model = {
         entry.figure.slug: entry.analyse(models.get(entry.figure.slug, capture.model))
         for entry in FIGURES
