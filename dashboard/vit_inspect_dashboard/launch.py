@@ -6,8 +6,12 @@ Streamlit looks for them whatever the current folder is.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import socket
+import threading
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +62,18 @@ def serve(
         from vit_inspect_dashboard import models
 
         models.offer(said)
+    # Whoever opens a browser at once need not wait for libraries and weights one after the other.
+    threading.Thread(target=_warm, daemon=True).start()
     cli.main(
         ["run", str(APP), *options(port=port, host=host, browser=browser)],
         prog_name="vit-inspect dashboard",
     )
+
+
+def _warm() -> None:
+    """Load what the first page needs. What goes wrong here, the page meets and tells itself."""
+    # Streamlit warns of whoever uses its caches without a page.
+    logging.getLogger("streamlit.runtime.scriptrunner_utils.script_run_context").disabled = True
+    with contextlib.suppress(Exception):
+        import_module("vit_inspect_dashboard.app")
+        import_module("vit_inspect_dashboard.sidebar").load_first()

@@ -37,6 +37,12 @@ def choose_picture() -> Picture:
     return found[str(name)]
 
 
+def load_first() -> None:
+    """Load the model that a new visitor sees."""
+    name = next(iter((*models.offered(), BUNDLED)))
+    models.model(Subject(name, own_size(name), "crop", pictures.samples()[0]))
+
+
 def choose_model() -> str:
     """A model of the list, or any timm id typed in."""
     why = dict.fromkeys(models.offered(), "A checkpoint on the computer of this dashboard.")
