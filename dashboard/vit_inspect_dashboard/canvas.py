@@ -47,15 +47,19 @@ def chosen_column(heads: int, *, start: int) -> int:
     return beside.get(address.get("head") or "", chosen_number("head", heads, start=start))
 
 
-def show(sheet: Sheet, *, key: str = "canvas", layer: str = "layer") -> None:
+def show(
+    sheet: Sheet, lead: str, *, why: str = "", key: str = "canvas", layer: str = "layer"
+) -> None:
     """The maps, and the tools that belong to them.
 
-    layer: where the address holds the open layer.
+    lead, why: as for `explorer`. layer: where the address holds the open layer.
     """
     names = sheet.columns if len(sheet.columns) > 1 else ()
     many = layer if len(sheet.values) > 1 else None
     explorer(
         sheet,
+        lead=lead,
+        why=why,
         look=chosen_look(),
         key=key,
         on_choose=partial(_choose, names, many, sheet.layout),

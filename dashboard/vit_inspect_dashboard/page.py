@@ -58,11 +58,6 @@ def heading(title: str, question: str) -> Any:
         return st.container(width="content")
 
 
-def lead(words: str) -> None:
-    """One line above a map, which is to be seen first."""
-    st.subheader(plain(words), anchor=False)
-
-
 def explain(figure: FigureSpec[Any]) -> None:
     """How to read the figure, what it cannot tell, and where it comes from."""
     st.divider()

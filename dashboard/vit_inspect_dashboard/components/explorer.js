@@ -604,6 +604,9 @@ class Explorer {
   fillTools() {
     const { sheet } = this;
     if (!sheet) return;
+    const touch = window.matchMedia("(hover: none)").matches;
+    this.part("lead").textContent = touch ? sheet.lead.replace(/^Move over/, "Touch") : sheet.lead;
+    this.part("head").title = sheet.columns.length > 1 ? sheet.why : "";
     const fill = (/** @type {string} */ name, /** @type {string[]} */ options) => {
       const select = /** @type {HTMLSelectElement} */ (this.part(name));
       if ([...select.options].map((each) => each.value).join() === options.join()) return;

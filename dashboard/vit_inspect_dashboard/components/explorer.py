@@ -45,12 +45,15 @@ CHOICES: dict[str, tuple[str, ...]] = {
 def explorer(
     sheet: Sheet,
     *,
+    lead: str,
+    why: str,
     look: Mapping[str, str],
     key: str,
     on_choose: Callable[[dict[str, Any]], None],
 ) -> None:
     """Shows the maps of a sheet on the photograph, with what one can choose about them.
 
+    lead: one line above the map; why: how the map was chosen that is open at first.
     look: of each of `CHOICES` the one that is drawn.
     on_choose: is called before the rerun with what was chosen, where it differs: "layer" (from 0),
         "column" (from 0), "query" (a name, or (row, column); None takes it back), "look", "edges",
@@ -68,7 +71,7 @@ def explorer(
 
     stamp = st.session_state.get(stamped, 0)
     component(__file__, "maps.js")(
-        key=key, data=pack(sheet, look, stamp=stamp), on_chosen_change=chosen
+        key=key, data=pack(sheet, look, stamp=stamp, lead=lead, why=why), on_chosen_change=chosen
     )
 
 
@@ -106,7 +109,9 @@ def _tokens(sheet: Sheet) -> list[str]:
     return [query_name(each, layout) for each in (READOUT, *others)]
 
 
-def pack(sheet: Sheet, look: Mapping[str, str], *, stamp: int = 0) -> bytes:
+def pack(
+    sheet: Sheet, look: Mapping[str, str], *, stamp: int = 0, lead: str = "", why: str = ""
+) -> bytes:
     """Everything the browser draws, in little-endian order.
 
     stamp: of the last choice that was heard from the browser, which knows by it what is new.
@@ -132,6 +137,8 @@ def pack(sheet: Sheet, look: Mapping[str, str], *, stamp: int = 0) -> bytes:
         "tokens": _tokens(sheet),
         "pins": sheet.pins,
         "stamp": stamp,
+        "lead": lead,
+        "why": why,
         "columns": sheet.columns,
         "layers": len(sheet.values),
         "first": sheet.first_layer,

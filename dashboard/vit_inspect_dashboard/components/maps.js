@@ -12,6 +12,8 @@
  * @typedef {[number, number]} Pair
  * @typedef {object} Sheet
  * @property {string} kind
+ * @property {string} lead
+ * @property {string} why
  * @property {string} unit
  * @property {Pair} grid
  * @property {string[]} prefix

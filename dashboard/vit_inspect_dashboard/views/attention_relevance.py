@@ -30,7 +30,6 @@ CLASS, OUTPUT = "a class", "a score"
 BEST = "the most probable"
 
 subject = state.current()
-page.lead(FIGURE.question)
 model = models.model(subject)
 target: int | tuple[int, int] | None = None
 other: Picture | None = None
@@ -91,7 +90,7 @@ result = relevance(subject)
 sheet = sheets.still(
     "Relevance", "relevance", result.photographs[0], result.layout, result.relevance, 0
 )
-canvas.show(sheet)
+canvas.show(sheet, FIGURE.question)
 asked = "" if target is None else f", target={target!r}"
 asked = asked if other is None else f", target={as_python.picture(other)}"
 canvas.export(

@@ -26,7 +26,6 @@ from vit_inspect_dashboard import (
 )
 
 subject = state.current()
-page.lead(FIGURE.question)
 layers = len(models.model(subject).blocks)
 with st.container(horizontal=True, vertical_alignment="top"):
     fusion: Fusion = controls.choose(
@@ -76,7 +75,7 @@ sheet = sheets.still(
     start,
     layer_name="From layer",
 )
-canvas.show(sheet, layer="start")
+canvas.show(sheet, FIGURE.question, layer="start")
 canvas.export(
     sheet,
     subject,

@@ -13,6 +13,11 @@ from vit_inspect.records.names import place_name
 from vit_inspect_dashboard import canvas, models, page, records, sanity, state
 from vit_inspect_dashboard.state import Subject
 
+WHY = (
+    "At first the head is open whose map shows most at a glance: neighbours are alike (Moran's I), "
+    "few patches get much, and special tokens little."
+)
+
 subject = state.current()
 capture = models.capture(subject)
 layout = capture.layout
@@ -22,14 +27,13 @@ query = canvas.chosen_query(layout)
 layer = canvas.chosen_number("layer", capture.layer_count, start=telling[0])
 column = canvas.chosen_column(capture.head_count, start=telling[1])
 
-page.lead("Move over the picture: see what each patch attends to.")
 if query == READOUT and layout.readout == MEAN_STAGE:
     st.caption(
         "The model reads its last stage only. In this stage you see the mean of all patches "
         "instead, until you pick one."
     )
 sheet = records.attention_sheet(subject, query, layer, column)
-canvas.show(sheet)
+canvas.show(sheet, "Move over the picture: see what each patch attends to.", why=WHY)
 
 maps = records.of_capture(vi.attention_maps, subject, query=query)
 name = sheet.columns[column]

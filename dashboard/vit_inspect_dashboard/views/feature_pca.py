@@ -13,7 +13,6 @@ FIGURE = feature_pca.FIGURE
 
 subject = state.current()
 layers = len(models.model(subject).blocks)
-page.lead(FIGURE.question)
 layer = canvas.chosen_number("layer", layers, start=layers - 1)
 each = [records.of_capture(vi.feature_pca, subject, layer=at) for at in range(layers)]
 canvas.show(
@@ -25,7 +24,8 @@ canvas.show(
         np.stack([record.components[0, :, :, 0] for record in each]),
         layer,
         colours=np.stack([feature_pca.colours(record, 0) for record in each]),
-    )
+    ),
+    FIGURE.question,
 )
 other = controls.choose_other_picture(
     subject.picture,

@@ -110,7 +110,10 @@ def show_attention() -> None:
     query = canvas.chosen_query(layout)
     layer = canvas.chosen_number("layer", depth, start=readout[0])
     column = canvas.chosen_column(capture.head_count, start=readout[1])
-    canvas.show(records.attention_sheet(subject, query, layer, column))
+    canvas.show(
+        records.attention_sheet(subject, query, layer, column),
+        "Move over the picture: see what each patch attends to.",
+    )
 
 
 def show_distance() -> None:

@@ -8,12 +8,11 @@ from vit_inspect.figures.token_norms import FIGURE, plot_depth, plot_rollout
 from vit_inspect_dashboard import canvas, models, page, records, sheets, state
 
 subject = state.current()
-page.lead(FIGURE.question)
 layers = len(models.model(subject).blocks)
 layer = canvas.chosen_number("layer", layers, start=layers - 1)
 result = records.token_norms(subject, layer)
 sheet = sheets.still("Norm", "L2 norm", result.photographs[0], result.layout, result.norm[0], layer)
-canvas.show(sheet)
+canvas.show(sheet, FIGURE.question)
 canvas.export(
     sheet,
     subject,

@@ -11,13 +11,12 @@ FIGURE = token_similarity.FIGURE
 subject = state.current()
 capture = models.capture(subject)
 rows, columns = capture.layout.grid
-page.lead("Move over the picture: see which patches are like the one below the cursor.")
 query = canvas.chosen_query(capture.layout)
 patch = (rows // 2, columns // 2) if isinstance(query, str) else query
 layers = capture.layer_count
 layer = canvas.chosen_number("layer", layers, start=layers - 1)
 sheet = records.similarity_sheet(subject, patch, layer)
-canvas.show(sheet)
+canvas.show(sheet, "Move over the picture: see which patches are like the one below the cursor.")
 canvas.export(
     sheet,
     subject,
