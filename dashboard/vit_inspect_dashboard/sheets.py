@@ -48,7 +48,8 @@ class Sheet:
     columns: what stands side by side in a layer, such as heads; a single one has an empty name.
     values: the maps; prefix: the attention on the keys before the patches, if it is attention.
     query: whose maps they are; None for maps that belong to no token.
-    pins: whether another query can be chosen.
+    pins: whether another query can be chosen; tokens: the queries that can be chosen beside
+        patches, at first what the model reads.
     opened: the (layer, column) of the large map; rows: of this one, where it follows the cursor.
     limits: of a scale that all maps share, for each of `CLIPS`.
     from_zero: whether each map's own scale begins at 0, and not at its least value.
@@ -70,6 +71,7 @@ class Sheet:
     first_layer: int = 0
     layer_name: str = "Layer"
     pins: bool = False
+    tokens: tuple[Query, ...] = ()
     colours: UInt8[np.ndarray, "layer patch_row patch_column 3"] | None = None
 
 
@@ -108,12 +110,12 @@ def attention(
         must not change its colours.
     """
     weights, masses = (_with_mean_and_max(each) for each in (maps.weights[0], maps.prefix_mass[0]))
-    heads = maps.weights.shape[2]
+    heads, layout = maps.weights.shape[2], maps.layout
     return Sheet(
         kind="Attention",
         unit="attention weight",
         photograph=maps.photographs[0],
-        layout=maps.layout,
+        layout=layout,
         columns=(*map(str, range(heads)), MEAN, MAX),
         values=weights,
         prefix=masses,
@@ -122,6 +124,7 @@ def attention(
         rows=found,
         limits=shared_limits(readout.weights[0], from_zero=True),
         pins=True,
+        tokens=(READOUT, *(each for each in layout.prefix if each != layout.readout)),
     )
 
 

@@ -7,6 +7,7 @@ what `pack` writes, and `explorer.js` draws it.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ import streamlit as st
 from PIL import Image
 
 from vit_inspect.figures import looks
-from vit_inspect.layout import READOUT, Query, TokenLayout
+from vit_inspect.layout import Query, TokenLayout
 from vit_inspect.records.base import Photograph
 from vit_inspect_dashboard.components import component
 from vit_inspect_dashboard.sheets import CLIPS, Sheet
@@ -80,8 +81,8 @@ class _Offered:
 
     def __init__(self, sheet: Sheet) -> None:
         first, (layers, columns) = sheet.first_layer, sheet.values.shape[:2]
-        self.grid = sheet.layout.grid
-        self.prefix = {query_name(each, sheet.layout): each for each in sheet.layout.prefix}
+        self.grid, self.pins = sheet.layout.grid, sheet.pins
+        self.tokens = {query_name(each, sheet.layout): each for each in sheet.tokens}
         self.numbers = {"layer": range(first, first + layers), "column": range(columns)}
 
     def valid(self, chosen: object) -> dict[str, Any]:
@@ -91,22 +92,15 @@ class _Offered:
             known = self.numbers.get(name, ()) if type(value) is int else CHOICES.get(name, ())
             if value in known:
                 found[name] = value
-            elif name == "query" and value is None:
+            elif name != "query" or not self.pins:
+                continue
+            elif value is None:
                 found[name] = None
-            elif name == "query" and isinstance(value, str) and value in self.prefix:
-                found[name] = self.prefix[value]
-            elif name == "query" and type(value) is int and 0 <= value < np.prod(self.grid):
+            elif isinstance(value, str) and value in self.tokens:
+                found[name] = self.tokens[value]
+            elif type(value) is int and 0 <= value < np.prod(self.grid):
                 found[name] = divmod(value, self.grid[1])
         return found
-
-
-def _tokens(sheet: Sheet) -> list[str]:
-    """What can be the query beside patches: at first what the model reads."""
-    if not sheet.prefix.shape[2] and sheet.query is not None:
-        return []
-    layout = sheet.layout
-    others = [each for each in layout.prefix if each != layout.readout]
-    return [query_name(each, layout) for each in (READOUT, *others)]
 
 
 def pack(
@@ -134,7 +128,7 @@ def pack(
         "unit": sheet.unit,
         "grid": layout.grid,
         "prefix": layout.key_prefix if keys else [],
-        "tokens": _tokens(sheet),
+        "tokens": [query_name(each, layout) for each in sheet.tokens],
         "pins": sheet.pins,
         "stamp": stamp,
         "lead": lead,
@@ -152,7 +146,7 @@ def pack(
         "coloured": sheet.colours is not None,
         "choices": CHOICES,
         "look": dict(look),
-        "picture": f"{photograph.sha256} {photograph.name} {photograph.size_px}",
+        "picture": hashlib.sha256(_picture(photograph)).hexdigest(),
         "size": photograph.size_px,
         "seen": photograph.seen,
         "heat": looks.HEAT_OPACITY,
