@@ -17,11 +17,12 @@ from streamlit.testing.v1 import AppTest
 
 import vit_inspect as vi
 from vit_inspect.catalog import FIGURES
+from vit_inspect_dashboard.places import VIEW_NAMES
 from vit_inspect_dashboard.state import Subject
 
 APP = Path(__file__).parents[2] / "dashboard" / "vit_inspect_dashboard" / "app.py"
+VIEWS = list(VIEW_NAMES)
 PAGES = [entry for entry in FIGURES if entry.page is None]
-VIEWS = ["overview", "tour", *(entry.figure.slug for entry in PAGES), "compare", "export"]
 
 CLASSIFIER = "vit_tiny_patch16_224"
 FEATURES = "vit_small_patch14_reg4_dinov2"
@@ -74,20 +75,17 @@ def copied(load: Callable[..., vi.Model], name: str, size: int | None, depth: in
     return copy.deepcopy(prototype(load, name, size, depth))
 
 
-def opened(view: str = "overview", **state: object) -> AppTest:
-    """A page of the classifier, or of another model, in a new session that has chosen `state`."""
+def opened(view: str = "about", **held: object) -> AppTest:
+    """A view of the classifier, or of another model, in a new session whose link says the rest."""
     app = AppTest.from_file(str(APP), default_timeout=120)
-    for key, value in ({"model": CLASSIFIER} | state).items():
-        app.session_state[key] = value
-    if view == "overview":
-        return app.run()
-    go(app, view)
-    return app
+    app.query_params.update({"model": CLASSIFIER, "at": view} | held)
+    return app.run()
 
 
-def go(app: AppTest, view: str) -> None:
-    """Opens another page in the same session."""
-    app.switch_page(f"views/{view}.py").run()
+def go(app: AppTest, view: str, **held: object) -> None:
+    """Opens another view in the same session, as a link does that says this beside the rest."""
+    app.query_params.update({"at": view} | held)
+    app.run()
 
 
 def press(app: AppTest, label: str) -> None:
