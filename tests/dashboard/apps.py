@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import timm
@@ -16,6 +17,7 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 import vit_inspect as vi
+from tests.dashboard.test_explorer import unpacked
 from vit_inspect.catalog import FIGURES
 from vit_inspect_dashboard.places import VIEW_NAMES
 from vit_inspect_dashboard.state import Subject
@@ -100,6 +102,12 @@ def labels_of_buttons(app: AppTest) -> list[str]:
 def charts(app: AppTest) -> list[dict]:
     """What each plotly figure on the page is made of."""
     return [json.loads(each.proto.spec) for each in app.get("plotly_chart")]
+
+
+def canvas(app: AppTest) -> SimpleNamespace:
+    """What the explorer was sent, as its browser reads it."""
+    [mounted] = [each.proto for each in app.get("bidi_component") if each.proto.bytes]
+    return unpacked(mounted.bytes)
 
 
 def titles_of_maps(app: AppTest) -> list[str]:

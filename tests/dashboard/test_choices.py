@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from tests.dashboard.apps import (
     FEATURES,
     HEADS,
     LAYERS,
+    SIDE,
     STAGED,
+    canvas,
     go,
     opened,
     png,
@@ -23,61 +26,97 @@ from tests.dashboard.apps import (
     titles_of_maps,
 )
 from tests.helpers.picture_files import tiff_of
+from vit_inspect.analyses.attention_maps import telling_head
 from vit_inspect.figures import feature_pca, logit_lens, token_similarity
 from vit_inspect.figures.head_statistics import STATISTICS
-from vit_inspect_dashboard import models, records, state
+from vit_inspect_dashboard import kept, models, records
 from vit_inspect_dashboard.state import Subject
 from vit_inspect_dashboard.wording import class_names
 
-WITH_CONTROL = ("faithfulness", "attention_rollout", "attention_relevance", "attention_maps")
+WITH_CONTROL = ("faithfulness", "attention_rollout", "attention_relevance", "explore")
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("random_weights")]
 
 
 def test_what_is_chosen_in_the_tour_stays_chosen_on_other_pages() -> None:
-    app = opened("tour", step=4)
-    app.selectbox(key="query").set_value("Patch (1, 2)").run()
-    app.selectbox(key="layer").set_value(1).run()
+    app = opened("learn", step=4)
+    # What clicks on the map leave behind.
+    go(app, "learn", query="Patch (1, 2)", layer=1, head=2)
+    assert (canvas(app).header["opened"], canvas(app).header["query"]) == ([1, 2], SIDE + 2)
     app.button_group(key="step").set_value(6).run()
     assert app.selectbox(key="layer").value == 1
     app.button_group(key="step").set_value(7).run()
     app.selectbox(key="start").set_value(2).run()
-    for view, key, value in (
-        ("attention_maps", "query", "Patch (1, 2)"),
-        ("feature_pca", "layer", 1),
-        ("attention_rollout", "start", 2),
+    for view, opens, query in (
+        ("explore", [1, 2], SIDE + 2),
+        ("token_similarity", [1, 0], SIDE + 2),
+        ("feature_pca", [1, 0], None),
+        ("token_norms", [1, 0], None),
+        ("attention_rollout", [2, 0], None),
     ):
         go(app, view)
         assert not app.exception
-        assert app.selectbox(key=key).value == value
+        header = canvas(app).header
+        assert (header["opened"], header["query"]) == (opens, query), view
 
 
-def test_a_click_in_the_tour_keeps_the_patch(monkeypatch: pytest.MonkeyPatch) -> None:
-    pinned: list[object] = []
-    monkeypatch.setattr(
-        "vit_inspect_dashboard.components.explorer.explorer",
-        lambda rows, **named: pinned.append(named["pinned"]),
-    )
-    # What a click leaves behind, by `pick_patch`; Escape goes to the middle.
-    for query in ("Patch (1, 2)", "Class token (CLS)"):
-        app = opened("tour", step=4, query=query)
+@pytest.mark.parametrize("view", ["explore", "learn"])
+def test_the_query_of_a_link_is_pinned(view: str) -> None:
+    app = opened(view, step=4, query="Patch (1, 2)")
+    assert canvas(app).header["query"] == SIDE + 2
+    for query in ("Class token (CLS)", "Patch (1, 99)", "<b>"):
+        go(app, view, query=query)
         assert not app.exception
-    assert pinned == [(1, 2), (3, 3)]
+        assert canvas(app).header["query"] == "Class token (CLS)"
 
 
-@pytest.mark.parametrize("view", ["tour", "attention_maps"])
+@pytest.mark.parametrize("view", ["learn", "explore", "token_similarity"])
 def test_where_the_map_cannot_follow_the_cursor_it_says_so(
     monkeypatch: pytest.MonkeyPatch, view: str
 ) -> None:
     def told(app: AppTest) -> bool:
         return any("too many patches" in each.value for each in app.caption)
 
-    app = opened(view, step=4)
+    app = opened(view, step=4, query="Patch (1, 2)")
     assert not told(app)
-    monkeypatch.setattr("vit_inspect_dashboard.head_rows.MAX_BYTES", 9)
+    assert len(canvas(app).header["queries"]) >= SIDE**2
+    monkeypatch.setattr("vit_inspect_dashboard.sheets.MAX_BYTES", 9)
+    kept.results().drop()
     app.run()
     assert told(app)
-    assert view != "tour" or any("Click a square" in each.value for each in app.markdown)
+    assert canvas(app).header["queries"] == [SIDE + 2]
+    assert view != "learn" or any("Click a square" in each.value for each in app.markdown)
+
+
+def test_at_first_the_telling_head_of_each_picture_is_open() -> None:
+    app = opened("explore")
+    for image in ("chelsea", "coffee", "rocket"):
+        app.selectbox(key="image").set_value(image).run()
+        maps = vi.attention_maps(models.capture(app.session_state["subject"]))
+        assert tuple(canvas(app).header["opened"]) == telling_head(maps)
+        assert not {"layer", "head"} & set(app.query_params)
+
+
+@pytest.mark.parametrize(("head", "reduce"), [("mean", np.mean), ("max", np.max)])
+def test_the_mean_and_the_maximum_of_the_heads_can_be_opened(
+    head: str, reduce: Callable[..., np.ndarray]
+) -> None:
+    app = opened("explore", layer=1, head=head)
+    assert not app.exception
+    told = canvas(app)
+    layer, column = told.header["opened"]
+    assert (layer, told.header["columns"][column]) == (1, head)
+    maps = vi.attention_maps(models.capture(app.session_state["subject"]))
+    np.testing.assert_allclose(told.maps[1, column], reduce(maps.weights[0, 1], axis=0), atol=1e-5)
+
+
+def check_relevance(app: AppTest, words: str, target: object) -> None:
+    """The page says what its relevance is for, and its map is of that."""
+    assert not app.exception
+    assert app.get("plotly_chart")[0].proto.alt.endswith(f" for {words}")
+    capture = models.capture(app.session_state["subject"])
+    wanted = vi.attention_relevance(capture, target=target).relevance[0]
+    np.testing.assert_allclose(canvas(app).maps[0, 0], wanted, atol=1e-4 * np.ptp(wanted))
 
 
 def test_a_class_of_a_classifier_is_chosen_for_relevance_and_kept_for_another_picture() -> None:
@@ -85,7 +124,7 @@ def test_a_class_of_a_classifier_is_chosen_for_relevance_and_kept_for_another_pi
     classes = app.selectbox(key="class")
     assert len(classes.options) == 1 + 1000
     first, chosen = classes.options[1], classes.options[7]
-    assert titles_of_maps(app)[0].endswith(f" {first}")
+    check_relevance(app, first, first)
     classes.set_value(chosen).run()
     assert not app.exception
     told = [each.value for each in app.caption if each.value.startswith("Probability of")]
@@ -94,7 +133,7 @@ def test_a_class_of_a_classifier_is_chosen_for_relevance_and_kept_for_another_pi
         for _ in range(2):
             app.run()
             assert app.selectbox(key="class").value == chosen
-            assert titles_of_maps(app)[0].endswith(f" {chosen}")
+            check_relevance(app, chosen, chosen)
     assert [each.value for each in app.caption if each.value.startswith("Probability of")] == told
     assert "%" not in "".join(app.selectbox(key="class").options)
 
@@ -104,7 +143,7 @@ def test_relevance_is_of_the_most_probable_class_of_each_picture_until_one_is_ch
     for image in ("coffee", "rocket", "chelsea"):
         app.selectbox(key="image").set_value(image).run()
         [first] = vi.predictions(models.capture(app.session_state["subject"]), count=1).labels[0]
-        assert titles_of_maps(app)[0].endswith(f" {first}")
+        check_relevance(app, first, first)
         assert app.selectbox(key="class").options[1] == first
 
 
@@ -129,26 +168,27 @@ def test_relevance_names_the_picture_that_is_compared_with() -> None:
     app = opened("attention_relevance", model=FEATURES, target="another picture")
     assert "chelsea" not in app.selectbox(key="like_image").options
     app.selectbox(key="like_image").set_value("coffee").run()
-    assert not app.exception
-    assert titles_of_maps(app)[0].endswith(" similarity to coffee")
+    check_relevance(app, "similarity to coffee", vi.sample("coffee"))
 
 
 def test_a_patch_chosen_on_one_page_is_that_of_the_next() -> None:
     app = opened("attention_relevance", target="a patch")
     assert app.selectbox(key="token").value == "Patch (3, 3)"
     app.selectbox(key="token").set_value("Patch (0, 2)").run()
-    assert titles_of_maps(app)[0].endswith(" similarity to patch (0, 2)")
-    go(app, "feature_pca")
-    app.button_group(key="tokens").set_value("similar patches").run()
+    check_relevance(app, "similarity to patch (0, 2)", (0, 2))
+    go(app, "explore")
+    go(app, "attention_relevance")
     assert app.selectbox(key="token").value == "Patch (0, 2)"
 
 
 def test_layer_and_head_of_a_larger_model_fall_back() -> None:
-    app = opened("attention_maps", layer=23, head=16, query="Patch (9, 9)")
+    app = opened("explore", layer=23, head=16, query="Patch (9, 9)")
     assert not app.exception
+    maps = vi.attention_maps(models.capture(app.session_state["subject"]))
+    assert tuple(canvas(app).header["opened"]) == telling_head(maps)
+    assert canvas(app).header["query"] == "Class token (CLS)"
+    go(app, "learn", step=6)
     assert app.selectbox(key="layer").value == LAYERS - 1
-    assert app.selectbox(key="head").value == 0
-    assert app.selectbox(key="query").value == "Class token (CLS)"
 
 
 def test_distance_of_a_single_upload_is_of_that_upload(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,49 +252,115 @@ def test_a_rollout_that_rests_on_few_patches_is_told(monkeypatch: pytest.MonkeyP
 def test_tokens_of_a_classifier_are_shown_as_colours_as_similarity_and_as_its_class(
     model: str,
 ) -> None:
-    app = opened("feature_pca", model=model)
-    for shown, figure in (
-        ("colours", feature_pca.FIGURE),
-        ("similar patches", token_similarity.FIGURE),
-        ("logit lens", logit_lens.FIGURE),
-    ):
-        app.button_group(key="tokens").set_value(shown).run()
+    app = opened(model=model)
+    for figure in (feature_pca.FIGURE, token_similarity.FIGURE, logit_lens.FIGURE):
+        go(app, figure.slug)
         assert not app.exception
         assert not app.error
-        assert app.title[0].value == feature_pca.FIGURE.title
-        assert app.subheader[0].value == figure.question
         assert figure.formula in [each.value for each in app.text]
-        app.selectbox(key="layer").set_value(1).run()
+        go(app, figure.slug, layer=1)
         assert not app.exception
+        assert not app.error
 
 
-def test_what_is_clicked_in_a_figure_of_tokens_is_chosen() -> None:
-    def chosen() -> None:
+def test_similar_patches_are_those_of_the_pinned_patch_in_every_layer() -> None:
+    app = opened("token_similarity", query="Patch (1, 2)", layer=0)
+    told, capture = canvas(app), models.capture(app.session_state["subject"])
+    for layer in range(LAYERS):
+        wanted = vi.token_similarity(capture, patch=(1, 2), layer=layer).similarity[0]
+        np.testing.assert_allclose(told.maps[layer, 0], wanted, atol=1e-4)
+    np.testing.assert_allclose(told.weights[SIDE + 2], told.maps[0, 0], atol=1e-4)
+    assert told.header["opened"] == [0, 0]
+
+
+def test_features_have_the_colours_of_their_figure_in_every_layer() -> None:
+    app = opened("feature_pca", layer=1)
+    told, capture = canvas(app), models.capture(app.session_state["subject"])
+    for layer in range(LAYERS):
+        wanted = feature_pca.colours(vi.feature_pca(capture, layer=layer), 0)
+        np.testing.assert_array_equal(told.colours[layer], wanted)
+
+
+def test_maps_of_a_layer_are_those_of_the_core() -> None:
+    app = opened("token_norms", layer=0)
+    capture = models.capture(app.session_state["subject"])
+    norms = vi.token_norms(capture, layer=0)
+    np.testing.assert_allclose(canvas(app).maps[:, 0], norms.norm[0], rtol=1e-4)
+    go(app, "attention_rollout", start=1, fusion="max", discard=30)
+    told = canvas(app)
+    for start in range(LAYERS):
+        asked = {"fusion": "max", "discard": 0.3, "start_layer": start}
+        wanted = vi.attention_rollout(capture, **asked).relevance[0]
+        np.testing.assert_allclose(told.maps[start, 0], wanted, atol=1e-5)
+    assert (told.header["opened"], told.header["layerName"]) == ([1, 0], "From layer")
+    go(app, "attention_relevance")
+    best = vi.predictions(capture).labels[0][0]
+    wanted = vi.attention_relevance(capture, target=best).relevance[0]
+    np.testing.assert_allclose(canvas(app).maps[0, 0], wanted, atol=1e-5 * np.ptp(wanted))
+
+
+def chosen(click: str, *given: object) -> dict[str, Any]:
+    """What the address says after a click, which is a function of `state`."""
+
+    def page(click: str, given: tuple[object, ...]) -> None:
+        from types import SimpleNamespace
+
         import streamlit as st
 
-        from vit_inspect_dashboard import state
+        from vit_inspect_dashboard import address, state
 
-        state.pick_token([1, 2])
-        state.pick_layer([4])
-        st.text(f"{st.session_state['token']}; {st.session_state['layer']}")
+        address.begin()
+        st.session_state["table"] = SimpleNamespace(selection=SimpleNamespace(rows=[1]))
+        st.session_state["empty"] = SimpleNamespace(selection=SimpleNamespace(rows=[]))
+        st.session_state["menu"] = "Compare"
+        getattr(state, click)(*given)
+        address.finish()
 
-    assert AppTest.from_function(chosen).run().text[0].value == "Patch (1, 2); 4"
+    app = AppTest.from_function(page, kwargs={"click": click, "given": given})
+    app.query_params["query"] = "Patch (0, 0)"
+    app.run()
+    assert not app.exception
+    return {key: app.query_params[key] for key in app.query_params if key != "query"}
+
+
+HEADS_OF_ROWS = [(5, 0), (3, 1), (0, 2)]
+
+
+@pytest.mark.parametrize(
+    ("click", "given", "address"),
+    [
+        ("pick_token", ([1, 2],), {"token": "Patch (1, 2)"}),
+        ("pick_tile", ([1, 2],), {"patch": "Patch (1, 2)"}),
+        ("pick_layer", ([4],), {"layer": "4"}),
+        ("pick_picture", ("coffee",), {"image": "coffee"}),
+        ("open_head", ([4, 1],), {"at": "explore", "layer": "4", "head": "1"}),
+        ("open_row", ("table", HEADS_OF_ROWS), {"at": "explore", "layer": "3", "head": "1"}),
+        ("open_row", ("empty", HEADS_OF_ROWS), {}),
+        ("toggle_head", ([4, 1],), {"off_heads": "L4 H1"}),
+        ("toggle_patch", ([4, 1],), {"off_tokens": "Patch (4, 1)"}),
+        ("go", ("menu", {"Compare": "compare", "Explore": "explore"}), {"at": "compare"}),
+    ],
+)
+def test_a_click_stands_in_the_address_beside_what_was_chosen_before(
+    click: str, given: tuple[object, ...], address: dict[str, str]
+) -> None:
+    assert chosen(click, *given) == address
 
 
 def test_rollout_without_artefacts_is_shown_where_some_were_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     app = opened("token_norms")
-    assert app.selectbox(key="layer").value == LAYERS - 1
+    assert canvas(app).header["opened"] == [LAYERS - 1, 0]
     assert any("nothing to remove" in each.value for each in app.caption)
-    assert len(app.get("plotly_chart")) == 2
+    assert len(app.get("plotly_chart")) == 1
     for gate, loose in (("RATIO", 1), ("SEPARATION", 0), ("SHARE", 1), ("BORDERLINE", 99)):
         monkeypatch.setattr(f"vit_inspect.analyses.token_norms.{gate}", loose)
-    app.selectbox(key="layer").set_value(1).run()
+    go(app, "token_norms", layer=1)
     assert not app.exception
     assert not any("nothing to remove" in each.value for each in app.caption)
-    assert len(app.get("plotly_chart")) == 4
-    plain, variant = titles_of_maps(app)[2:]
+    assert len(app.get("plotly_chart")) == 3
+    plain, variant = titles_of_maps(app)[1:]
     assert plain != variant
 
 
@@ -287,19 +393,6 @@ def test_heads_are_ranked_by_what_is_asked_for() -> None:
     assert len(app.dataframe[0].value) == 2 * 3
 
 
-def test_a_row_of_the_table_leaves_for_its_head(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [2]
-    table = SimpleNamespace(selection=SimpleNamespace(rows=rows))
-    session: dict[str, object] = {"ranked": table}
-    monkeypatch.setattr("vit_inspect_dashboard.state.st.session_state", session)
-    heads = [(5, 0), (0, 2), (3, 1)]
-    state.leave_for_row("ranked", heads)
-    assert session.pop("leave_for") == {"layer": 3, "head": 1}
-    rows.clear()
-    state.leave_for_row("ranked", heads)
-    assert "leave_for" not in session
-
-
 @pytest.mark.parametrize("view", WITH_CONTROL)
 def test_one_click_shows_the_map_of_randomised_weights(view: str) -> None:
     app = opened(view)
@@ -323,10 +416,9 @@ def test_the_control_is_of_the_class_of_the_trained_model(monkeypatch: pytest.Mo
         asked[capture.model is models.model(app.session_state["subject"])] = target
         return real(capture, target)
 
-    app = opened("overview")
+    app = opened()
     monkeypatch.setattr(records, "default_maps", maps)
-    app.session_state["map"], app.session_state["randomised"] = "relevance", True
-    go(app, "faithfulness")
+    go(app, "faithfulness", map="relevance", randomised=True)
     assert not app.exception
     subject = app.session_state["subject"]
     best = [

@@ -396,6 +396,21 @@ def test_the_stamp_of_a_choice_comes_back_where_it_is_a_whole_number(
     assert heard_from(monkeypatch, sheet, {"stamp": 5})[1]["one_stamp"] == 5
 
 
+@pytest.mark.parametrize("pins", [True, False])
+def test_where_a_map_cannot_follow_the_cursor_it_says_so(
+    monkeypatch: pytest.MonkeyPatch, pins: bool
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(module, "component", lambda *_: lambda **_: None)
+    monkeypatch.setattr(st, "caption", told.append)
+    sheet = replace(made(layout_of("cls")), pins=pins)
+    explorer(sheet, look=LOOK, key="one", on_choose=lambda _: None)
+    assert not told
+    monkeypatch.setattr("vit_inspect_dashboard.sheets.MAX_BYTES", 9)
+    explorer(sheet, look=LOOK, key="one", on_choose=lambda _: None)
+    assert [("too many patches" in each) for each in told] == [True] * pins
+
+
 def test_it_mounts_and_carries_its_bytes() -> None:
     def page() -> None:
         from tests.dashboard.test_explorer import LOOK, made

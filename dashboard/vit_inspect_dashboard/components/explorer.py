@@ -22,7 +22,7 @@ from vit_inspect.figures import looks
 from vit_inspect.layout import Query, TokenLayout
 from vit_inspect.records.base import Photograph
 from vit_inspect_dashboard.components import component
-from vit_inspect_dashboard.sheets import CLIPS, Sheet
+from vit_inspect_dashboard.sheets import CLIPS, Sheet, all_rows_fit
 from vit_inspect_dashboard.wording import query_name
 
 STEPS = 65_535
@@ -74,6 +74,11 @@ def explorer(
     component(__file__, "maps.js")(
         key=key, data=pack(sheet, look, stamp=stamp, lead=lead, why=why), on_chosen_change=chosen
     )
+    if sheet.pins and not all_rows_fit(sheet.layout):
+        st.caption(
+            "At this input size there are too many patches for the map to follow the cursor. Click "
+            "a patch to see its map."
+        )
 
 
 class _Offered:
