@@ -19,6 +19,7 @@ from tests.dashboard.apps import (
     ROTATED,
     STAGED,
     WITHOUT_POSITIONS,
+    canvas,
     charts,
     copied,
     go,
@@ -69,7 +70,8 @@ def test_one_page_shows_every_kind_of_positions_that_the_model_has(
         assert app.title[0].value == figure.title
         assert app.subheader[0].value == figure.question
         assert figure.formula in [each.value for each in app.text]
-    assert len(app.get("button_group")) == 1 + (len(figures) > 1)
+    shown = [each for each in app.get("button_group") if each.key == "positions"]
+    assert len(shown) == (len(figures) > 1)
 
 
 def test_a_model_without_positions_is_a_sentence() -> None:
@@ -81,7 +83,7 @@ def test_a_model_without_positions_is_a_sentence() -> None:
 
 @pytest.mark.parametrize("model", TOLD)
 def test_every_step_of_the_tour_says_what_is_true_of_the_model_and_shows_it(model: str) -> None:
-    app = opened("tour", model=model, **({"size": 224} if model == STAGED else {}))
+    app = opened("learn", model=model, **({"size": 224} if model == STAGED else {}))
     bare = {WITHOUT_POSITIONS: [3], STAGED: [7]}.get(model, [])
     for number in range(1, 9):
         app.button_group(key="step").set_value(number).run()
@@ -89,8 +91,9 @@ def test_every_step_of_the_tour_says_what_is_true_of_the_model_and_shows_it(mode
         assert not app.error
         assert app.header[0].value.startswith(f"{number}. ")
         shown = [*app.get("plotly_chart"), *app.get("bidi_component"), *app.get("progress")]
+        links = [each for each in app.button if each.label == "Open the full page"]
         # A step without a figure links to none.
-        assert (not shown, not app.get("page_link")) == (number in bare,) * 2, number
+        assert (not shown, not links) == (number in bare,) * 2, number
         (words,) = (each.value for each in app.markdown)
         if number in TOLD[model]:
             assert TOLD[model][number] in words
@@ -108,13 +111,13 @@ def test_a_model_of_one_block_has_all_its_pages(monkeypatch: pytest.MonkeyPatch)
         return copied(unpatched_load, name, img_size, 1)
 
     monkeypatch.setattr("vit_inspect_dashboard.models.vi.load", load)
-    app = opened("tour")
+    app = opened("learn")
     for number in (4, 6, 7):
         app.button_group(key="step").set_value(number).run()
         assert not app.exception
     go(app, "attention_rollout")
     assert not app.exception
-    assert app.selectbox(key="start").options == ["0"]
+    assert canvas(app).header["layers"] == 1
 
 
 def test_names_of_classes_are_plain_text_and_each_is_another(
@@ -130,7 +133,7 @@ def test_names_of_classes_are_plain_text_and_each_is_another(
     shown = [each.proto.text for each in app.get("progress")]
     assert len(set(shown)) == 5
     assert all(text.startswith(r"\*\*bold\*\* \$x\$ \(") for text in shown)
-    go(app, "tour")
+    go(app, "learn")
     app.button_group(key="step").set_value(8).run()
     assert [each.proto.text for each in app.get("progress")] == shown
     options = app.selectbox(key="class").options
@@ -160,16 +163,14 @@ def test_raw_scores_are_told_as_scores_on_every_page(monkeypatch: pytest.MonkeyP
     assert "%" not in told
     assert app.selectbox(key="class").label == "Score"
     assert app.selectbox(key="class").options[0] == "the largest score"
-    for view in ("head_importance", "feature_pca"):
+    for view in ("head_importance", "logit_lens"):
         go(app, view)
-        if view == "feature_pca":
-            app.button_group(key="tokens").set_value("logit lens").run()
         assert not app.exception
         assert not app.error
         drawn = "".join(json.dumps(each) for each in charts(app))
         assert "Score" in drawn
         assert "robability" not in drawn
-    go(app, "tour")
+    go(app, "learn")
     app.button_group(key="step").set_value(8).run()
     assert not app.exception
     assert [each.value for each in app.text if each.value.startswith("output ")] == shown
@@ -223,22 +224,22 @@ def test_a_name_of_another_package_is_answered_in_a_sentence(
 
 
 def test_a_stage_is_chosen_for_all_pages() -> None:
-    app = opened("attention_maps", model=STAGED)
+    app = opened("explore", model=STAGED)
     assert app.selectbox(key="stage").value == 2
-    assert app.selectbox(key="query").value == "Mean of this stage's patches"
-    assert len(app.selectbox(key="layer").options) == 6
+    assert canvas(app).header["query"] == "Mean of this stage's patches"
+    assert canvas(app).header["layers"] == 6
     assert any("reads its last stage only" in each.value for each in app.caption)
-    app.selectbox(key="query").set_value("Patch (5, 5)").run()
+    go(app, "explore", query="Patch (5, 5)")
     assert not any("reads its last stage only" in each.value for each in app.caption)
     app.selectbox(key="stage").set_value(3).run()
     assert not app.exception
     assert not app.error
-    assert len(app.selectbox(key="layer").options) == 2
-    assert app.selectbox(key="query").value == "Mean of the patches"
+    assert canvas(app).header["layers"] == 2
+    assert canvas(app).header["query"] == "Mean of the patches"
     go(app, "export")
     assert "--stage 3" in app.code[0].value
     assert any("stage 3" in each.value for each in app.text)
-    go(app, "overview")
+    go(app, "about")
     assert any("2 layers in stage 3" in each.value for each in app.caption)
 
 
@@ -280,7 +281,7 @@ def test_sizes_are_those_that_all_stages_tile() -> None:
 
 
 def test_tokens_of_a_model_without_classes_say_so_where_a_class_is_asked_for() -> None:
-    app = opened("feature_pca", model=FEATURES, tokens="logit lens")
+    app = opened("logit_lens", model=FEATURES)
     assert not app.exception
     [error] = app.error
     assert "which has no known classes" in error.value.replace("\\", "")
