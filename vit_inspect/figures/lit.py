@@ -52,7 +52,7 @@ def covered(
     limits: looks.Limits,
     look: Look,
     edges: Edges,
-) -> UInt8[np.ndarray, "row column 3"]:
+) -> UInt8[np.ndarray, "row_px column_px 3"]:
     """The part of the photograph that the model saw, with the map over it."""
     for name, value, known in (
         ("look", look, get_args(Look)),

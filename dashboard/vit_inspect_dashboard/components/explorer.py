@@ -46,11 +46,11 @@ CHOICES: dict[str, tuple[str, ...]] = {
 def explorer(
     sheet: Sheet,
     *,
-    lead: str,
-    why: str,
     look: Mapping[str, str],
     key: str,
     on_choose: Callable[[dict[str, Any]], None],
+    lead: str = "",
+    why: str = "",
 ) -> None:
     """Shows the maps of a sheet on the photograph, with what one can choose about them.
 
