@@ -31,6 +31,7 @@ from .errors import OutputFailed as OutputFailed
 from .errors import UnsupportedModel as UnsupportedModel
 from .errors import WeightsUnavailable as WeightsUnavailable
 from .exporting.bundle import export as export
+from .layout import Region as Region
 from .layout import TokenLayout as TokenLayout
 from .loading.from_module import wrap as wrap
 from .loading.load import load as load

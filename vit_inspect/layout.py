@@ -52,6 +52,16 @@ READOUT = "readout"
 
 READOUTS = (MEAN, MEAN_STAGE, MEAN_ALL, MEAN_PREFIX, POOL, MERGED, NONLINEAR)
 
+
+class Region(NamedTuple):
+    """A rectangle of patches: rows `top` to `bottom`, columns `left` to `right`, ends included."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+
 Query = str | tuple[int, int]
 """`READOUT`, a special token by name, or a patch as (row, column)."""
 
@@ -263,6 +273,21 @@ class TokenLayout:
                 "choose a patch inside the grid",
             )
         return row, column
+
+    def region(self, region: Region) -> list[int]:
+        """Indices in the token sequence of all patches of a region."""
+        corners = (region.top, region.left), (region.bottom, region.right)
+        first, last = (self.token(corner) - self.prefix_count for corner in corners)
+        columns = self.grid[1]
+        rows = range(first // columns, last // columns + 1)
+        across = range(first % columns, last % columns + 1)
+        if not rows or not across:
+            raise BadParameter(
+                f"the region {tuple(region)}",
+                "(top, left, bottom, right) with bottom and right not before top and left",
+                "exchange its corners",
+            )
+        return [self.token((row, column)) for row in rows for column in across]
 
     def offset_distances_px(self) -> Float[np.ndarray, "offset_row offset_column"]:
         """Distance between the centres of two patches, by their offset, in px.

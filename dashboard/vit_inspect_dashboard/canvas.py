@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import Any
 
 import streamlit as st
 
 from vit_inspect.figures import patch_map
-from vit_inspect.layout import READOUT, Query, TokenLayout
+from vit_inspect.layout import READOUT, Region, TokenLayout
 from vit_inspect.records.evidence import PatchMap
 from vit_inspect_dashboard import address, as_python, page
 from vit_inspect_dashboard.components.explorer import CHOICES, explorer
-from vit_inspect_dashboard.sheets import MAX, MEAN, Sheet, all_queries
+from vit_inspect_dashboard.sheets import MAX, MEAN, Query, Sheet, all_queries
 from vit_inspect_dashboard.state import Subject
 from vit_inspect_dashboard.wording import query_name
+
+REGION = re.compile(r"Region \((\d{1,4}), (\d{1,4})\) to \((\d{1,4}), (\d{1,4})\)")
+"""A region as `query_name` calls it."""
 
 
 def chosen_look() -> dict[str, str]:
@@ -27,8 +31,12 @@ def chosen_look() -> dict[str, str]:
 
 
 def chosen_query(layout: TokenLayout) -> Query:
-    """The token whose attention is shown; what the model reads, if no other is chosen."""
+    """The token or region whose map is shown; what the model reads, if no other is chosen."""
     held = address.get("query")
+    if found := REGION.fullmatch(held or ""):
+        top, left, bottom, right = map(int, found.groups())
+        if top <= bottom < layout.grid[0] and left <= right < layout.grid[1]:
+            return Region(top, left, bottom, right)
     named = {
         query_name(each, layout): each for each in all_queries(layout) if each != layout.readout
     }
@@ -84,7 +92,9 @@ def export(
         "limits": sheet.limits[clip] if look["scale"] == "shared" else None,
         "from_least": not sheet.from_zero,
         "unit": sheet.unit,
-        "patch": sheet.query if isinstance(sheet.query, tuple) else None,
+        "patch": sheet.query
+        if isinstance(sheet.query, tuple) and not isinstance(sheet.query, Region)
+        else None,
     }
     record = PatchMap(subject.model, sheet.layout, (sheet.photograph,), about, chosen[None])
     with st.container(horizontal=True):

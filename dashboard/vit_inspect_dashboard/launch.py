@@ -72,8 +72,8 @@ def serve(
 
 def _warm() -> None:
     """Load what the first page needs. What goes wrong here, the page meets and tells itself."""
-    # Streamlit warns of whoever uses its caches without a page.
-    logging.getLogger("streamlit.runtime.scriptrunner_utils.script_run_context").disabled = True
     with contextlib.suppress(Exception):
         import_module("vit_inspect_dashboard.app")
+        # Streamlit warns of whoever uses its caches without a page.
+        logging.getLogger("streamlit.runtime.scriptrunner_utils.script_run_context").disabled = True
         import_module("vit_inspect_dashboard.sidebar").load_first()

@@ -16,7 +16,6 @@ from vit_inspect.device import memory_refusal
 from vit_inspect.errors import OutOfMemory
 from vit_inspect.exporting.bundle import bundle
 from vit_inspect.figures.figure import Record
-from vit_inspect.layout import READOUT, Query
 from vit_inspect.records.base import join
 from vit_inspect_dashboard import kept, models, sheets
 from vit_inspect_dashboard.device import line, on_device
@@ -142,12 +141,12 @@ def token_norms(subject: Subject, layer: int) -> vi.TokenNorms:
     return record
 
 
-def attention_sheet(subject: Subject, query: Query, layer: int, column: int) -> Sheet:
+def attention_sheet(subject: Subject, query: sheets.Query, layer: int, column: int) -> Sheet:
     """The attention of a query in all layers and heads; `column` is a head, or beyond the last."""
     maps = of_capture(vi.attention_maps, subject, query=query)
     readout = of_capture(vi.attention_maps, subject)
     # Where the rows of all tokens travel at once, they are the same whichever is pinned.
-    every = query != READOUT and sheets.all_rows_fit(maps.layout)
+    every = query in sheets.all_queries(maps.layout) and sheets.all_rows_fit(maps.layout)
     key = "attention rows", subject.key, None if every else query, layer, column
     rows: Rows = kept.results().get(
         key,

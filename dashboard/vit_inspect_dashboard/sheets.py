@@ -11,11 +11,15 @@ from jaxtyping import Float32, UInt8
 from vit_inspect.analyses.token_similarity import similarities
 from vit_inspect.attention.rows import rows
 from vit_inspect.figures.looks import Limits
-from vit_inspect.layout import READOUT, Query, TokenLayout
+from vit_inspect.layout import READOUT, Region, TokenLayout
+from vit_inspect.layout import Query as OneToken
 from vit_inspect.recording.recorder import Capture
 from vit_inspect.records.base import Photograph
 from vit_inspect.records.evidence import TokenSimilarity
 from vit_inspect.records.paper import AttentionMaps
+
+Query = OneToken | Region
+"""Whose map it is."""
 
 MEAN, MAX = "mean", "max"
 """The columns beside the heads: over all heads of a layer."""
@@ -78,7 +82,7 @@ class Sheet:
 NO_ROWS = Rows((), np.zeros((0, 0), np.float32))
 
 
-def all_queries(layout: TokenLayout) -> tuple[Query, ...]:
+def all_queries(layout: TokenLayout) -> tuple[OneToken, ...]:
     """Every token that looks, as a query, in the order of the layout."""
     return (*layout.prefix, *patches(layout))
 
@@ -150,8 +154,8 @@ def attention_rows(
     )
     if not all_rows_fit(layout):
         return Rows((query,), shown[None])
-    known = all_queries(layout)
-    tokens = [layout.token(each) for each in known]
+    known: tuple[Query, ...] = all_queries(layout)
+    tokens = [layout.token(each) for each in all_queries(layout)]
     recorded = capture.layers[layer]
     if column < heads:
         found = rows(recorded.of_head(column), tokens)[0, 0]
@@ -159,8 +163,8 @@ def attention_rows(
         each = rows(recorded, tokens)[0]
         found = each.mean(dim=0) if column == heads else each.amax(dim=0)
     values = found.float().cpu().numpy()
-    if query == READOUT and layout.readout not in layout.prefix:
-        known, values = (*known, READOUT), np.concatenate([values, shown[None]])
+    if query not in known and not (query == READOUT and layout.readout in layout.prefix):
+        known, values = (*known, query), np.concatenate([values, shown[None]])
     return Rows(known, values)
 
 

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from vit_inspect.layout import Query, TokenLayout
+from vit_inspect.layout import Query, Region, TokenLayout
 from vit_inspect.records import names
 
 COUNTING = "Layers, heads, rows and columns count from 0."
@@ -33,7 +33,7 @@ def patch_name(row: int, column: int) -> str:
     return names.patch_name(row, column).capitalize()
 
 
-def query_name(query: Query, layout: TokenLayout) -> str:
+def query_name(query: Query | Region, layout: TokenLayout) -> str:
     """What a query token is called in lists and in the address, such as "Class token (CLS)"."""
     name = names.query_name(query, layout)
     return name[0].upper() + name[1:]

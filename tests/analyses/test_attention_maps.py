@@ -7,6 +7,7 @@ import pytest
 
 import vit_inspect as vi
 from tests.helpers.made import capture_of, layout_of, peaked
+from vit_inspect.errors import BadParameter
 from vit_inspect.layout import MEAN, NONLINEAR, POOL, TokenLayout
 from vit_inspect.records.paper import AttentionMaps
 
@@ -52,6 +53,26 @@ def test_a_querys_maps_are_its_rows(
     assert maps.weights.shape == (2, 3, 4, 2, 3)
     assert maps.query == words
     assert maps.patch == (None if isinstance(query, str) else query)
+
+
+@pytest.mark.parametrize("rows", [128, 1])
+def test_a_region_attends_as_its_patches_on_average(
+    attention: np.ndarray, layout: TokenLayout, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vit_inspect.analyses.attention_maps.ROWS", rows)
+    maps = vi.attention_maps(capture_of(attention, layout), query=vi.Region(0, 1, 1, 2))
+    patches = [3, 4, 6, 7]  # (0, 1), (0, 2), (1, 1), (1, 2), after two special tokens
+    wanted = attention[:, :, :, patches].mean(axis=3).swapaxes(0, 1)
+    np.testing.assert_allclose(as_rows(maps), wanted, rtol=1e-12)
+    assert (maps.query, maps.patch) == ("region (0, 1) to (1, 2)", None)
+
+
+@pytest.mark.parametrize("region", [(1, 0, 0, 2), (0, 2, 1, 1), (0, 0, 2, 2), (-1, 0, 0, 0)])
+def test_a_region_that_is_none_is_refused(
+    attention: np.ndarray, layout: TokenLayout, region: tuple[int, int, int, int]
+) -> None:
+    with pytest.raises(BadParameter, match=r"Found the (region|patch)"):
+        vi.attention_maps(capture_of(attention, layout), query=vi.Region(*region))
 
 
 @pytest.mark.usefixtures("unchecked")

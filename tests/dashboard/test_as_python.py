@@ -22,6 +22,7 @@ LOOK = {"look": "spotlight", "edges": "blocks", "clip": "95"}
 PATCH = {"query": "Patch (7, 5)", "layer": "8"}
 VIEWS: dict[str, tuple[str, dict[str, str]]] = {
     "head": ("explore", PATCH | LOOK | {"head": "4"}),
+    "region": ("explore", {"query": "Region (2, 1) to (4, 5)", "layer": "8", "head": "4"}),
     "mean of heads, one scale": ("explore", {"layer": "7", "head": "mean", "scale": "shared"}),
     "similar patches, whole": ("token_similarity", PATCH | {"fit": "whole"}),
     "rollout": ("attention_rollout", {"start": "5", "fusion": "max", "discard": "40"}),

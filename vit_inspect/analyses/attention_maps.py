@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
@@ -9,22 +11,26 @@ from torch import Tensor
 
 from vit_inspect.analyses.readout import readout_weights
 from vit_inspect.attention.blocks import RowBlock
+from vit_inspect.attention.layer import LayerAttention
 from vit_inspect.attention.rows import rows
 from vit_inspect.attention.sweep import sweep
 from vit_inspect.errors import BadParameter
-from vit_inspect.layout import READOUT, Query
+from vit_inspect.layout import READOUT, Query, Region
 from vit_inspect.recording.recorder import Capture, of_capture
 from vit_inspect.records.names import query_name
 from vit_inspect.records.paper import AttentionMaps
 
+ROWS = 128
+"""Rows of a region that are in memory at a time."""
+
 
 @of_capture
-def attention_maps(capture: Capture, *, query: Query = READOUT) -> AttentionMaps:
+def attention_maps(capture: Capture, *, query: Query | Region = READOUT) -> AttentionMaps:
     """Attention of one query to every token, in all layers and heads.
 
     query: "readout" (the row of the class token, or the mean of the rows that the model pools; in
-        a stage that is not the last, the mean of all rows), the name of a special token, or a
-        patch as (row, column).
+        a stage that is not the last, the mean of all rows), the name of a special token, a patch
+        as (row, column), or a `Region` of patches (the mean of their rows).
 
     Each map and its prefix masses sum to 1. Raises `BadParameter` for a token that does not exist,
     `UnsupportedModel` for a read-out that takes maxima or merges patches.
@@ -35,11 +41,21 @@ def attention_maps(capture: Capture, *, query: Query = READOUT) -> AttentionMaps
         sweep(capture.layers, averaged)
         return averaged.result()
     token = layout.readout if asked else query
-    index = layout.token(token)
+    if isinstance(token, Region):
+        queries, patch = layout.region(token), None
+    else:
+        queries = [layout.token(token)]
+        patch = None if isinstance(token, str) else layout.patch(token)
     with torch.inference_mode():
-        weights = torch.stack([rows(layer, [index])[:, :, 0] for layer in capture.layers], dim=1)
-    patch = None if isinstance(token, str) else layout.patch(token)
+        weights = torch.stack([_mean_row(layer, queries) for layer in capture.layers], dim=1)
     return _record(capture, weights, query=patch or token, patch=patch)
+
+
+def _mean_row(layer: LayerAttention, queries: Sequence[int]) -> Float[Tensor, "image head key"]:
+    """The mean of the rows of some tokens, of which a part is in memory at a time."""
+    parts = [queries[first : first + ROWS] for first in range(0, len(queries), ROWS)]
+    total = torch.stack([rows(layer, part).sum(dim=2) for part in parts]).sum(dim=0)
+    return total / len(queries)
 
 
 def readout_reduction(capture: Capture) -> ReadoutReduction | None:
@@ -70,7 +86,7 @@ def _record(
     capture: Capture,
     weights: Float[Tensor, "image layer head key"],
     *,
-    query: Query,
+    query: Query | Region,
     patch: tuple[int, int] | None = None,
 ) -> AttentionMaps:
     layout, values = capture.layout, weights.cpu().numpy()

@@ -6,7 +6,7 @@ heads from 1; that is given up, so that a number on a figure is the index in an 
 
 from __future__ import annotations
 
-from vit_inspect.layout import READOUT, Query, TokenLayout
+from vit_inspect.layout import READOUT, Query, Region, TokenLayout
 
 CLASS_TOKEN = "class token (CLS)"
 
@@ -26,12 +26,20 @@ def patch_name(row: int, column: int) -> str:
     return f"patch ({row}, {column})"
 
 
-def query_name(query: Query, layout: TokenLayout) -> str:
-    """A query token: "class token (CLS)", "token reg1", "patch (5, 7)".
+def region_name(region: Region) -> str:
+    """A rectangle of patches by its first and its last one, such as "region (2, 3) to (4, 6)"."""
+    top, left, bottom, right = map(int, region)
+    return f"region ({top}, {left}) to ({bottom}, {right})"
+
+
+def query_name(query: Query | Region, layout: TokenLayout) -> str:
+    """A query token: "class token (CLS)", "token reg1", "patch (5, 7)", "region (2, 3) to (4, 6)".
 
     The query that stands for the model's output has the name of what the model reads, such as "mean
     of the patches".
     """
+    if isinstance(query, Region):
+        return region_name(query)
     if not isinstance(query, str):
         return patch_name(*map(int, query))
     token = layout.readout if query == READOUT else query

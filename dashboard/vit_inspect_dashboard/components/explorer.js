@@ -1,7 +1,7 @@
 // Maps over the photograph, drawn in the browser while the cursor moves and keys are pressed.
 // What is chosen is told to Python once it rests. Nothing from outside becomes HTML.
 
-import { clamp, endsOf, isPatch, number, paint, shade, tinted, unpack, valueAt } from "./maps.js";
+import { averaged, clamp, endsOf, isPatch, number, paint, shade, tinted, unpack, valueAt } from "./maps.js";
 
 /** @import { Look, PatchMap, Query, Sheet } from "./maps.js" */
 
@@ -63,6 +63,10 @@ class Explorer {
     /** @type {number | null} */
     this.hovered = null; // the patch under the cursor
     /** @type {number | null} */
+    this.anchor = null; // where the button went down
+    /** @type {Corners | null} */
+    this.dragged = null; // the region from there to the cursor
+    /** @type {number | null} */
     this.frame = null;
     /** @type {ReturnType<typeof setTimeout> | null} */
     this.timer = null;
@@ -82,10 +86,16 @@ class Explorer {
     const { signal } = this.closing;
     /** @param {string} name @param {() => void} act */
     const press = (name, act) => this.part(name).addEventListener("click", act, { signal });
+    this.canvas.addEventListener("pointerdown", (event) => {
+      if (event.pointerType !== "touch" && event.button === 0) this.anchor = this.patchAt(event);
+    }, { signal });
     this.canvas.addEventListener("pointermove", (event) => {
-      if (event.pointerType !== "touch") this.hover(this.patchAt(event));
+      if (event.pointerType === "touch") return;
+      if (event.buttons === 1 && this.anchor !== null) this.drag(this.patchAt(event));
+      else this.hover(this.patchAt(event));
     }, { signal });
     this.canvas.addEventListener("pointerleave", () => this.hover(null), { signal });
+    window.addEventListener("pointerup", () => this.drop(), { signal });
     this.canvas.addEventListener("click", (event) => this.click(this.patchAt(event)), { signal });
     this.overview.addEventListener("click", (event) => {
       const cell = this.cellAt(event);
@@ -182,8 +192,33 @@ class Explorer {
 
   /** @param {number | null} patch */
   click(patch) {
-    if (patch === null || !this.sheet?.pins) return;
+    if (this.dragged || patch === null || !this.sheet?.pins) return;
     this.pin(patch === this.pinned ? null : patch, 0);
+  }
+
+  // From the patch where the button went down to this one: a region, whose rows are averaged.
+  /** @param {number | null} patch */
+  drag(patch) {
+    const { sheet, anchor } = this;
+    if (!sheet?.prefix.length || !sheet.pins || patch === null || anchor === null) return;
+    if (patch === anchor && !this.dragged) return;
+    const columns = sheet.grid[1];
+    const rows = [anchor, patch].map((each) => Math.floor(each / columns));
+    const across = [anchor, patch].map((each) => each % columns);
+    this.dragged = [Math.min(...rows), Math.min(...across), Math.max(...rows), Math.max(...across)];
+    this.hovered = null;
+    this.pinned = regionName(this.dragged);
+    this.request();
+  }
+
+  drop() {
+    this.anchor = null;
+    if (!this.dragged) return;
+    this.chosenQuery = this.dragged;
+    this.redraw();
+    this.tell(0);
+    // The click that ends a drag comes after this.
+    setTimeout(() => (this.dragged = null), 0);
   }
 
   /** @param {Query | null} query @param {number} pause */
@@ -421,7 +456,7 @@ class Explorer {
     if (!sheet) return null;
     const opened = sheet.opened[0] === this.layer && sheet.opened[1] === this.column;
     for (const query of opened ? [this.hovered, this.pinned] : []) {
-      const row = query === null ? undefined : sheet.rows.get(query);
+      const row = query === null ? undefined : rowOf(sheet, query);
       if (row) return [query, row];
     }
     return [sheet.query, sheet.maps[this.layer * sheet.columns.length + this.column]];
@@ -439,7 +474,8 @@ class Explorer {
     const ends = endsOf(sheet, map, this.look);
     this.cover(context, map, this.layer, [0, 0, canvas.width, canvas.height], ends);
     if (this.hovered !== null && this.hovered !== this.pinned) this.outline(this.hovered, sheet.ink, sheet.paper);
-    if (isPatch(this.pinned)) this.outline(this.pinned, sheet.paper, sheet.accent);
+    const corners = cornersOf(this.pinned, sheet.grid[1]);
+    if (corners) this.outlineBox(corners, sheet.paper, sheet.accent);
     this.showScale(ends, map);
     this.part("line").textContent = this.words(query, map);
     canvas.dataset.shown = isPatch(query) ? this.pair(query) : String(query);
@@ -521,6 +557,12 @@ class Explorer {
 
   /** @param {number} patch @param {string} edge @param {string} colour */
   outline(patch, edge, colour) {
+    const corners = cornersOf(patch, this.sheet?.grid[1] ?? 1);
+    if (corners) this.outlineBox(corners, edge, colour);
+  }
+
+  /** @param {Corners} corners @param {string} edge @param {string} colour */
+  outlineBox([top, left, bottom, right], edge, colour) {
     const { sheet, canvas, context } = this;
     if (!sheet) return;
     const [rows, columns] = sheet.grid;
@@ -529,7 +571,7 @@ class Explorer {
     for (const [stroke, thickness] of /** @type {[string, number][]} */ ([[edge, 4], [colour, 2]])) {
       context.strokeStyle = stroke;
       context.lineWidth = thickness * pixel;
-      context.strokeRect((patch % columns) * width, Math.floor(patch / columns) * height, width, height);
+      context.strokeRect(left * width, top * height, (right - left + 1) * width, (bottom - top + 1) * height);
     }
   }
 
@@ -561,8 +603,9 @@ class Explorer {
     if (!sheet) return "";
     const here = this.hovered;
     if (sheet.coloured) return here === null ? "Patches of similar colour have similar tokens." : this.name(here);
-    const wanted = isPatch(this.pinned) && this.pinned !== query && here === null;
-    if (wanted && isPatch(this.pinned)) return `Computing the map of patch ${this.pair(this.pinned)}`;
+    if (cornersOf(this.pinned, 1) && this.pinned !== query && here === null) {
+      return `Computing the map of ${this.name(this.pinned).toLowerCase()}`;
+    }
     if (here !== null && here !== query) {
       const whose = query === null ? sheet.kind : `${this.name(query)} to`;
       return `${whose} ${this.pair(here)}: ${number(valueAt(map, here, sheet.steps))}`;
@@ -629,7 +672,8 @@ class Explorer {
     value("scale-of", this.look.scale);
     value("clip", this.look.clip);
     const select = /** @type {HTMLSelectElement} */ (this.part("query"));
-    const names = [...sheet.tokens, ...(isPatch(this.pinned) ? [this.name(this.pinned)] : [])];
+    const held = cornersOf(this.pinned, 1) !== null;
+    const names = [...sheet.tokens, ...(held ? [this.name(this.pinned)] : [])];
     if ([...select.options].map((each) => each.text).join() !== names.join()) {
       select.replaceChildren(...names.map((each) => new Option(each)));
     }
@@ -637,7 +681,7 @@ class Explorer {
     this.part("query-group").hidden = !sheet.pins;
     const unpin = /** @type {HTMLButtonElement} */ (this.part("unpin"));
     unpin.hidden = !sheet.pins || !sheet.tokens.length;
-    unpin.disabled = !isPatch(this.pinned);
+    unpin.disabled = !held;
     this.part("layer").textContent = `${sheet.layerName} ${this.layer + sheet.first}`;
     this.part("layer-group").hidden = sheet.layers < 2;
     const column = sheet.columns[this.column];
@@ -664,6 +708,42 @@ class Explorer {
     this.canvas.setAttribute("aria-label", words);
     if (this.part("spoken").textContent !== words) this.part("spoken").textContent = words;
   }
+}
+
+/** The first and the last row and column of a rectangle of patches: top, left, bottom, right.
+ * @typedef {[number, number, number, number]} Corners */
+
+/** @param {Corners} corners */
+function regionName([top, left, bottom, right]) {
+  return `Region (${top}, ${left}) to (${bottom}, ${right})`;
+}
+
+// The corners of a patch or a region; null of any other query.
+/** @param {Query | null} query @param {number} columns @returns {Corners | null} */
+function cornersOf(query, columns) {
+  if (isPatch(query)) {
+    const [row, column] = [Math.floor(query / columns), query % columns];
+    return [row, column, row, column];
+  }
+  const found = /^Region \((\d+), (\d+)\) to \((\d+), (\d+)\)$/.exec(query ?? "");
+  return found ? /** @type {Corners} */ (found.slice(1).map(Number)) : null;
+}
+
+// The row of a query, where it was sent; of a region the mean of its rows.
+/** @param {Sheet} sheet @param {Query} query @returns {PatchMap | undefined} */
+function rowOf(sheet, query) {
+  const row = sheet.rows.get(query);
+  const columns = sheet.grid[1];
+  const corners = row || isPatch(query) ? null : cornersOf(query, columns);
+  if (!corners) return row;
+  const [top, left, bottom, right] = corners;
+  const parts = [];
+  for (let patch = top * columns + left; patch <= bottom * columns + right; patch++) {
+    const inside = patch % columns >= left && patch % columns <= right;
+    const part = inside ? sheet.rows.get(patch) : undefined;
+    if (part) parts.push(part);
+  }
+  return parts.length ? averaged(parts, sheet.steps) : undefined;
 }
 
 // An option in the words of the tools.

@@ -19,10 +19,10 @@ import streamlit as st
 from PIL import Image
 
 from vit_inspect.figures import looks
-from vit_inspect.layout import Query, TokenLayout
+from vit_inspect.layout import Region, TokenLayout
 from vit_inspect.records.base import Photograph
 from vit_inspect_dashboard.components import component
-from vit_inspect_dashboard.sheets import CLIPS, Sheet, all_rows_fit
+from vit_inspect_dashboard.sheets import CLIPS, Query, Sheet, all_rows_fit
 from vit_inspect_dashboard.wording import query_name
 
 STEPS = 65_535
@@ -103,9 +103,20 @@ class _Offered:
                 found[name] = None
             elif isinstance(value, str) and value in self.tokens:
                 found[name] = self.tokens[value]
+            elif isinstance(value, list) and (region := self._region(value)):
+                found[name] = region
             elif type(value) is int and 0 <= value < np.prod(self.grid):
                 found[name] = divmod(value, self.grid[1])
         return found
+
+    def _region(self, corners: list[object]) -> Region | None:
+        """A rectangle of patches from its corners, if it is one."""
+        if [type(each) for each in corners] != [int] * 4:
+            return None
+        region = Region(*corners)  # type: ignore[arg-type]
+        rows, columns = self.grid
+        inside = 0 <= region.top <= region.bottom < rows
+        return region if inside and 0 <= region.left <= region.right < columns else None
 
 
 def pack(
@@ -186,7 +197,7 @@ def _steps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _sent(query: Query | None, layout: TokenLayout) -> int | str | None:
     """A patch as its index in raster order, any other query as its name on the page."""
-    if query is None or isinstance(query, str):
+    if query is None or isinstance(query, str | Region):
         return None if query is None else query_name(query, layout)
     return layout.token(query) - layout.prefix_count
 

@@ -106,6 +106,25 @@ export function valueAt(map, patch, steps) {
 }
 
 /**
+ * The mean of some maps.
+ * @param {PatchMap[]} maps
+ * @param {number} steps
+ * @returns {PatchMap}
+ */
+export function averaged(maps, steps) {
+  const sums = new Float64Array(maps[0].steps.length);
+  const prefix = new Float32Array(maps[0].prefix.length);
+  for (const map of maps) {
+    for (let patch = 0; patch < sums.length; patch++) sums[patch] += valueAt(map, patch, steps) / maps.length;
+    map.prefix.forEach((mass, key) => (prefix[key] += mass / maps.length));
+  }
+  const [least, largest] = [Math.min(...sums), Math.max(...sums)];
+  const span = largest - least || 1;
+  const parts = Uint16Array.from(sums, (sum) => Math.round(((sum - least) / span) * steps));
+  return { steps: parts, least, largest, prefix };
+}
+
+/**
  * A percentile, between two values in proportion, as NumPy takes it.
  * @param {Uint16Array} values
  * @param {number} percent

@@ -49,7 +49,8 @@ def opened(of: Subject) -> vi.PatchMap:
     return vi.PatchMap(found.model, found.layout, found.photographs, kind, chosen)
 
 
-asked = "" if query == READOUT else f", query={query!r}"
+written = f"vi.Region{tuple(query)}" if isinstance(query, vi.Region) else repr(query)
+asked = "" if query == READOUT else f", query={written}"
 taken = {"mean": f"[:, {layer}].mean(axis=1)", "max": f"[:, {layer}].max(axis=1)"}
 canvas.export(
     sheet,

@@ -12,7 +12,7 @@ subject = state.current()
 capture = models.capture(subject)
 rows, columns = capture.layout.grid
 query = canvas.chosen_query(capture.layout)
-patch = (rows // 2, columns // 2) if isinstance(query, str) else query
+patch = (rows // 2, columns // 2) if isinstance(query, str | vi.Region) else query
 layers = capture.layer_count
 layer = canvas.chosen_number("layer", layers, start=layers - 1)
 sheet = records.similarity_sheet(subject, patch, layer)
