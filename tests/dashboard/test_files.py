@@ -11,11 +11,11 @@ import pytest
 import vit_inspect as vi
 from tests.dashboard.apps import (
     CLASSIFIER,
-    LAYERS,
     opened,
     png,
     press,
 )
+from vit_inspect.analyses.attention_maps import telling_head
 from vit_inspect.exporting.render import FORMATS
 from vit_inspect.figures.head_statistics import STATISTICS
 from vit_inspect.records.names import place_name
@@ -26,7 +26,7 @@ MAPS = {
     "faithfulness": ("rollout_patch_map_control", "values"),
     "attention_rollout": ("attention_rollout_control", "relevance"),
     "attention_relevance": ("for_{best}_attention_relevance_control", "relevance"),
-    "attention_maps": ("{head}_patch_map_control", "values"),
+    "explore": ("{head}_patch_map_control", "values"),
 }
 """What the control of a page's map is called in files, and in its record."""
 
@@ -94,15 +94,18 @@ def test_the_control_of_a_map_is_exported_as_what_it_is(
     model, (slug, quantity) = CLASSIFIER, MAPS[view]
     app = opened(view, model=model, randomised=True)
     assert not app.exception
+    learned = models.capture(app.session_state["subject"])
     seen = models.capture(app.session_state["subject"]._replace(randomised=True))
-    best = vi.predictions(models.capture(app.session_state["subject"])).labels[0][0]
+    best = vi.predictions(learned).labels[0][0]
+    # The head that is open is that of the trained model.
+    layer, head = telling_head(vi.attention_maps(learned))
     wanted = {
         "attention_relevance": lambda: vi.attention_relevance(seen, target=best).relevance,
-        "attention_maps": lambda: vi.attention_maps(seen).weights[:, LAYERS - 1, 0],
+        "explore": lambda: vi.attention_maps(seen).weights[:, layer, head],
     }.get(view, lambda: vi.attention_rollout(seen).relevance)()
     query = vi.attention_maps(seen).query
-    head = file_stem(f"{place_name(LAYERS - 1, 0)} from {query}")
-    slug = slug.format(best=file_stem(best), head=head)
+    opened_head = file_stem(f"{place_name(layer, head)} from {query}")
+    slug = slug.format(best=file_stem(best), head=opened_head)
     stem = f"{model}_with_randomised_weights_chelsea_{slug}"
     exported = np.load(io.BytesIO(files[f"{stem}.npz"]()))
     np.testing.assert_allclose(exported[quantity], wanted, atol=1e-6)
@@ -127,10 +130,10 @@ def test_the_map_that_is_tested_is_exported(files: dict[str, Callable[[], bytes]
 
 
 @pytest.mark.parametrize(
-    ("shown", "quantity"), [("colours", "components"), ("similar patches", "similarity")]
+    ("view", "quantity"), [("feature_pca", "components"), ("token_similarity", "similarity")]
 )
 def test_tokens_of_another_picture_are_shown_beside_once_computed_and_exported(
-    monkeypatch: pytest.MonkeyPatch, shown: str, quantity: str
+    monkeypatch: pytest.MonkeyPatch, view: str, quantity: str
 ) -> None:
     joined: list[tuple[str, ...]] = []
     files: dict[str, Callable[[], bytes]] = {}
@@ -145,7 +148,7 @@ def test_tokens_of_another_picture_are_shown_beside_once_computed_and_exported(
 
     monkeypatch.setattr(records, "concatenate", counted)
     monkeypatch.setattr("vit_inspect_dashboard.page.st.download_button", download)
-    app = opened("feature_pca", tokens=shown)
+    app = opened(view)
     assert "chelsea" not in app.selectbox(key="beside").options
     files.clear()
     app.selectbox(key="beside").set_value("coffee").run()

@@ -144,7 +144,8 @@ def test_a_checkpoint_is_the_first_model_with_what_is_said_of_it(run_with: Any) 
     assert model.outputs == "multi-label"
     assert model.source.startswith("file mine.pth, as vit_tiny_patch16_224 with depth=2")
     # The same from a terminal; no visitor sees where the file lies.
-    page.switch_page("views/export.py").run()
+    page.query_params["at"] = "export"
+    page.run()
     assert page.code[0].value == (
         "python -m vit_inspect figures chelsea --out out --checkpoint mine.pth --architecture "
         "vit_tiny_patch16_224 --arch-option depth=2 --arch-option embed_dim=24 --arch-option "

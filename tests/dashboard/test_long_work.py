@@ -69,7 +69,7 @@ def test_parts_that_another_model_has_not_are_let_go() -> None:
 
 def test_every_head_is_tested_when_asked_and_a_click_switches_it_off() -> None:
     app = opened("head_importance")
-    assert not [each for each in app.get("popover") if "Export" in each.label]
+    assert not [each for each in app.get("popover") if "Export" in each.proto.popover.label]
     [test] = [each for each in app.button if each.label == "Test every head"]
     test.click().run()
     assert not app.exception

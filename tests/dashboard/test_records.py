@@ -15,7 +15,8 @@ from tests.dashboard.apps import LAYERS, copied
 from vit_inspect.attention import sweep
 from vit_inspect.attention.layer import LayerAttention
 from vit_inspect.errors import OutOfMemory
-from vit_inspect_dashboard import device, kept, models, records
+from vit_inspect.layout import READOUT
+from vit_inspect_dashboard import device, kept, models, records, sheets
 from vit_inspect_dashboard.pictures import Picture, sample
 from vit_inspect_dashboard.state import Subject
 
@@ -236,7 +237,11 @@ def test_a_key_of_what_is_kept_holds_no_picture() -> None:
 def test_rows_and_predictions_wait_for_the_device_and_are_made_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    maps = records.of_capture(vi.attention_maps, SUBJECT, query=(0, 1))
+    for query in (READOUT, (0, 1), (1, 1)):
+        records.of_capture(vi.attention_maps, SUBJECT, query=query)
+    for patch in ((0, 1), (1, 1)):
+        for layer in range(LAYERS):
+            records.of_capture(vi.token_similarity, SUBJECT, patch=patch, layer=layer)
     waiting: list[int] = []
 
     def seen(real: Callable[..., object]) -> Callable[..., object]:
@@ -246,12 +251,38 @@ def test_rows_and_predictions_wait_for_the_device_and_are_made_once(
 
         return work
 
-    monkeypatch.setattr(records, "rows_of_head", seen(records.rows_of_head))
+    monkeypatch.setattr(sheets, "attention_rows", seen(sheets.attention_rows))
+    monkeypatch.setattr(sheets, "similarity_rows", seen(sheets.similarity_rows))
     monkeypatch.setattr(vi, "predictions", seen(vi.predictions))
-    first = records.head_rows(SUBJECT, maps, (0, 1), layer=2, head=1)
+    first = records.attention_sheet(SUBJECT, (0, 1), 2, 1).rows
     # Another pinned patch needs no other rows, as all of them are there.
-    assert records.head_rows(SUBJECT, maps, (1, 1), layer=2, head=1) is first
-    assert records.head_rows(SUBJECT, maps, (0, 1), layer=2, head=2) is not first
+    assert records.attention_sheet(SUBJECT, (1, 1), 2, 1).rows is first
+    assert records.attention_sheet(SUBJECT, (0, 1), 2, 2).rows is not first
+    similar = records.similarity_sheet(SUBJECT, (0, 1), 1).rows
+    assert records.similarity_sheet(SUBJECT, (1, 1), 1).rows is similar
     records.of_capture(vi.predictions, SUBJECT, count=3)
     records.of_capture(vi.predictions, SUBJECT, count=3)
-    assert waiting == [1, 1, 1]
+    assert waiting == [1, 1, 1, 1]
+
+
+def test_of_a_large_layout_each_query_has_rows_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sheets, "MAX_BYTES", 9)
+    for query in ((0, 1), (1, 1), READOUT):
+        sheet = records.attention_sheet(SUBJECT, query, 2, 1)
+        assert sheet.rows.queries == (query,)
+        maps = vi.attention_maps(models.capture(SUBJECT), query=query)
+        shown = [maps.prefix_mass[0, 2, 1], maps.weights[0, 2, 1].ravel()]
+        np.testing.assert_allclose(sheet.rows.values[0], np.concatenate(shown), atol=1e-6)
+    for patch in ((0, 1), (1, 1)):
+        sheet = records.similarity_sheet(SUBJECT, patch, 1)
+        assert sheet.rows.queries == (patch,)
+        np.testing.assert_allclose(sheet.rows.values[0], sheet.values[1, 0].ravel(), atol=1e-5)
+
+
+def test_rows_are_weighed_by_what_they_hold() -> None:
+    rows = records.attention_sheet(SUBJECT, (0, 1), 2, 1).rows
+    # All 5 tokens on 5 keys, as float32.
+    assert rows.values.nbytes == 5 * 5 * 4
+    assert kept._result_bytes(rows) == rows.values.nbytes

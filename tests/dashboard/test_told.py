@@ -41,7 +41,7 @@ def checkpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
 
 
 def opened(**held: str) -> AppTest:
-    """The first page, from an address that says these things."""
+    """A page, from an address that says these things."""
     app = AppTest.from_file(str(APP), default_timeout=120)
     app.query_params.update(held)
     return app.run()
@@ -61,7 +61,7 @@ def apply(app: AppTest) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("checkpoint")
 def test_what_is_said_goes_before_the_file_and_its_operator() -> None:
-    app = opened()
+    app = opened(at="about")
     before = models.model(app.session_state["subject"])
     assert "2 heads" not in app.info[0].value
     app.text_input(key="mean").set_value("0.5, 0.6, 0.7")
@@ -85,7 +85,8 @@ def test_what_is_said_goes_before_the_file_and_its_operator() -> None:
     assert model.outputs == "multi-label"
     weights = [each.module.cls_token for each in (before, model)]
     torch.testing.assert_close(weights[0] * 2, weights[1])
-    app.switch_page("views/export.py").run()
+    app.query_params["at"] = "export"
+    app.run()
     words = app.code[0].value
     assert words == (
         f"python -m vit_inspect figures chelsea --out out --checkpoint {MINE}.pth --architecture "
@@ -135,12 +136,12 @@ def test_what_means_nothing_is_a_sentence_beside_the_form(key: str, text: str, f
 
 @pytest.mark.usefixtures("random_weights")
 def test_another_model_forgets_what_was_said_of_one() -> None:
-    app = AppTest.from_file(str(APP), default_timeout=120)
-    app.session_state["model"] = CLASSIFIER
-    app.run()
+    app = opened(model=CLASSIFIER)
     # What only a file can be told is asked of files alone.
     assert {each.key for each in app.text_input} == {"mean", "std", "crop_fraction"}
-    app.session_state["std"] = "0.5"
+    app.query_params["std"] = "0.5"
+    app.run()
+    assert said(app) == {"std": "0.5"}
     app.selectbox(key="model").set_value("vit_small_patch14_reg4_dinov2").run()
     assert not app.exception
     assert said(app) == {}
