@@ -67,7 +67,7 @@ def test_every_page_opens_for_every_kind_of_model(model: str) -> None:
             assert model in refusal
         else:
             assert refusals(app) == []
-            assert app.title or app.subheader
+            assert app.title or canvas(app).header["lead"]
 
 
 @pytest.mark.usefixtures("random_weights")
@@ -79,7 +79,7 @@ def test_every_page_opens_says_what_it_asks_and_cannot_tell_and_explains_its_con
         go(app, view)
         assert not app.exception, (view, app.exception)
         assert refusals(app) == []
-        assert app.title or app.subheader
+        assert app.title or canvas(app).header["lead"]
         check_help(app, view)
         said = set(words_of(app))
         if view in FOLLOWING:
@@ -154,6 +154,10 @@ def test_what_the_archive_leaves_out_is_told() -> None:
     assert f"With --thorough it also makes {slow}." in [each.value for each in app.caption]
 
 
+def has_canvas(app: AppTest) -> bool:
+    return any(each.proto.bytes for each in app.get("bidi_component"))
+
+
 def words_of(app: AppTest) -> Iterator[str]:
     """All that a page says and offers: its words, labels, options, help and tables."""
     for kind in ("title", "header", "subheader", "markdown", "caption", "text", "info", "warning"):
@@ -161,6 +165,8 @@ def words_of(app: AppTest) -> Iterator[str]:
     for kind in ("selectbox", "multiselect", "button_group"):
         for each in app.get(kind):
             yield from (each.label, each.proto.help, *map(str, each.options))
+    if has_canvas(app):
+        yield from (canvas(app).header["lead"], canvas(app).header["why"])
     yield from (each.label for each in app.button)
     yield from (each.proto.popover.label for each in app.get("popover"))
     yield from (each.proto.text for each in app.get("progress"))
@@ -194,7 +200,7 @@ def numbers_on_all_pages(*, model: str) -> dict[str, set[int]]:
         for control in app.selectbox:
             if control.key in ("layer", "start"):
                 found["layer"] |= set(map(int, control.options))
-        if any(each.proto.bytes for each in app.get("bidi_component")):
+        if has_canvas(app):
             header = canvas(app).header
             found["layer"] |= {header["first"] + layer for layer in range(header["layers"])}
             found["head"] |= {int(name) for name in header["columns"] if name.isdecimal()}
