@@ -526,7 +526,64 @@ def test_of_two_networks_none_is_guessed(tiny: Weights, other: Weights, tmp_path
         (lambda mean, own: {"params": own, "params_ema": mean}, "params_ema", "params"),
         (lambda mean, own: {"net": own, "net_ema": mean}, "net_ema", "net"),
         (lambda mean, own: {"model": own, "avg_model": mean}, "avg_model", "model"),
-        # MoCo v3 names both networks inside one dictionary, lightning's callbacks do so too.
+        # Lightning's callbacks: the weights by their names there, or those of a wrapper.
+        (
+            lambda mean, own: {
+                "state_dict": {f"model.{name}": own[name] for name in own},
+                "callbacks": {
+                    "EMACallback{'decay': 0.999}": {
+                        "ema_state_dict": {f"model.{name}": mean[name] for name in mean}
+                    },
+                    "ModelCheckpoint": {"best": 0.7},
+                },
+            },
+            "ema_state_dict",
+            "state_dict.model",
+        ),
+        (
+            lambda mean, own: {
+                "state_dict": own,
+                "callbacks": {"WeightEMA": {f"module.{name}": mean[name] for name in mean}},
+            },
+            "callbacks.WeightEMA",
+            "state_dict",
+        ),
+        (
+            lambda mean, own: {
+                "state_dict": {f"net.{name}": own[name] for name in own},
+                "callbacks": {
+                    "StochasticWeightAveraging": {
+                        "average_model_state": {f"net.{name}": mean[name] for name in mean}
+                    }
+                },
+            },
+            "StochasticWeightAveraging",
+            "net",
+        ),
+        # Latent diffusion takes the dots out of the names, and counts the steps beside them.
+        (
+            lambda mean, own: {
+                "state_dict": {f"model.{name}": own[name] for name in own}
+                | {f"model_ema.{name.replace('.', '')}": mean[name] for name in mean}
+                | {"model_ema.decay": torch.tensor(0.9), "model_ema.num_updates": torch.tensor(3)}
+            },
+            "model_ema",
+            "model",
+        ),
+        (
+            lambda mean, own: own | {f"ema.{name.replace('.', '')}": mean[name] for name in mean},
+            "ema",
+            None,
+        ),
+        (
+            lambda mean, own: (
+                {f"model.vit.{name}": own[name] for name in own}
+                | {f"model_ema.vit{name.replace('.', '')}": mean[name] for name in mean}
+            ),
+            "model_ema",
+            "model",
+        ),
+        # MoCo v3 names both networks inside one dictionary.
         (
             lambda mean, own: {
                 "state_dict": {f"module.base_encoder.{name}": own[name] for name in own}
@@ -554,6 +611,97 @@ def test_averages_go_first_and_a_part_can_be_named(
         named = loaded(path, part=online)
         assert same(named, other)
         assert online in named.notices[0]
+        assert [each for each in named.notices if "An average or a teacher" in each]
+    assert not [each for each in model.notices if "An average or a teacher" in each]
+
+
+def unfixed(weights: Weights) -> Weights:
+    """Without the table of positions, which an average of what is trained lacks."""
+    return {name: each for name, each in weights.items() if name != "pos_embed"}
+
+
+@pytest.mark.parametrize(
+    ("arranged", "told", "asked", "words"),
+    [
+        (
+            lambda mean, own: {"model": own, "ema": {"shadow_params": list(mean.values())}},
+            "ema.shadow_params",
+            "ema",
+            "whose weights have no names",
+        ),
+        (
+            lambda mean, own: {
+                "state_dict": own,
+                "callbacks": {"EMA": {"ema_weights": list(mean.values())}},
+            },
+            "callbacks.EMA.ema_weights",
+            "ema_weights",
+            "whose weights have no names",
+        ),
+        (
+            lambda mean, own: {"state_dict": own, "optimizer_states": [{"ema": (*mean.values(),)}]},
+            "optimizer_states.0.ema",
+            "ema",
+            "whose weights have no names",
+        ),
+        (
+            lambda mean, own: {"state_dict": own, "callbacks": {"EMA": unfixed(mean)}},
+            "callbacks.EMA",
+            "callbacks.EMA",
+            "lacks weights of test_vit (pos_embed)",
+        ),
+        (
+            lambda mean, own: (
+                {f"model.{name}": own[name] for name in own}
+                | {
+                    f"model_ema.{name.replace('.', '')}": each
+                    for name, each in unfixed(mean).items()
+                }
+            ),
+            "model_ema",
+            "model_ema",
+            "lacks weights of test_vit (pos_embed)",
+        ),
+        # A joined name that could stand for two weights stands for none.
+        (
+            lambda mean, own: (
+                {f"model.{name}": own[name] for name in own}
+                | {f"model_ema.{name.replace('.', '')}": mean[name] for name in mean}
+                | {"model.normweight": torch.ones(2)}
+            ),
+            "model_ema",
+            "model_ema",
+            "no part 'model_ema'",
+        ),
+    ],
+    ids=["torch_ema", "callback", "optimiser", "partial", "joined", "ambiguous"],
+)
+def test_an_average_that_cannot_be_shown_is_told_by_its_name(
+    tiny: Weights,
+    other: Weights,
+    tmp_path: Path,
+    arranged: Callable[[Weights, Weights], object],
+    told: str,
+    asked: str,
+    words: str,
+) -> None:
+    path = saved(tmp_path / "run.pth", arranged(tiny, other))
+    model = loaded(path, ignore=["model.normweight"] if words.startswith("no part") else [])
+    assert same(model, other)
+    assert f"An average or a teacher in the file is not shown: {told}." in model.notices
+    with pytest.raises(vi.WeightsUnavailable) as refusal:
+        loaded(path, part=asked)
+    assert words in refusal.value.found
+
+
+def test_of_two_averages_none_is_guessed(tiny: Weights, other: Weights, tmp_path: Path) -> None:
+    run = {"state_dict": other, "callbacks": {"EMA": tiny, "SWA": other}}
+    path = saved(tmp_path / "run.ckpt", run)
+    with pytest.raises(vi.WeightsUnavailable) as refusal:
+        loaded(path)
+    assert refusal.value.remedy == "name one of them, such as part='callbacks.EMA'"
+    assert same(loaded(path, part="callbacks.EMA"), tiny)
+    assert same(loaded(path, part="SWA"), other)
 
 
 def test_a_part_is_of_a_file(tmp_path: Path) -> None:

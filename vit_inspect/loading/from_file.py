@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from vit_inspect.errors import BadParameter, WeightsUnavailable
 from vit_inspect.loading import assumed
+from vit_inspect.loading.averages import CALLBACKS, is_average, path_of_average
 from vit_inspect.loading.from_timm import (
     check_name,
     convert,
@@ -32,7 +33,7 @@ from vit_inspect.loading.positions import RELATIVE_RESAMPLED
 from vit_inspect.loading.timm_anatomy import first_convolution
 from vit_inspect.loading.timm_parts import trunk_of
 from vit_inspect.loading.unplaced import dropped_keys, strange, unplaced, without
-from vit_inspect.loading.weight_files import AVERAGES, WeightFile, read_weights, shown
+from vit_inspect.loading.weight_files import WeightFile, read_weights, shown
 from vit_inspect.model import Model
 from vit_inspect.pictures.preparing import channels
 
@@ -169,7 +170,9 @@ def load_checkpoint(
     weights = reading.weights
     _keep_relative(module, reading, file)
     notices: list[str] = []
-    if taken := ".".join(filter(None, (file.part, reading.prefix.removesuffix(".")))):
+    # Callbacks lie beside the part that was opened.
+    outer = "" if reading.prefix.startswith(f"{CALLBACKS}.") else file.part
+    if taken := ".".join(filter(None, (outer, reading.prefix.removesuffix(".")))):
         notices.append(f"Weights taken from the part {shown(taken)!r} of the file.")
     _take_pooling(module, weights, notices)
     _take_classes(module, weights, notices, layered=any(map(PRE_LOGITS.search, file.weights)))
@@ -190,7 +193,12 @@ def load_checkpoint(
     used = {source for name in expected for source in reading.used[name]}
     idle = [name for name in file.weights if name not in used]
     twins = _twins(file.weights, reading.prefix)
-    judged = [name for name in idle if not name.startswith(twins)]
+    judged = [
+        name
+        for name in idle
+        # A twin may have no prefix.
+        if not name.startswith(twins) and f"{reading.prefix}{name}" not in used
+    ]
     rotary = getattr(module, "rope", None) is not None
     lost = unplaced(file.weights, judged, reading.prefix, rotary=rotary)
     lost += dropped_keys(file.weights, expected)
@@ -204,7 +212,15 @@ def load_checkpoint(
         )
     if let_go:
         notices.append(f"Left out as asked, although they may matter: {_grouped(let_go)}.")
-    unused = [each for each in (*file.left_out, *idle) if each not in let_go]
+    averages = (*file.averages, *_averages(file.weights, idle, reading.prefix))
+    unused = [
+        each
+        for each in (*file.left_out, *idle)
+        if each not in let_go and not f"{each}.".startswith(tuple(f"{path}." for path in averages))
+    ]
+    if averages:
+        listed = ", ".join(shown(each) for each in averages)
+        notices.append(f"An average or a teacher in the file is not shown: {listed}.")
     if unused:
         notices.append(f"Unused parts of the file: {_grouped(unused)}.")
     return size, tuple(notices)
@@ -214,7 +230,8 @@ def _reading(module: nn.Module, file: WeightFile, architecture: str) -> Reading:
     """The reading that matches the most weights of the module; in a tie, without a prefix."""
     prefixes = ["", *_prefixes(file.weights)]
     if file.sought:
-        named = [each for each in prefixes if f".{file.sought}." in f".{each}"]
+        named = [each for each in prefixes if each.startswith(f"{file.sought}.")]
+        named = named or [each for each in prefixes if f".{file.sought}." in f".{each}"]
         if not named:
             raise WeightsUnavailable(
                 f"no part {shown(file.sought)!r} in {file.name!r}",
@@ -237,16 +254,17 @@ def _reading(module: nn.Module, file: WeightFile, architecture: str) -> Reading:
             architecture,
         )
     rivals = [each for each in readings if matched(each) == matched(best)]
-    if len(rivals) > 1 and best.prefix:
-        # Authors evaluate the teacher or the moving average, not the student.
-        averaged = [each for each in rivals if set(AVERAGES).intersection(each.prefix.split("."))]
-        if len(averaged) != 1:
-            raise WeightsUnavailable(
-                f"several networks in {file.name!r} ({_first([each.prefix for each in rivals])})",
-                "the weights of one",
-                f"name one of them, such as part={rivals[0].prefix.removesuffix('.')!r}",
-            )
-        best = averaged[0]
+    # Authors evaluate the teacher or the moving average, not the student.
+    averaged = [each for each in rivals if is_average(each.prefix.removesuffix("."))]
+    if len(averaged) == 1:
+        return averaged[0]
+    if len(rivals) > 1 and (best.prefix or averaged):
+        first = next(each.prefix for each in (*averaged, *rivals) if each.prefix)[:-1]
+        raise WeightsUnavailable(
+            f"several networks in {file.name!r} ({_first([each.prefix for each in rivals])})",
+            "the weights of one",
+            f"name one of them, such as part={first!r}",
+        )
     return best
 
 
@@ -254,6 +272,17 @@ def _prefixes(names: Collection[str]) -> list[str]:
     """Each prefix of a transformer's blocks, such as "module.backbone."."""
     found = (re.match(r"(.*\.)blocks\.0\.", name) for name in names)
     return list(dict.fromkeys(match[1] for match in found if match))
+
+
+def _averages(weights: Mapping[str, Tensor], idle: Iterable[str], prefix: str) -> list[str]:
+    """The paths of the averages to which unused weights belong."""
+    # A number beside an average is no average: how much it keeps, how often it was renewed.
+    paths = [
+        path_of_average(name)
+        for name in idle
+        if weights[name].numel() > 1 and not (prefix and name.startswith(prefix))
+    ]
+    return list(dict.fromkeys(filter(None, paths)))
 
 
 def _twins(names: Collection[str], prefix: str) -> tuple[str, ...]:

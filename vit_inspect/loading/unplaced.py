@@ -14,7 +14,8 @@ from fnmatch import fnmatchcase
 from torch import Tensor
 
 from vit_inspect.errors import BadParameter
-from vit_inspect.loading.weight_files import AVERAGES, WRAPPERS, shown
+from vit_inspect.loading.averages import AVERAGES, CALLBACKS
+from vit_inspect.loading.weight_files import WRAPPERS, shown
 
 _HEADS = (
     r"heads?|\w+_heads?|head_(?!norm)\w+|fc|classifier|\w+_classifier|linear|last_layer|prototypes?"
@@ -27,6 +28,7 @@ _TRAINING = (
     r"optim\w*|\w*_optim\w*|\w*sched\w*|\w*scaler\w*|amp|\w*loss\w*|criterion\w*|center|queue\w*"
     r"|\w*_queue|\w*_ptr|rng\w*|\w*_rng\w*|\w*_states?|state|history|\w*_history|metrics?|meters?"
     r"|callbacks?|loops|hyper_parameters|hparams|args|config|cfg|epoch|step|iter\w*|best\w*|n_averaged"
+    r"|num_updates|decay"
     r"|monitor|results?|scores?|class_weights?|thresholds?|temperature"
 )
 _NETWORKS = (
@@ -84,7 +86,12 @@ def dropped_keys(weights: Mapping[str, Tensor], expected: Iterable[str]) -> list
 
 def strange(beside: Iterable[str]) -> list[str]:
     """Entries with weights beside those of the network, by their keys, that nobody knows."""
-    return [each for each in beside if not MAY_LIE_BESIDE.fullmatch(each.rpartition(".")[2])]
+    return [
+        each
+        for each in beside
+        if not MAY_LIE_BESIDE.fullmatch(each.rpartition(".")[2])
+        and not each.startswith(f"{CALLBACKS}.")
+    ]
 
 
 def without(names: Iterable[str], ignore: Iterable[str], file: str) -> tuple[list[str], list[str]]:

@@ -15,7 +15,7 @@ import stat
 import threading
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -27,37 +27,20 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vit_inspect.errors import WeightsUnavailable
+from vit_inspect.loading.averages import (
+    AVERAGES,
+    CALLBACKS,
+    MAX_DEPTH,
+    averages_in,
+    holds_tensors,
+    is_average,
+    named_tensors,
+    tensors,
+    with_dots,
+)
 from vit_inspect.pictures.reading import printable
 
 ACCEPTED = "weights as .safetensors, .pth or .npz"
-
-AVERAGES = (
-    "state_dict_ema",
-    "model_state_dict_ema",
-    "model_ema",
-    "ema_state_dict",
-    "ema_model",
-    "ema",
-    "teacher",
-    "target_encoder",
-    "momentum_encoder",
-    "target_network",
-    "averaged_model",
-    "swa_model",
-    "shadow",
-    "params_ema",
-    "ema_params",
-    "net_ema",
-    "ema_net",
-    "ema_weights",
-    "ema_encoder",
-    "swa_state_dict",
-    "avg_model",
-    "mean_teacher",
-    "momentum_model",
-    "key_encoder",
-)
-"""Names of averages over training steps, and of teachers: they are what authors evaluate."""
 
 WRAPPERS = (
     *AVERAGES,
@@ -84,9 +67,6 @@ dates and settings. None of them is imported: an empty stand-in takes the place 
 
 MAX_HARMLESS = 60
 """Most such classes of one file."""
-
-MAX_DEPTH = 4
-"""Most wrappers inside each other; more than two are rare."""
 
 MAX_HEADER = 25_000_000
 """Most bytes of a safetensors header; a weight takes about 100."""
@@ -115,6 +95,7 @@ class WeightFile:
     weights: tensors on the CPU, by their names in the file.
     left_out: other entries of the file, such as "optimizer", by their keys.
     beside: the keys of those that hold tensors.
+    averages: the paths of averages among them.
     """
 
     name: str
@@ -123,6 +104,7 @@ class WeightFile:
     weights: dict[str, Tensor]
     left_out: Mapping[str, object]
     beside: tuple[str, ...]
+    averages: tuple[str, ...]
 
 
 @torch.inference_mode(False)
@@ -156,7 +138,7 @@ def read_weights(path: Path, part: str | None = None) -> WeightFile:
             "a complete file",
             "save or download it again",
         ) from error
-    return _unwrapped(saved, name, part.split(".") if part else [])
+    return _unwrapped(saved, name, part or "")
 
 
 def shown(text: str) -> str:
@@ -332,13 +314,16 @@ def _from_torch(path: Path, name: str) -> object:
             passed_over[named] = OrderedDict if filled else _STANDS_FOR.get(named, Unread)
 
 
-def _unwrapped(saved: object, name: str, sought: list[str]) -> WeightFile:
+def _unwrapped(saved: object, name: str, sought: str) -> WeightFile:
     """The tensors of one network, without the wrappers that a training program saved."""
+    _check_named(saved, name, sought)
+    chosen = bool(sought)
     opened: list[str] = []
     others: dict[str, object] = {}
     while isinstance(saved, Mapping) and len(opened) < MAX_DEPTH:
-        asked = bool(sought) and isinstance(saved.get(sought[0]), Mapping)
-        inside = sought.pop(0) if asked else _part(saved)
+        asked = _asked(saved, sought)
+        inside = _part(saved) if asked is None else asked
+        sought = sought if asked is None else sought[len(asked) + 1 :]
         others |= {
             ".".join([*opened, key]): value
             for key, value in saved.items()
@@ -348,7 +333,10 @@ def _unwrapped(saved: object, name: str, sought: list[str]) -> WeightFile:
             break
         opened.append(inside)
         saved = saved[inside]
-    weights = _plainly_named(_tensors(saved))
+    weights = tensors(saved)
+    if sought or not chosen:
+        weights |= _from_callbacks(others)
+    weights = _plainly_named(with_dots(weights))
     if not weights:
         raise WeightsUnavailable(f"no weights in {name!r}", ACCEPTED, "choose another file")
     for key, value in weights.items():
@@ -360,19 +348,51 @@ def _unwrapped(saved: object, name: str, sought: list[str]) -> WeightFile:
             or value.numel() * value.element_size() > value.untyped_storage().nbytes()
         ):
             raise _no_tensor(key, name)
-    beside = tuple(key for key, value in others.items() if _holds_tensors(value))
-    inner = ".".join(word for word in sought if word not in WRAPPER_WORDS)
-    return WeightFile(name, ".".join(opened), inner, weights, others, beside)
+    beside = tuple(key for key, value in others.items() if holds_tensors(value))
+    inner = ".".join(word for word in sought.split(".") if word not in WRAPPER_WORDS)
+    return WeightFile(
+        name, ".".join(opened), inner, weights, others, beside, tuple(averages_in(others))
+    )
 
 
-def _holds_tensors(value: object, depth: int = MAX_DEPTH) -> bool:
-    """Whether there is a tensor of floating-point numbers somewhere inside."""
-    if isinstance(value, Tensor):
-        return value.is_floating_point()
-    inside = value.values() if isinstance(value, Mapping) else value
-    if depth and isinstance(inside, Iterable) and not isinstance(inside, str | bytes):
-        return any(_holds_tensors(each, depth - 1) for each in inside)
-    return False
+def _from_callbacks(others: dict[str, object]) -> dict[str, Tensor]:
+    """The weights of the averages that callbacks hold, taken out of the other entries."""
+    callbacks = others.get(CALLBACKS)
+    weights: dict[str, Tensor] = {}
+    for path, value in averages_in({CALLBACKS: callbacks}).items():
+        weights |= named_tensors(value, path)
+    left = {
+        key: value
+        for key, value in (callbacks.items() if isinstance(callbacks, Mapping) else ())
+        if not any(name.startswith(f"{CALLBACKS}.{key}.") for name in weights)
+    }
+    if weights:
+        del others[CALLBACKS]
+        others |= {CALLBACKS: left} if left else {}
+    return weights
+
+
+def _asked(saved: Mapping[Any, Any], sought: str) -> str | None:
+    """The key of the wrapper with which the part that is asked for begins."""
+    keys = [
+        key
+        for key, value in saved.items()
+        if isinstance(key, str)
+        and isinstance(value, Mapping)
+        and f"{sought}.".startswith(f"{key}.")
+    ]
+    return max(keys, key=len, default=None)
+
+
+def _check_named(saved: object, name: str, sought: str) -> None:
+    """Refuse an average that is asked for, if its weights are a list."""
+    for path, value in averages_in(saved).items() if is_average(sought) else ():
+        if f".{sought}." in f".{path}." and not any(named_tensors(value, path)):
+            raise WeightsUnavailable(
+                f"the average {shown(path)!r} in {name!r}, whose weights have no names",
+                "weights by the names that they have in the network",
+                "name another part, or save the average as a state_dict()",
+            )
 
 
 def _plainly_named(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -398,20 +418,10 @@ def _plainly_named(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 def _part(saved: Mapping[Any, Any]) -> str | None:
     """The key of the wrapper that holds the weights: a known one, or the only one."""
     for key in WRAPPERS:
-        if isinstance(saved.get(key), Mapping) and saved[key]:
+        if any(named_tensors(saved.get(key), key)):
             return key
-    parts = [key for key, value in saved.items() if isinstance(key, str) and _tensors(value)]
-    return parts[0] if len(parts) == 1 and not _tensors(saved) else None
-
-
-def _tensors(saved: object) -> dict[str, Tensor]:
-    if not isinstance(saved, Mapping):
-        return {}
-    return {
-        key: value.detach()
-        for key, value in saved.items()
-        if isinstance(key, str) and isinstance(value, Tensor)
-    }
+    parts = [key for key, value in saved.items() if isinstance(key, str) and tensors(value)]
+    return parts[0] if len(parts) == 1 and not tensors(saved) else None
 
 
 def _no_tensor(key: str, name: str) -> WeightsUnavailable:
