@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import argparse
 import collections
+import dataclasses
 import datetime
+import enum
 import json
 import pickle
 import re
 import sys
 import types
+import typing
 import zipfile
 from collections.abc import Callable
 from functools import partial
@@ -711,10 +714,56 @@ def test_a_part_is_of_a_file(tmp_path: Path) -> None:
         vi.load(checkpoint=tmp_path, architecture="transformers", part="teacher")
 
 
+class Split(enum.Enum):
+    TRAIN = "train"
+
+
+class Stage(enum.IntFlag):
+    FIRST = 1
+    LAST = 2
+
+
+@dataclasses.dataclass
+class Settings:
+    num_heads: int = 4
+    split: Split = Split.TRAIN
+
+    class Inner:
+        def __init__(self) -> None:
+            self.depth = 3
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fixed:
+    rate: float = 0.1
+
+
+class Scores(typing.NamedTuple):
+    top: object
+    best: object = 0.9
+
+
+class Members(dict[str, object]):
+    pass
+
+
+class Marked(Tensor):
+    pass
+
+
 @pytest.mark.parametrize("new", [True, False], ids=["zip", "old"])
 @pytest.mark.parametrize(
     "beside",
     [
+        Split.TRAIN,
+        {Split.TRAIN: 0.3},
+        Stage.FIRST | Stage.LAST,
+        Settings(),
+        Settings.Inner(),
+        Fixed(),
+        Scores(0.7),
+        types.SimpleNamespace(lr=0.1),
+        torch.__version__,
         np.float64(0.9),
         np.arange(3.0),
         np.array(["a", {}], dtype=object),
@@ -761,6 +810,62 @@ def test_settings_of_other_packages_are_passed_over_and_not_imported(
     assert read_weights(path).left_out.keys() == {"config"}
 
 
+def test_settings_in_an_object_are_believed(tiny: Weights, tmp_path: Path) -> None:
+    path = saved(tmp_path / "x.pth", {"model": tiny, "args": Settings(num_heads=4)})
+    model = loaded(path)
+    assert "As the settings beside the weights say: num_heads=4." in model.notices
+    assert model.blocks[0].attn.num_heads == 4
+
+
+@pytest.mark.parametrize("held", [Scores(torch.ones(2)), Scores(0.7, best={"w": torch.ones(2)})])
+def test_weights_in_an_object_beside_are_judged(
+    tiny: Weights, tmp_path: Path, held: object
+) -> None:
+    for content in ({"model": tiny, "adapter": held}, tiny | {"adapter": held}):
+        with pytest.raises(vi.WeightsUnavailable, match=r"no place for \(adapter\)"):
+            loaded(saved(tmp_path / "x.pth", content))
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (Members(a=1), "objects in the checkpoint 'x.pth' that cannot be passed over (tests"),
+        (torch.ones(2).as_subclass(Marked), "objects in the checkpoint 'x.pth' that cannot be pas"),
+        (len, "code in the checkpoint 'x.pth' (len), which was not run"),
+    ],
+    ids=["dictionary", "tensor", "function"],
+)
+def test_what_is_no_plain_value_is_refused(
+    tiny: Weights, tmp_path: Path, content: object, found: str
+) -> None:
+    path = saved(tmp_path / "x.pth", {"model": tiny, "x": content})
+    with pytest.raises(vi.WeightsUnavailable) as refusal:
+        loaded(path)
+    assert refusal.value.found.startswith(found)
+    assert "state_dict()" in refusal.value.remedy
+
+
+class Bare(nn.Module):
+    """A network without a layer of torch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.ones(3))
+
+
+def test_a_whole_network_without_a_layer_of_torch_is_refused(tmp_path: Path) -> None:
+    for content in (Bare(), {"model": Bare(), "epoch": 3}):
+        with pytest.raises(vi.WeightsUnavailable, match=r"objects and no weights in 'x\.pth'"):
+            read_weights(saved(tmp_path / "x.pth", content))
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_another_pickle_protocol_is_told(tiny: Weights, tmp_path: Path) -> None:
+    torch.save(tiny, tmp_path / "x.pth", pickle_protocol=4)
+    with pytest.raises(vi.WeightsUnavailable, match=r"'x\.pth' of another pickle protocol than"):
+        loaded(tmp_path / "x.pth")
+
+
 def test_what_cannot_be_passed_over_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -770,7 +875,7 @@ def test_what_cannot_be_passed_over_is_told(
     path = saved(tmp_path / "x.pth", {"model": {"w": torch.ones(2)}, "c": module.Settings(a=1)})
     with pytest.raises(
         vi.WeightsUnavailable,
-        match=r"settings in the checkpoint 'x.pth' that cannot be passed over \(yacs\.Settings\)",
+        match=r"objects in the checkpoint 'x.pth' that cannot be passed over \(yacs\.Settings\)",
     ):
         read_weights(path)
 

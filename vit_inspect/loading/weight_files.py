@@ -12,6 +12,7 @@ import os
 import pickle
 import re
 import stat
+import sys
 import threading
 import zipfile
 from collections import OrderedDict
@@ -19,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -56,17 +57,18 @@ WRAPPERS = (
 WRAPPER_WORDS = ("module", "_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
 """What DataParallel, torch.compile, activation checkpointing and FSDP put into names of weights."""
 
-HARMLESS = re.compile(
-    r"(numpy|pathlib|datetime|argparse|collections|omegaconf|yacs|easydict|addict|ml_collections"
-    r"|mmengine|mmcv|pytorch_lightning|lightning|lightning_fabric|fvcore|typing|enum|decimal|uuid"
-    r"|fractions)(\.\w+)+"
-    r"|builtins\.(list|dict|set|frozenset|tuple|str|int|float|complex|bool|slice|range)"
+PLAIN = re.compile(
+    r"(pathlib|datetime|argparse|collections|typing|enum|decimal|uuid|fractions)(\.\w+)+"
+    r"|types\.SimpleNamespace|torch\.torch_version\.TorchVersion"
+    r"|builtins\.(list|dict|set|frozenset|tuple|str|int|float|complex|bool|slice|range|getattr)"
 )
-"""Classes of plain values that training programs save beside the weights, such as scores, paths,
-dates and settings. None of them is imported: an empty stand-in takes the place of each value."""
+"""Names of Python and torch that stand for plain values, such as dates and paths."""
 
-MAX_HARMLESS = 60
-"""Most such classes of one file."""
+RUNNING = frozenset({*sys.stdlib_module_names, "builtins", "torch", "timm"})
+"""Packages whose other names mean a program, or a whole network."""
+
+MAX_PASSED_OVER = 60
+"""Most classes of one file that are passed over."""
 
 MAX_HEADER = 25_000_000
 """Most bytes of a safetensors header; a weight takes about 100."""
@@ -255,23 +257,38 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Tens
 
 
 class Unread(list[object]):
-    """Stands for a value beside the weights, whose class is never imported; it may be filled.
+    """Stands for a value beside the weights, whose class is never imported.
+
+    It holds what the value was made from, and what it was filled with.
 
     attributes: those of the value, by name, where they were saved as a dictionary.
     """
 
     attributes: Mapping[str, object] = MappingProxyType({})
 
+    # A value may be the key of a dictionary.
+    __hash__, __eq__ = object.__hash__, object.__eq__  # type: ignore[assignment]
+
+    def __new__(cls, *made_from: object) -> Self:
+        """An instance that holds its arguments."""
+        self = super().__new__(cls)
+        self.extend(made_from)
+        return self
+
     def __init__(self, *_: object) -> None:
-        super().__init__()
+        """Leaves what it holds as it is."""
 
     def __setstate__(self, state: object) -> None:
         if isinstance(state, dict):
             self.attributes = state
+        else:
+            self.append(state)
 
 
 _STANDS_FOR: dict[str, Callable[..., object]] = {
-    "collections.defaultdict": lambda *_: OrderedDict()
+    "collections.defaultdict": lambda *_: OrderedDict(),
+    # Names a class inside a class.
+    "builtins.getattr": lambda *_: Unread,
 }
 
 # The classes that torch reads are set for the whole process.
@@ -286,23 +303,31 @@ def _from_torch(path: Path, name: str) -> object:
         try:
             with _reading, torch.serialization.safe_globals(allowed):
                 return torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:
+        # A kind of tensor of its own is no plain value: a stand-in in its place is a wrong type.
+        except (pickle.UnpicklingError, TypeError) as error:
             found = re.search(r"GLOBAL (\S+)", str(error))
-            if found is None and Unread.__name__ in str(error):
+            mistyped = isinstance(error, TypeError) and bool(passed_over)
+            if found is None and (mistyped or Unread.__name__ in str(error)):
                 raise WeightsUnavailable(
-                    f"settings in the checkpoint {name!r} that cannot be passed over "
+                    f"objects in the checkpoint {name!r} that cannot be passed over "
                     f"({shown(', '.join(passed_over))})",
                     "tensors, numbers and texts",
                     "save the state_dict() of the network by itself, or as .safetensors",
+                ) from error
+            if found is None and "Unsupported operand" in str(error):
+                raise WeightsUnavailable(
+                    f"a checkpoint {name!r} of another pickle protocol than torch.save writes",
+                    "that of torch.save, which can be read without running code",
+                    "save it again without pickle_protocol",
                 ) from error
             if found is None:
                 raise
             # torch leaves the module's name out for what is built in.
             named = found[1] if "." in found[1] else f"builtins.{found[1]}"
             if (
-                not HARMLESS.fullmatch(named)
+                (named.partition(".")[0] in RUNNING and not PLAIN.fullmatch(named))
                 or named in passed_over
-                or len(passed_over) == MAX_HARMLESS
+                or len(passed_over) == MAX_PASSED_OVER
             ):
                 raise WeightsUnavailable(
                     f"code in the checkpoint {name!r} ({shown(found[1])}), which was not run",
@@ -337,6 +362,12 @@ def _unwrapped(saved: object, name: str, sought: str) -> WeightFile:
     if sought or not chosen:
         weights |= _from_callbacks(others)
     weights = _plainly_named(with_dots(weights))
+    if not weights and any(isinstance(each, Unread) for each in (saved, *others.values())):
+        raise WeightsUnavailable(
+            f"objects and no weights in {name!r}; their code was not run",
+            "tensors by their names",
+            "save the state_dict() of the network by itself",
+        )
     if not weights:
         raise WeightsUnavailable(f"no weights in {name!r}", ACCEPTED, "choose another file")
     for key, value in weights.items():
