@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -228,7 +229,13 @@ SMALL = "vit_small_patch16_224"
 @pytest.mark.parametrize(
     ("name", "beside", "options", "words"),
     [
-        ("vit-s-300ep.pth.tar", {"arch": "vit_small"}, {}, ["12 heads"]),
+        ("vit-s-300ep.pth.tar", {"arch": "vit_small"}, {}, ["12 heads", "0.485"]),
+        ("vit-s-300ep.pth", {}, {}, ["12 heads", "0.485"]),
+        ("linear-vit-s-300ep.pth.tar", {}, IMAGENET, ["12 heads"]),
+        ("linear-vit-b-300ep.pth.tar", {}, {"arch_options": {"num_heads": 12}}, ["0.485"]),
+        # DINO calls its network so too, and it has 6 heads.
+        ("run.pth", {"arch": "vit_small", "dino_loss": {}}, IMAGENET, []),
+        ("vit-s-16.pth", {}, {}, []),
         ("moco.pth", {}, {}, ["12 heads", "0.485, 0.456, 0.406"]),
         ("moco.pth", {}, {"arch_options": {"num_heads": 12}}, ["0.485"]),
         ("moco.pth", {}, IMAGENET, ["12 heads"]),
@@ -247,6 +254,51 @@ def test_pairs_that_are_known_to_be_wrong_warn(
     assert len(found) == len(words)
     for warning, word in zip(found, words, strict=True):
         assert word in warning
+
+
+@pytest.mark.parametrize(
+    ("arranged", "known"),
+    [
+        # DINO and iBOT: the last layer of their heads, old and new; their arguments.
+        (lambda own: {"teacher": own | {"head.last_layer.weight_g": torch.ones(4, 1)}}, True),
+        (
+            lambda own: (
+                own | {"head.last_layer.parametrizations.weight.original0": torch.ones(4, 1)}
+            ),
+            True,
+        ),
+        (
+            lambda own: {"model": own, "args": argparse.Namespace(local_crops_number=8)},
+            True,
+        ),
+        # MAE: its decoder, below a prefix too; its arguments; what a fine-tuned one began with.
+        (
+            lambda own: (
+                {f"model.{name}": each for name, each in own.items()}
+                | {"model.decoder_blocks.0.norm1.weight": torch.ones(4)}
+            ),
+            True,
+        ),
+        (lambda own: {"model": own, "args": argparse.Namespace(norm_pix_loss=True)}, True),
+        (lambda own: {"model": own, "args": {"finetune": "mae_pretrain_vit_base.pth"}}, True),
+        # I-JEPA, and its network before the average.
+        (lambda own: {"encoder": {}, "predictor": {}, "target_encoder": own}, True),
+        (lambda own: {"encoder": own, "predictor": {}, "target_encoder": None}, True),
+        # MoCo v3 below a prefix.
+        (lambda own: {f"net.momentum_encoder.{name}": own[name] for name in own}, True),
+        # Others.
+        (lambda own: {"model": own, "args": {"finetune": "vit_base.pth", "mask": 1}}, False),
+        (lambda own: {"model": own, "predictor": {}}, False),
+        (lambda own: own | {"head.last_layer.weight": torch.ones(4, 1)}, False),
+    ],
+)
+def test_programs_are_known_by_what_they_save(
+    tmp_path: Path, arranged: Callable[[dict[str, Tensor]], object], known: bool
+) -> None:
+    path = tmp_path / "run.pth"
+    torch.save(arranged(dict(network().state_dict())), path)
+    assert ["DINO, iBOT, MAE" in each for each in warnings(loaded(path))] == [True] * known
+    assert warnings(loaded(path, **IMAGENET)) == []
 
 
 @pytest.mark.slow

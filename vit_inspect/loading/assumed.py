@@ -138,8 +138,13 @@ def _warnings(
     model: Model, file: WeightFile, said: Said, known: Collection[str]
 ) -> tuple[str, ...]:
     """Sentences where weights of this kind are known to be of another network than this."""
-    keys = {re.split(r"[./]", name)[0] for name in file.weights}
-    words = " ".join((file.name, file.part, said.architecture, *file.left_out, *keys)).lower()
+    settings = [*_settings(_by_last_word(file.left_out))]
+    named = [name for each in settings for name in each if isinstance(name, str)]
+    # The file from which a fine-tuned one began.
+    begun = [str(each.get("finetune", "")) for each in settings]
+    words = " ".join(
+        (file.name, file.part, said.architecture, *file.left_out, *named, *begun, *file.weights)
+    ).lower()
     return tuple(
         pair.told
         for pair in _KNOWN_PAIRS
@@ -236,7 +241,8 @@ _KNOWN: Mapping[str, tuple[str, Callable[[object], bool]]] = {
 class _Pair(NamedTuple):
     """Weights that are known to be of another network than it seems.
 
-    sign: a pattern in the names of the file, its entries and its weights.
+    sign: a pattern in the names of the file, its entries, its settings and its weights, in
+        small letters.
     name: of the option that would say it right.
     wrong: whether a model has it wrong.
     told: the warning.
@@ -266,9 +272,15 @@ def _is_cut(model: Model) -> bool:
     return model.recipe.crop_mode == "center"
 
 
+_MOCO = r"moco|base_encoder|momentum_encoder|\bvit-[sb]-\d+ep\b"
+_DINO = r"dino|ibot|last_layer\.(weight_[gv]|parametrizations)|momentum_teacher|local_crops_number"
+_MAE = r"\bmae|mae\b|decoder_blocks|norm_pix_loss"
+_JEPA = r"jepa|target_encoder\b.*\bpredictor|predictor\b.*\btarget_encoder"
+"""Signs of training programs: names of their files, of their arguments and of what they save."""
+
 _KNOWN_PAIRS = (
     _Pair(
-        r"moco|base_encoder|momentum_encoder|\bvit_small\b",
+        rf"^(?!.*(dino|ibot)).*({_MOCO}|\bvit_small\b)",
         "num_heads",
         _is_small_of_six,
         "Warning: the ViT-S of MoCo v3 has 12 heads, not 6. If this is one, give num_heads=12 as "
@@ -289,10 +301,10 @@ _KNOWN_PAIRS = (
         "one, give crop_mode='pad' and interpolation='bilinear'.",
     ),
     _Pair(
-        r"moco|dino|ibot|\bmae|mae\b|decoder_blocks|base_encoder",
+        rf"{_MOCO}|{_DINO}|{_MAE}|{_JEPA}",
         "mean",
         _is_centred_at_half,
-        "Warning: DINO, iBOT, MAE and MoCo were trained with ImageNet's mean and standard "
+        "Warning: DINO, iBOT, MAE, MoCo and I-JEPA were trained with ImageNet's mean and standard "
         f"deviation, not 0.5. If this is one of them, give {IMAGENET}.",
     ),
 )
