@@ -227,7 +227,8 @@ def test_an_official_archive_answers_as_the_paper_says(tmp_path: Path, root: str
     assert model.source == f"file ViT-Ti_16.npz, as {TINY}"
     assert adapted(model) == (
         "Classifier of 7 classes taken from the file.",
-        "Input size 64 x 64 px, for which the position table was trained.",
+        "Input size 64 x 64 px: the position table of 16 patches is taken for a square. If it "
+        "is not, give its input size as img_size, such as 32x128.",
     )
 
 
@@ -901,7 +902,8 @@ def test_dino_is_read_as_its_authors_save_it(tiny: Weights, other: Weights, tmp_
     assert adapted(model) == (
         "Weights taken from the part 'teacher.backbone' of the file.",
         "The file has no classifier: the model outputs a feature vector.",
-        "Input size 64 x 64 px, for which the position table was trained.",
+        "Input size 64 x 64 px: the position table of 16 patches is taken for a square. If it "
+        "is not, give its input size as img_size, such as 32x128.",
         "Unused parts of the file: student, optimizer, epoch, args, dino_loss, "
         "head.mlp (2 weights), head.last_layer.weight_g.",
     )
@@ -1358,7 +1360,9 @@ def test_sam_is_read_as_its_authors_save_it_at_any_size(
     said = load(checkpoint=tmp_path / "sam.pth", crop_mode="pad", interpolation="bilinear")
     assert (said.recipe.crop_mode, said.recipe.interpolation) == ("pad", "bilinear")
     assert not any("Warning" in each for each in said.notices)
-    assert ("Input size 160 x 160 px, for which" in told) == (size is None)
+    assert ("Input size 160 x 160 px, for which the position table was made." in told) == (
+        size is None
+    )
     assert ("Position table resampled from 10 x 10 to 5 x 10." in told) == (size is not None)
     assert ("Tables of relative positions were" in told) == (size is not None and relative)
 
@@ -1366,7 +1370,41 @@ def test_sam_is_read_as_its_authors_save_it_at_any_size(
 def test_the_input_is_the_one_that_the_file_was_trained_for(tmp_path: Path) -> None:
     model = loaded(saved(tmp_path / "run.pth", network(img_size=384).state_dict()))
     assert model.layout.input_px == (384, 384)
-    assert "Input size 384 x 384 px, for which the position table was trained." in model.notices
+    assert model.notices[0] == (
+        "Input size 384 x 384 px: the position table of 576 patches is taken for a square. If it "
+        "is not, give its input size as img_size, such as 288x512."
+    )
+
+
+@pytest.mark.parametrize(
+    ("trained", "size", "words"),
+    [
+        ((64, 256), None, "Input size 128 x 128 px: the position table of 64 patches is taken for"),
+        ((64, 256), (64, 192), "The position table of 64 patches is taken for a square. If"),
+        # Only one row or one column would be another grid.
+        (
+            (112, 112),
+            None,
+            "Input size 112 x 112 px: the position table of 49 patches is taken for a square.",
+        ),
+        ((64, 256), (64, 256), None),
+        ((160, 160), None, None),
+        ((160, 160), (64, 192), None),
+    ],
+)
+def test_a_square_is_told_as_assumed(
+    tmp_path: Path, trained: tuple[int, int], size: tuple[int, int] | None, words: str | None
+) -> None:
+    path = saved(tmp_path / "run.pth", network(img_size=trained).state_dict())
+    model = loaded(path, img_size=size)
+    told = [notice for notice in model.notices if "square" in notice]
+    assert len(told) == (words is not None)
+    assert all(words in notice for notice in told if words)
+    # The advice works.
+    if told and "such as" in told[0]:
+        rows, columns = told[0].partition("such as ")[2].removesuffix(".").split("x")
+        again = loaded(path, img_size=(int(rows), int(columns)))
+        assert not [each for each in again.notices if "square" in each or "resampled" in each]
 
 
 @pytest.mark.parametrize(
@@ -1765,6 +1803,8 @@ def test_notices_are_told_by_command_line_report_and_provenance(
     done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
     told = [
         "Classifier of 3 classes taken from the file.",
+        "The position table of 16 patches is taken for a square. If it is not, give its input size "
+        "as img_size, such as 32x128.",
         "Unused parts of the file: mask_token.<b>.",
         "Position table resampled from 4 x 4 to 2 x 3.",
     ]

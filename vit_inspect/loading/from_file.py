@@ -177,12 +177,7 @@ def load_checkpoint(
     _take_pooling(module, weights, notices)
     _take_classes(module, weights, notices, layered=any(map(PRE_LOGITS.search, file.weights)))
     _check_names(module, weights, file, architecture)
-    trained = take_grid(module, weights, size, file.name)
-    if trained and size is None:
-        size = trained
-        notices.append(
-            f"Input size {size[0]} x {size[1]} px, for which the position table was trained."
-        )
+    size = take_grid(module, weights, size, file.name, notices)
     # After the grid, for which a hybrid runs its stem on a picture.
     _take_channels(module, weights, notices)
     _check_values(module, reading, weights, file, architecture)

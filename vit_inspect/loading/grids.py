@@ -15,21 +15,27 @@ REGISTERS = (4, 8)
 Pair = tuple[int, int]
 
 
-def take_grid(module: Any, weights: dict[str, Tensor], size: Pair | None, name: str) -> Pair | None:
+def take_grid(
+    module: Any, weights: dict[str, Tensor], size: Pair | None, name: str, notices: list[str]
+) -> Pair | None:
     """Give the module the grid of the file's position table.
 
-    size: the input that is asked for, in px. name: of the file.
+    size: the input that is asked for, in px, or None for the one that the table was trained for.
+    name: of the file. notices: get a sentence where the grid was not asked for.
 
-    Returns the new input size in px, or None if the grid stays. Raises `WeightsUnavailable` for a
-    table of no known grid.
+    Returns the input size in px, or None for the architecture's own. Raises `WeightsUnavailable`
+    for a table of no known grid.
     """
     table, own = weights.get("pos_embed"), getattr(module, "pos_embed", None)
     if table is None or own is None:
-        return None
+        return size
     if table.dim() == own.dim() == 4:
-        return _take_rectangle(module, (table.shape[1], table.shape[2]))
+        trained_px = _take_rectangle(module, (table.shape[1], table.shape[2]))
+        if trained_px and size is None:
+            notices.append(f"Input size {_px(trained_px)}, for which the position table was made.")
+        return size or trained_px
     if not getattr(module, "dynamic_img_size", False):
-        return None
+        return size
     grid, step = module.patch_embed.grid_size, module.patch_embed.feat_ratio(as_scalar=False)
     count = table.shape[-2] - (own.shape[1] - grid[0] * grid[1]) if table.dim() == 3 else 0
     side = math.isqrt(max(count, 0))
@@ -38,7 +44,7 @@ def take_grid(module: Any, weights: dict[str, Tensor], size: Pair | None, name: 
     if wanted and math.prod(wanted) == count:
         trained = wanted
     elif count == grid[0] * grid[1]:
-        return None
+        return size
     elif count and side * side == count:
         trained = (side, side)
     else:
@@ -47,11 +53,17 @@ def take_grid(module: Any, weights: dict[str, Tensor], size: Pair | None, name: 
             "a square grid of patches, or the grid of the input",
             _advice(count, step),
         )
-    if trained == grid:
-        return None
     px = (trained[0] * step[0], trained[1] * step[1])
-    module.set_input_size(img_size=px)
-    return px
+    if trained != grid:
+        module.set_input_size(img_size=px)
+    if trained != wanted:
+        told = f"the position table of {count} patches is taken for a square."
+        notices.append(f"Input size {_px(px)}: {told}" if size is None else told.capitalize())
+        if others := [each for each in _squarest(count, step) if each != px]:
+            notices[-1] += (
+                f" If it is not, give its input size as img_size, such as {_x(others[0])}."
+            )
+    return size or px
 
 
 def _take_rectangle(module: Any, grid: Pair) -> Pair | None:
@@ -76,13 +88,7 @@ def _take_rectangle(module: Any, grid: Pair) -> Pair | None:
 
 def _advice(count: int, step: Pair) -> str:
     """What to say of a table of so many patches, which are no square; `step` is a patch in px."""
-    sizes = [
-        (rows * step[0], count // rows * step[1])
-        for rows in range(2, max(count, 0))
-        if count % rows == 0
-    ]
-    squarest = sorted(sizes, key=lambda px: abs(math.log(px[0] / px[1])))[:6]
-    nearest = ", ".join(f"{rows}x{columns}" for rows, columns in squarest)
+    nearest = ", ".join(_x(px) for px in _squarest(count, step))
     told = "give the input size (img_size) in px that it was trained for"
     told += f", such as {nearest}" if nearest else ""
     for registers in REGISTERS:
@@ -93,3 +99,24 @@ def _advice(count: int, step: Pair) -> str:
                 f"architecture; else {told}"
             )
     return told
+
+
+def _squarest(count: int, step: Pair) -> list[Pair]:
+    """At most six input sizes in px of grids of so many patches, those nearest to a square first.
+
+    Rows and columns of one patch are left out.
+    """
+    sizes = [
+        (rows * step[0], count // rows * step[1])
+        for rows in range(2, max(count, 0))
+        if count % rows == 0
+    ]
+    return sorted(sizes, key=lambda px: abs(math.log(px[0] / px[1])))[:6]
+
+
+def _x(px: Pair) -> str:
+    return f"{px[0]}x{px[1]}"
+
+
+def _px(px: Pair) -> str:
+    return f"{px[0]} x {px[1]} px"
