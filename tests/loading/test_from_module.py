@@ -712,6 +712,51 @@ def test_wrappers_of_training_are_taken_off(wrapper: Callable[[nn.Module], Any])
     assert vi.wrap(wrapper(own).eval(), layout=LAYOUT, transform=RECIPE).module is own
 
 
+def changed(architecture: str = "test_vit", size: Any = 64, **set_: Any) -> Any:
+    """A network of timm whose patch embedding was changed in place."""
+    module = timm.create_model(architecture, depth=1, img_size=size).eval()
+    for name, value in set_.items():
+        setattr(module.patch_embed.proj, name, value)
+    return module
+
+
+def test_a_changed_stride_of_timm_is_refused_with_its_description() -> None:
+    for stride, size in (((8, 8), (64, 64)), ((8, 6), (64, 96))):
+        module = changed(size=size, stride=stride)
+        with pytest.raises(vi.BadParameter) as refusal:
+            vi.wrap(module)
+        assert refusal.value.found == (
+            "a patch embedding of VisionTransformer with filters of 16 x 16 px at a stride of "
+            f"{stride[0]} x {stride[1]} px"
+        )
+        # The advice works.
+        layout = refusal.value.remedy.partition("layout=")[2].partition(", and transform")[0]
+        model = vi.wrap(
+            module, layout=eval(layout, {"TokenLayout": vi.TokenLayout}), transform=RECIPE
+        )
+        assert model.layout.input_px == size
+        picture = noise(size, 3)
+        assert torch.equal(vi.capture(model, picture).output, module(model.prepare(picture)))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        # A picture moved by a pixel, filters with gaps, a network that cannot take so many tokens.
+        lambda: changed(padding=(1, 1)),
+        lambda: changed(stride=(8, 8), padding=(4, 4)),
+        lambda: changed(dilation=(2, 2), stride=(8, 8)),
+        lambda: changed(stride=(32, 32)),
+        lambda: changed("vit_tiny_patch16_224", stride=(8, 8)),
+    ],
+)
+def test_a_changed_patch_embedding_of_timm_is_refused(module: Callable[[], nn.Module]) -> None:
+    with pytest.raises(vi.BadParameter) as refusal:
+        vi.wrap(module())
+    assert "a patch embedding of VisionTransformer with filters of 16" in refusal.value.found
+    assert "give the convolution the stride of the patch and no padding" in refusal.value.remedy
+
+
 def test_a_network_of_timm_without_a_plain_grid_is_refused() -> None:
     with pytest.raises(vi.UnsupportedModel, match="which is a convolutional network"):
         vi.wrap(timm.create_model("resnet18").eval())

@@ -5,6 +5,7 @@ One forward pass shows where the attention is; a few more try whether the descri
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from timm.layers.patch_embed import PatchEmbed
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.overrides import BaseTorchFunctionMode
@@ -212,6 +214,7 @@ def _of_timm(
         notices = (*notices, "Mean, standard deviation, crop and filter are those of timm's entry.")
     model = model_of(name, module, source=source, img_size=size and tuple(size), notices=notices)
     check_filters(module, model.channels, name=name)
+    _check_patches(own, model, name)
     if transform is None and (is_averaged(model, "mean") or is_averaged(model, "std")):
         notice = "Its mean and standard deviation are averages over the channels of timm's entry."
         model = replace(model, notices=(*model.notices, notice))
@@ -227,6 +230,46 @@ def _of_timm(
         positions=model.positions if positions is None else positions,
         labels=model.labels if labels is None else _checked_labels(labels, seen.output, name),
     )
+
+
+def _check_patches(network: Any, model: Model, name: str) -> None:
+    """Refuse a patch embedding whose convolution was changed, so that timm's attributes are wrong.
+
+    Patches that overlap can be described by hand.
+    """
+    embed = getattr(network, "patch_embed", None)
+    proj = getattr(embed, "proj", None)
+    if not isinstance(embed, PatchEmbed) or not isinstance(proj, nn.Conv2d):
+        return
+    layout, patch_px = model.layout, tuple(embed.patch_size)
+    kernel, stride, padding = proj.kernel_size, proj.stride, proj.padding
+    unpadded = padding in ((0, 0), "valid")
+    plain = kernel == patch_px and unpadded and proj.dilation == (1, 1)
+    if plain and stride == patch_px:
+        return
+    sides = tuple(zip(layout.input_px, patch_px, stride, strict=True))
+    grid = tuple((px - patch) // step + 1 for px, patch, step in sides)
+    margin = tuple((px - patch) % step for px, patch, step in sides)
+    table = getattr(network, "pos_embed", None)
+    counts = (math.prod(grid), math.prod(grid) + len(layout.prefix))
+    runs = getattr(network, "dynamic_img_size", False) or table is None or table.shape[1] in counts
+    described = (
+        f"TokenLayout({layout.prefix}, grid={grid}, patch_px={patch_px}, stride_px={stride}, "
+        + (f"margin_px={margin}, " if any(margin) else "")
+        + f"readout={layout.readout!r})"
+    )
+    raise BadParameter(
+        f"a patch embedding of {name} with filters of {_by(kernel)} px at a stride of "
+        f"{_by(stride)} px" + ("" if unpadded else f" and a padding of {padding}"),
+        f"patches of {_by(patch_px)} px side by side, as timm's attributes say",
+        f"describe it: layout={described}, and transform= a Recipe"
+        if plain and runs and not model.stages and all(step <= patch for _, patch, step in sides)
+        else "give the convolution the stride of the patch and no padding again",
+    )
+
+
+def _by(sides: tuple[int, ...]) -> str:
+    return " x ".join(map(str, sides))
 
 
 class _PlainPath(nn.Module):
