@@ -757,6 +757,24 @@ def test_a_changed_patch_embedding_of_timm_is_refused(module: Callable[[], nn.Mo
     assert "give the convolution the stride of the patch and no padding" in refusal.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda weight: weight.to("meta"), "without values in blocks.0.attn.qkv.weight"),
+        (lambda weight: weight.to_sparse(), "a sparse tensor in blocks.0.attn.qkv.weight"),
+    ],
+)
+@pytest.mark.parametrize("described", [{}, {"layout": LAYOUT, "transform": RECIPE}])
+def test_weights_that_are_not_there_are_refused(
+    change: Callable[[Tensor], Tensor], words: str, described: dict[str, Any]
+) -> None:
+    module: Any = timm.create_model("test_vit", img_size=64).eval()
+    module.blocks[0].attn.qkv.weight = nn.Parameter(change(module.blocks[0].attn.qkv.weight))
+    with pytest.raises(vi.BadParameter) as refusal:
+        vi.wrap(module, **described)
+    assert words in refusal.value.found
+
+
 def test_a_network_of_timm_without_a_plain_grid_is_refused() -> None:
     with pytest.raises(vi.UnsupportedModel, match="which is a convolutional network"):
         vi.wrap(timm.create_model("resnet18").eval())

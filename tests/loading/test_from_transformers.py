@@ -702,7 +702,7 @@ def with_code(folder: Path) -> None:
     ("change", "found", "told"),
     [
         (incomplete, "4 weights missing for 'mine', such as", "choose another checkpoint"),
-        (without_config, "no model of transformers for 'mine' (", "checkpoint=FOLDER"),
+        (without_config, "no config.json in the folder '", "the configuration and the weights"),
         (damaged, "no model of transformers for 'mine' (", "check the name"),
         (with_code, "no model of transformers for 'mine' (", ""),
         (partial(rewritten, architectures=None), "mine of the class no class", "by hand"),
@@ -721,10 +721,24 @@ def test_a_folder_that_is_no_model_is_refused(
     assert told in refusal.value.remedy
 
 
+def test_the_folder_above_checkpoints_names_the_last(tmp_path: Path) -> None:
+    for step in (500, 1000):
+        saved(tmp_path / "run" / f"checkpoint-{step}")
+    with pytest.raises(vi.WeightsUnavailable) as refusal:
+        load(tmp_path / "run")
+    assert refusal.value.found == (
+        "no config.json in the folder 'run', but in its folders, such as 'checkpoint-500', "
+        "'checkpoint-1000'"
+    )
+    last = tmp_path / "run" / "checkpoint-1000"
+    assert refusal.value.remedy == f"give checkpoint={str(last)!r}"
+    assert load(last).source == "folder checkpoint-1000"
+
+
 def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(
     tmp_path: Path, unreachable: list[str]
 ) -> None:
-    with pytest.raises(vi.WeightsUnavailable, match=r"for 'nowhere' \(no folder nowhere\)"):
+    with pytest.raises(vi.WeightsUnavailable, match="no folder at 'nowhere'"):
         load(tmp_path / "nowhere")
     assert unreachable == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
 import socket
 import sys
@@ -133,6 +134,19 @@ def test_an_architecture_without_pretrained_weights_says_so() -> None:
 def test_a_checkpoint_needs_its_architecture(tmp_path: Path) -> None:
     with pytest.raises(vi.BadParameter, match="add architecture=ID, such as"):
         vi.load("mine", checkpoint=tmp_path / "mine.pth")
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("checkpoint", "kind"),
+    [({"w": torch.ones(1)}, "dictionary"), (io.BytesIO(b"PK"), "BytesIO"), (b"run.pth", "bytes")],
+)
+@pytest.mark.parametrize("architecture", [TINY, "transformers", None])
+def test_a_checkpoint_is_a_path(checkpoint: Any, kind: str, architecture: str | None) -> None:
+    with pytest.raises(vi.BadParameter) as refusal:
+        vi.load(checkpoint=checkpoint, architecture=architecture)
+    assert refusal.value.found == f"a checkpoint that is a {kind}"
+    assert refusal.value.expected == "the path of a file"
 
 
 def test_an_architecture_needs_its_checkpoint() -> None:

@@ -89,6 +89,7 @@ def wrap(
     name = name or type(module).__name__
     if any(part.training for part in module.modules()):
         raise BadParameter(f"{name} in training mode", "evaluation mode", "call its eval() first")
+    _check_weights(module, name)
     if layout is None and blocks is None and is_timm(module):
         return with_outputs(_of_timm(module, name, transform, positions, labels), outputs)
     network, configured = module, None
@@ -167,6 +168,23 @@ def wrap(
             try_blocks(model)
         try_tokens(model)
         return replace(model, notices=(*model.notices, *try_readout(model)))
+
+
+def _check_weights(module: nn.Module, name: str) -> None:
+    """Refuse weights that are not in memory, or not dense."""
+    for path, weight in (*module.named_parameters(), *module.named_buffers()):
+        if weight.is_meta:
+            raise BadParameter(
+                f"{name} without values in {path}, which is on the device 'meta'",
+                "a network with its weights in memory",
+                "load them first, such as by load_state_dict(weights, assign=True)",
+            )
+        if weight.layout != torch.strided:
+            raise BadParameter(
+                f"a sparse tensor in {path} of {name}",
+                "dense weights",
+                "replace it by its to_dense()",
+            )
 
 
 def _of_pixels(layout: TokenLayout) -> tuple[str, ...]:

@@ -24,8 +24,11 @@ from vit_inspect.loading.hub import REPOSITORY, check_repository_name, reachable
 from vit_inspect.loading.transformers_anatomy import ANATOMIES, TOWERS, describe, unknown
 from vit_inspect.model import Model
 from vit_inspect.pictures.preparing import in_words
+from vit_inspect.pictures.reading import printable
 
 PACKAGE = "transformers"
+
+MODEL_CONFIG = "config.json"
 
 PREFIX = f"{PACKAGE}:"
 """Put before the name of a repository of a model of transformers."""
@@ -69,9 +72,33 @@ def load_folder(
     """
     # Otherwise transformers would look for it on the hub.
     if not folder.is_dir():
-        raise _unavailable(name, NotADirectoryError(f"no folder {folder.name}"))
+        raise WeightsUnavailable(
+            f"no folder at {printable(folder.name)!r}",
+            "a folder written by save_pretrained",
+            "check the path, or give the timm id of a file's network as architecture",
+        )
+    _package(name)
+    if not any((folder / each).is_file() for each in (MODEL_CONFIG, CONFIG)):
+        raise _without_model(folder)
     model = _load(name, str(folder), "main", img_size, device, dtype, pretrained)
     return replace(model, source=f"folder {folder.name}" if pretrained else "random weights")
+
+
+def _without_model(folder: Path) -> WeightsUnavailable:
+    """What to say of a folder without a configuration, such as the one above the checkpoints."""
+    inner = sorted(
+        (each.parent for each in folder.glob(f"*/{MODEL_CONFIG}")),
+        key=lambda each: (len(each.name), each.name),
+    )
+    listed = ", ".join(repr(printable(each.name)) for each in inner[-3:])
+    return WeightsUnavailable(
+        f"no {MODEL_CONFIG} in the folder {printable(folder.name)!r}"
+        + (f", but in its folders, such as {listed}" if inner else ""),
+        "a folder written by save_pretrained",
+        f"give checkpoint={printable(str(folder / inner[-1].name))!r}"
+        if inner
+        else "give the folder in which the configuration and the weights are",
+    )
 
 
 def check_no_folder(repository: str) -> None:

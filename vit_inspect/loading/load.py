@@ -94,6 +94,13 @@ def load(
         "crop_mode": crop_mode,
     }
     recipe = {field: value for field, value in said.items() if value is not None}
+    if checkpoint is not None and not isinstance(checkpoint, str | os.PathLike):
+        kind = "dictionary" if isinstance(checkpoint, Mapping) else type(checkpoint).__name__
+        raise BadParameter(
+            f"a checkpoint that is a {kind}",
+            "the path of a file",
+            "save the weights with torch.save, and give the path of that file",
+        )
     if checkpoint is not None and architecture is None:
         raise BadParameter(
             f"the checkpoint {os.fspath(checkpoint)!r} without an architecture",

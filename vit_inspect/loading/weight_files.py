@@ -371,10 +371,21 @@ def _unwrapped(saved: object, name: str, sought: str) -> WeightFile:
     if not weights:
         raise WeightsUnavailable(f"no weights in {name!r}", ACCEPTED, "choose another file")
     for key, value in weights.items():
+        if value.is_meta:
+            raise WeightsUnavailable(
+                f"a tensor without values in {name!r} ({shown(key)}), saved from the device 'meta'",
+                "weights with their values",
+                "save the network after its weights were loaded",
+            )
+        if value.layout != torch.strided:
+            raise WeightsUnavailable(
+                f"a sparse tensor in {name!r} ({shown(key)})",
+                "dense weights",
+                "save its to_dense()",
+            )
         # A view can claim any size over a few bytes.
         if (
-            value.layout != torch.strided
-            or value.device.type != "cpu"
+            value.device.type != "cpu"
             or value.is_quantized
             or value.numel() * value.element_size() > value.untyped_storage().nbytes()
         ):
