@@ -142,7 +142,7 @@ def test_a_checkpoint_needs_its_architecture(tmp_path: Path) -> None:
     [({"w": torch.ones(1)}, "dictionary"), (io.BytesIO(b"PK"), "BytesIO"), (b"run.pth", "bytes")],
 )
 @pytest.mark.parametrize("architecture", [TINY, "transformers", None])
-def test_a_checkpoint_is_a_path(checkpoint: Any, kind: str, architecture: str | None) -> None:
+def test_a_checkpoint_is_a_path(checkpoint: object, kind: str, architecture: str | None) -> None:
     with pytest.raises(vi.BadParameter) as refusal:
         vi.load(checkpoint=checkpoint, architecture=architecture)
     assert refusal.value.found == f"a checkpoint that is a {kind}"
