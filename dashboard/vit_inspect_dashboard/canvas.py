@@ -11,6 +11,7 @@ import streamlit as st
 from vit_inspect.figures import patch_map
 from vit_inspect.layout import READOUT, Region, TokenLayout
 from vit_inspect.records.evidence import PatchMap
+from vit_inspect.records.names import place_name
 from vit_inspect_dashboard import address, as_python, page
 from vit_inspect_dashboard.components.explorer import CHOICES, explorer
 from vit_inspect_dashboard.sheets import MAX, MEAN, Query, Sheet, all_queries
@@ -49,41 +50,79 @@ def chosen_number(key: str, count: int, *, start: int, first: int = 0) -> int:
     return int(held) if held.isdecimal() and int(held) in range(first, first + count) else start
 
 
-def chosen_column(heads: int, *, start: int) -> int:
+def chosen_column(heads: int, *, start: int, key: str = "head") -> int:
     """The head, or the column of the mean or the maximum of all heads."""
     beside = {MEAN: heads, MAX: heads + 1}
-    return beside.get(address.get("head") or "", chosen_number("head", heads, start=start))
+    return beside.get(address.get(key) or "", chosen_number(key, heads, start=start))
 
 
 def show(
-    sheet: Sheet, lead: str, *, why: str = "", key: str = "canvas", layer: str = "layer"
+    sheet: Sheet,
+    lead: str,
+    *,
+    why: str = "",
+    key: str = "canvas",
+    layer: str = "layer",
+    head: str = "head",
+    link: str = "",
 ) -> None:
     """The maps, and the tools that belong to them.
 
-    lead, why: as for `explorer`. layer: where the address holds the open layer.
+    lead, why, link: as for `explorer`. layer, head: where the address holds what is open.
     """
-    names = sheet.columns if len(sheet.columns) > 1 else ()
-    many = layer if len(sheet.values) > 1 else None
+    look = chosen_look() | ({"scale": "shared"} if link else {})
+    places = {
+        "layer": layer if len(sheet.values) > 1 else None,
+        "column": head if len(sheet.columns) > 1 else None,
+    }
     explorer(
         sheet,
         lead=lead,
         why=why,
-        look=chosen_look(),
+        link=link,
+        look=look,
         key=key,
-        on_choose=partial(_choose, names, many, sheet.layout),
+        on_choose=partial(_choose, places, sheet.columns, sheet.layout, bool(link)),
     )
 
 
+def attention_words(sheet: Sheet, query: Query, layer: int, column: int) -> tuple[str, str, str]:
+    """What an attention map is called, and the analysis and the values that make it in Python."""
+    name = sheet.columns[column]
+    place = place_name(layer, column) if name.isdecimal() else f"L{layer} {name}"
+    whose = query_name(query, sheet.layout)
+    written = f"vi.Region{tuple(query)}" if isinstance(query, Region) else repr(query)
+    asked = "" if query == READOUT else f", query={written}"
+    taken = {MEAN: f"[:, {layer}].mean(axis=1)", MAX: f"[:, {layer}].max(axis=1)"}
+    values = f"found.weights{taken.get(name, f'[:, {layer}, {column}]')}"
+    about = f"{place} from {whose[0].lower()}{whose[1:]}"
+    return about, f"vi.attention_maps(capture{asked})", values
+
+
+def record_of(sheet: Sheet, subject: Subject, about: str) -> PatchMap:
+    """The map that is large, as a record; `about` says what it is of."""
+    values = sheet.values[sheet.opened][None]
+    return PatchMap(subject.model, sheet.layout, (sheet.photograph,), about, values)
+
+
 def export(
-    sheet: Sheet, subject: Subject, *, about: str, analysis: str, values: str, label: str = "Export"
+    sheet: Sheet,
+    subject: Subject,
+    *,
+    about: str,
+    analysis: str,
+    values: str,
+    label: str = "Export",
+    suffix: str = "",
+    link: str = "",
 ) -> None:
     """The large map as files and as lines of Python, as it is shown.
 
     about: what it is of, such as "L7 H2 from class token (CLS)".
-    analysis, values: as for `as_python.map_lines`.
+    analysis, values: as for `as_python.map_lines`. suffix: as for `page.export`. link: as for
+        `show`.
     """
-    layer, column = sheet.opened
-    look, chosen = chosen_look(), sheet.values[layer, column]
+    look = chosen_look() | ({"scale": "shared"} if link else {})
     clip = float(look["clip"])
     drawn: dict[str, Any] = {
         "look": look["look"],
@@ -96,13 +135,14 @@ def export(
         if isinstance(sheet.query, tuple) and not isinstance(sheet.query, Region)
         else None,
     }
-    record = PatchMap(subject.model, sheet.layout, (sheet.photograph,), about, chosen[None])
+    record = record_of(sheet, subject, about)
     with st.container(horizontal=True):
         page.export(
             patch_map.FIGURE,
             record,
             name=f"{page.title_of(subject)} {about}",
             label=label,
+            suffix=suffix,
             **drawn,
         )
         offer_lines(as_python.map_lines(subject, analysis, values, about, drawn))
@@ -115,18 +155,21 @@ def offer_lines(lines: str) -> None:
 
 
 def _choose(
-    columns: tuple[str, ...], layer: str | None, layout: TokenLayout, chosen: dict[str, Any]
+    places: dict[str, str | None],
+    columns: tuple[str, ...],
+    layout: TokenLayout,
+    linked: bool,
+    chosen: dict[str, Any],
 ) -> None:
     """What was chosen on the canvas goes to the address."""
     found = {
         name: None if value == CHOICES[name][0] else value
         for name, value in chosen.items()
-        if name in CHOICES
+        if name in CHOICES and not (linked and name == "scale")
     }
-    if layer and "layer" in chosen:
-        found[layer] = chosen["layer"]
-    if columns and "column" in chosen:
-        found["head"] = columns[chosen["column"]]
+    for name, place in places.items():
+        if place and name in chosen:
+            found[place] = columns[chosen[name]] if name == "column" else chosen[name]
     if "query" in chosen:
         query = chosen["query"]
         found["query"] = None if query is None else query_name(query, layout)

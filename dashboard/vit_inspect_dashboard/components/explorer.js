@@ -11,6 +11,7 @@ const MIN_HEIGHT = 240; // CSS px of the photograph
 const MAX_HEIGHT = 760;
 const BELOW = 165; // CSS px below the photograph for words, scale and tools
 const NARROW = 700; // CSS px; the overview goes below
+const HOVER = "vit_inspect_hover";
 const SHARE = 0.6; // of the width for the photograph
 const GAP = 2; // CSS px between small maps
 /** @type {Record<string, [number, number]>} */
@@ -95,6 +96,7 @@ class Explorer {
       else this.hover(this.patchAt(event));
     }, { signal });
     this.canvas.addEventListener("pointerleave", () => this.hover(null), { signal });
+    window.addEventListener(HOVER, (event) => this.follow(/** @type {CustomEvent} */ (event).detail), { signal });
     window.addEventListener("pointerup", () => this.drop(), { signal });
     this.canvas.addEventListener("click", (event) => this.click(this.patchAt(event)), { signal });
     this.overview.addEventListener("click", (event) => {
@@ -187,6 +189,23 @@ class Explorer {
   hover(patch) {
     if (patch === this.hovered) return;
     this.hovered = patch;
+    this.request();
+    if (this.sheet?.link) window.dispatchEvent(new CustomEvent(HOVER, { detail: { from: this, patch } }));
+  }
+
+  // What another explorer of the same link is asked to show is shown here at the same place.
+  /** @param {{from: Explorer, patch: number | null}} told */
+  follow({ from, patch }) {
+    const [here, there] = [this.sheet, from.sheet];
+    if (from === this || !here?.link || here.link !== there?.link) return;
+    this.hovered = null;
+    if (patch !== null) {
+      const place = [Math.floor(patch / there.grid[1]), patch % there.grid[1]];
+      const [row, column] = place.map((each, axis) =>
+        Math.floor(((each + 0.5) / there.grid[axis]) * here.grid[axis]),
+      );
+      this.hovered = row * here.grid[1] + column;
+    }
     this.request();
   }
 
@@ -384,7 +403,7 @@ class Explorer {
     const [left, top, right, bottom] = sheet.seen;
     const aspect = (right - left) / (bottom - top);
     const narrow = width < NARROW;
-    const alone = sheet.maps.length < 2;
+    const alone = sheet.maps.length < 2 || Boolean(sheet.link);
     const height = Math.min(Math.max(window.innerHeight - this.above() - BELOW, MIN_HEIGHT), MAX_HEIGHT);
     const room = narrow || alone ? width : width * SHARE;
     const shown = Math.min(narrow ? 0.75 * window.innerHeight : height, room / aspect);
@@ -520,7 +539,7 @@ class Explorer {
 
   drawOverview() {
     const { sheet, cells, overview } = this;
-    if (!sheet || !cells || sheet.maps.length < 2 || !this.photograph) return;
+    if (!sheet || !cells || this.part("side").hidden || !this.photograph) return;
     const context = /** @type {CanvasRenderingContext2D} */ (overview.getContext("2d"));
     const ratio = window.devicePixelRatio;
     const style = getComputedStyle(this.root);
@@ -695,6 +714,8 @@ class Explorer {
     disabled("left", this.column === 0);
     disabled("right", this.column === sheet.columns.length - 1);
     for (const name of ["look", "scale-of", "clip"]) this.part(name).hidden = sheet.coloured;
+    // Explorers that are linked have one scale.
+    this.part("scale-of").hidden ||= Boolean(sheet.link);
   }
 
   // What is pinned, for those who hear the page; what is merely hovered would never end.

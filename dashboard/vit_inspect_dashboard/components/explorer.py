@@ -51,10 +51,12 @@ def explorer(
     on_choose: Callable[[dict[str, Any]], None],
     lead: str = "",
     why: str = "",
+    link: str = "",
 ) -> None:
     """Shows the maps of a sheet on the photograph, with what one can choose about them.
 
     lead: one line above the map; why: how the map was chosen that is open at first.
+    link: a name for explorers that show the same place when one is hovered, on a shared scale.
     look: of each of `CHOICES` the one that is drawn.
     on_choose: is called before the rerun with what was chosen, where it differs: "layer" (from 0),
         "column" (from 0), "query" (a name, or (row, column); None takes it back), "look", "edges",
@@ -72,7 +74,9 @@ def explorer(
 
     stamp = st.session_state.get(stamped, 0)
     component(__file__, "maps.js")(
-        key=key, data=pack(sheet, look, stamp=stamp, lead=lead, why=why), on_chosen_change=chosen
+        key=key,
+        data=pack(sheet, look, stamp=stamp, lead=lead, why=why, link=link),
+        on_chosen_change=chosen,
     )
     if sheet.pins and not all_rows_fit(sheet.layout):
         st.caption(
@@ -120,7 +124,13 @@ class _Offered:
 
 
 def pack(
-    sheet: Sheet, look: Mapping[str, str], *, stamp: int = 0, lead: str = "", why: str = ""
+    sheet: Sheet,
+    look: Mapping[str, str],
+    *,
+    stamp: int = 0,
+    lead: str = "",
+    why: str = "",
+    link: str = "",
 ) -> bytes:
     """Everything the browser draws, in little-endian order.
 
@@ -149,6 +159,7 @@ def pack(
         "stamp": stamp,
         "lead": lead,
         "why": why,
+        "link": link,
         "columns": sheet.columns,
         "layers": len(sheet.values),
         "first": sheet.first_layer,

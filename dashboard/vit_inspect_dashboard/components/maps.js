@@ -14,6 +14,7 @@
  * @property {string} kind
  * @property {string} lead
  * @property {string} why
+ * @property {string} link of explorers that follow each other, with one scale; empty of one alone
  * @property {string} unit
  * @property {Pair} grid
  * @property {string[]} prefix

@@ -1,87 +1,190 @@
-"""Page: how do two models, or two pictures, differ?"""
+"""View: how do two models, two pictures, or two heads differ?"""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import NamedTuple
+
 import streamlit as st
 
+import vit_inspect as vi
+from vit_inspect.analyses.attention_maps import telling_head
 from vit_inspect.catalog import FIGURES, ModelFigure
 from vit_inspect.errors import BadParameter, InspectError
 from vit_inspect.figures import attention_maps, difference
+from vit_inspect.layout import READOUT
 from vit_inspect.loading.recommended import ZOO
-from vit_inspect_dashboard import address, controls, models, page, sidebar, state
+from vit_inspect_dashboard import address, canvas, controls, models, page, records, sidebar, state
+from vit_inspect_dashboard.sheets import Query, Sheet
+from vit_inspect_dashboard.state import Subject
 from vit_inspect_dashboard.wording import plain
 
-subject = state.current()
-page.heading("Compare", "How do two models, or two pictures, differ?")
-# One that runs the model many times has progress and a way out on its own page alone.
-entries = {entry.figure.title: entry for entry in FIGURES if not entry.thorough}
-with st.container(horizontal=True, vertical_alignment="bottom"):
-    title = st.selectbox(
-        "Figure",
-        list(entries),
-        **address.one_of("figure", entries, start=attention_maps.FIGURE.title),
-        width=220,
-        help="The figure that is shown twice.",
-    )
-    against = controls.choose(
-        "against",
-        "Compare with another",
-        ("picture", "model"),
-        help="What changes from the left figure to the right one.",
-    )
-    if against == "picture":
+PICTURE, MODEL, HEAD = "picture", "model", "layer or head"
+LINK = "compare"
+
+
+class Side(NamedTuple):
+    """An explorer: what it is of, and where the address holds its layer and its head."""
+
+    subject: Subject
+    layer: str
+    head: str
+
+
+def chosen_other(subject: Subject, against: str) -> Subject:
+    """What stands at the right."""
+    if against == PICTURE:
         picture = controls.choose_other_picture(
             subject.picture, key="right_image", help="The left one is the picture of the sidebar."
         )
-        other = subject if picture is None else subject._replace(picture=picture)
-    else:
-        name = controls.choose_other_model(
-            "Right model",
-            [each.name for each in ZOO if each.name != subject.model],
-            key="right_model",
-            help="The left one is the model of the sidebar.",
-        )
-        other = subject._replace(model=name, size=sidebar.wanted_size(name), stage=None, said=())
-        try:
-            models.model(other)
-        except BadParameter:
-            other = other._replace(size=sidebar.own_size(name))
-entry = entries[title]
-figure = entry.figure
-results = [page.of_entry(entry, each) for each in (subject, other)]
-options = {}
-# What was asked of the model and what it returns; raw scores have a unit of their model alone.
-targets = []
-for result in results:
-    returned = getattr(result, "outputs", None)
-    unit = (returned, result.model) if returned == "scores" else returned
-    targets.append((getattr(result, "target", None), unit))
-if figure.limits and targets[0] == targets[1]:
-    ends = [figure.limits(result) for result in results]
-    options["limits"] = min(low for low, _ in ends), max(high for _, high in ends)
-for column, result, each, side in zip(
-    st.columns(2), results, (subject, other), ("left", "right"), strict=True
-):
-    with column:
-        input_px = models.model(each).layout.input_px[0]
-        st.text(f"{side.capitalize()}: {page.title_of(each)}, {input_px} px")
-        alt = f"{figure.title} of {result.model}, {side}"
-        page.plot(figure.plot(result, **options), key=f"compare_{side}", alt=alt)
-if isinstance(entry, ModelFigure) and against == "picture":
-    st.caption("This figure shows the model alone: it is the same for every picture.")
-elif targets[0] != targets[1]:
-    st.caption(
-        "The two figures have no common unit. So each has its own scale, and no difference is "
-        "drawn."
+        return subject if picture is None else subject._replace(picture=picture)
+    if against == HEAD:
+        return subject
+    name = controls.choose_other_model(
+        "Right model",
+        [each.name for each in ZOO if each.name != subject.model],
+        key="right_model",
+        help="The left one is the model of the sidebar.",
     )
-elif figure.compared is None:
-    st.caption("No difference is drawn for this figure.")
-else:
-    left, right = results
+    other = subject._replace(model=name, size=sidebar.wanted_size(name), stage=None, said=())
     try:
-        drawn = difference.plot(left, right, figure.compared, shown=figure.shown(left))
-    except InspectError as refusal:
-        st.caption(plain(f"No difference: {refusal}"))
+        models.model(other)
+    except BadParameter:
+        other = other._replace(size=sidebar.own_size(name))
+    return other
+
+
+def sheet_of(side: Side, query: Query, start: tuple[int, int]) -> Sheet:
+    """The attention of a side, at the layer and the head that the address says for it."""
+    capture = models.capture(side.subject)
+    first = min(start[0], capture.layer_count - 1), min(start[1], capture.head_count - 1)
+    layer = canvas.chosen_number(side.layer, capture.layer_count, start=first[0])
+    column = canvas.chosen_column(capture.head_count, start=first[1], key=side.head)
+    return records.attention_sheet(side.subject, query, layer, column)
+
+
+def show_explorers(left: Subject, right: Subject, against: str) -> None:
+    """Two explorers with one scale; what is pointed at in one is shown in both."""
+    grids = [models.capture(each).layout for each in (left, right)]
+    query = canvas.chosen_query(grids[0])
+    if canvas.chosen_query(grids[1]) != query:
+        query = READOUT
+    start = telling_head(records.of_capture(vi.attention_maps, left))
+    others = ("right_layer", "right_head") if against == HEAD else ("layer", "head")
+    sides = Side(left, "layer", "head"), Side(right, *others)
+    sheets = [sheet_of(side, query, start) for side in sides]
+    ends = {clip: [each.limits[clip] for each in sheets] for clip in sheets[0].limits}
+    common = {
+        clip: (min(low for low, _ in each), max(high for _, high in each))
+        for clip, each in ends.items()
+    }
+    sheets = [replace(each, limits=common) for each in sheets]
+    for place, name, side, sheet in zip(
+        st.columns(2), ("left", "right"), sides, sheets, strict=True
+    ):
+        with place:
+            size = sheet.layout.input_px[0]
+            canvas.show(
+                sheet,
+                f"{name.capitalize()}: {page.title_of(side.subject)}, {size} px",
+                key=f"canvas_{name}",
+                layer=side.layer,
+                head=side.head,
+                link=LINK,
+            )
+            about, analysis, values = canvas.attention_words(sheet, query, *sheet.opened)
+            canvas.export(
+                sheet,
+                side.subject,
+                about=about,
+                analysis=analysis,
+                values=values,
+                label=f"Export the {name} map",
+                suffix=f"_{name}",
+                link=LINK,
+            )
+    show_difference(sheets, left, right)
+
+
+def show_difference(sheets: list[Sheet], left: Subject, right: Subject) -> None:
+    """Patch by patch, where both show the same picture in the same way."""
+    same = left.picture == right.picture and left.fit == right.fit
+    if not same or sheets[0].layout.grid != sheets[1].layout.grid:
+        st.caption(
+            "No difference is drawn: the two maps are not of the same patches of one picture."
+        )
+        return
+    here, there = (
+        canvas.record_of(sheet, side, "attention")
+        for sheet, side in zip(sheets, (left, right), strict=True)
+    )
+    page.plot(difference.plot(here, there, "values"), key="difference", alt="Right - left")
+
+
+def show_figures(title: str, left: Subject, right: Subject, against: str) -> None:
+    """A figure twice, with one scale, and their difference."""
+    entry = entries[title]
+    figure = entry.figure
+    first, second = results = [page.of_entry(entry, each) for each in (left, right)]
+    options = {}
+    # What was asked of the model and what it returns; raw scores have a unit of their model alone.
+    targets = []
+    for result in results:
+        returned = getattr(result, "outputs", None)
+        unit = (returned, result.model) if returned == "scores" else returned
+        targets.append((getattr(result, "target", None), unit))
+    if figure.limits and targets[0] == targets[1]:
+        ends = [figure.limits(result) for result in results]
+        options["limits"] = min(low for low, _ in ends), max(high for _, high in ends)
+    for column, result, each, side in zip(
+        st.columns(2), results, (left, right), ("left", "right"), strict=True
+    ):
+        with column:
+            input_px = models.model(each).layout.input_px[0]
+            st.text(f"{side.capitalize()}: {page.title_of(each)}, {input_px} px")
+            alt = f"{figure.title} of {result.model}, {side}"
+            page.plot(figure.plot(result, **options), key=f"compare_{side}", alt=alt)
+            page.export(figure, result, name=page.title_of(each), suffix=f"_{side}")
+    if isinstance(entry, ModelFigure) and against != MODEL:
+        st.caption("This figure shows the model alone: it is the same on both sides.")
+    elif targets[0] != targets[1]:
+        st.caption(
+            "The two figures have no common unit. So each has its own scale, and no difference is "
+            "drawn."
+        )
+    elif figure.compared is None:
+        st.caption("No difference is drawn for this figure.")
     else:
-        page.plot(drawn, key="difference", alt="Right - left")
-page.explain(figure)
+        try:
+            drawn = difference.plot(first, second, figure.compared, shown=figure.shown(first))
+        except InspectError as refusal:
+            st.caption(plain(f"No difference: {refusal}"))
+        else:
+            page.plot(drawn, key="difference", alt="Right - left")
+
+
+subject = state.current()
+page.heading("Compare", "How do two models, two pictures, or two heads differ?")
+# One that runs the model many times has progress and a way out on its own page alone.
+entries = {entry.figure.title: entry for entry in FIGURES if not entry.thorough}
+maps = attention_maps.FIGURE
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    shown = st.selectbox(
+        "Figure",
+        list(entries),
+        width=220,
+        help="The figure that is shown twice.",
+        **address.one_of("figure", entries, start=maps.title),
+    )
+    differing = controls.choose(
+        "against",
+        "Compare with another",
+        (PICTURE, MODEL, *([HEAD] if shown == maps.title else [])),
+        help="What changes from the left figure to the right one.",
+    )
+    other = chosen_other(subject, differing)
+if shown == maps.title:
+    show_explorers(subject, other, differing)
+else:
+    show_figures(shown, subject, other, differing)
+page.explain(entries[shown].figure)

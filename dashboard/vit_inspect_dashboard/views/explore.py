@@ -9,7 +9,6 @@ from vit_inspect.analyses.attention_maps import telling_head
 from vit_inspect.figures import patch_map
 from vit_inspect.figures.attention_maps import FIGURE
 from vit_inspect.layout import MEAN_STAGE, READOUT
-from vit_inspect.records.names import place_name
 from vit_inspect_dashboard import canvas, models, page, records, sanity, state
 from vit_inspect_dashboard.state import Subject
 
@@ -37,7 +36,7 @@ canvas.show(sheet, "Move over the picture: see what each patch attends to.", why
 
 maps = records.of_capture(vi.attention_maps, subject, query=query)
 name = sheet.columns[column]
-kind = f"{place_name(layer, column) if name.isdecimal() else f'L{layer} {name}'} from {maps.query}"
+kind, analysis, values = canvas.attention_words(sheet, query, layer, column)
 
 
 def opened(of: Subject) -> vi.PatchMap:
@@ -49,17 +48,7 @@ def opened(of: Subject) -> vi.PatchMap:
     return vi.PatchMap(found.model, found.layout, found.photographs, kind, chosen)
 
 
-written = f"vi.Region{tuple(query)}" if isinstance(query, vi.Region) else repr(query)
-asked = "" if query == READOUT else f", query={written}"
-taken = {"mean": f"[:, {layer}].mean(axis=1)", "max": f"[:, {layer}].max(axis=1)"}
-canvas.export(
-    sheet,
-    subject,
-    about=kind,
-    analysis=f"vi.attention_maps(capture{asked})",
-    values=f"found.weights{taken.get(name, f'[:, {layer}, {column}]')}",
-    label="Export this map",
-)
+canvas.export(sheet, subject, about=kind, analysis=analysis, values=values, label="Export this map")
 page.export(FIGURE, maps, name=page.title_of(subject), label="Export all maps")
 if sanity.wanted():
     sanity.map_and_control(patch_map.FIGURE, subject, opened, quantity="values", about=kind)
