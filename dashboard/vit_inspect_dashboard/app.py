@@ -29,13 +29,15 @@ def main() -> None:
     _choose_place(view, place)
     try:
         with page.refusals():
+            failed = st.container()
             with st.sidebar:
                 picture = sidebar.choose_picture()
                 name = sidebar.choose_model()
                 said = told.choose(of_a_file=name in models.offered())
                 size, fit = sidebar.wanted_size(name), sidebar.choose_fit()
                 subject = state.Subject(name, size, fit, picture, said=said)
-                model = models.model(subject)
+                with page.failed_model(subject, failed):
+                    model = models.model(subject)
                 sidebar.choose_size(subject, model.layout.input_px[0], model.input_step_px[0])
                 subject = subject._replace(stage=sidebar.choose_stage(model))
                 facts = st.container()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -15,8 +16,9 @@ from vit_inspect.errors import InspectError
 from vit_inspect.exporting.render import FORMATS, PLOTLY_CONFIG, render
 from vit_inspect.figures import looks, outputs, screen_sheet
 from vit_inspect.figures.figure import FigureSpec, Record
+from vit_inspect.loading.recommended import BUNDLED
 from vit_inspect.records.evidence import Predictions
-from vit_inspect_dashboard import records, state
+from vit_inspect_dashboard import models, records, state, told
 from vit_inspect_dashboard.pictures import Picture
 from vit_inspect_dashboard.state import Subject
 from vit_inspect_dashboard.wording import file_stem, plain
@@ -46,6 +48,29 @@ def refusals() -> Iterator[None]:
         yield
     except InspectError as refusal:
         st.error(plain(str(refusal)))
+        st.stop()
+
+
+@contextmanager
+def failed_model(subject: Subject, place: Any) -> Iterator[None]:
+    """A model that cannot be had is a sentence, with three ways to go on from it."""
+    try:
+        yield
+    except InspectError as refusal:
+        words = ["vit-inspect", "figures", "chelsea", "--out", "out", *models.options(subject)]
+        with place:
+            st.error(plain(str(refusal)))
+            with st.container(horizontal=True):
+                st.button(
+                    f"Back to {plain(next(iter(models.offered()), BUNDLED))}",
+                    type="primary",
+                    on_click=state.back_to_first_model,
+                    args=(told.KEYS,),
+                    help="The first model of the list, as it is at first",
+                )
+                st.button("Try again", help="A download may fail once and succeed later")
+            st.caption("The same from a terminal, where it says more:")
+            st.code(shlex.join(words), language="sh")
         st.stop()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import get_args
 
 import streamlit as st
@@ -9,10 +10,12 @@ import streamlit as st
 from vit_inspect.loading.recommended import BUNDLED, ZOO
 from vit_inspect.model import Model
 from vit_inspect.pictures.preparing import Fit
+from vit_inspect.pictures.reading import printable
 from vit_inspect_dashboard import address, kept, models, pictures, state, told
 from vit_inspect_dashboard.controls import NAME_LENGTH, choose, step_buttons
 from vit_inspect_dashboard.pictures import Picture
 from vit_inspect_dashboard.state import Subject
+from vit_inspect_dashboard.wording import plain
 
 DEFAULT_PX = 224
 """Where the bundled model starts: a figure within seconds on two cores."""
@@ -34,7 +37,20 @@ def choose_picture() -> Picture:
     )
     with st.container(horizontal=True, gap="small"):
         step_buttons("image", list(found), name, keys=("P", "N"), what="picture")
+    if missing := missing_picture(found):
+        st.warning(plain(missing))
     return found[str(name)]
+
+
+def missing_picture(found: Collection[str]) -> str | None:
+    """What is said where the address names a picture that this session does not have."""
+    wanted = address.get("image")
+    if wanted is None or wanted in found:
+        return None
+    return (
+        f"This link shows {printable(wanted)}, which was uploaded elsewhere. Add it to the "
+        f"pictures to see this view; until then it is of {next(iter(found))}."
+    )
 
 
 def load_first() -> None:

@@ -89,6 +89,12 @@ def take_model(start: str, said: Sequence[str]) -> None:
     address.put(**dict.fromkeys(said))
 
 
+def back_to_first_model(said: Sequence[str]) -> None:
+    """What leads back from a model that cannot be had."""
+    address.put(model=None, size=None, stage=None)
+    address.put(**dict.fromkeys(said))
+
+
 def step(key: str, options: list[Any], here: Any, by: int) -> None:
     """What a step button or its key does; `here` is where the last run was."""
     held = {str(option): option for option in options}.get(address.get(key) or "", here)
