@@ -7,7 +7,7 @@ import pytest
 
 from tests.helpers.records import Size, filters_of
 from vit_inspect.figures import looks
-from vit_inspect.figures.embedding_filters import _tiles, draw, plot
+from vit_inspect.figures.embedding_filters import draw, plot, tiles_of
 from vit_inspect.records.paper import EmbeddingFilters
 
 
@@ -19,7 +19,7 @@ def tile(tiles, row, column):
 
 
 def test_each_tile_is_its_component_between_its_own_extremes(filters):
-    tiles = _tiles(filters)
+    tiles = tiles_of(filters)
     assert tiles.count == (4, 7)
     for number in (0, 6, 7, 27):
         weights = filters.components[number]
@@ -34,7 +34,7 @@ def test_fewer_components_leave_no_false_tiles(filters, count, shape):
     few = EmbeddingFilters(
         "toy", "s", filters.components[:count], filters.explained_variance_ratio[:count]
     )
-    tiles = _tiles(few)
+    tiles = tiles_of(few)
     assert tiles.count == shape
     opaque = (tiles.picture[..., 3] == 255).sum()
     assert opaque == count * tile(tiles, 0, 0).shape[0]
@@ -44,7 +44,7 @@ def test_fewer_components_leave_no_false_tiles(filters, count, shape):
 
 def test_a_constant_component_is_grey():
     flat = EmbeddingFilters("toy", "s", np.full((1, 2, 2, 3), 0.3), np.array([1.0]))
-    assert set(tile(_tiles(flat), 0, 0).ravel()) == {128}
+    assert set(tile(tiles_of(flat), 0, 0).ravel()) == {128}
 
 
 def test_the_curve_is_the_cumulative_share_with_its_mark_at_28(filters):
@@ -82,7 +82,7 @@ def by_channel():
 
 def test_one_channel_is_grey():
     one = filters_of(1)(Size(), np.random.default_rng(0))
-    tiles = _tiles(one)
+    tiles = tiles_of(one)
     assert tiles.count == (2, 7)
     weights = one.components[8, ..., 0]
     expected = np.round(255 * (weights - weights.min()) / np.ptp(weights))
@@ -94,7 +94,7 @@ def test_one_channel_is_grey():
 
 
 def test_other_channels_are_a_row_of_tiles_on_the_scale_of_their_component(by_channel):
-    tiles = _tiles(by_channel)
+    tiles = tiles_of(by_channel)
     assert tiles.count == (10, 13)
     for component, channel in ((0, 0), (3, 12), (9, 5)):
         weights = by_channel.components[component]
@@ -106,7 +106,7 @@ def test_other_channels_are_a_row_of_tiles_on_the_scale_of_their_component(by_ch
 
 def test_a_component_of_zeros_is_white(by_channel):
     flat = replace(by_channel, components=0 * by_channel.components)
-    assert set(map(tuple, tile(_tiles(flat), 4, 4))) == {
+    assert set(map(tuple, tile(tiles_of(flat), 4, 4))) == {
         tuple(looks.colour(np.zeros(1), "RdBu_r", (-1.0, 1.0))[0, :3])
     }
 

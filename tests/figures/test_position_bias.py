@@ -5,12 +5,12 @@ import pytest
 
 from tests.helpers.records import bias_of
 from vit_inspect.figures import looks
-from vit_inspect.figures.position_bias import _tiles, draw, limits_of, plot
+from vit_inspect.figures.position_bias import draw, limits_of, plot, tiles_of
 
 
 def test_a_tile_is_a_layer_and_head_with_offset_zero_in_the_middle(bias):
     limits = limits_of(bias)
-    tiles = _tiles(bias, limits)
+    tiles = tiles_of(bias, limits)
     assert tiles.count == (3, 2)
     expected = looks.colour(bias.bias, looks.BIAS_MAP, limits)
     down, right = tiles.pitch_px
@@ -49,7 +49,7 @@ def test_biases_of_one_sign_are_told_apart():
 def test_a_bias_of_nothing_is_white():
     result = bias_of(np.zeros((1, 2, 3, 3)))
     assert limits_of(result) == (-1, 1)
-    assert _tiles(result, limits_of(result)).picture[0, 0, :3].min() > 240
+    assert tiles_of(result, limits_of(result)).picture[0, 0, :3].min() > 240
 
 
 def test_layers_and_heads_count_from_0(bias):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vit_inspect.figures import looks
-from vit_inspect.figures.position_similarity import _tiles, draw, plot, plot_tile, shown
+from vit_inspect.figures.position_similarity import draw, plot, plot_tile, shown, tiles_of
 from vit_inspect.records.paper import PositionSimilarity
 
 
@@ -13,7 +13,7 @@ def square(side: int) -> PositionSimilarity:
 
 
 def test_tile_i_j_is_the_similarity_of_patch_i_j(similarity):
-    tiles = _tiles(similarity)
+    tiles = tiles_of(similarity)
     down, right = tiles.pitch_px
     expected = looks.colour(similarity.similarity, "viridis", (-1.0, 1.0))
     for row, column in np.ndindex(2, 3):

@@ -4,7 +4,7 @@ import numpy as np
 
 from tests.helpers.records import rotary_of
 from vit_inspect.figures import looks
-from vit_inspect.figures.rotary_similarity import _of_pairs, _tiles, draw, plot
+from vit_inspect.figures.rotary_similarity import _of_pairs, draw, plot, tiles_of
 
 
 def ticks(labels):
@@ -16,7 +16,7 @@ def test_pairs_are_tiles_with_the_shortest_wave_first():
     frequency[0, 0, :, 1] = [0.1, 0.2, 0.3, 0.4, 0.5, 3.0, 0.6, 0.7, 0.8, 0.9]
     result = rotary_of(frequency)
     assert [pair for (pair,) in plot(result).data[0].customdata] == [5, 9, 8, 7, 6, 4, 3, 2, 1, 0]
-    tiles = _tiles(result)
+    tiles = tiles_of(result)
     assert tiles.count == (2, 8)
     wanted = looks.colour(_of_pairs(result), looks.SIMILARITY_MAP, looks.SIMILARITY_LIMITS)
     down, right = tiles.pitch_px
@@ -25,7 +25,7 @@ def test_pairs_are_tiles_with_the_shortest_wave_first():
 
 
 def test_places_without_a_pair_are_empty(rotary):
-    tiles = _tiles(rotary)
+    tiles = tiles_of(rotary)
     down, right = tiles.pitch_px
     assert tiles.count == (2, 8)
     assert tiles.picture[down, 2 * right, 3] == 255
@@ -40,7 +40,7 @@ def test_a_pair_is_the_cosine_of_its_turn(rotary):
 
 
 def test_heads_that_are_turned_differently_are_tiles_by_layer_and_head(mixed):
-    tiles = _tiles(mixed)
+    tiles = tiles_of(mixed)
     assert tiles.count == (3, 2)
     wanted = looks.colour(mixed.similarity, looks.SIMILARITY_MAP, looks.SIMILARITY_LIMITS)
     down, right = tiles.pitch_px

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import plotly.graph_objects as go
 from matplotlib.axes import Axes
@@ -22,18 +24,8 @@ def draw(result: AttentionDistance) -> Figure:
     figure = print_sheet.page(print_sheet.COLUMN_IN, 3.9)
     main = print_sheet.place(figure, left=0.55, top=0.4, width=2.27, height=2.15)
     slim = print_sheet.place(figure, left=0.55, top=2.65, width=2.27, height=0.55)
-    _draw_heads(main, result.distance_px.mean(axis=0))
+    draw_panel(main, result, limits_of(result))
     _draw_heads(slim, result.prefix_mass.mean(axis=0))
-    uniform = result.layout.uniform_distance_px()
-    main.axhline(
-        uniform,
-        color=looks.QUIET,
-        linewidth=0.8,
-        linestyle=(0, (4, 3)),
-        zorder=1,
-        label="Uniform",
-    )
-    main.set_ylim(0, _top_px(result))
     main.tick_params(labelbottom=False)
     percent = print_sheet.place(figure, left=0.55, top=0.4, width=2.27, height=2.15)
     percent.set(xticks=[], ylim=(0, 100 * _top_px(result) / result.layout.diagonal_px))
@@ -42,8 +34,8 @@ def draw(result: AttentionDistance) -> Figure:
     percent.spines[:].set_visible(False)
     print_sheet.label(percent, y="% of the image diagonal")
     percent.yaxis.labelpad = 4
-    _draw_legend(main, heads=result.distance_px.shape[2])
-    print_sheet.label(main, y=_distance_title(result))
+    draw_legend(main, heads=result.distance_px.shape[2])
+    print_sheet.label(main, y=distance_title(result))
     main.set_title(
         result.model, fontsize=print_sheet.TITLE_PT, color=looks.INK, pad=16, parse_math=False
     )
@@ -51,6 +43,20 @@ def draw(result: AttentionDistance) -> Figure:
     print_sheet.label(slim, x=DEPTH, y="On special\ntokens")
     print_sheet.write(figure, _caption(result), left=0.05, top=3.6, linespacing=1.3)
     return figure
+
+
+def draw_panel(axes: Axes, result: AttentionDistance, limits: looks.Limits) -> None:
+    """One dot per head, and a line for uniform attention; `limits` are the axis' ends in px."""
+    _draw_heads(axes, result.distance_px.mean(axis=0))
+    axes.axhline(
+        result.layout.uniform_distance_px(),
+        color=looks.QUIET,
+        linewidth=0.8,
+        linestyle=(0, (4, 3)),
+        zorder=1,
+        label="Uniform",
+    )
+    axes.set_ylim(*limits)
 
 
 def plot(result: AttentionDistance, *, limits: looks.Limits | None = None) -> go.Figure:
@@ -100,7 +106,7 @@ def plot(result: AttentionDistance, *, limits: looks.Limits | None = None) -> go
         legend={"x": 1.02, "y": 1, "tracegroupgap": 0, "font_size": 12},
         xaxis=screen_sheet.screen_axis(DEPTH, range=[-0.6, layers - 0.4], anchor="y2"),
         yaxis=screen_sheet.screen_axis(
-            _distance_title(result), range=limits or limits_of(result), domain=(0.3, 1)
+            distance_title(result), range=limits or limits_of(result), domain=(0.3, 1)
         ),
         yaxis2=screen_sheet.screen_axis("On special tokens", range=[-0.05, 1.05], domain=(0, 0.22)),
     )
@@ -125,20 +131,27 @@ def _draw_heads(axes: Axes, values: np.ndarray) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True))
 
 
-def _draw_legend(axes: Axes, *, heads: int) -> None:
-    """As in the paper: the first three heads by name, then one dot for all others."""
+def draw_legend(
+    axes: Axes,
+    *,
+    heads: int,
+    columns: int = NAMED_HEADS + 2,
+    **place: Any,
+) -> None:
+    """As in the paper: the first three heads by name, then one dot for all others.
+
+    place: matplotlib's words for it; above the axes if not given: inside, it would hide dots.
+    """
     handles, labels = axes.get_legend_handles_labels()
     named = [*range(min(heads, NAMED_HEADS + 1)), len(handles) - 1]
     words = [labels[index] if index != NAMED_HEADS else "..." for index in named]
     words[-1] = labels[-1]
-    # Above the axes: inside, it would hide dots.
     axes.legend(
         [handles[index] for index in named],
         words,
         fontsize=print_sheet.TEXT_PT,
-        loc="lower center",
-        bbox_to_anchor=(0.5, 1.0),
-        ncols=len(words),
+        **({"loc": "lower center", "bbox_to_anchor": (0.5, 1.0)} | place),
+        ncols=min(columns, len(words)),
         frameon=False,
         borderpad=0,
         borderaxespad=0.3,
@@ -159,7 +172,8 @@ def _top_px(result: AttentionDistance) -> float:
     return 1.08 * highest or 1.0
 
 
-def _distance_title(result: AttentionDistance) -> str:
+def distance_title(result: AttentionDistance) -> str:
+    """The name of the axis of distances."""
     return DISTANCE if result.definition == "paper" else f"{DISTANCE},\n{result.definition}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float, UInt8
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 from scipy.ndimage import gaussian_filter
@@ -23,6 +24,7 @@ from vit_inspect.figures.tiles import compose, name_tiles, plot_tiles
 from vit_inspect.records.paper import AttentionRollout
 
 UNIT = "Share of the output"
+PAIR = ("Input", "Attention")
 STRONGEST = 0.01
 """The share of patches whose joint relevance is stated."""
 CONCENTRATED = 0.5
@@ -33,7 +35,6 @@ def draw(result: AttentionRollout, *, image: int = 0) -> Figure:
     """Input and Attention as in the paper, then the map in its own units on the photograph."""
     photograph, layout = result.photographs[image], result.layout
     left, top, right, bottom = layout.mapped
-    picture = crop(photograph, (int(bottom - top), int(right - left)))
     input_width = (right - left) / (bottom - top)
     # A panorama or a tower must not squeeze the other panels.
     photograph_width = float(np.clip(photograph.size_px[1] / photograph.size_px[0], 0.4, 2.5))
@@ -44,13 +45,8 @@ def draw(result: AttentionRollout, *, image: int = 0) -> Figure:
         print_sheet.place(figure, left=left, top=0.22, width=panel, height=height)
         for left, panel in ((0.05, width), (0.15 + width, width), (0.25 + 2 * width, wide))
     ]
-    attention = _paper_look(picture, result.relevance[image], layout.cell_px)
-    for axes, pixels, title in zip(
-        panels[:2], (picture, attention), ("Input", "Attention"), strict=True
-    ):
-        axes.imshow(pixels, aspect="equal")
-        axes.set(xticks=[], yticks=[])
-        print_sheet.bare(axes)
+    draw_pair(panels[0], panels[1], result, image)
+    for axes, title in zip(panels, PAIR, strict=False):
         print_sheet.label(axes, title=title)
     limits = limits_of(result, image)
     draw_photograph(panels[2], photograph, grey=True)
@@ -67,6 +63,17 @@ def draw(result: AttentionRollout, *, image: int = 0) -> Figure:
     )
     print_sheet.write(figure, _words(result, image), left=0.05, top=height + 0.33, linespacing=1.4)
     return figure
+
+
+def draw_pair(before: Axes, after: Axes, result: AttentionRollout, image: int) -> None:
+    """What the model saw, and the same lit by the map, as in the paper."""
+    left, top, right, bottom = result.layout.mapped
+    picture = crop(result.photographs[image], (int(bottom - top), int(right - left)))
+    attention = _paper_look(picture, result.relevance[image], result.layout.cell_px)
+    for axes, pixels in ((before, picture), (after, attention)):
+        axes.imshow(pixels, aspect="equal")
+        axes.set(xticks=[], yticks=[])
+        print_sheet.bare(axes)
 
 
 def plot(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, PercentFormatter, StrMethodFormatter
 
@@ -21,7 +22,7 @@ SHOWN_BY_CHANNEL = 10
 
 def draw(result: EmbeddingFilters) -> Figure:
     """The first components, each on its own scale, and the variance they explain."""
-    tiles, shown, by_channel = _tiles(result), _shown(result), _is_by_channel(result)
+    tiles, shown, by_channel = tiles_of(result), _shown(result), is_by_channel(result)
     # Names along the tiles need room at the left and at the top.
     beside, above, below = (0.3, 0.32, 0.2) if by_channel else (0.0, 0.0, 0.0)
     width, height = fit(tiles, width=4.2 - beside, height=4.2)
@@ -29,24 +30,7 @@ def draw(result: EmbeddingFilters) -> Figure:
     figure = print_sheet.page(print_sheet.PAGE_IN, panel_height + 0.8 + above + below)
     top = 0.36 + above
     pictures = print_sheet.place(figure, left=0.05 + beside, top=top, width=width, height=height)
-    draw_tiles(pictures, tiles)
-    title = _title(result).replace(" (", "\n(")
-    if by_channel:
-        rows, columns = tiles.count
-        pictures.set(
-            yticklabels=print_sheet.tick_labels(range(rows), height / rows),
-            xticklabels=print_sheet.tick_labels(range(columns), width / columns),
-        )
-        pictures.xaxis.tick_top()
-        pictures.xaxis.set_label_position("top")
-        print_sheet.label(pictures, x="Channel", y="Component", title=title)
-        # Centred over few channels, it would begin outside of the sheet.
-        pictures.title.set(horizontalalignment="left", x=0)
-        print_sheet.bare(pictures)
-    else:
-        pictures.set(xticks=[], yticks=[])
-        print_sheet.label(pictures, title=title)
-
+    draw_panel(pictures, result, tiles)
     curve = print_sheet.place(figure, left=4.95, top=top, width=1.75, height=panel_height)
     cumulative = _cumulative(result)
     curve.plot(np.arange(len(cumulative)) + 1, cumulative, color=looks.INK, linewidth=1.0)
@@ -70,9 +54,30 @@ def draw(result: EmbeddingFilters) -> Figure:
     return figure
 
 
+def draw_panel(axes: Axes, result: EmbeddingFilters, tiles: Tiles) -> None:
+    """The components with their title; axes are of the proportions of the tiles."""
+    draw_tiles(axes, tiles)
+    title = _title(result).replace(" (", "\n(")
+    if not is_by_channel(result):
+        axes.set(xticks=[], yticks=[])
+        print_sheet.label(axes, title=title)
+        return
+    (rows, columns), (width, height) = tiles.count, print_sheet.size_in(axes)
+    axes.set(
+        yticklabels=print_sheet.tick_labels(range(rows), height / rows),
+        xticklabels=print_sheet.tick_labels(range(columns), width / columns),
+    )
+    axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    print_sheet.label(axes, x="Channel", y="Component", title=title)
+    # Centred over few channels, it would begin outside of the sheet.
+    axes.title.set(horizontalalignment="left", x=0)
+    print_sheet.bare(axes)
+
+
 def plot(result: EmbeddingFilters) -> go.Figure:
     """The same; each tile shows its component's share of the variance."""
-    tiles, by_channel = _tiles(result), _is_by_channel(result)
+    tiles, by_channel = tiles_of(result), is_by_channel(result)
     shown, ratio, cumulative = _shown(result), result.explained_variance_ratio, _cumulative(result)
     height, above = (140 + 42 * tiles.count[0], 40) if by_channel else (460, 0)
     figure = screen_sheet.screen(
@@ -143,10 +148,10 @@ def plot(result: EmbeddingFilters) -> go.Figure:
 
 
 def _shown(result: EmbeddingFilters) -> int:
-    return min(SHOWN_BY_CHANNEL if _is_by_channel(result) else SHOWN, len(result.components))
+    return min(SHOWN_BY_CHANNEL if is_by_channel(result) else SHOWN, len(result.components))
 
 
-def _is_by_channel(result: EmbeddingFilters) -> bool:
+def is_by_channel(result: EmbeddingFilters) -> bool:
     """Whether a component is not one picture, grey or of red, green and blue."""
     return result.components.shape[3] not in (1, 3)
 
@@ -171,19 +176,20 @@ def _title(result: EmbeddingFilters) -> str:
 def _caption(result: EmbeddingFilters) -> str:
     scale = (
         "Each component has its own scale: red is positive, blue is negative, white is 0."
-        if _is_by_channel(result)
+        if is_by_channel(result)
         else "Each tile has its own scale."
     )
     return f"{result.model}\n{result.source}. {scale}"
 
 
-def _tiles(result: EmbeddingFilters) -> Tiles:
+def tiles_of(result: EmbeddingFilters) -> Tiles:
+    """The shown components as one picture."""
     """Each component scaled from its minimum to its maximum, over pixels and RGB together.
 
     By channel: each component is a row, scaled by its largest weight.
     """
     components = result.components[: _shown(result)]
-    if _is_by_channel(result):
+    if is_by_channel(result):
         largest = np.abs(components).max(axis=(1, 2, 3), keepdims=True)
         signed = components / np.where(largest == 0, 1, largest)
         return compose(looks.colour(np.moveaxis(signed, 3, 1), looks.BIAS_MAP, (-1.0, 1.0)))

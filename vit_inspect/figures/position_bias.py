@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import plotly.graph_objects as go
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vit_inspect.figures import looks, print_sheet, screen_sheet
@@ -11,7 +14,7 @@ from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.tiles import (
     Tiles,
     compose,
-    draw_tiles,
+    draw_heads,
     fit,
     layers_and_heads,
     name_tiles,
@@ -26,35 +29,37 @@ HEAD_IN = 1.45
 
 def draw(result: PositionBias) -> Figure:
     """Layers down, heads across; in each tile the query is in the middle and keys are around it."""
-    low, high = limits_of(result)
-    tiles = _tiles(result, (low, high))
-    layers, heads = tiles.count
+    tiles = tiles_of(result)
+    heads = tiles.count[1]
     width, height = fit(tiles, width=min(print_sheet.PAGE_IN - 0.4, 0.7 * heads), height=6.6)
     figure = print_sheet.page(max(4.8, width + 0.4), HEAD_IN + height + 0.05)
     bar = print_sheet.place(figure, left=0.05, top=0.62, width=2.3, height=0.09)
+    draw_bar(bar, result, orientation="horizontal")
+    axes = print_sheet.place(figure, left=0.35, top=HEAD_IN, width=width, height=height)
+    draw_panel(axes, result, tiles)
+    print_sheet.write_head(figure, TITLE, _caption(result))
+    return figure
+
+
+def draw_panel(axes: Axes, result: PositionBias, tiles: Tiles) -> None:
+    """The tiles with layers and heads; axes are of their proportions."""
+    draw_heads(axes, tiles)
+
+
+def draw_bar(axes: Axes, result: PositionBias, **options: Any) -> None:
+    """Fills the axes with the colour bar; `options` are those of `print_sheet.colour_bar`."""
+    low, high = limits_of(result)
+    beyond = result.bias.max() > high or result.bias.min() < low
     print_sheet.colour_bar(
-        bar,
+        axes,
         looks.BIAS_MAP,
         (low, high),
         name=UNIT,
         ticks=print_sheet.round_ticks(4),
-        orientation="horizontal",
-        extend="both" if result.bias.max() > high or result.bias.min() < low else "neither",
+        extend="both" if beyond else "neither",
         extendfrac=0.04,
+        **options,
     )
-    axes = print_sheet.place(figure, left=0.35, top=HEAD_IN, width=width, height=height)
-    draw_tiles(axes, tiles)
-    names = layers_and_heads(tiles.count)
-    axes.set(
-        yticklabels=print_sheet.tick_labels(names[0], height / layers),
-        xticklabels=print_sheet.tick_labels(names[1], width / heads),
-    )
-    print_sheet.label(axes, x="Head", y="Layer")
-    axes.xaxis.tick_top()
-    axes.xaxis.set_label_position("top")
-    print_sheet.bare(axes)
-    print_sheet.write_head(figure, TITLE, _caption(result))
-    return figure
 
 
 def plot(result: PositionBias, *, limits: looks.Limits | None = None) -> go.Figure:
@@ -63,7 +68,7 @@ def plot(result: PositionBias, *, limits: looks.Limits | None = None) -> go.Figu
     limits: ends of the colour scale, to give two figures the same scale.
     """
     low, high = limits or limits_of(result)
-    tiles = _tiles(result, (low, high))
+    tiles = tiles_of(result, (low, high))
     height = max(360, min(1100, 64 * tiles.count[0])) + 210
     figure = screen_sheet.screen(TITLE, _caption(result), height=height, above=110)
     layers, heads = layers_and_heads(tiles.count)
@@ -95,8 +100,9 @@ def limits_of(result: PositionBias) -> looks.Limits:
     return middle - limit, middle + limit
 
 
-def _tiles(result: PositionBias, limits: looks.Limits) -> Tiles:
-    return compose(looks.colour(result.bias, looks.BIAS_MAP, limits))
+def tiles_of(result: PositionBias, limits: looks.Limits | None = None) -> Tiles:
+    """All tiles as one picture; `limits` are the ends of the colour scale."""
+    return compose(looks.colour(result.bias, looks.BIAS_MAP, limits or limits_of(result)))
 
 
 def _caption(result: PositionBias) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import plotly.graph_objects as go
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vit_inspect.figures import looks, print_sheet, screen_sheet
@@ -19,27 +20,36 @@ EVERY_PATCH_UP_TO = 14
 
 def draw(result: PositionSimilarity) -> Figure:
     """Tile (i, j) shows how similar patch (i, j) is to every patch; the scale is -1 to 1."""
-    tiles, (rows, columns) = _tiles(result), shown(result)
+    tiles = tiles_of(result)
     width, height = fit(tiles, width=2.3, height=2.3)
     figure = print_sheet.page(print_sheet.COLUMN_IN, height + 0.9)
     axes = print_sheet.place(figure, left=0.45, top=0.25, width=width, height=height)
+    draw_panel(axes, result, tiles)
+    bar = print_sheet.place(figure, left=0.55 + width, top=0.25, width=0.09, height=height)
+    draw_bar(bar, result)
+    print_sheet.write(figure, _caption(result), left=0.05, top=height + 0.62, linespacing=1.3)
+    return figure
+
+
+def draw_panel(axes: Axes, result: PositionSimilarity, tiles: Tiles) -> None:
+    """The tiles with names along rows and columns; axes are of their proportions."""
+    (rows, columns), (width, height) = shown(result), print_sheet.size_in(axes)
     draw_tiles(axes, tiles)
     axes.set(
         xticklabels=print_sheet.tick_labels(columns, width / len(columns)),
         yticklabels=print_sheet.tick_labels(rows, height / len(rows)),
     )
     print_sheet.label(axes, x=COLUMN, y=ROW, title=TITLE)
-    bar = print_sheet.place(figure, left=0.55 + width, top=0.25, width=0.09, height=height)
-    limits = looks.SIMILARITY_LIMITS
-    print_sheet.colour_bar(bar, looks.SIMILARITY_MAP, limits, name=UNIT, ticks=limits)
-    bar.set_yticklabels(["−1", "1"])
-    print_sheet.write(figure, _caption(result), left=0.05, top=height + 0.62, linespacing=1.3)
-    return figure
+
+
+def draw_bar(axes: Axes, result: PositionSimilarity) -> None:
+    """Fills the axes with the colour bar."""
+    print_sheet.similarity_bar(axes, UNIT)
 
 
 def plot(result: PositionSimilarity) -> go.Figure:
     """The same; each tile shows its patch, customdata is its (row, column)."""
-    tiles, (rows, columns) = _tiles(result), shown(result)
+    tiles, (rows, columns) = tiles_of(result), shown(result)
     figure = screen_sheet.screen(TITLE, _caption(result), height=740, above=60)
     picked = [(row, column) for row in rows for column in columns]
     hover = [looks.patch_name(*patch).capitalize() for patch in picked]
@@ -99,16 +109,22 @@ def _step(result: PositionSimilarity) -> int:
     return 1 if side <= EVERY_PATCH_UP_TO else -(-side // 10)
 
 
-def _tiles(result: PositionSimilarity) -> Tiles:
+def tiles_of(result: PositionSimilarity) -> Tiles:
+    """The shown tiles as one picture."""
     chosen = result.similarity[np.ix_(*shown(result))]
     return compose(looks.colour(chosen, looks.SIMILARITY_MAP, looks.SIMILARITY_LIMITS))
 
 
 def _caption(result: PositionSimilarity) -> str:
+    return f"{result.model}\n{grid_words(result)}."
+
+
+def grid_words(result: PositionSimilarity) -> str:
+    """How many patches there are, and which of them are shown."""
     side = " × ".join(str(count) for count in result.similarity.shape[:2])
     step = _step(result)
     chosen = "" if step == 1 else f"; one row and column in {step} is shown"
-    return f"{result.model}\n{side} patches{chosen}."
+    return f"{side} patches{chosen}"
 
 
 FIGURE = FigureSpec(

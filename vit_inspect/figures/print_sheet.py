@@ -17,7 +17,15 @@ from matplotlib.textpath import text_to_path
 from matplotlib.ticker import Formatter, FuncFormatter, Locator, MaxNLocator
 
 from vit_inspect.figures import looks
-from vit_inspect.figures.looks import INK, PAPER, QUIET, Limits, fold
+from vit_inspect.figures.looks import (
+    INK,
+    PAPER,
+    QUIET,
+    SIMILARITY_LIMITS,
+    SIMILARITY_MAP,
+    Limits,
+    fold,
+)
 
 COLUMN_IN, PAGE_IN, PRINT_DPI = 3.3, 6.9, 300
 TEXT_PT, TITLE_PT, RULE_PT = 7.0, 8.0, 0.5
@@ -72,6 +80,12 @@ def place(figure: Figure, *, left: float, top: float, width: float, height: floa
     return axes
 
 
+def size_in(axes: Axes) -> tuple[float, float]:
+    """(width, height) of axes in inches."""
+    box, dpi = axes.get_window_extent(), axes.figure.dpi
+    return box.width / dpi, box.height / dpi
+
+
 def bare(axes: Axes) -> None:
     """Removes frame and tick marks; tick labels stay."""
     axes.spines[:].set_visible(False)
@@ -94,16 +108,22 @@ def write(figure: Figure, text: str, *, left: float, top: float, **properties: A
     width, _ = figure.get_size_inches()
     given: dict[str, Any] = {"fontsize": TEXT_PT, "color": QUIET, "linespacing": LINE_EM}
     given |= {"va": "top", "parse_math": False} | properties
-    size, font = given["fontsize"], FontProperties(size=given["fontsize"])
-
-    def fits(line: str) -> bool:
-        points, _, _ = text_to_path.get_text_width_height_descent(line, font, False)
-        return bool(left + WIDER * points / 72 <= width - EDGE_IN)
-
-    folded = fold(text, fits)
+    size = given["fontsize"]
+    folded = folded_at(text, width - EDGE_IN - left, size)
     if added := folded.count("\n") - text.count("\n"):
         _make_room(figure, below=top, inches=added * LINE_EM * size / 72)
     return figure.text(left / width, 1 - top / figure.get_size_inches()[1], folded, **given)
+
+
+def folded_at(text: str, width_in: float, size_pt: float) -> str:
+    """The text with long lines broken, so that none is wider than `width_in`."""
+    font = FontProperties(size=size_pt)
+
+    def fits(line: str) -> bool:
+        points, _, _ = text_to_path.get_text_width_height_descent(line, font, False)
+        return bool(WIDER * points / 72 <= width_in)
+
+    return fold(text, fits)
 
 
 def write_head(figure: Figure, title: str, words: str, *, left: float = 0.05) -> None:
@@ -111,6 +131,11 @@ def write_head(figure: Figure, title: str, words: str, *, left: float = 0.05) ->
     lines = write(figure, title, left=left, top=0.08, fontsize=TITLE_PT, color=INK).get_text()
     added = lines.count("\n") * LINE_EM * TITLE_PT / 72
     write(figure, words, left=left, top=0.28 + added)
+
+
+def resize(figure: Figure, height_in: float) -> None:
+    """Gives the sheet another height; everything keeps its distance from the top."""
+    _make_room(figure, below=math.inf, inches=height_in - figure.get_size_inches()[1])
 
 
 def _make_room(figure: Figure, *, below: float, inches: float) -> None:
@@ -149,6 +174,13 @@ def colour_bar(
     bar.outline.set(linewidth=RULE_PT, edgecolor=QUIET)
     bar.set_label(name, fontsize=TEXT_PT, color=INK, labelpad=3)
     return bar
+
+
+def similarity_bar(axes: Axes, name: str, **options: Any) -> None:
+    """Fills the axes with the colour bar of similarities, from -1 to 1."""
+    limits = SIMILARITY_LIMITS
+    bar = colour_bar(axes, SIMILARITY_MAP, limits, name=name, ticks=limits, **options)
+    bar.set_ticklabels(["−1", "1"])
 
 
 def tick_labels(numbers: Iterable[object], pitch_in: float) -> list[str]:

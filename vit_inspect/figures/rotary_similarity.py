@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float, Int
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vit_inspect.figures import looks, print_sheet, screen_sheet
@@ -12,6 +15,7 @@ from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.tiles import (
     Tiles,
     compose,
+    draw_heads,
     draw_tiles,
     fit,
     layers_and_heads,
@@ -34,7 +38,7 @@ def draw(result: RotarySimilarity) -> Figure:
 
     In each tile the query is in the middle and keys are around it; the scale is -1 to 1.
     """
-    tiles = _tiles(result)
+    tiles = tiles_of(result)
     rows, columns = result.similarity.shape[2:]
     mean_width, mean_height = MEAN_IN * min(1, columns / rows), MEAN_IN * min(1, rows / columns)
     left = 0.05 if _shared(result) else 0.4
@@ -44,43 +48,46 @@ def draw(result: RotarySimilarity) -> Figure:
         max(5.4, right + max(mean_width, 1.5) + 0.1), 0.95 + max(height, mean_height + 1.0)
     )
     axes = print_sheet.place(figure, left=left, top=0.85, width=width, height=height)
-    draw_tiles(axes, tiles)
+    draw_panel(axes, result, tiles)
+    mean = print_sheet.place(figure, left=right, top=0.85, width=mean_width, height=mean_height)
+    draw_mean(mean, result)
+    bar = print_sheet.place(
+        figure, left=right, top=1.3 + mean_height, width=mean_width, height=0.09
+    )
+    draw_bar(bar, result, orientation="horizontal")
+    print_sheet.write_head(figure, TITLE, _caption(result))
+    return figure
+
+
+def draw_panel(axes: Axes, result: RotarySimilarity, tiles: Tiles) -> None:
+    """The tiles, with layers and heads where they differ; axes are of their proportions."""
     if _shared(result):
+        draw_tiles(axes, tiles)
         axes.set(xticks=[], yticks=[])
     else:
-        layers, heads = layers_and_heads(tiles.count)
-        axes.set(
-            yticklabels=print_sheet.tick_labels(layers, height / tiles.count[0]),
-            xticklabels=print_sheet.tick_labels(heads, width / tiles.count[1]),
-        )
-        print_sheet.label(axes, x="Head", y="Layer")
-        axes.xaxis.tick_top()
-        axes.xaxis.set_label_position("top")
-        print_sheet.bare(axes)
-    mean = print_sheet.place(figure, left=right, top=0.85, width=mean_width, height=mean_height)
+        draw_heads(axes, tiles)
+
+
+def draw_mean(axes: Axes, result: RotarySimilarity) -> None:
+    """The mean of all tiles, by offset."""
     row, column = (int(offsets[-1]) + 0.5 for offsets in (result.row_offset, result.column_offset))
-    mean.imshow(
+    axes.imshow(
         looks.colour(_mean(result), looks.SIMILARITY_MAP, looks.SIMILARITY_LIMITS),
         extent=(-column, column, row, -row),
         interpolation="none",
         aspect="auto",
     )
-    print_sheet.label(mean, x=COLUMN, y=ROW, title=_mean_name(result))
-    bar = print_sheet.place(
-        figure, left=right, top=1.3 + mean_height, width=mean_width, height=0.09
-    )
-    limits = looks.SIMILARITY_LIMITS
-    print_sheet.colour_bar(
-        bar, looks.SIMILARITY_MAP, limits, name=UNIT, ticks=limits, orientation="horizontal"
-    )
-    bar.set_xticklabels(["−1", "1"])
-    print_sheet.write_head(figure, TITLE, _caption(result))
-    return figure
+    print_sheet.label(axes, x=COLUMN, y=ROW, title=_mean_name(result))
+
+
+def draw_bar(axes: Axes, result: RotarySimilarity, **options: Any) -> None:
+    """Fills the axes with the colour bar; `options` are those of `print_sheet.colour_bar`."""
+    print_sheet.similarity_bar(axes, UNIT, **options)
 
 
 def plot(result: RotarySimilarity) -> go.Figure:
     """The same; customdata of a tile is its [pair] or its (layer, head)."""
-    tiles = _tiles(result)
+    tiles = tiles_of(result)
     height = max(560, min(1100, 56 * tiles.count[0]) + 210)
     figure = screen_sheet.screen(TITLE, _caption(result), height=height, above=110)
     if _shared(result):
@@ -128,7 +135,8 @@ def _shared(result: RotarySimilarity) -> bool:
     return result.frequency.shape[:2] == (1, 1)
 
 
-def _tiles(result: RotarySimilarity) -> Tiles:
+def tiles_of(result: RotarySimilarity) -> Tiles:
+    """All tiles as one picture."""
     if not _shared(result):
         return _coloured(result.similarity)
     pairs = _of_pairs(result)[_order(result)]
@@ -164,6 +172,11 @@ def _mean(result: RotarySimilarity) -> Float[np.ndarray, "row_offset column_offs
 
 def _mean_name(result: RotarySimilarity) -> str:
     return "Mean of all pairs" if _shared(result) else "Mean of all layers and heads"
+
+
+def tile_words(result: RotarySimilarity) -> str:
+    """What there is a tile for."""
+    return "pair of dimensions, the shortest wave first" if _shared(result) else "layer and head"
 
 
 def _wavelength(turn: float) -> str:
