@@ -16,6 +16,7 @@ from vit_inspect.analyses.attention_maps import ReadoutReduction
 from vit_inspect.analyses.attention_rollout import RolloutReduction
 from vit_inspect.attention.sweep import sweep
 from vit_inspect.catalog import (
+    COMPOSED,
     FIGURES,
     OF_A_CHOICE,
     CaptureFigure,
@@ -29,7 +30,7 @@ from vit_inspect.records.evidence import Predictions
 
 Entry = ModelFigure[Any] | CaptureFigure[Any]
 
-ALL = (*(entry.figure for entry in FIGURES), *OF_A_CHOICE)
+ALL = (*(entry.figure for entry in FIGURES), *COMPOSED, *OF_A_CHOICE)
 
 OTHERS = {"position_bias": "beit_base_patch16_224", "rotary_similarity": "eva02_tiny_patch14_224"}
 """Models that have what the usual one has not, by figure."""

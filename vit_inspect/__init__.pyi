@@ -13,6 +13,7 @@ from .analyses.head_statistics import head_statistics as head_statistics
 from .analyses.layer_cka import cka as cka
 from .analyses.layer_cka import layer_cka as layer_cka
 from .analyses.logit_lens import logit_lens as logit_lens
+from .analyses.paper_figure import paper_figure as paper_figure
 from .analyses.position_bias import position_bias as position_bias
 from .analyses.position_similarity import position_similarity as position_similarity
 from .analyses.predictions import predictions as predictions
@@ -64,5 +65,10 @@ from .records.paper import EmbeddingFilters as EmbeddingFilters
 from .records.paper import PositionBias as PositionBias
 from .records.paper import PositionSimilarity as PositionSimilarity
 from .records.paper import RotarySimilarity as RotarySimilarity
+from .records.paper_figures import PaperFigure as PaperFigure
+from .records.paper_figures import PaperFigure6 as PaperFigure6
+from .records.paper_figures import PaperFigure7 as PaperFigure7
+from .records.paper_figures import PaperFigure10 as PaperFigure10
+from .records.paper_figures import PaperFigure11 as PaperFigure11
 
 __version__: str

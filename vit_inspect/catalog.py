@@ -40,6 +40,10 @@ from vit_inspect.figures.head_importance import FIGURE as HEAD_IMPORTANCE
 from vit_inspect.figures.head_statistics import FIGURE as HEAD_STATISTICS
 from vit_inspect.figures.layer_cka import FIGURE as LAYER_CKA
 from vit_inspect.figures.logit_lens import FIGURE as LOGIT_LENS
+from vit_inspect.figures.paper_figure_6 import FIGURE as PAPER_FIGURE_6
+from vit_inspect.figures.paper_figure_7 import FIGURE as PAPER_FIGURE_7
+from vit_inspect.figures.paper_figure_10 import FIGURE as PAPER_FIGURE_10
+from vit_inspect.figures.paper_figure_11 import FIGURE as PAPER_FIGURE_11
 from vit_inspect.figures.patch_map import FIGURE as PATCH_MAP
 from vit_inspect.figures.position_bias import FIGURE as POSITION_BIAS
 from vit_inspect.figures.position_similarity import FIGURE as POSITION_SIMILARITY
@@ -194,6 +198,14 @@ FIGURES: tuple[ModelFigure[Any] | CaptureFigure[Any], ...] = (
 OF_A_CHOICE: tuple[FigureSpec[Any], ...] = (ABLATION, PATCH_MAP)
 """Figures of what a user chose, such as the parts to ablate: drawn, but not in a bundle."""
 
+COMPOSED: tuple[FigureSpec[Any], ...] = (
+    PAPER_FIGURE_6,
+    PAPER_FIGURE_7,
+    PAPER_FIGURE_10,
+    PAPER_FIGURE_11,
+)
+"""Figures of several panels as the paper prints them: for print, not in a bundle."""
+
 
 def analyse(capture: Capture, *, thorough: bool = False) -> dict[str, Result | InspectError]:
     """The records of all figures of a capture by slug, or the reason why there is none.
@@ -221,7 +233,7 @@ def analyse(capture: Capture, *, thorough: bool = False) -> dict[str, Result | I
 
 def figure_of(record: Record) -> FigureSpec[Record]:
     """The figure that shows records of this type; raises `BadParameter` if there is none."""
-    figures = (*(entry.figure for entry in FIGURES), *OF_A_CHOICE)
+    figures = (*(entry.figure for entry in FIGURES), *COMPOSED, *OF_A_CHOICE)
     for figure in figures:
         if type(record) is figure.record:
             return figure

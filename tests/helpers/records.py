@@ -39,6 +39,12 @@ from vit_inspect.records.paper import (
     PositionSimilarity,
     RotarySimilarity,
 )
+from vit_inspect.records.paper_figures import (
+    PaperFigure6,
+    PaperFigure7,
+    PaperFigure10,
+    PaperFigure11,
+)
 
 Record = TypeVar("Record", bound=Result)
 
@@ -445,6 +451,74 @@ def predictions(size: Size, random: np.random.Generator) -> Predictions:
     )
 
 
+NOTHING = (
+    "Not shown: found vit_large_patch14_clip_quickgelu_336.openai_ft without a convolution on its "
+    "pixels; expected a patch embedding or a convolutional stem."
+)
+"""What a panel says that has no record, of a model with a long name."""
+
+
+def paper_figure_6(size: Size, random: np.random.Generator) -> PaperFigure6:
+    first, other = attention_rollout(size, random), attention_rollout(size, random)
+    return PaperFigure6("toy, other", (first, replace(other, model="other")))
+
+
+def paper_figure_7(size: Size, random: np.random.Generator) -> PaperFigure7:
+    return PaperFigure7(
+        "toy",
+        filters(size, random),
+        position_similarity(size, random),
+        attention_distance(size, random),
+    )
+
+
+def paper_figure_7_of(
+    make_filters: Callable[[Size, np.random.Generator], EmbeddingFilters | str],
+    make_positions: Callable[
+        [Size, np.random.Generator], PositionSimilarity | RotarySimilarity | PositionBias | str
+    ],
+) -> Callable[[Size, np.random.Generator], PaperFigure7]:
+    """The same of a model with other filters and positions."""
+
+    def make(size: Size, random: np.random.Generator) -> PaperFigure7:
+        return replace(
+            paper_figure_7(size, random),
+            filters=make_filters(size, random),
+            positions=make_positions(size, random),
+        )
+
+    return make
+
+
+def nothing(size: Size, random: np.random.Generator) -> str:
+    return NOTHING
+
+
+def paper_figure_10(size: Size, random: np.random.Generator) -> PaperFigure10:
+    square = position_similarity(Size(grid=(4, 4)), random)
+    return PaperFigure10("toy", (position_similarity(size, random), square, square))
+
+
+def mixed_figure_10(size: Size, random: np.random.Generator) -> PaperFigure10:
+    return PaperFigure10(
+        "toy",
+        (
+            position_similarity(Size(grid=(4, 4)), random),
+            rotary_similarity(size, random),
+            position_bias(size, random),
+        ),
+    )
+
+
+def lone_figure_10(size: Size, random: np.random.Generator) -> PaperFigure10:
+    return PaperFigure10("toy", (mixed_rotary(size, random), NOTHING))
+
+
+def paper_figure_11(size: Size, random: np.random.Generator) -> PaperFigure11:
+    other = attention_distance(Size(layers=24, heads=12), random)
+    return PaperFigure11("toy", (attention_distance(size, random), other))
+
+
 MAKERS: dict[type[Result], Callable[[Size, np.random.Generator], Result]] = {
     EmbeddingFilters: filters,
     PositionSimilarity: position_similarity,
@@ -465,6 +539,10 @@ MAKERS: dict[type[Result], Callable[[Size, np.random.Generator], Result]] = {
     Ablation: ablation,
     PatchMap: patch_map,
     Predictions: predictions,
+    PaperFigure6: paper_figure_6,
+    PaperFigure7: paper_figure_7,
+    PaperFigure10: paper_figure_10,
+    PaperFigure11: paper_figure_11,
 }
 """Who makes the record of each kind."""
 
@@ -475,6 +553,13 @@ VARIANTS: dict[type[Result], tuple[Callable[[Size, np.random.Generator], Result]
     HeadImportance: (raw_importance,),
     LogitLens: (raw_lens, lens_of_one),
     RotarySimilarity: (mixed_rotary,),
+    PaperFigure7: (
+        paper_figure_7_of(filters_of(1), rotary_similarity),
+        paper_figure_7_of(filters_of(13), mixed_rotary),
+        paper_figure_7_of(nothing, position_bias),
+        paper_figure_7_of(filters_of(2), nothing),
+    ),
+    PaperFigure10: (mixed_figure_10, lone_figure_10),
 }
 """Further records of a kind whose figure looks different for them."""
 

@@ -1,0 +1,221 @@
+"""Are the paper's figures composed as the paper prints them, and does all fit on the sheet?"""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import fields as fields_of
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+import vit_inspect as vi
+from tests.helpers.records import NOTHING, Size, all_made, made
+from vit_inspect.catalog import COMPOSED, figure_of
+from vit_inspect.exporting.render import render
+from vit_inspect.records.paper import AttentionDistance, AttentionRollout, PositionSimilarity
+from vit_inspect.records.paper_figures import (
+    PaperFigure,
+    PaperFigure6,
+    PaperFigure7,
+    PaperFigure10,
+    PaperFigure11,
+)
+
+LONG_ID = "vit_large_patch14_clip_quickgelu_336.openai_ft_in12k_in1k"
+
+EVERY = {
+    f"{figure.slug}-{number}": record
+    for figure in COMPOSED
+    for number, record in enumerate(all_made(figure.record))
+}
+
+
+def with_long_names(record: PaperFigure) -> PaperFigure:
+    """The same record of models that have long names."""
+
+    def named(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(named, value))
+        return replace(value, model=LONG_ID) if isinstance(value, vi.Result) else value
+
+    fields = {each.name: named(getattr(record, each.name)) for each in fields_of(record)}
+    return replace(record, **(fields | {"model": LONG_ID}))
+
+
+def words(figure: Figure) -> list[Text]:
+    """All texts that are seen."""
+    figure.set_dpi(150)
+    figure.draw_without_rendering()
+    # Of the numbers of an axis only those between its ends are seen.
+    beyond = {
+        label
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        for tick in (*axis.majorTicks, *axis.minorTicks)
+        if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
+        for label in (tick.label1, tick.label2)
+    }
+    return [
+        each
+        for each in figure.findobj(Text)
+        if each.get_visible() and each.get_text().strip() and each not in beyond
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width_in", [5.5, 3.25])
+@pytest.mark.parametrize("long", [False, True], ids=["", "long names"])
+@pytest.mark.parametrize("name", EVERY)
+def test_nothing_is_clipped_overlapping_or_small(name: str, long: bool, width_in: float) -> None:
+    record = with_long_names(EVERY[name]) if long else EVERY[name]
+    figure = vi.draw(record, width_in=width_in)
+    texts = words(figure)
+    assert figure.get_size_inches()[0] == pytest.approx(width_in)
+    assert min(text.get_fontsize() for text in texts) >= 6
+    sheet = figure.bbox
+    boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
+    for text, box in boxes:
+        assert sheet.x0 <= box.x0 <= box.x1 <= sheet.x1, text
+        assert sheet.y0 <= box.y0 <= box.y1 <= sheet.y1, text
+    for (text, box), (other, place) in combinations(boxes, 2):
+        assert not box.padded(-1).overlaps(place.padded(-1)), (text, other)
+    panels = [axes.get_window_extent() for axes in figure.axes]
+    for first, second in combinations(panels, 2):
+        assert not first.overlaps(second)
+    for text in texts:
+        for axes, panel in zip(figure.axes, panels, strict=True):
+            inside = text.axes is axes
+            assert inside or not text.get_window_extent().padded(-1).overlaps(panel), (
+                text.get_text()
+            )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EVERY)
+def test_files_are_the_same_bytes_each_time(name: str) -> None:
+    record = EVERY[name]
+    figure = figure_of(record)
+    for kind in ("svg", "pdf", "png"):
+        assert render(figure, record, kind) == render(figure, record, kind)
+
+
+def test_files_of_numbers_hold_every_panel_under_its_name() -> None:
+    record = made(PaperFigure7, Size(grid=(20, 3)))
+    assert isinstance(record.positions, PositionSimilarity)
+    stored = np.load(io.BytesIO(render(figure_of(record), record, "npz")))
+    np.testing.assert_array_equal(stored["distance_distance_px"], record.distance.distance_px)
+    np.testing.assert_array_equal(stored["positions_similarity"], record.positions.similarity)
+    head, *lines = render(figure_of(record), record, "csv").decode().splitlines()
+    assert head.startswith("quantity,filters_component,")
+    # The rows that are drawn, one in two.
+    shown = [line for line in lines if line.startswith("positions_similarity,")]
+    assert len(shown) == 10 * 2 * 20 * 3
+
+
+def test_the_sentence_of_an_empty_panel_is_printed_and_stored() -> None:
+    record = replace(made(PaperFigure7), filters=NOTHING)
+    printed = [" ".join(text.get_text().split()) for text in words(vi.draw(record))]
+    sentence = "Not shown: found vit_large_patch…_336.openai_ft without a convolution"
+    assert any(text.startswith(sentence) for text in printed)
+    assert record.words()["filters"] == NOTHING
+    assert "filters_components" not in record.arrays()
+
+
+def test_a_figure_for_print_is_not_plotted_and_says_what_is() -> None:
+    record = made(PaperFigure11)
+    with pytest.raises(vi.BadParameter, match="with 'distance_0' or 'distance_1'"):
+        vi.plot(record)
+    with pytest.raises(vi.BadParameter, match="expected 3 to 12 inches"):
+        vi.draw(record, width_in=2)
+    with pytest.raises(vi.BadParameter, match="one of width_in, caption"):
+        vi.draw(record, image=0)
+    with pytest.raises(vi.BadParameter, match="image 1 of a composed figure"):
+        record.of_image(1)
+
+
+def test_a_caption_can_be_left_out() -> None:
+    record = made(PaperFigure7)
+    with_words, without = vi.draw(record), vi.draw(record, caption=False)
+    assert any("attended area by head" in text.get_text() for text in with_words.texts)
+    assert not without.texts
+    assert without.get_size_inches()[1] < with_words.get_size_inches()[1] - 0.5
+
+
+# Figure 6
+
+
+def test_pairs_are_the_input_and_the_same_times_attention() -> None:
+    rollout = made(AttentionRollout)
+    even = replace(rollout, relevance=np.full_like(rollout.relevance, 0.1))
+    axes = vi.draw(PaperFigure6("toy", (even,))).axes
+    assert [each.get_title() for each in axes] == ["Input", "Attention"] * 2
+    for before, after in zip(axes[::2], axes[1::2], strict=True):
+        # Attention that is everywhere the same leaves every pixel as it is.
+        np.testing.assert_allclose(
+            before.images[0].get_array(), after.images[0].get_array(), atol=1
+        )
+    peaked = replace(rollout, relevance=np.zeros_like(rollout.relevance))
+    relevance = peaked.relevance.copy()
+    relevance[:, 0, 0] = 1
+    axes = vi.draw(PaperFigure6("toy", (replace(peaked, relevance=relevance),))).axes
+    lit = np.asarray(axes[1].images[0].get_array(), np.float64)
+    assert lit[:8, :8].mean() > 4 * lit[-8:, -8:].mean()
+
+
+def test_a_caution_tells_of_few_patches_that_hold_most() -> None:
+    rollout = made(AttentionRollout)
+    relevance = np.zeros_like(rollout.relevance)
+    relevance[0, 0, 0] = relevance[1] = 1
+    drawn = vi.draw(PaperFigure6("toy", (replace(rollout, relevance=relevance),)))
+    assert "in 1 of 2 photographs" in " ".join(drawn.texts[-1].get_text().split())
+
+
+def test_many_photographs_become_small_and_too_many_are_refused() -> None:
+    one = made(AttentionRollout, Size(images=24))
+    few, many = PaperFigure6("toy", (one,)), PaperFigure6("toy", (one,) * 12)
+    assert len(vi.draw(few).axes) == 48
+    assert vi.draw(few, width_in=3.25).get_size_inches()[1] < 9.5
+    with pytest.raises(vi.BadParameter, match="288 photographs on a sheet"):
+        vi.draw(many)
+
+
+# Figures 7, 10 and 11
+
+
+def test_three_panels_stand_side_by_side_or_stacked() -> None:
+    record = made(PaperFigure7)
+    for width_in, apart in ((5.5, "x0"), (3.25, "y0")):
+        filters, positions, _bar, area = vi.draw(record, width_in=width_in).axes
+        assert re.match(r"RGB embedding filters\n\(first 28", filters.get_title())
+        assert positions.get_title() == "Position embedding similarity"
+        assert positions.get_xlabel() == "Input patch column"
+        assert area.get_xlabel() == "Network depth (layer)"
+        starts = [getattr(each.get_window_extent(), apart) for each in (filters, positions, area)]
+        assert starts == sorted(starts, reverse=apart == "y0")
+        assert min(abs(np.diff(starts))) > 100
+
+
+def test_similarities_have_one_bar_and_a_bias_its_own() -> None:
+    bars = {
+        count: [each.get_ylabel() for each in vi.draw(record).axes]
+        for count, record in enumerate(all_made(PaperFigure10))
+    }
+    assert bars[0].count("Cosine similarity") == 1
+    assert bars[1].count("Cosine similarity") == bars[1].count("added to the score") == 1
+
+
+def test_attended_areas_have_the_same_axes() -> None:
+    record = made(PaperFigure11)
+    first, other = vi.draw(record).axes
+    assert first.get_xlim() == other.get_xlim() == pytest.approx((-0.6, 23.6))
+    assert first.get_ylim() == other.get_ylim()
+    for axes, distance in zip((first, other), record.distance, strict=True):
+        assert isinstance(distance, AttentionDistance)
+        dots = np.concatenate([each.get_offsets() for each in axes.collections])
+        assert sorted(dots[:, 1]) == pytest.approx(sorted(distance.distance_px.mean(0).ravel()))
