@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,38 @@ from vit_inspect_dashboard.state import Subject
 
 def capture_lines(subject: Subject) -> list[str]:
     """The model and the capture of a selection."""
+    return [
+        "import vit_inspect as vi",
+        "",
+        f"model = {_loaded(subject)}",
+        f"capture = vi.capture(model, {picture(subject.picture)})",
+    ]
+
+
+def paper_lines(
+    number: int, subjects: Sequence[Subject], pictures: Sequence[Picture], look: Mapping[str, Any]
+) -> str:
+    """The lines that draw a figure of the paper, of some models on the same pictures."""
+    listed = ", ".join(picture(each) for each in pictures)
+    names = [f"capture_{place}" for place, _ in enumerate(subjects)]
+    options = ", ".join(f"{name}={value!r}" for name, value in look.items())
+    lines = [
+        "import vit_inspect as vi",
+        "",
+        f"pictures = [{listed}]",
+        *(
+            f"{name} = vi.capture({_loaded(each)}, pictures)"
+            for name, each in zip(names, subjects, strict=True)
+        ),
+        f"found = vi.paper_figure({number}, {', '.join(names)})",
+        f"figure = vi.draw(found, {options})",
+        'figure.savefig("figure.pdf")',
+    ]
+    return "\n".join(lines)
+
+
+def _loaded(subject: Subject) -> str:
+    """The call that loads the model."""
     said = {
         name: value for name, value in models.said(subject).items() if value not in (None, (), {})
     }
@@ -29,12 +61,7 @@ def capture_lines(subject: Subject) -> list[str]:
     }
     # Of a path on the server a visitor sees the file's name alone.
     words = [f"{name}={_written(value)}" for name, value in given.items()]
-    return [
-        "import vit_inspect as vi",
-        "",
-        f"model = vi.load({', '.join([*positional, *words])})",
-        f"capture = vi.capture(model, {picture(subject.picture)})",
-    ]
+    return f"vi.load({', '.join([*positional, *words])})"
 
 
 def picture(given: Picture) -> str:

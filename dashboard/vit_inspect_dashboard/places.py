@@ -43,6 +43,7 @@ def _place(title: str, slugs: tuple[str, ...], **others: str) -> Place:
 
 PLACES = (
     _place("Explore", _MAPS, explore="Attention")._replace(pictures=True),
+    _place("Paper figures", (), paper="Paper figures"),
     _place(
         "Heads and layers",
         # Where a figure that nobody has given a place is found.

@@ -172,6 +172,21 @@ def similarity_sheet(subject: Subject, patch: tuple[int, int], layer: int) -> Sh
     return sheets.similarity(each, layer, rows)
 
 
+def paper_figure(
+    number: int, subjects: Sequence[Subject], pictures: Sequence[Picture]
+) -> vi.PaperFigure:
+    """A figure of the ViT paper, of some models on the same pictures."""
+    asked = tuple(each.model_key for each in subjects), tuple(each.key for each in pictures)
+
+    def make() -> vi.PaperFigure:
+        return on_device(
+            vi.paper_figure, number, *(models.batch(each, pictures) for each in subjects)
+        )
+
+    record: vi.PaperFigure = kept.results().get(("paper figure", number, asked), make)
+    return record
+
+
 def tested_maps(subject: Subject, target: int | None) -> dict[str, Map]:
     """The maps whose faithfulness is tested; those of a class are of the `target`."""
     found: dict[str, Map] = kept.results().get(

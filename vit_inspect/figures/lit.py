@@ -14,7 +14,6 @@ import plotly.graph_objects as go
 from jaxtyping import Float, UInt8
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from vit_inspect.errors import BadParameter
@@ -129,7 +128,7 @@ def draw(
         limits,
         name=f"{unit}{above}",
         orientation="horizontal",
-        ticks=MaxNLocator(4, steps=(1, 2, 2.5, 5, 10)),
+        ticks=print_sheet.round_ticks(4),
     )
     print_sheet.write_head(figure, *words)
     return figure
