@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import streamlit as st
@@ -15,6 +15,13 @@ import vit_inspect as vi
 from tests.dashboard.apps import LAYERS, NAMES, copied
 from tests.dashboard.visitors import Server
 from vit_inspect.loading.recommended import Checkpoint
+
+
+def missing(reason: str) -> NoReturn:
+    """Of a program that tests need: it is an error in CI and a reason to skip elsewhere."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @pytest.fixture
@@ -58,11 +65,10 @@ def address() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Debian's chromium; missing, it is an error in CI and a reason to skip elsewhere."""
+    """Debian's chromium."""
     path = shutil.which("chromium")
     if path is None:
-        reason = "no browser: install the package chromium"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+        missing("no browser: install the package chromium")
     with sync_playwright() as playwright:
         arguments = [
             "--no-sandbox",

@@ -51,6 +51,8 @@ class Explorer {
     this.context = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d"));
     this.turn = 0;
     this.stamp = -1; // of the last choice that Python was told
+    /** @type {Uint8Array | null} */
+    this.data = null;
     /** @type {Sheet | null} */
     this.sheet = null;
     /** @type {ImageBitmap | null} */

@@ -1,12 +1,30 @@
 // A sheet of tiles whose tile under the cursor is large. What arrives is described at `described`
 // in magnifier.py. Nothing from outside becomes HTML.
 
+/**
+ * @typedef {object} Sheet
+ * @property {string} alt
+ * @property {string[]} lines
+ * @property {string} picture
+ * @property {[number, number, number, number]} extent left, top, width, height
+ * @property {number} columns
+ * @property {string[][]} words
+ * @property {string[]} rows
+ * @property {string[]} across
+ * @property {string} side
+ * @property {{colours: string[], ends: [string, string], unit: string}} scale
+ * @typedef {{left: number, top: number, width: number, height: number}} Box
+ */
+
+/** @type {Record<string, [number, number]>} */
 const STEP = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 const LENS = 240; // px of the longer side of the large tile
 
+/** @type {WeakMap<Element, Magnifier>} */
 const magnifiers = new WeakMap();
 
 // Called again on every rerun with new data, and with the same place to draw in.
+/** @param {{data: Sheet, parentElement: Element, setTriggerValue: (name: string, value: unknown) => void}} given */
 export default function ({ data, parentElement, setTriggerValue }) {
   let magnifier = magnifiers.get(parentElement);
   if (!magnifier?.stage.isConnected) {
@@ -14,35 +32,44 @@ export default function ({ data, parentElement, setTriggerValue }) {
     magnifier = new Magnifier(parentElement);
     magnifiers.set(parentElement, magnifier);
   }
-  const turn = magnifier.update(data, (tile) => setTriggerValue("tile", tile));
+  const open = magnifier;
+  const turn = open.update(data, (tile) => setTriggerValue("tile", tile));
   // A call that was overtaken by the next one is cleaned up too, which must not end what follows.
   return () => {
-    if (magnifier.turn === turn) magnifier.closing.abort();
+    if (open.turn === turn) open.closing.abort();
   };
 }
 
 class Magnifier {
+  /** @param {Element} place */
   constructor(place) {
-    this.part = (name) => place.querySelector(`.${name}`);
-    this.stage = this.part("stage");
-    this.picture = this.part("picture");
+    /** @param {string} name */
+    const part = (name) => /** @type {HTMLElement} */ (place.querySelector(`.${name}`));
+    this.part = part;
+    this.stage = part("stage");
+    this.picture = /** @type {HTMLImageElement} */ (part("picture"));
     this.lens = this.part("lens");
     this.mark = this.part("mark");
-    this.canvas = this.lens.querySelector("canvas");
+    this.canvas = /** @type {HTMLCanvasElement} */ (this.lens.querySelector("canvas"));
     this.turn = 0;
+    /** @type {Sheet | null} */
+    this.sheet = null;
+    /** @type {number | null} */
     this.tile = null; // the one under the cursor
+    /** @type {(tile: number) => void} */
+    this.report = () => {};
     this.closing = new AbortController();
-    const listen = (type, act) =>
-      this.stage.addEventListener(type, act, { signal: this.closing.signal });
-    listen("pointermove", (event) => {
+    const { signal } = this.closing;
+    this.stage.addEventListener("pointermove", (event) => {
       if (event.pointerType !== "touch") this.show(this.tileAt(event));
-    });
-    listen("pointerleave", () => this.show(null));
-    listen("blur", () => this.show(null));
-    listen("click", (event) => this.pick(this.tileAt(event)));
-    listen("keydown", (event) => this.press(event));
+    }, { signal });
+    this.stage.addEventListener("pointerleave", () => this.show(null), { signal });
+    this.stage.addEventListener("blur", () => this.show(null), { signal });
+    this.stage.addEventListener("click", (event) => this.pick(this.tileAt(event)), { signal });
+    this.stage.addEventListener("keydown", (event) => this.press(event), { signal });
   }
 
+  /** @param {Sheet} data @param {(tile: number) => void} report */
   update(data, report) {
     this.turn += 1;
     this.report = report;
@@ -55,14 +82,14 @@ class Magnifier {
       "aria-label",
       `${data.alt}. Arrow keys go from tile to tile, Enter opens one, Escape closes it.`,
     );
-    this.describe();
+    this.describe(data);
     this.show(this.tile, true);
     return this.turn;
   }
 
   // Words, scale, and the numbers along the sides.
-  describe() {
-    const { lines, scale, rows, across, side } = this.sheet;
+  /** @param {Sheet} sheet */
+  describe({ lines, scale, rows, across, side, extent }) {
     this.part("lines").replaceChildren(...lines.filter((line) => line.trim()).map((line) => text("p", line)));
     this.part("low").textContent = scale.ends[0];
     this.part("high").textContent = scale.ends[1];
@@ -70,7 +97,12 @@ class Magnifier {
     this.part("bar").style.background = `linear-gradient(to right, ${scale.colours.join()})`;
     const below = side !== "top";
     this.part("sheet").classList.toggle("below", below);
-    const [left, top, width, height] = this.sheet.extent;
+    const [left, top, width, height] = extent;
+    /**
+     * @param {HTMLElement} where @param {string[]} names
+     * @param {(span: HTMLElement, index: number, away: number) => HTMLElement} place
+     * @param {number} middle
+     */
     const names = (where, [title, ...numbers], place, middle) => {
       const step = Math.ceil(numbers.length / 24);
       where.replaceChildren(
@@ -79,7 +111,7 @@ class Magnifier {
           index % step ? [] : [place(text("span", number), index, 0.75)]),
       );
     };
-    const inside = (share, padding) => `calc(${padding} + (100% - 3rem) * ${share})`;
+    const inside = (/** @type {number} */ share, /** @type {string} */ padding) => `calc(${padding} + (100% - 3rem) * ${share})`;
     names(
       this.part("column-names"),
       across,
@@ -104,7 +136,9 @@ class Magnifier {
     );
   }
 
+  /** @param {MouseEvent} event */
   tileAt(event) {
+    if (!this.sheet) return null;
     const place = this.picture.getBoundingClientRect();
     const [left, top, width, height] = this.sheet.extent;
     const column = Math.round(left + ((event.clientX - place.left) / place.width) * width);
@@ -113,19 +147,20 @@ class Magnifier {
     return column >= 0 && column < this.sheet.columns && tile in this.sheet.words ? tile : null;
   }
 
+  /** @param {number | null} tile */
   show(tile, again = false) {
     if (tile === this.tile && !again) return;
     this.tile = tile;
     this.lens.hidden = this.mark.hidden = tile === null;
-    if (tile === null) {
+    if (tile === null || !this.sheet) {
       delete this.stage.dataset.shown;
       return;
     }
     const words = this.sheet.words[tile].map((line) => line.replace(/<\/?b>/g, "")).join("\n");
     this.part("words").textContent = words;
     this.stage.dataset.shown = words;
-    const box = this.box(tile);
-    for (const [side, share] of Object.entries(box)) this.mark.style[side] = `${100 * share}%`;
+    const box = this.box(tile, this.sheet);
+    for (const [side, share] of Object.entries(box)) this.mark.style.setProperty(side, `${100 * share}%`);
     this.enlarge(box);
     const place = this.picture.getBoundingClientRect();
     const edge = place.left + (box.left + box.width) * place.width;
@@ -138,10 +173,11 @@ class Magnifier {
   }
 
   // The tile's place on the picture, in shares of it.
-  box(tile) {
-    const [left, top, width, height] = this.sheet.extent;
-    const row = Math.floor(tile / this.sheet.columns);
-    const column = tile % this.sheet.columns;
+  /** @param {number} tile @param {Sheet} sheet @returns {Box} */
+  box(tile, sheet) {
+    const [left, top, width, height] = sheet.extent;
+    const row = Math.floor(tile / sheet.columns);
+    const column = tile % sheet.columns;
     // The picture begins with the first tile's edge: as far from its middle as its half.
     const across = (-2 * left) / width;
     const down = (-2 * top) / height;
@@ -153,6 +189,7 @@ class Magnifier {
     };
   }
 
+  /** @param {Box} box */
   enlarge(box) {
     const { naturalWidth, naturalHeight } = this.picture;
     if (!naturalWidth) return;
@@ -161,7 +198,7 @@ class Magnifier {
     const scale = LENS / Math.max(width, height);
     this.canvas.width = Math.round(width * scale);
     this.canvas.height = Math.round(height * scale);
-    const context = this.canvas.getContext("2d");
+    const context = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d"));
     context.imageSmoothingEnabled = false;
     context.drawImage(
       this.picture,
@@ -176,10 +213,12 @@ class Magnifier {
     );
   }
 
+  /** @param {number | null} tile */
   pick(tile) {
     if (tile !== null) this.report(tile);
   }
 
+  /** @param {KeyboardEvent} event */
   press(event) {
     if (event.shiftKey || event.ctrlKey || event.altKey || event.metaKey) return;
     if (event.key in STEP) {
@@ -195,7 +234,9 @@ class Magnifier {
     event.stopPropagation();
   }
 
+  /** @param {number} down @param {number} right */
   move(down, right) {
+    if (!this.sheet) return;
     const { columns, words } = this.sheet;
     const here = this.tile ?? 0;
     const column = clamp((here % columns) + right, columns);
@@ -206,6 +247,7 @@ class Magnifier {
   }
 }
 
+/** @param {string} kind @param {string} words */
 function text(kind, words, name = "") {
   const element = document.createElement(kind);
   element.textContent = words;
@@ -213,6 +255,7 @@ function text(kind, words, name = "") {
   return element;
 }
 
+/** @param {number} index @param {number} count */
 function clamp(index, count) {
   return Math.min(Math.max(index, 0), count - 1);
 }

@@ -117,7 +117,7 @@ export function averaged(maps, steps) {
   const prefix = new Float32Array(maps[0].prefix.length);
   for (const map of maps) {
     for (let patch = 0; patch < sums.length; patch++) sums[patch] += valueAt(map, patch, steps) / maps.length;
-    map.prefix.forEach((mass, key) => (prefix[key] += mass / maps.length));
+    for (const [key, mass] of map.prefix.entries()) prefix[key] += mass / maps.length;
   }
   const [least, largest] = [Math.min(...sums), Math.max(...sums)];
   const span = largest - least || 1;
