@@ -51,7 +51,7 @@ PLACES = (
     ),
     _place("Tests", _TESTS),
     _place("Compare and export", (), compare="Compare", export="Export"),
-    _place("Learn", (), learn="Tour"),
+    _place("Learn", (), learn="Learn")._replace(pictures=True),
     _place("About this model", (), about="About this model"),
 )
 VIEW_NAMES = tuple(name for place in PLACES for name in place.views)

@@ -172,6 +172,12 @@ def similarity_sheet(subject: Subject, patch: tuple[int, int], layer: int) -> Sh
     return sheets.similarity(each, layer, rows)
 
 
+def features_sheet(subject: Subject, layer: int) -> Sheet:
+    """The tokens of every layer as colours."""
+    layers = range(models.capture(subject).layer_count)
+    return sheets.features([of_capture(vi.feature_pca, subject, layer=at) for at in layers], layer)
+
+
 def paper_figure(
     number: int, subjects: Sequence[Subject], pictures: Sequence[Picture]
 ) -> vi.PaperFigure:

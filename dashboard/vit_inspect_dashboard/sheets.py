@@ -10,13 +10,19 @@ from jaxtyping import Float32, UInt8
 
 from vit_inspect.analyses.token_similarity import similarities
 from vit_inspect.attention.rows import rows
+from vit_inspect.figures.feature_pca import colours as feature_colours
 from vit_inspect.figures.looks import Limits
 from vit_inspect.layout import READOUT, Region, TokenLayout
 from vit_inspect.layout import Query as OneToken
 from vit_inspect.recording.recorder import Capture
 from vit_inspect.records.base import Photograph
-from vit_inspect.records.evidence import TokenSimilarity
-from vit_inspect.records.paper import AttentionMaps
+from vit_inspect.records.evidence import (
+    AttentionRelevance,
+    FeaturePca,
+    TokenNorms,
+    TokenSimilarity,
+)
+from vit_inspect.records.paper import AttentionMaps, AttentionRollout
 
 Query = OneToken | Region
 """Whose map it is."""
@@ -182,6 +188,45 @@ def similarity(each: Sequence[TokenSimilarity], layer: int, found: Rows) -> Shee
         query=first.patch,
         found=found,
     )
+
+
+def features(each: Sequence[FeaturePca], layer: int) -> Sheet:
+    """The colours of the patches in every layer."""
+    first = each[0]
+    return still(
+        "Patch features",
+        "colours of the main directions",
+        first.photographs[0],
+        first.layout,
+        np.stack([record.components[0, :, :, 0] for record in each]),
+        layer,
+        colours=np.stack([feature_colours(record, 0) for record in each]),
+    )
+
+
+def rollout(whole: AttentionRollout, start: int) -> Sheet:
+    """Rollout from each layer on; `whole` begins with the first one."""
+    return still(
+        "Rollout",
+        "share of the output",
+        whole.photographs[0],
+        whole.layout,
+        whole.growth[0],
+        start,
+        layer_name="From layer",
+    )
+
+
+def relevance(found: AttentionRelevance) -> Sheet:
+    """Which patches support a target: a single map."""
+    return still(
+        "Relevance", "relevance", found.photographs[0], found.layout, found.relevance, layer=0
+    )
+
+
+def norms(found: TokenNorms) -> Sheet:
+    """The norms of the patches' tokens after every layer."""
+    return still("Norm", "L2 norm", found.photographs[0], found.layout, found.norm[0], found.layer)
 
 
 def similarity_rows(capture: Capture, patch: tuple[int, int] | None, layer: int) -> Rows:

@@ -207,7 +207,7 @@ def test_similarities_have_one_bar_and_a_bias_its_own() -> None:
         for count, record in enumerate(all_made(PaperFigure10))
     }
     assert bars[0].count("Cosine similarity") == 1
-    assert bars[1].count("Cosine similarity") == bars[1].count("added to the score") == 1
+    assert bars[1].count("Cosine similarity") == bars[1].count("Added to the score") == 1
 
 
 def test_attended_areas_have_the_same_axes() -> None:

@@ -7,7 +7,7 @@ import { averaged, clamp, endsOf, isPatch, number, paint, shade, tinted, unpack,
 
 const PAUSE = 250; // ms; Python is told once when keys rest
 const PLAY = 600; // ms a layer
-const MIN_HEIGHT = 240; // CSS px of the photograph
+const MIN_HEIGHT = 360; // CSS px of the photograph
 const MAX_HEIGHT = 760;
 const BELOW = 165; // CSS px below the photograph for words, scale and tools
 const NARROW = 700; // CSS px; the overview goes below

@@ -87,9 +87,7 @@ def relevance(of: Subject) -> vi.AttentionRelevance:
 
 
 result = relevance(subject)
-sheet = sheets.still(
-    "Relevance", "relevance", result.photographs[0], result.layout, result.relevance, 0
-)
+sheet = sheets.relevance(result)
 canvas.show(sheet, FIGURE.question)
 asked = "" if target is None else f", target={target!r}"
 asked = asked if other is None else f", target={as_python.picture(other)}"

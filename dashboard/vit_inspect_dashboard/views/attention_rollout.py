@@ -66,15 +66,7 @@ if share > CONCENTRATED:
         "patches. Such patches are often artefacts of the model, not objects."
     )
 whole = result if start == 0 else rollout(subject, 0)
-sheet = sheets.still(
-    "Rollout",
-    "share of the output",
-    result.photographs[0],
-    result.layout,
-    whole.growth[0],
-    start,
-    layer_name="From layer",
-)
+sheet = sheets.rollout(whole, start)
 canvas.show(sheet, FIGURE.question, layer="start")
 canvas.export(
     sheet,

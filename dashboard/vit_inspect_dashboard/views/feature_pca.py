@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import numpy as np
 import streamlit as st
 
 import vit_inspect as vi
 from vit_inspect.figures import feature_pca
-from vit_inspect_dashboard import as_python, canvas, controls, models, page, records, sheets, state
+from vit_inspect_dashboard import as_python, canvas, controls, models, page, records, state
 
 FIGURE = feature_pca.FIGURE
 
 subject = state.current()
 layers = len(models.model(subject).blocks)
 layer = canvas.chosen_number("layer", layers, start=layers - 1)
-each = [records.of_capture(vi.feature_pca, subject, layer=at) for at in range(layers)]
-canvas.show(
-    sheets.still(
-        "Patch features",
-        "colours of the main directions",
-        each[0].photographs[0],
-        each[0].layout,
-        np.stack([record.components[0, :, :, 0] for record in each]),
-        layer,
-        colours=np.stack([feature_pca.colours(record, 0) for record in each]),
-    ),
-    FIGURE.question,
-)
+canvas.show(records.features_sheet(subject, layer), FIGURE.question)
 other = controls.choose_other_picture(
     subject.picture,
     key="beside",
     none=controls.NO_OTHER,
     help="Both pictures by the directions that they have in common.",
 )
-result = each[layer]
+result = records.of_capture(vi.feature_pca, subject, layer=layer)
 if other is not None:
     result = records.beside(vi.feature_pca, subject, other, layer=layer, basis="common")
     for image, photograph in enumerate(result.photographs):

@@ -13,10 +13,7 @@ from vit_inspect.analyses.attention_maps import telling_head
 from vit_inspect.errors import UnsupportedModel
 from vit_inspect.figures import (
     attention_distance,
-    attention_relevance,
-    attention_rollout,
     embedding_filters,
-    feature_pca,
     position_similarity,
 )
 from vit_inspect.figures.figure import FigureSpec
@@ -24,7 +21,7 @@ from vit_inspect.figures.overlay import plot_input
 from vit_inspect.figures.position_bias import FIGURE as POSITION_BIAS
 from vit_inspect.figures.rotary_similarity import FIGURE as ROTARY_SIMILARITY
 from vit_inspect.records.base import Result
-from vit_inspect_dashboard import address, canvas, controls, models, page, records, state
+from vit_inspect_dashboard import address, canvas, controls, models, page, records, sheets, state
 from vit_inspect_dashboard.sheets import all_rows_fit
 from vit_inspect_dashboard.state import HOME
 from vit_inspect_dashboard.wording import class_names
@@ -57,13 +54,22 @@ layout, photograph = capture.layout, capture.photographs[0]
 staged = model.stage_count > 1
 
 
+class Task(NamedTuple):
+    """A question, what to do to find out, and what is found then."""
+
+    question: str
+    do: str
+    answer: str
+
+
 class Step(NamedTuple):
-    """A title, two or three sentences, what shows it, and the page with the whole figure."""
+    """A title, some sentences, what shows it, the page with the whole figure, and a task."""
 
     title: str
     words: str
     show: Callable[[], object] | None = None
     page: str | None = None
+    task: Task | None = None
 
 
 def show_patches() -> None:
@@ -130,23 +136,16 @@ def show_distance() -> None:
 
 def show_features() -> None:
     """Tokens as colours."""
-    layer = controls.choose_layer(depth)
-    page.plot(
-        feature_pca.plot(records.of_capture(vi.feature_pca, subject, layer=layer)),
-        key="tour_features",
-        alt=f"The tokens of {subject.model} after layer {layer}, as colours",
-    )
+    layer = canvas.chosen_number("layer", depth, start=depth - 1)
+    canvas.show(records.features_sheet(subject, layer), "Tokens as colours, layer by layer.")
 
 
 def show_rollout() -> None:
     """What attention carries to the output."""
-    start = controls.choose_start(depth, start=depth // 2)
-    page.plot(
-        attention_rollout.plot(
-            records.of_capture(vi.attention_rollout, subject, start_layer=start), width=640
-        ),
-        key="tour_rollout",
-        alt=f"Attention rollout of {subject.model} from layer {start}",
+    start = canvas.chosen_number("start", depth, start=depth // 2)
+    whole = records.of_capture(vi.attention_rollout, subject)
+    canvas.show(
+        sheets.rollout(whole, start), "What attention carries to the output.", layer="start"
     )
 
 
@@ -175,17 +174,9 @@ def show_output() -> int | None:
 
 def show_support() -> None:
     """The output, and the patches that support it."""
-    picture, answer = st.columns([3, 2], gap="large")
-    with answer:
-        target = show_output()
-    with picture:
-        page.plot(
-            attention_relevance.plot(
-                records.of_capture(vi.attention_relevance, subject, target=target), width=600
-            ),
-            key="tour_relevance",
-            alt=f"Patches that support the output of {subject.model}",
-        )
+    target = show_output()
+    found = records.of_capture(vi.attention_relevance, subject, target=target)
+    canvas.show(sheets.relevance(found), "Which patches support the output?")
 
 
 def steps() -> list[Step]:
@@ -209,6 +200,12 @@ def steps() -> list[Step]:
             "squares, as a language model works with words.",
             show_patches,
             "about",
+            Task(
+                "How many squares does the model get of this picture?",
+                "Count the squares of one row and of one column.",
+                f"{rows} rows of {columns}: {layout.patch_count} squares. Of what lies outside, "
+                "shaded, the model knows nothing.",
+            ),
         ),
         Step(
             "Each patch becomes a token",
@@ -217,12 +214,25 @@ def steps() -> list[Step]:
             "first.",
             show_filters,
             "embedding_filters",
+            Task(
+                "What does the model look for in a square?",
+                "Compare the first tiles with the last ones.",
+                "In a trained model the first tiles change slowly, from dark to light or from "
+                "one colour to another, and later ones are finer. With random weights all of "
+                "them look like noise.",
+            ),
         ),
         Step(
             "Each token has a position",
             f"A token alone does not know its position, {found[0]}",
             partial(show_positions, *found[1:]),
             "position_similarity",
+            Task(
+                "Does the model know which squares are neighbours?",
+                "Look which places are bright around the middle.",
+                "In most trained models bright places lie near the middle, or in its row and "
+                "its column: training has found out what lies near what. Nobody told it.",
+            ),
         )
         if found
         else Step(
@@ -238,6 +248,15 @@ def steps() -> list[Step]:
             "to, and try other layers and heads.",
             show_attention,
             HOME,
+            Task(
+                "Do two squares ask for the same?",
+                "Point at a square of the object, then at one of the background. Then press J "
+                "and K for other layers, H and L for other heads.",
+                "The square that you point at is the query. What every square offers is its "
+                "key, and the head says which keys answer which queries. Many heads answer each"
+                " query in another way. Some give the same few squares to all: compare them in "
+                "the small maps.",
+            ),
         ),
         Step(
             "Do heads attend near or far?",
@@ -246,6 +265,14 @@ def steps() -> list[Step]:
             "head.",
             show_distance,
             "attention_distance",
+            Task(
+                "Which head looks nearest, and which one farthest?",
+                "Click the lowest dot, and come back. Then click the highest one.",
+                "The lowest ones look at the squares around the query, as a convolution does. "
+                "The dashed line is a head that looks at all squares alike. In many trained "
+                "models some heads look far in the first layers already, which no convolution "
+                "can.",
+            ),
         ),
         Step(
             "Layer by layer, tokens come to describe objects",
@@ -253,6 +280,13 @@ def steps() -> list[Step]:
             "often show colour and position, later ones objects and their parts.",
             show_features,
             "feature_pca",
+            Task(
+                "From which layer on do the parts of one object have one colour?",
+                "Press Play, or go through the layers by J and K.",
+                "Early colours often follow brightness and place; later ones follow objects and"
+                " their parts. Colours of two layers cannot be compared: each layer has "
+                "directions of its own.",
+            ),
         ),
         Step(
             "What reaches the output",
@@ -266,6 +300,13 @@ def steps() -> list[Step]:
             "layer 0 for the whole way.",
             show_rollout,
             "attention_rollout",
+            Task(
+                "Which squares reach the output?",
+                "Begin with the last layer, and go back to layer 0 by J.",
+                "The last layer alone shows what is read there. From layer 0 on, attention of "
+                "all layers is multiplied. It says what could reach the output, not what the "
+                "output depends on.",
+            ),
         ),
         Step(
             "The output",
@@ -281,6 +322,14 @@ def steps() -> list[Step]:
             "would raise it most.",
             show_support,
             "attention_relevance",
+            Task(
+                "Would the output change without the brightest squares?",
+                "Open Tests, ablate them there, and come back. Then choose + your photo above, "
+                "and begin again with step 1.",
+                "That is the test of every map: a bright square that can go without a change of"
+                " the output was not needed. Your own photo is the best teacher: what do you "
+                "expect of each step, before you look?",
+            ),
         ),
     ]
 
@@ -293,12 +342,20 @@ def _reads() -> str:
     return f"The model reads its output from the {token}."
 
 
-page.heading("Tour", "How does a photograph become an output?")
+page.heading("Learn", "How does a photograph become an output?")
 told = steps()
 number = controls.choose_step(len(told))
 step = told[number - 1]
 st.header(f"{number}. {step.title}", anchor=False)
 st.write(step.words)
+if step.task:
+    st.markdown(f"**Question:** {step.task.question}")
+    st.markdown(f"**Do:** {step.task.do}")
+if step.show:
+    step.show()
+if step.task:
+    with st.expander("Answer"):
+        st.write(step.task.answer)
 if step.page:
     st.button(
         "Open the full page",
@@ -308,5 +365,3 @@ if step.page:
         kwargs={"at": step.page},
         help="The figure with all its controls",
     )
-if step.show:
-    step.show()

@@ -11,7 +11,7 @@ subject = state.current()
 layers = len(models.model(subject).blocks)
 layer = canvas.chosen_number("layer", layers, start=layers - 1)
 result = records.token_norms(subject, layer)
-sheet = sheets.still("Norm", "L2 norm", result.photographs[0], result.layout, result.norm[0], layer)
+sheet = sheets.norms(result)
 canvas.show(sheet, FIGURE.question)
 canvas.export(
     sheet,
