@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import vit_inspect as vi
 from tests.helpers.made import capture_of, layout_of, peaked
+from vit_inspect.analyses.attention_maps import telling_head
 from vit_inspect.errors import BadParameter
 from vit_inspect.layout import MEAN, NONLINEAR, POOL, TokenLayout
 from vit_inspect.records.paper import AttentionMaps
@@ -150,3 +154,104 @@ def test_a_mask_of_all_the_mass_leaves_only_zeros_out() -> None:
 def test_a_mass_that_is_no_share_is_refused(mass: float) -> None:
     with pytest.raises(vi.BadParameter, match=f"the mass {mass}; expected a share above 0"):
         vi.mass_mask(np.ones((2, 2)), mass=mass)
+
+
+def maps_of(weights: np.ndarray) -> AttentionMaps:
+    """The maps (layer, head, row, column) of one image, whose rest goes to the class token."""
+    layout = layout_of("cls", grid=weights.shape[2:])
+    rest = 1 - weights.sum(axis=(2, 3))
+    return AttentionMaps(
+        model="toy",
+        layout=layout,
+        photographs=(),
+        query="class token (CLS)",
+        patch=None,
+        weights=weights[None].astype(np.float32),
+        prefix_mass=rest[None, :, :, None].astype(np.float32),
+    )
+
+
+def telling_by_hand(values: np.ndarray) -> float:
+    """The score of a map (row, column): Moran's I, share left alone, and sum, written out."""
+    rows, columns = values.shape
+    ordered = sorted(float(each) for each in values.flat)
+    place = 0.985 * (len(ordered) - 1)
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    limit = ordered[below] + (place - below) * (ordered[above] - ordered[below])
+    clipped = [[min(float(each), limit) for each in line] for line in values]
+    flat = [each for line in clipped for each in line]
+    mean = sum(flat) / len(flat)
+    products = []
+    for row in range(rows):
+        for column in range(columns):
+            here = clipped[row][column] - mean
+            if row + 1 < rows:
+                products.append(here * (clipped[row + 1][column] - mean))
+            if column + 1 < columns:
+                products.append(here * (clipped[row][column + 1] - mean))
+    variance = sum((each - mean) ** 2 for each in flat) / len(flat)
+    if variance == 0 or not products:
+        return 0.0
+    alike = max(sum(products) / len(products) / variance, 0.0)
+    shares = [each / sum(flat) for each in flat]
+    effective = math.exp(-sum(each * math.log(each) for each in shares if each > 0))
+    return alike * (1 - effective / len(flat)) * float(values.sum())
+
+
+@pytest.mark.parametrize("grid", [(4, 5), (1, 7), (6, 1), (9, 9)])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_telling_head_has_the_largest_score(grid: tuple[int, int], seed: int) -> None:
+    random = np.random.default_rng(seed)
+    # Between noise and a ramp, so that neighbours are alike by a different degree in each head.
+    flat = random.dirichlet(np.full(math.prod(grid), 0.5), (3, 4)).reshape(3, 4, *grid)
+    ramp = np.sort(flat.reshape(3, 4, -1), axis=2).reshape(flat.shape)
+    mix = random.uniform(size=(3, 4, 1, 1))
+    maps = maps_of((mix * ramp + (1 - mix) * flat) * random.uniform(0.2, 1, size=(3, 4, 1, 1)))
+    scores = [[telling_by_hand(head) for head in layer] for layer in maps.weights[0]]
+    found = telling_head(maps)
+    assert found == np.unravel_index(np.argmax(scores), (3, 4))
+    assert found == telling_head(maps)
+    assert all(type(each) is int for each in found)
+
+
+def blob(grid: tuple[int, int] = (8, 8)) -> np.ndarray:
+    """A bright square of neighbours, which has all the attention on patches."""
+    values = np.zeros(grid)
+    values[2:5, 2:5] = 1 / 9
+    return values
+
+
+def test_an_object_tells_more_than_noise_single_patches_and_an_even_map() -> None:
+    random = np.random.default_rng(0)
+    noise = random.permutation(blob().ravel()).reshape(8, 8)
+    single = np.zeros((8, 8))
+    single[3, 3] = 1
+    even = np.full((8, 8), 1 / 64)
+    board = np.indices((8, 8)).sum(axis=0) % 2 / 32
+    maps = np.stack([[noise, single, even], [board, blob(), 0.5 * blob()]])
+    assert telling_head(maps_of(maps)) == (1, 1)
+
+
+def test_of_equal_maps_the_first_tells() -> None:
+    even = np.full((8, 8), 1 / 64)
+    assert telling_head(maps_of(np.stack([[even, blob()], [blob(), blob()]]))) == (0, 1)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [0, 1 / 64, 1 / 70, 0.1 / 64])
+@pytest.mark.parametrize("grid", [(8, 8), (1, 1), (1, 5)])
+def test_of_maps_that_show_nothing_it_is_the_first(value: float, grid: tuple[int, int]) -> None:
+    assert telling_head(maps_of(np.full((2, 3, *grid), value))) == (0, 0)
+
+
+def test_each_image_has_a_telling_head_of_its_own() -> None:
+    even = np.full((8, 8), 1 / 64)
+    images = [np.stack([[blob(), even]]), np.stack([[even, blob()]])]
+    maps = maps_of(images[0])
+    both = replace(
+        maps,
+        weights=np.stack(images).astype(np.float32),
+        prefix_mass=np.repeat(maps.prefix_mass, 2, axis=0),
+    )
+    assert [telling_head(both, image=image) for image in (0, 1)] == [(0, 0), (0, 1)]

@@ -10,6 +10,7 @@ import torch
 
 import vit_inspect as vi
 from tests.helpers.held import holding
+from vit_inspect.analyses.token_similarity import similarities
 from vit_inspect.recording.recorder import Capture
 
 GRID = (3, 4)
@@ -111,3 +112,42 @@ def test_what_is_not_there_is_refused(
 ) -> None:
     with pytest.raises(vi.BadParameter, match=words):
         vi.token_similarity(capture, **parameters)  # type: ignore[arg-type]
+
+
+def test_many_patches_at_once_are_as_each_alone(capture: Capture) -> None:
+    patches = list(np.ndindex(GRID))
+    found = similarities(capture, patches)
+    assert found.shape == (2, 12, *GRID)
+    for index, patch in enumerate(patches):
+        alone = vi.token_similarity(capture, patch=patch).similarity
+        np.testing.assert_allclose(found[:, index], alone, atol=1e-6)
+
+
+def test_some_patches_are_in_the_order_in_which_they_were_asked(capture: Capture) -> None:
+    found = similarities(capture, [(2, 3), (0, 1)], layer=0)
+    for index, patch in enumerate([(2, 3), (0, 1)]):
+        alone = vi.token_similarity(capture, patch=patch, layer=0).similarity
+        np.testing.assert_allclose(found[:, index], alone, atol=1e-6)
+    assert np.abs(found).max() <= 1
+    with pytest.raises(vi.BadParameter):
+        similarities(capture, [(3, 0)])
+
+
+def test_similarities_are_those_of_the_layer_that_is_asked_for(tokens: np.ndarray) -> None:
+    layers = holding(tokens, tokens[:, ::-1].copy(), grid=GRID)
+    layers = replace(layers, model=replace(layers.model, blocks=layers.model.blocks * 2))
+    each = [similarities(layers, [(0, 1)], layer=layer) for layer in (0, 1)]
+    for layer, found in enumerate(each):
+        alone = vi.token_similarity(layers, patch=(0, 1), layer=layer).similarity
+        np.testing.assert_allclose(found[:, 0], alone, atol=1e-6)
+    np.testing.assert_array_equal(similarities(layers, [(0, 1)]), each[1])
+    assert np.abs(each[0] - each[1]).max() > 0.1
+
+
+def test_a_token_of_zeros_is_like_none() -> None:
+    tokens = np.ones((1, 12, 5))
+    tokens[0, 3] = 0
+    found = similarities(holding(tokens, grid=GRID), [(0, 3), (0, 0)])
+    assert not found[0, 0].any()
+    assert found[0, 1, 0, 3] == 0
+    assert found[0, 1, 1, 1] == pytest.approx(1)

@@ -150,7 +150,7 @@ def _morans_i(maps: Float[np.ndarray, "*map row column"]) -> Float[np.ndarray, "
     deviation = maps - maps.mean(axis=(-2, -1), keepdims=True)
     down = deviation[..., 1:, :] * deviation[..., :-1, :]
     right = deviation[..., :, 1:] * deviation[..., :, :-1]
-    count = down[0, 0].size + right[0, 0].size
+    count = np.prod(down.shape[-2:]) + np.prod(right.shape[-2:])
     products = (down.sum(axis=(-2, -1)) + right.sum(axis=(-2, -1))) / max(count, 1)
     variance = np.square(deviation).mean(axis=(-2, -1))
     return np.asarray(np.where(variance > 0, products / np.where(variance > 0, variance, 1), 0.0))
