@@ -34,6 +34,7 @@ from .errors import WeightsUnavailable as WeightsUnavailable
 from .exporting.bundle import export as export
 from .layout import Region as Region
 from .layout import TokenLayout as TokenLayout
+from .loading.anatomy import anatomy as anatomy
 from .loading.from_module import wrap as wrap
 from .loading.load import load as load
 from .loading.randomising import randomised as randomised
@@ -44,6 +45,7 @@ from .pictures.samples import SAMPLES as SAMPLES
 from .pictures.samples import sample as sample
 from .recording.recorder import Capture as Capture
 from .recording.recorder import capture as capture
+from .records.anatomy import Anatomy as Anatomy
 from .records.base import Photograph as Photograph
 from .records.base import Result as Result
 from .records.evidence import Ablation as Ablation
