@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from timm.layers.patch_embed import PatchEmbed
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.overrides import BaseTorchFunctionMode
@@ -28,7 +27,12 @@ from vit_inspect.loading.hypotheses import are_equal, try_blocks, try_readout, t
 from vit_inspect.loading.outputs import with_outputs
 from vit_inspect.loading.positions import rotation, score_bias, transformers_score_bias
 from vit_inspect.loading.stages import PADDED, deepest, unmerged_stages
-from vit_inspect.loading.timm_anatomy import is_averaged, is_timm, model_of
+from vit_inspect.loading.timm_anatomy import (
+    is_averaged,
+    is_patch_embed,
+    is_timm,
+    model_of,
+)
 from vit_inspect.loading.tracing import Trace, trace
 from vit_inspect.loading.transformers_anatomy import describe, is_transformers, recipe, stages_of
 from vit_inspect.model import Model
@@ -257,7 +261,7 @@ def _check_patches(network: Any, model: Model, name: str) -> None:
     """
     embed = getattr(network, "patch_embed", None)
     proj = getattr(embed, "proj", None)
-    if not isinstance(embed, PatchEmbed) or not isinstance(proj, nn.Conv2d):
+    if not is_patch_embed(embed) or not isinstance(proj, nn.Conv2d):
         return
     layout, patch_px = model.layout, tuple(embed.patch_size)
     kernel, stride, padding = proj.kernel_size, proj.stride, proj.padding

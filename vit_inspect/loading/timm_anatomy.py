@@ -13,6 +13,7 @@ from typing import Any
 
 from timm.data.config import resolve_model_data_config
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
+from timm.layers.patch_embed import PatchEmbed
 from timm.layers.std_conv import StdConv2d, StdConv2dSame
 from timm.models import ResNet, ResNetV2, is_model_in_modules
 from timm.models.swin_transformer import SwinTransformer
@@ -140,6 +141,11 @@ def is_averaged(model: Model, name: str) -> bool:
 def is_timm(module: nn.Module) -> bool:
     """Whether this is a network of timm, which says by its attributes what it is made of."""
     return type(module).__module__.startswith("timm.models.") and hasattr(module, "pretrained_cfg")
+
+
+def is_patch_embed(module: object) -> bool:
+    """Whether this is timm's patch embedding, whose attributes say what its convolution does."""
+    return isinstance(module, PatchEmbed)
 
 
 def check_family(name: str, architecture: str) -> None:
