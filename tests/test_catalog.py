@@ -18,7 +18,7 @@ from vit_inspect.attention.sweep import sweep
 from vit_inspect.catalog import (
     COMPOSED,
     FIGURES,
-    OF_A_CHOICE,
+    UNBUNDLED,
     CaptureFigure,
     ModelFigure,
     analyse,
@@ -30,7 +30,7 @@ from vit_inspect.records.evidence import Predictions
 
 Entry = ModelFigure[Any] | CaptureFigure[Any]
 
-ALL = (*(entry.figure for entry in FIGURES), *COMPOSED, *OF_A_CHOICE)
+ALL = (*(entry.figure for entry in FIGURES), *COMPOSED, *UNBUNDLED)
 
 OTHERS = {"position_bias": "beit_base_patch16_224", "rotary_similarity": "eva02_tiny_patch14_224"}
 """Models that have what the usual one has not, by figure."""
@@ -57,7 +57,7 @@ def test_every_figure_explains_itself(figure: FigureSpec[Any]) -> None:
         assert text.endswith(".")
         assert len(text) > 60
     assert figure.formula
-    assert "arXiv" in figure.source or figure in OF_A_CHOICE
+    assert "arXiv" in figure.source or figure in UNBUNDLED
 
 
 def test_each_kind_of_record_has_one_figure() -> None:

@@ -198,7 +198,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _insert(
         core / "catalog.py",
         '    CaptureFigure(PATCH_NORMS, patch_norms, group="evidence"),\n',
-        before=")\n\nOF_A_CHOICE",
+        before=")\n\nUNBUNDLED",
     )
     _insert(
         core / "__init__.pyi",

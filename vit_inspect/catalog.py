@@ -28,6 +28,7 @@ from vit_inspect.analyses.token_similarity import token_similarity
 from vit_inspect.attention.sweep import Reduction, sweep
 from vit_inspect.errors import BadParameter, InspectError
 from vit_inspect.figures.ablation import FIGURE as ABLATION
+from vit_inspect.figures.anatomy import FIGURE as ANATOMY
 from vit_inspect.figures.attention_distance import FIGURE as ATTENTION_DISTANCE
 from vit_inspect.figures.attention_maps import FIGURE as ATTENTION_MAPS
 from vit_inspect.figures.attention_relevance import FIGURE as ATTENTION_RELEVANCE
@@ -195,8 +196,8 @@ FIGURES: tuple[ModelFigure[Any] | CaptureFigure[Any], ...] = (
     ),
 )
 
-OF_A_CHOICE: tuple[FigureSpec[Any], ...] = (ABLATION, PATCH_MAP)
-"""Figures of what a user chose, such as the parts to ablate: drawn, but not in a bundle."""
+UNBUNDLED: tuple[FigureSpec[Any], ...] = (ABLATION, ANATOMY, PATCH_MAP)
+"""Figures that are in no bundle: of what a user chose, and of what the network is made of."""
 
 COMPOSED: tuple[FigureSpec[Any], ...] = (
     PAPER_FIGURE_6,
@@ -233,7 +234,7 @@ def analyse(capture: Capture, *, thorough: bool = False) -> dict[str, Result | I
 
 def figure_of(record: Record) -> FigureSpec[Record]:
     """The figure that shows records of this type; raises `BadParameter` if there is none."""
-    figures = (*(entry.figure for entry in FIGURES), *COMPOSED, *OF_A_CHOICE)
+    figures = (*(entry.figure for entry in FIGURES), *COMPOSED, *UNBUNDLED)
     for figure in figures:
         if type(record) is figure.record:
             return figure

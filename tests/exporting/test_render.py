@@ -14,7 +14,7 @@ import pytest
 
 import vit_inspect as vi
 from tests.helpers.records import Size, made
-from vit_inspect.catalog import FIGURES, OF_A_CHOICE, CaptureFigure
+from vit_inspect.catalog import FIGURES, UNBUNDLED, CaptureFigure
 from vit_inspect.exporting.render import render, render_all
 from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.records.base import Result
@@ -70,7 +70,7 @@ def test_npz_and_csv_hold_the_numbers(slug: str, results: dict[str, Result]) -> 
         )
 
 
-EVERY = [*(entry.figure for entry in FIGURES), *OF_A_CHOICE]
+EVERY = [*(entry.figure for entry in FIGURES), *UNBUNDLED]
 START = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG", "npz": b"PK", "csv": b"quantity,"}
 
 

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from tests.helpers.records import all_made, made
-from vit_inspect.catalog import FIGURES, OF_A_CHOICE
+from vit_inspect.catalog import FIGURES, UNBUNDLED
 from vit_inspect.figures import print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.layout import Box
@@ -32,7 +32,7 @@ from vit_inspect.records.evidence import Ablation, Faithfulness
 
 EVERY = {
     f"{figure.slug}-{number}" if number else figure.slug: (figure, record)
-    for figure in (*(entry.figure for entry in FIGURES), *OF_A_CHOICE)
+    for figure in (*(entry.figure for entry in FIGURES), *UNBUNDLED)
     for number, record in enumerate(all_made(figure.record))
 }
 """Each figure with each made record of its kind."""

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tests.helpers.records import Size, all_made, made
-from vit_inspect.catalog import FIGURES, OF_A_CHOICE
+from vit_inspect.catalog import FIGURES, UNBUNDLED
 from vit_inspect.figures import (
     attention_maps,
     attention_rollout,
@@ -48,7 +48,7 @@ Found = dict[str, set[int]]
 
 EVERY = {
     f"{figure.slug}-{number}": (figure, record)
-    for figure in (*(entry.figure for entry in FIGURES), *OF_A_CHOICE)
+    for figure in (*(entry.figure for entry in FIGURES), *UNBUNDLED)
     for number, record in enumerate(all_made(figure.record, SIZE))
 }
 

@@ -13,6 +13,26 @@ from typing import TypeVar
 import numpy as np
 
 from vit_inspect.layout import Box, TokenLayout
+from vit_inspect.records.anatomy import (
+    Anatomy,
+    Attention,
+    Block,
+    BlockStage,
+    Chain,
+    Convolution,
+    ConvolutionStage,
+    LayerScale,
+    Linear,
+    Mlp,
+    Normalisation,
+    Part,
+    Pooling,
+    Position,
+    Row,
+    Skip,
+    Tokens,
+    Variant,
+)
 from vit_inspect.records.base import Photograph, Result
 from vit_inspect.records.evidence import (
     LOG_PROBABILITY,
@@ -440,6 +460,81 @@ def head_statistics(size: Size, random: np.random.Generator) -> HeadStatistics:
     )
 
 
+NORM = Normalisation("LayerNorm", 16, 1e-6, parameters=32)
+ATTENTION = Attention(2, 2, 8, inputs=16, output=16, bias=True, parameters=1088)
+MLP = Mlp(16, 64, 16, "GELU", gated=False, bias=True, parameters=2128)
+SCALE = LayerScale(16, parameters=16)
+BLOCK: tuple[Part, ...] = (NORM, ATTENTION, SCALE, Skip(-1), NORM, MLP, SCALE, Skip(3))
+
+
+def anatomy(size: Size, random: np.random.Generator) -> Anatomy:
+    """A plain transformer, which is nearly of a named size."""
+    layout = layout_of(size)
+    patches = Convolution((8, 8), (8, 8), 3, 16, bias=True, parameters=3088)
+    variant = Variant("ViT-X", Row(size.layers, 16, 60, 2, 9_000_000), "a paper, Table 1")
+    return Anatomy(
+        model="made",
+        layout=layout,
+        row=Row(size.layers, 16, 64, 2, 9_123_456),
+        variant=variant,
+        exact=False,
+        stem=Chain((patches, Tokens(32), Position(layout.token_count, 16, 128))),
+        stages=(BlockStage(Chain(), size.grid, (Block(BLOCK),) * size.layers),),
+        stage=0,
+        end=Chain((NORM, Linear(16, 4, bias=True, parameters=68))),
+        readout="cls",
+        read_after=1,
+        output=(4,),
+        shared=0,
+        unread=(("mask_token", 16),),
+        notices=(),
+    )
+
+
+def staged_anatomy(size: Size, random: np.random.Generator) -> Anatomy:
+    """A hybrid stem, then two stages, of which the second is chosen and has unlike blocks."""
+    made = anatomy(size, random)
+    stem = Chain(
+        (
+            Convolution((7, 7), (2, 2), 3, 64, standardised=True, parameters=9408),
+            Normalisation("GroupNorm", 64, 1e-5, groups=32, parameters=128),
+            Pooling("maximum", (3, 3), (2, 2)),
+            ConvolutionStage(3, 10, 256, (8, 12), True, ("GroupNorm",), 215808),
+            Convolution((1, 1), (1, 1), 256, 16, bias=True, parameters=4112),
+        )
+    )
+    windowed = replace(ATTENTION, window=4, relative=True, key_heads=1, query_norm=NORM)
+    parts = (windowed, NORM, Skip(-1), replace(MLP, gated=True, inner_norm=NORM), NORM, Skip(2))
+    merging = Chain((NORM, Linear(64, 16, bias=False)))
+    layout = replace(made.layout, prefix=(), readout="mean of the patches")
+    blocks = (*(Block(parts),) * (size.layers - 1), Block(BLOCK))
+    return replace(
+        made,
+        layout=layout,
+        row=replace(made.row, width=None, mlp=None, heads=None),
+        variant=None,
+        stem=stem,
+        stages=(made.stages[0], BlockStage(merging, size.grid, blocks)),
+        stage=1,
+        end=Chain((NORM,)),
+        readout=layout.readout,
+        output=(16, *size.grid),
+    )
+
+
+def parallel_anatomy(size: Size, random: np.random.Generator) -> Anatomy:
+    """A block with attention and MLP side by side, an attention pool, and no head."""
+    made = anatomy(size, random)
+    block = Block((NORM, replace(ATTENTION, rotary=True, bias=False), MLP, SCALE, Skip(-1)), (2,))
+    return replace(
+        made,
+        stages=(BlockStage(Chain(), size.grid, (block,) * size.layers),),
+        end=Chain((NORM, ATTENTION, NORM, MLP, Skip(1))),
+        readout="attention pool",
+        output=(16,),
+    )
+
+
 def predictions(size: Size, random: np.random.Generator) -> Predictions:
     shares = -np.sort(-random.dirichlet(np.ones(4), size.images))
     return Predictions(
@@ -538,6 +633,7 @@ MAKERS: dict[type[Result], Callable[[Size, np.random.Generator], Result]] = {
     HeadStatistics: head_statistics,
     Ablation: ablation,
     PatchMap: patch_map,
+    Anatomy: anatomy,
     Predictions: predictions,
     PaperFigure6: paper_figure_6,
     PaperFigure7: paper_figure_7,
@@ -547,6 +643,7 @@ MAKERS: dict[type[Result], Callable[[Size, np.random.Generator], Result]] = {
 """Who makes the record of each kind."""
 
 VARIANTS: dict[type[Result], tuple[Callable[[Size, np.random.Generator], Result], ...]] = {
+    Anatomy: (staged_anatomy, parallel_anatomy),
     EmbeddingFilters: (filters_of(1), filters_of(2), filters_of(13)),
     Ablation: (ablated_features, raw_ablation),
     Faithfulness: (raw_curves,),
