@@ -113,6 +113,7 @@ def test_vit_base_is_the_first_row_of_table_1() -> None:
     assert found.output == (1000,)
 
 
+@pytest.mark.slow
 def test_a_hybrid_begins_with_a_resnet_of_standardised_convolutions() -> None:
     found = of("vit_base_r50_s16_384")
     groups = ("GroupNorm",)
@@ -143,6 +144,7 @@ def swin() -> vi.Model:
     return vi.load("swin_tiny_patch4_window7_224", pretrained=False, device="cpu")
 
 
+@pytest.mark.slow
 def test_swin_merges_its_tokens_and_attends_in_windows(swin: vi.Model) -> None:
     found = vi.anatomy(swin)
     assert found.row == Row(12, None, None, None, 28_288_354)
@@ -271,6 +273,7 @@ def test_blocks_that_are_attention_alone_reach_to_the_next_one() -> None:
     assert made(1).notices[0].startswith("Where the last block ends is not known")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("served", SERVED, ids=lambda served: served.architecture)
 def test_no_trained_value_is_lost_or_counted_twice(served: Served) -> None:
     model = shallow(served, dtype=torch.float32)
@@ -283,6 +286,7 @@ def test_no_trained_value_is_lost_or_counted_twice(served: Served) -> None:
     assert found.row.layers == len(model.blocks)
 
 
+@pytest.mark.slow
 def test_parts_that_only_some_networks_have() -> None:
     """Each fact was read in the source of timm."""
 
