@@ -261,7 +261,7 @@ def _check_patches(network: Any, model: Model, name: str) -> None:
     """
     embed = getattr(network, "patch_embed", None)
     proj = getattr(embed, "proj", None)
-    if not is_patch_embed(embed) or not isinstance(proj, nn.Conv2d):
+    if embed is None or not is_patch_embed(embed) or not isinstance(proj, nn.Conv2d):
         return
     layout, patch_px = model.layout, tuple(embed.patch_size)
     kernel, stride, padding = proj.kernel_size, proj.stride, proj.padding

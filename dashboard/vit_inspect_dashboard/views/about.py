@@ -6,9 +6,16 @@ import streamlit as st
 
 import vit_inspect as vi
 from vit_inspect.errors import UnsupportedModel
+from vit_inspect.figures.anatomy import FIGURE
 from vit_inspect.figures.overlay import plot_input
-from vit_inspect_dashboard import address, models, page, pictures, records, state
+from vit_inspect_dashboard import models, page, records, state
 from vit_inspect_dashboard.wording import COUNTING, class_names, plain, query_name
+
+
+def shown(count: int | None) -> str:
+    """A number of a row, where all blocks have the same."""
+    return "differs" if count is None else f"{count:,}"
+
 
 subject = state.current()
 model = models.model(subject)
@@ -64,16 +71,28 @@ with facts:
 if notices := (*model.notices, *photograph.notices):
     # Names of weights are the file's words.
     st.info(plain(" ".join(notices)))
+
 st.divider()
-st.markdown("**Choose a picture**")
-with st.container(horizontal=True, gap="small"):
-    for name, each in pictures.by_name().items():
-        with st.container(width=128, gap="xxsmall"):
-            st.image(pictures.thumbnail(each.key, each.read), width=128, alt=each.title)
-            st.button(
-                plain(each.title),
-                key=f"open_{each.key}",
-                on_click=address.put,
-                kwargs={"image": name},
-                type="secondary" if each == subject.picture else "tertiary",
-            )
+st.markdown("**Its row in Table 1 of the ViT paper, and what it is made of**")
+made = records.of_model(vi.anatomy, subject)
+named = made.variant
+said = [(subject.model, made.row), *([(named.name, named.row)] if named else [])]
+st.table(
+    {
+        "Model": [name for name, _ in said],
+        "Layers": [str(row.layers) for _, row in said],
+        "Hidden size D": [shown(row.width) for _, row in said],
+        "MLP size": [shown(row.mlp) for _, row in said],
+        "Heads": [shown(row.heads) for _, row in said],
+        "Parameters": [f"{row.parameters / 1e6:,.0f} M" for _, row in said],
+    },
+    border="horizontal",
+)
+if named is None:
+    st.caption("No named size has layers, width, MLP and heads close to these.")
+else:
+    fits = "It has the shape of" if made.exact else "The nearest named size is"
+    st.caption(plain(f"{fits} {named.name} ({named.source})."))
+page.plot(FIGURE.plot(made, width=1000), key="anatomy", alt=f"The parts of {subject.model}")
+page.export(FIGURE, made, name=subject.model, formats=("svg", "pdf", "png", "html"))
+page.explain(FIGURE)
