@@ -104,10 +104,16 @@ def charts(app: AppTest) -> list[dict]:
     return [json.loads(each.proto.spec) for each in app.get("plotly_chart")]
 
 
+def canvases(app: AppTest) -> list[SimpleNamespace]:
+    """What each explorer was sent, as its browser reads it."""
+    sent = (each.proto.bytes for each in app.get("bidi_component"))
+    return [unpacked(data) for data in sent if data]
+
+
 def canvas(app: AppTest) -> SimpleNamespace:
-    """What the explorer was sent, as its browser reads it."""
-    [mounted] = [each.proto for each in app.get("bidi_component") if each.proto.bytes]
-    return unpacked(mounted.bytes)
+    """What the only explorer was sent."""
+    [one] = canvases(app)
+    return one
 
 
 def titles_of_maps(app: AppTest) -> list[str]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from tests.dashboard.test_explorer import PHOTOGRAPH, made
 from tests.helpers.made import layout_of
-from vit_inspect.layout import MEAN, MEAN_STAGE, READOUT, Query, TokenLayout
+from vit_inspect.layout import MEAN, MEAN_STAGE, READOUT, Query, Region, TokenLayout
 from vit_inspect_dashboard import canvas
+from vit_inspect_dashboard.sheets import still
 
 HEADS = 4
 TOKENS = layout_of("cls", "reg1")
@@ -40,10 +43,19 @@ def held(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[str, ...]]:
         ("Mean of the patches", layout_of(readout=MEAN), READOUT),
         ("Padding", replace(layout_of(readout=MEAN_STAGE), padded=True), READOUT),
         ("", TOKENS, READOUT),
+        ("Region (0, 1) to (1, 2)", TOKENS, Region(0, 1, 1, 2)),
+        ("Region (1, 1) to (1, 1)", TOKENS, Region(1, 1, 1, 1)),
+        ("Region (0, 1) to (2, 2)", TOKENS, READOUT),
+        ("Region (0, 1) to (1, 3)", TOKENS, READOUT),
+        ("Region (1, 1) to (0, 2)", TOKENS, READOUT),
+        ("Region (0, 2) to (1, 1)", TOKENS, READOUT),
+        ("Region (-1, 0) to (1, 1)", TOKENS, READOUT),
+        ("Region (0, 99999) to (1, 1)", TOKENS, READOUT),
+        ("Region (0, 1) to (1, 2) ", TOKENS, READOUT),
     ],
 )
 def test_the_query_is_a_token_of_the_model_or_what_it_reads(
-    held: dict[str, tuple[str, ...]], query: str | None, layout: TokenLayout, chosen: Query
+    held: dict[str, tuple[str, ...]], query: str | None, layout: TokenLayout, chosen: Query | Region
 ) -> None:
     if query is not None:
         held["query"] = (query,)
@@ -114,21 +126,27 @@ def test_a_look_is_one_that_is_offered(
 def address_after(
     chosen: dict[str, Any],
     *,
-    columns: tuple[str, ...] = ("0", "1", "mean", "max"),
-    layer: str | None = "layer",
+    sheet: str = "heads",
+    places: dict[str, str] | None = None,
     **said: str,
 ) -> dict[str, Any]:
-    """The address after a choice on the canvas."""
+    """The address after a choice on the canvas; `places` is where its layer and head are held."""
 
-    def page(columns: tuple[str, ...], layer: str | None, chosen: dict) -> None:
-        from tests.dashboard.test_canvas import TOKENS
+    def page(chosen: dict, sheet: str, places: dict) -> None:
+        from unittest import mock
+
+        from tests.dashboard.test_canvas import SHEETS
         from vit_inspect_dashboard import address, canvas
 
         address.begin()
-        canvas._choose(columns, layer, TOKENS, chosen)
+        with mock.patch.object(canvas, "explorer") as explorer:
+            canvas.show(SHEETS[sheet], "", **places)
+        explorer.call_args.kwargs["on_choose"](chosen)
         address.finish()
 
-    app = AppTest.from_function(page, kwargs={"columns": columns, "layer": layer, "chosen": chosen})
+    app = AppTest.from_function(
+        page, kwargs={"chosen": chosen, "sheet": sheet, "places": places or {}}
+    )
     app.query_params.update(said)
     app.run()
     assert not app.exception
@@ -136,6 +154,12 @@ def address_after(
 
 
 FIRST = {"look": "heat", "edges": "smooth", "scale": "own", "clip": "98.5"}
+STEPS = np.zeros((3, 2, 3), np.float32)
+SHEETS = {
+    "heads": made(TOKENS),
+    "steps": still("Rollout", "share", PHOTOGRAPH, TOKENS, STEPS, 0),
+    "one": still("Relevance", "relevance", PHOTOGRAPH, TOKENS, STEPS[:1], 0),
+}
 
 
 def test_what_is_chosen_stands_in_the_address_by_its_name() -> None:
@@ -144,6 +168,8 @@ def test_what_is_chosen_stands_in_the_address_by_its_name() -> None:
     assert address_after({"column": 3}, head="1") == {"head": "max"}
     assert address_after({"query": (1, 2)}) == {"query": "Patch (1, 2)"}
     assert address_after({"query": "reg1"}) == {"query": "Token reg1"}
+    region = Region(0, 1, 1, 2)
+    assert address_after({"query": region}) == {"query": "Region (0, 1) to (1, 2)"}
     assert address_after(FIRST | {"clip": "100", "look": "spotlight"}) == {
         "clip": "100",
         "look": "spotlight",
@@ -159,8 +185,20 @@ def test_what_is_let_go_is_taken_back_and_the_rest_stays() -> None:
 
 def test_maps_without_heads_or_layers_leave_those_of_other_views_alone() -> None:
     chosen = {"layer": 2, "column": 0}
-    assert address_after(chosen, columns=(), layer="start", head="3", start="0") == {
+    held = {"head": "3", "start": "0"}
+    of_start = {"layer": "start"}
+    assert address_after(chosen, sheet="steps", places=of_start, **held) == {
         "head": "3",
         "start": "2",
     }
-    assert address_after(chosen, columns=(), layer=None) == {}
+    assert address_after({"layer": 0, "column": 0}, sheet="one", **held) == held
+
+
+def test_two_canvases_hold_their_layers_and_heads_apart() -> None:
+    places = {"layer": "right_layer", "head": "right_head"}
+    assert address_after({"layer": 1, "column": 2}, places=places, layer="0", head="1") == {
+        "layer": "0",
+        "head": "1",
+        "right_layer": "1",
+        "right_head": "mean",
+    }

@@ -17,7 +17,7 @@ from streamlit.testing.v1 import AppTest
 
 from tests.helpers.made import layout_of
 from vit_inspect.figures import looks
-from vit_inspect.layout import MEAN, MEAN_STAGE, PADDING, READOUT, Box, Query, TokenLayout
+from vit_inspect.layout import MEAN, MEAN_STAGE, PADDING, READOUT, Box, Query, Region, TokenLayout
 from vit_inspect.records.base import Photograph
 from vit_inspect_dashboard.canvas import chosen_look
 from vit_inspect_dashboard.components import explorer as module
@@ -296,6 +296,8 @@ GOOD = [
     ({"query": 0}, {"query": (0, 0)}),
     ({"query": 5}, {"query": (1, 2)}),
     ({"query": None}, {"query": None}),
+    ({"query": [0, 1, 1, 2]}, {"query": Region(0, 1, 1, 2)}),
+    ({"query": [1, 1, 1, 1]}, {"query": Region(1, 1, 1, 1)}),
     ({"query": "Token reg1"}, {"query": "reg1"}),
     ({"query": "Class token (CLS)"}, {"query": READOUT}),
     ({"look": "spotlight", "edges": "blocks"}, {"look": "spotlight", "edges": "blocks"}),
@@ -343,6 +345,25 @@ HOSTILE = [
     {"clip": 98.5},
     {"look": "heat "},
     {"query": "token reg1"},
+    *(
+        {"query": corners}
+        for corners in (
+            [0, 1, 1],
+            [0, 1, 1, 2, 2],
+            [0, 1, 2, 2],
+            [0, 1, 1, 3],
+            [1, 1, 0, 2],
+            [0, 2, 1, 1],
+            [-1, 0, 1, 1],
+            [0, -1, 1, 1],
+            [False, 0, 1, 1],
+            [0.0, 0, 1, 1],
+            ["0", "0", "1", "1"],
+            [0, 0, 10**30, 1],
+            [float("nan")] * 4,
+            [[0], 0, 1, 1],
+        )
+    ),
 ]
 
 

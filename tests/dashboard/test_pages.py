@@ -20,6 +20,7 @@ from tests.dashboard.apps import (
     STAGED,
     VIEWS,
     canvas,
+    canvases,
     go,
     opened,
     press,
@@ -154,10 +155,6 @@ def test_what_the_archive_leaves_out_is_told() -> None:
     assert f"With --thorough it also makes {slow}." in [each.value for each in app.caption]
 
 
-def has_canvas(app: AppTest) -> bool:
-    return any(each.proto.bytes for each in app.get("bidi_component"))
-
-
 def words_of(app: AppTest) -> Iterator[str]:
     """All that a page says and offers: its words, labels, options, help and tables."""
     for kind in ("title", "header", "subheader", "markdown", "caption", "text", "info", "warning"):
@@ -165,8 +162,8 @@ def words_of(app: AppTest) -> Iterator[str]:
     for kind in ("selectbox", "multiselect", "button_group"):
         for each in app.get(kind):
             yield from (each.label, each.proto.help, *map(str, each.options))
-    if has_canvas(app):
-        yield from (canvas(app).header["lead"], canvas(app).header["why"])
+    for each in canvases(app):
+        yield from (each.header["lead"], each.header["why"])
     yield from (each.label for each in app.button)
     yield from (each.proto.popover.label for each in app.get("popover"))
     yield from (each.proto.text for each in app.get("progress"))
@@ -200,8 +197,7 @@ def numbers_on_all_pages(*, model: str) -> dict[str, set[int]]:
         for control in app.selectbox:
             if control.key in ("layer", "start"):
                 found["layer"] |= set(map(int, control.options))
-        if has_canvas(app):
-            header = canvas(app).header
+        for header in (each.header for each in canvases(app)):
             found["layer"] |= {header["first"] + layer for layer in range(header["layers"])}
             found["head"] |= {int(name) for name in header["columns"] if name.isdecimal()}
         for table in app.dataframe:

@@ -10,7 +10,7 @@ import pytest
 import vit_inspect as vi
 from tests.helpers.held import holding, photograph
 from tests.helpers.made import capture_of, layout_of, peaked
-from vit_inspect.layout import MEAN, MEAN_ALL, READOUT, Query, TokenLayout
+from vit_inspect.layout import MEAN, MEAN_ALL, READOUT, Query, Region, TokenLayout
 from vit_inspect.recording.recorder import Capture
 from vit_inspect_dashboard import sheets
 from vit_inspect_dashboard.sheets import CLIPS, MAX, all_queries, all_rows_fit
@@ -87,6 +87,18 @@ def test_rows_are_those_of_each_token_in_a_head_or_over_all_heads(
     for query, row in zip(found.queries, found.values, strict=True):
         wanted = with_mean_and_max(row_of(layout, layer, query))[column]
         np.testing.assert_allclose(row, wanted, atol=1e-6, err_msg=str(query))
+
+
+@pytest.mark.parametrize("column", [0, HEADS, HEADS + 1])
+def test_a_region_has_a_row_of_its_own_which_is_the_mean_of_its_patches(column: int) -> None:
+    layout = layout_of("cls", grid=(3, 4))
+    capture, region = captured(layout), Region(1, 0, 2, 1)
+    maps = vi.attention_maps(capture, query=region)
+    found = sheets.attention_rows(capture, maps, region, 1, column)
+    assert found.queries == (*all_queries(layout), region)
+    patches = ((1, 0), (1, 1), (2, 0), (2, 1))
+    mean = sum(row_of(layout, 1, patch) for patch in patches) / 4
+    np.testing.assert_allclose(found.values[-1], with_mean_and_max(mean)[column], atol=1e-6)
 
 
 @pytest.mark.parametrize("column", [0, HEADS, HEADS + 1])
