@@ -40,7 +40,7 @@ GROWTH_MB = 20
 def server() -> Iterator[Server]:
     with Server() as server:
         with visitor(server.port) as window:
-            window.open("")
+            window.open("explore")
         server.ask(f"limit {LIMIT_MB}")
         yield server
 
@@ -73,22 +73,20 @@ def test_users_leave_no_capture_and_no_network_behind(server: Server) -> None:
 
 
 def go_round(window: Visitor) -> None:
-    """Ten reruns that end where they began."""
-    window.choose("layer", "3")
-    window.choose("head", "2")
-    window.pick(17)
+    """Some reruns that end where they began."""
+    window.choose_map(layer=3, column=2)
+    window.choose_map(query=17)
     window.go("attention_rollout")
     window.choose("image", name_of("coffee"))
     window.go("attention_distance")
     window.choose("image", name_of("chelsea"))
-    window.go("attention_maps")
-    window.choose("layer", "5")
-    window.press("head+1")
+    window.go("explore")
+    window.choose_map(layer=5, column=3, query=None)
 
 
 def test_the_same_again_takes_no_memory(server: Server) -> None:
     with visitor(server.port) as window:
-        window.open("attention_maps")
+        window.open("explore")
         # The second round begins where all others do.
         for _ in range(2):
             go_round(window)

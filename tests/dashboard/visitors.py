@@ -36,13 +36,12 @@ from tests.conftest import noise
 from tests.dashboard.serving import ROOT
 from tests.dashboard.test_explorer import unpacked
 from vit_inspect.attention.rows import rows
-from vit_inspect.catalog import FIGURES
+from vit_inspect_dashboard import places
 
 SECONDS = 300
 """How long an answer may take when all ask at once."""
-ASKED = ("attention_maps", "attention_rollout", "attention_distance")
-PAGES = {entry.figure.slug: entry.figure.title for entry in FIGURES if entry.figure.slug in ASKED}
-"""The pages that users ask, by the name in the address: what the menu calls them."""
+CANVAS = "canvas"
+"""The key of the explorer."""
 SIZES_PX = (224, 252, 336)
 """One more than there are models kept, which tells them apart by size."""
 LAYERS, HEADS = 12, 6
@@ -103,7 +102,7 @@ class Server:
 
 
 class Visitor:
-    """A user's window: `open` an address, then choose, press, pick and go, one after the other.
+    """A user's window: `open` an address, then choose, press, open maps, pin and go, one by one.
 
     elements: what is on the page and has a key, by that key.
     problems: the exceptions and errors that were shown since the window was opened.
@@ -114,19 +113,24 @@ class Visitor:
         self.elements: dict[str, Any] = {}
         self._port, self._socket = port, socket
         self._states: dict[str, WidgetState] = {}
-        self._pages: dict[str, str] = {}
         self._session = self._page = self._query = ""
 
-    def open(self, page: str, **query: object) -> None:
+    def open(self, view: str, **query: object) -> None:
         """Goes to an address, as a copied link does."""
         self._states.clear()
-        self._query, self._page = urlencode(query), ""
-        self._rerun(name=page)
-
-    def go(self, page: str) -> None:
-        """Clicks on a page's name."""
-        self._page = self._pages[PAGES[page]]
+        self._query, self._page = urlencode({"at": view} | query), ""
         self._rerun()
+
+    def go(self, view: str) -> None:
+        """Clicks on the title of a view's place, and then on its own."""
+        place = places.place_of(view)
+        self._switch("place", place.title)
+        self._switch("view", place.views[view])
+
+    def _switch(self, key: str, title: str) -> None:
+        state = WidgetState(id=self.elements[key].id)
+        state.string_array_value.data.append(title)
+        self._rerun(changed=state)
 
     def choose(self, key: str, option: str) -> None:
         """Takes an option of a list."""
@@ -137,10 +141,11 @@ class Visitor:
         trigger = WidgetState(id=self.elements[key].id, trigger_value=True)
         self._rerun(trigger=trigger)
 
-    def pick(self, patch: int) -> None:
-        """Clicks on a patch of the large map."""
-        value = json.dumps({"patch": patch})
-        self._rerun(changed=WidgetState(id=self.elements["explorer"].id, json_value=value))
+    def choose_map(self, **chosen: object) -> None:
+        """Chooses on the canvas: its layer and column, or a query, which is a patch's index."""
+        event = json.dumps([{"event": "chosen", "value": chosen}])
+        identity = f"$$STREAMLIT_INTERNAL_KEY_{self.elements[CANVAS].id}__events"
+        self._rerun(trigger=WidgetState(id=identity, json_trigger_value=event))
 
     def upload(self, name: str, data: bytes) -> None:
         """Drops a file on the place for pictures."""
@@ -168,7 +173,6 @@ class Visitor:
     def _rerun(
         self,
         *,
-        name: str = "",
         changed: WidgetState | None = None,
         trigger: WidgetState | None = None,
     ) -> None:
@@ -176,7 +180,6 @@ class Visitor:
             self._states[changed.id] = changed
         asked = BackMsg()
         asked.rerun_script.query_string = self._query
-        asked.rerun_script.page_name = name
         asked.rerun_script.page_script_hash = self._page
         asked.rerun_script.widget_states.widgets.extend(self._states.values())
         if trigger:
@@ -200,9 +203,6 @@ class Visitor:
             self._session = told.new_session.initialize.session_id or self._session
         elif kind == "navigation":
             self._page = told.navigation.page_script_hash
-            self._pages = {
-                each.page_name: each.page_script_hash for each in told.navigation.app_pages
-            }
         elif kind == "page_info_changed":
             self._query = told.page_info_changed.query_string
         elif kind == "delta" and told.delta.WhichOneof("type") == "new_element":
@@ -247,7 +247,7 @@ class Question(NamedTuple):
     patch: the patch whose attention is pinned; None for the class token.
     """
 
-    page: str
+    view: str
     image: str | int
     size_px: int
     layer: int = LAYERS - 1
@@ -256,22 +256,30 @@ class Question(NamedTuple):
 
     def answer(self, elements: dict[str, Any]) -> dict[str, Any]:
         """The numbers on the page; their order is that of `truth`."""
-        if self.page == "attention_maps":
-            told = unpacked(elements["explorer"].bytes)
-            return {"weights": told.weights, "mass": told.masses, "pinned": told.header["pinned"]}
-        figure = json.loads(elements[self.page.removeprefix("attention_")].spec)
-        if self.page == "attention_rollout":
-            maps = [array(trace["z"]) for trace in figure["data"] if trace["type"] == "heatmap"]
-            return {"relevance": maps[0]}
+        if self.view == "attention_distance":
+            return self._dots(elements["distance"])
+        told = unpacked(elements[CANVAS].bytes)
+        layer, column = told.header["opened"]
+        if self.view == "attention_rollout":
+            return {"relevance": told.maps[layer, column]}
+        return {
+            "weights": told.weights,
+            "mass": told.masses,
+            "query": told.header["query"],
+            "opened": (layer, column),
+        }
+
+    def _dots(self, element: Any) -> dict[str, Any]:
+        figure = json.loads(element.spec)
         dots = [array(trace["y"]) for trace in figure["data"] if trace["mode"] == "markers"]
         return {"distance": np.stack(dots[::2], 1), "mass": np.stack(dots[1::2], 1)}
 
     def truth(self) -> dict[str, Any]:
         """The same numbers from the core, with nothing else going on."""
         capture = captured(self.image, self.size_px)
-        if self.page == "attention_rollout":
+        if self.view == "attention_rollout":
             return {"relevance": vi.attention_rollout(capture).relevance[0]}
-        if self.page == "attention_distance":
+        if self.view == "attention_distance":
             distance = vi.attention_distance(capture)
             return {"distance": distance.distance_px[0], "mass": distance.prefix_mass[0]}
         layout = capture.layout
@@ -280,7 +288,8 @@ class Question(NamedTuple):
         return {
             "weights": weights[:, layout.prefix_count :].reshape(-1, *layout.grid),
             "mass": weights[:, : layout.prefix_count],
-            "pinned": "Class token (CLS)" if self.patch is None else self.patch,
+            "query": "Class token (CLS)" if self.patch is None else self.patch,
+            "opened": (self.layer, self.head),
         }
 
 
@@ -337,7 +346,8 @@ def difference(answer: dict[str, Any], truth: dict[str, Any]) -> float:
 def visit(port: int, user: int, answers: list[tuple[Question, dict[str, Any]]]) -> list[str]:
     """One user's way through the pages, on a picture of their own and on a sample.
 
-    Every question is asked in another way: by address, by lists, by clicks, by keys.
+    Every question is asked in another way: by address, on the canvas, by an upload, by titles, by
+    lists.
     """
     samples = list(vi.SAMPLES)
     size = SIZES_PX[user % len(SIZES_PX)]
@@ -348,19 +358,19 @@ def visit(port: int, user: int, answers: list[tuple[Question, dict[str, Any]]]) 
         answers.append((question, question.answer(window.elements)))
 
     with visitor(port) as window:
-        window.open("attention_maps", image=name_of(sample), size=size, layer=layer, head=head)
-        question = Question("attention_maps", sample, size, layer, head)
+        window.open("explore", image=name_of(sample), size=size, layer=layer, head=head)
+        question = Question("explore", sample, size, layer, head)
         note(question)
-        window.pick(patch)
+        window.choose_map(query=patch)
         note(question := question._replace(patch=patch))
-        window.press("head+1")
+        window.choose_map(layer=layer, column=head + 1)
         note(question := question._replace(head=head + 1))
         window.upload(name_of(user), file_of(user))
         note(question := question._replace(image=user))
         window.go("attention_rollout")
-        note(question := question._replace(page="attention_rollout"))
+        note(question := question._replace(view="attention_rollout"))
         window.go("attention_distance")
-        note(question := question._replace(page="attention_distance"))
+        note(question := question._replace(view="attention_distance"))
         window.choose("image", name_of(sample))
         note(question._replace(image=sample))
         return window.problems
