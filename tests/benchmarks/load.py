@@ -17,9 +17,9 @@ from contextlib import contextmanager
 
 import vit_inspect as vi
 from tests.dashboard.visitors import (
+    ASKED,
     HEADS,
     LAYERS,
-    PAGES,
     SIZES_PX,
     Server,
     Visitor,
@@ -33,20 +33,21 @@ from tests.dashboard.visitors import (
 def wander(window: Visitor, reruns: int, *, seed: int) -> Iterator[int]:
     """Many reruns of one session at 224 px; yields how many were done."""
     choice = random.Random(seed)
-    page = "attention_maps"
-    window.open(page, size=SIZES_PX[0])
+    view = "explore"
+    window.open(view, size=SIZES_PX[0])
+    # Beside the heads are their mean and their maximum.
     steps: dict[str, Callable[[], None]] = {
-        "layer": lambda: window.choose("layer", str(choice.randrange(LAYERS))),
-        "head": lambda: window.choose("head", str(choice.randrange(HEADS))),
-        "patch": lambda: window.pick(choice.randrange(256)),
-        "next": lambda: window.press("head+1"),
+        "layer": lambda: window.choose_map(layer=choice.randrange(LAYERS)),
+        "head": lambda: window.choose_map(column=choice.randrange(HEADS + 2)),
+        "patch": lambda: window.choose_map(query=choice.randrange(256)),
+        "unpin": lambda: window.choose_map(query=None),
         "image": lambda: window.choose("image", name_of(choice.choice(list(vi.SAMPLES)))),
     }
     for done in range(1, reruns + 1):
-        kind = choice.choice([*steps, "page"] if page == "attention_maps" else ["image", "page"])
-        if kind == "page":
-            page = choice.choice([each for each in PAGES if each != page])
-            window.go(page)
+        kind = choice.choice([*steps, "view"] if view == "explore" else ["image", "view"])
+        if kind == "view":
+            view = choice.choice([each for each in ASKED if each != view])
+            window.go(view)
         else:
             steps[kind]()
         yield done
@@ -57,14 +58,14 @@ COLUMNS = ("raw", "trimmed", "captures", "results", "tensors", "weights")
 
 @contextmanager
 def warm() -> Iterator[Server]:
-    """A server that has been used: every page, every sample, and both models it may keep."""
+    """A server that has been used: every view, every sample, and both models it may keep."""
     with Server() as server:
         with visitor(server.port) as window:
             for size in SIZES_PX:
-                window.open("", size=size)
+                window.open("explore", size=size)
             for image in vi.SAMPLES:
-                for page in PAGES:
-                    window.open(page, image=name_of(image), size=SIZES_PX[0])
+                for view in ASKED:
+                    window.open(view, image=name_of(image), size=SIZES_PX[0])
         yield server
 
 
@@ -100,7 +101,7 @@ def main() -> None:
         # Streamlit keeps a closed session for two minutes, and lets it go when another one closes.
         time.sleep(125)
         with visitor(server.port) as window:
-            window.open("")
+            window.open("explore")
         show("users gone", server)
         server.ask("forget")
         show("caches emptied", server)

@@ -40,6 +40,8 @@ from vit_inspect_dashboard import places
 
 SECONDS = 300
 """How long an answer may take when all ask at once."""
+ASKED = ("explore", "attention_rollout", "attention_distance")
+"""The views that users ask."""
 CANVAS = "canvas"
 """The key of the explorer."""
 SIZES_PX = (224, 252, 336)
