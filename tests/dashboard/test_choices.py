@@ -44,9 +44,10 @@ def test_what_is_chosen_in_the_tour_stays_chosen_on_other_pages() -> None:
     go(app, "learn", query="Patch (1, 2)", layer=1, head=2)
     assert (canvas(app).header["opened"], canvas(app).header["query"]) == ([1, 2], SIDE + 2)
     app.button_group(key="step").set_value(6).run()
-    assert app.selectbox(key="layer").value == 1
+    assert canvas(app).header["opened"] == [1, 0]
     app.button_group(key="step").set_value(7).run()
-    app.selectbox(key="start").set_value(2).run()
+    go(app, "learn", start=2)
+    assert canvas(app).header["opened"] == [2, 0]
     for view, opens, query in (
         ("explore", [1, 2], SIDE + 2),
         ("token_similarity", [1, 0], SIDE + 2),
@@ -188,7 +189,7 @@ def test_layer_and_head_of_a_larger_model_fall_back() -> None:
     assert tuple(canvas(app).header["opened"]) == telling_head(maps)
     assert canvas(app).header["query"] == "Class token (CLS)"
     go(app, "learn", step=6)
-    assert app.selectbox(key="layer").value == LAYERS - 1
+    assert canvas(app).header["opened"] == [LAYERS - 1, 0]
 
 
 def test_distance_of_a_single_upload_is_of_that_upload(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from tests.dashboard.apps import (
     CLASSIFIER,
     FEATURES,
     POOLED,
+    canvases,
     charts,
     go,
     opened,
@@ -72,9 +73,11 @@ def test_a_model_that_is_compared_sees_its_own_input_size() -> None:
     app.selectbox(key="right_model").set_value(other).run()
     assert not app.exception
     assert not app.error
-    told = [each.value for each in app.text]
-    assert f"Left: {CLASSIFIER}, chelsea, 256 px" in told
-    assert f"Right: {other}, chelsea, 42 px" in told
+    told = [each.header["lead"] for each in canvases(app)]
+    assert told == [f"Left: {CLASSIFIER}, chelsea, 256 px", f"Right: {other}, chelsea, 42 px"]
+    # Figures beside each other say it too.
+    app.selectbox(key="figure").set_value(token_norms.FIGURE.title).run()
+    assert {each.value for each in app.text} >= set(told)
     # One that takes the size sees it.
     app.selectbox(key="right_model").set_value(POOLED).run()
     assert f"Right: {POOLED}, chelsea, 256 px" in [each.value for each in app.text]

@@ -26,7 +26,7 @@ from tests.dashboard.apps import (
     press,
     refusals,
 )
-from vit_inspect.catalog import FIGURES
+from vit_inspect.catalog import COMPOSED, FIGURES
 from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.loading.recommended import BUNDLED
 from vit_inspect_dashboard import places
@@ -75,7 +75,8 @@ def test_every_page_opens_for_every_kind_of_model(model: str) -> None:
 def test_every_page_opens_says_what_it_asks_and_cannot_tell_and_explains_its_controls() -> None:
     app = opened()
     figures = {places.OLD.get(each.figure.slug, each.figure.slug): each.figure for each in PAGES}
-    of_figures = {words for entry in FIGURES for words in words_of_figure(entry.figure)}
+    every_figure = (*COMPOSED, *(entry.figure for entry in FIGURES))
+    of_figures = {words for figure in every_figure for words in words_of_figure(figure)}
     for view in VIEWS:
         go(app, view)
         assert not app.exception, (view, app.exception)

@@ -70,7 +70,7 @@ def test_old_addresses_and_links_within_the_page_open_their_views() -> None:
     app = opened("overview")
     assert CLASSIFIER in app.title[0].value.replace("\\", "")
     go(app, "tour")
-    assert app.title[0].value == "Tour"
+    assert app.title[0].value == "Learn"
     go(app, "attention_maps", layer=1, head=2)
     assert canvas(app).header["opened"] == [1, 2]
     # The place, and then what is in it; what was chosen stays.

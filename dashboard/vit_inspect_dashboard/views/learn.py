@@ -266,12 +266,12 @@ def steps() -> list[Step]:
             show_distance,
             "attention_distance",
             Task(
-                "Which head looks nearest, and which one farthest?",
+                "Which head attends nearest, and which one farthest?",
                 "Click the lowest dot, and come back. Then click the highest one.",
-                "The lowest ones look at the squares around the query, as a convolution does. "
-                "The dashed line is a head that looks at all squares alike. In many trained "
-                "models some heads look far in the first layers already, which no convolution "
-                "can.",
+                "The lowest ones attend to the squares around the query, as a convolution "
+                "does. The dashed line is a head that attends to all squares alike. In many "
+                "trained models some heads attend far in the first layers already, which no "
+                "convolution can.",
             ),
         ),
         Step(
