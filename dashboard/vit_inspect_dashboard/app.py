@@ -46,6 +46,8 @@ def main() -> None:
                 offered = list(pictures.by_name().values())
                 strip(offered, picture, key="strip", on_pick=state.pick_picture)
             places.show(view)
+            if view != "about":
+                page.tell_notices(subject)
             with facts:
                 sidebar.show_facts(subject)
     finally:

@@ -18,7 +18,7 @@ from vit_inspect.figures import looks, outputs, screen_sheet
 from vit_inspect.figures.figure import FigureSpec, Record
 from vit_inspect.loading.recommended import BUNDLED
 from vit_inspect.records.evidence import Predictions
-from vit_inspect_dashboard import models, records, state, told
+from vit_inspect_dashboard import kept, models, records, state, told
 from vit_inspect_dashboard.pictures import Picture
 from vit_inspect_dashboard.state import Subject
 from vit_inspect_dashboard.wording import file_stem, plain
@@ -171,6 +171,15 @@ def export_each(
                 image=image,
                 label="Export" if len(chosen) == 1 else f"Export {picture.name}",
             )
+
+
+def tell_notices(subject: Subject) -> None:
+    """What is assumed of the model, and what was done to the picture."""
+    capture = kept.captures().peek(subject.key)
+    notices = *models.model(subject).notices, *(capture.photographs[0].notices if capture else ())
+    if notices:
+        # Names of weights are the file's words.
+        st.info(plain(" ".join(notices)))
 
 
 def show_classes(found: Predictions, names: Sequence[str]) -> None:

@@ -98,6 +98,10 @@ def test_every_step_of_the_tour_says_what_is_true_of_the_model_and_shows_it(mode
         # A step without a figure links to none.
         assert (not shown, not links) == (number in bare,) * 2, number
         words = app.markdown[0].value
+        # What is shown comes with a question, and most often with an answer.
+        asked = [each.value for each in app.markdown if each.value.startswith("**Question:**")]
+        assert len(asked) == len(app.expander)
+        assert len(asked) == (number not in bare and (model, number) != (STAGED, 8))
         if number in TOLD[model]:
             assert TOLD[model][number] in words
         if number == 4:

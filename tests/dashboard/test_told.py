@@ -63,7 +63,10 @@ def apply(app: AppTest) -> None:
 def test_what_is_said_goes_before_the_file_and_its_operator() -> None:
     app = opened(at="about")
     before = models.model(app.session_state["subject"])
-    assert "2 heads" not in app.info[0].value
+    # The first page says what is assumed, and no longer once it is said.
+    told = app.info[0].value.replace("\\", "")
+    assert "standard deviation 0.5" in told
+    assert "2 heads" not in told
     app.text_input(key="mean").set_value("0.5, 0.6, 0.7")
     app.text_input(key="crop_fraction").set_value("0.8")
     app.text_input(key="num_heads").set_value("4")

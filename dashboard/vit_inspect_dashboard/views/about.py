@@ -68,9 +68,7 @@ with facts:
         st.markdown("**Largest raw scores**" if scored else "**Five most probable classes**")
         page.show_classes(found, class_names(model.labels or ()))
 
-if notices := (*model.notices, *photograph.notices):
-    # Names of weights are the file's words.
-    st.info(plain(" ".join(notices)))
+page.tell_notices(subject)
 
 st.divider()
 st.markdown("**Its row in Table 1 of the ViT paper, and what it is made of**")
