@@ -132,7 +132,7 @@ def test_bad_photographs_are_refused_and_the_others_done(tmp_path: Path) -> None
         (("--img-size", "225"), "an input of 225 x 225 px"),
         (("--img-size", "wide"), "the input size 'wide'"),
         (("--device", "abacus"), "the device 'abacus'"),
-        (("--checkpoint", "x.pth"), "without an architecture"),
+        (("--checkpoint", "x.pth"), "nothing at 'x.pth'"),
         (("--outputs", "scores"), "outputs='scores' for dinov2_small, which has no known classes"),
         (("--stage", "1"), "stage 0, the only one of dinov2_small"),
         (("--bands", "red"), "the bands 'red'"),

@@ -377,3 +377,35 @@ def test_the_command_line_takes_them(tmp_path: Path, monkeypatch: pytest.MonkeyP
     refused = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
     assert refused.exit_code == 2
     assert "the mean 'half'" in refused.stderr
+
+
+@pytest.mark.parametrize("place", ["arguments", "beside"])
+def test_the_architecture_is_taken_from_the_file_or_from_beside_it(
+    tmp_path: Path, place: str
+) -> None:
+    module = network()
+    path = tmp_path / "run.pth"
+    if place == "beside":
+        saved(path, module)
+        (tmp_path / "config.json").write_text(json.dumps({"architecture": f"{TINY}.tag"}))
+    else:
+        saved(path, module, args=argparse.Namespace(model=TINY))
+    model = vi.load(checkpoint=path, device="cpu")
+    assert f"Architecture {TINY}, as the settings beside the weights say." in model.notices
+    assert torch.equal(output(model), output(loaded(path)))
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ({}, "the checkpoint 'run.pth' without an architecture; expected"),
+        ({"model": "our_vit"}, "an architecture, beside whose weights stands 'our_vit'; expected"),
+        ({"model": "hf-hub:any/thing"}, "stands 'hf-hub:any/thing'; expected"),
+    ],
+)
+def test_without_a_word_of_timm_on_it_the_architecture_must_be_given(
+    tmp_path: Path, args: dict[str, str], words: str
+) -> None:
+    path = saved(tmp_path / "run.pth", network(), args=argparse.Namespace(**args))
+    with pytest.raises(vi.BadParameter, match=words):
+        vi.load(checkpoint=path)

@@ -132,6 +132,7 @@ def test_an_architecture_without_pretrained_weights_says_so() -> None:
 
 
 def test_a_checkpoint_needs_its_architecture(tmp_path: Path) -> None:
+    torch.save({"blocks.0.attn.qkv.weight": torch.ones(1)}, tmp_path / "mine.pth")
     with pytest.raises(vi.BadParameter, match="add architecture=ID, such as"):
         vi.load("mine", checkpoint=tmp_path / "mine.pth")
 

@@ -13,7 +13,7 @@ import transformers as hf
 
 import vit_inspect as vi
 from tests.helpers.made import RECIPE, layout_of, model_of
-from vit_inspect.loading.outputs import ONE, with_outputs
+from vit_inspect.loading.outputs import GUESSED, ONE, with_labels, with_outputs
 from vit_inspect.records.evidence import Outputs
 
 NAMES = ("cat", "dog", "emu")
@@ -151,3 +151,61 @@ def test_a_network_in_memory_is_read_as_it_is_said() -> None:
     assert vi.wrap(network).outputs == "single-label"
     model = vi.wrap(network, labels=NAMES, outputs="multi-label")
     assert (model.outputs, model.labels) == ("multi-label", NAMES)
+
+
+def test_names_are_given_as_a_list_or_as_a_file_with_one_on_each_line(tmp_path: Path) -> None:
+    file = tmp_path / "names.txt"
+    file.write_bytes("\ufeffa\u00efoli\r\nDarjeeling\x07 tea\r\n emu \r\n\r\n".encode())
+    before = replace(named("class 0", "class 1", "class 2"), outputs="multi-label")
+    found = with_labels(before, file)
+    assert found.labels == ("a\u00efoli", "Darjeeling tea", "emu")
+    assert found.outputs == "multi-label"
+    assert with_labels(before, NAMES).labels == NAMES
+    assert with_labels(before, list(NAMES)).module is before.module
+
+
+def test_names_that_are_given_end_the_notice_on_those_that_were_guessed() -> None:
+    guessed = replace(named(*NAMES), notices=("Before.", f"Its 3 classes {GUESSED}, so."))
+    assert with_labels(guessed, NAMES).notices == ("Before.",)
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("a\nb", "2 labels in 'names.txt' for the 3 outputs"),
+        ("a\nb\nc\nd", "4 labels in 'names.txt' for the 3 outputs"),
+        ("a\n\nc", "an empty line 2 in 'names.txt'"),
+        ("", "0 labels in 'names.txt' for the 3 outputs"),
+        (b"\xff\xfe\x00a", "no names of classes that can be read in 'names.txt'"),
+        (None, "no names of classes that can be read in 'names.txt'"),
+    ],
+)
+def test_a_file_of_names_that_does_not_fit_is_refused(
+    tmp_path: Path, lines: str | bytes | None, words: str
+) -> None:
+    file = tmp_path / "names.txt"
+    if lines is not None:
+        file.write_bytes(lines if isinstance(lines, bytes) else lines.encode())
+    with pytest.raises(vi.BadParameter, match=words):
+        with_labels(named(*NAMES), file)
+
+
+def test_a_feature_vector_has_no_names() -> None:
+    with pytest.raises(vi.BadParameter, match=r"2 labels for .* whose output is a feature vector"):
+        with_labels(named(), ["a", "b"])
+
+
+def test_the_classes_of_a_checkpoint_get_names(tmp_path: Path) -> None:
+    network = timm.create_model(
+        "vit_tiny_patch16_224", depth=1, embed_dim=24, num_heads=2, num_classes=3
+    )
+    torch.save(network.state_dict(), tmp_path / "mine.pth")
+    model = vi.load(
+        checkpoint=tmp_path / "mine.pth",
+        architecture="vit_tiny_patch16_224",
+        arch_options={"depth": 1, "embed_dim": 24, "num_heads": 2},
+        img_size=32,
+        labels=NAMES,
+        outputs="scores",
+    )
+    assert (model.labels, model.outputs) == (NAMES, "scores")

@@ -25,6 +25,7 @@ from vit_inspect.loading.from_timm import (
     create,
     guessed_names,
     is_another,
+    known_architecture,
     ready,
 )
 from vit_inspect.loading.grids import take_grid
@@ -85,7 +86,7 @@ def load(
     name: str,
     path: Path,
     *,
-    architecture: str,
+    architecture: str | None,
     arch_options: Mapping[str, Any],
     part: str | None,
     ignore: Sequence[str],
@@ -96,6 +97,7 @@ def load(
 ) -> Model:
     """The timm architecture with the weights of a file; figures call it `name`.
 
+    architecture: its id; None for what the settings in the file or beside it say.
     arch_options: what timm makes the network with, such as {"num_heads": 12}.
     part: which network of the file; None for the one that is meant for use.
     ignore: as for `load_checkpoint`.
@@ -110,9 +112,14 @@ def load(
             "what the network is made of, such as num_heads, depth, patch_size or reg_tokens",
             "leave it out; the input size is img_size",
         )
-    check_name(architecture)
+    if architecture is not None:
+        check_name(architecture)
     file = read_weights(path, part)
     said = assumed.said(file, path.parent)
+    believed: tuple[str, ...] = ()
+    if architecture is None:
+        architecture = _said_architecture(said.architecture, file.name)
+        believed = (f"Architecture {architecture}, as the settings beside the weights say.",)
     options = {**said.options, **arch_options}
     made = ", ".join(f"{each}={value!r}" for each, value in options.items())
     try:
@@ -142,11 +149,24 @@ def load(
         img_size=size,
         device=device,
         dtype=dtype,
-        notices=(*notices, *guessed_names(module)),
+        notices=(*believed, *notices, *guessed_names(module)),
     )
     return assumed.completed(
         model, file, said, architecture=architecture, given={*given, *arch_options}
     )
+
+
+def _said_architecture(said: str, name: str) -> str:
+    """The architecture that settings name, if timm has it."""
+    known = known_architecture(said)
+    if known is None:
+        raise BadParameter(
+            f"the checkpoint {name!r} without an architecture"
+            + (f", beside whose weights stands {shown(said)!r}" if said else ""),
+            "the timm id of its network",
+            "add architecture=ID, such as 'vit_base_patch16_224'",
+        )
+    return known
 
 
 def load_checkpoint(

@@ -22,6 +22,7 @@ from vit_inspect.assets import DINOV2_SMALL
 from vit_inspect.errors import BadParameter, WeightsUnavailable, short_reason
 from vit_inspect.layout import MEAN
 from vit_inspect.loading.hub import REPOSITORY, check_repository_name, reachable_hub
+from vit_inspect.loading.outputs import GUESSED
 from vit_inspect.loading.positions import RELATIVE_RESAMPLED
 from vit_inspect.loading.recommended import BUNDLED
 from vit_inspect.loading.timm_anatomy import check_family, is_timm, model_of, not_a_vit, readout_of
@@ -157,6 +158,12 @@ def is_another(name: str, architecture: str) -> bool:
     return timm.is_model(base) and base != architecture.partition(".")[0]
 
 
+def known_architecture(name: str) -> str | None:
+    """The architecture of timm that settings beside some weights name; None if it has none such."""
+    base = name.partition(".")[0]
+    return base if timm.is_model(base) else None
+
+
 def convert(weights: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
     """The weights under timm's names, by timm's own conversion of the authors' names."""
     family = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
@@ -198,7 +205,7 @@ def guessed_names(module: Any) -> tuple[str, ...]:
     """A notice where classes got ImageNet's names, for the number of classes alone."""
     if not infer_imagenet_subset({"num_classes": module.num_classes}):
         return ()
-    return (f"Its {module.num_classes:,} classes got ImageNet's names, as the number matches.",)
+    return (f"Its {module.num_classes:,} classes {GUESSED}, as the number matches.",)
 
 
 def _resampled(module: Any, size: tuple[int, int] | None) -> tuple[str, ...]:

@@ -120,7 +120,7 @@ def _load(
     dtype: torch.dtype,
     pretrained: bool,
 ) -> Model:
-    package = _package(name)
+    package, given = _package(name), repository
     try:
         adapter = adapter_in(Path(repository), name=name)
         if adapter is not None:
@@ -135,7 +135,9 @@ def _load(
         raise
     # Broken models raise any error: OSError, ValueError, RuntimeError, SafetensorError, ...
     except Exception as error:
-        raise _unavailable(name, error) from error
+        # Where a folder lies is not for visitors of a server.
+        text = str(error).replace(given, _short(given)) or type(error).__name__
+        raise _unavailable(name, OSError(text)) from error
     averaged = assumed and _average(processor, module)
     module.eval().requires_grad_(False).to(device, dtype)
     layout = img_size and describe(module, name=name, img_size=img_size).layout

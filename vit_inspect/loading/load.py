@@ -13,7 +13,7 @@ from vit_inspect.arguments import in_words, of_kind, several, whole
 from vit_inspect.device import choose_device
 from vit_inspect.errors import BadParameter
 from vit_inspect.loading import from_file, from_timm, from_transformers
-from vit_inspect.loading.outputs import with_outputs
+from vit_inspect.loading.outputs import with_labels, with_outputs
 from vit_inspect.loading.recommended import BUNDLED
 from vit_inspect.model import Model
 from vit_inspect.pictures.preparing import CropMode, Fit
@@ -40,6 +40,7 @@ def load(
     dtype: torch.dtype = torch.float32,
     pretrained: bool = True,
     stage: int | None = None,
+    labels: Sequence[str] | str | os.PathLike[str] | None = None,
     outputs: Outputs | None = None,
 ) -> Model:
     """Load a vision transformer and get it ready to be inspected.
@@ -55,7 +56,8 @@ def load(
         `notices` say what was adapted and what was not used. Or a folder written by
         `save_pretrained` of transformers.
     architecture: the timm id of the checkpoint's network, or "transformers" for such a folder;
-        only with `checkpoint`.
+        only with `checkpoint`. By default what is said in the file, or in a `config.json` of timm
+        beside it.
     arch_options: what the checkpoint's network was made with, where it differs from the
         architecture: options of timm's `create_model`, such as {"num_heads": 12, "depth": 6,
         "reg_tokens": 4, "init_values": 1e-5, "qk_norm": True}. No file holds the number of heads.
@@ -75,6 +77,8 @@ def load(
     pretrained: False gives random weights.
     stage: the stage of a hierarchical network to inspect, from 0; by default the one with the most
         blocks. `Model.at_stage` chooses another one.
+    labels: name of every output of a classifier, in order, or a text file with one on each line;
+        by default those that come with the weights.
     outputs: what a classifier's outputs are: "single-label" (the softmax over all classes gives
         their probabilities), "multi-label" (the sigmoid of each does) or "scores" (raw numbers, as
         of a regression). By default what the configuration of a model of transformers says; else
@@ -101,12 +105,6 @@ def load(
             "the path of a file",
             "save the weights with torch.save, and give the path of that file",
         )
-    if checkpoint is not None and architecture is None:
-        raise BadParameter(
-            f"the checkpoint {os.fspath(checkpoint)!r} without an architecture",
-            "the timm id of its network",
-            "add architecture=ID, such as 'vit_base_patch16_224'",
-        )
     if architecture is not None and checkpoint is None:
         raise BadParameter(
             f"the architecture {architecture!r} without a checkpoint",
@@ -121,7 +119,7 @@ def load(
             "a checkpoint of a timm network",
             f"add checkpoint=FILE, or leave out {given[0]}",
         )
-    if checkpoint is not None and architecture is not None:
+    if checkpoint is not None:
         path = Path(checkpoint)
         name = path.stem if name is None else name
         if architecture == from_transformers.PACKAGE:
@@ -149,6 +147,8 @@ def load(
     model = model.with_recipe(fit=fit, **recipe)
     if readout is not None:
         model = from_timm.read_by(model, readout)
+    if labels is not None:
+        model = with_labels(model, labels)
     if outputs is not None:
         model = with_outputs(model, outputs)
     return model if stage is None else model.at_stage(stage)

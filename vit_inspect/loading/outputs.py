@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import get_args
 
+from vit_inspect.arguments import several
 from vit_inspect.errors import BadParameter
 from vit_inspect.model import Model
+from vit_inspect.pictures.reading import printable
 from vit_inspect.records.evidence import Outputs
+
+MAX_NAMES = 10_000_000
+"""Most bytes of a file of names; those of ImageNet's 21,843 classes take a third of a million."""
+
+GUESSED = "got ImageNet's names"
+"""What the notice says where names were taken from the number of classes alone."""
 
 ONE = "Its one output is taken for a raw score, not for a probability."
 
@@ -55,3 +66,53 @@ def with_outputs(
         for index, label in enumerate(model.labels)
     )
     return replace(model, outputs=outputs, labels=labels, notices=notices)
+
+
+def with_labels(model: Model, given: Sequence[str] | str | os.PathLike[str]) -> Model:
+    """The model with names of its outputs, in their order; the network is shared.
+
+    given: the names, or a text file in UTF-8 with one on each line.
+
+    Raises `BadParameter` unless there is one name for each output of a classifier.
+    """
+    if isinstance(given, str | os.PathLike):
+        names, of = _names_in(Path(given)), f" in {printable(Path(given).name)!r}"
+    else:
+        names, of = several(given, "labels", "['cat', 'dog']"), ""
+    if model.labels is None:
+        raise BadParameter(
+            f"{len(names):,} labels{of} for {model.id}, whose output is a feature vector",
+            "a model that scores classes",
+            "leave out the labels",
+        )
+    if len(names) != len(model.labels):
+        raise BadParameter(
+            f"{len(names):,} labels{of} for the {len(model.labels):,} outputs of {model.id}",
+            "a label for each output",
+            "give the names of all classes in their order, one on each line of a file",
+        )
+    notices = tuple(each for each in model.notices if GUESSED not in each)
+    return replace(model, labels=names, notices=notices)
+
+
+def _names_in(path: Path) -> tuple[str, ...]:
+    """The lines of a file; empty ones at its end are none."""
+    name = printable(path.name)
+    try:
+        if not path.is_file() or path.stat().st_size > MAX_NAMES:
+            raise ValueError
+        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
+    except (OSError, ValueError) as error:
+        raise BadParameter(
+            f"no names of classes that can be read in {name!r}",
+            "a text file in UTF-8 with one name on each line",
+            "check the path and the file",
+        ) from error
+    names = tuple(printable(line).strip() for line in lines)
+    if "" in names:
+        raise BadParameter(
+            f"an empty line {names.index('') + 1} in {name!r}",
+            "the name of a class on each line",
+            "write a name there, or take the line out",
+        )
+    return names
