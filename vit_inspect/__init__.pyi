@@ -26,12 +26,15 @@ from .drawing import html as html
 from .drawing import plot as plot
 from .errors import BadImage as BadImage
 from .errors import BadParameter as BadParameter
+from .errors import DashboardMissing as DashboardMissing
 from .errors import InspectError as InspectError
 from .errors import OutOfMemory as OutOfMemory
 from .errors import OutputFailed as OutputFailed
 from .errors import UnsupportedModel as UnsupportedModel
 from .errors import WeightsUnavailable as WeightsUnavailable
 from .exporting.bundle import export as export
+from .launching import Dashboard as Dashboard
+from .launching import launch as launch
 from .layout import Region as Region
 from .layout import TokenLayout as TokenLayout
 from .loading.anatomy import anatomy as anatomy

@@ -14,6 +14,7 @@ import typer
 
 from vit_inspect import typed
 from vit_inspect.errors import InspectError
+from vit_inspect.installed import dashboard_part
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -31,7 +32,10 @@ Checkpoint = Annotated[
     Path | None, typer.Option(help="Weights in a file or a folder, for --architecture.")
 ]
 Architecture = Annotated[
-    str | None, typer.Option(help="The checkpoint's timm id, or transformers for a folder.")
+    str | None,
+    typer.Option(
+        help="The checkpoint's timm id, if its settings do not say it; transformers for a folder."
+    ),
 ]
 ArchOption = Annotated[
     list[str] | None,
@@ -75,6 +79,10 @@ CropModeName = Annotated[
 Readout = Annotated[
     str | None,
     typer.Option(help="How the model reads its tokens: cls or 'mean of the patches'."),
+]
+LabelFile = Annotated[
+    Path | None,
+    typer.Option("--labels", help="A text file of the model's classes, one name on each line."),
 ]
 OutputKind = Annotated[
     Literal["single-label", "multi-label", "scores"] | None,
@@ -125,6 +133,7 @@ def figures(
     crop_fraction: CropFraction = None,
     crop_mode: CropModeName = None,
     readout: Readout = None,
+    labels: LabelFile = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     stage: Annotated[
         int | None,
@@ -191,6 +200,7 @@ def figures(
             crop_fraction=crop_fraction,
             crop_mode=crop_mode,
             readout=readout,
+            labels=labels,
             outputs=outputs,
         )
         for notice in subject.notices:
@@ -251,27 +261,16 @@ def dashboard(
     crop_fraction: CropFraction = None,
     crop_mode: CropModeName = None,
     readout: Readout = None,
+    labels: LabelFile = None,
     outputs: OutputKind = None,
+    checkpoints: Annotated[
+        Path | None,
+        typer.Option(help="A folder whose checkpoints are offered; each is loaded when chosen."),
+    ] = None,
 ) -> None:
     """Start the dashboard, and open it in a browser. A checkpoint is the first model there."""
-    checkout = Path(__file__).parents[1] / "dashboard"
-    if (checkout / "vit_inspect_dashboard").is_dir():
-        sys.path.insert(0, str(checkout))
     try:
-        from vit_inspect_dashboard.launch import serve
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in (
-            "vit_inspect_dashboard",
-            "streamlit",
-            "cachetools",
-        ):
-            raise
-        typer.echo(
-            'The dashboard is not installed; install it with: pip install "vit-inspect[dashboard]"',
-            err=True,
-        )
-        raise typer.Exit(2) from None
-    try:
+        launch = dashboard_part("launch")
         said = {
             "checkpoint": checkpoint,
             "architecture": architecture,
@@ -284,10 +283,16 @@ def dashboard(
             "crop_fraction": crop_fraction,
             "crop_mode": crop_mode,
             "readout": readout,
+            "labels": labels,
             "outputs": outputs,
         }
-        given = [value for value in said.values() if value not in (None, (), {})]
-        serve(port=port, host=host, browser=browser, said=said if given else None)
+        launch.serve(
+            port=port,
+            host=host,
+            browser=browser,
+            folder=checkpoints,
+            said={name: value for name, value in said.items() if value not in (None, (), {})},
+        )
     except InspectError as error:
         _stop([error])
 

@@ -47,3 +47,7 @@ class OutOfMemory(InspectError):
 
 class OutputFailed(InspectError):
     """A file could not be written; no incomplete file has its final name."""
+
+
+class DashboardMissing(InspectError):
+    """The package of the dashboard, or one that it needs, is not installed."""

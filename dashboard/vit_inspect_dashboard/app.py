@@ -6,7 +6,18 @@ from pathlib import Path
 
 import streamlit as st
 
-from vit_inspect_dashboard import address, models, page, pictures, places, sidebar, state, told
+from vit_inspect_dashboard import (
+    address,
+    launched,
+    models,
+    offers,
+    page,
+    pictures,
+    places,
+    sidebar,
+    state,
+    told,
+)
 from vit_inspect_dashboard.components.strip import strip
 
 HERE = Path(__file__).parent
@@ -33,10 +44,11 @@ def main() -> None:
             with st.sidebar:
                 picture = sidebar.choose_picture()
                 name = sidebar.choose_model()
-                said = told.choose(of_a_file=name in models.offered())
+                said = told.choose(of_a_file=offers.is_file(name))
                 size, fit = sidebar.wanted_size(name), sidebar.choose_fit()
                 subject = state.Subject(name, size, fit, picture, said=said)
                 with page.failed_model(subject, failed):
+                    offers.check_unchanged(name)
                     model = models.model(subject)
                 sidebar.choose_size(subject, model.layout.input_px[0], model.input_step_px[0])
                 subject = subject._replace(stage=sidebar.choose_stage(model))
@@ -87,4 +99,5 @@ def _home() -> None:
 
 
 if __name__ == "__main__":
+    launched.give_back_main()
     main()

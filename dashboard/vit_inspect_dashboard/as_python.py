@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import vit_inspect as vi
-from vit_inspect_dashboard import models
+from vit_inspect_dashboard import models, offers
 from vit_inspect_dashboard.pictures import Picture
 from vit_inspect_dashboard.state import Subject
 
@@ -17,6 +17,7 @@ def capture_lines(subject: Subject) -> list[str]:
     return [
         "import vit_inspect as vi",
         "",
+        *_given([subject], [subject.picture]),
         f"model = {_loaded(subject)}",
         f"capture = vi.capture(model, {picture(subject.picture)})",
     ]
@@ -32,6 +33,7 @@ def paper_lines(
     lines = [
         "import vit_inspect as vi",
         "",
+        *_given(subjects, pictures),
         f"pictures = [{listed}]",
         *(
             f"{name} = vi.capture({_loaded(each)}, pictures)"
@@ -44,8 +46,22 @@ def paper_lines(
     return "\n".join(lines)
 
 
+def _given(subjects: Sequence[Subject], pictures: Sequence[Picture]) -> list[str]:
+    """A comment on what only the program has that launched the dashboard."""
+    given = ["model"] if any(offers.is_in_memory(each.model) for each in subjects) else []
+    given += ["images"] if any(each.written for each in pictures) else []
+    return [f"# {' and '.join(given)}: what you gave to vi.launch"] if given else []
+
+
 def _loaded(subject: Subject) -> str:
-    """The call that loads the model."""
+    """The call that loads the model, or that brings one in memory to what is looked at."""
+    if offers.is_in_memory(subject.model):
+        recipe = {"fit": subject.fit, **models.said(subject)}
+        # What the outputs are, vi.wrap is told.
+        recipe.pop("outputs", None)
+        fields = ", ".join(f"{name}={value!r}" for name, value in recipe.items())
+        stage = "" if subject.stage is None else f".at_stage({subject.stage})"
+        return f"model.with_recipe({fields}){stage}"
     said = {
         name: value for name, value in models.said(subject).items() if value not in (None, (), {})
     }
@@ -66,7 +82,9 @@ def _loaded(subject: Subject) -> str:
 
 def picture(given: Picture) -> str:
     """A picture as an argument: a sample, or the name of the user's file."""
-    return f"vi.sample({given.key!r})" if given.key in vi.SAMPLES else repr(given.name)
+    if given.key in vi.SAMPLES:
+        return f"vi.sample({given.key!r})"
+    return given.written or repr(given.name)
 
 
 def map_lines(

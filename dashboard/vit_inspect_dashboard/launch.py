@@ -7,7 +7,6 @@ Streamlit looks for them whatever the current folder is.
 from __future__ import annotations
 
 import contextlib
-import logging
 import socket
 import threading
 from collections.abc import Mapping
@@ -38,6 +37,7 @@ def serve(
     host: str | None = None,
     browser: bool = True,
     said: Mapping[str, Any] | None = None,
+    folder: Path | None = None,
 ) -> None:
     """Serve the dashboard until it is stopped, by Ctrl-C for example.
 
@@ -45,6 +45,7 @@ def serve(
     host: the address to listen at; None is this computer alone.
     browser: whether to open the dashboard in a browser.
     said: of a checkpoint that is offered as the first model, as `vit_inspect.load` takes it.
+    folder: whose checkpoints are offered too; what is said holds for them, but for `checkpoint`.
 
     Raises `BadParameter` for a host that has no address, and what `vit_inspect.load` raises.
     """
@@ -57,23 +58,29 @@ def serve(
                 "an address of this computer, such as localhost or 0.0.0.0",
                 "check the spelling",
             ) from error
-    if said is not None:
+    if said or folder is not None:
         # Imported here, so that a dashboard without a checkpoint is up before torch is loaded.
-        from vit_inspect_dashboard import models
+        from vit_inspect_dashboard import offers
 
-        models.offer(said)
+        said = dict(said or {})
+        if folder is not None:
+            of_all = {name: value for name, value in said.items() if name != "checkpoint"}
+            offers.offer_folder(folder, of_all)
+        if folder is None or "checkpoint" in said:
+            offers.offer(said)
     # Whoever opens a browser at once need not wait for libraries and weights one after the other.
-    threading.Thread(target=_warm, daemon=True).start()
+    threading.Thread(target=warm, daemon=True).start()
     cli.main(
         ["run", str(APP), *options(port=port, host=host, browser=browser)],
         prog_name="vit-inspect dashboard",
     )
 
 
-def _warm() -> None:
-    """Load what the first page needs. What goes wrong here, the page meets and tells itself."""
+def warm(name: str | None = None) -> None:
+    """Load what the first page needs. What goes wrong here, the page meets and tells itself.
+
+    name: of the model that is opened first; None for the first one of the list.
+    """
     with contextlib.suppress(Exception):
         import_module("vit_inspect_dashboard.app")
-        # Streamlit warns of whoever uses its caches without a page.
-        logging.getLogger("streamlit.runtime.scriptrunner_utils.script_run_context").disabled = True
-        import_module("vit_inspect_dashboard.sidebar").load_first()
+        import_module("vit_inspect_dashboard.sidebar").load_first(name)

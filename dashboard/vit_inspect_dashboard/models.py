@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,37 +13,21 @@ import torch
 
 import vit_inspect as vi
 from vit_inspect.device import memory_refusal
-from vit_inspect_dashboard import kept
+from vit_inspect_dashboard import kept, offers
 from vit_inspect_dashboard.device import on_device
 from vit_inspect_dashboard.pictures import Picture
 from vit_inspect_dashboard.state import Said, Subject
 
 MODELS = 2
+FLAGS = {"arch_options": "--arch-option", "name": "--model"}
+"""Options of `vit_inspect.load` that have another name on the command line."""
 
-_offered: dict[str, Mapping[str, Any]] = {}
 _released: WeakSet[torch.nn.Module] = WeakSet()
-
-
-def offer(said: Mapping[str, Any]) -> None:
-    """Put a checkpoint on the list of models of this server, by its own name.
-
-    said: as `vit_inspect.load` takes it. Loaded once, so that what is wrong is told before anybody
-    opens a page; raises what `vit_inspect.load` raises.
-    """
-    loaded = vi.load(**said)
-    for notice in loaded.notices:
-        sys.stderr.write(f"{notice}\n")
-    _offered[loaded.id] = said
-
-
-def offered() -> tuple[str, ...]:
-    """The names of the checkpoints on the list."""
-    return tuple(_offered)
 
 
 def options(subject: Subject) -> list[str]:
     """What the command line is told to load this model; of a checkpoint's path the file alone."""
-    words = [] if subject.model in _offered else ["--model", subject.model]
+    words = [] if offers.is_file(subject.model) else ["--model", subject.model]
     for option, value in said(subject).items():
         values = [value] if value not in (None, (), {}) else []
         if isinstance(value, Path):
@@ -58,7 +41,7 @@ def options(subject: Subject) -> list[str]:
             values = list(value)
         elif isinstance(value, Sequence) and not isinstance(value, str):
             values = [",".join(map(str, value))]
-        flag = "--arch-option" if option == "arch_options" else f"--{option.replace('_', '-')}"
+        flag = FLAGS.get(option, f"--{option.replace('_', '-')}")
         words += [word for each in values for word in (flag, str(each))]
     return words
 
@@ -69,7 +52,7 @@ def said(subject: Subject) -> dict[str, Any]:
 
 
 def _both(name: str, said: Said) -> dict[str, Any]:
-    both: dict[str, Any] = {**_offered.get(name, {})}
+    both: dict[str, Any] = {**offers.said(name)}
     for option, value in said:
         if option == "arch_options":
             value = {**(both.get(option) or {}), **dict(value)}
@@ -79,7 +62,7 @@ def _both(name: str, said: Said) -> dict[str, Any]:
 
 def model(subject: Subject) -> vi.Model:
     """The model of the selection, with pictures fitted as chosen, at its stage."""
-    load = _randomised if subject.randomised else _trained
+    load = _randomised if subject.randomised else _as_it_is
     found = load(subject.model, subject.size, subject.said).fitted(subject.fit)
     return found if subject.stage is None else found.at_stage(subject.stage)
 
@@ -104,6 +87,18 @@ def _run(subject: Subject, pictures: Sequence[Picture]) -> vi.Capture:
     return on_device(vi.capture, model(subject), [picture.read() for picture in pictures])
 
 
+def let_go(model: vi.Model) -> None:
+    """Keep nothing of a network whose program takes it back."""
+    _randomised.clear()
+    kept.captures().drop(lambda capture: capture.model.module is model.module)
+
+
+def _as_it_is(name: str, size: int | None, said: Said) -> vi.Model:
+    # A network in memory has an owner, and is not kept here.
+    load = offers.network if offers.is_in_memory(name) else _trained
+    return load(name, size, said)
+
+
 def _release(model: vi.Model) -> None:
     """A model that is no longer kept must not live on in its captures."""
     _released.add(model.module)
@@ -112,13 +107,14 @@ def _release(model: vi.Model) -> None:
 
 @st.cache_resource(max_entries=MODELS, show_spinner="Loading the model", on_release=_release)
 def _trained(name: str, size: int | None, said: Said) -> vi.Model:
-    source = () if name in _offered else (name,)
+    offers.check_unchanged(name)
+    source = () if offers.is_file(name) else (name,)
     return vi.load(*source, **_both(name, said), img_size=size)
 
 
 @st.cache_resource(max_entries=1, show_spinner="Permuting the weights", on_release=_release)
 def _randomised(name: str, size: int | None, said: Said) -> vi.Model:
-    trained = _trained(name, size, said)
+    trained = _as_it_is(name, size, said)
 
     def permuted() -> vi.Model:
         with memory_refusal(1, trained.layout.token_count, trained.device):

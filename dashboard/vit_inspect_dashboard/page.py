@@ -18,7 +18,7 @@ from vit_inspect.figures import looks, outputs, screen_sheet
 from vit_inspect.figures.figure import FigureSpec, Record
 from vit_inspect.loading.recommended import BUNDLED
 from vit_inspect.records.evidence import Predictions
-from vit_inspect_dashboard import kept, models, records, state, told
+from vit_inspect_dashboard import kept, models, offers, records, state, told
 from vit_inspect_dashboard.pictures import Picture
 from vit_inspect_dashboard.state import Subject
 from vit_inspect_dashboard.wording import file_stem, plain
@@ -57,20 +57,22 @@ def failed_model(subject: Subject, place: Any) -> Iterator[None]:
     try:
         yield
     except InspectError as refusal:
-        words = ["vit-inspect", "figures", "chelsea", "--out", "out", *models.options(subject)]
+        first = next(iter(offers.listed()), BUNDLED)
         with place:
             st.error(plain(str(refusal)))
             with st.container(horizontal=True):
                 st.button(
-                    f"Back to {plain(next(iter(models.offered()), BUNDLED))}",
+                    f"Back to {plain(first)}",
                     type="primary",
                     on_click=state.back_to_first_model,
                     args=(told.KEYS,),
                     help="The first model of the list, as it is at first",
                 )
                 st.button("Try again", help="A download may fail once and succeed later")
-            st.caption("The same from a terminal, where it says more:")
-            st.code(shlex.join(words), language="sh")
+            if not offers.is_in_memory(subject.model):
+                words = ["vit-inspect", "figures", "chelsea", "--out", "out"]
+                st.caption("The same from a terminal, where it says more:")
+                st.code(shlex.join([*words, *models.options(subject)]), language="sh")
         st.stop()
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ import vit_inspect as vi
 from vit_inspect.errors import BadImage
 from vit_inspect.pictures.bands import CHOOSE_BANDS
 from vit_inspect.pictures.reading import ACCEPTED, MAX_PIXELS, SUFFIXES, printable
-from vit_inspect_dashboard import address
+from vit_inspect_dashboard import address, launched
 from vit_inspect_dashboard.wording import plain
 
 
@@ -30,11 +30,13 @@ class Picture:
     key: the sample's name, or the sha256 of the uploaded bytes.
     name: what it is called on the page.
     read: opens it, in whatever thread; raises `BadImage` where that fails.
+    written: what it is called in Python, where that is no file of this name.
     """
 
     key: str
     name: str = field(compare=False)
     read: Callable[[], Image.Image] = field(compare=False, repr=False)
+    written: str = field(default="", compare=False)
 
     @property
     def title(self) -> str:
@@ -59,20 +61,28 @@ def uploads() -> list[Picture]:
         for file in st.session_state.get("uploads") or []
         if _problem(_digest(file), file.name, file.getvalue()) is None
     }
-    taken, found = set(vi.SAMPLES), []
+    taken = {*vi.SAMPLES, *(each.name for each in launched.here().pictures)}
+    found = []
     for key, file in files.items():
-        name = printable(file.name)
-        copies = (f"{name} ({number})" for number in itertools.count(2))
-        unlike = next(each for each in itertools.chain([name], copies) if each not in taken)
-        taken.add(unlike)
+        name = unlike(file.name, taken)
+        taken.add(name)
         read = partial(vi.read_image, file.getvalue(), name=file.name)
-        found.append(Picture(key, unlike, read))
+        found.append(Picture(key, name, read))
     return found
+
+
+def unlike(name: str, taken: Collection[str]) -> str:
+    """The name of a file, untrusted, with a number where it is taken."""
+    name = printable(name)
+    copies = (f"{name} ({number})" for number in itertools.count(2))
+    return next(each for each in itertools.chain([name], copies) if each not in taken)
 
 
 def by_name() -> dict[str, Picture]:
     """All pictures that can be chosen, by the name that they have on the page."""
-    return {picture.name: picture for picture in (*samples(), *uploads())}
+    return {
+        picture.name: picture for picture in (*launched.here().pictures, *samples(), *uploads())
+    }
 
 
 def choose_uploads() -> None:

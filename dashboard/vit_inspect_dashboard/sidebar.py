@@ -11,7 +11,7 @@ from vit_inspect.loading.recommended import BUNDLED, ZOO
 from vit_inspect.model import Model
 from vit_inspect.pictures.preparing import Fit
 from vit_inspect.pictures.reading import printable
-from vit_inspect_dashboard import address, kept, models, pictures, state, told
+from vit_inspect_dashboard import address, kept, models, offers, pictures, state, told
 from vit_inspect_dashboard.controls import NAME_LENGTH, choose, step_buttons
 from vit_inspect_dashboard.pictures import Picture
 from vit_inspect_dashboard.state import Subject
@@ -53,16 +53,23 @@ def missing_picture(found: Collection[str]) -> str | None:
     )
 
 
-def load_first() -> None:
-    """Load the model that a new visitor sees."""
-    name = next(iter((*models.offered(), BUNDLED)))
+def load_first(name: str | None = None) -> None:
+    """Load the model that a new visitor sees, by default the first one of the list."""
+    name = name or next(iter(listed()))
     models.model(Subject(name, own_size(name), "crop", pictures.samples()[0]))
+
+
+def listed() -> dict[str, str]:
+    """The names of all models to choose from, and why; first what this server has of its own."""
+    why = offers.listed()
+    return why | {
+        each.name: each.why for each in ZOO if why.get(each.name) in (None, offers.CHOSEN)
+    }
 
 
 def choose_model() -> str:
     """A model of the list, or any timm id typed in."""
-    why = dict.fromkeys(models.offered(), "A checkpoint on the computer of this dashboard.")
-    why |= {each.name: each.why for each in ZOO if each.name not in why}
+    why = listed()
     name = st.selectbox(
         "Model",
         list(why),
@@ -115,7 +122,8 @@ def choose_size(subject: Subject, input_px: int, patch_px: int) -> None:
     if subject.size is None:
         # From the next run on the widget asks for it by number; it must stay the same model.
         state.native_px()[subject.model] = str(input_px)
-    options = sorted(sizes_px(patch_px) | {input_px})
+    fixed = offers.is_in_memory(subject.model)
+    options = [input_px] if fixed else sorted(sizes_px(patch_px) | {input_px})
     start = own_size(subject.model) or state.native_px().get(subject.model)
     control = address.one_of("size", options, start=input_px)
     st.selectbox(

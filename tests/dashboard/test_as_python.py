@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from tests.dashboard.apps import APP, subject
 from vit_inspect.exporting.saving import save
-from vit_inspect_dashboard import as_python, models
+from vit_inspect_dashboard import as_python, offers
 
 pytestmark = pytest.mark.slow
 
@@ -70,7 +70,7 @@ def test_what_is_said_of_a_checkpoint_stands_in_the_lines(monkeypatch: pytest.Mo
         "part": None,
         "ignore": (),
     }
-    monkeypatch.setattr(models, "_offered", {"run": offered})
+    monkeypatch.setattr(offers, "_files", {"run": offers.File(offered, None)})
     here = subject(model="run", size=64, stage=1, said=(("mean", (0.5, 0.5, 0.5)),))
     lines = as_python.capture_lines(here)
     assert lines[2:] == [

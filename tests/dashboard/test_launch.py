@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from tests.dashboard.apps import APP
 from tests.dashboard.serving import ROOT
 from vit_inspect.__main__ import app
-from vit_inspect_dashboard import launch, models
+from vit_inspect_dashboard import launch, models, offers
 
 PACKAGE = ROOT / "dashboard" / "vit_inspect_dashboard"
 
@@ -112,7 +112,7 @@ def run_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., R
     """Runs the command beside a small checkpoint "mine.pth", up to where the server would start."""
     network = timm.create_model("vit_tiny_patch16_224", depth=2, embed_dim=24, num_heads=2)
     torch.save(network.state_dict(), tmp_path / "mine.pth")
-    monkeypatch.setattr(models, "_offered", {})
+    monkeypatch.setattr(offers, "_files", {})
     monkeypatch.setattr(launch.cli, "main", lambda *_, **__: None)
 
     def run(*options: str, file: str = "mine.pth") -> Result:
@@ -134,7 +134,7 @@ def test_a_checkpoint_is_the_first_model_with_what_is_said_of_it(run_with: Any) 
     done = run_with(*OPTIONS, "--mean", "0.1,0.2,0.3", "--outputs", "multi-label")
     assert done.exit_code == 0, done.output
     assert "Not in the file, and taken from vit_tiny_patch16_224: GELU" in done.output
-    assert models.offered() == ("mine",)
+    assert list(offers.listed()) == ["mine"]
     st.cache_resource.clear()
     page = AppTest.from_file(str(APP), default_timeout=120).run()
     assert not page.exception
@@ -173,4 +173,4 @@ def test_what_is_wrong_with_a_checkpoint_is_told_before_the_server_starts(
     assert done.exit_code == 2
     assert found in done.output
     assert "; expected " in done.output
-    assert models.offered() == ()
+    assert offers.listed() == {}

@@ -12,7 +12,7 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from tests.dashboard.apps import APP, CLASSIFIER, refusals, subject
-from vit_inspect_dashboard import models, told
+from vit_inspect_dashboard import models, offers, told
 
 MINE = "mine"
 
@@ -26,8 +26,8 @@ def checkpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     weights = network.state_dict()
     averaged = {name: weight * 0.5 for name, weight in weights.items()}
     torch.save({"model": weights, "model_ema": averaged}, tmp_path / f"{MINE}.pth")
-    monkeypatch.setattr(models, "_offered", {})
-    models.offer(
+    monkeypatch.setattr(offers, "_files", {})
+    offers.offer(
         {
             "checkpoint": tmp_path / f"{MINE}.pth",
             "architecture": CLASSIFIER,
@@ -161,7 +161,7 @@ def test_the_command_line_is_told_the_same(monkeypatch: pytest.MonkeyPatch) -> N
         "std": [0.5],
         "crop_fraction": 0.9,
     }
-    monkeypatch.setattr(models, "_offered", {"run": offered})
+    monkeypatch.setattr(offers, "_files", {"run": offers.File(offered, None)})
     assert " ".join(models.options(subject(model="run"))) == (
         "--checkpoint run.pth --architecture test_vit --arch-option act_layer=gelu --arch-option "
         "qk_norm=true --ignore a.* --ignore b --std 0.5 --crop-fraction 0.9"

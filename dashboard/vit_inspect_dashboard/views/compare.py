@@ -13,7 +13,6 @@ from vit_inspect.catalog import FIGURES, ModelFigure
 from vit_inspect.errors import BadParameter, InspectError
 from vit_inspect.figures import attention_maps, difference
 from vit_inspect.layout import READOUT
-from vit_inspect.loading.recommended import ZOO
 from vit_inspect_dashboard import address, canvas, controls, models, page, records, sidebar, state
 from vit_inspect_dashboard.sheets import Query, Sheet
 from vit_inspect_dashboard.state import Subject
@@ -42,7 +41,7 @@ def chosen_other(subject: Subject, against: str) -> Subject:
         return subject
     name = controls.choose_other_model(
         "Right model",
-        [each.name for each in ZOO if each.name != subject.model],
+        [each for each in sidebar.listed() if each != subject.model],
         key="right_model",
         help="The left one is the model of the sidebar.",
     )

@@ -9,7 +9,7 @@ import streamlit as st
 
 import vit_inspect as vi
 from vit_inspect.catalog import FIGURES
-from vit_inspect_dashboard import models, page, records, state
+from vit_inspect_dashboard import as_python, models, offers, page, records, state
 from vit_inspect_dashboard.wording import file_stem
 
 subject = state.current()
@@ -34,13 +34,18 @@ st.download_button(
 )
 st.text(f"{page.title_of(subject)}, {height} × {width} px")
 st.divider()
-st.markdown("**The same from a terminal**")
-words = ["python", "-m", "vit_inspect", "figures"]
-words += [subject.picture.key if subject.picture.key in vi.SAMPLES else "PHOTO", "--out", "out"]
-words += models.options(subject)
-words += [] if subject.size is None else ["--img-size", str(subject.size)]
-words += [] if subject.stage is None else ["--stage", str(subject.stage)]
-st.code(shlex.join([*words, "--fit", subject.fit]), language="sh")
-st.caption(f"With --thorough it also makes {slow}.")
+if offers.is_in_memory(subject.model):
+    st.markdown("**The same in Python**")
+    lines = [*as_python.capture_lines(subject), 'vi.export(capture, "out")']
+    st.code("\n".join(lines), language="python")
+else:
+    st.markdown("**The same from a terminal**")
+    words = ["python", "-m", "vit_inspect", "figures"]
+    words += [subject.picture.key if subject.picture.key in vi.SAMPLES else "PHOTO", "--out", "out"]
+    words += models.options(subject)
+    words += [] if subject.size is None else ["--img-size", str(subject.size)]
+    words += [] if subject.stage is None else ["--stage", str(subject.stage)]
+    st.code(shlex.join([*words, "--fit", subject.fit]), language="sh")
+    st.caption(f"With --thorough it also makes {slow}.")
 st.markdown("**One figure at a time**")
 st.write("The page of each figure has an Export button. It saves the figure as you see it.")

@@ -6,7 +6,6 @@ import streamlit as st
 
 import vit_inspect as vi
 from vit_inspect.figures.layer_cka import FIGURE
-from vit_inspect.loading.recommended import ZOO
 from vit_inspect_dashboard import controls, page, sidebar, state, survey
 
 ITSELF = "itself"
@@ -16,7 +15,7 @@ place = page.heading(FIGURE.title, FIGURE.question)
 with st.container(horizontal=True, vertical_alignment="bottom"):
     model = controls.choose_other_model(
         "Compare with",
-        [ITSELF, *(each.name for each in ZOO if each.name != subject.model)],
+        [ITSELF, *(each for each in sidebar.listed() if each != subject.model)],
         key="other_model",
         help="The layers of another model on the same pictures, at the input size that it was "
         "trained for.",

@@ -8,8 +8,17 @@ import streamlit as st
 
 from vit_inspect.catalog import figure_of
 from vit_inspect.exporting.render import BUNDLE_FORMATS, render
-from vit_inspect.loading.recommended import ZOO
-from vit_inspect_dashboard import address, as_python, canvas, controls, page, records, state, survey
+from vit_inspect_dashboard import (
+    address,
+    as_python,
+    canvas,
+    controls,
+    page,
+    records,
+    sidebar,
+    state,
+    survey,
+)
 
 NUMBERS = ("7", "6", "10", "11")
 WIDTHS_IN = ("5.5", "3.25", "6.9")
@@ -39,7 +48,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     )
     name, subjects, chosen = page.title_of(subject), [subject], [subject.picture]
     if number in ("10", "11"):
-        names = [NOBODY, *(each.name for each in ZOO if each.name != subject.model)]
+        names = [NOBODY, *(each for each in sidebar.listed() if each != subject.model)]
         other = controls.choose_other_model(
             "Beside it", names, key="other_model", help="A second model, in the same figure."
         )
