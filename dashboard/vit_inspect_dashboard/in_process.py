@@ -144,14 +144,17 @@ def _pictures(images: Given | Sequence[Given] | None) -> tuple[Picture, ...]:
     given: Any = images if several or batch else [images]
     found: dict[str, Picture] = {}
     for index, each in enumerate(given):
-        picture = _picture(each, index)
+        picture = _picture(each, f"images[{index}]" if several or batch else "images")
         name = pictures.unlike(picture.name, {*vi.SAMPLES, *found})
         found[name] = replace(picture, name=name)
     return tuple(found.values())
 
 
-def _picture(given: Given, index: int) -> Picture:
-    """One picture; a file is read once, so that it cannot change under its key."""
+def _picture(given: Given, written: str) -> Picture:
+    """One picture; a file is read once, so that it cannot change under its key.
+
+    written: what it is called in Python, and so on the page, if it is no file.
+    """
     image = as_picture(given)
     if isinstance(given, str | os.PathLike):
         path = Path(given)
@@ -160,4 +163,4 @@ def _picture(given: Given, index: int) -> Picture:
         return Picture(key, path.name, partial(vi.read_image, data, name=path.name))
     kept = image.copy()
     key = hashlib.sha256(f"{kept.size} ".encode() + kept.tobytes()).hexdigest()
-    return Picture(key, f"images[{index}]", kept.copy, written=f"images[{index}]")
+    return Picture(key, written, kept.copy, written)

@@ -321,8 +321,8 @@ def test_a_visitor_cannot_say_from_which_launch_he_comes() -> None:
     assert seen == [(b"host", b"here"), (name.encode(), b"true")]
 
 
-def test_the_lines_of_python_run_with_what_was_launched(wrapped: vi.Model) -> None:
-    images = [noise((70, 50), 8)]
+@pytest.mark.parametrize("images", [noise((70, 50), 8), [noise((70, 50), 8)]])
+def test_the_lines_of_python_run_with_what_was_launched(wrapped: vi.Model, images: Any) -> None:
     name = offers.offer_network(wrapped)
     [picture] = in_process._pictures(images)
     said = (("mean", (0.1, 0.2, 0.3)),)
