@@ -63,7 +63,7 @@ def choose_number(key: str, label: str, count: int, *, start: int, keys: tuple[s
 
 
 def choose_step(count: int) -> int:
-    """One of the steps of the tour, from 1, with keys that go back and forth."""
+    """One of the steps of learning, from 1, with keys that go back and forth."""
     options = list(range(1, count + 1))
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         step = choose("step", "Step", options, help="Keys: B goes back, F goes forward.")

@@ -1,4 +1,4 @@
-"""Page: what is this model, and what did it see of the picture?"""
+"""View: what is this model, and what did it see of the picture?"""
 
 from __future__ import annotations
 

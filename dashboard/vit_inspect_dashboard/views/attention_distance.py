@@ -1,4 +1,4 @@
-"""Page: how far does each head attend?"""
+"""View: how far does each head attend?"""
 
 from __future__ import annotations
 

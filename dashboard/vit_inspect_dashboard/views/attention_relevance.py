@@ -1,4 +1,4 @@
-"""Page: which patches support the output?"""
+"""View: which patches support the output?"""
 
 from __future__ import annotations
 

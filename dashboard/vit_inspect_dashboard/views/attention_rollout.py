@@ -1,4 +1,4 @@
-"""Page: which patches reach the output through all layers?"""
+"""View: which patches reach the output through all layers?"""
 
 from __future__ import annotations
 

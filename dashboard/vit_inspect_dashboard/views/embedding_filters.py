@@ -1,4 +1,4 @@
-"""Page: which patterns does the patch embedding respond to?"""
+"""View: which patterns does the patch embedding respond to?"""
 
 from vit_inspect_dashboard import page
 

@@ -1,4 +1,4 @@
-"""Page: how do the figures get into a paper?"""
+"""View: how do the figures get into a paper?"""
 
 from __future__ import annotations
 

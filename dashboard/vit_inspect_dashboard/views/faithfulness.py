@@ -1,4 +1,4 @@
-"""Page: can a map be trusted?"""
+"""View: can a map be trusted?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Page: what does the output depend on? Parts are ablated, and the model runs again."""
+"""View: what does the output depend on? Parts are ablated, and the model runs again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Page: what does each head do? All heads in colours, and ranked in a table."""
+"""View: what does each head do? All heads in colours, and ranked in a table."""
 
 from __future__ import annotations
 

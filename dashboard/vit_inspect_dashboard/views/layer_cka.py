@@ -1,4 +1,4 @@
-"""Page: which layers of a model, or of two models, represent a picture alike?"""
+"""View: which layers of a model, or of two models, represent a picture alike?"""
 
 from __future__ import annotations
 

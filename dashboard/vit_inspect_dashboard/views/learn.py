@@ -1,4 +1,4 @@
-"""Page: how does a photograph become an output? Eight steps for a first look."""
+"""View: how does a photograph become an output? Eight steps for a first look."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def show_patches() -> None:
     """The photograph, cut into patches."""
     page.plot(
         plot_input(photograph, layout.grid, width=760),
-        key="tour_patches",
+        key="learn_patches",
         alt="The picture, the part that the model saw cut into patches, the rest shaded",
     )
 
@@ -85,7 +85,7 @@ def show_filters() -> None:
     """What a patch is compared with."""
     page.plot(
         embedding_filters.plot(records.of_model(vi.embedding_filters, subject)),
-        key="tour_filters",
+        key="learn_filters",
         alt=f"Principal components of the filters of {subject.model}",
     )
 
@@ -107,7 +107,7 @@ def show_positions(figure: FigureSpec[Any], result: Result) -> None:
         drawn = position_similarity.plot_tile(result, (table[0] // 2, table[1] // 2))
     else:
         drawn = figure.plot(result)
-    page.plot(drawn, key="tour_positions", alt=f"{figure.title} of {subject.model}")
+    page.plot(drawn, key="learn_positions", alt=f"{figure.title} of {subject.model}")
 
 
 def show_attention() -> None:
@@ -128,7 +128,7 @@ def show_distance() -> None:
         attention_distance.plot(
             records.of_capture(vi.attention_distance, subject, definition="paper")
         ),
-        key="tour_distance",
+        key="learn_distance",
         alt=f"Mean attention distance of every head of {subject.model}",
         on_pick=state.open_head,
     )

@@ -1,4 +1,4 @@
-"""Page: how does the model know where a patch lies? By a table, by a bias, or by rotation."""
+"""View: how does the model know where a patch lies? By a table, by a bias, or by rotation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Page: which tokens are artefacts?"""
+"""View: which tokens are artefacts?"""
 
 from __future__ import annotations
 
