@@ -7,6 +7,7 @@ Streamlit looks for them whatever the current folder is.
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import threading
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from streamlit.web import cli
 
 from vit_inspect.errors import BadParameter
 
+CONTEXT = "streamlit.runtime.scriptrunner_utils.script_run_context"
 APP = Path(__file__).with_name("app.py")
 
 
@@ -81,6 +83,9 @@ def warm(name: str | None = None) -> None:
 
     name: of the model that is opened first; None for the first one of the list.
     """
+    # Streamlit warns of whoever uses its caches without a page.
+    mine = threading.get_ident()
+    logging.getLogger(CONTEXT).addFilter(lambda record: record.thread != mine)
     with contextlib.suppress(Exception):
         import_module("vit_inspect_dashboard.app")
         import_module("vit_inspect_dashboard.sidebar").load_first(name)
