@@ -1,0 +1,55 @@
+"""Does the strip of pictures offer what there is, and hear only what it offered?"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import streamlit as st
+
+from vit_inspect_dashboard.components import strip as module
+from vit_inspect_dashboard.components.strip import MOST, strip
+from vit_inspect_dashboard.pictures import Picture, sample, samples
+
+
+def shown(
+    monkeypatch: pytest.MonkeyPatch, offered: list[Picture], here: Picture, picked: object = None
+) -> tuple[dict[str, Any], list[str]]:
+    """What the browser is sent, and what is heard when it says that a picture was picked."""
+    sent: dict[str, Any] = {}
+    heard: list[str] = []
+    monkeypatch.setattr(module, "component", lambda *_: sent.update)
+    monkeypatch.setattr(module, "_source", lambda picture: f"of {picture.name}")
+    monkeypatch.setattr(st, "session_state", {"one": {"picked": picked}})
+    strip(offered, here, key="one", on_pick=heard.append)
+    sent["on_picked_change"]()
+    return sent["data"], heard
+
+
+def test_all_pictures_are_sent_and_the_open_one_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    offered = samples()
+    data, heard = shown(monkeypatch, offered, offered[2], picked=4)
+    assert [each["source"] for each in data["pictures"]] == [f"of {each.name}" for each in offered]
+    assert [each["title"] for each in data["pictures"]] == [each.title for each in offered]
+    assert data["here"] == 2
+    assert heard == [offered[4].name]
+
+
+def test_of_very_many_pictures_the_first_and_the_newest_are_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    offered = [
+        Picture(str(number), f"{number}.png", sample("chelsea").read) for number in range(99)
+    ]
+    data, heard = shown(monkeypatch, offered, offered[50], picked=MOST - 1)
+    sources = [each["source"] for each in data["pictures"]]
+    assert len(sources) == MOST
+    assert (sources[0], sources[-1]) == ("of 0.png", "of 98.png")
+    assert data["here"] == -1
+    assert heard == ["98.png"]
+
+
+@pytest.mark.parametrize("picked", [None, -1, 7, 10**30, True, 1.0, math.nan, "0", [0], {"a": 0}])
+def test_what_was_not_offered_is_not_heard(monkeypatch: pytest.MonkeyPatch, picked: object) -> None:
+    assert shown(monkeypatch, samples(), samples()[0], picked)[1] == []
