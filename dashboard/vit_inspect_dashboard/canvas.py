@@ -14,7 +14,7 @@ from vit_inspect.records.evidence import PatchMap
 from vit_inspect.records.names import place_name
 from vit_inspect_dashboard import address, as_python, page
 from vit_inspect_dashboard.components.explorer import CHOICES, explorer
-from vit_inspect_dashboard.sheets import MAX, MEAN, Query, Sheet, all_queries
+from vit_inspect_dashboard.sheets import MAX, MEAN, Query, Sheet, all_queries, all_rows_fit
 from vit_inspect_dashboard.state import Subject
 from vit_inspect_dashboard.wording import query_name
 
@@ -54,6 +54,12 @@ def chosen_column(heads: int, *, start: int, key: str = "head") -> int:
     """The head, or the column of the mean or the maximum of all heads."""
     beside = {MEAN: heads, MAX: heads + 1}
     return beside.get(address.get(key) or "", chosen_number(key, heads, start=start))
+
+
+def invitation(layout: TokenLayout, seen: str) -> str:
+    """What to do with a map of queries, so that one can see what is `seen`."""
+    way = "Move over the picture" if all_rows_fit(layout) else "Click a patch"
+    return f"{way}: see {seen}."
 
 
 def show(

@@ -86,6 +86,7 @@ def test_where_the_map_cannot_follow_the_cursor_it_says_so(
     app.run()
     assert told(app)
     assert canvas(app).header["queries"] == [SIDE + 2]
+    assert canvas(app).header["lead"].startswith("Click a patch")
     assert view != "learn" or any("Click a square" in each.value for each in app.markdown)
 
 

@@ -32,7 +32,7 @@ if query == READOUT and layout.readout == MEAN_STAGE:
         "instead, until you pick one."
     )
 sheet = records.attention_sheet(subject, query, layer, column)
-canvas.show(sheet, "Move over the picture: see what each patch attends to.", why=WHY)
+canvas.show(sheet, canvas.invitation(layout, "what each patch attends to"), why=WHY)
 
 maps = records.of_capture(vi.attention_maps, subject, query=query)
 name = sheet.columns[column]

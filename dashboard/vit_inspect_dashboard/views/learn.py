@@ -118,7 +118,7 @@ def show_attention() -> None:
     column = canvas.chosen_column(capture.head_count, start=readout[1])
     canvas.show(
         records.attention_sheet(subject, query, layer, column),
-        "Move over the picture: see what each patch attends to.",
+        canvas.invitation(layout, "what each patch attends to"),
     )
 
 

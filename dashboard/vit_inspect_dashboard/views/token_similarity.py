@@ -16,7 +16,7 @@ patch = (rows // 2, columns // 2) if isinstance(query, str | vi.Region) else que
 layers = capture.layer_count
 layer = canvas.chosen_number("layer", layers, start=layers - 1)
 sheet = records.similarity_sheet(subject, patch, layer)
-canvas.show(sheet, "Move over the picture: see which patches are like the one below the cursor.")
+canvas.show(sheet, canvas.invitation(capture.layout, "which patches are like each patch"))
 canvas.export(
     sheet,
     subject,
