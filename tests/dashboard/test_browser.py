@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -13,14 +14,17 @@ from urllib.parse import urlencode
 
 import numpy as np
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from PIL import Image
+from playwright.sync_api import Locator, Page, Position, expect
 
 import vit_inspect as vi
 from tests.conftest import noise
 from tests.dashboard.serving import ROOT
+from vit_inspect.analyses.attention_maps import telling_head
 from vit_inspect.attention.rows import rows
 from vit_inspect.figures import looks
 from vit_inspect.figures.head_statistics import STATISTICS
+from vit_inspect.records.base import Photograph
 
 pytestmark = pytest.mark.slow
 
@@ -48,19 +52,33 @@ def choose(page: Page, label: str, option: str) -> None:
     ready(page)
 
 
-def turn_to(page: Page, title: str, *, menu: str = "Paper figures") -> None:
-    """Opens another page by the menu, in the same session."""
-    page.get_by_text(menu, exact=True).click()
-    page.get_by_role("menuitem", name=title).click()
+def turn_to(page: Page, title: str) -> None:
+    """Opens a place, or a view of the place that is open."""
+    page.locator(".st-key-place, .st-key-view").get_by_text(title, exact=True).click()
 
 
-def patch_at(canvas: Locator, row: int, column: int, seen: vi.layout.Box, size: tuple[int, int]):
-    """Where a patch of the 16 x 16 grid lies on the canvas, in CSS px."""
+def at(canvas: Locator, row: int, column: int, grid: int = 16) -> Position:
+    """Where a patch lies on a canvas of so many patches a side, in CSS px."""
     box = canvas.bounding_box()
     assert box
-    x = (seen.left + (column + 0.5) * (seen.right - seen.left) / 16) / size[1] * box["width"]
-    y = (seen.top + (row + 0.5) * (seen.bottom - seen.top) / 16) / size[0] * box["height"]
-    return {"x": x, "y": y}
+    x = (column + 0.5) / grid * box["width"]
+    return {"x": x, "y": (row + 0.5) / grid * box["height"]}
+
+
+def pixels_of(canvas: Locator) -> np.ndarray:
+    """What a canvas shows, (row, column, channel)."""
+    told = canvas.evaluate("c => c.toDataURL()").partition("base64,")[2]
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(told))))
+
+
+def leave(page: Page) -> None:
+    """Moves the cursor away from everything, so that what is pinned shows."""
+    page.mouse.move(1, 1)
+
+
+def short(value: float) -> str:
+    """A number as the browser writes it: three digits that count, and no zeros behind them."""
+    return f"{float(f'{value:.3g}'):.12f}".rstrip("0").rstrip(".")
 
 
 @pytest.fixture(scope="module")
@@ -68,25 +86,125 @@ def capture() -> vi.Capture:
     return vi.capture(vi.load(img_size=224, device="cpu"), vi.sample("chelsea"))
 
 
-@pytest.fixture
-def at(capture: vi.Capture):
-    """Where a patch of chelsea lies on the canvas."""
-    photograph = capture.photographs[0]
-    return lambda canvas, row, column: patch_at(
-        canvas, row, column, photograph.seen, photograph.size_px
-    )
+@pytest.fixture(scope="module")
+def maps(capture: vi.Capture) -> vi.AttentionMaps:
+    """The maps of what the model reads: the class token."""
+    return vi.attention_maps(capture)
 
 
-def test_opens_on_a_real_model_and_a_real_photograph(page: Page) -> None:
+def test_the_first_screen_is_the_map_of_a_telling_head_with_exact_numbers(
+    page: Page, capture: vi.Capture, maps: vi.AttentionMaps
+) -> None:
+    asked: list[object] = []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: asked.append(frame)))
     show(page, "/")
+    canvas, line = page.locator("canvas.picture"), page.locator(".explorer .line")
+    layer, head = telling_head(maps)
+    expect(canvas).to_have_attribute("data-place", f"L{layer} H{head}")
+    expect(canvas).to_have_attribute("data-shown", "Class token (CLS)")
+    weights = maps.weights[0, layer, head]
+    most = np.unravel_index(weights.argmax(), weights.shape)
+    mass = maps.prefix_mass[0, layer, head, 0]
+    expect(line).to_have_text(
+        f"Class token (CLS) attends {1 - mass:.1%} to patches, {mass:.1%} to cls; "
+        f"most to patch ({most[0]}, {most[1]}): {short(weights.max())}"
+    )
+    end = np.percentile(weights, 98.5)
+    expect(page.locator(".explorer .end")).to_have_text(f"≥ {short(end)}")
+    expect(page.get_by_text(re.compile("Attention verified to .e-0[67]"))).to_be_visible()
+    box = canvas.bounding_box()
+    assert box
+    assert box["height"] > 450
+    assert box["y"] + box["height"] < 900, "the photograph does not fit the screen"
+
+    assert asked
+    asked.clear()
+    for patch in ((8, 5), (3, 12), (0, 15)):
+        canvas.hover(position=at(canvas, *patch))
+        expect(canvas).to_have_attribute("data-shown", f"({patch[0]}, {patch[1]})")
+        row = rows(capture.layers[layer], [capture.layout.token(patch)])[0, head, 0].numpy()
+        most = divmod(int(row[1:].argmax()), 16)
+        expect(line).to_have_text(
+            f"Patch ({patch[0]}, {patch[1]}) attends {row[1:].sum():.1%} to patches, "
+            f"{row[0]:.1%} to cls; most to patch ({most[0]}, {most[1]}): {short(row[1:].max())}"
+        )
+    # In another head the rows are not there yet: the cursor reads the map that is.
+    page.keyboard.press("k")
+    canvas.hover(position=at(canvas, 6, 5))
+    expect(canvas).to_have_attribute("data-place", f"L{layer + 1} H{head}")
+    assert not asked, "hovering went to the server"
+
+
+def test_the_looks_are_drawn_and_stay_in_the_link(page: Page, maps: vi.AttentionMaps) -> None:
+    show(page, "/?layer=7&head=2&edges=blocks&clip=100")
+    canvas = page.locator("canvas.picture")
+    expect(canvas).to_have_attribute("data-place", "L7 H2")
+    weights, photograph = maps.weights[0, 7, 2], maps.photographs[0]
+    expect(page.locator(".explorer .end")).to_have_text(short(weights.max()))
+    heat = pixels_of(canvas)
+    assert_lit(heat, weights / weights.max(), "heat", photograph)
+
+    page.get_by_label("Look", exact=True).select_option("spotlight")
+    expect(page).to_have_url(re.compile("look=spotlight"))
+    assert_lit(pixels_of(canvas), weights / weights.max(), "spotlight", photograph)
+    page.get_by_label("Edges", exact=True).select_option("smooth")
+    expect(page).not_to_have_url(re.compile("edges="))
+    smooth = pixels_of(canvas)
+    # Between the brightest patch and the next there is no edge any more.
+    row, column = np.unravel_index(weights.argmax(), weights.shape)
+    y, x = int((row + 0.5) * len(smooth) / 16), int((column + 1) * len(smooth) / 16)
+    steps = [
+        np.abs(np.diff(each[y, x - 2 : x + 2, :3].astype(int), axis=0)).max()
+        for each in (heat, smooth)
+    ]
+    assert steps[1] < steps[0] / 2
+    page.get_by_label("Clip", exact=True).select_option("95")
+    expect(page).to_have_url(re.compile("clip=95"))
+    expect(page.locator(".explorer .end")).to_have_text(f"≥ {short(np.percentile(weights, 95))}")
+    expect(page.locator(".explorer .unit")).to_contain_text(
+        f"clipped at percentile 95, largest {short(weights.max())}"
+    )
+    page.get_by_label("Scale", exact=True).select_option("shared")
+    shared = np.percentile(maps.weights[0], 95)
+    expect(page.locator(".explorer .end")).to_have_text(f"≥ {short(shared)}")
+    expect(page).to_have_url(re.compile("scale=shared"))
+    ready(page)
+    before = pixels_of(canvas)
+    page.reload()
+    expect(canvas).to_have_attribute("data-place", "L7 H2")
+    expect(page.get_by_label("Look", exact=True)).to_have_value("spotlight")
+    expect(page.get_by_label("Clip", exact=True)).to_have_value("95")
+    ready(page)
+    assert np.array_equal(pixels_of(canvas), before)
+
+
+def assert_lit(picture: np.ndarray, shares: np.ndarray, look: str, photograph: Photograph) -> None:
+    """The picture is the photograph in colour as the model saw it, each patch lit by its share."""
+    side = len(picture)
+    seen = [round(each) for each in photograph.seen]
+    crop = vi.sample("chelsea").crop(seen).resize((side, side))
+    lit = looks.lit(shares, look)[..., None, None, :]
+    for row, column in np.ndindex(shares.shape):
+        middle = [
+            slice(int((each + 0.25) * side / 16), int((each + 0.75) * side / 16))
+            for each in (row, column)
+        ]
+        colour = np.asarray(crop)[tuple(middle)].mean((0, 1))
+        *hue, opacity = lit[row, column, 0, 0]
+        wanted = opacity * 255 * np.array(hue) + (1 - opacity) * colour
+        np.testing.assert_allclose(picture[tuple(middle)][..., :3].mean((0, 1)), wanted, atol=8)
+
+
+def test_opens_about_a_real_model_from_the_places(page: Page) -> None:
+    show(page, "/overview")
     expect(page.get_by_role("heading", name="dinov2_small")).to_be_visible()
     expect(page.get_by_text("22,056,192")).to_be_visible()
-    expect(page.get_by_text(re.compile("Attention verified to .e-0[67]"))).to_be_visible()
-    expect(page.locator(".js-plotly-plot")).to_be_visible()
+    expect(page.get_by_role("radio", name="About this model")).to_be_checked()
+    expect(page.locator(".js-plotly-plot").first).to_be_visible()
 
 
 def test_what_is_said_of_a_model_stays_in_the_address(page: Page) -> None:
-    show(page, "/export")
+    show(page, "/?at=export")
     page.get_by_role("button", name="What the weights do not say").click()
     page.get_by_role("textbox", name="Standard deviation").fill("0.25, 0.5, 0.5")
     page.get_by_role("button", name="Load it so").click()
@@ -101,76 +219,73 @@ def test_what_is_said_of_a_model_stays_in_the_address(page: Page) -> None:
     expect(page).not_to_have_url(re.compile("std"))
 
 
-def test_the_map_follows_the_cursor_and_is_the_true_row(
-    page: Page, capture: vi.Capture, at
-) -> None:
-    asked: list[object] = []
-    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: asked.append(frame)))
-    show(page, "/attention_maps?layer=7&head=2")
-    canvas = page.locator("canvas.picture")
+def test_a_click_pins_a_patch_and_keeps_the_colours(page: Page, browser, address) -> None:
+    show(page, "/?scale=shared")
+    canvas, query = page.locator("canvas.picture"), page.get_by_label("Query", exact=True)
+    end, unpin = page.locator(".explorer .end"), page.get_by_role("button", name="Unpin")
     expect(canvas).to_have_attribute("data-shown", "Class token (CLS)")
-    expect(page.get_by_text("Attention verified")).to_be_visible()
-    assert asked
-    asked.clear()
-    canvas.hover(position=at(canvas, 8, 5))
-    expect(canvas).to_have_attribute("data-shown", "8,5")
-    canvas.hover(position=at(canvas, 3, 12))
-    expect(canvas).to_have_attribute("data-shown", "3,12")
-    assert not asked, "hovering went to the server"
+    # Whether values lie above it depends on the map.
+    before = end.inner_text().removeprefix("≥ ")
+    expect(unpin).to_be_disabled()
 
-    row = rows(capture.layers[7], [capture.layout.token((3, 12))])[0, 2, 0, 1:].numpy()
-    photograph = capture.photographs[0]
-    # The hue of the centre of a patch is that of its weight; grey shines through by a third.
-    page.mouse.move(0, 0)
-    canvas.hover(position=at(canvas, 3, 12))
-    pixels = canvas.evaluate(
-        "c => Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)"
-    )
-    width = canvas.evaluate("c => c.width")
-    picture = np.array(pixels, np.uint8).reshape(-1, width, 4)
-    down = picture.shape[0] / photograph.size_px[0]
-    limit = float(page.locator(".explorer .end").inner_text().removeprefix("≥ "))
-    top, left = photograph.seen.top, photograph.seen.left
-    step = (photograph.seen.bottom - top) / 16, (photograph.seen.right - left) / 16
-    grey = np.asarray(
-        vi.sample("chelsea").convert("L").resize((width, picture.shape[0])), np.float64
-    )
-    for patch in (int(row.argmax()), 0, 100, 255):
-        y = int((top + (patch // 16 + 0.5) * step[0]) * down)
-        x = int((left + (patch % 16 + 0.5) * step[1]) * down)
-        colour = looks.colour(np.array(row[patch]), looks.WEIGHT_MAP, (0.0, limit))[:3]
-        wanted = looks.MAP_OPACITY * colour + (1 - looks.MAP_OPACITY) * grey[y, x]
-        np.testing.assert_allclose(picture[y, x, :3], wanted, atol=12)
+    def pin() -> None:
+        canvas.click(position=at(canvas, 8, 5))
+        expect(page).to_have_url(re.compile(r"query=Patch\+%288%2C\+5%29"))
+        ready(page)
+        leave(page)
+        expect(canvas).to_have_attribute("data-shown", "(8, 5)")
+        assert query.locator("option:checked").inner_text() == "Patch (8, 5)"
+        assert end.inner_text().removeprefix("≥ ") == before
 
+    def is_let_go() -> None:
+        expect(page).not_to_have_url(re.compile("query="))
+        ready(page)
+        leave(page)
+        expect(canvas).to_have_attribute("data-shown", "Class token (CLS)")
+        expect(unpin).to_be_disabled()
+        assert end.inner_text().removeprefix("≥ ") == before
 
-def test_a_click_pins_the_patch_and_the_address_keeps_it(page: Page, browser, address, at) -> None:
-    show(page, "/attention_maps")
-    canvas = page.locator("canvas.picture")
-    expect(canvas).to_have_attribute("data-shown", "Class token (CLS)")
-    before = page.locator(".magnifier .picture").get_attribute("src")
-    canvas.click(position=at(canvas, 8, 5))
-    ready(page)
-    expect(page.get_by_label("Query token", exact=True)).to_have_value("Patch (8, 5)")
-    assert page.locator(".magnifier .picture").get_attribute("src") != before
-    page.mouse.move(0, 0)
-    expect(canvas).to_have_attribute("data-shown", "8,5")
-    expect(page).to_have_url(re.compile("query=Patch"))
-
-    choose(page, "Layer", "4")
+    pin()
+    page.get_by_role("button", name="Next layer").click()
+    expect(page).to_have_url(re.compile("layer=11"))
     other = browser.new_context(base_url=address).new_page()
     show(other, page.url)
-    expect(other.get_by_label("Query token", exact=True)).to_have_value("Patch (8, 5)")
-    expect(other.get_by_text("L4 H0", exact=True)).to_be_visible()
+    expect(other.locator("canvas.picture")).to_have_attribute("data-shown", "(8, 5)")
+    expect(other.locator("canvas.picture")).to_have_attribute("data-place", "L11 H5")
     other.context.close()
 
-    # A second click lets the class token be the query again.
     canvas.click(position=at(canvas, 8, 5))
-    expect(page.get_by_label("Query token", exact=True)).to_have_value("Class token (CLS)")
-    expect(page).not_to_have_url(re.compile("query="))
+    is_let_go()
+    pin()
+    unpin.click()
+    is_let_go()
+    # Wherever the focus is: on the title of a place, for example.
+    pin()
+    page.get_by_role("radio", name="Learn").focus()
+    page.keyboard.press("Escape")
+    is_let_go()
+
+
+def test_a_region_that_is_dragged_is_the_mean_of_its_rows(page: Page, capture: vi.Capture) -> None:
+    show(page, "/?layer=7&head=2")
+    canvas = page.locator("canvas.picture")
+    expect(canvas).to_have_attribute("data-place", "L7 H2")
+    canvas.hover(position=at(canvas, 6, 4))
+    page.mouse.down()
+    canvas.hover(position=at(canvas, 8, 5))
+    page.mouse.up()
+    expect(page).to_have_url(re.compile("query=Region"))
+    leave(page)
+    tokens = [capture.layout.token((row, column)) for row in (6, 7, 8) for column in (4, 5)]
+    row = rows(capture.layers[7], tokens)[0, 2].mean(0).numpy()
+    line = page.locator(".explorer .line")
+    expect(line).to_contain_text(re.compile(r"\(6, 4\) to \(8, 5\) attends"))
+    expect(line).to_contain_text(f"{row[0]:.1%} to cls")
+    expect(line).to_contain_text(f": {short(row[1:].max())}")
 
 
 def test_the_tile_under_the_cursor_is_large_and_a_click_opens_it(page: Page) -> None:
-    show(page, "/position_similarity")
+    show(page, "/?at=position_similarity")
     sheet = page.locator(".magnifier .stage")
     expect(page.locator(".magnifier .lens")).to_be_hidden()
     box = sheet.bounding_box()
@@ -201,43 +316,137 @@ def test_the_tile_under_the_cursor_is_large_and_a_click_opens_it(page: Page) -> 
     expect(page.get_by_label("Patch", exact=True)).to_have_value("Patch (24, 12)")
 
 
-def test_a_key_goes_to_the_next_layer_head_or_picture(page: Page) -> None:
-    show(page, "/attention_maps?layer=4&head=2")
-    # The last words of a run: from here on the page listens.
-    expect(page.get_by_text("Attention verified")).to_be_visible()
-    page.wait_for_timeout(2000)
-    for key, words, kept in (
-        ("j", "L3 H2", "layer=3"),
-        ("l", "L3 H3", "head=3"),
-        ("n", "L3 H3", "image=astronaut"),
-    ):
-        page.keyboard.press(key)
-        expect(page).to_have_url(re.compile(kept))
-        expect(page.get_by_text(words, exact=True)).to_be_visible()
+def test_six_quick_presses_are_six_layers_and_one_step_back(page: Page) -> None:
+    show(page, "/?layer=0&head=2")
+    canvas = page.locator("canvas.picture")
+    expect(canvas).to_have_attribute("data-place", "L0 H2")
+    for _ in range(6):
+        page.keyboard.press("k")
+    expect(canvas).to_have_attribute("data-place", "L6 H2")
+    expect(page).to_have_url(re.compile("layer=6"))
+    ready(page)
+    expect(canvas).to_have_attribute("data-place", "L6 H2")
+    page.keyboard.press("l")
+    expect(page).to_have_url(re.compile("head=3"))
+    ready(page)
+    page.keyboard.press("n")
+    expect(page).to_have_url(re.compile("image=astronaut"))
+    expect(canvas).to_have_attribute("data-place", "L6 H3")
+    ready(page)
+    for place, image in (("L6 H3", "chelsea"), ("L6 H2", "chelsea"), ("L0 H2", "chelsea")):
+        page.go_back()
+        expect(canvas).to_have_attribute("data-place", place)
+        expect(page.get_by_label("Picture", exact=True).first).to_have_value(image)
         ready(page)
 
 
+def test_back_and_forward_undo_one_step_each(page: Page) -> None:
+    show(page, "/?layer=4&head=2")
+    canvas, picture = page.locator("canvas.picture"), page.get_by_label("Picture", exact=True).first
+    place = page.locator(".st-key-place [aria-checked=true]")
+    expect(canvas).to_have_attribute("data-place", "L4 H2")
+    states = [("L4 H2", "Explore", "chelsea")]
+
+    def stands(state: tuple[str, str, str]) -> None:
+        expect(place).to_have_text(state[1])
+        expect(picture).to_have_value(state[2])
+        if state[1] == "Explore":
+            expect(canvas).to_have_attribute("data-place", state[0])
+        ready(page)
+
+    def did(*state: str) -> None:
+        stands(state)
+        states.append(state)
+
+    page.get_by_role("button", name="Next layer").click()
+    expect(page).to_have_url(re.compile("layer=5"))
+    did("L5 H2", "Explore", "chelsea")
+    page.get_by_role("button", name="coffee").click()
+    expect(page).to_have_url(re.compile("image=coffee"))
+    did("L5 H2", "Explore", "coffee")
+    turn_to(page, "Heads and layers")
+    did("", "Heads and layers", "coffee")
+    turn_to(page, "Explore")
+    did("L5 H2", "Explore", "coffee")
+    for state in reversed(states[:-1]):
+        page.go_back()
+        stands(state)
+    for state in states[1:]:
+        page.go_forward()
+        stands(state)
+
+
+def test_playing_through_layers_ends_at_the_last_one(page: Page) -> None:
+    show(page, "/?layer=9&head=1")
+    canvas, play = page.locator("canvas.picture"), page.locator(".explorer .play")
+    expect(canvas).to_have_attribute("data-place", "L9 H1")
+    play.click()
+    expect(play).to_have_text("Pause")
+    expect(canvas).to_have_attribute("data-place", "L11 H1")
+    expect(play).to_have_text("Play")
+    expect(page).to_have_url(re.compile("layer=11"))
+    ready(page)
+    expect(canvas).to_have_attribute("data-place", "L11 H1")
+    # The whole way is one step.
+    page.go_back()
+    expect(canvas).to_have_attribute("data-place", "L9 H1")
+
+
+def test_an_old_address_opens_its_view(page: Page) -> None:
+    show(page, "/attention_maps?layer=4&head=2&image=coffee")
+    canvas = page.locator("canvas.picture")
+    expect(canvas).to_have_attribute("data-place", "L4 H2")
+    expect(page.get_by_label("Picture", exact=True).first).to_have_value("coffee")
+    turn_to(page, "Heads and layers")
+    expect(page.locator(".st-key-place [aria-checked=true]")).to_have_text("Heads and layers")
+
+
+def test_on_a_phone_the_photograph_comes_before_the_tools(browser, address: str) -> None:
+    context = browser.new_context(
+        base_url=address, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
+    )
+    page = context.new_page()
+    show(page, "/")
+    canvas, tools = page.locator("canvas.picture"), page.locator(".explorer .tools")
+    expect(page.locator("h1")).to_have_text(re.compile("^Touch the picture"))
+    boxes = [each.bounding_box() for each in (canvas, tools, page.locator("canvas.overview"))]
+    photograph, below, overview = boxes
+    assert photograph
+    assert below
+    assert overview
+    assert photograph["y"] + photograph["height"] <= below["y"] < overview["y"]
+    assert photograph["y"] + photograph["height"] < 844
+    assert photograph["width"] > 300
+    for title in ("Similar patches", "Heads and layers", "Learn", "About this model"):
+        # Nothing that can be seen reaches beyond the right edge of the screen.
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert page.locator("[data-testid=stMain]").evaluate("e => e.scrollWidth") <= 390, page.url
+        turn_to(page, title)
+        ready(page)
+    context.close()
+
+
 def test_a_dot_of_the_distance_plot_opens_that_heads_maps(page: Page) -> None:
-    show(page, "/attention_distance")
+    show(page, "/?at=attention_distance")
     # Head 2 of layer 9: the one that attends farther than uniform attention.
     dot = page.locator(".js-plotly-plot .scatterlayer .trace").nth(2).locator("path.point").nth(9)
     dot.click(force=True)
-    expect(page.get_by_text("L9 H2", exact=True)).to_be_visible()
-    expect(page).to_have_url(re.compile(r"/attention_maps.*head=2"))
+    expect(page.locator("canvas.picture")).to_have_attribute("data-place", "L9 H2")
+    expect(page).to_have_url(re.compile(r"at=explore.*head=2"))
     # And coming back does not leave again.
-    turn_to(page, "Attention distance")
-    ready(page)
+    page.go_back()
     expect(page.get_by_role("heading", name="Attention distance")).to_be_visible()
+    ready(page)
     page.wait_for_timeout(1000)
     expect(page.get_by_role("heading", name="Attention distance")).to_be_visible()
 
 
 def test_another_input_size_has_more_patches_on_every_page(page: Page) -> None:
-    show(page, "/attention_rollout")
+    show(page, "/?at=attention_rollout")
     choose(page, "Model input in px", "336")
     expect(page.get_by_text("577 tokens: cls, 576 patches")).to_be_visible()
     ready(page)
-    page.get_by_role("link", name="Overview").click()
+    turn_to(page, "About this model")
     expect(page.get_by_text("336 × 336 px")).to_be_visible()
     expect(page).to_have_url(re.compile("size=336"))
 
@@ -247,17 +456,21 @@ def test_an_upload_is_shown_and_its_name_is_plain_text(page: Page, tmp_path: Pat
     picture = io.BytesIO()
     noise((90, 60), 0).save(picture, "PNG")
     show(page, "/")
-    page.locator('[data-testid="stFileUploaderDropzoneInput"]').set_input_files(
-        {"name": name, "mimeType": "image/png", "buffer": picture.getvalue()}
-    )
-    ready(page)
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="+ your photo").click()
+    chooser.value.set_files({"name": name, "mimeType": "image/png", "buffer": picture.getvalue()})
     # As it stands: in the list of pictures, and under its own.
     expect(page.get_by_label("Picture", exact=True).first).to_have_value(name)
-    expect(page.get_by_role("button", name=name, exact=True)).to_be_visible()
-    assert page.locator("main b, section b").count() == 0
-    turn_to(page, "Attention maps")
+    expect(page.get_by_role("button", name=name, exact=True)).to_have_attribute(
+        "aria-pressed", "true"
+    )
     ready(page)
     expect(page.locator("canvas.picture")).to_be_visible()
+    assert page.locator("main b, section b").count() == 0
+    turn_to(page, "About this model")
+    expect(page.get_by_role("heading", name="dinov2_small")).to_be_visible()
+    ready(page)
+    assert page.locator("main b, section b").count() == 0
     expect(page.get_by_text("Traceback")).to_have_count(0)
 
 
@@ -271,17 +484,20 @@ def test_what_is_no_picture_is_a_sentence(page: Page) -> None:
     expect(told).to_be_visible()
     # The one limit that the place to drop pictures names too.
     expect(told).to_contain_text(f"{LIMIT_MB} MB")
-    expect(page.get_by_role("heading", name="dinov2_small")).to_be_visible()
+    expect(page.locator("canvas.picture")).to_be_visible()
 
 
-@pytest.mark.parametrize(
-    "query",
-    ["layer=99&head=-1&query=Patch+99,99", "image=../../etc/passwd", "size=7&fit=x&scale=1"],
-)
-def test_nonsense_in_the_address_is_ignored(page: Page, query: str) -> None:
-    show(page, f"/attention_maps?{query}")
-    expect(page.get_by_label("Query token", exact=True)).to_have_value("Class token (CLS)")
-    expect(page.locator(".magnifier .picture")).to_be_visible()
+def test_nonsense_in_the_address_is_ignored(page: Page, maps: vi.AttentionMaps) -> None:
+    show(
+        page,
+        "/?at=../../x&layer=99&head=-1&query=Patch+99,99&image=../../etc/passwd&size=7&fit=x&"
+        "look=%3Cb%3E&clip=7&scale=1&stage=9",
+    )
+    canvas, (layer, head) = page.locator("canvas.picture"), telling_head(maps)
+    expect(canvas).to_have_attribute("data-place", f"L{layer} H{head}")
+    expect(canvas).to_have_attribute("data-shown", "Class token (CLS)")
+    expect(page.get_by_label("Look", exact=True)).to_have_value("heat")
+    expect(page.get_by_text("257 tokens")).to_be_visible()
     expect(page.locator('[data-testid="stException"]')).to_have_count(0)
 
 
@@ -291,29 +507,28 @@ def test_an_unknown_model_is_a_sentence(page: Page) -> None:
 
 
 def test_a_survey_over_the_samples_is_shown(page: Page) -> None:
-    show(page, "/attention_distance")
+    show(page, "/?at=attention_distance")
     page.get_by_text("all samples").click()
     expect(page.get_by_text("Mean over 7 images, paper definition.")).to_be_visible()
 
 
 def test_a_cancelled_survey_leaves_the_page_as_it_was(page: Page) -> None:
-    show(page, "/attention_distance?size=448")
+    show(page, "/?at=attention_distance&size=448")
     page.get_by_text("all samples").click()
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("One image, paper definition.")).to_be_visible()
     expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
     assert "over=" not in page.url
     # Nothing of it waits for the device: the next figure comes.
-    turn_to(page, "Attention rollout")
-    expect(page.get_by_role("heading", name="Attention rollout")).to_be_visible()
-    expect(page.locator(".js-plotly-plot")).to_have_count(3)
+    turn_to(page, "Explore")
+    expect(page.locator("canvas.picture")).to_have_attribute("data-shown", "Class token (CLS)")
 
 
 def test_a_figure_is_downloaded_in_every_format(
     page: Page, capture: vi.Capture, tmp_path: Path
 ) -> None:
-    show(page, "/attention_rollout?fusion=max")
-    page.locator("[data-testid=stPopoverButton]").first.click()
+    show(page, "/?at=attention_rollout&fusion=max")
+    page.get_by_role("button", name=re.compile("Export$")).click()
     data: dict[str, bytes] = {}
     for kind in ("svg", "pdf", "png", "html", "npz", "csv"):
         with page.expect_download() as download:
@@ -337,7 +552,7 @@ def test_a_figure_is_downloaded_in_every_format(
 def test_the_bundle_holds_whole_files_with_the_right_numbers(
     page: Page, capture: vi.Capture, tmp_path: Path
 ) -> None:
-    show(page, "/export")
+    show(page, "/?at=export")
     with page.expect_download() as download:
         page.get_by_role("button", name="Download the archive").click()
     assert download.value.suggested_filename == "vit_inspect_dinov2_small_chelsea.zip"
@@ -353,65 +568,99 @@ def test_the_bundle_holds_whole_files_with_the_right_numbers(
     np.testing.assert_allclose(stored, vi.attention_distance(capture).distance_px, atol=1e-3)
 
 
-def test_relevance_is_asked_for_a_patch_and_for_another_picture(page: Page) -> None:
-    show(page, "/attention_relevance")
-    expect(page.get_by_text(re.compile("its own output$")).last).to_be_visible()
+def test_relevance_is_asked_for_a_patch_and_for_another_picture(
+    page: Page, capture: vi.Capture
+) -> None:
+    show(page, "/?at=attention_relevance")
+    line = page.locator(".explorer .line")
+
+    def is_that_of(found: vi.AttentionRelevance) -> None:
+        values = found.relevance[0]
+        most = np.unravel_index(values.argmax(), values.shape)
+        expect(line).to_have_text(re.compile(rf"most \S+ at patch \({most[0]}, {most[1]}\)$"))
+        told = re.findall(r"-?\d[\d.]*(?:e-\d+)?", line.inner_text().split(" at patch")[0])
+        np.testing.assert_allclose(
+            [float(each) for each in told], [values.min(), values.max()], rtol=0.02, atol=1e-6
+        )
+
+    is_that_of(vi.attention_relevance(capture))
     page.get_by_text("a patch", exact=True).click()
+    expect(page).to_have_url(re.compile("target=a\\+patch"))
     ready(page)
-    expect(page.get_by_text(re.compile(r"similarity to patch \(8, 8\)$"))).to_be_visible()
+    is_that_of(vi.attention_relevance(capture, target=(8, 8)))
     page.get_by_text("another picture", exact=True).click()
+    expect(page).to_have_url(re.compile("target=another"))
     ready(page)
-    expect(page.get_by_text(re.compile("similarity to astronaut$"))).to_be_visible()
-    expect(page.locator(".js-plotly-plot")).to_have_count(3)
+    is_that_of(vi.attention_relevance(capture, target=vi.sample("astronaut")))
+    expect(page.locator(".js-plotly-plot")).to_have_count(2)
 
 
 def test_the_tour_leads_from_patches_to_the_answer(page: Page) -> None:
     show(page, "/tour")
     expect(page.get_by_role("heading", name="1. A photograph becomes patches")).to_be_visible()
     for number in range(2, 9):
-        show(page, f"/tour?step={number}")
+        page.get_by_role("button", name=re.compile("^Next.*F$")).click()
         expect(page.get_by_role("heading", name=re.compile(f"^{number}\\. "))).to_be_visible()
+        ready(page)
+        expect(page).to_have_url(re.compile(f"step={number}"))
         expect(page.locator("[data-testid=stAlert]")).to_have_count(0)
         expect(page.locator(".js-plotly-plot, canvas.picture").first).to_be_visible()
 
 
-def test_a_click_on_a_patch_compares_all_tokens_with_it(
-    page: Page, capture: vi.Capture, at
+def test_similar_patches_follow_the_cursor_and_a_click_pins_one(
+    page: Page, capture: vi.Capture
 ) -> None:
-    show(page, "/feature_pca")
-    expect(page.get_by_role("heading", name=FIGURES["feature_pca"].title)).to_be_visible()
-    expect(page.locator(".js-plotly-plot image")).to_have_count(4)
-    page.get_by_text("similar patches").click()
-    expect(page.get_by_text("Similarity to patch (8, 8)")).to_be_visible()
-    ready(page)
-    picture = page.locator(".js-plotly-plot .nsewdrag").first
-    picture.click(position=at(picture, 3, 12))
-    expect(page.get_by_text("Similarity to patch (3, 12)")).to_be_visible()
-    expect(page).to_have_url(re.compile(r"token=Patch\+%283"))
-    values = vi.token_similarity(capture, patch=(3, 12)).similarity
-    told = f"From {values.min():.2f} to {values.max():.2f} in chelsea.png".replace("-", "−")
-    expect(page.get_by_text(told)).to_be_visible()
+    show(page, "/?at=token_similarity")
+    canvas, line = page.locator("canvas.picture"), page.locator(".explorer .line")
+    expect(canvas).to_have_attribute("data-place", "L11")
+
+    def is_that_of(patch: tuple[int, int]) -> None:
+        expect(canvas).to_have_attribute("data-shown", f"({patch[0]}, {patch[1]})")
+        values = vi.token_similarity(capture, patch=patch).similarity[0]
+        expect(line).to_have_text(
+            f"Patch ({patch[0]}, {patch[1]}): least {short(values.min())}, "
+            f"most 1 at patch ({patch[0]}, {patch[1]})"
+        )
+
+    is_that_of((8, 8))
+    canvas.hover(position=at(canvas, 3, 12))
+    is_that_of((3, 12))
+    canvas.click(position=at(canvas, 5, 9))
+    expect(page).to_have_url(re.compile(r"query=Patch\+%285%2C\+9%29"))
+    leave(page)
+    is_that_of((5, 9))
+    # It is the query of attention too.
+    turn_to(page, "Attention")
+    expect(page.get_by_label("Query", exact=True).locator("option:checked")).to_have_text(
+        "Patch (5, 9)"
+    )
 
 
 def test_layers_are_compared_with_each_other(page: Page) -> None:
-    show(page, "/layer_cka")
+    show(page, "/?at=layer_cka")
     expect(page.get_by_text(re.compile("^One image, 256 patches"))).to_be_visible()
     page.get_by_text("all samples").click()
     expect(page.get_by_text(re.compile("^7 images, 256 patches"))).to_be_visible()
 
 
-def test_token_norms_of_the_bundled_model_hold_no_artefacts(page: Page) -> None:
-    show(page, "/token_norms")
+def test_token_norms_of_the_bundled_model_hold_no_artefacts(
+    page: Page, capture: vi.Capture
+) -> None:
+    show(page, "/?at=token_norms")
     expect(page.get_by_text("nothing to remove from rollout")).to_be_visible()
     ready(page)
     page.keyboard.press("j")
     expect(page).to_have_url(re.compile("layer=10"))
     ready(page)
-    expect(page.locator(".js-plotly-plot")).to_have_count(2)
+    values = vi.token_norms(capture, layer=10).norm[0, 10]
+    most = np.unravel_index(values.argmax(), values.shape)
+    expect(page.locator(".explorer .line")).to_have_text(
+        f"least {short(values.min())}, most {short(values.max())} at patch ({most[0]}, {most[1]})"
+    )
 
 
 def test_a_patch_and_a_head_are_switched_off_by_a_click(page: Page) -> None:
-    show(page, "/head_importance?off_heads=L3+H4")
+    show(page, "/?at=head_importance&off_heads=L3+H4")
     expect(page.get_by_text("Cosine of the outputs")).to_be_visible()
     cosine = page.locator('[data-testid="stMetricValue"]').first
     alone = cosine.inner_text()
@@ -434,7 +683,7 @@ def test_a_patch_and_a_head_are_switched_off_by_a_click(page: Page) -> None:
 
 
 def test_curves_are_run_on_a_click_and_can_be_cancelled(page: Page) -> None:
-    show(page, "/faithfulness?steps=10")
+    show(page, "/?at=faithfulness&steps=10")
     expect(page.locator(".js-plotly-plot")).to_have_count(1)
     page.get_by_role("button", name="Run").click()
     expect(page.get_by_text(re.compile(r"Picture 1 of 1: \d+ of \d+ runs"))).to_be_visible()
@@ -448,30 +697,33 @@ def test_curves_are_run_on_a_click_and_can_be_cancelled(page: Page) -> None:
 
 @pytest.mark.parametrize("view", ["attention_distance", "head_statistics"])
 def test_a_click_keeps_what_else_was_chosen(page: Page, view: str) -> None:
-    show(page, f"/{view}?image=coffee&over=all+samples")
+    show(page, f"/?at={view}&image=coffee&over=all+samples")
     page.locator(".js-plotly-plot path.point").nth(7).click(force=True)
-    expect(page.get_by_text(re.compile(r"^L\d+ H\d+$"))).to_be_visible()
-    expect(page).to_have_url(re.compile("/attention_maps.*image=coffee"))
+    expect(page.locator("canvas.picture")).to_have_attribute(
+        "data-place", re.compile(r"^L\d+ H\d+$")
+    )
+    expect(page).to_have_url(re.compile("at=explore"))
+    expect(page).to_have_url(re.compile("image=coffee"))
     expect(page.get_by_label("Picture", exact=True).first).to_have_value("coffee")
 
 
 def test_heads_are_told_and_open_their_maps_from_the_figure_and_the_table(page: Page) -> None:
-    show(page, f"/head_statistics?{urlencode({'large': STATISTICS['nmi'].title})}")
+    show(page, f"/?at=head_statistics&{urlencode({'large': STATISTICS['nmi'].title})}")
     # Head 1 of layer 1: the most local of all.
     cell = page.locator(".js-plotly-plot path.point").nth(6 + 1)
     cell.hover(force=True)
     expect(page.locator(".js-plotly-plot .hoverlayer")).to_contain_text("0.798")
     cell.click(force=True)
-    expect(page.get_by_text("L1 H1", exact=True)).to_be_visible()
+    expect(page.locator("canvas.picture")).to_have_attribute("data-place", "L1 H1")
 
-    show(page, "/head_statistics?ranking=most+local")
+    show(page, "/?at=head_statistics&ranking=most+local")
     table = page.locator("[data-testid=stDataFrame]")
     table.scroll_into_view_if_needed()
     box = table.bounding_box()
     assert box
     # The box at the left end of the first row.
     page.mouse.click(box["x"] + 18, box["y"] + 52)
-    expect(page.get_by_text("L1 H1", exact=True)).to_be_visible()
+    expect(page.locator("canvas.picture")).to_have_attribute("data-place", "L1 H1")
     # And coming back does not leave again.
     page.go_back()
     expect(page.get_by_role("heading", name="Head statistics")).to_be_visible()
@@ -479,22 +731,24 @@ def test_heads_are_told_and_open_their_maps_from_the_figure_and_the_table(page: 
     expect(page.get_by_role("heading", name="Head statistics")).to_be_visible()
 
 
-def test_a_patch_clicked_in_the_tour_stays_and_goes_along(page: Page, at) -> None:
-    show(page, "/tour?step=4")
+def test_a_patch_clicked_in_the_tour_stays_and_goes_along(page: Page) -> None:
+    show(page, "/?at=learn&step=4")
     canvas = page.locator("canvas.picture")
-    expect(canvas).to_have_attribute("data-shown", "8,8")
+    expect(canvas).to_have_attribute("data-shown", "Class token (CLS)")
     canvas.click(position=at(canvas, 3, 12))
     expect(page).to_have_url(re.compile(r"query=Patch\+%283"))
     ready(page)
-    page.mouse.move(0, 0)
-    expect(canvas).to_have_attribute("data-shown", "3,12")
-    page.get_by_text("Open the full page").click()
-    expect(page.get_by_role("heading", name="Attention maps")).to_be_visible()
-    expect(page.get_by_label("Query token", exact=True)).to_have_value("Patch (3, 12)")
+    leave(page)
+    expect(canvas).to_have_attribute("data-shown", "(3, 12)")
+    page.get_by_role("button", name="Open the full page").click()
+    expect(page.locator(".st-key-place [aria-checked=true]")).to_have_text("Explore")
+    expect(page.get_by_label("Query", exact=True).locator("option:checked")).to_have_text(
+        "Patch (3, 12)"
+    )
 
 
 def test_a_link_keeps_its_size_however_often_it_is_opened(page: Page) -> None:
-    show(page, "/attention_maps?size=336&layer=5")
+    show(page, "/?size=336&layer=5")
     for _ in range(2):
         expect(page.get_by_text("577 tokens")).to_be_visible()
         expect(page).to_have_url(re.compile("layer=5.*size=336|size=336.*layer=5"))

@@ -2,65 +2,41 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import pytest
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
 
-from tests.dashboard.apps import VIEWS
 from tests.dashboard.serving import CLASSIFIER
 from vit_inspect.catalog import FIGURES
 from vit_inspect.loading.recommended import BUNDLED
+from vit_inspect_dashboard.places import PLACES, VIEW_NAMES, place_of
+from vit_inspect_dashboard.state import HOME
 
 pytestmark = pytest.mark.slow
 
-FIGURE_PAGES = {entry.figure.slug: entry.figure for entry in FIGURES if entry.page is None}
-OTHER_PAGES = sorted(set(VIEWS).difference(FIGURE_PAGES))
-HOME, TOKENS = "overview", "feature_pca"
-TITLES = {
-    **{slug: slug.capitalize() for slug in OTHER_PAGES},
-    **{slug: figure.title for slug, figure in FIGURE_PAGES.items()},
+QUESTIONS = {
+    **{entry.figure.slug: entry.figure.question for entry in FIGURES},
+    HOME: "Move over the picture: see what each patch attends to.",
+    "token_similarity": "Move over the picture: see which patches are like",
+    "compare": "How do two models, two pictures, or two heads differ?",
+    "export": "How do the figures get into a paper?",
+    "learn": "How does a photograph become an output?",
+    "about": "What is this model, and what did it see?",
 }
-"""What the menu calls each page."""
-
-
-class Shown(NamedTuple):
-    """What an address shows: the page's heading, and the question below it where one is known."""
-
-    address: str
-    heading: str
-    question: str = ""
-
-
-TOKENS_SHOWN = {"token_similarity": "similar patches", "logit_lens": "logit lens"}
-PLACES = {
-    **{slug: Shown(slug, TITLES[slug]) for slug in OTHER_PAGES},
-    **{slug: Shown(slug, figure.title, figure.question) for slug, figure in FIGURE_PAGES.items()},
-    **{
-        entry.figure.slug: Shown(
-            f"{TOKENS}?tokens={TOKENS_SHOWN[entry.figure.slug]}",
-            TITLES[TOKENS],
-            entry.figure.question,
-        )
-        for entry in FIGURES
-        if entry.page == TOKENS
-    },
-}
-"""All pages, and all that one of them shows of tokens."""
-OF_BOTH = (HOME, "attention_relevance", "feature_pca", "logit_lens", "head_importance", "tour")
-"""Pages that show a classifier something else than a model of features."""
+"""What each view asks, in its heading or the line above its map."""
+OF_BOTH = (HOME, "attention_relevance", "logit_lens", "head_importance", "learn", "about")
+"""Views that show a classifier something else than a model of features."""
 SHOWN = [
-    *(("bundled", place) for place in PLACES),
-    *(("classifier", place) for place in OF_BOTH),
+    *(("bundled", view) for view in VIEW_NAMES),
+    *(("classifier", view) for view in OF_BOTH),
 ]
 MODELS = {"bundled": BUNDLED, "classifier": CLASSIFIER}
 TOLD = {
-    ("bundled", HOME): "Position table resampled from 37 x 37 to 16 x 16.",
+    ("bundled", "about"): "Position table resampled from 37 x 37 to 16 x 16.",
     ("bundled", "logit_lens"): "which has no known classes",
 }
-"""What a page has to tell of a model; all others tell nothing."""
+"""What a view has to tell of a model; all others tell nothing."""
 EMPTY = {("bundled", "logit_lens")}
 """Where that is all there is."""
 
@@ -88,7 +64,9 @@ DRAWN = """() => {
   const drawings = [
     ...all("[data-testid=stPlotlyChart]").map(marked),
     ...all("canvas.picture").map(painted),
-    ...all("img.picture").map((image) => seen(image) && image.naturalWidth > 0),
+    ...all("img.picture, [data-testid=stImage] img").map(
+      (image) => seen(image) && image.naturalWidth > 0
+    ),
     ...all("[data-testid=stMain] [data-testid=stDownloadButton]").map((place) =>
       [...place.querySelectorAll("button")].some(seen)
     ),
@@ -114,9 +92,7 @@ def complaints(window: Page) -> Iterator[list[str]]:
     found: list[str] = []
 
     def hear(message: ConsoleMessage) -> None:
-        # Below a page's own address Streamlit looks for its server in vain, and then above.
-        lookup = re.search(r"/\w+/_stcore/(health|host-config)$", message.location["url"])
-        if message.type == "error" and not lookup:
+        if message.type == "error":
             found.append(f"{message.text} {message.location['url']}")
 
     def fail(error: Exception) -> None:
@@ -129,45 +105,38 @@ def complaints(window: Page) -> Iterator[list[str]]:
     window.remove_listener("pageerror", fail)
 
 
-@pytest.mark.parametrize(("kind", "place"), SHOWN)
-def test_every_page_is_drawn(
-    kind: str, place: str, window: Page, complaints: list[str], address: str
+@pytest.mark.parametrize(("kind", "view"), SHOWN)
+def test_every_view_is_drawn(
+    kind: str, view: str, window: Page, complaints: list[str], address: str
 ) -> None:
-    model, shown = MODELS[kind], PLACES[place]
-    path = "" if place == HOME else shown.address
-    window.goto(f"{address}/{path}{'&' if '?' in path else '?'}model={model}")
+    model, place = MODELS[kind], place_of(view)
+    window.goto(f"{address}/?at={view}&model={model}")
     window.wait_for_selector("h1, [data-testid=stAlert], [data-testid=stException]")
     window.wait_for_selector('[data-test-script-state="notRunning"]')
     expect(window.locator("[data-testid=stException]")).to_have_count(0)
     alerts = window.locator("[data-testid=stAlert]").all_inner_texts()
-    told = TOLD.get((kind, place))
+    told = TOLD.get((kind, view))
     assert len(alerts) == (told is not None), alerts
     assert all(told in alert for alert in alerts)
+    expect(window).to_have_title(f"{place.views[view]} - vit_inspect")
+    expect(window.locator(".st-key-place [aria-checked=true]")).to_have_text(place.title)
     expect(window.get_by_label("Model", exact=True).first).to_have_value(model)
-    expect(window.locator("h1")).to_have_text(model if place == HOME else shown.heading)
-    expect(window.locator("h3").first).to_contain_text(shown.question)
-    if (kind, place) not in EMPTY:
+    expect(window.locator("h1, h3").filter(has_text=QUESTIONS.get(view, ""))).not_to_have_count(0)
+    if (kind, view) not in EMPTY:
         window.wait_for_function(DRAWN, polling=PAUSE_MS)
     assert complaints == []
 
 
-def test_the_menu_leads_to_every_page(window: Page, address: str) -> None:
-    window.goto(address)
-    window.wait_for_selector("h1")
-    window.wait_for_selector('[data-test-script-state="notRunning"]')
-    read = "links => links.map(link => [link.href, link.innerText])"
-    menu = window.locator("[data-testid=stTopNav]")
-    found = dict(menu.get_by_role("link").evaluate_all(read))
-    for section in menu.get_by_role("button").all():
-        section.click()
-        items = window.get_by_role("menuitem")
-        items.first.wait_for()
-        found |= dict(items.evaluate_all(read))
-        window.keyboard.press("Escape")
-        expect(items).to_have_count(0)
-    assert found == {
-        f"{address}/{'' if slug == HOME else slug}": title for slug, title in TITLES.items()
-    }
+def test_the_places_lead_to_every_view(window: Page, address: str) -> None:
+    window.goto(f"{address}/?at=about")
+    for place in PLACES:
+        window.locator(".st-key-place").get_by_text(place.title, exact=True).click()
+        expect(window.locator(".st-key-place [aria-checked=true]")).to_have_text(place.title)
+        window.wait_for_selector('[data-test-script-state="notRunning"]')
+        views = window.locator(".st-key-view").get_by_role("radio")
+        alone = len(place.views) == 1
+        expect(views).to_have_text([] if alone else list(place.views.values()))
+        expect(window).to_have_title(f"{next(iter(place.views.values()))} - vit_inspect")
 
 
 def test_an_address_that_is_no_page_says_so_and_leads_home(window: Page, address: str) -> None:
@@ -175,7 +144,7 @@ def test_an_address_that_is_no_page_says_so_and_leads_home(window: Page, address
     told = window.get_by_role("dialog")
     expect(told).to_contain_text("Page not found")
     expect(told).to_contain_text("does not seem to exist")
-    expect(window.locator("h1")).to_have_text(BUNDLED)
+    expect(window.locator("h1")).to_have_text(QUESTIONS[HOME])
     expect(window).to_have_url(f"{address}/")
     window.keyboard.press("Escape")
     expect(told).to_have_count(0)
