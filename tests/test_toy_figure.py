@@ -161,17 +161,12 @@ print(vi.PatchNorms.__name__, len(record._repr_html_()))
 """
 
 MENU = """
-import runpy
-import streamlit as st
+import sys
 
-def navigation(pages, **_):
-    print(*(title for group in pages.values() for title in group), sep="\\n")
-    raise SystemExit
+sys.path.insert(0, "dashboard")
+from vit_inspect_dashboard import places
 
-# Outside of a server a page has no title.
-st.Page = lambda page, *, title, **_: title
-st.navigation = navigation
-runpy.run_path("dashboard/app.py", run_name="__main__")
+print(*(title for place in places.PLACES for title in place.views.values()), sep="\\n")
 """
 
 

@@ -40,14 +40,14 @@ def main() -> None:
     _choose_place(view, place)
     try:
         with page.refusals():
-            failed = st.container()
+            told_here = st.container()
             with st.sidebar:
-                picture = sidebar.choose_picture()
+                picture = sidebar.choose_picture(told_here)
                 name = sidebar.choose_model()
                 said = told.choose(of_a_file=offers.is_file(name))
                 size, fit = sidebar.wanted_size(name), sidebar.choose_fit()
                 subject = state.Subject(name, size, fit, picture, said=said)
-                with page.failed_model(subject, failed):
+                with page.failed_model(subject, told_here):
                     offers.check_unchanged(name)
                     model = models.model(subject)
                 sidebar.choose_size(subject, model.layout.input_px[0], model.input_step_px[0])

@@ -20,14 +20,14 @@ NAME_LENGTH = 120
 """Letters of a model's name that are read."""
 
 
-def choose(key: str, label: str, options: Sequence[Any], *, help: str) -> Any:
-    """One of a few words side by side, at first the first one."""
+def choose(key: str, label: str, options: Sequence[Any], *, help: str, start: Any = None) -> Any:
+    """One of a few words side by side, at first `start` or the first one."""
     return st.segmented_control(
         label,
         options,
         required=True,
         help=help,
-        **address.one_of(key, options, start=options[0]),
+        **address.one_of(key, options, start=options[0] if start is None else start),
     )
 
 
@@ -83,6 +83,7 @@ def step_buttons(
             type="tertiary",
             on_click=state.step,
             args=(key, options, here, by),
+            disabled=here == options[0 if by < 0 else -1],
             help=f"{words} {what}; key {shortcut}",
         )
 

@@ -85,8 +85,8 @@ def by_name() -> dict[str, Picture]:
     }
 
 
-def choose_uploads() -> None:
-    """The place to drop pictures; a picture that cannot be shown is refused in a sentence."""
+def choose_uploads(place: Any) -> None:
+    """Where pictures are dropped; one that cannot be shown is refused in a sentence in `place`."""
     files = st.file_uploader(
         "Your pictures",
         type=[suffix[1:] for suffix in SUFFIXES],
@@ -97,7 +97,7 @@ def choose_uploads() -> None:
     )
     for file in files:
         if problem := _problem(_digest(file), file.name, file.getvalue()):
-            st.error(plain(problem))
+            place.error(plain(problem))
 
 
 @st.cache_data(max_entries=512, show_spinner=False)

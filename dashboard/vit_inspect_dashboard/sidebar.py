@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import get_args
+from typing import Any, get_args
 
 import streamlit as st
 
@@ -25,9 +25,9 @@ PATCHES_PX = (8, 14, 16, 32)
 """Patch sizes that models have, to know a size of the address from nonsense."""
 
 
-def choose_picture() -> Picture:
-    """A sample or an upload."""
-    pictures.choose_uploads()
+def choose_picture(place: Any) -> Picture:
+    """A sample or an upload; what is wrong with one is told in `place`, which is always seen."""
+    pictures.choose_uploads(place)
     found = pictures.by_name()
     name = st.selectbox(
         "Picture",
@@ -38,7 +38,7 @@ def choose_picture() -> Picture:
     with st.container(horizontal=True, gap="small"):
         step_buttons("image", list(found), name, keys=("P", "N"), what="picture")
     if missing := missing_picture(found):
-        st.warning(plain(missing))
+        place.warning(plain(missing))
     return found[str(name)]
 
 

@@ -198,8 +198,9 @@ FIGURE = FigureSpec(
     question="Which patches does CLS attend to?",
     reading="Each small map is one head of one layer. Bright patches get most of the attention of "
     "the query token: the class token (CLS), or what this model reads instead. Rows are "
-    "layers, the first on top. All maps share one colour scale.",
-    caveat="Attention on special tokens is not on the maps; a table gives its share. Attention "
+    "layers, the first on top. Maps on a shared scale can be compared; on a scale of its own even "
+    "a faint map can be seen.",
+    caveat="Attention on special tokens is not on the maps; it is told in numbers. Attention "
     "shows what is mixed into a token, not what the decision depends on.",
     formula="A[layer, head, query, :] = softmax(q·K / √d)",
     source="Vaswani et al., arXiv 1706.03762; Caron et al. (DINO), arXiv 2104.14294",

@@ -56,7 +56,7 @@ def plot(
         )
         axis = screen_sheet.screen_axis(constrain="domain")
         return figure.update_layout(
-            xaxis=axis | {"title": {"text": axes[1]}},
+            xaxis=axis | {"title": {"text": axes[1]}, "constraintoward": "left"},
             yaxis=axis | {"title": {"text": axes[0]}, "autorange": "reversed", "scaleanchor": "x"},
         )
     tiles = compose(looks.colour(values, looks.DIFFERENCE_MAP, (-limit, limit)))

@@ -29,6 +29,8 @@ Edges = Literal["smooth", "blocks"]
 
 LONG_SIDE_PX = 1024
 """Of the picture in a file."""
+LEAST_SHARE = 1e-3
+"""Of a map's range that a clip must leave."""
 MIDDLE_GREY = 0.565
 """What the colour scale lies over in its bar, in place of a photograph."""
 
@@ -38,11 +40,13 @@ def ends_of(
 ) -> looks.Limits:
     """The ends of a map's own scale: 0 or its least value, and its percentile `clip`.
 
-    A map with a single bright patch ends at its largest value: it would be all of one colour.
+    A map with a few bright patches and nothing else ends at its largest value: it would be all of
+    one colour.
     """
     low = 0.0 if from_zero else float(values.min())
     high = float(np.percentile(values, clip))
-    return (low, high) if high > low else (low, max(float(values.max()), low))
+    largest = float(values.max())
+    return (low, high) if high - low > LEAST_SHARE * (largest - low) else (low, max(largest, low))
 
 
 def covered(

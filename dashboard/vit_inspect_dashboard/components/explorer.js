@@ -128,6 +128,8 @@ class Explorer {
         this.look = { ...this.look, [key]: select.value };
         this.redraw();
         this.tell(0);
+        // Keys are the map's again.
+        this.stage.focus({ preventScroll: true });
       }, { signal });
     }
     const query = /** @type {HTMLSelectElement} */ (this.part("query"));

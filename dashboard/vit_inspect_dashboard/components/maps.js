@@ -52,6 +52,8 @@
 /** The ends of a map's colours, and whether values lie beyond the upper one.
  * @typedef {{low: number, high: number, above: boolean}} Ends */
 
+const LEAST_SHARE = 1e-3; // of a map's range that a clip must leave
+
 /**
  * Reads what `pack` in explorer.py writes.
  * @param {Uint8Array} bytes
@@ -153,8 +155,8 @@ export function endsOf(sheet, map, look) {
   const low = sheet.fromZero ? 0 : map.least;
   const clip = percentile(map.steps, Number(look.clip)) / sheet.steps;
   const high = map.least + clip * (map.largest - map.least);
-  // A map with a single bright patch would be all of one colour.
-  return high > low ? { low, high, above: map.largest > high } : { low, high: map.largest, above: false };
+  // A map with a few bright patches and nothing else would be all of one colour.
+  return high - low > LEAST_SHARE * (map.largest - low) ? { low, high, above: map.largest > high } : { low, high: map.largest, above: false };
 }
 
 /**

@@ -56,7 +56,7 @@ def chosen_other(subject: Subject, against: str) -> Subject:
 def sheet_of(side: Side, query: Query, start: tuple[int, int]) -> Sheet:
     """The attention of a side, at the layer and the head that the address says for it."""
     capture = models.capture(side.subject)
-    first = min(start[0], capture.layer_count - 1), min(start[1], capture.head_count - 1)
+    first = min(start[0], capture.layer_count - 1), min(start[1], capture.head_count)
     layer = canvas.chosen_number(side.layer, capture.layer_count, start=first[0])
     column = canvas.chosen_column(capture.head_count, start=first[1], key=side.head)
     return records.attention_sheet(side.subject, query, layer, column)
@@ -71,7 +71,9 @@ def show_explorers(left: Subject, right: Subject, against: str) -> None:
     start = telling_head(records.of_capture(vi.attention_maps, left))
     others = ("right_layer", "right_head") if against == HEAD else ("layer", "head")
     sides = Side(left, "layer", "head"), Side(right, *others)
-    sheets = [sheet_of(side, query, start) for side in sides]
+    # Where heads are compared, the right side begins with the mean of the layer's heads.
+    starts = start, (start[0], models.capture(right).head_count) if against == HEAD else start
+    sheets = [sheet_of(side, query, each) for side, each in zip(sides, starts, strict=True)]
     ends = {clip: [each.limits[clip] for each in sheets] for clip in sheets[0].limits}
     common = {
         clip: (min(low for low, _ in each), max(high for _, high in each))
@@ -83,15 +85,16 @@ def show_explorers(left: Subject, right: Subject, against: str) -> None:
     ):
         with place:
             size = sheet.layout.input_px[0]
+            about, analysis, values = canvas.attention_words(sheet, query, *sheet.opened)
+            of_head = f", {about.partition(' from ')[0]}" if against == HEAD else ""
             canvas.show(
                 sheet,
-                f"{name.capitalize()}: {page.title_of(side.subject)}, {size} px",
+                f"{name.capitalize()}: {page.title_of(side.subject)}, {size} px{of_head}",
                 key=f"canvas_{name}",
                 layer=side.layer,
                 head=side.head,
                 link=LINK,
             )
-            about, analysis, values = canvas.attention_words(sheet, query, *sheet.opened)
             canvas.export(
                 sheet,
                 side.subject,
@@ -112,6 +115,9 @@ def show_difference(sheets: list[Sheet], left: Subject, right: Subject) -> None:
         st.caption(
             "No difference is drawn: the two maps are not of the same patches of one picture."
         )
+        return
+    if left == right and sheets[0].opened == sheets[1].opened:
+        st.caption("Both sides show the same map: choose another layer or head on one of them.")
         return
     here, there = (
         canvas.record_of(sheet, side, "attention")

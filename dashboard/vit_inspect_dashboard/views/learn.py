@@ -142,7 +142,7 @@ def show_features() -> None:
 
 def show_rollout() -> None:
     """What attention carries to the output."""
-    start = canvas.chosen_number("start", depth, start=depth // 2)
+    start = canvas.chosen_number("start", depth, start=depth - 1)
     whole = records.of_capture(vi.attention_rollout, subject)
     canvas.show(
         sheets.rollout(whole, start), "What attention carries to the output.", layer="start"

@@ -20,8 +20,8 @@ from vit_inspect_dashboard import (
     survey,
 )
 
-NUMBERS = ("7", "6", "10", "11")
-WIDTHS_IN = ("5.5", "3.25", "6.9")
+NUMBERS = ("6", "7", "10", "11")
+WIDTHS_IN = ("3.25", "5.5", "6.9")
 NOBODY = "no other model"
 
 subject = state.current()
@@ -31,6 +31,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         "paper",
         "Figure of the paper",
         NUMBERS,
+        start="7",
         help="6: what attention lights up. 7: filters, positions and distance. 10: positions of "
         "models. 11: distance in two models.",
     )
@@ -38,6 +39,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         "width",
         "Width in inches",
         WIDTHS_IN,
+        start="5.5",
         help="5.5 is a page of the paper, 3.25 a column of two: panels stand below each other. 6.9 "
         "is both columns.",
     )
