@@ -603,7 +603,7 @@ def test_the_tour_leads_from_patches_to_the_answer(page: Page) -> None:
         expect(page.get_by_role("heading", name=re.compile(f"^{number}\\. "))).to_be_visible()
         ready(page)
         expect(page).to_have_url(re.compile(f"step={number}"))
-        expect(page.locator("[data-testid=stAlert]")).to_have_count(0)
+        expect(page.locator("[data-testid=stAlertContentError]")).to_have_count(0)
         expect(page.locator(".js-plotly-plot, canvas.picture").first).to_be_visible()
 
 
@@ -724,6 +724,7 @@ def test_heads_are_told_and_open_their_maps_from_the_figure_and_the_table(page: 
     # The box at the left end of the first row.
     page.mouse.click(box["x"] + 18, box["y"] + 52)
     expect(page.locator("canvas.picture")).to_have_attribute("data-place", "L1 H1")
+    expect(page).to_have_url(re.compile("at=explore"))
     # And coming back does not leave again.
     page.go_back()
     expect(page.get_by_role("heading", name="Head statistics")).to_be_visible()
