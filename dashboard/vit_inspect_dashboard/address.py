@@ -70,6 +70,15 @@ def put(**chosen: object) -> None:
         if many:
             held[key] = tuple(map(str, many))
     st.session_state[_HELD] = held
+    stay()
+
+
+def stay() -> None:
+    """For callbacks of what leaves the address as it is.
+
+    Without it, a run that the browser began before it heard of the newest address would look like
+    a step back.
+    """
     st.session_state[_CHANGED] = True
 
 

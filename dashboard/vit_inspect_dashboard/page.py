@@ -18,7 +18,7 @@ from vit_inspect.figures import looks, outputs, screen_sheet
 from vit_inspect.figures.figure import FigureSpec, Record
 from vit_inspect.loading.recommended import BUNDLED
 from vit_inspect.records.evidence import Predictions
-from vit_inspect_dashboard import kept, models, offers, records, state, told
+from vit_inspect_dashboard import address, kept, models, offers, records, state, told
 from vit_inspect_dashboard.pictures import Picture
 from vit_inspect_dashboard.state import Subject
 from vit_inspect_dashboard.wording import file_stem, plain
@@ -107,6 +107,8 @@ def plot(
     """
 
     def picked() -> None:
+        # Plotly also tells of selections that end by themselves.
+        address.stay()
         points = st.session_state[key].selection.points
         if on_pick and points and "customdata" in points[0]:
             on_pick(points[0]["customdata"])

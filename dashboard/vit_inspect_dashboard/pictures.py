@@ -107,6 +107,7 @@ def thumbnail(key: str, _read: Callable[[], Image.Image]) -> Image.Image:
 
 
 def _show_newest() -> None:
+    address.stay()
     if found := uploads():
         address.put(image=found[-1].name)
 

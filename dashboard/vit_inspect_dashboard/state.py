@@ -131,8 +131,15 @@ def open_head(picked: list[int]) -> None:
     address.put(at=HOME, layer=picked[0], head=picked[1])
 
 
+def remember(key: str, value: Any) -> None:
+    """What a button does that begins or ends work of this session, which no address holds."""
+    st.session_state[key] = value
+    address.stay()
+
+
 def open_row(key: str, heads: Sequence[Sequence[int]]) -> None:
     """What a click on a row of a table of heads does; `heads` are its (layer, head), row by row."""
+    address.stay()
     if rows := st.session_state[key].selection.rows:
         open_head(list(heads[rows[0]]))
 

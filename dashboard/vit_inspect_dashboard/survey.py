@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from vit_inspect.figures.figure import Record
-from vit_inspect_dashboard import page, pictures, records
+from vit_inspect_dashboard import page, pictures, records, state
 from vit_inspect_dashboard.controls import choose
 from vit_inspect_dashboard.pictures import Picture
 from vit_inspect_dashboard.state import Subject
@@ -78,7 +78,7 @@ def when_asked(
             st.button(
                 label,
                 type="primary",
-                on_click=st.session_state.__setitem__,
+                on_click=state.remember,
                 args=(RUNNING, work),
                 help="It takes seconds to minutes.",
             )
@@ -99,6 +99,6 @@ def progress(key: str, cancelled: Any) -> Iterator[Progress]:
     with place.container():
         bar = st.progress(0.0, text="Waiting for the device")
         # A click on it reruns the page, which ends the work at its next step.
-        st.button("Cancel", on_click=st.session_state.__setitem__, args=(key, cancelled))
+        st.button("Cancel", on_click=state.remember, args=(key, cancelled))
     yield bar.progress
     place.empty()

@@ -29,6 +29,7 @@ def page() -> None:
         st.selectbox("Crop", ["c", "s"], index=None, **address.in_form("crop", ["c", "s"]))
         st.form_submit_button("Say", on_click=address.take, args=(("mean", "crop"),))
     st.button("Click", on_click=address.put, kwargs={"layer": 0, "query": "Patch (1, 2)"})
+    st.button("Work", on_click=address.stay)
     st.button("Forget", on_click=address.put, kwargs=dict.fromkeys(("layer", "mean", "off")))
     held = st.session_state["address"]
     st.text(f"{address.get('layer')} {address.get_all('layer')} {address.get('none')} {len(held)}")
@@ -159,6 +160,16 @@ def test_a_changed_control_goes_before_an_address_that_is_older() -> None:
     # That was said once: the next address that comes alone is taken.
     arrive(app, layer="1")
     assert shown(app) == (1, *START[1:])
+
+
+def test_what_leaves_the_address_as_it_is_is_no_step_back() -> None:
+    app = opened(layer="1")
+    app.selectbox(key="layer").set_value(0).run()
+    app.query_params.clear()
+    app.query_params.update(layer="1")
+    press(app, "Work")
+    assert shown(app)[0] == 0
+    assert app.query_params == {"layer": "0"}
 
 
 @pytest.mark.parametrize("nonsense", ["3", "-1", "1.0", "", "true", "<b>", "9" * LENGTH])
