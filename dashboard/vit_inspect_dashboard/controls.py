@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from vit_inspect.layout import Query, TokenLayout
 from vit_inspect_dashboard import address, pictures, state
 from vit_inspect_dashboard.pictures import Picture
-from vit_inspect_dashboard.wording import patch_name, query_name
+from vit_inspect_dashboard.wording import patch_name
 
 NO_OTHER = "none"
 """The choice of no other picture."""
@@ -34,16 +33,6 @@ def choose(key: str, label: str, options: Sequence[Any], *, help: str, start: An
 def choose_layer(count: int) -> int:
     """One of the layers, at first the last one."""
     return choose_number("layer", "Layer", count, start=count - 1, keys=("J", "K"))
-
-
-def choose_head(count: int) -> int:
-    """One of the heads, at first the first one."""
-    return choose_number("head", "Head", count, start=0, keys=("H", "L"))
-
-
-def choose_start(count: int, *, start: int) -> int:
-    """The layer where rollout begins."""
-    return choose_number("start", "Start layer", count, start=start, keys=("J", "K"))
 
 
 def choose_number(key: str, label: str, count: int, *, start: int, keys: tuple[str, str]) -> int:
@@ -86,20 +75,6 @@ def step_buttons(
             disabled=here == options[0 if by < 0 else -1],
             help=f"{words} {what}; key {shortcut}",
         )
-
-
-def choose_query(queries: Sequence[Query], layout: TokenLayout, *, start: Query) -> Query:
-    """The token whose attention is shown."""
-    names = {query_name(query, layout): query for query in queries}
-    name = st.selectbox(
-        "Query token",
-        list(names),
-        width=190,
-        **address.one_of("query", names, start=query_name(start, layout)),
-        help="The token whose attention is shown. You can also click a patch of the picture. "
-        "Patches are (row, column), from 0 at the top left.",
-    )
-    return names[str(name)]
 
 
 def choose_many(

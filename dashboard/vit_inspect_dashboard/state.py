@@ -106,19 +106,9 @@ def pick_picture(name: str) -> None:
     address.put(image=name)
 
 
-def pick_head(picked: list[int]) -> None:
-    """What a click on one of the small maps does."""
-    address.put(layer=picked[0], head=picked[1])
-
-
 def pick_tile(picked: list[int]) -> None:
     """What a click on a tile of the position embeddings does."""
     address.put(patch=patch_name(picked[0], picked[1]))
-
-
-def pick_token(picked: list[int]) -> None:
-    """What a click on a patch whose token is compared does."""
-    address.put(token=patch_name(picked[0], picked[1]))
 
 
 def pick_layer(picked: list[int]) -> None:

@@ -331,7 +331,6 @@ HEADS_OF_ROWS = [(5, 0), (3, 1), (0, 2)]
 @pytest.mark.parametrize(
     ("click", "given", "address"),
     [
-        ("pick_token", ([1, 2],), {"token": "Patch (1, 2)"}),
         ("pick_tile", ([1, 2],), {"patch": "Patch (1, 2)"}),
         ("pick_layer", ([4],), {"layer": "4"}),
         ("pick_picture", ("coffee",), {"image": "coffee"}),

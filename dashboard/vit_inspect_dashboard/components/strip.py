@@ -18,7 +18,6 @@ from vit_inspect_dashboard.pictures import Picture
 
 MOST = 24
 """Pictures that are shown; the list of the sidebar has all."""
-HEIGHT_PX = 96
 
 
 def strip(
