@@ -166,7 +166,7 @@ def test_a_margin_is_part_of_the_input_and_of_no_patch() -> None:
     layout = TokenLayout((), (2, 3), (4, 6), MEAN, margin_px=(3, 5))
     assert layout.input_px == (11, 23)
     assert layout.covered_px == (8, 18)
-    # A box of 46 x 22 on the photograph, 2 px to each of the input.
+    # A box of 46 × 22 on the photograph, 2 px to each of the input.
     assert layout.mapped_of(Box(10, 1, 56, 23)) == Box(10, 1, 46, 17)
     assert layout_of("cls").mapped_of(Box(0, 0, 1.1, 2.3)) == Box(0, 0, 1.1, 2.3)
     with pytest.raises(BadParameter, match=r"the margin_px \(0, -1\)"):
@@ -188,7 +188,7 @@ def test_patches_that_overlap_are_mapped_by_the_pixels_nearest_to_their_centres(
         np.testing.assert_array_equal(cells, nearest)
         inside = np.bincount(cells[int(layout.mapped[1 - axis]) :][: count * stride])
         assert inside.tolist() == [stride] * count
-    # 42 x 32 px of a photograph, 2 px to each of the input.
+    # 42 × 32 px of a photograph, 2 px to each of the input.
     assert layout.mapped_of(Box(10, 20, 42, 62)) == Box(12, 24, 36, 56)
 
 

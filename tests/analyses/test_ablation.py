@@ -22,7 +22,7 @@ IMAGES = [noise((90, 60), 1), vi.sample("coffee")]
 
 @pytest.fixture(scope="module")
 def capture(small: Callable[..., vi.Model]) -> vi.Capture:
-    """Three layers of three heads, 2 x 3 patches, 1000 classes."""
+    """Three layers of three heads, 2 × 3 patches, 1000 classes."""
     return vi.capture(outspoken(small("vit_tiny_patch16_224", (32, 48))), IMAGES)
 
 
@@ -117,7 +117,7 @@ def test_tokens_give_way_to_the_mean_of_the_patches_or_to_zero(
     def changed(_: object, args: tuple[Tensor]) -> tuple[Tensor]:
         tokens = args[0].clone()
         mean = tokens[:, 5:].mean(dim=1)
-        # reg2, and the patch in row 1, column 2 of 2 x 3.
+        # reg2, and the patch in row 1, column 2 of 2 × 3.
         for index in (2, 5 + 5):
             tokens[:, index] = mean if replacement == "mean" else 0
         return (tokens,)

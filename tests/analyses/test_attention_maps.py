@@ -29,7 +29,7 @@ def layout() -> TokenLayout:
 
 @pytest.fixture
 def attention(random: np.random.Generator) -> np.ndarray:
-    """Three layers of two images, four heads, two prefix tokens and 2 x 3 patches."""
+    """Three layers of two images, four heads, two prefix tokens and 2 × 3 patches."""
     return peaked(random, 3, 2, 4, 8, 8)
 
 

@@ -100,7 +100,7 @@ def test_28_by_default_and_a_name(random: np.random.Generator) -> None:
     result = result_of(random.normal(size=(60, 3, 4, 4)))
     assert len(result.components) == 28
     assert len(result.explained_variance_ratio) == 48
-    assert result.source == "patch embedding, 60 filters of 4 x 4 px"
+    assert result.source == "patch embedding, 60 filters of 4 × 4 px"
 
 
 def test_a_hybrid_has_the_filters_that_its_stem_applies() -> None:

@@ -370,7 +370,7 @@ def test_every_picture_has_the_curves_that_it_has_alone(small: Callable[..., vi.
 def test_the_size_of_a_pass_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     capture, told = classified(), []
     at_once = vi.faithfulness(capture, on_progress=lambda done, total: told.append((done, total)))
-    # Of 2 x 2 curves of 8 orders, 5 pictures between the ends; and one end of each curve.
+    # Of 2 × 2 curves of 8 orders, 5 pictures between the ends; and one end of each curve.
     total = 4 * 8 * 5 + 4
     assert told == [(0, total), (total, total)]
     monkeypatch.setattr("vit_inspect.device.PASS_TOKENS", {"cpu": 3 * 7})
@@ -424,7 +424,7 @@ WRONG = np.full((IMAGES, 2, 3), np.nan)
         (tuple("abcde"), {"target": -1}, "Found the class -1; expected a class of 0..4"),
         (None, {"target": 1}, "toy, which has no known classes; expected no class"),
         (None, {"maps": {"a": np.ones((1, 2, 3))}}, "the map 'a' of shape (1, 2, 3); expected"),
-        (None, {"maps": {"a": np.ones((2, 3, 2))}}, "finite values of 2 x 2 x 3 patches (image,"),
+        (None, {"maps": {"a": np.ones((2, 3, 2))}}, "finite values of 2 × 2 × 3 patches (image,"),
         (
             None,
             {"maps": {"a": WRONG}},

@@ -121,6 +121,6 @@ def test_an_unknown_basis_is_refused(random: np.random.Generator) -> None:
 
 def test_a_model_without_rows_of_tokens_is_refused() -> None:
     capture = capture_of(peaked(np.random.default_rng(0), 1, 1, 1, 7, 7), layout_of("cls"))
-    words = "toy, whose blocks do not return one row for each token of its 2 x 3 patches"
+    words = "toy, whose blocks do not return one row for each token of its 2 × 3 patches"
     with pytest.raises(vi.UnsupportedModel, match=words):
         vi.feature_pca(capture)

@@ -173,7 +173,7 @@ def test_models_that_crop_differently_are_compared(small: Callable[..., vi.Model
 
 
 def test_few_places_are_refused() -> None:
-    with pytest.raises(vi.BadParameter, match="1 x 3 patches to compare; expected at least 4"):
+    with pytest.raises(vi.BadParameter, match="1 × 3 patches to compare; expected at least 4"):
         vi.layer_cka(holding(np.ones((1, 3, 2)), grid=(1, 3)))
 
 

@@ -74,7 +74,7 @@ def test_what_a_model_has_not_is_a_sentence(capture: vi.Capture) -> None:
     large = replace(capture.model, positions=capture.model.positions.new_zeros(65, 65, 2))  # type: ignore[union-attr]
     tenth = vi.paper_figure(10, large, capture)
     assert isinstance(tenth, vi.PaperFigure10)
-    assert "65 x 65 positions; expected at most 4096" in str(tenth.positions[0])
+    assert "65 × 65 positions; expected at most 4096" in str(tenth.positions[0])
     same(tenth.positions[1], vi.position_similarity(capture.model))
 
 

@@ -129,5 +129,5 @@ def test_a_table_too_large_to_compare_is_refused() -> None:
     vi.position_similarity(model_of(layout, positions=np.ones((32, 128, 1))))
     with pytest.raises(vi.UnsupportedModel) as refusal:
         vi.position_similarity(model_of(layout, positions=np.ones((32, 129, 1))))
-    assert refusal.value.found == "toy with a table of 32 x 129 positions"
+    assert refusal.value.found == "toy with a table of 32 × 129 positions"
     assert refusal.value.expected.startswith("at most 4096")

@@ -114,7 +114,7 @@ def test_one_row_of_patches_has_offsets_along_it_only(small: Callable[..., vi.Mo
 
 
 def turning(rope: nn.Module) -> vi.Model:
-    """A model of 3 x 4 patches whose block turns halves of each head."""
+    """A model of 3 × 4 patches whose block turns halves of each head."""
     module, block = nn.Module(), nn.Module()
     module.rope, block.attn = rope, nn.Module()
     block.attn.rotate_half = True

@@ -78,7 +78,7 @@ def test_a_hierarchical_model_has_tokens_but_no_known_head() -> None:
 def test_tokens_that_blocks_do_not_return_are_refused(small: Callable[..., vi.Model]) -> None:
     capture = replace(captured(small), tokens=())
     with pytest.raises(
-        vi.UnsupportedModel, match="do not return one row for each token of its 2 x 3 patches"
+        vi.UnsupportedModel, match="do not return one row for each token of its 2 × 3 patches"
     ):
         patch_tokens(capture, None)
 

@@ -16,7 +16,7 @@ WHOLE = Box(0, 0, 60, 40)
 
 
 def photograph(seed: int = 0, seen: Box = WHOLE) -> Photograph:
-    """Noise of 60 x 40 px."""
+    """Noise of 60 × 40 px."""
     pixels = np.random.default_rng(seed).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     return Photograph(f"{seed}.png", pixels, (40, 60), seen)
 

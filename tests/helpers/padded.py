@@ -24,7 +24,7 @@ GLOBAL = 1
 
 
 def sam(*, fused: bool = True, **options: Any) -> vi.Model:
-    """A narrow SAM of random weights: windows of 3 x 3 tokens on a grid of 8 x 10."""
+    """A narrow SAM of random weights: windows of 3 × 3 tokens on a grid of 8 × 10."""
     torch.manual_seed(0)
     network = timm.create_model(
         "samvit_base_patch16",

@@ -85,7 +85,7 @@ def test_the_bundled_model_is_a_small_vit_with_layer_scale(dinov2: vi.Model) -> 
     assert found.row == Row(12, 384, 1536, 6, 22_056_192)
     assert found.variant is not None
     assert (found.variant.name, found.exact) == ("ViT-S", True)
-    # The table holds the positions of a grid of 37 x 37 and of the class token.
+    # The table holds the positions of a grid of 37 × 37 and of the class token.
     positions = Position(257, 384, parameters=1370 * 384)
     assert found.stem == Chain((patches(14, 384), Tokens(384), positions))
     scale = LayerScale(384, parameters=384)
@@ -155,7 +155,7 @@ def test_swin_merges_its_tokens_and_attends_in_windows(swin: vi.Model) -> None:
     assert found.stages[0].merging == Chain()
     merging = norm(4 * 192, 1e-5), Linear(4 * 192, 384, bias=False, parameters=768 * 384)
     assert found.stages[2].merging.parts == merging
-    # Of relative positions in a window of 7 x 7 there are 13 x 13, with a value for each head.
+    # Of relative positions in a window of 7 × 7 there are 13 × 13, with a value for each head.
     table = 13 * 13 * 12
     windowed = attention(384, 12, relative=True, window=49, parameters=4 * 385 * 384 + table)
     assert found.stage == 2

@@ -139,7 +139,7 @@ def test_channels_that_are_said_and_are_not_in_the_file_are_refused(tmp_path: Pa
     model = loaded(path, arch_options={"in_chans": 4})
     assert model.channels == 4
     assert not any("channels taken" in each for each in model.notices)
-    with pytest.raises(vi.WeightsUnavailable, match=r"64 x 4 x 16 x 16 in .*, but of 64 x 5 x"):
+    with pytest.raises(vi.WeightsUnavailable, match=r"64 × 4 × 16 × 16 in .*, but of 64 × 5 ×"):
         loaded(path, arch_options={"in_chans": 5})
 
 
@@ -201,7 +201,7 @@ def test_without_a_convolution_on_the_pixels_the_recipe_says_the_channels() -> N
         model = wrapped(own(ByMatrix), transform=five)
         assert model.channels == len(model.recipe.mean) == len(model.recipe.std) == 5
         assert model.filters is None
-    with pytest.raises(vi.BadParameter, match="ByMatrix, which fails on pictures of 16 x 24 px"):
+    with pytest.raises(vi.BadParameter, match="ByMatrix, which fails on pictures of 16 × 24 px"):
         wrapped(own(ByMatrix))
 
 

@@ -30,6 +30,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from scipy.special import erf, softmax
 from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
@@ -62,7 +63,7 @@ def network(architecture: str = TINY, seed: int = 0, **options: object) -> nn.Mo
 
 @pytest.fixture(scope="module")
 def tiny() -> Weights:
-    """Of a network for 64 x 64 px, so that its file has a grid of its own."""
+    """Of a network for 64 × 64 px, so that its file has a grid of its own."""
     return network(img_size=64).state_dict()
 
 
@@ -227,7 +228,7 @@ def test_an_official_archive_answers_as_the_paper_says(tmp_path: Path, root: str
     assert model.source == f"file ViT-Ti_16.npz, as {TINY}"
     assert adapted(model) == (
         "Classifier of 7 classes taken from the file.",
-        "Input size 64 x 64 px: the position table of 16 patches is taken for a square. If it "
+        "Input size 64 × 64 px: the position table of 16 patches is taken for a square. If it "
         "is not, give its input size as img_size, such as 32x128.",
     )
 
@@ -508,6 +509,53 @@ def test_of_two_networks_none_is_guessed(tiny: Weights, other: Weights, tmp_path
         "Found no part 'three' in 'both.pth'; expected one of one, two; "
         "name another part, or leave it out."
     )
+
+
+def test_of_a_hundred_networks_none_is_compared(tiny: Weights, tmp_path: Path) -> None:
+    heads = {f"head{number}.blocks.0.scale": torch.ones(1) for number in range(101)}
+    with pytest.raises(vi.WeightsUnavailable, match=r"^Found 101 networks in 'many\.pth'"):
+        loaded(saved(tmp_path / "many.pth", tiny | heads))
+
+
+def test_an_architecture_of_far_more_weights_than_the_file_is_never_made(
+    tiny: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(tmp_path / "tiny.pth", tiny)
+    made: list[nn.Module] = []
+    create = timm.create_model
+    monkeypatch.setattr(
+        timm, "create_model", lambda *given, **said: made.append(create(*given, **said)) or made[-1]
+    )
+    with pytest.raises(vi.WeightsUnavailable, match=r"in 'tiny.pth', but 630,764,800 in vit_huge"):
+        loaded(path, "vit_huge_patch14_224")
+    # What an option makes of it counts too.
+    with pytest.raises(vi.WeightsUnavailable, match=r"in 'tiny.pth', but [\d,]+ in test_vit;"):
+        loaded(path, arch_options={"embed_dim": 6400})
+    assert {weight.device.type for module in made for weight in module.parameters()} == {"meta"}
+
+
+@pytest.mark.parametrize(
+    ("name", "weight"),
+    [
+        ("head.weight", torch.zeros(10**12, 0)),
+        ("head.weight", torch.zeros(1_000_000, 1)),
+        ("pos_embed", torch.zeros(1, 10**12, 0)),
+        ("pos_embed", torch.zeros(1, 1 + 1000**2, 1)),
+        ("patch_embed.proj.weight", torch.zeros(64, 10**9, 16, 0)),
+    ],
+    ids=["classes of no values", "narrow classes", "no positions", "narrow positions", "channels"],
+)
+def test_a_shape_that_claims_more_than_its_bytes_takes_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, weight: Tensor
+) -> None:
+    path = tmp_path / "claims.safetensors"
+    save_file(network().state_dict() | {name: weight}, path)
+    asked: list[object] = []
+    monkeypatch.setattr(VisionTransformer, "reset_classifier", lambda _, count: asked.append(count))
+    monkeypatch.setattr(VisionTransformer, "set_input_size", lambda _, **said: asked.append(said))
+    with pytest.raises(vi.WeightsUnavailable, match=re.escape(name)):
+        loaded(path)
+    assert asked in ([], [0])
 
 
 @pytest.mark.parametrize(
@@ -902,7 +950,7 @@ def test_dino_is_read_as_its_authors_save_it(tiny: Weights, other: Weights, tmp_
     assert adapted(model) == (
         "Weights taken from the part 'teacher.backbone' of the file.",
         "The file has no classifier: the model outputs a feature vector.",
-        "Input size 64 x 64 px: the position table of 16 patches is taken for a square. If it "
+        "Input size 64 × 64 px: the position table of 16 patches is taken for a square. If it "
         "is not, give its input size as img_size, such as 32x128.",
         "Unused parts of the file: student, optimizer, epoch, args, dino_loss, "
         "head.mlp (2 weights), head.last_layer.weight_g.",
@@ -1315,7 +1363,7 @@ def test_the_position_table_is_resampled_once_as_timm_does(
     # What the figure of position embeddings shows is what was trained.
     assert torch.equal(model.positions, table[0, prefix:].unflatten(0, held))
     told = [notice for notice in model.notices if "Position table" in notice]
-    sides = [" x ".join(map(str, each)) for each in (held, grid)]
+    sides = [" × ".join(map(str, each)) for each in (held, grid)]
     assert told == (
         [f"Position table resampled from {sides[0]} to {sides[1]}."] if held != grid else []
     )
@@ -1360,10 +1408,10 @@ def test_sam_is_read_as_its_authors_save_it_at_any_size(
     said = load(checkpoint=tmp_path / "sam.pth", crop_mode="pad", interpolation="bilinear")
     assert (said.recipe.crop_mode, said.recipe.interpolation) == ("pad", "bilinear")
     assert not any("Warning" in each for each in said.notices)
-    assert ("Input size 160 x 160 px, for which the position table was made." in told) == (
+    assert ("Input size 160 × 160 px, for which the position table was made." in told) == (
         size is None
     )
-    assert ("Position table resampled from 10 x 10 to 5 x 10." in told) == (size is not None)
+    assert ("Position table resampled from 10 × 10 to 5 × 10." in told) == (size is not None)
     assert ("Tables of relative positions were" in told) == (size is not None and relative)
 
 
@@ -1371,7 +1419,7 @@ def test_the_input_is_the_one_that_the_file_was_trained_for(tmp_path: Path) -> N
     model = loaded(saved(tmp_path / "run.pth", network(img_size=384).state_dict()))
     assert model.layout.input_px == (384, 384)
     assert model.notices[0] == (
-        "Input size 384 x 384 px: the position table of 576 patches is taken for a square. If it "
+        "Input size 384 × 384 px: the position table of 576 patches is taken for a square. If it "
         "is not, give its input size as img_size, such as 288x512."
     )
 
@@ -1379,13 +1427,13 @@ def test_the_input_is_the_one_that_the_file_was_trained_for(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("trained", "size", "words"),
     [
-        ((64, 256), None, "Input size 128 x 128 px: the position table of 64 patches is taken for"),
+        ((64, 256), None, "Input size 128 × 128 px: the position table of 64 patches is taken for"),
         ((64, 256), (64, 192), "The position table of 64 patches is taken for a square. If"),
         # Only one row or one column would be another grid.
         (
             (112, 112),
             None,
-            "Input size 112 x 112 px: the position table of 49 patches is taken for a square.",
+            "Input size 112 × 112 px: the position table of 49 patches is taken for a square.",
         ),
         ((64, 256), (64, 256), None),
         ((160, 160), None, None),
@@ -1410,16 +1458,16 @@ def test_a_square_is_told_as_assumed(
 @pytest.mark.parametrize(
     ("trained", "asked", "resampled"),
     [
-        # 4 x 16 = 8 x 8 = 2 x 32 patches: the same count, and another picture.
+        # 4 × 16 = 8 × 8 = 2 × 32 patches: the same count, and another picture.
         ((64, 256), (64, 256), None),
         ((32, 512), (32, 512), None),
         ((128, 128), (128, 128), None),
-        # The architecture's own count, 10 x 10, as a strip.
+        # The architecture's own count, 10 × 10, as a strip.
         ((32, 800), (32, 800), None),
         ((80, 320), (80, 320), None),
         # A size of another count: the square is resampled, and this is said.
-        ((128, 128), (64, 192), "8 x 8 to 4 x 12"),
-        ((160, 160), (64, 192), "10 x 10 to 4 x 12"),
+        ((128, 128), (64, 192), "8 × 8 to 4 × 12"),
+        ((160, 160), (64, 192), "10 × 10 to 4 × 12"),
     ],
 )
 def test_the_size_that_is_asked_for_decides_between_grids_of_one_count(
@@ -1477,7 +1525,7 @@ def test_relative_positions_are_resampled_as_timm_does(tmp_path: Path) -> None:
 def test_relative_positions_that_fit_stay_as_they_are(
     tmp_path: Path, size: tuple[int, int]
 ) -> None:
-    """5 x 41 patches have as many offsets as 14 x 14."""
+    """5 × 41 patches have as many offsets as 14 × 14."""
     module = timm.create_model("beit_base_patch16_224", depth=1, img_size=size)
     with torch.no_grad():
         module.blocks[0].attn.relative_position_bias_table.normal_()
@@ -1494,7 +1542,7 @@ def test_relative_positions_that_fit_stay_as_they_are(
 def test_resampling_in_other_weights_is_told_too() -> None:
     assert vi.load(device="cpu").notices == ()
     model = vi.load(img_size=(28, 56), device="cpu")
-    assert adapted(model) == ("Position table resampled from 37 x 37 to 2 x 4.",)
+    assert adapted(model) == ("Position table resampled from 37 × 37 to 2 × 4.",)
     assert model.fitted("whole").notices == model.notices
 
 
@@ -1556,13 +1604,13 @@ def unrelated(weights: Weights) -> None:
         ),
         (
             wider,
-            "blocks.0.attn.qkv.weight of 600 x 128 in 'x.pth', but of 192 x 64 in " + TINY,
+            "blocks.0.attn.qkv.weight of 600 × 128 in 'x.pth', but of 192 × 64 in " + TINY,
         ),
         (
             of_larger_patches,
             f"patch filters of 3,072 weights in 'x.pth', but of 768 in {TINY}",
         ),
-        (of_other_features, f"head.weight of 1000 x 128 in 'x.pth', but of 1000 x 64 in {TINY}"),
+        (of_other_features, f"head.weight of 1000 × 128 in 'x.pth', but of 1000 × 64 in {TINY}"),
         (quantised, "norm.weight of type int8 in 'x.pth'"),
         (exploded, "infinite or NaN values in blocks.5.mlp.fc1.bias of 'x.pth'"),
         (
@@ -1808,7 +1856,7 @@ def test_notices_are_told_by_command_line_report_and_provenance(
         "The position table of 16 patches is taken for a square. If it is not, give its input size "
         "as img_size, such as 32x128.",
         "Unused parts of the file: mask_token.<b>.",
-        "Position table resampled from 4 x 4 to 2 x 3.",
+        "Position table resampled from 4 × 4 to 2 × 3.",
     ]
     assert [line for line in done.stderr.splitlines() if line in told] == told
     assert not any(notice in done.stdout for notice in told)

@@ -27,7 +27,7 @@ from vit_inspect.recording.hooks import _enter
 from vit_inspect.records.base import Result
 
 LAYOUT = layout_of("cls", "reg1", patch_px=(8, 8))
-"""Two rows and three columns of patches behind two tokens, an input of 16 x 24 px."""
+"""Two rows and three columns of patches behind two tokens, an input of 16 × 24 px."""
 WIDTH, HEADS = 24, 3
 IMAGES = [noise((60, 40), 1), noise((40, 70), 2)]
 
@@ -169,7 +169,7 @@ def test_an_input_with_a_margin_is_described_by_hand() -> None:
     rows, columns = layout.input_px
     assert model.notices == (
         "The network does not see 0 px at the bottom and 9 px at the right of its input of "
-        f"{rows} x {columns} px, which no patch covers.",
+        f"{rows} × {columns} px, which no patch covers.",
     )
     capture = vi.capture(model, IMAGES)
     assert capture.pixels.shape == (2, 3, rows, columns)
@@ -184,7 +184,7 @@ def test_patches_that_overlap_are_described_by_hand() -> None:
     model = wrapped(network, layout=layout)
     assert layout.input_px == (22, 26)
     assert model.notices[-1] == (
-        "Its patches of 8 x 8 px overlap. Maps show each as the 6 x 6 px around its centre."
+        "Its patches of 8 × 8 px overlap. Maps show each as the 6 × 6 px around its centre."
     )
     assert model.filters_name == "patch embedding"
     capture = vi.capture(model.fitted("whole"), IMAGES)
@@ -620,7 +620,7 @@ def test_two_models_of_one_network_tell_their_layers_apart() -> None:
 
 def test_a_network_that_fails_keeps_no_hooks() -> None:
     network = own()
-    with pytest.raises(vi.BadParameter, match="which fails on pictures of 8 x 16 px"):
+    with pytest.raises(vi.BadParameter, match="which fails on pictures of 8 × 16 px"):
         wrapped(network, layout=layout_of("cls", "reg1", grid=(1, 2), patch_px=(8, 8)))
     assert list(hooks(network)) == []
 
@@ -726,8 +726,8 @@ def test_a_changed_stride_of_timm_is_refused_with_its_description() -> None:
         with pytest.raises(vi.BadParameter) as refusal:
             vi.wrap(module)
         assert refusal.value.found == (
-            "a patch embedding of VisionTransformer with filters of 16 x 16 px at a stride of "
-            f"{stride[0]} x {stride[1]} px"
+            "a patch embedding of VisionTransformer with filters of 16 × 16 px at a stride of "
+            f"{stride[0]} × {stride[1]} px"
         )
         # The advice works.
         layout = refusal.value.remedy.partition("layout=")[2].partition(", and transform")[0]

@@ -346,7 +346,7 @@ def test_rectangles_are_rows_then_columns(kind: str, told: bool) -> None:
 def test_what_is_resampled_is_told_and_nothing_else(
     kind: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """64 x 16 px have as many patches as 32 x 32 px, in other places."""
+    """64 × 16 px have as many patches as 32 × 32 px, in other places."""
     changed: set[tuple[tuple[int, ...], tuple[int, ...]]] = set()
     interpolate = nn.functional.interpolate
 
@@ -369,7 +369,7 @@ def test_what_is_resampled_is_told_and_nothing_else(
     )
     assert model.notices == (
         *(
-            [f"Position table resampled from 4 x 4 to {rows} x {columns}."]
+            [f"Position table resampled from 4 × 4 to {rows} × {columns}."]
             if table and family.positions
             else []
         ),
@@ -409,7 +409,7 @@ def test_the_bias_by_offset_is_what_is_added_to_the_scores(kind: str, grid: Any)
 @pytest.mark.parametrize(
     ("kind", "size", "remedy"),
     [
-        ("ViTModel", 16, "use an input of 16 x 64 px"),
+        ("ViTModel", 16, "use an input of 16 × 64 px"),
         ("Dinov2Model", None, "choose a network that was made for a square input"),
         ("BeitForImageClassification", None, "choose a network that was made for a square input"),
     ],
@@ -417,14 +417,14 @@ def test_the_bias_by_offset_is_what_is_added_to_the_scores(kind: str, grid: Any)
 def test_a_table_that_transformers_would_mix_up_is_refused(
     tmp_path: Path, kind: str, size: int | None, remedy: str
 ) -> None:
-    """2 x 8 positions are a square number: transformers would read them as 4 x 4."""
+    """2 × 8 positions are a square number: transformers would read them as 4 × 4."""
     family = BY_KIND[kind]
     config = partial(family.config, image_size=(16, 64))
     network_of(family._replace(config=config), torch.float32).save_pretrained(tmp_path)
     with pytest.raises(vi.UnsupportedModel) as refusal:
         load(tmp_path, img_size=size)
     assert refusal.value.remedy == remedy
-    assert "a position table of 2 x 8 in" in refusal.value.found
+    assert "a position table of 2 × 8 in" in refusal.value.found
 
 
 def saved(folder: Path, kind: str = "ViTForImageClassification", **options: Any) -> nn.Module:
@@ -460,8 +460,8 @@ def test_a_saved_folder_takes_a_size_and_a_type(tmp_path: Path) -> None:
     assert capture.output.dtype == torch.float64
     with pytest.raises(vi.BadParameter) as refusal:
         load(tmp_path, img_size=(33, 47))
-    assert refusal.value.found == "an input of 33 x 47 px"
-    assert refusal.value.remedy == "use 32 x 48"
+    assert refusal.value.found == "an input of 33 × 47 px"
+    assert refusal.value.remedy == "use 32 × 48"
 
 
 def test_a_pooler_that_was_never_trained_is_left_out(tmp_path: Path) -> None:
@@ -628,7 +628,7 @@ def test_patches_that_do_not_tile_the_input(
     assert model.module.options == {}
     assert model.notices == (
         f"The network does not see {height - 32} px at the bottom and {width - 32} px at the right "
-        f"of its input of {height} x {width} px, which no patch covers.",
+        f"of its input of {height} × {width} px, which no patch covers.",
     )
     capture = vi.capture(model, chelsea)
     pixels = processor(chelsea, return_tensors="pt").pixel_values
@@ -645,7 +645,7 @@ def test_patches_that_do_not_tile_the_input(
     assert seen == pytest.approx((0, 0, columns * 32 / width, rows * 32 / height))
     assert len(unseen(capture.photographs[0])) == (height > 32) + (width > 32)
     assert load(tmp_path, img_size=(height, width)).layout == model.layout
-    with pytest.raises(vi.BadParameter, match="multiples of the patch, 8 x 8 px"):
+    with pytest.raises(vi.BadParameter, match="multiples of the patch, 8 × 8 px"):
         load(tmp_path, img_size=41)
 
 
@@ -867,7 +867,7 @@ def test_an_unknown_network_of_transformers_is_described_by_hand() -> None:
 def test_a_layout_of_smaller_patches_than_the_networks_is_refused() -> None:
     network = hf.ViTModel(hf.ViTConfig(**PLAIN), add_pooling_layer=False).eval()
     layout = vi.TokenLayout(("cls",), (2, 2), (2, 2), "cls")
-    with pytest.raises(vi.BadParameter, match="fails on pictures of 4 x 4 px"):
+    with pytest.raises(vi.BadParameter, match="fails on pictures of 4 × 4 px"):
         vi.wrap(network, layout=layout, transform=RECIPE)
 
 
@@ -968,8 +968,8 @@ def test_a_picture_that_the_processor_would_blow_up_is_refused() -> None:
     strip = Image.new("RGB", (10_000, 3))
     with pytest.raises(vi.BadImage) as refusal:
         prepare(strip, made, (224, 224))
-    assert "a picture of 10000 x 3 px, which" in refusal.value.found
-    assert "enlarges to 746666 x 224 px" in refusal.value.found
+    assert "a picture of 10000 × 3 px, which" in refusal.value.found
+    assert "enlarges to 746666 × 224 px" in refusal.value.found
     assert prepare(strip, replace(made, fit="whole"), (224, 224))[0].shape == (1, 3, 224, 224)
 
 

@@ -284,7 +284,7 @@ class Turned(nn.Module):
 
 
 class Windows(Block):
-    """Attention inside squares of 4 x 4 patches on a grid of 8 x 8, which are rolled before."""
+    """Attention inside squares of 4 × 4 patches on a grid of 8 × 8, which are rolled before."""
 
     window_size = 4
 

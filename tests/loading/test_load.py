@@ -175,9 +175,9 @@ def test_what_is_no_size_is_refused_before_anything_is_made(
 @pytest.mark.parametrize(
     ("img_size", "found", "remedy"),
     [
-        (100, "an input of 100 x 100 px", "use 96 x 96"),
-        ((33, 47), "an input of 33 x 47 px", "use 32 x 48"),
-        (7, "an input of 7 x 7 px", "use 16 x 16"),
+        (100, "an input of 100 × 100 px", "use 96 × 96"),
+        ((33, 47), "an input of 33 × 47 px", "use 32 × 48"),
+        (7, "an input of 7 × 7 px", "use 16 × 16"),
     ],
 )
 def test_an_input_that_patches_do_not_tile_is_refused_with_the_nearest(
@@ -186,7 +186,7 @@ def test_an_input_that_patches_do_not_tile_is_refused_with_the_nearest(
     with pytest.raises(vi.BadParameter) as refusal:
         vi.load(TINY, pretrained=False, img_size=img_size, device="cpu")
     assert refusal.value.found == found
-    assert refusal.value.expected == "multiples of the patch, 16 x 16 px"
+    assert refusal.value.expected == "multiples of the patch, 16 × 16 px"
     assert refusal.value.remedy == remedy
 
 

@@ -195,10 +195,10 @@ def test_another_size_is_a_multiple_of_the_last_patch(tmp_path: Path) -> None:
     assert [stage.layout.grid for stage in model.stages] == [(24, 16), (12, 8), (6, 4)]
     with pytest.raises(vi.BadParameter) as refusal:
         vi.load(img_size=72, **options)
-    assert refusal.value.expected == "multiples of the last stage's patch, 16 x 16 px"
+    assert refusal.value.expected == "multiples of the last stage's patch, 16 × 16 px"
     with pytest.raises(vi.BadParameter) as refusal:
         vi.load(img_size=70, **options)
-    assert refusal.value.remedy == "use 64 x 64"
+    assert refusal.value.remedy == "use 64 × 64"
 
 
 @pytest.mark.parametrize(("kind", "served"), [("SwinModel", False), ("Swinv2Model", True)])
@@ -211,7 +211,7 @@ def test_windows_larger_than_the_last_stage(kind: str, served: bool, tmp_path: P
         return
     with pytest.raises(vi.BadParameter) as refusal:
         vi.load(img_size=48, **options)
-    assert refusal.value.expected == "at least 64 x 64 px: one window in the last stage"
+    assert refusal.value.expected == "at least 64 × 64 px: one window in the last stage"
 
 
 @pytest.mark.parametrize(

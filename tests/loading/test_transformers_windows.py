@@ -190,14 +190,14 @@ def test_a_table_of_the_training_before_is_told() -> None:
     model = vi.wrap(of("VitDet"), transform=RECIPE)
     assert model.positions is not None
     assert model.positions.shape == (4, 4, 24)
-    assert model.notices == ("Position table resampled from 4 x 4 to 8 x 8.", PADDED)
+    assert model.notices == ("Position table resampled from 4 × 4 to 8 × 8.", PADDED)
 
 
 def test_another_size_of_vitdet_resamples_its_relative_positions() -> None:
     layout = vi.TokenLayout((), (6, 9), (8, 8), MEAN)
     model = vi.wrap(of("VitDet"), layout=layout, transform=RECIPE)
     assert model.notices[:2] == (
-        "Position table resampled from 4 x 4 to 6 x 9.",
+        "Position table resampled from 4 × 4 to 6 × 9.",
         "Tables of relative positions were resampled to this input size.",
     )
     assert vi.capture(model, IMAGES).error < 1e-12
@@ -216,7 +216,7 @@ def test_sam_takes_no_other_size() -> None:
     with pytest.raises(vi.BadParameter) as refusal:
         vi.wrap(of("Sam sdpa"), layout=layout, transform=RECIPE)
     assert str(refusal.value) == (
-        "Found an input of 48 x 48 px for SamVisionModel; expected 64 x 64 px, the only size that "
+        "Found an input of 48 × 48 px for SamVisionModel; expected 64 × 64 px, the only size that "
         "it takes; leave out the size."
     )
 

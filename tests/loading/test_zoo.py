@@ -207,21 +207,21 @@ def test_the_default_input_is_the_trained_one(served: Served) -> None:
 @pytest.mark.parametrize(
     ("architecture", "img_size", "expected", "remedy"),
     [
-        ("eva02_tiny_patch14_224", (28, 30), "multiples of the patch, 14 x 14 px", "use 28 x 28"),
-        ("vit_small_r26_s32_224", (48, 64), "multiples of the patch, 32 x 32 px", "use 64 x 64"),
+        ("eva02_tiny_patch14_224", (28, 30), "multiples of the patch, 14 × 14 px", "use 28 × 28"),
+        ("vit_small_r26_s32_224", (48, 64), "multiples of the patch, 32 × 32 px", "use 64 × 64"),
         (
             "qwen3_vit_88m_enc",
             (48, 64),
-            "multiples of the merged patches, 32 x 32 px",
-            "use 64 x 64",
+            "multiples of the merged patches, 32 × 32 px",
+            "use 64 × 64",
         ),
         (
             "gemma4_vit_167m_enc",
             (48, 64),
-            "multiples of the merged patches, 48 x 48 px",
-            "use 48 x 48",
+            "multiples of the merged patches, 48 × 48 px",
+            "use 48 × 48",
         ),
-        ("gemma4_vit_167m", (40, 64), "multiples of the patch, 16 x 16 px", "use 32 x 64"),
+        ("gemma4_vit_167m", (40, 64), "multiples of the patch, 16 × 16 px", "use 32 × 64"),
     ],
 )
 def test_an_input_that_tokens_do_not_tile_is_refused(
@@ -277,7 +277,7 @@ def test_windows_are_known(
 
 def test_another_size_resamples_sams_tables() -> None:
     model = described("samvit_base_patch16", img_size=(512, 768))
-    assert model.notices == ("Position table resampled from 64 x 64 to 32 x 48.", PADDED)
+    assert model.notices == ("Position table resampled from 64 × 64 to 32 × 48.", PADDED)
     # Only in a layer whose tokens attend to all.
     deeper = described("samvit_base_patch16", img_size=(512, 768), global_attn_indexes=(0,))
     assert deeper.notices == (model.notices[0], RELATIVE_RESAMPLED)

@@ -110,7 +110,7 @@ def test_640_x_480_through_256_and_224_loses_a_third_of_the_width() -> None:
 def test_extreme_pictures_need_no_enormous_intermediate(
     size: tuple[int, int], crop_mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Resized whole before the crop, 10,000 x 3 px would become 853,333 x 256."""
+    """Resized whole before the crop, 10,000 × 3 px would become 853,333 × 256."""
     made: list[tuple[int, int]] = []
     resize = Image.Image.resize
 

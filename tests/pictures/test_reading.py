@@ -412,7 +412,7 @@ def test_decompression_bombs_are_refused_by_their_header(size: tuple[int, int]) 
     data = png(*size)
     assert len(data) < 120_000
     found = (
-        f"{size[0]} x {size[1]} px" if size[0] * size[1] < 2e8 else "far more than 40 megapixels"
+        f"{size[0]} × {size[1]} px" if size[0] * size[1] < 2e8 else "far more than 40 megapixels"
     )
     expected = f"Found {found} in 'image'; expected {ACCEPTED}; make it smaller first."
     assert refusal(data) == expected
@@ -471,7 +471,7 @@ def test_a_tiff_of_endless_strips_or_vast_tiles_is_refused() -> None:
     assert refusal(strips).startswith("Found a TIFF of 100001 strips or tiles in 'image'; ")
     side = (4, 1, 30_000)
     tiles = tiff({**grey, 322: side, 323: side, 324: (4, 1, 8)})
-    assert refusal(tiles).startswith("Found a TIFF with tiles of 30000 x 30000 px in 'image'; ")
+    assert refusal(tiles).startswith("Found a TIFF with tiles of 30000 × 30000 px in 'image'; ")
 
 
 def test_files_that_cannot_be_opened_have_sentences_of_their_own(
@@ -516,7 +516,7 @@ def test_warnings_neither_leak_nor_refuse() -> None:
         warnings.simplefilter("error")
         filters = list(warnings.filters)
         assert "far more" in refusal(png(30_000, 30_000))
-        assert "12000 x 10000" in refusal(png(12_000, 10_000))
+        assert "12000 × 10000" in refusal(png(12_000, 10_000))
         assert warnings.filters == filters
 
 

@@ -195,7 +195,7 @@ def test_values_that_would_fill_the_memory_are_refused_by_the_header() -> None:
     many = claiming(6000, 60_000, "<u1")
     assert refusal(many).startswith("Found 60000 bands of 8 bits in 'x'; ")
     assert refusal(many, bands=(0, 1, 2)).startswith("Found 2,160,000 MB of values in 'x'; ")
-    assert refusal(claiming(60_000, 3, "<u1")).startswith("Found 60000 x 60000 px in 'x'; ")
+    assert refusal(claiming(60_000, 3, "<u1")).startswith("Found 60000 × 60000 px in 'x'; ")
     assert "damaged or cut off" in refusal(claiming(2, 1 << 20, "<u1"))
 
 

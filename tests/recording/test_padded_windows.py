@@ -92,7 +92,7 @@ def test_a_bias_is_two_parts_only_if_it_is_their_sum(dtype: torch.dtype) -> None
 
 @pytest.mark.parametrize("side", [2, 4])
 def test_windows_of_two_sizes_share_one_padding(side: int) -> None:
-    """Windows of 2 x 2 tile the grid of 8 x 10; those of 3 x 3 and 4 x 4 do not."""
+    """Windows of 2 × 2 tile the grid of 8 × 10; those of 3 × 3 and 4 × 4 do not."""
     network = sam().module
     network.blocks[2].window_size = side
     capture = vi.capture(vi.wrap(network), IMAGES)

@@ -310,7 +310,7 @@ REFUSALS = (
     (
         with_one_token_too_many,
         "attention over 7 tokens in block 0",
-        "8 (2 special tokens and 2 x 3",
+        "8 (2 special tokens and 2 × 3",
     ),
     (not_finite, "infinite or NaN values in the attention", "check the weights"),
     (not_finite_behind_attention, "NaN values in the tokens or the output", "check the"),

@@ -177,8 +177,8 @@ def test_a_stage_that_is_not_there_is_refused() -> None:
 def test_an_input_that_would_not_merge_evenly_is_refused() -> None:
     with pytest.raises(vi.BadParameter) as refusal:
         vi.load(SWIN, img_size=(224, 240), pretrained=False, device="cpu")
-    assert refusal.value.expected == "multiples of the last stage's patch, 32 x 32 px"
-    assert refusal.value.remedy == "use 224 x 256"
+    assert refusal.value.expected == "multiples of the last stage's patch, 32 × 32 px"
+    assert refusal.value.remedy == "use 224 × 256"
 
 
 def test_rollout_is_refused_because_tokens_merge() -> None:

@@ -31,7 +31,7 @@ from vit_inspect.recording.interventions import intervene
 
 IMAGES = [noise((60, 40), 1), noise((40, 70), 2)]
 LAYOUT = layout_of("cls", "reg1", patch_px=(8, 8))
-"""Two rows and three columns of patches behind two tokens, an input of 16 x 24 px."""
+"""Two rows and three columns of patches behind two tokens, an input of 16 × 24 px."""
 TOKENS, WIDTH, HEADS = LAYOUT.token_count, 24, 3
 SCALE = (WIDTH // HEADS) ** -0.5
 BIAS = torch.linspace(-2, 2, HEADS * TOKENS**2).sin().reshape(HEADS, TOKENS, TOKENS)

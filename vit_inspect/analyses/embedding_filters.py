@@ -43,7 +43,7 @@ def embedding_filters(model: Model, *, count: int = 28) -> EmbeddingFilters:
     height, width = filters.shape[1:3]
     return EmbeddingFilters(
         model=model.id,
-        source=f"{model.filters_name}, {len(filters)} filters of {height} x {width} px",
+        source=f"{model.filters_name}, {len(filters)} filters of {height} × {width} px",
         components=components.reshape(-1, *filters.shape[1:]).astype(np.float32),
         explained_variance_ratio=pca.explained_variance_ratio_,
     )

@@ -254,7 +254,7 @@ def _checked(maps: Mapping[str, Map], images: int, layout: TokenLayout) -> dict[
             wrong = "of shape" if values.shape != shape else "with infinite or NaN values, of shape"
             raise BadParameter(
                 f"the map {name!r} {wrong} {values.shape}",
-                f"finite values of {images} x {layout.grid[0]} x {layout.grid[1]} patches (image, "
+                f"finite values of {images} × {layout.grid[0]} × {layout.grid[1]} patches (image, "
                 "row, column)",
                 "give one value for each patch of each image",
             )

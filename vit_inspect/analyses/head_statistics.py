@@ -25,7 +25,7 @@ def head_statistics(capture: Capture) -> HeadStatistics:
     ln(tokens) if all keys get the same attention. `effective_tokens` is the mean of exp(entropy of
     the row), not exp of the mean: the number of tokens that a query attends to, on average over
     queries; at least exp(entropy). `prefix_mass`, `self_mass` and `local_mass` are the attention to
-    all special tokens, to the patch itself, and to the 3 x 3 patches centred on it (fewer at the
+    all special tokens, to the patch itself, and to the 3 × 3 patches centred on it (fewer at the
     border). `distance_px` is the attention distance as in the paper.
 
     `nmi` is the normalised mutual information of query and key, (H(keys) - entropy) /
@@ -116,7 +116,7 @@ def row_entropy(rows: Float[Tensor, "*row key"]) -> Float[Tensor, "*row"]:
 
 
 def neighbours(layout: TokenLayout) -> Int[Tensor, "2 pair"]:
-    """Token pairs of every patch and each patch in the 3 x 3 around it, sorted by the first."""
+    """Token pairs of every patch and each patch in the 3 × 3 around it, sorted by the first."""
     tokens = layout.prefix_count + torch.arange(layout.patch_count).reshape(layout.grid)
     around = pad(tokens, (1, 1, 1, 1), value=-1).unfold(0, 3, 1).unfold(1, 3, 1).flatten(2)
     each = tokens[..., None].expand_as(around)

@@ -19,7 +19,7 @@ from vit_inspect.records.base import Photograph
 from vit_inspect.records.evidence import LayerCka
 
 SIDE = 16
-"""Most samples along each side of the picture: a Gram matrix is at most 256 x 256."""
+"""Most samples along each side of the picture: a Gram matrix is at most 256 × 256."""
 
 
 @of_capture
@@ -111,7 +111,7 @@ def _same_places(
     )
     if rows[0].size * columns[0].size < 4:
         raise BadParameter(
-            f"{rows[0].size} x {columns[0].size} patches to compare",
+            f"{rows[0].size} × {columns[0].size} patches to compare",
             "at least 4 that both models saw",
             "use a larger input",
         )

@@ -32,7 +32,7 @@ def position_similarity(model: Model) -> PositionSimilarity:
     rows, columns, width = model.positions.shape
     if rows * columns > MAX_POSITIONS:
         raise UnsupportedModel(
-            f"{model.id} with a table of {rows} x {columns} positions",
+            f"{model.id} with a table of {rows} × {columns} positions",
             f"at most {MAX_POSITIONS}, since each is compared with every other",
             "look at another figure of this model",
         )

@@ -47,7 +47,7 @@ def block_tokens(capture: Capture) -> tuple[Float[Tensor, "image token width"], 
         rows, columns = capture.layout.grid
         raise UnsupportedModel(
             f"{capture.model.id}, whose blocks do not return one row for each token of its "
-            f"{rows} x {columns} patches",
+            f"{rows} × {columns} patches",
             "one row for each token, in the order of the layout",
             "choose a plain vision transformer of timm or transformers",
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 
 from torch import Tensor
 
@@ -48,6 +49,10 @@ _CALLBACK = re.compile(r"EMA|Ema|(^|_)ema|SWA|[Aa]verag")
 
 MAX_DEPTH = 4
 """Most containers inside each other in which tensors are looked for."""
+
+MAX_TRIED = 10
+"""Most averages without dots in their names, and starts of the names of others, that are tried.
+Each costs a pass over all names; a file has one or two."""
 
 
 def is_average(path: str) -> bool:
@@ -102,9 +107,9 @@ def with_dots(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         if weight.numel() > 1 and average.rpartition(".")[2] in AVERAGES:
             groups.setdefault(average, []).append(last)
     new: dict[str, str] = {}
-    for average, joined in groups.items():
+    for average, joined in islice(groups.items(), MAX_TRIED):
         others = [name for name in weights if not name.startswith(f"{average}.")]
-        for start in _starts(others, max(joined, key=len)):
+        for start in islice(_starts(others, max(joined, key=len)), MAX_TRIED):
             own = [name.removeprefix(start) for name in others if name.startswith(start)]
             dotted = {name.replace(".", ""): name for name in own}
             if len(dotted) == len(own) and dotted.keys() >= set(joined):
@@ -113,17 +118,13 @@ def with_dots(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {new.get(name, name): weight for name, weight in weights.items()}
 
 
-def _starts(names: Iterable[str], joined: str) -> list[str]:
+def _starts(names: Iterable[str], joined: str) -> Iterator[str]:
     """What stands before the names that are this one without dots."""
-    found = []
     for name in names:
         parts = name.split(".")
-        found += [
-            "".join(f"{part}." for part in parts[:count])
-            for count in range(len(parts))
-            if "".join(parts[count:]) == joined
-        ]
-    return found
+        for count in range(len(parts)):
+            if "".join(parts[count:]) == joined:
+                yield "".join(f"{part}." for part in parts[:count])
 
 
 def tensors(saved: object) -> dict[str, Tensor]:

@@ -64,6 +64,13 @@ NO_OPTIONS = (
 RGB = 3
 """Channels of all architectures, where nothing else is asked for."""
 
+MAX_NETWORKS = 100
+"""Most networks of a file that are compared; each costs a pass over the names of its weights."""
+
+LACKING = 100_000_000
+"""Most weights that an architecture may have beyond its file. A classifier of 21,843 classes has
+30 million, and a file need not have one."""
+
 MAX_LISTED = 12
 """Most parts of a file that a notice names; a training program leaves about five."""
 
@@ -123,7 +130,10 @@ def load(
     options = {**said.options, **arch_options}
     made = ", ".join(f"{each}={value!r}" for each, value in options.items())
     try:
+        _check_count(file, architecture, options)
         module = create(architecture, pretrained=False, img_size=img_size, **options)
+    except WeightsUnavailable:
+        raise
     # The name is good, and timm's networks do not check their options: these are at fault.
     except Exception as error:
         if not made:
@@ -167,6 +177,18 @@ def _said_architecture(said: str, name: str) -> str:
             "add architecture=ID, such as 'vit_base_patch16_224'",
         )
     return known
+
+
+def _check_count(file: WeightFile, architecture: str, options: Mapping[str, Any]) -> None:
+    """Refuse an architecture of far more weights than the file, before memory is taken for it."""
+    with torch.device("meta"):
+        sketch = create(architecture, pretrained=False, img_size=None, **options)
+    wanted = sum(each.numel() for each in sketch.parameters())
+    held = sum(each.numel() for each in file.weights.values())
+    if wanted > held + LACKING:
+        raise _another(
+            f"{held:,} weights in {file.name!r}, but {wanted:,} in {architecture}", architecture
+        )
 
 
 def load_checkpoint(
@@ -243,7 +265,14 @@ def load_checkpoint(
 
 def _reading(module: nn.Module, file: WeightFile, architecture: str) -> Reading:
     """The reading that matches the most weights of the module; in a tie, without a prefix."""
-    prefixes = ["", *_prefixes(file.weights)]
+    found = _prefixes(file.weights)
+    prefixes = ["", *found]
+    if len(found) > MAX_NETWORKS:
+        raise WeightsUnavailable(
+            f"{len(found):,} networks in {file.name!r}",
+            f"at most {MAX_NETWORKS}",
+            "save the one that is meant as a file of its own",
+        )
     if file.sought:
         named = [each for each in prefixes if each.startswith(f"{file.sought}.")]
         named = named or [each for each in prefixes if f".{file.sought}." in f".{each}"]
@@ -318,11 +347,10 @@ def _read(module: Any, file: WeightFile, prefix: str) -> Reading | None:
     leaves = {
         name: tensor.detach().requires_grad_(tensor.is_floating_point())
         for name, tensor in file.weights.items()
+        if name.startswith(prefix)
     }
     names = {id(leaf): name for name, leaf in leaves.items()}
-    given = {
-        name.removeprefix(prefix): leaf for name, leaf in leaves.items() if name.startswith(prefix)
-    }
+    given = {name.removeprefix(prefix): leaf for name, leaf in leaves.items()}
     dynamic = getattr(module, "dynamic_img_size", False)
     table = getattr(module, "pos_embed", None) if dynamic else None
     try:
@@ -386,7 +414,8 @@ def _take_classes(
     names = _classifiers(module)
     first = weights.get(f"{names[0]}.weight") if names else None
     if first is not None and first.dim() == 2 and not layered:
-        if len(first) != module.num_classes:
+        # One of another width is refused later; it could ask for any number of classes.
+        if len(first) != module.num_classes and first.shape[1] == module.head_hidden_size:
             module.reset_classifier(len(first))
             classes = "one output" if len(first) == 1 else f"{len(first):,} classes"
             notices.append(f"Classifier of {classes} taken from the file.")
@@ -502,7 +531,7 @@ def _another(found: str, architecture: str) -> WeightsUnavailable:
 
 
 def _sides(tensor: Tensor) -> str:
-    return " x ".join(map(str, tensor.shape)) or "no dimension"
+    return " × ".join(map(str, tensor.shape)) or "no dimension"
 
 
 def _first(names: list[str]) -> str:

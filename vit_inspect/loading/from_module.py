@@ -198,10 +198,10 @@ def _of_pixels(layout: TokenLayout) -> tuple[str, ...]:
     if bottom or right:
         told.append(
             f"The network does not see {bottom} px at the bottom and {right} px at the right of "
-            f"its input of {rows} x {columns} px, which no patch covers."
+            f"its input of {rows} × {columns} px, which no patch covers."
         )
     if layout.cell_px != layout.patch_px:
-        patch, cell = (" x ".join(map(str, each)) for each in (layout.patch_px, layout.cell_px))
+        patch, cell = (" × ".join(map(str, each)) for each in (layout.patch_px, layout.cell_px))
         told.append(
             f"Its patches of {patch} px overlap. Maps show each as the {cell} px around its centre."
         )
@@ -291,7 +291,7 @@ def _check_patches(network: Any, model: Model, name: str) -> None:
 
 
 def _by(sides: tuple[int, ...]) -> str:
-    return " x ".join(map(str, sides))
+    return " × ".join(map(str, sides))
 
 
 class _PlainPath(nn.Module):
@@ -359,7 +359,7 @@ def _refusal(name: str, layout: TokenLayout) -> Iterator[None]:
     except Exception as error:
         rows, columns = layout.input_px
         raise BadParameter(
-            f"{name}, which fails on pictures of {rows} x {columns} px",
+            f"{name}, which fails on pictures of {rows} × {columns} px",
             "a network that takes pixels alone, (image, channel, row, column), of this size",
             "correct the grid, patch_px or stride_px of the layout, or wrap a module whose forward "
             "takes them",

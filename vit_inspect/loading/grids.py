@@ -27,7 +27,8 @@ def take_grid(
     for a table of no known grid.
     """
     table, own = weights.get("pos_embed"), getattr(module, "pos_embed", None)
-    if table is None or own is None:
+    # A table of another width is refused later; it could ask for any number of patches.
+    if table is None or own is None or table.shape[-1:] != own.shape[-1:]:
         return size
     if table.dim() == own.dim() == 4:
         trained_px = _take_rectangle(module, (table.shape[1], table.shape[2]))
@@ -119,4 +120,4 @@ def _x(px: Pair) -> str:
 
 
 def _px(px: Pair) -> str:
-    return f"{px[0]} x {px[1]} px"
+    return f"{px[0]} × {px[1]} px"

@@ -1,4 +1,4 @@
-"""How is a model fetched from the hub, and what if the hub cannot be reached?"""
+"""How is a model fetched from the hub, what if that fails, and what was fetched before?"""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import re
 import socket
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from urllib.parse import urlparse
 
 import huggingface_hub.constants
+from huggingface_hub import try_to_load_from_cache
 
 from vit_inspect.errors import BadParameter
 
@@ -28,6 +29,13 @@ def check_repository_name(name: str, prefix: str) -> None:
             f"'{prefix}organisation/name' or '{prefix}organisation/name@revision'",
             "write it in this form",
         )
+
+
+def is_cached(repository: str, files: Iterable[str]) -> bool:
+    """Whether one of these files of a repository is on this machine; asks no hub."""
+    name, _, revision = repository.partition("@")
+    found = (try_to_load_from_cache(name, file, revision=revision or None) for file in files)
+    return any(isinstance(each, str) for each in found)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ RELATIVE_RESAMPLED = "Tables of relative positions were resampled to this input 
 
 def resampled(held: tuple[int, int], wanted: tuple[int, int]) -> tuple[str, ...]:
     """A notice where a table of positions on one grid is used on another, (rows, columns)."""
-    told = (" x ".join(map(str, grid)) for grid in (held, wanted))
+    told = (" × ".join(map(str, grid)) for grid in (held, wanted))
     return () if held == wanted else ("Position table resampled from {} to {}.".format(*told),)
 
 

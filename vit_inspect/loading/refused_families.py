@@ -6,6 +6,8 @@ to all.
 
 from __future__ import annotations
 
+import re
+
 _CONVOLUTIONAL = "which is a convolutional network"
 _MOSTLY_CONVOLUTIONAL = "which is a convolutional network with attention in a few blocks at most"
 _SHRINKING = "whose grid of tokens shrinks from stage to stage"
@@ -109,3 +111,6 @@ OTHER_BLOCKS = {
     "ParallelThingsBlock": "which runs two attentions in parallel in each block",
 }
 """Classes of blocks in timm's plain vision transformers whose attention is not one softmax."""
+
+OTHER_ARCHITECTURES = re.compile(r"vit_d(little|p?wee)_")
+"""Names of architectures that have such blocks, among those that timm has weights of."""

@@ -6,7 +6,7 @@ A network that is not a plain vision transformer is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from statistics import fmean
 from typing import Any
@@ -44,6 +44,9 @@ from vit_inspect.pictures.preparing import AS_GREY, Recipe
 EMBEDDERS = re.compile(r"_(clip|mci|pe_core)_|^vitamin_")
 """timm's architectures whose output is a feature vector compared with captions, not classes."""
 
+SERVED_CROPS = ("center", "squash")
+"""timm's ways to cut pictures that the preparation of pictures knows."""
+
 SWIN = SwinTransformer | SwinTransformerV2 | SwinTransformerV2Cr
 """timm's transformers with shifted windows, whose tokens merge between stages."""
 
@@ -69,7 +72,7 @@ def model_of(
         if kind := OTHER_BLOCKS.get(type(layer).__name__):
             raise not_a_vit(name, kind)
     data = resolve_model_data_config(module)
-    if data["crop_mode"] not in ("center", "squash"):
+    if data["crop_mode"] not in SERVED_CROPS:
         raise UnsupportedModel(
             f"{name!r}, whose pictures are cropped by {data['crop_mode']!r}",
             "'center' or 'squash'",
@@ -226,9 +229,9 @@ def _check_size(size: tuple[int, ...], step: tuple[int, int], *, of: str) -> Non
     if any(px % each for px, each in zip(size, step, strict=True)):
         nearest = [max(each, round(px / each) * each) for px, each in zip(size, step, strict=True)]
         raise BadParameter(
-            f"an input of {' x '.join(map(str, size))} px",
-            f"multiples of {of}, {step[0]} x {step[1]} px",
-            f"use {' x '.join(map(str, nearest))}",
+            f"an input of {' × '.join(map(str, size))} px",
+            f"multiples of {of}, {step[0]} × {step[1]} px",
+            f"use {' × '.join(map(str, nearest))}",
         )
 
 
@@ -317,6 +320,15 @@ def _applied_weights(layer: nn.Conv2d) -> Tensor:
     return standardised.reshape_as(layer.weight)
 
 
+def class_count(config: Mapping[str, Any]) -> int:
+    """The number of classes of the weights of an entry of timm's list; 0 if they have none.
+
+    The outputs of some are features, compared with captions.
+    """
+    named = config.get("label_names") or infer_imagenet_subset(dict(config))
+    return config["num_classes"] if named or not EMBEDDERS.search(config["architecture"]) else 0
+
+
 def _labels(module: nn.Module) -> tuple[str, ...] | None:
     """The class names: those stored with the weights, or ImageNet's if the number matches."""
     network: Any = module
@@ -330,7 +342,7 @@ def _labels(module: nn.Module) -> tuple[str, ...] | None:
     names = {int(index): described.get(name) or name for index, name in numbered} if own else {}
     if not names and (subset := infer_imagenet_subset({"num_classes": count})):
         names = dict(enumerate(_imagenet_names(subset)))
-    if not count or (own and not names and EMBEDDERS.search(config["architecture"])):
+    if not count or (own and not class_count(config)):
         return None
     return tuple(names.get(index, f"class {index}") for index in range(count))
 

@@ -202,8 +202,8 @@ def describe(
     rule, other = ANATOMIES[kind].table, layout.input_px != native
     if rule == "fixed" and other:
         raise BadParameter(
-            f"an input of {' x '.join(map(str, layout.input_px))} px for {name}",
-            f"{' x '.join(map(str, native))} px, the only size that it takes",
+            f"an input of {' × '.join(map(str, layout.input_px))} px for {name}",
+            f"{' × '.join(map(str, native))} px, the only size that it takes",
             "leave out the size",
         )
     told = rule == "asked" and other
@@ -283,8 +283,8 @@ def _check_stages(
     # Version 2 makes its windows smaller; version 1 fails.
     if config.model_type == "swin" and any(px < side for px, side in zip(size, least, strict=True)):
         raise BadParameter(
-            f"an input of {size[0]} x {size[1]} px for {name}",
-            f"at least {least[0]} x {least[1]} px: one window in the last stage",
+            f"an input of {size[0]} × {size[1]} px for {name}",
+            f"at least {least[0]} × {least[1]} px: one window in the last stage",
             "choose a larger input",
         )
 
@@ -296,10 +296,10 @@ def _check_square(name: str, grid: tuple[int, int], native: tuple[int, int] | No
     """
     if grid[0] != grid[1]:
         raise UnsupportedModel(
-            f"a position table of {grid[0]} x {grid[1]} in {name}, which transformers resamples as "
+            f"a position table of {grid[0]} × {grid[1]} in {name}, which transformers resamples as "
             "if it were a square",
             "a square table, or one that is used as it is",
-            f"use an input of {native[0]} x {native[1]} px"
+            f"use an input of {native[0]} × {native[1]} px"
             if native
             else "choose a network that was made for a square input",
         )
@@ -426,9 +426,9 @@ def _check_size(size: tuple[int, int], patch: tuple[int, int], *, of: str) -> No
     if any(px % step for px, step in zip(size, patch, strict=True)):
         nearest = [max(step, round(px / step) * step) for px, step in zip(size, patch, strict=True)]
         raise BadParameter(
-            f"an input of {' x '.join(map(str, size))} px",
-            f"multiples of {of}, {patch[0]} x {patch[1]} px",
-            f"use {' x '.join(map(str, nearest))}",
+            f"an input of {' × '.join(map(str, size))} px",
+            f"multiples of {of}, {patch[0]} × {patch[1]} px",
+            f"use {' × '.join(map(str, nearest))}",
         )
 
 

@@ -24,6 +24,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -72,6 +73,10 @@ MAX_PASSED_OVER = 60
 
 MAX_HEADER = 25_000_000
 """Most bytes of a safetensors header; a weight takes about 100."""
+
+MAX_WEIGHTS, MAX_NAME = 10_000, 200
+"""Most weights of a stranger's file, and most letters of their names. Names are compared with each
+other; the largest networks have about 1,000 weights."""
 
 MAX_PACKING = 20
 """How many times larger than their file weights may be; trained weights compress to half at best.
@@ -134,13 +139,40 @@ def read_weights(path: Path, part: str | None = None) -> WeightFile:
         raise
     # Damaged bytes make the readers raise any error: EOFError, IndexError, zlib.error, ...
     except Exception as error:
-        reason = shown(" ".join(str(error).split())) or "it ends too early"
-        raise WeightsUnavailable(
-            f"a damaged or cut off checkpoint {name!r} ({reason})",
-            "a complete file",
-            "save or download it again",
-        ) from error
+        raise _damaged(name, error) from error
     return _unwrapped(saved, name, part or "")
+
+
+def check_safetensors(path: Path, name: str) -> None:
+    """Look whether a file is a whole .safetensors; of its weights nothing is read.
+
+    name: of the file, for display.
+
+    Raises `WeightsUnavailable` for any other kind of file, whatever it is called, and for a file
+    that is damaged, cut off, without weights or with more of them than networks have.
+    """
+    head, size = _head(path, name)
+    if head[8:9] != b"{":
+        raise WeightsUnavailable(
+            f"no .safetensors in {name!r}",
+            "weights as .safetensors",
+            "write them with safetensors.torch.save_file",
+        )
+    _check_header(name, size, int.from_bytes(head[:8], "little"))
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = file.keys()
+    except SafetensorError as error:
+        raise _damaged(name, error) from error
+    if not names:
+        raise WeightsUnavailable(f"no weights in {name!r}", ACCEPTED, "choose another file")
+    if len(names) > MAX_WEIGHTS or max(map(len, names)) > MAX_NAME:
+        raise WeightsUnavailable(
+            f"{len(names):,} weights in {name!r}, with names of up to {max(map(len, names)):,} "
+            "letters",
+            f"at most {MAX_WEIGHTS:,}, with names of at most {MAX_NAME}",
+            "save the weights of one network",
+        )
 
 
 def shown(text: str) -> str:
@@ -173,6 +205,15 @@ def _head(path: Path, name: str) -> tuple[bytes, int]:
     return head, status.st_size
 
 
+def _damaged(name: str, error: Exception) -> WeightsUnavailable:
+    reason = shown(" ".join(str(error).split())) or "it ends too early"
+    return WeightsUnavailable(
+        f"a damaged or cut off checkpoint {name!r} ({reason})",
+        "a complete file",
+        "save or download it again",
+    )
+
+
 def _other(head: bytes, name: str) -> WeightsUnavailable:
     if head.startswith(_PICKLE):
         return WeightsUnavailable(
@@ -185,13 +226,18 @@ def _other(head: bytes, name: str) -> WeightsUnavailable:
 
 
 def _from_safetensors(path: Path, name: str, size: int, header: int) -> dict[str, Tensor]:
+    _check_header(name, size, header)
+    return load_file(path)
+
+
+def _check_header(name: str, size: int, header: int) -> None:
+    """Refuse a header of a .safetensors that is larger than its file, or than any has to be."""
     if header > min(MAX_HEADER, size - 8):
         raise WeightsUnavailable(
             f"{name!r}, whose header claims {header:,} bytes of a file of {size:,}",
             f"a complete file with a header of at most {MAX_HEADER:,}",
             "save or download it again, or choose another file",
         )
-    return load_file(path)
 
 
 def _from_archive(path: Path, name: str, size: int) -> object:
@@ -239,7 +285,7 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Tens
             )
         count = math.prod(shape)
         if min(shape, default=0) < 0 or count * dtype.itemsize != member.file_size - file.tell():
-            sides = " x ".join(map(str, shape))
+            sides = " × ".join(map(str, shape))
             raise WeightsUnavailable(
                 f"an array in {name!r} ({shown(member.filename)}) that claims to be "
                 f"{shown(sides)} and is not",
@@ -361,6 +407,8 @@ def _unwrapped(saved: object, name: str, sought: str) -> WeightFile:
     weights = tensors(saved)
     if sought or not chosen:
         weights |= _from_callbacks(others)
+    # What has no values is no weight, but its shape could claim any number of classes or patches.
+    weights = {key: value for key, value in weights.items() if value.numel()}
     weights = _plainly_named(with_dots(weights))
     if not weights and any(isinstance(each, Unread) for each in (saved, *others.values())):
         raise WeightsUnavailable(

@@ -65,7 +65,7 @@ def _of_array(given: np.ndarray) -> Image.Image:
     """The picture in an array of uint8, or of floats in 0..1."""
     fits = given.ndim == 3 and given.shape[2] == 3 and min(given.shape) > 0
     if not fits or not (given.dtype == np.uint8 or given.dtype.kind == "f"):
-        sides = " x ".join(map(str, given.shape)) or "no axis"
+        sides = " × ".join(map(str, given.shape)) or "no axis"
         raise BadParameter(
             f"an array of {sides} of {given.dtype}",
             "a picture as (row, column, 3) of uint8, or of floats in 0..1",

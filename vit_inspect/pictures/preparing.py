@@ -2,7 +2,7 @@
 
 The steps are those of timm's evaluation transform: resize, centre crop, normalise. The numbers are
 those of the model's own data configuration. Only the part inside the crop is resized: a whole
-picture of 10,000 x 3 px would become enormous. Pillow rounds between its two passes, so some pixels
+picture of 10,000 × 3 px would become enormous. Pillow rounds between its two passes, so some pixels
 differ from timm's by one grey level.
 
 A model of transformers has an image processor, and this makes the pixels: libraries round in
@@ -213,8 +213,8 @@ def _processed(
     """The pixels by an image processor of transformers, which resizes the whole picture."""
     if resized[0] * resized[1] > MAX_PIXELS:
         raise BadImage(
-            f"a picture of {image.width} x {image.height} px, which the model's image processor "
-            f"enlarges to {resized[1]} x {resized[0]} px",
+            f"a picture of {image.width} × {image.height} px, which the model's image processor "
+            f"enlarges to {resized[1]} × {resized[0]} px",
             f"at most {MAX_PIXELS // 10**6} megapixels",
             "cut the picture, or show the whole picture (fit='whole')",
         )

@@ -376,7 +376,7 @@ def _refuse_slow_tiff(tags: ImageFileDirectory_v2, name: str) -> None:
         raise _slow(f"a TIFF of {parts} strips or tiles", name)
     width, height = tags.get(TILEWIDTH), tags.get(TILELENGTH)
     if isinstance(width, int) and isinstance(height, int) and width * height > MAX_PIXELS:
-        raise _slow(f"a TIFF with tiles of {width} x {height} px", name)
+        raise _slow(f"a TIFF with tiles of {width} × {height} px", name)
 
 
 def _slow(found: str, name: str) -> BadImage:
@@ -385,7 +385,7 @@ def _slow(found: str, name: str) -> BadImage:
 
 def _refuse_large(width: int, height: int, name: str) -> None:
     if width * height > MAX_PIXELS:
-        raise _too_many_pixels(f"{width} x {height} px", name)
+        raise _too_many_pixels(f"{width} × {height} px", name)
 
 
 def _too_many_pixels(size: str, name: str) -> BadImage:

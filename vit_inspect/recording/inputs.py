@@ -115,12 +115,12 @@ def _from_input(
         and pixels.is_floating_point()
     )
     if not (fits and dense and pixels.isfinite().all()):
-        sides = " x ".join(map(str, given.shape)) or "no axis"
+        sides = " × ".join(map(str, given.shape)) or "no axis"
         values = " with infinite or NaN values" if fits else ""
         raise BadParameter(
             f"a tensor of {sides} of {str(given.dtype).removeprefix('torch.')}"
             f"{values if dense else ', which is sparse or without values'}",
-            f"the model's input, image x {model.channels} x {rows} x {columns}, of finite floats",
+            f"the model's input, image × {model.channels} × {rows} × {columns}, of finite floats",
             "use model.prepare(picture), or give the picture itself"
             if model.channels in (1, 3)
             else "bring its axes into this order and its sides to this size",

@@ -309,7 +309,7 @@ class Recorder(Watch):
                 raise UnsupportedModel(
                     f"attention over {found} tokens in block {index} of {model.id}",
                     f"{layout.token_count} ({layout.prefix_count} special tokens and "
-                    f"{layout.grid[0]} x {layout.grid[1]} patches)",
+                    f"{layout.grid[0]} × {layout.grid[1]} patches)",
                     "choose a model in which every token attends to all tokens, or correct the "
                     "layout that you gave",
                 )
