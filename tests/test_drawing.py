@@ -65,8 +65,8 @@ def picture_of(html: str) -> Image.Image:
 
 def test_a_picture_that_is_too_heavy_is_shown_at_a_lower_resolution() -> None:
     light = made(FeaturePca)
-    pixels = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), dtype=np.uint8)
-    noise = Photograph("noise.png", pixels, (1000, 1000), light.photographs[0].seen)
+    pixels = np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)
+    noise = Photograph("noise.png", pixels, (400, 400), light.photographs[0].seen)
     heavy = replace(light, photographs=(noise, noise))
     assert len(heavy._repr_html_()) < 600_000
     assert picture_of(heavy._repr_html_()).info["dpi"][0] < 149

@@ -44,7 +44,7 @@ def invoke(*arguments: object) -> Result:
 
 
 def bomb() -> bytes:
-    """A small PNG whose header promises 9000 x 9000 px."""
+    """A small PNG whose header promises 9000 × 9000 px."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         checked = kind + data
@@ -113,7 +113,7 @@ def test_bad_photographs_are_refused_and_the_others_done(tmp_path: Path) -> None
         "nothing at 'missing.png'",
         "0 bytes in 'empty.png'",
         "text in 'text.png'",
-        "9000 x 9000 px in 'bomb.png'",
+        "9000 × 9000 px in 'bomb.png'",
         "cut off picture in 'cut.jpg'",
     ):
         assert any(words in sentence for sentence in sentences), words
@@ -129,7 +129,7 @@ def test_bad_photographs_are_refused_and_the_others_done(tmp_path: Path) -> None
     ("arguments", "words"),
     [
         (("--model", "vit_bse_patch16_224"), "the unknown model 'vit_bse_patch16_224'"),
-        (("--img-size", "225"), "an input of 225 x 225 px"),
+        (("--img-size", "225"), "an input of 225 × 225 px"),
         (("--img-size", "wide"), "the input size 'wide'"),
         (("--device", "abacus"), "the device 'abacus'"),
         (("--checkpoint", "x.pth"), "nothing at 'x.pth'"),

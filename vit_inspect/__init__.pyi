@@ -60,6 +60,7 @@ from .records.evidence import HeadStatistics as HeadStatistics
 from .records.evidence import LayerCka as LayerCka
 from .records.evidence import LogitLens as LogitLens
 from .records.evidence import PatchMap as PatchMap
+from .records.evidence import PatchMaps as PatchMaps
 from .records.evidence import Predictions as Predictions
 from .records.evidence import TokenNorms as TokenNorms
 from .records.evidence import TokenSimilarity as TokenSimilarity

@@ -153,6 +153,19 @@ def figures(
             "The report always comes.",
         ),
     ] = None,
+    width_in: Annotated[
+        float | None,
+        typer.Option(help="Width of the figures for print in inches, such as 3.25 for a column."),
+    ] = None,
+    font: Annotated[
+        Literal["sans", "times", "computer modern"], typer.Option(help="Font of the same.")
+    ] = "sans",
+    title: Annotated[
+        bool, typer.Option("--title/--no-title", help="The titles on figures for print.")
+    ] = True,
+    caption: Annotated[
+        bool, typer.Option("--caption/--no-caption", help="The words about them.")
+    ] = True,
 ) -> None:
     """Write the inspection figures of photographs into a folder.
 
@@ -213,6 +226,10 @@ def figures(
                 command=shlex.join(["python", "-m", "vit_inspect", *sys.argv[1:]]),
                 thorough=thorough,
                 formats=chosen,
+                width_in=width_in,
+                font=font,
+                title=title,
+                caption=caption,
                 workers=workers_for(len(paths)),
             )
     except InspectError as error:
@@ -267,6 +284,13 @@ def dashboard(
         Path | None,
         typer.Option(help="A folder whose checkpoints are offered; each is loaded when chosen."),
     ] = None,
+    allow_weights: Annotated[
+        bool,
+        typer.Option("--allow-weights", help="Let visitors bring weights of theirs, .safetensors."),
+    ] = False,
+    weights_mb: Annotated[
+        int, typer.Option(min=1, help="How large such a file may be, in MB.")
+    ] = 400,
 ) -> None:
     """Start the dashboard, and open it in a browser. A checkpoint is the first model there."""
     try:
@@ -291,6 +315,7 @@ def dashboard(
             host=host,
             browser=browser,
             folder=checkpoints,
+            weights_mb=weights_mb if allow_weights else None,
             said={name: value for name, value in said.items() if value not in (None, (), {})},
         )
     except InspectError as error:

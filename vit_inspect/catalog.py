@@ -46,6 +46,7 @@ from vit_inspect.figures.paper_figure_7 import FIGURE as PAPER_FIGURE_7
 from vit_inspect.figures.paper_figure_10 import FIGURE as PAPER_FIGURE_10
 from vit_inspect.figures.paper_figure_11 import FIGURE as PAPER_FIGURE_11
 from vit_inspect.figures.patch_map import FIGURE as PATCH_MAP
+from vit_inspect.figures.patch_maps import FIGURE as PATCH_MAPS
 from vit_inspect.figures.position_bias import FIGURE as POSITION_BIAS
 from vit_inspect.figures.position_similarity import FIGURE as POSITION_SIMILARITY
 from vit_inspect.figures.rotary_similarity import FIGURE as ROTARY_SIMILARITY
@@ -196,7 +197,7 @@ FIGURES: tuple[ModelFigure[Any] | CaptureFigure[Any], ...] = (
     ),
 )
 
-UNBUNDLED: tuple[FigureSpec[Any], ...] = (ABLATION, ANATOMY, PATCH_MAP)
+UNBUNDLED: tuple[FigureSpec[Any], ...] = (ABLATION, ANATOMY, PATCH_MAP, PATCH_MAPS)
 """Figures that are in no bundle: of what a user chose, and of what the network is made of."""
 
 COMPOSED: tuple[FigureSpec[Any], ...] = (

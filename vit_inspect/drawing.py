@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from vit_inspect.catalog import figure_of
 from vit_inspect.errors import BadParameter
 from vit_inspect.figures import looks, outputs
+from vit_inspect.figures.printing import Font, Print, printed
 from vit_inspect.records.base import Result
 from vit_inspect.records.evidence import Predictions
 
@@ -43,17 +44,28 @@ def plot(record: Result, **look: object) -> go.Figure:
     return chosen(record, **look)
 
 
-def draw(record: Result, **look: object) -> Figure:
+def draw(
+    record: Result,
+    *,
+    width_in: float | None = None,
+    font: Font = "sans",
+    title: bool = True,
+    caption: bool = True,
+    **look: object,
+) -> Figure:
     """A record as a matplotlib figure for print, the same as in the files of a bundle.
 
+    width_in: of the sheet in inches, such as 3.25 for a column of two; None for the figure's own.
+    No text becomes smaller. font: "sans", "times" or "computer modern". title, caption: whether
+    the figure's name and the words about it stand on the sheet.
     look: options of this figure, as for `plot`. Save the figure with
     `draw(record).savefig("figure.pdf")`.
 
-    Raises `BadParameter` as `plot` does.
+    Raises `BadParameter` as `plot` does, and for a width below 3 or above 12 inches.
     """
-    chosen = figure_of(record).draw
-    _check(record, chosen, look)
-    return chosen(record, **look)
+    chosen = figure_of(record)
+    _check(record, chosen.draw, look)
+    return printed(chosen, record, Print(width_in, font, title, caption), **look)
 
 
 def html(record: Result) -> str:
@@ -127,7 +139,8 @@ def _is_scale(limits: object) -> bool:
 def _options(drawing: Callable[..., object]) -> list[str]:
     """The names of the options that a drawing takes, beside the record."""
     parameters = inspect.signature(drawing).parameters.values()
-    return [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+    named = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+    return [name for name in named if name != "width_in"]
 
 
 def _images(record: Result) -> int:

@@ -37,12 +37,22 @@ def test_unknown_formats_are_refused() -> None:
 
 
 def test_only_the_files_asked_for_are_written(capture: vi.Capture, tmp_path: Path) -> None:
-    export(capture, tmp_path / "all", formats=("svg", "npz", "csv"))
+    printed = {"width_in": 3.25, "font": "times", "title": True, "caption": False}
+    export(capture, tmp_path / "all", formats=("svg", "npz", "csv"), **printed)
     export(capture, tmp_path / "some", formats=["csv", "npz"])
     every, some = contents(tmp_path / "all"), contents(tmp_path / "some")
     assert {Path(name).suffix for name in some.keys() - REPORT} == {".csv", ".npz"}
     assert some.keys() == {name for name in every if not name.endswith(".svg")}
     assert all(every[name] == data for name, data in some.items() if name not in REPORT)
+    sheets = {name: data for name, data in every.items() if name.endswith(".svg")}
+    assert len(sheets) > 10
+    for name, data in sheets.items():
+        assert b'width="234pt"' in data, name
+        assert b'id="caption"' not in data, name
+    # It has no words but its caption.
+    without = {Path(name).stem for name, data in sheets.items() if b"STIXGeneral" not in data}
+    assert without == {"feature_pca"}
+    assert json.loads(every["provenance.json"])["print"] == printed
     assert json.loads(some["provenance.json"])["files"] == [
         name for name in json.loads(every["provenance.json"])["files"] if not name.endswith(".svg")
     ]
@@ -67,6 +77,18 @@ def test_an_archive_holds_the_formats_asked_for(capture: vi.Capture, tmp_path: P
     export(capture, tmp_path, formats=("npz",))
     with zipfile.ZipFile(io.BytesIO(bundle(capture, formats=("npz",)))) as file:
         assert {name: file.read(name) for name in file.namelist()} == contents(tmp_path)
+
+
+def test_a_width_that_is_none_is_refused_before_anything_is_written(
+    capture: vi.Capture, tmp_path: Path
+) -> None:
+    with pytest.raises(vi.BadParameter, match="a width of 2 inches"):
+        export(capture, tmp_path / "out", width_in=2.0)
+    assert not (tmp_path / "out").exists()
+    arguments = ["figures", "chelsea", "--img-size", "56", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, [*arguments, "--width-in", "2"])
+    assert done.exit_code == 2
+    assert "Found a width of 2 inches" in done.output
 
 
 def test_the_command_line_chooses(tmp_path: Path) -> None:

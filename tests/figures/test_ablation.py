@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from vit_inspect.figures import looks
 from vit_inspect.figures.ablation import draw, plot, plot_board, plot_change
 from vit_inspect.figures.overlay import patch_box
 from vit_inspect.records.base import Photograph
@@ -73,7 +74,8 @@ def test_the_map_of_changes_has_a_scale_of_its_own_from_zero(switched_off: Ablat
     figure = plot_change(switched_off)
     [drawn] = [trace for trace in figure.data if trace.type == "heatmap"]
     np.testing.assert_allclose(drawn.z, switched_off.patch_change[0])
-    assert (drawn.zmin, drawn.zmax) == (0, 0.75)
+    end = np.percentile(switched_off.patch_change[0], looks.CLIP)
+    assert (drawn.zmin, drawn.zmax) == (0, pytest.approx(end))
     assert figure.layout.meta[1] == "Mean 0.375, maximum 0.75."
     assert "%{z:.3g}<" in drawn.hovertemplate
     assert drawn.colorbar.tickformat == "~g"
@@ -136,3 +138,27 @@ def test_print_shows_what_is_known(switched_off: Ablation) -> None:
     words = draw(replace(headless, patch_change=hidden.patch_change))
     assert not words.axes
     assert words.get_figheight() < 1
+
+
+@pytest.mark.parametrize(("width_in", "stacked"), [(3.25, True), (5.5, False), (10, False)])
+def test_bars_stand_beside_the_map_where_both_have_room(
+    switched_off: Ablation, width_in: float, stacked: bool
+) -> None:
+    change, scale, bars = (
+        axes.get_position() for axes in draw(switched_off, width_in=width_in).axes
+    )
+    assert (bars.y1 < scale.y0) == stacked
+    assert (bars.x0 > change.x1) == (not stacked)
+    # In a column the map is as wide as the sheet, but for its margins.
+    assert (change.width * width_in == pytest.approx(width_in - 0.1)) == stacked
+
+
+def test_scores_at_the_ends_of_narrow_bars_lie_beside_the_names(switched_off: Ablation) -> None:
+    scores = replace(made(switched_off, [310, -42.5], [295.25, -60]), outputs="scores")
+    sheet = draw(scores, width_in=3.0)
+    sheet.draw_without_rendering()
+    bars = sheet.axes[-1]
+    _, name = (label.get_window_extent() for label in bars.get_yticklabels())
+    for text in bars.texts:
+        if text.get_text().startswith("−"):
+            assert text.get_window_extent().x0 > name.x1

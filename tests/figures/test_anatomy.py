@@ -181,7 +181,7 @@ def test_boxes_tell_the_sizes_of_the_record() -> None:
 
 def test_sentences_tell_what_the_drawing_does_not() -> None:
     text = "\n".join(anatomy.plot(RECORDS["plain"]).layout.meta)
-    assert "This model: 3 layers, width 16, MLP 64, 2 heads, 9.12M parameters." in text
+    assert "This model: 3 layers, width 16, MLP 64, 2 heads, 9.12\u00a0M parameters." in text
     assert "The nearest named size is ViT-X (a paper, Table 1)." in text
     assert "In no part that is drawn: mask_token (16 values)." in text
     exact = anatomy.plot(replace(RECORDS["plain"], exact=True)).layout.meta

@@ -50,18 +50,23 @@ def test_the_baseline_is_uniform_attention(distance):
 
 
 @pytest.mark.parametrize(
-    ("heads", "words"),
-    [
-        (1, ["Head 0"]),
-        (3, ["Head 0", "Head 1", "Head 2"]),
-        (6, ["Head 0", "Head 1", "Head 2", "..."]),
-    ],
+    ("heads", "width_in", "named"),
+    [(1, 3.25, 1), (3, 3.25, 3), (6, 3.25, 6), (10, 3.25, 3), (12, 5.5, 12), (16, 6.9, 16)],
 )
-def test_the_legend_is_the_papers_but_for_its_numbers(layout, heads, words):
+def test_the_legend_names_all_heads_that_fit_else_three_as_in_the_paper(
+    layout, heads, width_in, named
+):
     made = AttentionDistance("m", layout, "paper", np.ones((1, 2, heads)), np.ones((1, 2, heads)))
-    axes = draw(made).axes[0]
-    texts = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert texts == [*words, "Uniform"]
+    sheet = draw(made, width_in=width_in)
+    legend = sheet.axes[0].get_legend()
+    texts = [text.get_text() for text in legend.get_texts()]
+    others = ["..."] if named < heads else []
+    assert texts == [*(f"Head {head}" for head in range(named)), *others, "Uniform"]
+    box = legend.get_window_extent().transformed(sheet.transFigure.inverted())
+    assert box.x0 >= 0, "the legend is cut off"
+    assert box.x1 <= 1
+    title = next(text for text in sheet.texts if text.get_text() == "m")
+    assert not legend.get_window_extent().overlaps(title.get_window_extent())
 
 
 def test_the_definition_and_the_number_of_images_are_told(distance):

@@ -5,11 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.helpers.records import Size, made
 from vit_inspect.errors import BadParameter
 from vit_inspect.figures import looks
-from vit_inspect.figures.attention_maps import _limit, _tiles, draw, plot, plot_mean
+from vit_inspect.figures.attention_maps import FIGURE, _limit, _tiles, draw, plot, plot_mean
 from vit_inspect.figures.overlay import patch_box
+from vit_inspect.figures.printing import Print, printed
 from vit_inspect.layout import MEAN
+from vit_inspect.records.paper import AttentionMaps
 
 
 def test_map_l_h_lies_in_row_l_column_h_on_the_shared_scale(maps):
@@ -123,3 +126,37 @@ def test_what_the_padding_alone_gets_is_called_so(maps):
     assert "% on padding" in [axes.get_xlabel() for axes in draw(padded).axes]
     assert "% on special tokens" in [axes.get_xlabel() for axes in draw(maps).axes]
     assert "<br>padding " in plot(padded).to_json().replace("\\u003c", "<").replace("\\u003e", ">")
+
+
+def test_in_a_column_the_table_of_many_heads_stands_below_the_maps_head_for_head():
+    maps = made(AttentionMaps, Size(layers=12, heads=12))
+    _, _, tiles, table = draw(maps, width_in=3.25).axes
+    above, below = (axes.get_position(original=True) for axes in (tiles, table))
+    assert below.y1 < above.y0
+    assert (below.x0, below.x1) == pytest.approx((above.x0, above.x1))
+    assert [tick.get_text() for tick in table.get_yticklabels()] == list(map(str, range(12)))
+    assert len(table.texts) == 144
+    assert min(text.get_fontsize() for text in table.texts) >= 6
+
+
+@pytest.mark.parametrize(("width", "room"), [(None, True), (3.25, False), (10, True)])
+def test_digits_have_room_in_their_cells_or_are_left_out(width, room):
+    maps = made(AttentionMaps, Size(images=1, layers=24, heads=24))
+    whole = replace(maps, prefix_mass=np.full_like(maps.prefix_mass, 0.5))
+    table = draw(whole, width_in=width).axes[3]
+    assert bool(table.texts) == room
+    if not room:
+        assert table.get_xlabel().replace("\n", " ") == "Dark to light: 0 to 100% on special tokens"
+        return
+    table.figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in table.texts[:2]]
+    assert table.texts[0].get_text() == "100"
+    assert boxes[0].x1 < boxes[1].x0
+    assert table.texts[0].get_fontsize() >= 6
+
+
+def test_without_title_and_caption_the_maps_stay_below_the_photograph(maps):
+    sheet = printed(FIGURE, maps, Print(title=False, caption=False))
+    sheet.draw_without_rendering()
+    photograph, _, tiles, table = (axes.get_tightbbox() for axes in sheet.axes)
+    assert max(tiles.y1, table.y1) < photograph.y0

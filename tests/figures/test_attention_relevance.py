@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from vit_inspect.figures import looks
 from vit_inspect.figures.attention_relevance import WAYS, draw, limits_of, plot, shown
 
 
@@ -30,7 +31,8 @@ def test_what_lowers_the_target_is_not_drawn_as_raising_it(relevance):
 
 
 def test_the_scale_of_relevance_starts_at_the_least(relevance):
-    assert limits_of(relevance) == (relevance.relevance[0].min(), relevance.relevance[0].max())
+    end = np.percentile(relevance.relevance[0], looks.CLIP)
+    assert limits_of(relevance) == pytest.approx((relevance.relevance[0].min(), end))
     even = replace(relevance, relevance=np.full_like(relevance.relevance, 0.2))
     assert limits_of(even) == (0.2, 1.2)
 
@@ -56,3 +58,12 @@ def test_a_patch_on_screen_tells_its_place_and_no_percentage(relevance):
     assert list(heat.customdata[1][2]) == [1, 2]
     assert "%{z:.3g}" in heat.hovertemplate
     assert heat.colorbar.tickformat == "~g"
+
+
+def test_in_a_column_the_photograph_and_three_maps_are_two_rows_of_two(relevance):
+    panels = [axes for axes in draw(relevance, width_in=3.25).axes if axes.get_title()]
+    assert [axes.get_title() for axes in panels] == ["Photograph", *WAYS.values()]
+    assert [len(axes.images) for axes in panels] == [1, 2, 2, 2]
+    boxes = [axes.get_position(original=True) for axes in panels]
+    assert boxes[0].y0 == boxes[1].y0 > boxes[2].y1
+    assert boxes[0].x0 == boxes[2].x0 < boxes[1].x0 == boxes[3].x0

@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vit_inspect.figures import print_sheet
+from vit_inspect.figures import looks, print_sheet
 from vit_inspect.figures.attention_rollout import (
     _blurred,
     _paper_look,
     _words,
     draw,
+    limits_of,
     plot,
     plot_growth,
     strongest_share,
@@ -22,13 +23,14 @@ from vit_inspect.records.base import Photograph
 WHITE = np.full((16, 24, 3), 255, np.uint8)
 
 
-def test_the_absolute_map_lies_where_the_model_looked_from_zero(rollout, photograph):
+def test_the_absolute_map_lies_where_the_model_looked(rollout, photograph):
     panel, bar = draw(rollout, image=1).axes[2:]
     image = panel.images[1]
     left, top, right, bottom = photograph.seen
     assert tuple(image.get_extent()) == (left, right, bottom, top)
     assert np.array_equal(image.get_array(), rollout.relevance[1])
-    assert image.get_clim() == (0, rollout.relevance[1].max())
+    end = np.percentile(rollout.relevance[1], looks.CLIP)
+    assert image.get_clim() == pytest.approx((rollout.relevance[1].min(), end))
     assert bar.get_ylim() == pytest.approx(image.get_clim())
 
 
@@ -116,7 +118,10 @@ def test_cells_on_screen_lie_on_the_seen_part(rollout, photograph):
     assert cells.y0 + 1.5 * cells.dy == pytest.approx(bottom)
     assert np.allclose(cells.z, rollout.relevance[0])
     assert cells.customdata[1][2] == [1, 2]
-    assert (cells.zmin, cells.zmax) == (0, rollout.relevance[0].max())
+    assert (cells.zmin, cells.zmax) == limits_of(rollout)
+    assert cells.colorbar.title.text == "Share of the output, clipped"
+    whole = plot(rollout, limits=(0.0, 1.0)).data[0]
+    assert whole.colorbar.title.text == "Share of the output"
 
 
 @pytest.mark.parametrize(
@@ -154,3 +159,13 @@ def test_the_share_of_the_strongest_hundredth():
     count, share = strongest_share(relevance)
     assert count == 4
     assert share == pytest.approx(0.4 / (0.4 + 396 * 0.001))
+
+
+@pytest.mark.parametrize(("width", "stacked"), [(3.25, True), (6.9, False), (12, False)])
+def test_a_map_that_would_be_too_low_beside_the_input_stands_below_it(rollout, width, stacked):
+    before, after, panel, bar = draw(rollout, width_in=width).axes
+    boxes = [axes.get_position(original=True) for axes in (before, after, panel, bar)]
+    assert boxes[0].y0 == boxes[1].y0
+    assert (boxes[2].y1 < boxes[0].y0) == stacked
+    assert (boxes[2].y0 == pytest.approx(boxes[0].y0)) != stacked
+    assert (boxes[3].y0, boxes[3].y1) == pytest.approx((boxes[2].y0, boxes[2].y1))

@@ -14,7 +14,12 @@ def test_a_pair_of_axes_is_one_map_of_right_minus_left(distance):
     figure = difference.plot(distance, other, "distance_px")
     assert np.allclose(figure.data[0].z, np.arange(6.0).reshape(3, 2))
     assert figure.data[0].zmax == -figure.data[0].zmin > 0
-    assert "Maximum 5." in figure.layout.annotations[0].text
+    assert "From 0 to 5." in figure.layout.annotations[0].text
+    assert "toy − toy<br>" in figure.layout.annotations[0].text
+    assert [note.text for note in figure.layout.annotations[1:]] == ["Head", "Layer"]
+    least = difference.plot(other, replace(distance, model="other"), "distance_px")
+    assert "other − toy" in least.layout.annotations[0].text
+    assert "From −5 to 0." in least.layout.annotations[0].text
 
 
 def test_four_axes_are_a_grid_of_maps_that_are_white_where_nothing_differs(maps):

@@ -70,7 +70,7 @@ def test_a_tile_on_screen_tells_its_number_and_share(filters):
 
 def test_filters_of_a_stem_are_not_called_an_embedding(filters):
     assert "RGB embedding filters" in plot(filters).layout.annotations[0].text
-    stem = replace(filters, source="ResNet stem convolution, 64 filters of 7 x 7 px")
+    stem = replace(filters, source="ResNet stem convolution, 64 filters of 7 × 7 px")
     assert "RGB filters of the ResNet stem convolution" in plot(stem).layout.annotations[0].text
     assert "ResNet stem" in draw(stem).axes[0].get_title()
 
@@ -130,3 +130,15 @@ def test_channels_have_their_numbers_in_print_and_on_screen(by_channel):
 def test_of_many_channels_some_numbers_are_left_out():
     figure = plot(filters_of(64)(Size(), np.random.default_rng(0)))
     assert list(figure.layout.xaxis.ticktext)[:4] == ["0", "", "2", ""]
+
+
+@pytest.mark.parametrize(("width", "stacked"), [(3.25, True), (None, False), (12, False)])
+def test_the_curve_is_beside_the_tiles_or_below_them_and_says_what_it_reaches(
+    filters, width, stacked
+):
+    tiles, curve = draw(filters, width_in=width).axes
+    first, second = (axes.get_position(original=True) for axes in (tiles, curve))
+    assert (second.y1 < first.y0) == stacked
+    assert (second.x0 > first.x1) != stacked
+    reached = np.cumsum(filters.explained_variance_ratio)[27]
+    assert curve.get_title() == f"28 components\nexplain {reached:.1%}"

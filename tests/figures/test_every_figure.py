@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import fields, replace
-from itertools import combinations
+from functools import cache
 from typing import Any
 
 import matplotlib
@@ -22,10 +22,12 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from tests.helpers.printed import check_sheet
 from tests.helpers.records import all_made, made
 from vit_inspect.catalog import FIGURES, UNBUNDLED
 from vit_inspect.figures import print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
+from vit_inspect.figures.printing import FAMILIES, Font, Print, printed
 from vit_inspect.layout import Box
 from vit_inspect.records.base import Photograph, Result
 from vit_inspect.records.evidence import Ablation, Faithfulness
@@ -72,36 +74,69 @@ def with_long_names(result: Result, size_px: tuple[int, int]) -> Result:
 
 
 @pytest.fixture(scope="module", params=EVERY)
-def figure_and_result(request: pytest.FixtureRequest) -> tuple[FigureSpec[Any], Result]:
-    return EVERY[request.param]
-
-
-@pytest.fixture(
-    scope="module", params=[None, (60, 40), (20, 60)], ids=["given names", "upright", "wide"]
-)
-def dressed(request: pytest.FixtureRequest, figure_and_result: Any) -> Any:
-    """A figure and a record, also of long names and of photographs of extreme shapes."""
-    figure, result = figure_and_result
-    if request.param:
-        result = with_long_names(result, request.param)
-        # The mean over several pictures names none.
-        result = result.of_image(0) if isinstance(result, Faithfulness) else result
-    return figure, result
+def name(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
 
 
 @pytest.fixture(scope="module")
-def sheet(dressed: Any) -> Figure:
-    """The print, laid out but not painted, which would take most of the time."""
-    figure, result = dressed
+def figure_and_result(name: str) -> tuple[FigureSpec[Any], Result]:
+    return EVERY[name]
+
+
+def dressed_as(result: Result, size_px: tuple[int, int]) -> Result:
+    """The record of long names and of photographs of this size."""
+    result = with_long_names(result, size_px)
+    # The mean over several pictures names none.
+    return result.of_image(0) if isinstance(result, Faithfulness) else result
+
+
+@cache
+def usual_of(name: str) -> Figure:
+    figure, result = EVERY[name]
     drawn: Figure = figure.draw(result)
-    # As coarse as a figure is ever saved: letters that snap to pixels are widest there.
-    drawn.set_dpi(150)
-    drawn.draw_without_rendering()
+    return drawn
+
+
+@pytest.fixture(scope="module")
+def usual(name: str) -> Figure:
+    """The print as it is without a choice. The laws share it: they may not change it."""
+    return usual_of(name)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        None,
+        (3.25, None),
+        (3.25, (60, 40)),
+        (3.25, (20, 60)),
+        (5.5, (20, 60)),
+        (6.9, (60, 40)),
+    ],
+    ids=[
+        "usual",
+        "3.25 in",
+        "3.25 in, upright",
+        "3.25 in, wide",
+        "5.5 in, wide",
+        "6.9 in, upright",
+    ],
+)
+def sheet(request: pytest.FixtureRequest, figure_and_result: Any, usual: Figure) -> Figure:
+    """The usual print; and at each usual width one of long names, with an extreme photograph."""
+    if request.param is None:
+        return usual
+    (figure, result), (width, size_px) = figure_and_result, request.param
+    shown = dressed_as(result, size_px) if size_px else result
+    drawn = printed(figure, shown, Print(width_in=width))
+    assert drawn.get_size_inches()[0] == pytest.approx(width)
     return drawn
 
 
 def svg(figure: Figure) -> bytes:
     file = io.BytesIO()
+    figure.set_dpi(150)
     with matplotlib.rc_context({"svg.hashsalt": "vit-inspect"}):
         figure.savefig(file, format="svg", metadata={"Date": None})
     return file.getvalue()
@@ -130,38 +165,29 @@ def test_a_record_that_nobody_made_is_asked_for_in_words() -> None:
 
 
 @pytest.mark.slow
-def test_two_draws_are_the_same_bytes_and_change_no_global_setting(figure_and_result: Any) -> None:
+def test_two_draws_are_the_same_bytes_and_change_no_global_setting(
+    figure_and_result: Any, usual: Figure
+) -> None:
     figure, result = figure_and_result
     before = dict(matplotlib.rcParams)
-    first = svg(figure.draw(result))
+    drawn = figure.draw(result)
     figure.plot(result).to_json()
     assert dict(matplotlib.rcParams) == before
-    assert svg(figure.draw(result)) == first
+    assert svg(drawn) == svg(usual)
 
 
-@pytest.mark.slow
-def test_nothing_is_cut_off_at_the_edge_of_the_sheet(sheet: Figure) -> None:
-    box = sheet.get_tightbbox()
-    width, height = sheet.get_size_inches()
-    assert min(box.x0, box.y0) >= 0
-    assert box.x1 <= width
-    assert box.y1 <= height
-    assert width <= print_sheet.PAGE_IN + 0.01
+def check_sizes(sheet: Figure) -> None:
+    """That words can be read in print, and are no larger than those of papers."""
+    texts = sheet.findobj(Text)
+    sizes = [
+        text.get_fontsize() for text in texts if text.get_text().strip() and text.get_visible()
+    ]
+    assert min(sizes) >= 6
+    assert max(sizes) <= print_sheet.TITLE_PT
 
 
-@pytest.mark.slow
-def test_words_lie_on_nothing_else(sheet: Figure) -> None:
-    renderer = sheet._get_renderer()  # type: ignore[attr-defined]
-    words = [(text.get_text(), text.get_window_extent(renderer)) for text in sheet.texts]
-    panels = [(axes.get_title(), axes.get_tightbbox(renderer)) for axes in sheet.axes]
-    for (text, box), (other, place) in [
-        *combinations(words, 2),
-        *((each, panel) for each in words for panel in panels),
-    ]:
-        assert not box.overlaps(place), (text, other)
-
-
-def test_a_minus_is_no_hyphen_and_names_of_axes_have_a_capital(sheet: Figure) -> None:
+def check_letters(sheet: Figure) -> None:
+    """That a minus is no hyphen, and names of axes have a capital."""
     for text in sheet.findobj(Text):
         assert not re.search(r"(?<!\w)-(?=[\d ])", text.get_text()), text
     for axes in sheet.axes:
@@ -169,9 +195,53 @@ def test_a_minus_is_no_hyphen_and_names_of_axes_have_a_capital(sheet: Figure) ->
             assert not name[:1].islower(), name
 
 
-def test_words_on_a_screen_are_no_wider_than_the_figure(dressed: Any) -> None:
-    figure, result = dressed
-    screen = figure.plot(result)
+@pytest.mark.slow
+def test_a_print_fits_its_page_and_words_can_be_read_and_lie_on_nothing_else(
+    sheet: Figure,
+) -> None:
+    assert sheet.get_size_inches()[0] <= print_sheet.PAGE_IN + 0.01
+    assert sheet.get_size_inches()[1] <= 9.2
+    check_sheet(sheet)  # Lays it out, which makes the numbers of its axes.
+    check_sizes(sheet)
+    check_letters(sheet)
+
+
+@pytest.mark.slow
+def test_a_font_is_that_of_all_words_and_has_all_characters(
+    figure_and_result: Any, recwarn: pytest.WarningsRecorder
+) -> None:
+    # The one that has fewest; how fonts are found is tested in `test_printing`.
+    font: Font = "computer modern"
+    drawn = printed(*figure_and_result, Print(font=font))
+    drawn.draw_without_rendering()
+    for text in drawn.findobj(Text):
+        if text.get_text().strip():
+            assert text.get_fontfamily() == FAMILIES[font], text
+    assert not [each for each in recwarn if "Glyph" in str(each.message)]
+
+
+@pytest.mark.slow
+def test_title_and_caption_can_be_left_out_and_leave_no_gap(
+    figure_and_result: Any, usual: Figure
+) -> None:
+    drawn = printed(*figure_and_result, Print(title=False))
+    for sheet, parts in ((usual, {"title", "caption"}), (drawn, {"caption"})):
+        found = {text.get_gid() for text in sheet.texts} & {"title", "caption"}
+        assert found == parts & {text.get_gid() for text in usual.texts}
+    bare = printed(*figure_and_result, Print(title=False, caption=False))
+    check_sheet(bare)
+    box, height = bare.get_tightbbox(), bare.get_size_inches()[1]
+    assert not {text.get_gid() for text in bare.texts} & {"title", "caption"}
+    assert max(box.y0, height - box.y1) < 0.15
+    assert len(bare.axes) == len(usual.axes)
+
+
+@pytest.mark.parametrize("size_px", [None, (60, 40)], ids=["given names", "long names"])
+def test_words_on_a_screen_are_no_wider_than_the_figure(
+    figure_and_result: Any, size_px: tuple[int, int] | None
+) -> None:
+    figure, result = figure_and_result
+    screen = figure.plot(dressed_as(result, size_px) if size_px else result)
     free = screen_sheet.SCREEN_PX - screen_sheet.MARGIN_LEFT_PX - screen_sheet.MARGIN_RIGHT_PX
     heading, small = re.findall(r"px[^>]*>(.*?)</span>", screen.layout.annotations[0].text)
     for text, size in ((heading, screen_sheet.TITLE_PX), (small, screen_sheet.TEXT_PX)):
@@ -180,14 +250,6 @@ def test_words_on_a_screen_are_no_wider_than_the_figure(dressed: Any) -> None:
     assert screen.layout.margin.t >= 26 + 20 * lines
     # What is shown is what is told, but for names in the middle of which letters are left out.
     assert len(screen.layout.meta) <= lines
-
-
-def test_print_sizes_are_those_of_papers(figure_and_result: Any) -> None:
-    figure, result = figure_and_result
-    texts = figure.draw(result).findobj(Text)
-    sizes = {text.get_fontsize() for text in texts if text.get_text() and text.get_visible()}
-    assert max(sizes) <= print_sheet.TITLE_PT
-    assert min(sizes) >= 4
 
 
 def test_the_screen_figure_has_no_hole_and_no_template(figure_and_result: Any) -> None:

@@ -205,3 +205,14 @@ def test_the_axis_holds_every_curve(curves):
 )
 def test_the_rank_correlation_is_told_in_words(correlation, words):
     assert words in control_words(correlation)
+
+
+@pytest.mark.parametrize(("width_in", "columns", "below"), [(3.25, 1, 1), (5.5, 2, 1), (6.9, 1, 0)])
+def test_the_table_is_below_the_curves_on_a_narrow_sheet(curves, width_in, columns, below):
+    sheet = draw(curves, width_in=width_in)
+    sheet.draw_without_rendering()
+    charts, samples = sheet.axes[:2], sheet.axes[2:]
+    assert len({round(each.get_position().x0, 3) for each in samples}) == columns
+    last = max(each.get_position().y1 for each in samples)
+    assert (last < min(each.get_tightbbox().y0 for each in charts) / sheet.bbox.height) == below
+    assert not charts[0].get_tightbbox().overlaps(charts[1].get_tightbbox())

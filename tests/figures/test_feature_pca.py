@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vit_inspect.figures import looks
 from vit_inspect.figures.feature_pca import colours as colours_of
 from vit_inspect.figures.feature_pca import draw, plot
 from vit_inspect.figures.overlay import unseen
@@ -39,7 +40,15 @@ def test_the_colours_lie_where_the_model_looked(colours, photograph):
     image = right.images[1]
     seen = photograph.seen
     assert tuple(image.get_extent()) == (seen.left, seen.right, seen.bottom, seen.top)
-    assert np.array_equal(image.get_array(), colours_of(colours, 1))
+    wanted = colours_of(colours, 1)
+    times = len(image.get_array()) // len(wanted)
+    enlarged = wanted.repeat(times, axis=0).repeat(times, axis=1)
+    assert np.array_equal(image.get_array(), enlarged)
+    assert image.get_alpha() == looks.TINT_OPACITY
+    smooth = draw(colours, image=1, edges="smooth").axes[1].images[1].get_array()
+    middle = times // 2
+    assert np.abs(smooth[middle::times, middle::times].astype(int) - wanted).max() <= 2
+    assert not np.array_equal(smooth, enlarged)
     assert np.array_equal(left.images[0].get_array(), photograph.pixels)
 
 

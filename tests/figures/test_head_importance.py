@@ -90,3 +90,17 @@ def test_marked_heads_are_outlined(signed: HeadImportance) -> None:
     [shape] = plot(signed, image=1, marked=[(2, 1)]).layout.shapes
     assert (shape.x0, shape.x1, shape.y0, shape.y1) == (0.6, 1.4, 1.6, 2.4)
     assert not plot(signed, image=1).layout.shapes
+
+
+@pytest.mark.parametrize(
+    ("width_in", "heads", "stacked"), [(3.25, 6, False), (3.25, 12, True), (5.5, 16, False)]
+)
+def test_the_list_is_beside_the_tiles_where_both_have_room(
+    importance: HeadImportance, width_in: float, heads: int, stacked: bool
+) -> None:
+    effect = np.arange(2.0 * 24 * heads).reshape(2, 24, heads)
+    sheet = draw(replace(importance, effect=effect), width_in=width_in)
+    tiles, bars = (axes.get_position() for axes in sheet.axes[1:])
+    assert (bars.y1 < tiles.y0) == stacked
+    assert (bars.x0 > tiles.x1) == (not stacked)
+    assert sheet.get_size_inches()[1] <= 9.2

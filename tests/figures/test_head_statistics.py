@@ -143,3 +143,10 @@ def test_heads_that_all_say_nothing_can_be_drawn(statistics):
     flat = replace(statistics, **zeros)
     draw(flat).canvas.draw()
     assert plot(flat).data[0].zmax == 1
+
+
+@pytest.mark.parametrize(("width_in", "rows"), [(3.0, 4), (3.25, 3), (5.5, 2), (6.9, 2), (10, 1)])
+def test_print_has_as_many_panels_in_a_row_as_its_width_allows(statistics, width_in, rows):
+    sheet = draw(statistics, width_in=width_in)
+    assert len({round(panel.get_position().y1, 3) for panel in sheet.axes[1::2]}) == rows
+    assert max(panel.get_position().x1 for panel in sheet.axes) <= 1

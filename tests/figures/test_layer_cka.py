@@ -25,7 +25,7 @@ def test_rows_are_the_layers_of_the_first_model(cka):
     assert (len(axes.get_yticks()), len(axes.get_xticks())) == (3, 4)
     layout = plot(cka).layout
     assert layout.yaxis.title.text == "Layer of toy"
-    assert layout.xaxis.title.text == "Layer of other toy"
+    assert layout.annotations[-1].text == "Layer of other toy"
     alone = replace(cka, other_model="toy")
     assert draw(alone).axes[0].get_xlabel() == "Layer"
 
@@ -41,5 +41,5 @@ def test_long_names_are_shortened_on_the_axes(cka):
     long = replace(cka, other_model="organisation/a_name_that_goes_on_and_on")
     wanted = "Layer of organisation…s_on_and_on"
     assert draw(long).axes[0].get_xlabel() == wanted
-    assert plot(long).layout.xaxis.title.text == wanted
+    assert plot(long).layout.annotations[-1].text == wanted
     assert long.other_model in draw(long).texts[0].get_text()

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from vit_inspect.figures import looks
-from vit_inspect.figures.logit_lens import _tiles, draw, limits_of, plot, plot_layer
+from vit_inspect.figures.logit_lens import FIGURE, _tiles, draw, limits_of, plot, plot_layer
+from vit_inspect.figures.printing import Print, printed
 
 
 def test_bars_are_the_read_outs_probability_from_zero(lens):
@@ -129,11 +130,42 @@ def test_one_layer_lies_over_the_photograph_on_the_scale_of_all(lens, photograph
 
 
 def test_many_layers_fit_on_a_page(lens):
-    many = {
-        name: array.repeat(16, axis=1) for name, array in lens.arrays().items() if array.ndim > 1
-    }
-    deep = replace(lens, **many, top_labels=tuple(each * 16 for each in lens.top_labels))
-    figure = draw(deep)
+    figure = draw(deep(lens, 16))
     figure.canvas.draw()
     assert figure.get_size_inches()[1] < 9
-    assert plot(deep).layout.height < 1200
+    assert plot(deep(lens, 16)).layout.height < 1200
+
+
+def deep(lens, times):
+    """The same record of many times as many layers."""
+    many = {
+        name: array.repeat(times, axis=1) for name, array in lens.arrays().items() if array.ndim > 1
+    }
+    return replace(lens, **many, top_labels=tuple(each * times for each in lens.top_labels))
+
+
+@pytest.mark.parametrize("width_in", [None, 3.25])
+def test_of_many_layers_words_stand_in_some_and_are_not_small(lens, width_in):
+    sheet = draw(deep(lens, 30), width_in=width_in)
+    maps, _, lists = sheet.axes[2:]
+    numbered = [place for place, text in enumerate(maps.get_yticklabels()) if text.get_text()]
+    words = [text for text in lists.texts if "%" in text.get_text()]
+    assert [text.get_position()[1] for text in words] == numbered
+    assert len(words) < 90
+    assert {text.get_fontsize() for text in words} == {7}
+
+
+@pytest.mark.parametrize("width_in", [3.0, 3.25, 5.2])
+def test_long_names_end_on_the_sheet(lens, width_in):
+    name = "Mexican hairless, a dog of a race with a long name"
+    named = replace(lens, top_labels=(((name, "ant", "bee", "cat"),) * 3,) * 2)
+    sheet = draw(named, width_in=width_in)
+    sheet.draw_without_rendering()
+    assert max(text.get_window_extent().x1 for text in sheet.axes[4].texts) <= sheet.bbox.x1
+
+
+@pytest.mark.parametrize("width_in", [None, 3.25])
+def test_without_words_the_photograph_lies_on_nothing_else(lens, width_in):
+    sheet = printed(FIGURE, lens, Print(width_in=width_in, title=False, caption=False))
+    photograph, *panels = (axes.get_tightbbox() for axes in sheet.axes)
+    assert not [panel for panel in panels if panel.overlaps(photograph)]

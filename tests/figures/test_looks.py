@@ -30,6 +30,21 @@ def test_zero_is_neutral_and_both_signs_grow_away_from_it(name):
     assert (np.diff(lightness[32:]) < 0).all()
 
 
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [
+        (12_345, "12,345"),
+        (999_999, "999,999"),
+        (1_000_000, "1 M"),
+        (22_056_576, "22.1 M"),
+        (86_567_656, "86.6 M"),
+        (1_136_480_768, "1,136 M"),
+    ],
+)
+def test_a_count_of_parameters_is_told_in_millions(count, told):
+    assert looks.parameter_count(count) == told.replace(" ", "\u00a0")
+
+
 def test_offsets_have_names():
     assert looks.offset_name(-2, 1) == "2 up, 1 right"
     assert looks.offset_name(1, -3) == "1 down, 3 left"

@@ -10,12 +10,15 @@ from matplotlib.patches import Rectangle
 
 from vit_inspect.figures import looks, print_sheet, screen_sheet
 from vit_inspect.figures.overlay import (
+    INPUT_PX,
     MAX_SCREEN_PX,
     crop,
     draw_map,
     draw_patch,
     draw_photograph,
     height_px,
+    input_picture,
+    pair,
     patch_box,
     plot_input,
     plot_photograph,
@@ -72,13 +75,17 @@ def test_the_photograph_fills_its_own_size(axes, photograph):
 
 def test_a_map_fills_what_was_seen_and_keeps_its_values(axes, photograph):
     values = np.arange(6.0).reshape(2, 3)
-    draw_photograph(axes, photograph, grey=True)
+    draw_photograph(axes, photograph)
     image = draw_map(axes, photograph, values, (0.0, 4.0))
     left, top, right, bottom = photograph.seen
     assert tuple(image.get_extent()) == (left, right, bottom, top)
     assert np.array_equal(image.get_array(), values)
     assert image.get_clim() == (0, 4)
-    assert image.cmap.name == looks.WEIGHT_MAP
+    # Heat hides nothing of the photograph where there is no value.
+    clear, opaque = image.cmap([0.0, 1.0])[:, 3]
+    assert (clear, opaque) == (0, looks.HEAT_OPACITY)
+    signed = draw_map(axes, photograph, values, (-4.0, 4.0), colour_map=looks.SIMILARITY_MAP)
+    assert (signed.cmap.name, signed.get_alpha()) == (looks.SIMILARITY_MAP, looks.MAP_OPACITY)
     assert axes.get_xlim() == (0, 80)
 
 
@@ -165,6 +172,39 @@ def test_the_input_is_cut_along_the_borders_of_its_patches(photograph):
         assert sorted(set(found[~np.isnan(found)])) == pytest.approx(sorted(borders))
 
 
+def test_the_input_as_a_picture_has_the_same_borders(photograph):
+    plain = np.full_like(photograph.pixels, 50)
+    dark = replace(photograph, pixels=plain)
+    found = np.asarray(input_picture(dark, (2, 3)).convert("L")).astype(int)
+    scale = found.shape[1] / photograph.size_px[1]
+    assert max(found.shape) == INPUT_PX
+    inside = patch_box(photograph, (2, 3), (1, 1))
+    middle = [scale * (inside.top + inside.bottom) / 2, scale * (inside.left + inside.right) / 2]
+    row, column = map(round, middle)
+    assert found[row, column] == 50
+    # Along a row through its middle: the border at its left, and the next one at its right.
+    bright = np.flatnonzero(found[row] > 120)
+    for edge in (inside.left, inside.right):
+        assert np.abs(bright - scale * edge).min() <= 2
+    left, top, right, bottom = (round(scale * each) for each in unseen(photograph)[0])
+    assert found[(top + bottom) // 2, (left + right) // 2] > 180
+
+
 def test_a_photograph_on_a_screen_needs_no_scrolling(photograph):
     assert height_px(photograph, 720) == 360
     assert height_px(replace(photograph, size_px=(8000, 80)), 720) == MAX_SCREEN_PX
+
+
+@pytest.mark.parametrize(
+    ("aspects", "width", "beside"),
+    [((1.5, 1.5), 3.15, True), ((3, 3), 3.15, False), ((0.5, 3), 6.8, True), ((0.3, 0.3), 9, True)],
+)
+def test_two_pictures_keep_their_shapes_and_stand_apart_within_their_width(aspects, width, beside):
+    boxes = first, second = pair(aspects, width=width, highest=2.4)
+    for box, wide in zip(boxes, aspects, strict=True):
+        height = box.bottom - box.top
+        assert (box.right - box.left) / height == pytest.approx(wide)
+        assert 0 <= box.left <= box.right <= width + 1e-9
+        assert height <= 2.4 + 1e-9
+    assert (second.left > first.right and second.top == first.top) == beside
+    assert (second.top > first.bottom and second.left == first.left) != beside

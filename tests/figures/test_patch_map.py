@@ -1,4 +1,4 @@
-"""Is one map shown as shares of its largest value, in print as on screens?"""
+"""Does one map have the scale that is told, in print as on screens?"""
 
 from __future__ import annotations
 
@@ -6,35 +6,71 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from vit_inspect.figures.patch_map import draw, plot
+from vit_inspect.layout import Region
 from vit_inspect.records.evidence import PatchMap
 
 
-def test_a_map_is_shown_as_shares_of_its_largest_value(single: PatchMap) -> None:
-    (heatmap,) = plot(single).data
+def bar_of(figure: Figure) -> tuple[tuple[float, float], list[str]]:
+    """The ends of the colour bar, and the labels of its ticks."""
+    bar = figure.axes[-1]
+    return bar.get_xlim(), [label.get_text() for label in bar.get_xticklabels()]
+
+
+def test_a_scale_goes_from_0_to_a_percentile_of_the_map(single: PatchMap) -> None:
     assert single.values.min() < 0
-    np.testing.assert_allclose(heatmap.z, single.values[0].clip(0) / 4, rtol=1e-6)
-    assert (heatmap.zmin, heatmap.zmax) == (0, 1)
-    drawn = draw(single).axes[0].images[-1]
-    np.testing.assert_allclose(drawn.get_array(), heatmap.z, rtol=1e-6)
-    assert drawn.get_clim() == (0, 1)
+    end = np.percentile(single.values[0], 75)
+    shown = plot(single, clip=75.0).data[0]
+    np.testing.assert_allclose(shown.z, single.values[0], rtol=1e-6)
+    assert (shown.zmin, shown.zmax) == (0, pytest.approx(end))
+    ends, labels = bar_of(draw(single, clip=75.0))
+    assert ends == (0, pytest.approx(end))
+    assert labels == ["0", f"{end / 2:.3g}", f"≥ {end:.3g}"]
 
 
-def test_its_colours_may_start_at_the_least_value(single: PatchMap) -> None:
+def test_it_may_start_at_the_least_value(single: PatchMap) -> None:
     above = replace(single, values=single.values + 2)
-    (heatmap,) = plot(above, from_least=True).data
-    assert (heatmap.zmin, heatmap.zmax) == (pytest.approx(1 / 6), 1)
-    assert draw(above, from_least=True).axes[0].images[-1].get_clim() == (pytest.approx(1 / 6), 1)
+    least = float(above.values.min())
+    assert plot(above, from_least=True).data[0].zmin == pytest.approx(least)
+    assert bar_of(draw(above, from_least=True))[0][0] == pytest.approx(least)
 
 
-def test_an_even_map_has_a_scale_too(single: PatchMap) -> None:
-    assert plot(replace(single, values=single.values * 0 + 2), from_least=True).data[0].zmin == 0
-    against = plot(replace(single, values=single.values * 0 - 1))
-    assert not against.data[0].z.any()
-    assert against.layout.meta[1] == "No value is above 0."
+def test_a_given_scale_is_taken_as_it_is(single: PatchMap) -> None:
+    assert bar_of(draw(single, limits=(0.0, 9.0))) == ((0, 9), ["0", "4.5", "9"])
+    words = plot(single, limits=(0.0, 9.0)).layout.meta[1]
+    assert words == "Largest value 4. Colours end at 9, on a given scale."
 
 
-def test_it_tells_the_model_the_map_and_its_unit(single: PatchMap) -> None:
-    assert plot(single).layout.meta[:2] == ("toy: rollout", "Maximum 4.")
-    assert [text.get_text() for text in draw(single).texts] == ["toy: rollout", "Maximum 4."]
+def test_an_even_map_has_a_picture_too(single: PatchMap) -> None:
+    even = replace(single, values=single.values * 0 + 2)
+    assert plot(even, from_least=True).layout.meta[1] == "Largest value 2."
+    assert plot(replace(single, values=single.values * 0 - 1)).layout.meta[1] == "Largest value −1."
+
+
+def test_it_tells_the_model_the_map_and_where_colours_end(single: PatchMap) -> None:
+    end = f"{np.percentile(single.values[0], 95):.3g}"
+    words = f"Largest weight 4. Colours end at {end}, percentile 95 of the map."
+    assert plot(single, clip=95.0, unit="weight").layout.meta[:2] == ("toy: rollout", words)
+    drawn = [text.get_text() for text in draw(single, clip=95.0, unit="weight").texts]
+    assert drawn[0] == "toy: rollout"
+    assert " ".join(drawn[1].split()) == words
+
+
+@pytest.mark.parametrize(
+    ("outlined", "box"), [((1, 0), (0, 1, 1, 2)), (Region(0, 1, 1, 1), (1, 0, 2, 2))]
+)
+def test_a_patch_or_a_region_is_outlined(
+    single: PatchMap, outlined: tuple[int, int] | Region, box: tuple[float, ...]
+) -> None:
+    [shape] = plot(single, outlined=outlined).layout.shapes
+    assert (shape.x0, shape.y0, shape.x1, shape.y1) == box
+    around = [
+        (*each.get_xy(), each.get_xy()[0] + each.get_width(), each.get_xy()[1] + each.get_height())
+        for each in draw(single, outlined=outlined).axes[0].patches
+        if isinstance(each, Rectangle)
+    ]
+    assert around == [box, box]
+    assert not draw(single).axes[0].patches

@@ -54,3 +54,35 @@ def test_names_from_strangers_are_no_formulas():
     axes = print_sheet.place(print_sheet.page(1.0, 1.0), left=0.0, top=0.0, width=1.0, height=1.0)
     print_sheet.label(axes, title="$\\nonsense")
     axes.figure.canvas.draw()
+
+
+def test_a_sheet_ends_with_the_words_at_its_foot():
+    figure = print_sheet.page(3.25, 50)
+    print_sheet.write_foot(figure, "long words " * 20 + "\nshort", top=1.5)
+    figure.draw_without_rendering()
+    box, height = figure.texts[0].get_window_extent(), figure.get_size_inches()[1]
+    assert figure.texts[0].get_text().count("\n") > 2
+    assert height - box.y1 / figure.dpi == pytest.approx(1.5)
+    assert 0 < box.y0 / figure.dpi < 0.12
+
+
+@pytest.mark.parametrize("proportion", [9.0, 1.0, 0.2])
+@pytest.mark.parametrize("width_in", [3.0, 12.0])
+def test_the_names_of_a_map_stay_on_its_sheet_and_off_its_other_words(proportion, width_in):
+    figure, axes, bar = print_sheet.map_sheet(width_in, proportion)
+    print_sheet.label(axes, x="Input patch column", y="Layer of organisation…s_on_and_on")
+    print_sheet.similarity_bar(bar, "Cosine similarity")
+    title = "a title that is much longer than " + 5 * "a sheet for a single map is wide "
+    print_sheet.end_map_sheet(figure, title, "words about it")
+    assert figure.get_size_inches()[0] == width_in
+    assert figure.get_size_inches()[1] <= 9.2
+    box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    assert 0 <= box.x0 < box.x1 <= width
+    assert 0 <= box.y0 < box.y1 <= height
+    caption, heading = (text.get_window_extent() for text in figure.texts)
+    assert not caption.overlaps(axes.get_tightbbox())
+    assert not heading.overlaps(axes.get_tightbbox())
+    middle = (axes.get_window_extent().x0 + axes.get_window_extent().x1) / 2
+    assert (heading.x0 + heading.x1) / 2 == pytest.approx(middle, abs=2)
+    # Its lines are as long as the sheet is wide there.
+    assert heading.width > 0.6 * figure.bbox.width

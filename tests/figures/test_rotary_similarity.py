@@ -5,6 +5,7 @@ import numpy as np
 from tests.helpers.records import rotary_of
 from vit_inspect.figures import looks
 from vit_inspect.figures.rotary_similarity import _of_pairs, draw, plot, tiles_of
+from vit_inspect.records.paper import RotarySimilarity
 
 
 def ticks(labels):
@@ -78,3 +79,23 @@ def test_waves_are_told_in_patches():
     assert "4 patches to infinite" in draw(result).texts[1].get_text()
     shorter = rotary_of(frequency[:, :, :2])
     assert "4 patches to 35,300 patches" in draw(shorter).texts[1].get_text()
+
+
+def test_offsets_are_counted_in_whole_patches():
+    row = np.arange(-7, 8)
+    frequency = np.full((1, 1, 2, 2), 0.1)
+    similarity = np.ones((1, 1, 15, 15))
+    result = RotarySimilarity("toy", similarity, frequency, row, row)
+    for width_in in (None, 3.25, 12.0):
+        mean = draw(result, width_in=width_in).axes[1]
+        for axis in (mean.xaxis, mean.yaxis):
+            places = axis.get_ticklocs()
+            assert np.array_equal(places, np.round(places))
+            assert len(places) > 2
+
+
+def test_the_mean_stands_beside_the_tiles_and_on_a_narrow_sheet_below(rotary, mixed):
+    for result in (rotary, mixed):
+        for width_in, beside in ((3.25, False), (6.9, True)):
+            tiles, mean, _ = (each.get_position() for each in draw(result, width_in=width_in).axes)
+            assert (mean.x0 > tiles.x1, mean.y1 < tiles.y0) == (beside, not beside)

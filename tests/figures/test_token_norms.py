@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
+from tests.helpers.printed import check_sheet
 from vit_inspect.figures import looks
 from vit_inspect.figures.overlay import patch_box
 from vit_inspect.figures.token_norms import (
@@ -32,14 +33,18 @@ def traces(figure):
     return {trace.name: trace for trace in figure.data if trace.name}
 
 
-def test_norms_lie_where_the_model_looked_on_a_scale_from_zero(norms, photograph):
+def test_norms_lie_where_the_model_looked_on_a_scale_of_their_own(norms, photograph):
     figure = draw(norms)
     panel, bar = figure.axes[:2]
     left, top, right, bottom = photograph.seen
     assert panel.get_title() == "Norms after layer 2"
     assert tuple(panel.images[1].get_extent()) == (left, right, bottom, top)
     assert np.array_equal(panel.images[1].get_array(), norms.norm[0, 2])
-    assert panel.images[1].get_clim() == limits_of(norms) == (0, norms.norm[0, 2].max())
+    assert (
+        panel.images[1].get_clim()
+        == limits_of(norms)
+        == looks.ends_of(norms.norm[0, 2], from_zero=False)
+    )
     assert bar.get_ylabel() == "L2 norm"
 
 
@@ -189,3 +194,21 @@ def test_one_image_keeps_its_own_reason(norms):
     assert isinstance(alone, TokenNorms)
     assert (alone.reason, alone.found.tolist()) == ((norms.reason[1],), [False])
     assert norms.found.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("image", [0, 1], ids=["artefacts", "none found"])
+@pytest.mark.slow
+@pytest.mark.parametrize("width_in", [3.0, 5.3, 6.9, 12.0])
+def test_no_words_lie_on_others_or_beyond_the_sheet(norms, width_in, image):
+    names = ("cls", "reg1", "reg2", "reg3", "reg4")
+    for size_px in ((40, 80), (20, 80), (80, 20)):
+        photograph = replace(norms.photographs[0], size_px=size_px)
+        many = replace(
+            norms,
+            photographs=(photograph,) * 2,
+            layout=replace(norms.layout, prefix=names),
+            prefix_norm=norms.prefix_norm[..., :1].repeat(5, axis=-1),
+        )
+        figure = draw(many, image=image, width_in=width_in)
+        check_sheet(figure)
+        assert figure.get_size_inches()[1] <= 9.2

@@ -46,6 +46,7 @@ from vit_inspect.records.evidence import (
     LayerCka,
     LogitLens,
     PatchMap,
+    PatchMaps,
     Predictions,
     TokenNorms,
     TokenSimilarity,
@@ -409,6 +410,32 @@ def patch_map(size: Size, random: np.random.Generator) -> PatchMap:
     return PatchMap("toy", layout_of(size), (photograph(),), "rollout", values)
 
 
+def patch_maps(size: Size, random: np.random.Generator) -> PatchMaps:
+    """Of every layer and head, and of all heads together."""
+    layers, columns = map(str, range(size.layers)), map(str, range(size.heads))
+    names = (*columns, "mean", "max")
+    values = np.round(random.uniform(0, 3, (1, size.layers, len(names), *size.grid)), 1)
+    kind = "attention from class token (CLS)"
+    rows = tuple(layers)
+    return PatchMaps(
+        "toy", layout_of(size), (photograph(),), kind, "Layer", rows, "Head", names, values
+    )
+
+
+def maps_of_layers(size: Size, random: np.random.Generator) -> PatchMaps:
+    """One of each layer."""
+    found = patch_maps(size, random)
+    values = found.values[:, :, :1]
+    return replace(found, kind="rollout", row_name="From layer", columns=("",), values=values)
+
+
+def maps_of_ways(size: Size, random: np.random.Generator) -> PatchMaps:
+    """Three of one kind, by different methods."""
+    found = patch_maps(replace(size, layers=1, heads=1), random)
+    ways = "Attention relevance", "Grad-CAM, last block", "Input × gradient"
+    return replace(found, kind="relevance", rows=("",), columns=ways)
+
+
 def faithfulness(size: Size, random: np.random.Generator) -> Faithfulness:
     """One map that beats the baselines in both curves, one that does in none."""
     areas = {"good": (0.2, 0.8), "poor": (0.5, 0.5), "centre": (0.45, 0.55)}
@@ -633,6 +660,7 @@ MAKERS: dict[type[Result], Callable[[Size, np.random.Generator], Result]] = {
     HeadStatistics: head_statistics,
     Ablation: ablation,
     PatchMap: patch_map,
+    PatchMaps: patch_maps,
     Anatomy: anatomy,
     Predictions: predictions,
     PaperFigure6: paper_figure_6,
@@ -656,6 +684,7 @@ VARIANTS: dict[type[Result], tuple[Callable[[Size, np.random.Generator], Result]
         paper_figure_7_of(nothing, position_bias),
         paper_figure_7_of(filters_of(2), nothing),
     ),
+    PatchMaps: (maps_of_layers, maps_of_ways),
     PaperFigure10: (mixed_figure_10, lone_figure_10),
 }
 """Further records of a kind whose figure looks different for them."""

@@ -20,7 +20,7 @@ from vit_inspect.records.paper import AttentionDistance, AttentionMaps
 
 @pytest.fixture
 def attention() -> np.ndarray:
-    """Two layers of three images, four heads, one prefix token and 2 x 3 patches."""
+    """Two layers of three images, four heads, one prefix token and 2 × 3 patches."""
     return peaked(np.random.default_rng(0), 2, 3, 4, 7, 7)
 
 

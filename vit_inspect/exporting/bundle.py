@@ -10,7 +10,7 @@ import platform
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -25,6 +25,7 @@ from vit_inspect.exporting.render import BUNDLE_FORMATS, Drawn, drawn, home_of
 from vit_inspect.exporting.report import REPORT_PHOTOGRAPHS, Section, report
 from vit_inspect.exporting.workers import InOrder
 from vit_inspect.figures.figure import FigureSpec, Record
+from vit_inspect.figures.printing import USUAL, Font, Print
 from vit_inspect.model import Model
 from vit_inspect.recording.recorder import Capture
 from vit_inspect.records.base import Photograph, Result, join
@@ -40,7 +41,12 @@ def export(
     command: str | None = None,
     thorough: bool = False,
     formats: Iterable[str] | None = None,
+    width_in: float | None = None,
+    font: Font = "sans",
+    title: bool = True,
+    caption: bool = True,
     workers: int = 1,
+    on_figure: Callable[[str], object] = lambda title: None,
 ) -> list[Path]:
     """Write the bundle of figures into a folder; returns the files.
 
@@ -52,16 +58,20 @@ def export(
     command: repeats the export, for its provenance.
     thorough: also make the figures that run the model many times.
     formats: some of `BUNDLE_FORMATS`; None for all. The report always comes.
+    width_in, font, title, caption: of all figures for print, as for `vit_inspect.draw`.
     workers: processes that draw the figures; 1 is this one alone. The files are the same. More
         processes start the program's main module again, so it must do nothing when it is imported.
+    on_figure: is told the title of each figure when its turn has come, for a sign of progress.
 
-    Raises `BadParameter` for no capture, for captures of several models and for an unknown format,
-    `OutputFailed` where a file cannot be written.
+    Raises `BadParameter` for no capture, for captures of several models, for an unknown format and
+    for a width or a font that `vit_inspect.draw` refuses, `OutputFailed` where a file cannot be
+    written.
     """
     of_kind(folder, str | os.PathLike, "folder", "a path")
     workers = at_least_one(workers, "workers")
     with InOrder(workers) as calls:
-        bundle = _Bundle(Path(folder), thorough, chosen_formats(formats), calls)
+        print = Print(width_in, font, title, caption)
+        bundle = _Bundle(Path(folder), thorough, chosen_formats(formats), print, calls, on_figure)
         for capture in captures if isinstance(captures, Iterable) else [captures]:
             bundle.add(capture)
         bundle.finish(command)
@@ -90,14 +100,18 @@ def bundle(
     *,
     command: str | None = None,
     formats: Iterable[str] | None = None,
+    print: Print = USUAL,
+    on_figure: Callable[[str], object] = lambda title: None,
 ) -> bytes:
     """The same as one ZIP archive; the same captures give the same bytes."""
+    options: dict[str, Any] = {"command": command, "formats": formats, "on_figure": on_figure}
     archive = io.BytesIO()
     with (
         tempfile.TemporaryDirectory() as folder,
         zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file,
     ):
-        for path in export(captures, folder, command=command, formats=formats):
+        written = export(captures, folder, **options, **asdict(print))
+        for path in written:
             # An entry's date would differ from run to run; this is the earliest there is.
             entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), (1980, 1, 1, 0, 0, 0))
             entry.compress_type = zipfile.ZIP_DEFLATED
@@ -109,11 +123,19 @@ class _Bundle:
     """Writes figures as they come, and remembers what the report and the provenance tell."""
 
     def __init__(
-        self, root: Path, thorough: bool, formats: tuple[str, ...], calls: InOrder
+        self,
+        root: Path,
+        thorough: bool,
+        formats: tuple[str, ...],
+        print: Print,
+        calls: InOrder,
+        on_figure: Callable[[str], object],
     ) -> None:
         self.root = root
+        self.on_figure = on_figure
         self.calls = calls
         self.formats = formats
+        self.print = print
         self.thorough = thorough
         self.written: list[Path] = []
         self.model: Model | None = None
@@ -186,6 +208,7 @@ class _Bundle:
 
     def _put_figure(self, figure: FigureSpec[Record], record: Record, folder: str = "") -> None:
         """Have a figure drawn, and written in its turn."""
+        self.on_figure(figure.title)
         photograph = self.photographs.get(folder)
         plotted = photograph is None or len(self.photographs) <= REPORT_PHOTOGRAPHS
         self.figures[Path(folder, figure.slug).as_posix()] = {
@@ -198,7 +221,8 @@ class _Bundle:
             if made.plot is not None:
                 self.sections.append(Section(figure, photograph, made.plot))
 
-        self.calls.call(take, drawn, home_of(figure), record, self.formats, folder, plotted)
+        asked = home_of(figure), record, self.formats, self.print, folder, plotted
+        self.calls.call(take, drawn, *asked)
 
     def _put(self, name: str | Path, data: bytes) -> None:
         path = self.root / name
@@ -253,6 +277,7 @@ class _Bundle:
                 }
                 for folder, photograph in self.photographs.items()
             ],
+            "print": asdict(self.print),
             "figures": self.figures,
             "refused": self.refused,
             "files": [path.relative_to(self.root).as_posix() for path in self.written],

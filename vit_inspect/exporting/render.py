@@ -15,6 +15,7 @@ from vit_inspect.errors import BadParameter
 from vit_inspect.exporting.saving import PRINT_FORMATS, save
 from vit_inspect.exporting.tables import table
 from vit_inspect.figures.figure import FigureSpec, Record
+from vit_inspect.figures.printing import USUAL, Print, printed
 from vit_inspect.records.base import Result
 
 BUNDLE_FORMATS = ("svg", "pdf", "png", "npz", "csv")
@@ -40,6 +41,7 @@ def render(
     format: str,
     *,
     image: int | None = None,
+    print: Print = USUAL,
     **look: Any,
 ) -> bytes:
     """One figure as the bytes of a file.
@@ -47,9 +49,9 @@ def render(
     svg, pdf and png are drawn for print; html is interactive and self-contained; npz holds the
     whole record, its words as arrays of text; csv the plotted arrays in long form (quantity, one
     column per axis, value).
-    image: which one of a batch; None for a record as it is. `look` goes to the drawing, such as the
-    `scale` of attention maps, and leaves the numbers as they are. Raises `BadParameter` for another
-    format.
+    image: which one of a batch; None for a record as it is. print: of the formats for print.
+    `look` goes to the drawing, such as the `scale` of attention maps, and leaves the numbers as
+    they are. Raises `BadParameter` for another format.
     """
     if format not in FORMATS:
         raise BadParameter(f"the format {format!r}", ", ".join(FORMATS), "choose one of these")
@@ -67,16 +69,19 @@ def render(
         return _PAGE.format(
             title=escape(_title(figure, record)), body=plots, plotly=get_plotlyjs()
         ).encode()
-    return save(figure.draw(record, **look), [format], title=_title(figure, record))[format]
+    sheet = printed(figure, record, print, **look)
+    return save(sheet, [format], title=_title(figure, record))[format]
 
 
 def render_all(
-    figure: FigureSpec[Record], record: Record, formats: Iterable[str]
+    figure: FigureSpec[Record], record: Record, formats: Iterable[str], print: Print = USUAL
 ) -> dict[str, bytes]:
     """The same as `render` of each format, from one drawing, in the order of the formats."""
     formats = list(formats)
-    printed = [kind for kind in formats if kind in PRINT_FORMATS]
-    saved = save(figure.draw(record), printed, title=_title(figure, record)) if printed else {}
+    kinds = [kind for kind in formats if kind in PRINT_FORMATS]
+    saved = {}
+    if kinds:
+        saved = save(printed(figure, record, print), kinds, title=_title(figure, record))
     return {
         kind: saved[kind] if kind in saved else render(figure, record, kind) for kind in formats
     }
@@ -114,11 +119,13 @@ def home_of(figure: FigureSpec[Any]) -> str:
     return figure.draw.__module__
 
 
-def drawn(home: str, record: Result, formats: tuple[str, ...], folder: str, plotted: bool) -> Drawn:
+def drawn(
+    home: str, record: Result, formats: tuple[str, ...], print: Print, folder: str, plotted: bool
+) -> Drawn:
     """One figure of a bundle. A worker process can do it, and imports no torch for it."""
     figure: FigureSpec[Any] = import_module(home).FIGURE
     plot = interactive(figure, record, folder) if plotted else None
-    return Drawn(render_all(figure, record, formats), plot)
+    return Drawn(render_all(figure, record, formats, print), plot)
 
 
 def _title(figure: FigureSpec[Any], record: Result) -> str:

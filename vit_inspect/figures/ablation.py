@@ -17,6 +17,8 @@ from vit_inspect.figures.overlay import (
     draw_patch,
     draw_photograph,
     draw_scale,
+    ends_of,
+    extended,
     patch_box,
     plot_input,
     plot_map,
@@ -29,39 +31,85 @@ from vit_inspect.records.evidence import Ablation
 CHANGE = "1 − cosine of the last block's tokens"
 NAMED, LISTED = 3, 12
 """How many parts the title of a print names at most, and how many the words below it."""
+MAP_IN, SCALE_NAME_IN = (2.6, 2.2), 1.9
+"""Width and height of a photograph beside bars at most, and the room for its scale's name."""
+BARS_IN, ROW_IN, VALUE_IN = 1.7, 0.3, 0.45
+"""Width of bars, height of a pair of them, and the room for a number beyond the longest one."""
+SCORE_IN = 0.28
+"""Room for a raw score at the end of a bar, within the axes."""
+NAMES_IN, SHORT_NAMES_IN, SHORT = 2.1, 1.25, 18
+"""Room for the names of classes, usually and on a narrow sheet, and how many letters these have."""
+BESIDE_IN, HIGHEST_IN = 5.0, 4.5
+"""From which width on bars stand beside the map; height of a map that stands above them."""
 
 
-def draw(result: Ablation, *, image: int = 0) -> Figure:
-    """Where the tokens changed, and the classes before and after, as far as these are known."""
+def draw(result: Ablation, *, image: int = 0, width_in: float | None = None) -> Figure:
+    """Where the tokens changed, and the classes before and after, as far as these are known.
+
+    width_in: of the sheet, in inches; None for one that follows from the photograph.
+    """
     photograph, labels = result.photographs[image], result.labels[image]
+    mapped = bool(result.patch_change.size)
+    beside = mapped and bool(labels) and (width_in is None or width_in >= BESIDE_IN)
+    room = MAP_IN
+    if width_in is not None:
+        grow = width_in / print_sheet.PAGE_IN
+        alone = width_in - 2 * print_sheet.EDGE_IN, min(HIGHEST_IN, width_in)
+        room = (grow * MAP_IN[0], max(1.0, grow) * MAP_IN[1]) if beside else alone
     shape = photograph.size_px[1] / photograph.size_px[0]
-    height = min(2.2, 2.6 / shape)
-    # Not less than the name of its colour bar needs.
-    map_width = max(height * shape, 1.9) if result.patch_change.size else 0.0
+    height = min(room[1], room[0] / shape)
+    map_width = max(height * shape, SCALE_NAME_IN) if mapped else 0.0
+    usual = max(4.2, 0.1 + map_width + (NAMES_IN + BARS_IN + 0.4 if labels else 0.0))
+    page_in = width_in or usual
+    # A hair less, for what rounding makes of an equal width.
+    narrow = page_in < usual - 1e-6
+    names = SHORT_NAMES_IN if narrow else NAMES_IN
     # Bars need more than a photograph that is wide.
-    bars_height = max(height, 0.3 * len(labels))
-    width = max(4.2, 0.1 + map_width + (4.2 if labels else 0.0))
+    bars_height = max(height if beside else 0.0, ROW_IN * len(labels))
     title, words = _words(result, image)
-    left, top = 0.05, 0.7 + 0.14 * words.count("\n")
+    top = 0.7 + 0.14 * words.count("\n")
+    map_height = height + 0.5 if mapped else 0.0
+    bars_top = top if beside or not mapped else top + map_height + 0.3
     # A model without classes or patches has words alone.
-    body = bars_height + 0.5 if labels or result.patch_change.size else 0.0
-    figure = print_sheet.page(width, top + body)
-    if result.patch_change.size:
-        values = result.patch_change[image]
-        limits = 0.0, float(values.max()) or 1.0
-        axes = print_sheet.place(figure, left=left, top=top, width=map_width, height=height)
-        draw_photograph(axes, photograph, grey=True)
-        draw_map(axes, photograph, values, limits)
-        grid = (values.shape[0], values.shape[1])
-        for row, column in np.argwhere(result.patch_off[image]).tolist():
-            draw_patch(axes, photograph, grid=grid, patch=(row, column))
-        draw_scale(figure, limits, name=CHANGE, left=left, top=top + height + 0.08, width=map_width)
-        left += map_width + 0.35
+    bottom = max(top + map_height, bars_top + bars_height + 0.5 if labels else top)
+    figure = print_sheet.page(page_in, bottom)
+    left = print_sheet.EDGE_IN
+    if mapped:
+        shift = 0.0 if beside or width_in is None else (page_in - map_width) / 2 - left
+        axes = print_sheet.place(figure, left=left + shift, top=top, width=map_width, height=height)
+        _draw_change(axes, result, image)
+        limits = _limits(result, image)
+        draw_scale(
+            figure,
+            limits,
+            name=CHANGE,
+            left=left + shift,
+            top=top + height + 0.08,
+            width=map_width,
+            **extended(result.patch_change[image], limits),
+        )
     if labels:
-        place = {"left": left + 1.75, "top": top, "width": 1.7, "height": bars_height}
-        _draw_classes(print_sheet.place(figure, **place), result, image)
+        left += (map_width if beside else 0.0) + names
+        place = {"left": left, "width": page_in - left - VALUE_IN}
+        axes = print_sheet.place(figure, **place, top=bars_top, height=bars_height)
+        _draw_classes(axes, result, image, SHORT if narrow else looks.NAME_LENGTH)
     print_sheet.write_head(figure, title, words)
     return figure
+
+
+def _draw_change(axes: Axes, result: Ablation, image: int) -> None:
+    """How far each token changed, with outlines of the patches that were ablated."""
+    photograph, values = result.photographs[image], result.patch_change[image]
+    draw_photograph(axes, photograph)
+    draw_map(axes, photograph, values, _limits(result, image))
+    grid = (values.shape[0], values.shape[1])
+    for row, column in np.argwhere(result.patch_off[image]).tolist():
+        draw_patch(axes, photograph, grid=grid, patch=(row, column))
+
+
+def _limits(result: Ablation, image: int) -> looks.Limits:
+    """The ends of the scale of changes."""
+    return ends_of(result.patch_change[image])
 
 
 def _words(result: Ablation, image: int) -> tuple[str, str]:
@@ -82,10 +130,12 @@ def _words(result: Ablation, image: int) -> tuple[str, str]:
     return f"{result.model}, {off}", told
 
 
-def _draw_classes(axes: Axes, result: Ablation, image: int) -> None:
-    """Pairs of bars, the class of the largest output first."""
+def _draw_classes(axes: Axes, result: Ablation, image: int, letters: int) -> None:
+    """Pairs of bars, the class of the largest output first; names have at most so many letters."""
     places = np.arange(len(result.labels[image]))
     values = result.before[image], result.after[image]
+    width, _ = print_sheet.size_in(axes)
+    margin = max(outputs.MARGIN, SCORE_IN / (width - 2 * SCORE_IN))
     for side, (name, colour) in enumerate((("before", looks.QUIET), ("after", looks.ACCENT))):
         bars = axes.barh(places + 0.38 * (side - 0.5), values[side], 0.36, color=colour, label=name)
         axes.bar_label(
@@ -96,9 +146,9 @@ def _draw_classes(axes: Axes, result: Ablation, image: int) -> None:
         )
     axes.set(
         yticks=places,
-        yticklabels=[looks.short(label) for label in result.labels[image]],
+        yticklabels=[looks.short(label, letters) for label in result.labels[image]],
         ylim=(len(places) - 0.5, -0.5),
-        xlim=outputs.ends(np.stack(values), result.outputs),
+        xlim=outputs.ends(np.stack(values), result.outputs, margin=margin),
     )
     axes.xaxis.set_major_formatter(outputs.print_format(result.outputs))
     axes.xaxis.set_major_locator(print_sheet.round_ticks(3))
@@ -124,7 +174,7 @@ def plot(result: Ablation, *, image: int = 0) -> go.Figure:
         title, words = _words(result, image)
         return screen_sheet.screen(title, words, height=120)
     ends = outputs.ends(np.stack([result.before[image], result.after[image]]), result.outputs)
-    figure = screen_sheet.screen("Before and after", "", height=94 + 46 * len(labels), above=24)
+    figure = screen_sheet.screen("Before and after", "", height=94 + 46 * len(labels))
     for values, name, colour in (
         (result.before[image], "before", looks.QUIET),
         (result.after[image], "after", looks.ACCENT),
@@ -145,7 +195,7 @@ def plot(result: Ablation, *, image: int = 0) -> go.Figure:
     return figure.update_layout(
         margin={"l": 170, "r": 60, "b": 40},
         showlegend=True,
-        legend={"orientation": "h", "y": 1, "yanchor": "bottom"},
+        legend=screen_sheet.screen_legend(figure),
         bargap=0.3,
         bargroupgap=0.08,
         xaxis=screen_sheet.screen_axis(
@@ -171,7 +221,7 @@ def plot_change(result: Ablation, *, image: int = 0, width: int = 720) -> go.Fig
     photograph, values = result.photographs[image], result.patch_change[image]
     words = f"Mean {values.mean():.3g}, maximum {values.max():.3g}."
     figure = plot_sheet("What changed at each patch", words, photograph, width=width)
-    limits = 0.0, float(values.max()) or 1.0
+    limits = _limits(result, image)
     return plot_map(figure, photograph, values, limits, unit=CHANGE, percent=False)
 
 

@@ -481,20 +481,17 @@ def _rows(result: Anatomy) -> list[tuple[str, Row]]:
 
 def _cells(row: Row) -> tuple[str, ...]:
     *numbers, parameters = (getattr(row, each.name) for each in fields(row))
-    millions = parameters / 1e6
-    return (
-        *(UNKNOWN if number is None else f"{number:,}" for number in numbers),
-        f"{millions:,.0f}M" if millions >= 100 else f"{millions:.3g}M",
-    )
+    known = (UNKNOWN if number is None else f"{number:,}" for number in numbers)
+    return *known, looks.parameter_count(parameters)
 
 
 def _in_words(row: Row) -> str:
     """What is known of a row."""
-    *numbers, millions = _cells(row)
+    *numbers, parameters = _cells(row)
     forms = ("{} layers", "width {}", "MLP {}", "{} heads")
     pairs = zip(forms, numbers, strict=True)
     known = (form.format(number) for form, number in pairs if number != UNKNOWN)
-    return ", ".join((*known, f"{millions} parameters"))
+    return ", ".join((*known, f"{parameters} parameters"))
 
 
 def _write_table(result: Anatomy, figure: Figure, *, top: float, width: float) -> None:

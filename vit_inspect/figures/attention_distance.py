@@ -17,31 +17,44 @@ from vit_inspect.records.paper import AttentionDistance
 
 DEPTH, DISTANCE = "Network depth (layer)", "Mean attention distance (pixels)"
 NAMED_HEADS = 3
+"""Those that the legend names where it has no room for all."""
+LEGEND_ENTRY_IN, LEGEND_ROW_IN = 0.56, 0.14
+"""The usual width of a name in the legend, and the height of one row."""
 
 
-def draw(result: AttentionDistance) -> Figure:
-    """One dot per head; below, the share of its attention that falls on special tokens."""
-    figure = print_sheet.page(print_sheet.COLUMN_IN, 3.9)
-    main = print_sheet.place(figure, left=0.55, top=0.4, width=2.27, height=2.15)
-    slim = print_sheet.place(figure, left=0.55, top=2.65, width=2.27, height=0.55)
+def draw(result: AttentionDistance, *, width_in: float | None = None) -> Figure:
+    """One dot per head; below, the share of its attention that falls on special tokens.
+
+    width_in: of the sheet, in inches.
+    """
+    width_in = width_in or print_sheet.COLUMN_IN
+    width = width_in - 1.03
+    # On a page half as high as wide.
+    height = max(2.15, 0.5 * width)
+    heads = result.distance_px.shape[2]
+    columns = max(NAMED_HEADS + 2, int((width + 0.25) / LEGEND_ENTRY_IN))
+    top = 0.4 + LEGEND_ROW_IN * (_legend_rows(heads, columns) - 1)
+    below = top + 0.1 + height
+    figure = print_sheet.page(width_in, below + 1.25)
+    place = {"left": 0.55, "width": width}
+    main = print_sheet.place(figure, top=top, height=height, **place)
+    slim = print_sheet.place(figure, top=below, height=0.55, **place)
     draw_panel(main, result, limits_of(result))
     _draw_heads(slim, result.prefix_mass.mean(axis=0))
     main.tick_params(labelbottom=False)
-    percent = print_sheet.place(figure, left=0.55, top=0.4, width=2.27, height=2.15)
+    percent = print_sheet.place(figure, top=top, height=height, **place)
     percent.set(xticks=[], ylim=(0, 100 * _top_px(result) / result.layout.diagonal_px))
     percent.yaxis.tick_right()
     percent.yaxis.set_label_position("right")
     percent.spines[:].set_visible(False)
     print_sheet.label(percent, y="% of the image diagonal")
     percent.yaxis.labelpad = 4
-    draw_legend(main, heads=result.distance_px.shape[2])
+    draw_legend(main, heads=heads, columns=columns)
     print_sheet.label(main, y=distance_title(result))
-    main.set_title(
-        result.model, fontsize=print_sheet.TITLE_PT, color=looks.INK, pad=16, parse_math=False
-    )
     slim.set(ylim=(-0.05, 1.05), yticks=(0, 0.5, 1))
     print_sheet.label(slim, x=DEPTH, y="On special\ntokens")
-    print_sheet.write(figure, _caption(result), left=0.05, top=3.6, linespacing=1.3)
+    print_sheet.write_caption(figure, _caption(result), top=below + 0.95)
+    print_sheet.write_title_over(figure, result.model, over=main)
     return figure
 
 
@@ -103,7 +116,7 @@ def plot(result: AttentionDistance, *, limits: looks.Limits | None = None) -> go
     )
     figure.update_layout(
         showlegend=True,
-        legend={"x": 1.02, "y": 1, "tracegroupgap": 0, "font_size": 12},
+        legend=screen_sheet.screen_legend(figure),
         xaxis=screen_sheet.screen_axis(DEPTH, range=[-0.6, layers - 0.4], anchor="y2"),
         yaxis=screen_sheet.screen_axis(
             distance_title(result), range=limits or limits_of(result), domain=(0.3, 1)
@@ -131,27 +144,33 @@ def _draw_heads(axes: Axes, values: np.ndarray) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True))
 
 
-def draw_legend(
-    axes: Axes,
-    *,
-    heads: int,
-    columns: int = NAMED_HEADS + 2,
-    **place: Any,
-) -> None:
-    """As in the paper: the first three heads by name, then one dot for all others.
+def _legend_entries(heads: int, columns: int) -> list[int]:
+    """Heads that the legend has a dot for: all in two rows, or one more than it names."""
+    return list(range(heads if heads + 1 <= 2 * columns else NAMED_HEADS + 1))
 
+
+def _legend_rows(heads: int, columns: int) -> int:
+    """Rows of the legend, with the line for uniform attention."""
+    return -(-(len(_legend_entries(heads, columns)) + 1) // columns)
+
+
+def draw_legend(axes: Axes, *, heads: int, columns: int, **place: Any) -> None:
+    """All heads by name in two rows at most; else as in the paper, three and a dot for the others.
+
+    columns: names side by side for which there is room.
     place: matplotlib's words for it; above the axes if not given: inside, it would hide dots.
     """
     handles, labels = axes.get_legend_handles_labels()
-    named = [*range(min(heads, NAMED_HEADS + 1)), len(handles) - 1]
-    words = [labels[index] if index != NAMED_HEADS else "..." for index in named]
-    words[-1] = labels[-1]
+    named = [*_legend_entries(heads, columns), len(handles) - 1]
+    words = [labels[index] for index in named]
+    if len(named) <= heads:
+        words[NAMED_HEADS] = "..."
     axes.legend(
         [handles[index] for index in named],
         words,
         fontsize=print_sheet.TEXT_PT,
         **({"loc": "lower center", "bbox_to_anchor": (0.5, 1.0)} | place),
-        ncols=min(columns, len(words)),
+        ncols=-(-len(words) // _legend_rows(heads, columns)),
         frameon=False,
         borderpad=0,
         borderaxespad=0.3,

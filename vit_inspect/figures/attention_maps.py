@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,72 +13,114 @@ from matplotlib.figure import Figure
 from vit_inspect.errors import BadParameter
 from vit_inspect.figures import looks, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
-from vit_inspect.figures.overlay import draw_patch, draw_photograph, plot_map, plot_sheet
-from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, fit, name_tiles, plot_tiles
+from vit_inspect.figures.overlay import aspect, draw_patch, draw_photograph, plot_map, plot_sheet
+from vit_inspect.figures.tiles import (
+    Tiles,
+    compose,
+    draw_tiles,
+    fit,
+    name_tiles,
+    plot_tiles,
+)
 from vit_inspect.layout import PADDING
 from vit_inspect.records.paper import AttentionMaps
 
-BODY_IN = 1.65
-"""Height of the head of the sheet, with the photograph and the colour bar."""
+PHOTO_TOP_IN, HEADS_IN = 0.64, 0.4
+"""Room for title and words above the photograph, and for the numbers of heads above maps."""
+LEFT_IN, BETWEEN_IN, RIGHT_IN = 0.35, 0.3, 0.1
+"""Room for the numbers of layers, from maps to the table beside them, and right of both."""
+BOTTOM_IN = 8.7
+"""Where the sheet ends, at most, but for names that take several lines."""
+TILE_IN, OWN_TILE_IN, LEAST_TILE_IN = 1.2, 0.7, 0.15
+"""Width of a map: at most, at most where no width is given, and at least beside the table."""
+CELL_IN, LEAST_CELL_IN, LEAST_TABLE_IN = 0.2, 0.18, 0.9
+"""Width of a cell of the table beside the maps, where there is room and at least; and of the
+table, at least."""
+ROW_IN, ROW_SHARE = 0.16, 0.4
+"""Height of a row of the table below the maps, at most; also as a share of a layer's room."""
+LEAST_SHEET_IN, LEAST_PT = 4.8, 6.0
+"""Width of the sheet, at least, where none is given; and the size of digits, which are left out
+where they would be smaller."""
 
 
-def draw(result: AttentionMaps, *, image: int = 0, scale: str = "shared") -> Figure:
-    """Layers down, heads across; at the side the mass on special tokens, above the photograph.
+@dataclass(frozen=True)
+class _Sizes:
+    """Of maps and table, in inches."""
+
+    maps: tuple[float, float]
+    table: tuple[float, float]
+    beside: bool
+
+
+def draw(
+    result: AttentionMaps, *, image: int = 0, scale: str = "shared", width_in: float | None = None
+) -> Figure:
+    """Layers down, heads across; the photograph above, and the mass on special tokens at the side.
+
+    Its table stands below where it would leave too little room for the maps.
 
     scale: "shared" by all maps of the image, or "per map": each from 0 to its largest weight.
+    width_in: of the sheet, in inches.
     """
     limit, largest = _limit(result, image, scale)
-    tiles = _tiles(result, image, scale, limit)
-    layers, heads = tiles.count
-    table_width = float(np.clip(0.2 * heads, 0.9, 2.4))
-    room = print_sheet.PAGE_IN - table_width - 0.75
-    width, height = fit(tiles, width=min(room, 0.7 * heads), height=6.6)
-    page_width = max(4.8, width + table_width + 0.75)
-    figure = print_sheet.page(page_width, BODY_IN + height + 0.05)
+    tiles, photograph = _tiles(result, image, scale, limit), result.photographs[image]
+    photo_height = float(np.clip(0.15 * (width_in or print_sheet.PAGE_IN), 0.8, 1.4))
+    top = PHOTO_TOP_IN + photo_height + HEADS_IN
+    sizes = _sizes(tiles, width_in, height=BOTTOM_IN - top)
+    (width, height), (table_width, table_height) = sizes.maps, sizes.table
+    around = LEFT_IN + BETWEEN_IN + RIGHT_IN
+    sheet = width_in or max(LEAST_SHEET_IN, width + sizes.beside * table_width + around)
+    below = top if sizes.beside else top + height + HEADS_IN
+    figure = print_sheet.page(sheet, below + table_height + print_sheet.EDGE_IN)
 
-    photograph = result.photographs[image]
-    rows, columns = photograph.size_px
-    photo_width = float(np.clip(1.1 * columns / rows, 0.5, 1.8))
-    photo = print_sheet.place(figure, left=0.05, top=0.08, width=photo_width, height=1.1)
+    photo_width = photo_height * float(np.clip(aspect(photograph), 0.45, 1.65))
+    place = {"top": PHOTO_TOP_IN, "height": photo_height}
+    photo = print_sheet.place(figure, left=print_sheet.EDGE_IN, width=photo_width, **place)
     draw_photograph(photo, photograph)
     if result.patch is not None:
         draw_patch(photo, photograph, grid=result.layout.grid, patch=result.patch)
     left = photo_width + 0.25
-    bar = print_sheet.place(figure, left=left, top=0.75, width=2.3, height=0.09)
+    long, middle = min(2.3, sheet - left - 0.25), PHOTO_TOP_IN + photo_height / 2
+    bar = print_sheet.place(figure, left=left, top=middle - 0.2, width=long, height=0.09)
     print_sheet.colour_bar(
         bar,
         looks.WEIGHT_MAP,
         (0.0, limit),
-        name=_unit(scale),
-        ticks=print_sheet.round_ticks(4),
+        name=print_sheet.folded_at(_unit(scale), long, print_sheet.TEXT_PT),
+        ticks=print_sheet.round_ticks(4 if long > 2 else 3),
         orientation="horizontal",
         extend="max" if largest > limit else "neither",
         extendfrac=0.04,
     )
 
-    maps = print_sheet.place(figure, left=0.35, top=BODY_IN, width=width, height=height)
+    maps = print_sheet.place(figure, left=LEFT_IN, top=top, width=width, height=height)
     draw_tiles(maps, tiles)
-    maps.set(
-        xticklabels=print_sheet.tick_labels(range(heads), width / heads),
-        yticklabels=print_sheet.tick_labels(range(layers), height / layers),
-    )
-    print_sheet.label(maps, x="Head", y="Layer")
-    table = print_sheet.place(
-        figure, left=width + 0.65, top=BODY_IN, width=table_width, height=height
-    )
-    digits_pt = min(print_sheet.TEXT_PT, 72 * 0.42 * min(table_width / heads, height / layers))
-    _draw_masses(table, result, image, digits_pt=digits_pt)
-    table.set(
-        ylim=maps.get_ylim(),
-        xticklabels=print_sheet.tick_labels(range(heads), table_width / heads),
-    )
-    for axes in (maps, table):
-        axes.xaxis.tick_top()
-        axes.xaxis.set_label_position("top")
-        print_sheet.bare(axes)
+    _name_heads(maps, tiles.count, "Head")
+    start = LEFT_IN + (width + BETWEEN_IN if sizes.beside else 0)
+    table = print_sheet.place(figure, left=start, top=below, width=table_width, height=table_height)
+    _draw_masses(table, result, image)
+    if sizes.beside:
+        table.set(ylim=maps.get_ylim(), yticks=[], ylabel="")
     words = _caption(result, limit, largest, scale)
-    print_sheet.write_head(figure, _title(result), words, left=left)
+    print_sheet.write_head(figure, _title(result), words)
     return figure
+
+
+def _sizes(tiles: Tiles, width_in: float | None, *, height: float) -> _Sizes:
+    """The sizes of maps and table, in `height`; side by side if maps become large enough."""
+    layers, heads = tiles.count
+    free = (width_in or print_sheet.PAGE_IN) - LEFT_IN - RIGHT_IN
+    table = max(LEAST_TABLE_IN, min(CELL_IN * heads, max(2.4, LEAST_CELL_IN * heads)))
+    room = min(free - BETWEEN_IN - table, heads * (TILE_IN if width_in else OWN_TILE_IN))
+    if room >= LEAST_TILE_IN * heads:
+        maps = fit(tiles, width=room, height=height)
+        # What is free makes the table as wide as the maps.
+        rest = min(free - BETWEEN_IN - maps[0], maps[0]) if width_in else 0
+        return _Sizes(maps, (max(table, rest), maps[1]), beside=True)
+    height -= HEADS_IN
+    row = min(ROW_IN, ROW_SHARE * height / layers)
+    maps = fit(tiles, width=free, height=height - layers * row)
+    return _Sizes(maps, (maps[0], layers * row), beside=False)
 
 
 def plot(
@@ -156,17 +199,40 @@ def _limit(result: AttentionMaps, image: int, scale: str) -> tuple[float, float]
     return limit, largest
 
 
-def _draw_masses(axes: Axes, result: AttentionMaps, image: int, *, digits_pt: float) -> None:
-    """A table of percentages on colours, its rows at the height of the maps' rows."""
+def _draw_masses(axes: Axes, result: AttentionMaps, image: int) -> None:
+    """A table of percentages on colours, layers down and heads across."""
     masses = result.prefix_mass[image].sum(axis=-1)
     axes.imshow(masses, cmap=looks.WEIGHT_MAP, vmin=0, vmax=1, aspect="auto", interpolation="none")
-    for (layer, head), mass in np.ndenumerate(masses):
-        ink = looks.INK if mass > 0.6 else looks.PAPER
-        place: dict[str, Any] = {"ha": "center", "va": "center_baseline"}
-        axes.text(head, layer, f"{100 * mass:.0f}", fontsize=digits_pt, color=ink, **place)
-    axes.set(xticks=range(masses.shape[1]), yticks=[])
+    (layers, heads), (width, height) = masses.shape, print_sheet.size_in(axes)
+    cells = [f"{100 * mass:.0f}" for mass in masses.ravel()]
+    # A digit is 0.64 em wide and 0.73 em high; some room around it keeps it clear of the others.
+    digits_pt = 72 * min(width / heads / (0.7 * max(map(len, cells))), height / layers / 1.2)
+    readable = digits_pt >= LEAST_PT
+    if readable:
+        for (layer, head), cell in zip(np.ndindex(masses.shape), cells, strict=True):
+            ink = looks.INK if masses[layer, head] > 0.6 else looks.PAPER
+            place: dict[str, Any] = {"ha": "center", "va": "center_baseline", "color": ink}
+            size = min(print_sheet.TEXT_PT, digits_pt)
+            axes.text(head, layer, cell, fontsize=size, **place)
     only_padding = result.layout.key_prefix == (PADDING,)
-    print_sheet.label(axes, x=f"% on {PADDING if only_padding else 'special tokens'}")
+    tokens = PADDING if only_padding else "special tokens"
+    words = f"% on {tokens}" if readable else f"Dark to light: 0 to 100% on {tokens}"
+    folded = print_sheet.folded_at(words, width + 2 * RIGHT_IN, print_sheet.TEXT_PT)
+    _name_heads(axes, (layers, heads), folded)
+
+
+def _name_heads(axes: Axes, count: tuple[int, int], name: str) -> None:
+    """Numbers along so many layers and, at the top, heads; `name` stands above the heads."""
+    (layers, heads), (width, height) = count, print_sheet.size_in(axes)
+    axes.set(xticks=range(heads), yticks=range(layers))
+    axes.set(
+        xticklabels=print_sheet.tick_labels(range(heads), width / heads),
+        yticklabels=print_sheet.tick_labels(range(layers), height / layers),
+    )
+    print_sheet.label(axes, x=name, y="Layer")
+    axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    print_sheet.bare(axes)
 
 
 def _hover(result: AttentionMaps, image: int, layer: int, head: int) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
@@ -10,7 +12,17 @@ from matplotlib.figure import Figure
 from vit_inspect.errors import BadParameter
 from vit_inspect.figures import looks, print_sheet
 from vit_inspect.figures.figure import FigureSpec
-from vit_inspect.figures.overlay import draw_map, draw_photograph, draw_scale, plot_map, plot_sheet
+from vit_inspect.figures.overlay import (
+    aspect,
+    draw_map,
+    draw_photograph,
+    draw_scale,
+    ends_of,
+    extended,
+    highest_in,
+    plot_map,
+    plot_sheet,
+)
 from vit_inspect.records.evidence import AttentionRelevance
 
 WAYS = {
@@ -26,25 +38,45 @@ UNITS = {
 }
 """The names of their colour bars; gradient times input has the unit of the target."""
 
+MOST_IN, LEAST_IN, LEAST_SHEET_IN = 2.4, 1.2, 4.6
+"""Height of a map, at most; its width, at least, for its title; and width of the sheet, at least.
+The first and the last are for a sheet of no given width."""
+GAP_IN, TITLE_IN, SCALE_BELOW_IN = 0.1, 0.22, 0.54
+"""Between maps, and the room for what is above and below them."""
 
-def draw(result: AttentionRelevance, *, image: int = 0) -> Figure:
-    """The three maps side by side, each on its own scale, over the photograph."""
-    photograph = result.photographs[image]
-    shape = float(np.clip(photograph.size_px[1] / photograph.size_px[0], 0.4, 2.5))
-    width = (print_sheet.PAGE_IN - 0.3) / 3
-    height = min(2.4, width / shape)
-    width = max(height * shape, 1.2)
-    figure = print_sheet.page(max(4.6, 3 * width + 0.3), height + 1.34)
-    for place, (way, title) in enumerate(WAYS.items()):
-        values, limits = shown(result, way, image), limits_of(result, image, way=way)
-        left = 0.05 + place * (width + 0.1)
-        axes = print_sheet.place(figure, left=left, top=0.22, width=width, height=height)
-        draw_photograph(axes, photograph, grey=True)
-        draw_map(axes, photograph, values, limits)
-        print_sheet.label(axes, title=title)
-        draw_scale(figure, limits, name=UNITS[way], left=left, top=height + 0.3, width=width)
+
+def draw(result: AttentionRelevance, *, image: int = 0, width_in: float | None = None) -> Figure:
+    """The three maps side by side, each on its own scale, over the photograph.
+
+    Where that leaves no room for their titles, they are in two rows, with the photograph first.
+
+    width_in: of the sheet, in inches.
+    """
+    photograph, edge = result.photographs[image], print_sheet.EDGE_IN
+    free = (width_in or print_sheet.PAGE_IN) - 2 * edge + GAP_IN
+    columns = 3 if free / 3 - GAP_IN >= LEAST_IN else 2
+    ways = list(WAYS) if columns == 3 else [None, *WAYS]
+    shape = aspect(photograph)
+    height = min(highest_in(MOST_IN, width_in), (free / columns - GAP_IN) / shape)
+    width = max(height * shape, LEAST_IN)
+    sheet = width_in or max(LEAST_SHEET_IN, 3 * (width + GAP_IN) - GAP_IN + 2 * edge)
+    pitch = (sheet - 2 * edge + GAP_IN) / columns
+    figure = print_sheet.page(sheet, 10)
+    for place, way in enumerate(ways):
+        row, column = divmod(place, columns)
+        left = edge + (column + 0.5) * pitch - (width + GAP_IN) / 2
+        top = TITLE_IN + row * (TITLE_IN + height + SCALE_BELOW_IN)
+        axes = print_sheet.place(figure, left=left, top=top, width=width, height=height)
+        draw_photograph(axes, photograph)
+        print_sheet.label(axes, title=WAYS[way] if way else "Photograph")
+        if way:
+            limits = limits_of(result, image, way=way)
+            values = shown(result, way, image)
+            draw_map(axes, photograph, values, limits)
+            bar: dict[str, Any] = {"left": left, "top": top + height + 0.08, "width": width}
+            draw_scale(figure, limits, name=UNITS[way], **bar, **extended(values, limits))
     words = "\n".join((_title(result, image), *_words(result, image)))
-    print_sheet.write(figure, words, left=0.05, top=height + 0.72, linespacing=1.4)
+    print_sheet.write_foot(figure, words, top=top + height + SCALE_BELOW_IN)
     return figure
 
 
@@ -91,13 +123,10 @@ def limits_of(
 ) -> looks.Limits:
     """The ends of a map's colour scale.
 
-    The scale of relevance starts at its minimum: a model that reads the mean of its patches reads
-    a part of each patch, whatever attention does.
+    It starts at the map's minimum: a model that reads the mean of its patches reads a part of each
+    patch, whatever attention does.
     """
-    values = shown(result, way, image)
-    low = float(values.min()) if way == "relevance" else 0.0
-    high = float(values.max())
-    return low, high if high > low else low + 1.0
+    return ends_of(shown(result, way, image), from_zero=False)
 
 
 def _title(result: AttentionRelevance, image: int) -> str:

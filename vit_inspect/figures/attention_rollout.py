@@ -13,10 +13,14 @@ from scipy.ndimage import gaussian_filter
 from vit_inspect.figures import looks, print_sheet, screen_sheet
 from vit_inspect.figures.figure import VIT_PAPER, FigureSpec
 from vit_inspect.figures.overlay import (
+    aspect,
     crop,
     draw_map,
     draw_photograph,
     draw_scale_beside,
+    ends_of,
+    extended,
+    highest_in,
     plot_map,
     plot_sheet,
 )
@@ -25,43 +29,63 @@ from vit_inspect.records.paper import AttentionRollout
 
 UNIT = "Share of the output"
 PAIR = ("Input", "Attention")
+MOST_IN, LEAST_IN = 2.2, 0.95
+"""Height of the pictures: at most, where no width is given; and at least, side by side, as the name
+of the scale is as long."""
+GAP_IN, TITLE_IN, SCALE_IN = 0.1, 0.22, 0.7
+"""Between pictures, and the room for the titles above them and for the scale beside the map."""
 STRONGEST = 0.01
 """The share of patches whose joint relevance is stated."""
 CONCENTRATED = 0.5
 """Above this share the map depends on a few patches, and a reader is warned."""
 
 
-def draw(result: AttentionRollout, *, image: int = 0) -> Figure:
-    """Input and Attention as in the paper, then the map in its own units on the photograph."""
-    photograph, layout = result.photographs[image], result.layout
-    left, top, right, bottom = layout.mapped
-    input_width = (right - left) / (bottom - top)
-    # A panorama or a tower must not squeeze the other panels.
-    photograph_width = float(np.clip(photograph.size_px[1] / photograph.size_px[0], 0.4, 2.5))
-    height = min(2.2, (print_sheet.PAGE_IN - 1.1) / (2 * input_width + photograph_width))
-    width, wide = input_width * height, photograph_width * height
-    figure = print_sheet.page(2 * width + wide + 1.1, height + 0.9)
-    panels = [
-        print_sheet.place(figure, left=left, top=0.22, width=panel, height=height)
-        for left, panel in ((0.05, width), (0.15 + width, width), (0.25 + 2 * width, wide))
-    ]
-    draw_pair(panels[0], panels[1], result, image)
-    for axes, title in zip(panels, PAIR, strict=False):
-        print_sheet.label(axes, title=title)
+def draw(result: AttentionRollout, *, image: int = 0, width_in: float | None = None) -> Figure:
+    """Input and Attention as in the paper, then the map in its own units on the photograph.
+
+    The map stands below them where all three would be too low.
+
+    width_in: of the sheet, in inches.
+    """
+    photograph, edge = result.photographs[image], print_sheet.EDGE_IN
+    left, top, right, bottom = result.layout.mapped
+    shape, whole = (right - left) / (bottom - top), aspect(photograph)
+    free, highest = (width_in or print_sheet.PAGE_IN) - 2 * edge, highest_in(MOST_IN, width_in)
+    height = map_height = min(highest, (free - 2 * GAP_IN - SCALE_IN) / (2 * shape + whole))
+    if stacked := height < LEAST_IN:
+        height = min(highest, (free - GAP_IN) / (2 * shape))
+        map_height = min(highest, (free - SCALE_IN) / whole)
+    width, map_width = shape * height, whole * map_height
+    rows = [2 * width + GAP_IN, map_width + SCALE_IN]
+    if not stacked:
+        rows = [rows[0] + GAP_IN + rows[1]]
+    sheet = width_in or rows[0] + 2 * edge
+    figure = print_sheet.page(sheet, 10)
+    first, last = (sheet - rows[0]) / 2, (sheet + rows[-1]) / 2 - SCALE_IN - map_width
+    low = TITLE_IN + (height + GAP_IN + TITLE_IN if stacked else 0)
+    before, after = (
+        print_sheet.place(figure, left=left, top=TITLE_IN, width=width, height=height)
+        for left in (first, first + width + GAP_IN)
+    )
+    draw_pair(before, after, result, image)
+    panel = print_sheet.place(figure, left=last, top=low, width=map_width, height=map_height)
     limits = limits_of(result, image)
-    draw_photograph(panels[2], photograph, grey=True)
-    draw_map(panels[2], photograph, result.relevance[image], limits)
-    print_sheet.label(panels[2], title="Rollout")
+    draw_photograph(panel, photograph)
+    draw_map(panel, photograph, result.relevance[image], limits)
+    for axes, title in zip((before, after, panel), (*PAIR, "Rollout"), strict=True):
+        print_sheet.label(axes, title=title)
     draw_scale_beside(
         figure,
         limits,
         name=UNIT,
-        left=0.33 + 2 * width + wide,
-        top=0.22,
-        height=height,
+        left=last + map_width + 0.08,
+        top=low,
+        height=map_height,
         format=print_sheet.percent_ticks(),
+        **extended(result.relevance[image], limits),
     )
-    print_sheet.write(figure, _words(result, image), left=0.05, top=height + 0.33, linespacing=1.4)
+    foot = low + max(map_height, LEAST_IN) + 0.11
+    print_sheet.write_foot(figure, _words(result, image), top=foot)
     return figure
 
 
@@ -126,7 +150,7 @@ def strongest_share(relevance: Float[np.ndarray, "row column"]) -> tuple[int, fl
 
 def limits_of(result: AttentionRollout, image: int = 0) -> looks.Limits:
     """The ends of the colour scale."""
-    return 0.0, float(result.relevance[image].max()) or 1.0
+    return ends_of(result.relevance[image], from_zero=False)
 
 
 def _paper_look(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import plotly.graph_objects as go
 
@@ -37,11 +39,13 @@ def plot(
     largest = float(np.abs(values).max())
     # As in the figures themselves, a few sink tokens must not turn everything else white.
     limit = float(np.percentile(np.abs(values), looks.SHARED_SCALE_PERCENTILE)) or largest or 1.0
-    title = f"{quantity.removesuffix('_px').replace('_', ' ').capitalize()}: right - left"
-    words = f"{_words(second)} - {_words(first)}\nMaximum {largest:.3g}."
+    title = f"{quantity.removesuffix('_px').replace('_', ' ').capitalize()}: right − left"
+    least, most = (looks.number(float(end), ".3g") for end in (values.min(), values.max()))
+    words = f"{' − '.join(_unlike(second, first))}\nFrom {least} to {most}."
     height = 560 if values.ndim == 2 else max(560, min(1100, 64 * len(values)) + 200)
     figure = screen_sheet.screen(title, words, height=height, above=60)
-    bar = screen_sheet.screen_colour_bar("Right - left", nticks=5)
+    clipped = ", clipped" if largest > limit else ""
+    bar = screen_sheet.screen_colour_bar(f"Right − left{clipped}", nticks=5)
     scale = looks.colour_scale(looks.DIFFERENCE_MAP)
     if values.ndim == 2:
         figure.add_heatmap(
@@ -54,10 +58,19 @@ def plot(
             colorbar=bar,
             hovertemplate=f"{axes[0]} %{{y}}, {axes[1]} %{{x}}<br>%{{z:.3g}}<extra></extra>",
         )
+        rows, columns = ((places[0] - 0.5, places[-1] + 0.5) for places in picked)
         axis = screen_sheet.screen_axis(constrain="domain")
-        return figure.update_layout(
-            xaxis=axis | {"title": {"text": axes[1]}, "constraintoward": "left"},
-            yaxis=axis | {"title": {"text": axes[0]}, "autorange": "reversed", "scaleanchor": "x"},
+        figure.update_layout(
+            xaxis=axis | {"range": columns, "constraintoward": "left"},
+            yaxis=axis | {"range": rows[::-1], "scaleanchor": "x"},
+        )
+        # An axis title of plotly's stays where the axis was before its proportion moved it.
+        note: dict[str, Any] = {"xref": "x", "yref": "y", "showarrow": False}
+        name = axes[1].capitalize()
+        figure.add_annotation(text=name, x=sum(columns) / 2, y=rows[1], yshift=-34, **note)
+        note |= {"textangle": -90, "xshift": -38}
+        return figure.add_annotation(
+            text=axes[0].capitalize(), x=columns[0], y=sum(rows) / 2, **note
         )
     tiles = compose(looks.colour(values, looks.DIFFERENCE_MAP, (-limit, limit)))
     places = [(row, column) for row in picked[0] for column in picked[1]]
@@ -84,6 +97,18 @@ def _place(axes: list[str], place: tuple[int, int]) -> str:
     return looks.patch_name(*place).capitalize()
 
 
-def _words(result: Result) -> str:
-    photographs = getattr(result, "photographs", ())
-    return ", ".join([result.model, *(each.name for each in photographs[:1])])
+def _unlike(*results: Result) -> list[str]:
+    """What each record is of, as far as it differs between them."""
+    told = [
+        (
+            result.model,
+            *(each.name for each in getattr(result, "photographs", ())[:1]),
+            getattr(result, "kind", ""),
+        )
+        for result in results
+    ]
+    unlike = [
+        [part for part, *others in zip(own, *told, strict=False) if {part} != set(others)]
+        for own in told
+    ]
+    return [", ".join(parts or filter(None, own)) for parts, own in zip(unlike, told, strict=True)]

@@ -19,39 +19,59 @@ SHOWN, COLUMNS = 28, 7
 SHOWN_BY_CHANNEL = 10
 """How many components are shown where each is a row of tiles, one for each channel."""
 
+STACKED_BELOW_IN, CURVE_IN = 4.5, 2.5
+"""On narrower sheets the curve stands below the tiles; and its room beside them, at least."""
+MOST_IN, STACKED_MOST_IN, TITLE_WIDTH_IN = 4.2, 3.2, 2.1
+"""Height of the tiles, at most: beside the curve, unless the sheet is wide, and above it. The width
+of their title."""
+AXIS_LEFT_IN, AXIS_BELOW_IN, LEAST_CURVE_IN = 0.74, 0.36, 1.2
+"""Room for the numbers and names of the axes of the curve, and its height, at least."""
 
-def draw(result: EmbeddingFilters) -> Figure:
-    """The first components, each on its own scale, and the variance they explain."""
-    tiles, shown, by_channel = tiles_of(result), _shown(result), is_by_channel(result)
+
+def draw(result: EmbeddingFilters, *, width_in: float | None = None) -> Figure:
+    """The first components, each on its own scale, and the variance they explain.
+
+    The curve is beside them, on narrow sheets below.
+
+    width_in: of the sheet, in inches.
+    """
+    sheet, edge = width_in or print_sheet.PAGE_IN, print_sheet.EDGE_IN
+    tiles, by_channel = tiles_of(result), is_by_channel(result)
     # Names along the tiles need room at the left and at the top.
-    beside, above, below = (0.3, 0.32, 0.2) if by_channel else (0.0, 0.0, 0.0)
-    width, height = fit(tiles, width=4.2 - beside, height=4.2)
-    panel_height = max(height, 1.2)
-    figure = print_sheet.page(print_sheet.PAGE_IN, panel_height + 0.8 + above + below)
-    top = 0.36 + above
-    pictures = print_sheet.place(figure, left=0.05 + beside, top=top, width=width, height=height)
+    before, above = (0.3, 0.32) if by_channel else (0.0, 0.0)
+    stacked = sheet < STACKED_BELOW_IN
+    room = sheet - 2 * edge if stacked else min(0.61 * sheet, sheet - CURVE_IN)
+    highest = STACKED_MOST_IN if stacked else max(MOST_IN, 0.5 * sheet)
+    width, height = fit(tiles, width=room - before, height=highest)
+    figure = print_sheet.page(sheet, 20)
+    top, bottom = 0.36 + above, 0.36 + above + height
+    pictures = print_sheet.place(figure, left=edge + before, top=top, width=width, height=height)
     draw_panel(pictures, result, tiles)
-    curve = print_sheet.place(figure, left=4.95, top=top, width=1.75, height=panel_height)
-    cumulative = _cumulative(result)
-    curve.plot(np.arange(len(cumulative)) + 1, cumulative, color=looks.INK, linewidth=1.0)
-    curve.plot(shown, cumulative[shown - 1], "o", color=looks.ACCENT, markersize=4)
-    curve.text(
-        0.97,
-        0.05,
-        _note(result).replace("<br>", "\n"),
-        transform=curve.transAxes,
-        ha="right",
-        fontsize=print_sheet.TEXT_PT,
-        color=looks.ACCENT,
-    )
-    curve.set(xscale="log", xlim=(1, max(2, len(cumulative))), ylim=(0, 1.02))
-    curve.xaxis.set(major_formatter=StrMethodFormatter("{x:g}"), minor_formatter=NullFormatter())
-    curve.yaxis.set_major_formatter(PercentFormatter(1.0))
-    curve.spines[["top", "right"]].set_visible(False)
-    print_sheet.label(curve, x="Number of components", y="Explained variance (cumulative)")
-    words = panel_height + 0.5 + above + below
-    print_sheet.write(figure, _caption(result), left=0.05, top=words, linespacing=1.3)
+    left = edge + AXIS_LEFT_IN + (0 if stacked else max(before + width, TITLE_WIDTH_IN))
+    high = LEAST_CURVE_IN if stacked else max(height - AXIS_BELOW_IN, LEAST_CURVE_IN)
+    start = bottom + 0.4 if stacked else top
+    curve = print_sheet.place(figure, left=left, top=start, width=sheet - left - 0.2, height=high)
+    _draw_curve(curve, result)
+    foot = max(bottom, start + high + AXIS_BELOW_IN) + 0.12
+    print_sheet.write_foot(figure, _caption(result), top=foot)
     return figure
+
+
+def _draw_curve(axes: Axes, result: EmbeddingFilters) -> None:
+    """The variance that the first components explain, with a mark at those shown."""
+    cumulative, shown = _cumulative(result), _shown(result)
+    axes.plot(np.arange(len(cumulative)) + 1, cumulative, color=looks.INK, linewidth=1.0)
+    axes.plot(shown, cumulative[shown - 1], "o", color=looks.ACCENT, markersize=4)
+    axes.set(xscale="log", xlim=(1, max(2, len(cumulative))), ylim=(0, 1.02))
+    axes.xaxis.set(major_formatter=StrMethodFormatter("{x:g}"), minor_formatter=NullFormatter())
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.spines[["top", "right"]].set_visible(False)
+    (_, height), size = print_sheet.size_in(axes), print_sheet.TEXT_PT
+    name = print_sheet.folded_at("Explained variance (cumulative)", height, size)
+    note = _note(result).replace("<br>", "\n")
+    print_sheet.label(axes, x="Number of components", y=name, title=note)
+    # The colour of the mark; above the axes, as the curve can be everywhere inside.
+    axes.title.set(color=looks.ACCENT, fontsize=size)
 
 
 def draw_panel(axes: Axes, result: EmbeddingFilters, tiles: Tiles) -> None:
@@ -123,8 +143,8 @@ def plot(result: EmbeddingFilters) -> go.Figure:
         text=_note(result),
         font={"color": looks.ACCENT},
         align="right",
-        x=0.97,
-        y=0.04,
+        x=1,
+        y=1.02,
         xref="x2 domain",
         yref="y2 domain",
         xanchor="right",
@@ -133,15 +153,15 @@ def plot(result: EmbeddingFilters) -> go.Figure:
     )
     figure.update_layout(
         xaxis2=screen_sheet.screen_axis(
-            "Number of components",
+            "Components",
             type="log",
             range=[0, np.log10(max(2, len(cumulative)))],
-            domain=(0.74, 1.0),
+            domain=(0.79, 1.0),
             anchor="y2",
             dtick=1,
         ),
         yaxis2=screen_sheet.screen_axis(
-            "Explained variance (cumulative)", range=[0, 1.02], tickformat=".0%", anchor="x2"
+            "Explained variance", range=[0, 1.02], tickformat=".0%", anchor="x2"
         ),
     )
     return figure

@@ -28,6 +28,12 @@ WORDS_PX = 612
 """Width of the words on a screen, next to a menu."""
 MAP_LETTERS = 16
 """Letters of a map's name in the table; the words below have the whole name."""
+CHART_IN, HIGHEST_IN = (1.82, 1.75), (1.4, 3.0)
+"""Width and height of curves beside the table; their height at least and at most."""
+LEFT_IN, BETWEEN_IN, RIGHT_IN = 0.62, 0.34, 0.2
+"""What is free in print before, between and after the curves: numbers of axes."""
+TABLE_IN, TABLE_GAP_IN, TABLE_ROW_IN = 2.18, 0.12, 0.17
+"""Width of the table in print, what is free before it, and the height of a row."""
 MARKED_POINTS = 11
 """Points of a curve that have its marker, at most."""
 BAND_OPACITY = 0.18
@@ -44,28 +50,49 @@ SIMILAR, UNLIKE = 0.7, 0.3
 different."""
 
 
-def draw(result: Faithfulness) -> Figure:
-    """Both curves of every map, as means over the images; the table is their legend."""
+def draw(result: Faithfulness, *, width_in: float | None = None) -> Figure:
+    """Both curves of every map, as means over the images; the table is their legend.
+
+    width_in: of the sheet, in inches; None for that of a page. The table is beside the curves on a
+    sheet as wide as a page, and below them on a narrower one.
+    """
+    page_in = width_in or print_sheet.PAGE_IN
+    # A hair less, for what rounding makes of an equal width.
+    beside = page_in >= print_sheet.PAGE_IN - 1e-6
+    after = TABLE_GAP_IN + TABLE_IN if beside else RIGHT_IN
+    width = (page_in - LEFT_IN - BETWEEN_IN - after) / 2
+    height = float(np.clip(CHART_IN[1] * width / CHART_IN[0], *HIGHEST_IN))
+    names = [print_sheet.folded_at(each, width + 0.2, print_sheet.TEXT_PT) for each in CHANGED]
+    folds = max(each.count("\n") for each in names)
+    titles = [each.replace(": ", ":\n") if folds else each for each in TITLES]
+    line = print_sheet.LINE_EM / 72
+    top = 0.5 + bool(folds) * line * print_sheet.TITLE_PT
+    below = top + height + 0.5 + folds * line * print_sheet.TEXT_PT
+    entries, columns = len(_looks(result)), 1 if beside else min(2, int(page_in / TABLE_IN))
+    rows = 1 + -(-entries // columns)
+    table = (page_in - columns * TABLE_IN) / (1 if beside else 2), top if beside else below
+    below = max(below, table[1] + rows * TABLE_ROW_IN + 0.1)
     title, *texts = _words(result)
-    figure = print_sheet.page(print_sheet.PAGE_IN, 2.85 + 0.145 * len(texts))
+    figure = print_sheet.page(page_in, below + 0.1 + 0.145 * len(texts))
     limits = limits_of(result)
     for place, curve in enumerate(CURVES):
-        axes = print_sheet.place(figure, left=0.62 + 2.16 * place, top=0.5, width=1.82, height=1.75)
+        left = LEFT_IN + place * (width + BETWEEN_IN)
+        axes = print_sheet.place(figure, left=left, top=top, width=width, height=height)
         _draw_curves(axes, result, curve)
         axes.set(xlim=(0, 1), ylim=limits)
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+        if folds:
+            axes.xaxis.set_major_locator(print_sheet.round_ticks(2))
         axes.yaxis.set_major_locator(MaxNLocator(5))
         if _raw(result):
             axes.yaxis.set_major_formatter(outputs.print_format(result.outputs))
         axes.tick_params(labelleft=not place)
         print_sheet.label(
-            axes, x=CHANGED[place], y=_unit(result) if not place else "", title=TITLES[place]
+            axes, x=names[place], y=_unit(result) if not place else "", title=titles[place]
         )
-    _draw_table(figure, result)
-    print_sheet.write(figure, "\n".join(texts), left=0.05, top=2.75)
-    print_sheet.write(
-        figure, title, left=0.05, top=0.07, fontsize=print_sheet.TITLE_PT, color=looks.INK
-    )
+    _draw_table(figure, result, left=table[0], top=table[1], rows=rows)
+    print_sheet.write_caption(figure, "\n".join(texts), top=below)
+    print_sheet.write_title(figure, title)
     return figure
 
 
@@ -107,9 +134,8 @@ def control_words(correlation: float) -> str:
     """What the rank correlation with the map of randomised weights means."""
     if np.isnan(correlation):
         return "One of the two maps is constant: there is no order of patches to compare."
-    found = (
-        f"Rank correlation of the two maps: {correlation:.2f}. With randomised weights, the map "
-    )
+    number = looks.number(correlation, ".2f")
+    found = f"Rank correlation of the two maps: {number}. With randomised weights, the map "
     # A map in the reverse order depends as little on what was learned as one in the same.
     strength, reverse = abs(correlation), ", in reverse order" if correlation < 0 else ""
     if strength > UNLIKE:
@@ -289,23 +315,26 @@ def _draw_curves(axes: Axes, result: Faithfulness, curve: str) -> None:
         )
 
 
-def _draw_table(figure: Figure, result: Faithfulness) -> None:
-    """Line, name and both areas of each map."""
-    left, top, pitch = 4.72, 0.5, 0.17
+def _draw_table(
+    figure: Figure, result: Faithfulness, *, left: float, top: float, rows: int
+) -> None:
+    """Line, name and both areas of each map; columns of so many `rows`, with their heading."""
     columns = (1.22, 1.66)
-    for offset, text in zip((0.3, *columns), ("Area under", *CURVES), strict=True):
-        print_sheet.write(figure, text, left=left + offset, top=top, fontsize=6.5)
-    rows = zip(_looks(result), _areas(result), strict=True)
-    for row, (look, areas) in enumerate(rows, start=1):
-        down = top + row * pitch
-        axes = print_sheet.place(figure, left=left, top=down + 0.02, width=0.22, height=0.1)
+    entries = list(zip(_looks(result), _areas(result), strict=True))
+    for place, (look, areas) in enumerate(entries):
+        column, row = divmod(place, rows - 1)
+        start = left + column * TABLE_IN
+        if not row:
+            for offset, text in zip((0.3, *columns), ("Area under", *CURVES), strict=True):
+                print_sheet.write(figure, text, left=start + offset, top=top, fontsize=6.5)
+        down = top + (row + 1) * TABLE_ROW_IN
+        axes = print_sheet.place(figure, left=start, top=down + 0.02, width=0.22, height=0.1)
         axes.plot([0, 0.5, 1], [0, 0, 0], linewidth=1.2, **(look.in_print() | {"markevery": [1]}))
         axes.set_axis_off()
-        print_sheet.write(
-            figure, looks.short(look.name, MAP_LETTERS), left=left + 0.3, top=down, color=looks.INK
-        )
+        name = looks.short(look.name, MAP_LETTERS)
+        print_sheet.write(figure, name, left=start + 0.3, top=down, color=looks.INK)
         for offset, area in zip(columns, areas, strict=True):
-            print_sheet.write(figure, area, left=left + offset, top=down)
+            print_sheet.write(figure, area, left=start + offset, top=down)
 
 
 def _plot_table(figure: go.Figure, result: Faithfulness, domain: tuple[float, float]) -> go.Figure:

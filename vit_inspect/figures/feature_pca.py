@@ -8,42 +8,64 @@ from jaxtyping import UInt8
 from matplotlib.figure import Figure
 from PIL import Image
 
-from vit_inspect.figures import print_sheet, screen_sheet
+from vit_inspect.figures import lit, looks, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
-from vit_inspect.figures.overlay import PATCH, draw_photograph, height_px, plot_photograph
+from vit_inspect.figures.lit import Edges
+from vit_inspect.figures.overlay import (
+    PATCH,
+    aspect,
+    draw_photograph,
+    height_px,
+    highest_in,
+    pair,
+    place_box,
+    plot_photograph,
+)
 from vit_inspect.figures.tiles import LONG_SIDE_PX, data_uri
 from vit_inspect.records.base import Photograph
 from vit_inspect.records.evidence import FeaturePca
 
 COLOURS = ("red", "green", "blue")
+MOST_IN, LEAST_SHEET_IN = 2.6, 3.6
+"""Height of a picture, at most, and width of the sheet, at least, where no width is given."""
 GAP = 0.02
 """The space between the two pictures, as a share of the width."""
 
 
-def draw(result: FeaturePca, *, image: int = 0) -> Figure:
-    """The photograph, and beside it the colours of its patches."""
+def draw(
+    result: FeaturePca, *, image: int = 0, edges: Edges = "blocks", width_in: float | None = None
+) -> Figure:
+    """The photograph, and beside it the colours of its patches over the same.
+
+    edges: "smooth" between the centres of patches, or "blocks", one for each patch.
+    width_in: of the sheet, in inches.
+    """
     photograph = result.photographs[image]
-    aspect = float(np.clip(photograph.size_px[1] / photograph.size_px[0], 0.3, 3))
-    height = min(2.6, (print_sheet.PAGE_IN - 0.2) / (2 * aspect))
-    figure = print_sheet.page(max(3.6, 2 * aspect * height + 0.2), height + 0.75)
-    left, right = (
-        print_sheet.place(figure, left=start, top=0.05, width=aspect * height, height=height)
-        for start in (0.05, 0.15 + aspect * height)
-    )
+    free = (width_in or print_sheet.PAGE_IN) - 2 * print_sheet.EDGE_IN
+    highest = highest_in(MOST_IN, width_in)
+    boxes = pair((aspect(photograph),) * 2, width=free, highest=highest)
+    wide, high = boxes[1].right, boxes[1].bottom
+    width = width_in or max(LEAST_SHEET_IN, wide + 2 * print_sheet.EDGE_IN)
+    figure = print_sheet.page(width, high + 1)
+    start = (width - wide) / 2
+    left, right = (place_box(figure, box, left=start, top=print_sheet.EDGE_IN) for box in boxes)
     draw_photograph(left, photograph)
-    draw_photograph(right, photograph, grey=True)
+    draw_photograph(right, photograph)
     seen = photograph.seen
     right.imshow(
-        colours(result, image),
+        _enlarged(result, image, edges),
+        alpha=looks.TINT_OPACITY,
         extent=(seen.left, seen.right, seen.bottom, seen.top),
         interpolation="none",
         zorder=1.5,
     )
-    print_sheet.write(figure, _words(result, image), left=0.05, top=height + 0.15, linespacing=1.4)
+    print_sheet.write_foot(figure, _words(result, image), top=high + 0.15)
     return figure
 
 
-def plot(result: FeaturePca, *, image: int = 0, width: int = 1040) -> go.Figure:
+def plot(
+    result: FeaturePca, *, image: int = 0, edges: Edges = "blocks", width: int = 1040
+) -> go.Figure:
     """The same; each patch shows its scores, customdata is its (row, column).
 
     width: px for both.
@@ -53,7 +75,7 @@ def plot(result: FeaturePca, *, image: int = 0, width: int = 1040) -> go.Figure:
     height = height_px(photograph, round(width * (1 - GAP) / 2))
     figure = screen_sheet.screen(title, words, height=height + 118)
     figure.update_layout(margin={"l": 0, "r": 0, "b": 8})
-    plot_photograph(figure, photograph, grey=False)
+    plot_photograph(figure, photograph)
     behind = plot_photograph(go.Figure(), photograph).layout
     for picture in behind.images:
         figure.add_layout_image(picture.update(xref="x2", yref="y2"))
@@ -61,7 +83,8 @@ def plot(result: FeaturePca, *, image: int = 0, width: int = 1040) -> go.Figure:
         figure.add_shape(veil.update(xref="x2", yref="y2"))
     # At the other corner: plotly takes two pictures of one place and size for one.
     figure.add_layout_image(
-        source=data_uri(_enlarged(result, image)),
+        source=data_uri(_enlarged(result, image, edges)),
+        opacity=looks.TINT_OPACITY,
         x=seen.right,
         y=seen.bottom,
         xanchor="right",
@@ -100,11 +123,11 @@ def colours(result: FeaturePca, image: int) -> UInt8[np.ndarray, "row column 3"]
     return np.round(255 * np.where(varies, np.clip(scaled, 0, 1), 0.5)).astype(np.uint8)
 
 
-def _enlarged(result: FeaturePca, image: int) -> Image.Image:
-    """Each patch as a square of many pixels, so that a viewer does not blur its edges."""
+def _enlarged(result: FeaturePca, image: int, edges: Edges) -> Image.Image:
+    """Each patch as a square of many pixels, so that no viewer blurs it in a way of its own."""
     picture = Image.fromarray(colours(result, image))
     times = max(1, LONG_SIDE_PX // max(picture.size))
-    return picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
+    return picture.resize((picture.width * times, picture.height * times), lit.resampling(edges))
 
 
 def _add_scores(figure: go.Figure, result: FeaturePca, image: int, photograph: Photograph) -> None:

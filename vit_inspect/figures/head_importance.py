@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vit_inspect.figures import looks, print_sheet, screen_sheet
@@ -16,19 +17,49 @@ from vit_inspect.records.evidence import SCORE, TURNED, HeadImportance
 
 RANKED = 12
 """Heads in the list."""
-HEAD_IN = 1.4
-"""Height of the head of the sheet, with the colour bar."""
+HEAD_IN, ROW_IN = 1.4, 0.17
+"""Height of the head of the sheet, with the colour bar, and of a row of the list."""
+LEFT_IN, RIGHT_IN = 0.35, 0.15
+"""What is free beside the drawing: the layers' numbers, and half a number of an axis."""
+NAMES_IN, APART_IN, PAGE_IN = 0.6, 1.2, 5.2
+"""Between tiles and bars: what names need, and what is usual; the narrowest usual sheet."""
+BARS_IN, PITCH_IN = 0.95, 0.17
+"""The narrowest bars beside tiles, and the narrowest tiles: with less room the list is below."""
+TILES_IN, STACKED_IN = 6.6, 3.9
+"""Height of the tiles at most, alone and above a list."""
 
 
-def draw(result: HeadImportance, *, image: int = 0) -> Figure:
-    """Layers down, heads across; at the side the heads with the largest effects."""
+def draw(result: HeadImportance, *, image: int = 0, width_in: float | None = None) -> Figure:
+    """Layers down, heads across; beside or below the heads with the largest effects.
+
+    width_in: of the sheet, in inches; None for one that follows from the number of heads.
+    """
     limits, tiles = limits_of(result, image), _tiles(result, image)
     layers, heads = tiles.count
-    width, height = fit(tiles, width=min(3.3, 0.3 * heads), height=6.6)
+    usual = min(3.3, 0.3 * heads)
+    usual_page = min(
+        print_sheet.PAGE_IN, max(PAGE_IN, fit(tiles, width=usual, height=TILES_IN)[0] + 3.6)
+    )
+    page_in = width_in or usual_page
+    between = NAMES_IN if page_in < usual_page else APART_IN
+    room = page_in - LEFT_IN - RIGHT_IN
+    beside = room - between - BARS_IN
+    stacked = beside < PITCH_IN * heads
+    # On a wide sheet the bars grow more than the tiles, which are higher than wide.
+    wanted = usual * max(1.0, page_in / usual_page) ** 0.5
+    width, height = fit(
+        tiles,
+        width=room if stacked else min(wanted, beside),
+        height=STACKED_IN if stacked else TILES_IN,
+    )
     ranked = ranking(result, image)
-    list_height = 0.17 * len(ranked)
-    page_width = min(print_sheet.PAGE_IN, max(5.2, width + 3.6))
-    figure = print_sheet.page(page_width, HEAD_IN + max(height, list_height + 0.4) + 0.15)
+    left, top = (
+        (NAMES_IN, HEAD_IN + height + 0.3) if stacked else (LEFT_IN + width + between, HEAD_IN)
+    )
+    list_width, list_height = page_in - left - RIGHT_IN, ROW_IN * len(ranked)
+    name = print_sheet.folded_at(result.measure, list_width + 0.2, print_sheet.TEXT_PT)
+    below = 0.4 + name.count("\n") * print_sheet.LINE_EM * print_sheet.TEXT_PT / 72
+    figure = print_sheet.page(page_in, max(HEAD_IN + height, top + list_height + below) + 0.15)
     bar = print_sheet.place(figure, left=0.15, top=0.66, width=2.3, height=0.09)
     print_sheet.colour_bar(
         bar,
@@ -38,7 +69,7 @@ def draw(result: HeadImportance, *, image: int = 0) -> Figure:
         ticks=print_sheet.round_ticks(4),
         orientation="horizontal",
     )
-    axes = print_sheet.place(figure, left=0.35, top=HEAD_IN, width=width, height=height)
+    axes = print_sheet.place(figure, left=LEFT_IN, top=HEAD_IN, width=width, height=height)
     draw_tiles(axes, tiles)
     axes.set(
         yticklabels=print_sheet.tick_labels(range(layers), height / layers),
@@ -48,10 +79,16 @@ def draw(result: HeadImportance, *, image: int = 0) -> Figure:
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
     print_sheet.bare(axes)
-    left = width + 1.55
-    bars = print_sheet.place(
-        figure, left=left, top=HEAD_IN, width=page_width - left - 0.15, height=list_height
-    )
+    bars = print_sheet.place(figure, left=left, top=top, width=list_width, height=list_height)
+    _draw_bars(bars, result, image)
+    print_sheet.label(bars, x=name)
+    print_sheet.write_head(figure, *_words(result, image).split("\n", 1))
+    return figure
+
+
+def _draw_bars(bars: Axes, result: HeadImportance, image: int) -> None:
+    """The heads with the largest effects, the largest first."""
+    limits, ranked = limits_of(result, image), ranking(result, image)
     effects = np.array([result.effect[image][place] for place in ranked])
     colours = looks.colour(effects, _colour_map(limits), limits) / 255
     bars.barh(
@@ -68,11 +105,8 @@ def draw(result: HeadImportance, *, image: int = 0) -> Figure:
     bars.xaxis.set(
         major_locator=print_sheet.round_ticks(3), major_formatter=print_sheet.number_ticks()
     )
-    print_sheet.label(bars, x=result.measure)
     bars.tick_params(axis="y", length=0)
     bars.spines[["top", "right", "left"]].set_visible(False)
-    print_sheet.write_head(figure, *_words(result, image).split("\n", 1))
-    return figure
 
 
 def plot(

@@ -18,10 +18,13 @@ from vit_inspect.records.names import special_names
 
 TITLE = "Head statistics"
 COLOUR_MAP = looks.WEIGHT_MAP
-ACROSS = 4
-"""Panels in a row of the print."""
-HEAD_IN, PANEL_IN, BAR_IN = 0.85, (1.42, 2.2), 0.5
-"""Height of the title; largest panel, as (width, height); height of the colour bar above it."""
+ACROSS, STEP_IN, WIDE_IN = 4, 0.95, 9.5
+"""Panels in a row of the print at most, the room that the name of each needs, and from which
+width on all panels stand in one row."""
+HEAD_IN, BAR_IN, BELOW_IN = 0.85, 0.5, 0.35
+"""Height of the title, of the colour bar above a panel, and of the numbers below it."""
+PANEL_IN, LEAST_IN, ROWS_IN = 2.2, 1.25, 7.9
+"""Height of a panel on a page and in a column, and of all rows of panels together, at most."""
 LARGE, SMALL = (0.0, 0.45), ((0.56, 0.75), (0.81, 1.0))
 """Where the panels are on a screen, as shares of the figure's width."""
 LARGE_TICKS, SMALL_TICKS = 24, 6
@@ -81,32 +84,40 @@ def means(result: HeadStatistics) -> dict[str, Float[np.ndarray, "layer head"]]:
     return {name: result.arrays()[name].mean(axis=0) for name in STATISTICS}
 
 
-def draw(result: HeadStatistics, *, large: str = "entropy") -> Figure:
+def draw(
+    result: HeadStatistics, *, width_in: float | None = None, large: str = "entropy"
+) -> Figure:
     """Layers down, heads across: a panel for each statistic, all of the same size.
 
+    width_in: of the sheet, in inches; None for that of a page.
     large: the statistic that comes first, as on a screen.
     """
     values = means(result)
     panels = {name: values[name] for name in _ordered(large)}
     layers, heads = panels[large].shape
     tiles = {name: _tiles(each) for name, each in panels.items()}
-    width, height = fit(tiles[large], width=PANEL_IN[0], height=PANEL_IN[1])
-    step_in, row_in = (print_sheet.PAGE_IN - 0.4) / ACROSS, BAR_IN + height + 0.35
-    rows = -(-len(panels) // ACROSS)
-    figure = print_sheet.page(print_sheet.PAGE_IN, HEAD_IN + rows * row_in)
+    page_in = width_in or print_sheet.PAGE_IN
+    left_in = 0.4
+    most = ACROSS if page_in < WIDE_IN else len(panels)
+    across = min(most, int((page_in - left_in) / STEP_IN))
+    step_in, rows = (page_in - left_in) / across, -(-len(panels) // across)
+    around_in = BAR_IN + BELOW_IN
+    wanted = max(LEAST_IN, PANEL_IN * page_in / print_sheet.PAGE_IN)
+    room = min(wanted, ROWS_IN / rows - around_in)
+    width, height = fit(tiles[large], width=step_in - 0.2, height=room)
+    bar_in = max(min(1.0, step_in - 0.2), width)
+    figure = print_sheet.page(page_in, HEAD_IN + rows * (height + around_in))
     for index, (name, each) in enumerate(panels.items()):
-        row, column = divmod(index, ACROSS)
-        left, top = 0.4 + column * step_in, HEAD_IN + row * row_in
-        bar = print_sheet.place(
-            figure, left=left, top=top + 0.17, width=max(1.0, width), height=0.07
-        )
+        row, column = divmod(index, across)
+        left, top = left_in + column * step_in, HEAD_IN + row * (height + around_in)
+        bar = print_sheet.place(figure, left=left, top=top + 0.17, width=bar_in, height=0.07)
         print_sheet.colour_bar(
             bar,
             COLOUR_MAP,
             _limits(each),
             name=STATISTICS[name].title,
             orientation="horizontal",
-            ticks=print_sheet.round_ticks(3),
+            ticks=print_sheet.round_ticks(3 if bar_in >= 1 else 2),
         )
         bar.xaxis.set_label_position("top")
         axes = print_sheet.place(figure, left=left, top=top + BAR_IN, width=width, height=height)

@@ -14,13 +14,13 @@ TITLE, UNIT = "Layer similarity", "CKA"
 LIMITS = (0.0, 1.0)
 
 
-def draw(result: LayerCka) -> Figure:
-    """The layers of one model against the layers of the other; the scale is 0 to 1."""
+def draw(result: LayerCka, *, width_in: float | None = None) -> Figure:
+    """The layers of one model against the layers of the other; the scale is 0 to 1.
+
+    width_in: of the sheet, in inches.
+    """
     rows, columns = result.similarity.shape
-    side = 2.2
-    width, height = side * min(1, columns / rows), side * min(1, rows / columns)
-    figure = print_sheet.page(print_sheet.COLUMN_IN, height + 1.05)
-    axes = print_sheet.place(figure, left=0.45, top=0.25, width=width, height=height)
+    figure, axes, bar = print_sheet.map_sheet(width_in or print_sheet.COLUMN_IN, columns / rows)
     axes.imshow(
         result.similarity,
         cmap=looks.SIMILARITY_MAP,
@@ -29,6 +29,7 @@ def draw(result: LayerCka) -> Figure:
         interpolation="none",
         aspect="auto",
     )
+    width, height = print_sheet.size_in(axes)
     axes.set(
         xticks=range(columns),
         yticks=range(rows),
@@ -37,10 +38,9 @@ def draw(result: LayerCka) -> Figure:
     )
     print_sheet.bare(axes)
     down, across = _axis_names(result)
-    print_sheet.label(axes, x=across, y=down, title=TITLE)
-    bar = print_sheet.place(figure, left=0.55 + width, top=0.25, width=0.09, height=height)
+    print_sheet.label(axes, x=across, y=down)
     print_sheet.colour_bar(bar, looks.SIMILARITY_MAP, LIMITS, name=UNIT, ticks=(0, 0.5, 1))
-    print_sheet.write(figure, _words(result), left=0.05, top=height + 0.62, linespacing=1.4)
+    print_sheet.end_map_sheet(figure, TITLE, _words(result))
     return figure
 
 
@@ -60,10 +60,13 @@ def plot(result: LayerCka) -> go.Figure:
     )
     down, across = _axis_names(result)
     fitted = {"constrain": "domain", "showline": False}
+    screen_sheet.name_below(figure, across)
     return figure.update_layout(
-        xaxis=screen_sheet.screen_axis(across, constraintoward="left", **fitted),
+        xaxis=screen_sheet.screen_axis(
+            "", range=[-0.5, columns - 0.5], constraintoward="left", **fitted
+        ),
         yaxis=screen_sheet.screen_axis(
-            down, autorange="reversed", scaleanchor="x", constraintoward="top", **fitted
+            down, range=[rows - 0.5, -0.5], scaleanchor="x", constraintoward="top", **fitted
         ),
     )
 

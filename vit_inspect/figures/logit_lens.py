@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vit_inspect.figures import looks, outputs, print_sheet, screen_sheet
@@ -19,24 +21,47 @@ BARS = (0.2, 0.5)
 """Where the bars are on a screen, in shares of its width."""
 COLUMNS_AT = (0.0, 0.25)
 """Where the lists beside the bars begin: the rank of the class, and the first class."""
-BODY_IN = 1.75
-"""Height of the head of the sheet, with the photograph and the colour bar."""
+PAGE_IN, BODY_IN = 5.2, 1.75
+"""Width of the usual print, and height of its head, with the photograph and the colour bar."""
+MAPS_IN, ROW_IN, HIGHEST_IN, NARROW_HIGHEST_IN = 1.4, 0.5, 6.6, 5.6
+"""Width of the maps, height of one, and height of all on a usual and a narrow sheet, at most."""
+LEFT_IN, RIGHT_IN = 0.35, 0.05
+"""What is free before maps and after lists."""
+GAP_IN, NARROW_GAP_IN = 0.2, 0.15
+"""What is free between maps, bars and lists, on a usual and a narrow sheet."""
+BARS_IN, NARROW_BARS_IN, LISTS_IN = 1.3, 0.6, 2.1
+"""Width of the usual and the narrowest bars, and of lists that show all letters."""
+RANK_IN = (0.35, 0.4)
+"""Width of the list of ranks at least and at most."""
+LETTER_IN = 0.06
+"""Width of a letter in print, on average."""
 
 
-def draw(result: LogitLens, *, image: int = 0) -> Figure:
-    """Layers down: the class in each patch, in the output, and the class of the largest output."""
+def draw(result: LogitLens, *, image: int = 0, width_in: float | None = None) -> Figure:
+    """Layers down: the class in each patch, in the output, and the class of the largest output.
+
+    width_in: of the sheet, in inches; None for the usual one.
+    """
     photograph, limits = result.photographs[image], limits_of(result, image)
     tiles = _tiles(result, image, limits)
     layers = tiles.count[0]
-    width, height = fit(tiles, width=1.4, height=min(6.6, 0.5 * layers))
-    figure = print_sheet.page(5.2, BODY_IN + height + 0.4)
-    rows, columns = photograph.size_px
-    photo_width = float(np.clip(1.1 * columns / rows, 0.5, 1.8))
-    draw_photograph(
-        print_sheet.place(figure, left=0.05, top=0.08, width=photo_width, height=1.1), photograph
+    page_in = width_in or PAGE_IN
+    grow = page_in / PAGE_IN
+    highest = HIGHEST_IN if grow >= 1 else NARROW_HIGHEST_IN
+    small = min(1.0, grow)
+    width, height = fit(
+        tiles, width=MAPS_IN * grow * small, height=min(highest, ROW_IN * grow * layers)
     )
-    left = photo_width + 0.25
-    bar = print_sheet.place(figure, left=left, top=0.8, width=2.0, height=0.09)
+    figure = print_sheet.page(page_in, BODY_IN + height + 0.4)
+    rows, columns = photograph.size_px
+    photo_width = small * float(np.clip(1.1 * columns / rows, 0.5, 1.8))
+    draw_photograph(
+        print_sheet.place(figure, left=0.05, top=0.08, width=photo_width, height=1.1 * small),
+        photograph,
+    )
+    head_left = photo_width + 0.25
+    bar_width = min(2.0, page_in - head_left - 0.2)
+    bar = print_sheet.place(figure, left=head_left, top=0.8, width=bar_width, height=0.09)
     print_sheet.colour_bar(
         bar,
         looks.WEIGHT_MAP,
@@ -46,40 +71,58 @@ def draw(result: LogitLens, *, image: int = 0) -> Figure:
         ticks=print_sheet.round_ticks(4),
         format=outputs.print_format(result.outputs),
     )
-    maps = print_sheet.place(figure, left=0.35, top=BODY_IN, width=width, height=height)
+    maps = print_sheet.place(figure, left=LEFT_IN, top=BODY_IN, width=width, height=height)
     draw_tiles(maps, tiles)
     labels = print_sheet.tick_labels(range(layers), height / layers)
     maps.set(xticks=[], yticklabels=labels)
     print_sheet.label(maps, y="Layer", title="Patches")
-    bars = print_sheet.place(figure, left=width + 0.55, top=BODY_IN, width=1.3, height=height)
+    gap = NARROW_GAP_IN if grow < 1 else GAP_IN
+    left = LEFT_IN + width + gap
+    free = page_in - left - gap - RIGHT_IN
+    bars_width = BARS_IN
+    if width_in is not None:
+        bars_width = min(max(NARROW_BARS_IN, free - LISTS_IN), 0.55 * free)
+    bars = print_sheet.place(figure, left=left, top=BODY_IN, width=bars_width, height=height)
     bars.barh(range(layers), result.readout_value[image], 0.6, color=looks.ACCENT)
     bars.set(xlim=_ends(result, image), ylim=maps.get_ylim(), yticks=[])
     bars.xaxis.set_major_formatter(outputs.print_format(result.outputs))
-    bars.xaxis.set_major_locator(print_sheet.round_ticks(3))
+    bars.xaxis.set_major_locator(print_sheet.round_ticks(3 if bars_width >= BARS_IN else 2))
     print_sheet.label(bars, x=outputs.name(result.outputs), title="Output")
     bars.spines[["top", "right"]].set_visible(False)
-    texts = print_sheet.place(figure, left=width + 2.05, top=BODY_IN, width=1.6, height=height)
-    print_sheet.bare(texts)
-    texts.set(ylim=maps.get_ylim(), xlim=(0, 1), xticks=[], yticks=[])
-    for text, left in zip(_columns(result), COLUMNS_AT, strict=True):
-        texts.annotate(
-            text,
-            (left, 1),
+    place = {"left": left + bars_width + gap, "width": free - bars_width}
+    texts = print_sheet.place(figure, **place, top=BODY_IN, height=height)
+    texts.set(ylim=maps.get_ylim())
+    _draw_lists(texts, result, image, labels)
+    words = _words(result, image, limits).split("\n", 1)
+    print_sheet.write_head(figure, *words, left=head_left)
+    return figure
+
+
+def _draw_lists(axes: Axes, result: LogitLens, image: int, labels: Sequence[str]) -> None:
+    """The rank of the class and the class of the largest output, in the layers with a label."""
+    width, _ = print_sheet.size_in(axes)
+    rank = float(np.clip(0.25 * width, *RANK_IN))
+    print_sheet.bare(axes)
+    axes.set(xlim=(0, width), xticks=[], yticks=[])
+    for text, left, right in zip(_columns(result), (0, rank), (rank, width), strict=True):
+        axes.annotate(
+            print_sheet.folded_at(text, right - left, print_sheet.TITLE_PT),
+            (left / width, 1),
             xycoords="axes fraction",
             xytext=(0, 4),
             textcoords="offset points",
             fontsize=print_sheet.TITLE_PT,
             color=looks.INK,
         )
-    small = min(print_sheet.TEXT_PT, 72 * 0.8 * height / layers)
-    for layer in range(layers):
-        line: dict[str, Any] = {"va": "center_baseline", "fontsize": small, "parse_math": False}
-        rank, top = COLUMNS_AT
-        texts.text(rank, layer, _rank(result, image, layer), color=looks.INK, **line)
-        texts.text(top, layer, _top(result, image, layer), color=_ink(result, image, layer), **line)
-    words = _words(result, image, limits).split("\n", 1)
-    print_sheet.write_head(figure, *words, left=photo_width + 0.25)
-    return figure
+    for layer in (layer for layer, label in enumerate(labels) if label):
+        line: dict[str, Any] = {
+            "va": "center_baseline",
+            "fontsize": print_sheet.TEXT_PT,
+            "parse_math": False,
+        }
+        axes.text(0, layer, _rank(result, image, layer), color=looks.INK, **line)
+        top = _top(result, image, layer, letters=int((width - rank) / LETTER_IN))
+        axes.text(rank, layer, top, color=_ink(result, image, layer), **line)
 
 
 def plot(result: LogitLens, *, image: int = 0, limits: looks.Limits | None = None) -> go.Figure:
@@ -237,10 +280,16 @@ def _rank(result: LogitLens, image: int, layer: int) -> str:
     return "" if _alone(result) else str(result.readout_rank[image, layer])
 
 
-def _top(result: LogitLens, image: int, layer: int) -> str:
-    """The class of the largest output of a layer, shortened."""
-    name = looks.short(result.top_labels[image][layer][0])
-    return f"{name} {outputs.told(result.top_value[image, layer, 0], result.outputs)}"
+def _top(result: LogitLens, image: int, layer: int, letters: int | None = None) -> str:
+    """The class of the largest output of a layer, shortened, with the output.
+
+    letters: of both, at most.
+    """
+    value = outputs.told(result.top_value[image, layer, 0], result.outputs)
+    most = looks.NAME_LENGTH
+    if letters is not None:
+        most = min(most, letters - len(value) - 1)
+    return f"{looks.short(result.top_labels[image][layer][0], most)} {value}"
 
 
 def _ends(result: LogitLens, image: int) -> looks.Limits:

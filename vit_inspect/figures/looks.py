@@ -40,6 +40,16 @@ MAP_OPACITY = 0.65
 HEAT_OPACITY, SPOTLIGHT_VEIL = 0.85, 0.93
 """How much of the photograph the largest value hides as heat, and the smallest in a spotlight."""
 
+TINT_OPACITY = 0.78
+"""How much of the photograph the colours of patches hide, where they have no scale."""
+
+CLIP, LEAST_SHARE = 98.5, 1e-3
+"""The percentile of a map where its own scale ends, unless another is chosen, and the share of its
+range that a clip must leave."""
+
+MIDDLE_GREY = 0.565
+"""What a look's colours lie over in their bar, in place of a photograph."""
+
 UNSEEN, UNSEEN_OPACITY = "#ffffff", 0.75
 """The colour over the part of a photograph that the model never saw."""
 
@@ -87,6 +97,14 @@ def percent(share: float | np.floating) -> str:
 def number(value: float | np.floating, form: str = ".4g") -> str:
     """A number in words; a minus is the sign that axes have, which is no hyphen."""
     return f"{value:{form}}".replace("-", "−")
+
+
+def parameter_count(count: int) -> str:
+    """How many parameters a network has, such as "22.1 M"; below a million exactly."""
+    if count < 1_000_000:
+        return f"{count:,}"
+    millions = count / 1e6
+    return f"{millions:,.0f}\u00a0M" if millions >= 100 else f"{millions:.3g}\u00a0M"
 
 
 def probability_end(largest: float) -> float:
@@ -162,10 +180,40 @@ def lit(shares: Float[np.ndarray, "*shape"], look: str) -> Float[np.ndarray, "*s
     return colours
 
 
-def lit_map(look: str, behind: float) -> ListedColormap:
-    """The colours of a look over a grey of this lightness in 0..1, for a colour bar."""
+def ends_of(
+    values: Float[np.ndarray, "*shape"], clip: float = CLIP, *, from_zero: bool = True
+) -> Limits:
+    """The ends of a map's own scale: 0 or its least value, and its percentile `clip`.
+
+    A map with a few bright patches and nothing else ends at its largest value: it would be all of
+    one colour.
+    """
+    low = 0.0 if from_zero else float(values.min())
+    high = float(np.percentile(values, clip))
+    largest = float(values.max())
+    return (low, high) if high - low > LEAST_SHARE * (largest - low) else (low, max(largest, low))
+
+
+def lit_map(look: str) -> ListedColormap:
+    """The colours of a look over a middle grey, for a colour bar."""
     colours = lit(np.linspace(0, 1, 256), look)
-    return ListedColormap(colours[:, :3] * colours[:, 3:] + behind * (1 - colours[:, 3:]))
+    return ListedColormap(colours[:, :3] * colours[:, 3:] + MIDDLE_GREY * (1 - colours[:, 3:]))
+
+
+def heat_map() -> ListedColormap:
+    """The colours of heat with their opacity, to be laid over a photograph."""
+    return ListedColormap(lit(np.linspace(0, 1, 256), "heat"))
+
+
+def heat_scale() -> list[tuple[float, str]]:
+    """The same for plotly."""
+    stops = np.linspace(0, 1, 33)
+    return [
+        (float(stop), f"rgba({red:.0f},{green:.0f},{blue:.0f},{opacity:.3f})")
+        for stop, (red, green, blue, opacity) in zip(
+            stops, (lit(stops, "heat") * (255, 255, 255, 1)).tolist(), strict=True
+        )
+    ]
 
 
 def colour_scale(colour_map: str, opacity: float = 1.0) -> list[tuple[float, str]]:

@@ -30,12 +30,14 @@ def told(value: float | np.floating, outputs: Outputs) -> str:
     return looks.number(value) if outputs == "scores" else looks.percent(value)
 
 
-def ends(values: Float[np.ndarray, "*shape"], outputs: Outputs) -> looks.Limits:
-    """Where an axis of bars ends; it holds 0."""
+def ends(
+    values: Float[np.ndarray, "*shape"], outputs: Outputs, *, margin: float = MARGIN
+) -> looks.Limits:
+    """Where an axis of bars ends; it holds 0. margin: beside bars of raw scores, as `MARGIN`."""
     low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
     if outputs != "scores":
         return 0, looks.probability_end(high)
-    room = MARGIN * (high - low) or 1.0
+    room = margin * (high - low) or 1.0
     return low - room * (low < 0), high + room * (high > 0 or low == 0)
 
 

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
-from PIL import Image
+from PIL import Image, ImageColor, ImageDraw
 
 from vit_inspect.figures import looks, print_sheet, screen_sheet
 from vit_inspect.figures.tiles import data_uri
@@ -26,11 +26,21 @@ from vit_inspect.records.base import Photograph
 PATCH = "Patch (%{customdata[0]}, %{customdata[1]})"
 """The first line of a patch under the cursor; its customdata is its (row, column)."""
 
+INPUT_PX, BORDER_OPACITY = 1280, 0.55
+"""The long side of a picture that is cut into patches, and how much of it the borders hide."""
+
 MAX_SCREEN_PX = 620
 """Height of a photograph on a screen, at most: it should not need scrolling."""
 
-SCALE_IN, SCALE_INSET_IN = 0.08, 0.2
-"""Thickness of the colour bar of a map, and the room at its ends for the numbers."""
+SMALLEST_IN = 0.8
+"""Height of two pictures side by side, at least; lower ones stand one below the other."""
+
+PAIR_GAP_IN = 0.1
+"""From one picture to the next."""
+
+SCALE_IN, SCALE_INSET_IN, TICK_IN = 0.08, 0.2, 0.43
+"""Thickness of the colour bar of a map, the room at its ends for the numbers, and from one number
+to the next."""
 
 
 def unseen(photograph: Photograph) -> tuple[Box, ...]:
@@ -69,6 +79,39 @@ def crop(photograph: Photograph, size_px: tuple[int, int]) -> UInt8[np.ndarray, 
     return np.asarray(picture.resize(size_px[::-1], Image.Resampling.LANCZOS, box))
 
 
+def aspect(photograph: Photograph) -> float:
+    """Width by height of the place of a photograph: a panorama or a tower fills only a part."""
+    return float(np.clip(photograph.size_px[1] / photograph.size_px[0], 0.3, 3))
+
+
+def highest_in(own: float, width_in: float | None) -> float:
+    """The height of pictures, at most: their own, or more on a sheet that is wide."""
+    return max(own, 0.55 * (width_in or 0))
+
+
+def pair(aspects: tuple[float, float], *, width: float, highest: float) -> tuple[Box, Box]:
+    """The places of two pictures in a given width: side by side, or one below the other.
+
+    All in inches from the top left corner of both together. aspects: width by height of each.
+    """
+    height = min(highest, (width - PAIR_GAP_IN) / sum(aspects))
+    first, second = (height * each for each in aspects)
+    if height >= SMALLEST_IN:
+        start = first + PAIR_GAP_IN
+        return Box(0, 0, first, height), Box(start, 0, start + second, height)
+    first, second = (min(width, highest * each) for each in aspects)
+    middle = first / aspects[0] + PAIR_GAP_IN
+    ends = first / aspects[0], middle + second / aspects[1]
+    return Box(0, 0, first, ends[0]), Box(0, middle, second, ends[1])
+
+
+def place_box(figure: Figure, box: Box, *, left: float, top: float) -> Axes:
+    """Axes in a box that begins at (left, top); in inches from the top left corner of the sheet."""
+    width, height = box.right - box.left, box.bottom - box.top
+    place = {"left": left + box.left, "top": top + box.top, "width": width, "height": height}
+    return print_sheet.place(figure, **place)
+
+
 def draw_photograph(axes: Axes, photograph: Photograph, *, grey: bool = False) -> None:
     """The whole photograph; what the model never saw is shaded. `grey` leaves colour to a map."""
     height, width = photograph.size_px
@@ -93,20 +136,37 @@ def draw_patch(
     axes.add_patch(rectangle(box, fill=False, edgecolor=looks.ACCENT, linewidth=1.0, zorder=5))
 
 
+def ends_of(values: Float[np.ndarray, "row column"], *, from_zero: bool = True) -> looks.Limits:
+    """The ends of the scale of a map alone, clipped as on the canvas."""
+    low, high = looks.ends_of(values, from_zero=from_zero)
+    return low, high if high > low else low + 1.0
+
+
+def extended(values: Float[np.ndarray, "*shape"], limits: looks.Limits) -> dict[str, Any]:
+    """Options of a colour bar in print: an arrow where values lie beyond its upper end."""
+    return {"extend": "max", "extendfrac": 0.04} if values.max() > limits[1] else {}
+
+
 def draw_map(
     axes: Axes,
     photograph: Photograph,
     values: Float[np.ndarray, "row column"],
     limits: looks.Limits,
+    *,
+    colour_map: str | None = None,
 ) -> AxesImage:
-    """A map of the patches over the part of the photograph that the model saw."""
+    """A map of the patches over the part of the photograph that the model saw.
+
+    colour_map: of values that have two signs, which lie over a grey photograph; else heat, whose
+        opacity follows the value, over one in colour.
+    """
     left, top, right, bottom = photograph.seen
     return axes.imshow(
         values,
-        cmap=looks.WEIGHT_MAP,
+        cmap=colour_map or looks.heat_map(),
         vmin=limits[0],
         vmax=limits[1],
-        alpha=looks.MAP_OPACITY,
+        alpha=looks.MAP_OPACITY if colour_map else None,
         extent=(left, right, bottom, top),
         interpolation="none",
         aspect="equal",
@@ -122,15 +182,17 @@ def draw_scale(
     left: float,
     top: float,
     width: float,
-    ticks: int = 4,
+    ticks: int | None = None,
     **options: Any,
 ) -> None:
     """A horizontal colour bar for the map above it, which lies from `left` on and is `width` wide.
 
-    All in inches from the top left corner of the sheet. options: those of `print_sheet.colour_bar`.
+    All in inches from the top left corner of the sheet. options: `colour_map`, and
+    those of `print_sheet.colour_bar`.
     """
-    place = {"left": left + SCALE_INSET_IN, "width": width - 2 * SCALE_INSET_IN}
-    bar = print_sheet.place(figure, **place, top=top, height=SCALE_IN)
+    left, width = left + SCALE_INSET_IN, width - 2 * SCALE_INSET_IN
+    bar = print_sheet.place(figure, left=left, top=top, width=width, height=SCALE_IN)
+    ticks = ticks or min(4, max(2, int(width / TICK_IN)))
     _fill_scale(bar, limits, name, ticks, orientation="horizontal", **options)
 
 
@@ -142,22 +204,30 @@ def draw_scale_beside(
     left: float,
     top: float,
     height: float,
+    ticks: int = 4,
     **options: Any,
 ) -> None:
     """The same, upright, for a map to the left of it that is as high."""
     bar = print_sheet.place(figure, left=left, top=top, width=SCALE_IN, height=height)
-    _fill_scale(bar, limits, name, 4, **options)
+    _fill_scale(bar, limits, name, ticks, **options)
 
 
-def _fill_scale(axes: Axes, limits: looks.Limits, name: str, ticks: int, **options: Any) -> None:
+def _fill_scale(
+    axes: Axes,
+    limits: looks.Limits,
+    name: str,
+    ticks: int,
+    colour_map: str | None = None,
+    **options: Any,
+) -> None:
     given: dict[str, Any] = {
-        "opacity": looks.MAP_OPACITY,
+        "opacity": looks.MAP_OPACITY if colour_map else 1.0,
         "ticks": print_sheet.round_ticks(ticks),
     } | options
-    print_sheet.colour_bar(axes, looks.WEIGHT_MAP, limits, name=name, **given)
+    print_sheet.colour_bar(axes, colour_map or looks.lit_map("heat"), limits, name=name, **given)
 
 
-def plot_photograph(figure: go.Figure, photograph: Photograph, *, grey: bool = True) -> go.Figure:
+def plot_photograph(figure: go.Figure, photograph: Photograph, *, grey: bool = False) -> go.Figure:
     """The whole photograph as a layout image, what the model never saw shaded.
 
     grey: leaves colour to a map.
@@ -185,12 +255,14 @@ def plot_photograph(figure: go.Figure, photograph: Photograph, *, grey: bool = T
     return figure
 
 
-def plot_sheet(title: str, subtitle: str, photograph: Photograph, *, width: int) -> go.Figure:
+def plot_sheet(
+    title: str, subtitle: str, photograph: Photograph, *, width: int, grey: bool = False
+) -> go.Figure:
     """A photograph, `width` px wide at most, below a subtitle of three lines and a colour bar."""
     height = height_px(photograph, width) + 198
     figure = screen_sheet.screen(title, subtitle, height=height, above=60, width=width)
     figure.update_layout(margin_b=12)
-    return plot_photograph(figure, photograph)
+    return plot_photograph(figure, photograph, grey=grey)
 
 
 def height_px(photograph: Photograph, width: int) -> int:
@@ -203,7 +275,7 @@ def plot_input(photograph: Photograph, grid: tuple[int, int], *, width: int = 72
     """The photograph in colour, with lines between its patches; `grid` is (rows, columns)."""
     figure = screen_sheet.screen("", "", height=height_px(photograph, width))
     figure.update_layout(margin={"l": 0, "r": 0, "t": 0, "b": 0}, annotations=[])
-    plot_photograph(figure, photograph, grey=False)
+    plot_photograph(figure, photograph)
     (rows, columns), (left, top, right, bottom) = grid, photograph.seen
     across, down = np.linspace(left, right, columns + 1), np.linspace(top, bottom, rows + 1)
     # One line with gaps: a shape for each would be slow on large grids.
@@ -219,6 +291,29 @@ def plot_input(photograph: Photograph, grid: tuple[int, int], *, width: int = 72
         line={"color": "rgba(255,255,255,0.55)", "width": 0.7},
         hoverinfo="skip",
     )
+
+
+def input_picture(photograph: Photograph, grid: tuple[int, int]) -> Image.Image:
+    """The photograph in colour, cut into patches, what the model never saw shaded.
+
+    A picture alone: it has the place that it needs on any screen. grid: (rows, columns).
+    """
+    rows, columns = photograph.size_px
+    scale = INPUT_PX / max(rows, columns)
+    size = max(round(columns * scale), 1), max(round(rows * scale), 1)
+    picture = Image.fromarray(photograph.pixels).resize(size, Image.Resampling.LANCZOS)
+    above = ImageDraw.Draw(picture, "RGBA")
+    veil = (*ImageColor.getrgb(looks.UNSEEN), round(255 * looks.UNSEEN_OPACITY))
+    for box in unseen(photograph):
+        corners = [round(scale * each) for each in box]
+        above.rectangle((*corners[:2], corners[2] - 1, corners[3] - 1), fill=veil)
+    left, top, right, bottom = (scale * each for each in photograph.seen)
+    line = (*ImageColor.getrgb(looks.PAPER), round(255 * BORDER_OPACITY))
+    for x in np.linspace(left, right, grid[1] + 1):
+        above.line((x, top, x, bottom), fill=line, width=2)
+    for y in np.linspace(top, bottom, grid[0] + 1):
+        above.line((left, y, right, y), fill=line, width=2)
+    return picture
 
 
 def plot_patches(
@@ -259,6 +354,7 @@ def plot_map(
 
     percent: whether values are shown in percent.
     """
+    unit += ", clipped" if values.max() > limits[1] else ""
     (rows, columns), (left, top, right, bottom) = values.shape, photograph.seen
     down, across = (bottom - top) / rows, (right - left) / columns
     return figure.add_heatmap(
@@ -270,7 +366,7 @@ def plot_map(
         zmin=limits[0],
         zmax=limits[1],
         zsmooth=False,
-        colorscale=looks.colour_scale(looks.WEIGHT_MAP, looks.MAP_OPACITY),
+        colorscale=looks.heat_scale(),
         colorbar=screen_sheet.screen_colour_bar(
             unit, tickformat="~%" if percent else "~g", nticks=5
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from vit_inspect.figures import paper_sheet
+from vit_inspect.figures import paper_sheet, print_sheet
 from vit_inspect.figures.figure import VIT_PAPER, FigureSpec
 from vit_inspect.figures.paper_sheet import BESIDE_IN, EDGE_IN, GAP_IN
 from vit_inspect.records.paper import PositionBias
@@ -13,15 +13,13 @@ from vit_inspect.records.paper_figures import PaperFigure10
 LARGEST_IN = 2.6
 
 
-def draw(
-    result: PaperFigure10, *, width_in: float = paper_sheet.TEXT_WIDTH_IN, caption: bool = True
-) -> Figure:
+def draw(result: PaperFigure10, *, width_in: float = paper_sheet.TEXT_WIDTH_IN) -> Figure:
     """A panel for each model, side by side; on narrow sheets one below the other.
 
-    width_in: of the sheet, in inches. caption: whether it stands below the panels.
+    width_in: of the sheet, in inches.
     """
     figure = paper_sheet.begin(width_in)
-    stacked = width_in < paper_sheet.STACKED_BELOW_IN
+    stacked = width_in < print_sheet.STACKED_BELOW_IN
     bars = [stacked or _has_bar(result, place) for place in range(len(result.positions))]
     rights = [
         paper_sheet.beside_in(each) if bar else 0.0
@@ -46,7 +44,7 @@ def draw(
         )
         left += 0.0 if stacked else side + right + GAP_IN + BESIDE_IN
     bottom = paper_sheet.stand(figure, groups, stacked=stacked)
-    return paper_sheet.end(figure, bottom, _caption(result) if caption else "")
+    return paper_sheet.end(figure, bottom, _caption(result))
 
 
 def _has_bar(result: PaperFigure10, place: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from vit_inspect.figures import attention_distance, paper_sheet
+from vit_inspect.figures import attention_distance, paper_sheet, print_sheet
 from vit_inspect.figures.figure import VIT_PAPER, FigureSpec
 from vit_inspect.figures.paper_sheet import AREA_LEFT_IN, EDGE_IN, GAP_IN
 from vit_inspect.records.paper_figures import PaperFigure11
@@ -14,15 +14,13 @@ PROPORTION = 0.75
 """Height of a panel by its width."""
 
 
-def draw(
-    result: PaperFigure11, *, width_in: float = paper_sheet.TEXT_WIDTH_IN, caption: bool = True
-) -> Figure:
+def draw(result: PaperFigure11, *, width_in: float = paper_sheet.TEXT_WIDTH_IN) -> Figure:
     """A panel for each model, side by side with the same axes; on narrow sheets stacked.
 
-    width_in: of the sheet, in inches. caption: whether it stands below the panels.
+    width_in: of the sheet, in inches.
     """
     figure = paper_sheet.begin(width_in)
-    stacked = width_in < paper_sheet.STACKED_BELOW_IN
+    stacked = width_in < print_sheet.STACKED_BELOW_IN
     count = 1 if stacked else len(result.distance)
     pitch = (width_in - EDGE_IN) / count
     width = min(LARGEST_IN, pitch - AREA_LEFT_IN - GAP_IN)
@@ -44,7 +42,7 @@ def draw(
     for (axes,) in groups:
         axes.set_xlim(-0.6, depth - 0.4)
     bottom = paper_sheet.stand(figure, groups, stacked=stacked)
-    return paper_sheet.end(figure, bottom, _caption(result) if caption else "")
+    return paper_sheet.end(figure, bottom, _caption(result))
 
 
 def _caption(result: PaperFigure11) -> str:

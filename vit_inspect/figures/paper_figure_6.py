@@ -31,12 +31,10 @@ Pair = tuple[AttentionRollout, int]
 """A record, and one of its images."""
 
 
-def draw(
-    result: PaperFigure6, *, width_in: float = paper_sheet.TEXT_WIDTH_IN, caption: bool = True
-) -> Figure:
+def draw(result: PaperFigure6, *, width_in: float = paper_sheet.TEXT_WIDTH_IN) -> Figure:
     """Pairs of pictures, row by row: the input, and the same as attention lights it up.
 
-    width_in: of the sheet, in inches. caption: whether it stands below the panels.
+    width_in: of the sheet, in inches.
     """
     figure = paper_sheet.begin(width_in)
     blocks = _blocks(result)
@@ -62,7 +60,7 @@ def draw(
                     for axes, title in zip(both, attention_rollout.PAIR, strict=True):
                         print_sheet.label(axes, title=title)
             top += max(_height(rollout, width) for rollout, _ in row) + WITHIN_IN
-    return paper_sheet.end(figure, top - WITHIN_IN, _caption(result) if caption else "")
+    return paper_sheet.end(figure, top - WITHIN_IN, _caption(result))
 
 
 def _blocks(result: PaperFigure6) -> list[list[Pair]]:
@@ -79,7 +77,7 @@ def _columns(blocks: Sequence[Sequence[Pair]], width_in: float) -> tuple[int, fl
 
     As few as keep the sheet short. Raises `BadParameter` if the pictures would become too small.
     """
-    across = STACKED_ACROSS if width_in < paper_sheet.STACKED_BELOW_IN else ACROSS
+    across = STACKED_ACROSS if width_in < print_sheet.STACKED_BELOW_IN else ACROSS
     longest = max(map(len, blocks))
     for most in range(across, longest + across):
         # The same number of rows, with pairs in all columns.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from vit_inspect.figures import attention_distance, paper_sheet
+from vit_inspect.figures import attention_distance, paper_sheet, print_sheet
 from vit_inspect.figures.figure import VIT_PAPER, FigureSpec
 from vit_inspect.figures.paper_sheet import AREA_LEFT_IN, BESIDE_IN, EDGE_IN, GAP_IN
 from vit_inspect.records.paper_figures import PaperFigure7
@@ -16,15 +16,13 @@ AFTER_IN = 0.12
 AREA = "Attended area"
 
 
-def draw(
-    result: PaperFigure7, *, width_in: float = paper_sheet.TEXT_WIDTH_IN, caption: bool = True
-) -> Figure:
+def draw(result: PaperFigure7, *, width_in: float = paper_sheet.TEXT_WIDTH_IN) -> Figure:
     """Three panels side by side, on narrow sheets one below the other.
 
-    width_in: of the sheet, in inches. caption: whether it stands below the panels.
+    width_in: of the sheet, in inches.
     """
     figure = paper_sheet.begin(width_in)
-    stacked = width_in < paper_sheet.STACKED_BELOW_IN
+    stacked = width_in < print_sheet.STACKED_BELOW_IN
     rooms = (EDGE_IN + paper_sheet.before_in(result.filters), EDGE_IN + BESIDE_IN, AREA_LEFT_IN)
     beside = paper_sheet.beside_in(result.positions)
     if stacked:
@@ -61,7 +59,7 @@ def draw(
         ),
     ]
     bottom = paper_sheet.stand(figure, groups, stacked=stacked)
-    return paper_sheet.end(figure, bottom, _caption(result, stacked) if caption else "")
+    return paper_sheet.end(figure, bottom, _caption(result, stacked))
 
 
 def _caption(result: PaperFigure7, stacked: bool) -> str:

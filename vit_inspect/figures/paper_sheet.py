@@ -32,9 +32,6 @@ from vit_inspect.records.paper_figures import PaperFigure, Positions
 
 TEXT_WIDTH_IN = 5.5
 """Width of the text of the paper."""
-LEAST_IN, MOST_IN = 3.0, 12.0
-STACKED_BELOW_IN = 4.5
-"""On narrower sheets the panels stand one below the other."""
 
 EDGE_IN, GAP_IN, BELOW_IN = print_sheet.EDGE_IN, 0.1, 0.12
 """The margin of the sheet, and what is free between panels, side by side and stacked."""
@@ -74,27 +71,13 @@ Tiled = EmbeddingFilters | PositionSimilarity | RotarySimilarity | PositionBias
 
 
 def begin(width_in: float) -> Figure:
-    """A sheet of a given width whose height is not yet known.
-
-    Raises `BadParameter` for a width that is too small for the words, or larger than a poster's.
-    """
-    if not LEAST_IN <= width_in <= MOST_IN:
-        raise BadParameter(
-            f"a width of {width_in:g} inches",
-            f"{LEAST_IN:g} to {MOST_IN:g} inches",
-            f"use {TEXT_WIDTH_IN:g}, as in the paper, or 3.25 for a column",
-        )
+    """A sheet of a given width whose height is not yet known."""
     return print_sheet.page(width_in, _TALL_IN)
 
 
 def end(figure: Figure, bottom: float, caption: str) -> Figure:
-    """Cuts the sheet below its panels; an empty caption is left out."""
-    if not caption:
-        print_sheet.resize(figure, bottom + print_sheet.EDGE_IN)
-        return figure
-    line = print_sheet.LINE_EM * print_sheet.TEXT_PT / 72
-    print_sheet.resize(figure, bottom + 0.1 + line + print_sheet.EDGE_IN)
-    print_sheet.write(figure, caption, left=print_sheet.EDGE_IN, top=bottom + 0.1)
+    """Cuts the sheet below its panels, with room for the caption."""
+    print_sheet.write_foot(figure, caption, top=bottom + 0.1)
     return figure
 
 

@@ -1,129 +1,238 @@
-"""Which patches does a map rank highest? One map by itself, relative to its maximum."""
+"""What does one map show, of any kind? The map by itself, over what the model saw."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import plotly.graph_objects as go
-from jaxtyping import Float
+from jaxtyping import UInt8
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
-from vit_inspect.figures import lit, looks, print_sheet
+from vit_inspect.figures import lit, looks, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.lit import Edges, Look
-from vit_inspect.figures.overlay import draw_map, draw_photograph, draw_scale, plot_map, plot_sheet
+from vit_inspect.figures.overlay import PATCH, SCALE_IN, rectangle
+from vit_inspect.figures.tiles import data_uri
+from vit_inspect.layout import Box, Region
 from vit_inspect.records.evidence import PatchMap
 
-UNIT = "Share of the maximum"
-UNIT_OF_VALUES = "value"
+UNIT = "value"
+MOST_HIGH = 1.36
+"""Height of an upright picture in print, relative to the width of the sheet."""
+HIGHEST_IN = 7.9
+"""So that it fits on a page with its words."""
+BAR_END_IN = 0.25
+"""How far the labels at the ends of a colour bar reach beyond it, at most."""
+
+Outlined = tuple[int, int] | Region | None
 
 
 def draw(
     result: PatchMap,
     *,
+    width_in: float | None = None,
     image: int = 0,
-    from_least: bool = False,
-    look: Look | None = None,
+    look: Look = "heat",
     edges: Edges = "smooth",
-    clip: float = 98.5,
+    clip: float = looks.CLIP,
+    from_least: bool = False,
     limits: looks.Limits | None = None,
-    unit: str = UNIT_OF_VALUES,
-    patch: tuple[int, int] | None = None,
+    unit: str = UNIT,
+    outlined: Outlined = None,
 ) -> Figure:
-    """The map over the whole photograph in grey, or as a look over what the model saw of it.
+    """The map over what the model saw of the photograph, which is in colour.
 
-    from_least: whether the scale starts at the minimum, as it does for relevance.
-    look: "heat" or "spotlight", over the photograph in colour; None for the map in grey, which
-        takes none of the options below.
+    look: "heat" lays colours over it, "spotlight" darkens what has a small value.
     edges: "smooth" between the centres of patches, or "blocks", one for each patch.
-    clip: the percentile where the scale ends, if `limits` does not say it.
-    limits: the ends of the scale; unit: of the values; patch: outlined, as (row, column).
+    clip: the percentile of this map where its scale ends; from_least: whether the scale starts at
+        the least value, and not at 0.
+    limits: the ends of another scale instead, such as one that several maps share.
+    unit: of the values. outlined: a patch (row, column), or a region.
     """
-    if look is not None:
-        return lit.draw(
-            result,
-            image=image,
-            look=look,
-            edges=edges,
-            limits=limits or lit.ends_of(result.values[image], clip, from_zero=not from_least),
-            unit=unit,
-            patch=patch,
-            words=_words(result, image),
-        )
-    photograph = result.photographs[image]
-    shape = photograph.size_px[1] / photograph.size_px[0]
-    height = min(2.6, 3.2 / shape)
-    width = max(height * shape, 1.2)
-    figure = print_sheet.page(max(print_sheet.COLUMN_IN, width + 0.1), height + 1.0)
-    axes = print_sheet.place(figure, left=0.05, top=0.5, width=width, height=height)
-    ends = limits_of(result, image, from_least=from_least)
-    draw_photograph(axes, photograph, grey=True)
-    draw_map(axes, photograph, shares(result, image), ends)
-    draw_scale(
-        figure,
-        ends,
-        name=UNIT,
-        left=0.05,
-        top=height + 0.58,
-        width=width,
-        format=print_sheet.percent_ticks(),
+    picture, ends, (title, words) = _shown(
+        result, image, look, edges, clip, from_least, limits, unit
     )
-    print_sheet.write_head(figure, *_words(result, image))
+    rows, columns = picture.shape[:2]
+    sheet = width_in or print_sheet.COLUMN_IN
+    width = sheet - 2 * print_sheet.EDGE_IN
+    height = min(width * rows / columns, MOST_HIGH * sheet, HIGHEST_IN)
+    width = height * columns / rows
+    figure = print_sheet.page(sheet, height + 1.0)
+    axes = print_sheet.place(figure, left=print_sheet.EDGE_IN, top=0.5, width=width, height=height)
+    grid_rows, grid_columns = result.layout.grid
+    axes.imshow(
+        picture,
+        extent=(0, grid_columns, grid_rows, 0),
+        aspect="auto",
+        interpolation="none",
+    )
+    axes.set(xticks=[], yticks=[], xlim=(0, grid_columns), ylim=(grid_rows, 0))
+    print_sheet.bare(axes)
+    _outline(axes, outlined)
+    place = {"top": height + 0.58, "width": max(width - 2 * BAR_END_IN, 1.0)}
+    above = float(result.values[image].max()) > ends[1]
+    draw_bar(figure, look, ends, unit, above=above, left=print_sheet.EDGE_IN + BAR_END_IN, **place)
+    print_sheet.write_head(figure, title, words)
     return figure
+
+
+def draw_bar(
+    figure: Figure,
+    look: Look,
+    ends: looks.Limits,
+    unit: str,
+    *,
+    above: bool,
+    left: float,
+    top: float,
+    width: float,
+    labels: tuple[str, str] | None = None,
+) -> None:
+    """The scale of a look below maps, in inches from the top left corner of the sheet.
+
+    above: whether values lie beyond the upper end. labels: of both ends, in place of numbers.
+    """
+    bar = print_sheet.place(figure, left=left, top=top, width=width, height=SCALE_IN)
+    made = print_sheet.colour_bar(
+        bar,
+        looks.lit_map(look),
+        ends,
+        name=unit[:1].upper() + unit[1:],
+        orientation="horizontal",
+        ticks=sorted(set(ends) if labels else {ends[0], sum(ends) / 2, ends[1]}),
+    )
+    told = list(labels or (looks.number(float(value), ".3g") for value in made.get_ticks()))
+    if above:
+        told[-1] = f"≥ {told[-1]}"
+    made.set_ticklabels(told)
 
 
 def plot(
     result: PatchMap,
     *,
-    image: int = 0,
     width: int = 720,
-    from_least: bool = False,
-    look: Look | None = None,
+    image: int = 0,
+    look: Look = "heat",
     edges: Edges = "smooth",
-    clip: float = 98.5,
+    clip: float = looks.CLIP,
+    from_least: bool = False,
     limits: looks.Limits | None = None,
-    unit: str = UNIT_OF_VALUES,
-    patch: tuple[int, int] | None = None,
+    unit: str = UNIT,
+    outlined: Outlined = None,
 ) -> go.Figure:
-    """The same; customdata of a patch is its (row, column).
+    """The same on a screen; each patch says its value, customdata is its (row, column).
 
     width: px for the photograph.
     """
-    if look is not None:
-        return lit.plot(
-            result,
-            image=image,
-            look=look,
-            edges=edges,
-            limits=limits or lit.ends_of(result.values[image], clip, from_zero=not from_least),
-            unit=unit,
-            patch=patch,
-            words=_words(result, image),
-            width=width,
+    picture, ends, words = _shown(result, image, look, edges, clip, from_least, limits, unit)
+    values = result.values[image]
+    (high, wide), (rows, columns) = picture.shape[:2], values.shape
+    height = round(min(620, width * high / wide))
+    figure = screen_sheet.screen(*words, height=height + 198, above=60, width=width)
+    figure.add_layout_image(
+        source=data_uri(Image.fromarray(picture)),
+        x=0,
+        y=0,
+        sizex=columns,
+        sizey=rows,
+        xref="x",
+        yref="y",
+        sizing="stretch",
+        layer="below",
+    )
+    figure.add_heatmap(
+        z=values.astype(np.float32),
+        x0=0.5,
+        y0=0.5,
+        zmin=ends[0],
+        zmax=ends[1],
+        # The picture below has the colours; this one has the words and the bar.
+        opacity=0,
+        showscale=False,
+        customdata=[[[row, column] for column in range(columns)] for row in range(rows)],
+        hovertemplate=f"{PATCH}<br>%{{z:.3g}}<extra></extra>",
+    )
+    plot_bar(figure, look, ends, unit, tickformat="~g", nticks=5)
+    if outlined is not None:
+        box = box_of(outlined)
+        line = {"color": looks.ACCENT, "width": 2}
+        figure.add_shape(
+            type="rect", x0=box.left, y0=box.top, x1=box.right, y1=box.bottom, line=line
         )
-    photograph, (title, words) = result.photographs[image], _words(result, image)
-    figure = plot_sheet(title, f"{words}\n", photograph, width=width)
-    ends = limits_of(result, image, from_least=from_least)
-    return plot_map(figure, photograph, shares(result, image), ends, unit=UNIT)
+    axis = screen_sheet.screen_axis(visible=False, constrain="domain")
+    ratio = high / wide * columns / rows
+    return figure.update_layout(
+        margin_b=12,
+        xaxis=axis | {"range": [0, columns], "constraintoward": "left"},
+        yaxis=axis
+        | {
+            "range": [rows, 0],
+            "scaleanchor": "x",
+            "scaleratio": ratio,
+            "constraintoward": "top",
+        },
+    )
 
 
-def shares(result: PatchMap, image: int = 0) -> Float[np.ndarray, "row column"]:
-    """The map as it is drawn: negative values are set to 0."""
-    values = result.values[image].clip(0)
-    largest = float(values.max())
-    shown: Float[np.ndarray, "row column"] = values / (largest if largest > 0 else 1.0)
-    return shown
+def plot_bar(
+    figure: go.Figure, look: Look, ends: looks.Limits, unit: str, **options: Any
+) -> go.Figure:
+    """The scale of a look beside maps that are a picture; options of the colour bar."""
+    return figure.add_scatter(
+        x=[None],
+        y=[None],
+        marker={
+            "color": [ends[0]],
+            "cmin": ends[0],
+            "cmax": ends[1],
+            "colorscale": lit.screen_scale(look),
+            "colorbar": screen_sheet.screen_colour_bar(unit, **options),
+            "showscale": True,
+        },
+        mode="markers",
+        hoverinfo="skip",
+    )
 
 
-def limits_of(result: PatchMap, image: int = 0, *, from_least: bool = False) -> looks.Limits:
-    """The ends of the colour scale."""
-    least = float(shares(result, image).min()) if from_least else 0.0
-    return least if least < 1 else 0.0, 1.0
+def box_of(outlined: tuple[int, int] | Region) -> Box:
+    """The box of a patch or a region, in patches."""
+    if isinstance(outlined, Region):
+        return Box(outlined.left, outlined.top, outlined.right + 1, outlined.bottom + 1)
+    row, column = outlined
+    return Box(column, row, column + 1, row + 1)
 
 
-def _words(result: PatchMap, image: int) -> tuple[str, str]:
-    largest = float(result.values[image].max())
-    words = f"Maximum {largest:.3g}." if largest > 0 else "No value is above 0."
-    return f"{result.model}: {result.kind}", words
+def _outline(axes: Axes, outlined: Outlined) -> None:
+    if outlined is not None:
+        for colour, line in ((looks.PAPER, 1.8), (looks.ACCENT, 1.0)):
+            edge = {"edgecolor": colour, "linewidth": line}
+            axes.add_patch(rectangle(box_of(outlined), fill=False, **edge))
+
+
+def _shown(
+    result: PatchMap,
+    image: int,
+    look: Look,
+    edges: Edges,
+    clip: float,
+    from_least: bool,
+    limits: looks.Limits | None,
+    unit: str,
+) -> tuple[UInt8[np.ndarray, "row_px column_px 3"], looks.Limits, tuple[str, str]]:
+    """The picture, the ends of its scale, and its title and words."""
+    values = result.values[image]
+    ends = limits or looks.ends_of(values, clip, from_zero=not from_least)
+    picture = lit.covered(result.photographs[image], values, ends, look, edges)
+    largest, end = float(values.max()), looks.number(ends[1], ".3g")
+    words = f"Largest {unit} {looks.number(largest, '.3g')}."
+    if limits:
+        words += f" Colours end at {end}, on a given scale."
+    elif largest > ends[1]:
+        words += f" Colours end at {end}, percentile {clip:g} of the map."
+    return picture, ends, (f"{result.model}: {result.kind}", words)
 
 
 FIGURE = FigureSpec(
@@ -131,11 +240,11 @@ FIGURE = FigureSpec(
     slug="patch_map",
     title="Map of the patches",
     question="Which patches does a map rank highest?",
-    reading="Bright patches have the largest values. The scale is relative to the maximum of this "
-    "map; negative values are shown as 0.",
+    reading="Strong colours, or bright patches in a spotlight, have the largest values. The scale "
+    "starts at 0 and ends at a percentile that is told; negative values are shown as 0.",
     caveat="Values of two maps have no common unit. A bright patch is not proved to be a cause: "
     "see Faithfulness.",
-    formula="values / maximum, negative values set to 0",
+    formula="(value - start of the scale) / (end - start), within 0..1",
     source="as for the map that is shown",
     draw=draw,
     plot=plot,

@@ -25,17 +25,26 @@ from vit_inspect.records.paper import PositionBias
 TITLE, UNIT = "Relative position bias", "Added to the score"
 HEAD_IN = 1.45
 """Height of the head of the sheet, with the colour bar."""
+OWN_PITCH_IN, MOST_PITCH_IN = 0.7, 1.2
+"""From one tile to the next, at most, on its own sheet and on one of a given width."""
 
 
-def draw(result: PositionBias) -> Figure:
-    """Layers down, heads across; in each tile the query is in the middle and keys are around it."""
+def draw(result: PositionBias, *, width_in: float | None = None) -> Figure:
+    """Layers down, heads across; in each tile the query is in the middle and keys are around it.
+
+    width_in: of the sheet, in inches.
+    """
     tiles = tiles_of(result)
-    heads = tiles.count[1]
-    width, height = fit(tiles, width=min(print_sheet.PAGE_IN - 0.4, 0.7 * heads), height=6.6)
-    figure = print_sheet.page(max(4.8, width + 0.4), HEAD_IN + height + 0.05)
-    bar = print_sheet.place(figure, left=0.05, top=0.62, width=2.3, height=0.09)
+    heads, sheet = tiles.count[1], width_in or print_sheet.PAGE_IN
+    pitch = OWN_PITCH_IN if width_in is None else MOST_PITCH_IN
+    width, height = fit(tiles, width=min(sheet - 0.4, pitch * heads), height=6.6)
+    sheet = width_in or max(4.8, width + 0.4)
+    # On a sheet of a given width in its middle.
+    spare = 0.0 if width_in is None else (sheet - 0.4 - width) / 2
+    figure = print_sheet.page(sheet, HEAD_IN + height + 0.05)
+    bar = print_sheet.place(figure, left=0.05 + spare, top=0.62, width=2.3, height=0.09)
     draw_bar(bar, result, orientation="horizontal")
-    axes = print_sheet.place(figure, left=0.35, top=HEAD_IN, width=width, height=height)
+    axes = print_sheet.place(figure, left=0.35 + spare, top=HEAD_IN, width=width, height=height)
     draw_panel(axes, result, tiles)
     print_sheet.write_head(figure, TITLE, _caption(result))
     return figure

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from vit_inspect.figures import looks, print_sheet, screen_sheet
 from vit_inspect.figures.figure import VIT_PAPER, FigureSpec
-from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, fit, name_tiles, plot_tiles
+from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, name_tiles, plot_tiles
 from vit_inspect.records.paper import PositionSimilarity
 
 TITLE = "Position embedding similarity"
@@ -18,16 +18,17 @@ EVERY_PATCH_UP_TO = 14
 """Patches per side; of larger grids about ten per side are shown."""
 
 
-def draw(result: PositionSimilarity) -> Figure:
-    """Tile (i, j) shows how similar patch (i, j) is to every patch; the scale is -1 to 1."""
+def draw(result: PositionSimilarity, *, width_in: float | None = None) -> Figure:
+    """Tile (i, j) shows how similar patch (i, j) is to every patch; the scale is -1 to 1.
+
+    width_in: of the sheet, in inches.
+    """
     tiles = tiles_of(result)
-    width, height = fit(tiles, width=2.3, height=2.3)
-    figure = print_sheet.page(print_sheet.COLUMN_IN, height + 0.9)
-    axes = print_sheet.place(figure, left=0.45, top=0.25, width=width, height=height)
+    rows, columns, _ = tiles.picture.shape
+    figure, axes, bar = print_sheet.map_sheet(width_in or print_sheet.COLUMN_IN, columns / rows)
     draw_panel(axes, result, tiles)
-    bar = print_sheet.place(figure, left=0.55 + width, top=0.25, width=0.09, height=height)
     draw_bar(bar, result)
-    print_sheet.write(figure, _caption(result), left=0.05, top=height + 0.62, linespacing=1.3)
+    print_sheet.end_map_sheet(figure, TITLE, _caption(result))
     return figure
 
 
@@ -39,7 +40,7 @@ def draw_panel(axes: Axes, result: PositionSimilarity, tiles: Tiles) -> None:
         xticklabels=print_sheet.tick_labels(columns, width / len(columns)),
         yticklabels=print_sheet.tick_labels(rows, height / len(rows)),
     )
-    print_sheet.label(axes, x=COLUMN, y=ROW, title=TITLE)
+    print_sheet.label(axes, x=COLUMN, y=ROW)
 
 
 def draw_bar(axes: Axes, result: PositionSimilarity) -> None:
@@ -88,10 +89,10 @@ def plot_tile(result: PositionSimilarity, patch: tuple[int, int]) -> go.Figure:
         colorbar=screen_sheet.screen_colour_bar(UNIT, tickvals=[least, greatest]),
         hovertemplate="Patch (%{y}, %{x})<br>%{z:.3f}<extra></extra>",
     )
-    downwards = {"autorange": "reversed", "scaleanchor": "x"}
+    fitted = {"constrain": "domain", "showline": False}
     return figure.update_layout(
-        xaxis=screen_sheet.screen_axis(COLUMN, constrain="domain", showline=False),
-        yaxis=screen_sheet.screen_axis(ROW, constrain="domain", showline=False) | downwards,
+        xaxis=screen_sheet.screen_axis(COLUMN, range=[-0.5, columns - 0.5], **fitted),
+        yaxis=screen_sheet.screen_axis(ROW, range=[rows - 0.5, -0.5], scaleanchor="x", **fitted),
     )
 
 

@@ -28,6 +28,8 @@ from vit_inspect.figures.looks import (
 )
 
 COLUMN_IN, PAGE_IN, PRINT_DPI = 3.3, 6.9, 300
+STACKED_BELOW_IN = 4.5
+"""On narrower sheets panels stand one below the other."""
 TEXT_PT, TITLE_PT, RULE_PT = 7.0, 8.0, 0.5
 
 WIDER = 1.045
@@ -35,6 +37,12 @@ WIDER = 1.045
 
 EDGE_IN, LINE_EM = 0.05, 1.4
 """The margin of words in inches, and the height of a line relative to its font size."""
+
+MAP_MOST_IN = 7.0
+"""The longer side of the only map of a sheet, at most, so that it stays lower than a page."""
+
+TITLE, CAPTION = "title", "caption"
+"""The words of a sheet that can be left out; their names in an SVG file."""
 
 
 def percent_ticks() -> Formatter:
@@ -80,6 +88,31 @@ def place(figure: Figure, *, left: float, top: float, width: float, height: floa
     return axes
 
 
+def map_sheet(width_in: float, proportion: float) -> tuple[Figure, Axes, Axes]:
+    """A sheet for one map, its place, and that of its colour bar; `end_map_sheet` cuts it.
+
+    proportion: width of the map by its height.
+    """
+    side = min(width_in * 2 / 3, MAP_MOST_IN)
+    width, height = side * min(1, proportion), side * min(1, 1 / proportion)
+    figure = page(width_in, height + 1)
+    # In the middle, with room for names at the left and for the bar at the right.
+    left, top = 0.45 + (width_in - 1.1 - width) / 2, 0.25
+    axes = place(figure, left=left, top=top, width=width, height=height)
+    bar = place(figure, left=left + width + 0.1, top=top, width=0.09, height=height)
+    return figure, axes, bar
+
+
+def end_map_sheet(figure: Figure, title: str, words: str) -> None:
+    """Writes a title above the map and words below it, and cuts the sheet there."""
+    box, height = figure.get_tightbbox(), figure.get_size_inches()[1]
+    write_caption(figure, words, top=height - box.y0 + 0.14)
+    # Names of a flat map are longer than its height, and the title stands above them too.
+    make_room(figure, below=-math.inf, inches=0.22 - (height - box.y1))
+    write_title_over(figure, title, over=figure.axes[0])
+    trim(figure)
+
+
 def size_in(axes: Axes) -> tuple[float, float]:
     """(width, height) of axes in inches."""
     box, dpi = axes.get_window_extent(), axes.figure.dpi
@@ -103,15 +136,18 @@ def write(figure: Figure, text: str, *, left: float, top: float, **properties: A
     """Lines of text on the sheet, in inches from its top left corner.
 
     Lines that are too long are broken. The sheet grows by the added lines, and everything below
-    the top of the text moves down: call this when all axes are placed.
+    the top of the text moves down: call this when all axes are placed. With `ha="center"`, `left`
+    is the middle of the lines.
     """
     width, _ = figure.get_size_inches()
     given: dict[str, Any] = {"fontsize": TEXT_PT, "color": QUIET, "linespacing": LINE_EM}
     given |= {"va": "top", "parse_math": False} | properties
-    size = given["fontsize"]
-    folded = folded_at(text, width - EDGE_IN - left, size)
+    size, room = given["fontsize"], width - EDGE_IN - left
+    if given.get("ha") == "center":
+        room = 2 * min(room, left - EDGE_IN)
+    folded = folded_at(text, room, size)
     if added := folded.count("\n") - text.count("\n"):
-        _make_room(figure, below=top, inches=added * LINE_EM * size / 72)
+        make_room(figure, below=top, inches=added * LINE_EM * size / 72)
     return figure.text(left / width, 1 - top / figure.get_size_inches()[1], folded, **given)
 
 
@@ -128,18 +164,58 @@ def folded_at(text: str, width_in: float, size_pt: float) -> str:
 
 def write_head(figure: Figure, title: str, words: str, *, left: float = 0.05) -> None:
     """A title and words below it, at the top of the sheet; call this when all axes are placed."""
-    lines = write(figure, title, left=left, top=0.08, fontsize=TITLE_PT, color=INK).get_text()
-    added = lines.count("\n") * LINE_EM * TITLE_PT / 72
-    write(figure, words, left=left, top=0.28 + added)
+    head = write_title(figure, title, left=left)
+    added = head.get_text().count("\n") * LINE_EM * TITLE_PT / 72
+    write_caption(figure, words, left=left, top=0.28 + added)
+
+
+def write_title(figure: Figure, title: str, *, left: float = EDGE_IN) -> Text:
+    """A title alone at the top of the sheet; otherwise as `write`."""
+    return write(figure, title, left=left, top=0.08, fontsize=TITLE_PT, color=INK, gid=TITLE)
+
+
+def write_title_over(figure: Figure, title: str, *, over: Axes) -> None:
+    """The title of a sheet, centred over its only panel; call this when all axes are placed."""
+    box, look = over.get_window_extent(), {"fontsize": TITLE_PT, "color": INK, "ha": "center"}
+    middle = (box.x0 + box.x1) / 2 / figure.dpi
+    write(figure, title, left=middle, top=EDGE_IN, gid=TITLE, **look)
+
+
+def write_caption(figure: Figure, words: str, *, top: float, left: float = EDGE_IN) -> None:
+    """Words about the whole sheet, which a paper has in its own letters; otherwise as `write`."""
+    write(figure, words, left=left, top=top, gid=CAPTION)
+
+
+def write_foot(figure: Figure, words: str, *, top: float) -> None:
+    """Words about the whole sheet, below everything; the sheet ends with them."""
+    lines = 1 + words.count("\n")
+    resize(figure, top + lines * LINE_EM * TEXT_PT / 72 + EDGE_IN)
+    write_caption(figure, words, top=top)
+
+
+def height_in(text: Text) -> float:
+    """The height of the lines of a text in inches."""
+    return (text.get_text().count("\n") + 1) * LINE_EM * float(text.get_fontsize()) / 72
+
+
+def trim(figure: Figure) -> None:
+    """Takes from the sheet what is free above and below everything on it, but for a margin."""
+    box = figure.get_tightbbox()
+    free = figure.get_size_inches()[1] - box.y1
+    make_room(figure, below=-math.inf, inches=EDGE_IN - free)
+    resize(figure, figure.get_size_inches()[1] - (box.y0 - EDGE_IN))
 
 
 def resize(figure: Figure, height_in: float) -> None:
     """Gives the sheet another height; everything keeps its distance from the top."""
-    _make_room(figure, below=math.inf, inches=height_in - figure.get_size_inches()[1])
+    make_room(figure, below=math.inf, inches=height_in - figure.get_size_inches()[1])
 
 
-def _make_room(figure: Figure, *, below: float, inches: float) -> None:
-    """Makes the sheet taller, and moves down everything that begins lower than `below`."""
+def make_room(figure: Figure, *, below: float, inches: float) -> None:
+    """Makes the sheet taller, and moves down everything that begins lower than `below`.
+
+    Less than 0 `inches` make it lower, and move up what is there.
+    """
     width, height = figure.get_size_inches()
     taller = height + inches
 

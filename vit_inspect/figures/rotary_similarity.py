@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from vit_inspect.figures import looks, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
@@ -29,32 +30,51 @@ ROW, COLUMN = "Row offset", "Column offset"
 UNIT = "Cosine similarity"
 COLUMNS = 8
 """Pairs of dimensions side by side."""
-MEAN_IN = 1.75
-"""Longer side of the mean in print."""
+OWN_IN, MEAN_IN, TILES_IN = 6.85, 1.75, 5.6
+"""Width of its own sheet, on it the longer side of the mean, and the height of tiles at most."""
+HIGH_IN, STACKED_HIGH_IN = 7.5, 5.2
+"""Height of tiles on a wide and on a narrow sheet, at most: all shall fit on a page."""
+TITLE_IN, BAR_IN = 1.5, 0.09
+"""Room for the title of the mean, and thickness of the colour bar."""
 
 
-def draw(result: RotarySimilarity) -> Figure:
+def draw(result: RotarySimilarity, *, width_in: float | None = None) -> Figure:
     """One tile per pair of dimensions if all heads share them, else per layer and head; their mean.
 
-    In each tile the query is in the middle and keys are around it; the scale is -1 to 1.
+    In each tile the query is in the middle and keys are around it; the scale is -1 to 1. The mean
+    stands beside the tiles, on a narrow sheet below them.
+
+    width_in: of the sheet, in inches.
     """
     tiles = tiles_of(result)
-    rows, columns = result.similarity.shape[2:]
-    mean_width, mean_height = MEAN_IN * min(1, columns / rows), MEAN_IN * min(1, rows / columns)
+    sheet = width_in or OWN_IN
     left = 0.05 if _shared(result) else 0.4
-    width, height = fit(tiles, width=4.25 - left, height=5.6)
-    right = left + width + 0.75
-    figure = print_sheet.page(
-        max(5.4, right + max(mean_width, 1.5) + 0.1), 0.95 + max(height, mean_height + 1.0)
-    )
+    stacked = sheet < print_sheet.STACKED_BELOW_IN
+    longer = MEAN_IN if stacked else MEAN_IN * sheet / OWN_IN
+    rows, columns = result.similarity.shape[2:]
+    mean_width, mean_height = longer * min(1, columns / rows), longer * min(1, rows / columns)
+    beside = 0.05 if stacked else 0.85 + max(mean_width, TITLE_IN)
+    highest = STACKED_HIGH_IN if stacked else min(HIGH_IN, TILES_IN * max(1, sheet / OWN_IN))
+    width, height = fit(tiles, width=sheet - left - beside, height=highest)
+    whole = left + width + beside
+    if width_in is None:
+        sheet = max(5.4, whole)
+    # On a sheet of a given width in its middle.
+    left += 0.0 if width_in is None else (sheet - whole) / 2
+    if stacked:
+        figure = print_sheet.page(sheet, 1.75 + height + mean_height)
+        place = {"left": (sheet - mean_width) / 2, "top": 1.25 + height, "height": mean_height}
+        bar_place = place | {"left": (sheet + mean_width) / 2 + 0.1, "width": BAR_IN}
+    else:
+        figure = print_sheet.page(sheet, 0.95 + max(height, mean_height + 1.0))
+        place = {"left": left + width + 0.75, "top": 0.85, "height": mean_height}
+        bar_place = place | {"top": 1.3 + mean_height, "width": mean_width, "height": BAR_IN}
     axes = print_sheet.place(figure, left=left, top=0.85, width=width, height=height)
     draw_panel(axes, result, tiles)
-    mean = print_sheet.place(figure, left=right, top=0.85, width=mean_width, height=mean_height)
+    mean = print_sheet.place(figure, **place, width=mean_width)
     draw_mean(mean, result)
-    bar = print_sheet.place(
-        figure, left=right, top=1.3 + mean_height, width=mean_width, height=0.09
-    )
-    draw_bar(bar, result, orientation="horizontal")
+    bar = print_sheet.place(figure, **bar_place)
+    draw_bar(bar, result, orientation="vertical" if stacked else "horizontal")
     print_sheet.write_head(figure, TITLE, _caption(result))
     return figure
 
@@ -77,6 +97,8 @@ def draw_mean(axes: Axes, result: RotarySimilarity) -> None:
         interpolation="none",
         aspect="auto",
     )
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
     print_sheet.label(axes, x=COLUMN, y=ROW, title=_mean_name(result))
 
 

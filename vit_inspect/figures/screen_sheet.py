@@ -90,17 +90,20 @@ def screen_axis(title: str = "", **properties: Any) -> dict[str, Any]:
     } | properties
 
 
-def name_below(figure: go.Figure, name: str, domain: tuple[float, float]) -> go.Figure:
-    """Names the axis below one of several drawings side by side.
+def name_below(
+    figure: go.Figure, name: str, domain: tuple[float, float] | None = None
+) -> go.Figure:
+    """Names the axis below a drawing: the only one, or one of several side by side.
 
     Not as the axis' title, which plotly misplaces when there is a horizontal colour bar.
+    domain: of the drawing as shares of the width, where there are several.
     """
     return figure.add_annotation(
         text=name,
-        x=sum(domain) / 2,
+        x=sum(domain) / 2 if domain else 0.5,
         y=0,
-        xref="paper",
-        yref="paper",
+        xref="paper" if domain else "x domain",
+        yref="paper" if domain else "y domain",
         xanchor="center",
         yanchor="top",
         yshift=-24,
@@ -140,6 +143,44 @@ def add_squares(figure: go.Figure, *, size: int, **properties: Any) -> go.Figure
     return figure.update_layout(hoverdistance=-1)
 
 
-def theme(figure: go.Figure, *, ink: str, paper: str) -> go.Figure:
-    """Gives a plotly figure another paper and ink, as for a dark page."""
+def screen_legend(figure: go.Figure) -> dict[str, Any]:
+    """A plotly legend below a figure's drawing, in as many rows as its width needs.
+
+    The drawing gets lower by these rows.
+    """
+    layout = figure.layout
+    free = layout.height - layout.margin.t - layout.margin.b
+    return {
+        "orientation": "h",
+        "x": 0,
+        "xanchor": "left",
+        "y": -(layout.margin.b + 6) / free,
+        "yanchor": "top",
+        "tracegroupgap": 0,
+        "font_size": 12,
+    }
+
+
+def proportion(figure: go.Figure) -> float | None:
+    """Height of a drawing by the width of all that stand side by side; None if it fills its place.
+
+    A picture has a proportion of its own, and so has a matrix of square cells.
+    """
+    across, down = figure.layout.xaxis, figure.layout.yaxis
+    if down.scaleanchor != "x":
+        return None
+    columns, rows = (abs(end - start) for start, end in (across.range, down.range))
+    first, last = across.domain or (0, 1)
+    return rows * (down.scaleratio or 1) / columns * (last - first)
+
+
+def theme(figure: go.Figure, *, ink: str, quiet: str, paper: str) -> go.Figure:
+    """Gives a plotly figure another paper and ink, as for a dark page.
+
+    quiet: the colour of small words.
+    """
+    for words in figure.layout.annotations:
+        words.text = (words.text or "").replace(QUIET, quiet)
+        if words.font.color == QUIET:
+            words.font.color = quiet
     return figure.update_layout(font_color=ink, paper_bgcolor=paper)

@@ -21,7 +21,10 @@ from vit_inspect.figures.overlay import (
     draw_map,
     draw_patch,
     draw_photograph,
+    draw_scale,
     draw_scale_beside,
+    ends_of,
+    extended,
     patch_box,
     plot_map,
     plot_sheet,
@@ -35,43 +38,77 @@ BANDS = {"all patches": ((0, 100), 0.2), "middle 90%": ((5, 95), 0.4)}
 """Bands of the patches' norms: between which percentiles, and the opacity."""
 MOST_TICKS = 13
 
+BESIDE_FROM_IN, LEGEND_BESIDE_FROM_IN = 5.25, 6.5
+"""Width of a sheet from which on the curves stand beside the photograph, and their legend beside
+them."""
+BAR_ROOM_IN, LEGEND_IN, UNIFORM_IN = 0.6, 1.14, 0.6
+"""Room for a colour bar with its numbers and name, for a legend beside curves, and for the name of
+the line of uniform attention."""
+LEGEND_BELOW_IN, LEGEND_LINE_IN = 0.38, 0.15
+"""From the curves to a legend below them, and the height of a line of it."""
+TITLE_IN = 1.15
+"""Room for the title of the photograph."""
+TALL_IN = 20.0
+"""Height of the sheet before it is known."""
 
-def draw(result: TokenNorms, *, image: int = 0) -> Figure:
+
+def draw(result: TokenNorms, *, image: int = 0, width_in: float | None = None) -> Figure:
     """Norms on the photograph and over depth; below, rollout as it is and without the artefacts.
 
-    If no artefacts were found, the words say why, and rollout is left out.
-    """
-    photograph, found = result.photographs[image], bool(result.found[image])
-    # A panorama or a tower must not squeeze the other panels.
-    shape = float(np.clip(photograph.size_px[1] / photograph.size_px[0], 0.4, 2.5))
-    height = min(2.0, 2.6 / shape)
-    width = height * shape
-    rollouts = height + 0.35 if found else 0.0
-    upper = 2.35
-    figure = print_sheet.page(print_sheet.PAGE_IN, 0.22 + upper + rollouts + 0.85)
-    photo = print_sheet.place(figure, left=0.05, top=0.22, width=width, height=height)
-    limits = limits_of(result, image)
-    draw_photograph(photo, photograph, grey=True)
-    draw_map(photo, photograph, result.norm[image, result.layer], limits)
-    for row, column in np.argwhere(result.artefact[image]).tolist():
-        draw_patch(photo, photograph, grid=result.layout.grid, patch=(row, column))
-    print_sheet.label(photo, title=f"Norms after layer {result.layer}")
-    draw_scale_beside(figure, limits, name=NORM, left=width + 0.13, top=0.22, height=height)
+    If no artefacts were found, the words say why, and rollout is left out. On a narrow sheet the
+    panels stand one below the other.
 
-    left = width + 1.3
-    right = print_sheet.PAGE_IN - left - 1.14
-    slim = 0.4 if found else 0.0
-    depth = print_sheet.place(figure, left=left, top=0.22, width=right, height=1.95 - 1.25 * slim)
-    _draw_depth(depth, result, image)
-    if found:
-        depth.tick_params(labelbottom=False)
-        drawn = print_sheet.place(figure, left=left, top=2.17 - slim, width=right, height=slim)
-        _draw_drawn(drawn, result, image)
-        _draw_rollouts(figure, result, image, top=0.42 + upper, width=width, height=height)
+    width_in: of the sheet, in inches.
+    """
+    sheet, found = width_in or print_sheet.PAGE_IN, bool(result.found[image])
+    rows, columns = result.photographs[image].size_px
+    # A panorama or a tower must not squeeze the other panels.
+    shape = float(np.clip(columns / rows, 0.4, 2.5))
+    figure = print_sheet.page(sheet, TALL_IN)
+    stacked = sheet < BESIDE_FROM_IN
+    if stacked:
+        width = min(sheet - BAR_ROOM_IN - 0.1, 2.0 * shape)
+        height, left = width / shape, (sheet - BAR_ROOM_IN - width) / 2
+        _draw_photograph(figure, result, image, left=left, width=width, height=height)
+        top = 0.22 + height + 0.3
+        bottom = _draw_chart(
+            figure,
+            result,
+            image,
+            left=0.65,
+            top=top,
+            width=sheet - 0.65 - UNIFORM_IN,
+            height=1.95,
+            columns=3,
+        )
+        column = (sheet - 0.2) / 2
+        width = min(column, 1.6 * shape)
     else:
-        depth.set_xlabel(DEPTH, fontsize=print_sheet.TEXT_PT, color=looks.INK, labelpad=2.5)
-    words = "\n".join(_words(result, image))
-    print_sheet.write(figure, words, left=0.05, top=0.3 + upper + rollouts, linespacing=1.4)
+        scale = sheet / print_sheet.PAGE_IN
+        height = scale * min(2.0, 2.6 / shape)
+        width = height * shape
+        room = max(width, TITLE_IN)
+        left = 0.05 + (room - width) / 2
+        _draw_photograph(figure, result, image, left=left, width=width, height=height)
+        legend = sheet >= LEGEND_BESIDE_FROM_IN
+        left, right = room + 1.3, LEGEND_IN if legend else UNIFORM_IN
+        bottom = _draw_chart(
+            figure,
+            result,
+            image,
+            left=left,
+            top=0.22,
+            width=sheet - left - right,
+            height=1.95 * max(1.0, scale),
+            columns=None if legend else 2,
+        )
+        bottom = max(bottom, 0.22 + height)
+        column = max(width, 2.1)
+    if found:
+        place = {"top": bottom, "width": width, "height": width / shape, "column": column}
+        bottom = _draw_rollouts(figure, result, image, **place, stacked=stacked)
+    print_sheet.write_caption(figure, "\n".join(_words(result, image)), top=bottom + 0.2)
+    print_sheet.trim(figure)
     return figure
 
 
@@ -145,7 +182,7 @@ def plot_depth(result: TokenNorms, *, image: int = 0) -> go.Figure:
     ticks = _ticks(result, image)
     figure.update_layout(
         showlegend=True,
-        legend={"x": 1.02, "y": 1, "tracegroupgap": 0, "font_size": 12},
+        legend=screen_sheet.screen_legend(figure),
         xaxis=screen_sheet.screen_axis(DEPTH, range=[-0.4, len(layers) - 0.6]),
         yaxis=screen_sheet.screen_axis(
             UNIT,
@@ -190,8 +227,8 @@ def plots(result: TokenNorms, *, image: int = 0) -> list[go.Figure]:
 
 
 def limits_of(result: TokenNorms, image: int = 0) -> looks.Limits:
-    """The ends of the norms' colour scale, from 0."""
-    return 0.0, float(result.norm[image, result.layer].max()) or 1.0
+    """The ends of the norms' colour scale."""
+    return ends_of(result.norm[image, result.layer], from_zero=False)
 
 
 def rollout_limits(result: TokenNorms, image: int = 0) -> looks.Limits:
@@ -200,6 +237,67 @@ def rollout_limits(result: TokenNorms, image: int = 0) -> looks.Limits:
     It ends at the maximum without the artefacts, which would make everything else black.
     """
     return 0.0, float(result.rollout_without[image].max()) or 1.0
+
+
+def _draw_photograph(
+    figure: Figure, result: TokenNorms, image: int, *, left: float, width: float, height: float
+) -> None:
+    """The norms over the photograph, artefacts outlined."""
+    photograph, limits, top = result.photographs[image], limits_of(result, image), 0.22
+    axes = print_sheet.place(figure, left=left, top=top, width=width, height=height)
+    draw_photograph(axes, photograph)
+    norms = result.norm[image, result.layer]
+    draw_map(axes, photograph, norms, limits)
+    for row, column in np.argwhere(result.artefact[image]).tolist():
+        draw_patch(axes, photograph, grid=result.layout.grid, patch=(row, column))
+    print_sheet.label(axes, title=f"Norms after layer {result.layer}")
+    bar: dict[str, Any] = {"left": left + width + 0.08, "top": top, "height": height}
+    draw_scale_beside(figure, limits, name=NORM, **bar, **extended(norms, limits))
+
+
+def _draw_chart(
+    figure: Figure,
+    result: TokenNorms,
+    image: int,
+    *,
+    left: float,
+    top: float,
+    width: float,
+    height: float,
+    columns: int | None,
+) -> float:
+    """Norms over depth, and below them what artefacts receive; returns where they end.
+
+    columns: of the legend below; None for one at the right.
+    """
+    slim = 0.4 if result.found[image] else 0.0
+    place = {"left": left, "width": width}
+    depth = print_sheet.place(figure, top=top, height=height - 1.25 * slim, **place)
+    _draw_depth(depth, result, image)
+    lowest = depth
+    if slim:
+        depth.tick_params(labelbottom=False)
+        lowest = print_sheet.place(figure, top=top + height - slim, height=slim, **place)
+        _draw_drawn(lowest, result, image)
+    lowest.set_xlabel(DEPTH, fontsize=print_sheet.TEXT_PT, color=looks.INK, labelpad=2.5)
+    handles, names = depth.get_legend_handles_labels()
+    look: dict[str, Any] = {
+        "fontsize": print_sheet.TEXT_PT,
+        "frameon": False,
+        "labelspacing": 0.25,
+        "handlelength": 2.2,
+        "handletextpad": 0.5,
+        "labelcolor": looks.INK,
+    }
+    if columns is None:
+        depth.legend(handles, names, loc="upper left", bbox_to_anchor=(1.0, 1.02), **look)
+        return top + height + 0.4
+    _, high = print_sheet.size_in(lowest)
+    anchor = (0.5, -LEGEND_BELOW_IN / high)
+    look |= {"ncols": columns, "columnspacing": 1.0, "borderpad": 0, "borderaxespad": 0}
+    lowest.legend(handles, names, loc="upper center", bbox_to_anchor=anchor, **look)
+    lines = math.ceil(len(names) / columns)
+    return top + height + LEGEND_BELOW_IN + lines * LEGEND_LINE_IN
 
 
 def _draw_depth(axes: Axes, result: TokenNorms, image: int) -> None:
@@ -229,16 +327,6 @@ def _draw_depth(axes: Axes, result: TokenNorms, image: int) -> None:
     axes.yaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True))
     print_sheet.label(axes, y=UNIT.replace(" in ", "\nin "), title="Norms over depth")
-    axes.legend(
-        fontsize=print_sheet.TEXT_PT,
-        loc="upper left",
-        bbox_to_anchor=(1.0, 1.02),
-        frameon=False,
-        labelspacing=0.25,
-        handlelength=2.2,
-        handletextpad=0.5,
-        labelcolor=looks.INK,
-    )
 
 
 def _draw_drawn(axes: Axes, result: TokenNorms, image: int) -> None:
@@ -260,31 +348,45 @@ def _draw_drawn(axes: Axes, result: TokenNorms, image: int) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(2))
     axes.yaxis.set_major_formatter(print_sheet.percent_ticks())
-    print_sheet.label(axes, x=DEPTH, y=DRAWN)
+    print_sheet.label(axes, y=DRAWN)
 
 
 def _draw_rollouts(
-    figure: Figure, result: TokenNorms, image: int, *, top: float, width: float, height: float
-) -> None:
+    figure: Figure,
+    result: TokenNorms,
+    image: int,
+    *,
+    top: float,
+    width: float,
+    height: float,
+    column: float,
+    stacked: bool,
+) -> float:
+    """Both rollouts side by side in columns, below their titles; returns where they end.
+
+    stacked: whether the colour bar is below them, and not beside.
+    """
     photograph, limits = result.photographs[image], rollout_limits(result, image)
     maps = {PLAIN: result.rollout[image], VARIANT: result.rollout_without[image]}
-    for place, (title, relevance) in enumerate(maps.items()):
-        left = 0.05 + place * (max(width, 2.1) + 0.1)
+    titles = [print_sheet.folded_at(each, column + 0.05, print_sheet.TITLE_PT) for each in maps]
+    top += 0.08 + LEGEND_LINE_IN * (1 + max(each.count("\n") for each in titles))
+    for place, (title, relevance) in enumerate(zip(titles, maps.values(), strict=True)):
+        left = 0.05 + place * (column + 0.1) + (column - width) / 2
         axes = print_sheet.place(figure, left=left, top=top, width=width, height=height)
-        draw_photograph(axes, photograph, grey=True)
+        draw_photograph(axes, photograph)
         draw_map(axes, photograph, relevance, limits)
         print_sheet.label(axes, title=title)
-    draw_scale_beside(
-        figure,
-        limits,
-        name=SHARE,
-        left=left + width + 0.08,
-        top=top,
-        height=height,
-        format=print_sheet.percent_ticks(),
-        extend="max" if result.rollout[image].max() > limits[1] else "neither",
-        extendfrac=0.04,
-    )
+    look: dict[str, Any] = {
+        "name": SHARE,
+        "format": print_sheet.percent_ticks(),
+        **extended(result.rollout[image], limits),
+    }
+    if not stacked:
+        right = left + width + 0.08
+        draw_scale_beside(figure, limits, left=right, top=top, height=height, **look)
+        return top + height
+    draw_scale(figure, limits, left=0.05, top=top + height + 0.1, width=2 * column + 0.1, **look)
+    return top + height + 0.38
 
 
 def _plot_marked(figure: go.Figure, result: TokenNorms, image: int) -> None:

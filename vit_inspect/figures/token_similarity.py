@@ -2,56 +2,74 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
+
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
 
 from vit_inspect.figures import looks, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.overlay import (
+    aspect,
     draw_map,
     draw_patch,
     draw_photograph,
+    draw_scale,
+    draw_scale_beside,
+    highest_in,
+    pair,
     patch_box,
+    place_box,
     plot_map,
     plot_patches,
     plot_sheet,
 )
-from vit_inspect.records.base import Photograph
 from vit_inspect.records.evidence import TokenSimilarity
 
 UNIT = "Cosine similarity"
+MOST_IN, LEAST_SHEET_IN = 2.4, 3.6
+"""Height of a picture, at most, and width of the sheet, at least, where no width is given."""
+BESIDE_IN, BELOW_IN, LEAST_BAR_IN = 0.65, 0.42, 0.95
+"""Room for the colour bar right of the map and below it, and its height right of the map, at
+least: its name is as long."""
 
 
-def draw(result: TokenSimilarity, *, image: int = 0) -> Figure:
-    """The patch in its photograph, and how similar all patches are to it; the scale is -1 to 1."""
+def draw(result: TokenSimilarity, *, image: int = 0, width_in: float | None = None) -> Figure:
+    """The patch in its photograph, and how similar all patches are to it; the scale is -1 to 1.
+
+    width_in: of the sheet, in inches.
+    """
     photograph, origin = result.photographs[image], result.origins[image]
-    height = 2.4
-    widths = [height * _aspect(each) for each in (origin, photograph)]
-    squeeze = min(1, (print_sheet.PAGE_IN - 0.85) / sum(widths))
-    height, widths = height * squeeze, [width * squeeze for width in widths]
-    figure = print_sheet.page(max(3.6, sum(widths) + 0.85), height + 0.8)
-    place = {"top": 0.05, "height": height}
-    left = print_sheet.place(figure, left=0.05, width=widths[0], **place)
+    aspects, edge = (aspect(origin), aspect(photograph)), print_sheet.EDGE_IN
+    free = (width_in or print_sheet.PAGE_IN) - 2 * edge
+    highest = highest_in(MOST_IN, width_in)
+    boxes = pair(aspects, width=free - BESIDE_IN, highest=highest)
+    beside = boxes[0].bottom >= LEAST_BAR_IN and boxes[1].top == 0
+    if not beside:
+        boxes = pair(aspects, width=free, highest=highest)
+    first, second = boxes
+    wide, high = max(first.right, second.right) + beside * BESIDE_IN, second.bottom
+    width = width_in or max(LEAST_SHEET_IN, wide + 2 * edge)
+    figure = print_sheet.page(width, high + 1)
+    start = (width - wide) / 2
+    left, right = (place_box(figure, box, left=start, top=edge) for box in boxes)
     draw_photograph(left, origin)
     draw_patch(left, origin, grid=result.layout.grid, patch=result.patch)
-    right = print_sheet.place(figure, left=0.15 + widths[0], width=widths[1], **place)
     draw_photograph(right, photograph, grey=True)
     limits = looks.SIMILARITY_LIMITS
-    draw_map(right, photograph, result.similarity[image], limits).set_cmap(looks.SIMILARITY_MAP)
+    signed = looks.SIMILARITY_MAP
+    draw_map(right, photograph, result.similarity[image], limits, colour_map=signed)
     if origin is photograph:
         draw_patch(right, photograph, grid=result.layout.grid, patch=result.patch)
-    bar = print_sheet.place(figure, left=0.23 + sum(widths), width=0.09, **place)
-    print_sheet.colour_bar(
-        bar,
-        looks.SIMILARITY_MAP,
-        limits,
-        name=UNIT,
-        opacity=looks.MAP_OPACITY,
-        ticks=(-1, 0, 1),
-    )
-    bar.set_yticklabels(["−1", "0", "1"])
-    print_sheet.write(figure, _words(result, image), left=0.05, top=height + 0.15, linespacing=1.4)
+    scale: dict[str, Any] = {"name": UNIT, "ticks": 2, "colour_map": signed}
+    if beside:
+        end = start + second.right + 0.08
+        draw_scale_beside(figure, limits, left=end, top=edge, height=high, **scale)
+    else:
+        below, long = edge + high + 0.08, second.right - second.left
+        draw_scale(figure, limits, left=start + second.left, top=below, width=long, **scale)
+    words = high + 0.15 + (0 if beside else BELOW_IN)
+    print_sheet.write_foot(figure, _words(result, image), top=words)
     return figure
 
 
@@ -62,7 +80,7 @@ def plot(result: TokenSimilarity, *, image: int = 0, width: int = 720) -> go.Fig
     """
     photograph, values = result.photographs[image], result.similarity[image]
     title, words = _words(result, image).split("\n", 1)
-    figure = plot_sheet(title, f"{words}\n ", photograph, width=width)
+    figure = plot_sheet(title, f"{words}\n ", photograph, width=width, grey=True)
     least, greatest = looks.SIMILARITY_LIMITS
     plot_map(figure, photograph, values, (least, greatest), unit=UNIT)
     figure.update_traces(
@@ -86,10 +104,6 @@ def plot(result: TokenSimilarity, *, image: int = 0, width: int = 720) -> go.Fig
                 line={"color": colour, "width": thick},
             )
     return figure
-
-
-def _aspect(photograph: Photograph) -> float:
-    return float(np.clip(photograph.size_px[1] / photograph.size_px[0], 0.3, 3))
 
 
 def _words(result: TokenSimilarity, image: int) -> str:

@@ -42,6 +42,12 @@ class Photograph:
         """Size of the original as (rows px, columns px)."""
         return self.original_px or self.size_px
 
+    @property
+    def seen_aspect(self) -> float:
+        """Width by height of what the model saw."""
+        left, top, right, bottom = self.seen
+        return (right - left) / (bottom - top)
+
     def __post_init__(self) -> None:
         self.pixels.setflags(write=False)
 

@@ -377,6 +377,25 @@ class PatchMap(Result):
 
 
 @dataclass(frozen=True, eq=False)
+class PatchMaps(Result):
+    """Several maps per image, in rows and columns, such as those of all layers and heads.
+
+    kind: which maps they are, in words.
+    row_name, column_name: of what the rows and the columns are, such as "Layer"; rows, columns:
+        which of them each one is. Of a single row or column they say nothing.
+    """
+
+    layout: TokenLayout
+    photographs: tuple[Photograph, ...]
+    kind: str
+    row_name: str
+    rows: tuple[str, ...]
+    column_name: str
+    columns: tuple[str, ...]
+    values: Float[np.ndarray, "image map_row map_column row column"]
+
+
+@dataclass(frozen=True, eq=False)
 class HeadStatistics(Result):
     """Statistics of each head: means over all queries that are patches; keys are all tokens.
 
@@ -384,7 +403,7 @@ class HeadStatistics(Result):
     effective_tokens: exp of the entropy of a row.
     prefix_mass: attention on all special tokens and padding together.
     self_mass: attention on the patch itself.
-    local_mass: attention on the 3 x 3 patches around a patch, including the patch itself.
+    local_mass: attention on the 3 × 3 patches around a patch, including the patch itself.
     nmi: normalised mutual information of query and key: 0 if all queries have the same attention,
         1 if each attends to a key of its own.
     distance_px: mean attention distance, in the paper's definition.

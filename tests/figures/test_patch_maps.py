@@ -1,0 +1,101 @@
+"""Is each of many maps the picture that it is alone, on the scale that is told?"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.figures.test_patch_map import bar_of
+from tests.helpers.printed import check_sheet
+from tests.helpers.records import Size, all_made, made
+from vit_inspect.figures import lit, looks
+from vit_inspect.figures.patch_maps import draw, plot
+from vit_inspect.records.evidence import PatchMaps
+
+NAMED = [each for each in all_made(PatchMaps) if 1 in each.values.shape[1:3]]
+
+
+@pytest.mark.parametrize("maps", NAMED, ids=lambda each: each.kind)
+@pytest.mark.parametrize("limits", [None, (0.0, 2.0)])
+def test_each_is_the_picture_of_its_map_below_its_name(
+    maps: PatchMaps, limits: tuple[float, float] | None
+) -> None:
+    drawn = draw(maps, width_in=3.25, clip=95.0, look="spotlight", edges="blocks", limits=limits)
+    values = maps.values[0].reshape(-1, *maps.values.shape[-2:])
+    *panels, _ = drawn.axes
+    assert len(panels) == len(values)
+    for panel, each in zip(panels, values, strict=True):
+        picture = np.asarray(panel.images[0].get_array())[..., :3]
+        wanted = lit.covered(
+            maps.photographs[0],
+            each,
+            limits or looks.ends_of(each, 95.0),
+            "spotlight",
+            "blocks",
+            long_side_px=max(picture.shape),
+        )
+        np.testing.assert_array_equal(picture, wanted)
+    names = [panel.get_title(loc="left") for panel in panels]
+    wanted_names = [f"From layer {layer}" for layer in maps.rows]
+    assert names == (wanted_names if maps.kind == "rollout" else list(maps.columns))
+
+
+@pytest.mark.parametrize("lit_one", [(0, 0), (1, 3), (2, 1)])
+def test_maps_in_rows_and_columns_stand_in_their_places(lit_one: tuple[int, int]) -> None:
+    maps = made(PatchMaps)
+    values = np.zeros_like(maps.values)
+    values[(0, *lit_one)] = 3.0
+    drawn = draw(replace(maps, values=values), width_in=5.5, look="spotlight", limits=(0.0, 3.0))
+    panel = drawn.axes[0]
+    whole = np.asarray(panel.images[0].get_array())
+    left, right, bottom, top = panel.images[0].get_extent()
+    rows, columns = values.shape[1:3]
+    light = np.zeros((rows, columns))
+    for row, column in np.ndindex(rows, columns):
+        down = [round((row + end - top) / (bottom - top) * whole.shape[0]) for end in (-0.3, 0.3)]
+        across = [
+            round((column + end - left) / (right - left) * whole.shape[1]) for end in (-0.3, 0.3)
+        ]
+        light[row, column] = whole[slice(*down), slice(*across), :3].mean()
+    assert np.unravel_index(light.argmax(), light.shape) == lit_one
+    assert np.sort(light, axis=None)[-2] < light.max() / 2
+    assert [each.get_text() for each in panel.get_xticklabels()] == list(maps.columns)
+    assert [each.get_text() for each in panel.get_yticklabels()] == list(maps.rows)
+
+
+@pytest.mark.parametrize("width_in", [3.25, 6.9])
+def test_many_maps_fit_below_their_names(width_in: float) -> None:
+    [maps] = (each for each in all_made(PatchMaps, Size(layers=24)) if each.kind == "rollout")
+    drawn = draw(maps, width_in=width_in)
+    check_sheet(drawn)
+    assert drawn.get_size_inches()[1] <= 9.2
+    across = {round(axes.get_position().x0, 3) for axes in drawn.axes[:-1]}
+    assert len(across) == (3 if width_in == 3.25 else 5)
+
+
+def test_it_tells_whether_maps_share_a_scale() -> None:
+    maps = made(PatchMaps)
+    ends, labels = bar_of(draw(maps, from_least=True, clip=95.0))
+    assert labels == ["least", "≥ percentile 95"]
+    assert bar_of(draw(maps, clip=100.0))[1] == ["0", "largest"]
+    ends, labels = bar_of(draw(maps, limits=(0.0, 2.0)))
+    assert (ends, labels) == ((0, 2), ["0", "1", "≥ 2"])
+    shown = plot(maps, limits=(0.0, 2.0), unit="weight")
+    assert shown.layout.meta[1] == "One scale for all maps, 0 to 2. Largest weight 3."
+    own = plot(maps, from_least=True)
+    assert own.layout.meta[1].endswith("from its least value to its percentile 98.5.")
+
+
+def test_on_a_screen_each_map_says_which_it_is_and_its_ends() -> None:
+    maps = made(PatchMaps)
+    squares = plot(maps).data[0]
+    places = [tuple(place) for place in squares.customdata]
+    assert places == list(np.ndindex(maps.values.shape[1:3]))
+    for place, words in zip(places, squares.text, strict=True):
+        own = maps.values[0][place]
+        assert words.endswith(f"least {own.min():.3g}, most {own.max():.3g}")
+    names = [re.findall("<b>(.*)</b>", words)[0] for words in squares.text]
+    assert names[:4] == ["Layer 0, Head 0", "Layer 0, Head 1", "Layer 0, mean", "Layer 0, max"]

@@ -1,0 +1,116 @@
+"""How is a figure printed? As wide as it shall be, in a font, with or without title and caption."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from matplotlib import get_data_path
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontManager, fontManager
+from matplotlib.text import Text
+
+from vit_inspect.errors import BadParameter
+from vit_inspect.figures import print_sheet
+from vit_inspect.figures.figure import FigureSpec
+from vit_inspect.records.base import Result
+
+Font = Literal["sans", "times", "computer modern"]
+
+LEAST_IN, MOST_IN = 3.0, 12.0
+"""Widths of a sheet: narrower has no room for the words, wider is a poster's."""
+USUAL_IN = (3.25, 5.5, 6.9)
+"""A column of two, the text of a page, and both columns, as at the large conferences."""
+
+FAMILIES: dict[str, list[str]] = {
+    "times": ["STIXGeneral", "DejaVu Sans"],
+    "computer modern": ["CMU Serif", "DejaVu Sans"],
+}
+"""What matplotlib calls them; the second has the characters that the first one lacks.
+
+They come with matplotlib and with this package: a figure is the same on every computer. STIX has
+the forms of Times. matplotlib's own cmr10 is not used: it has other characters in place of "_",
+"<" and "²", which names have.
+"""
+
+
+@dataclass(frozen=True)
+class Print:
+    """What a print is like, whatever it shows.
+
+    width_in: of the sheet in inches; None for each figure's own.
+    font: "sans", "times" or "computer modern". title, caption: whether they stand on the sheet.
+
+    Raises `BadParameter` for another font, and for a width beyond `LEAST_IN`..`MOST_IN`.
+    """
+
+    width_in: float | None = None
+    font: Font = "sans"
+    title: bool = True
+    caption: bool = True
+
+    def __post_init__(self) -> None:
+        if self.font not in get_args(Font):
+            fonts = ", ".join(map(repr, get_args(Font)))
+            raise BadParameter(f"the font {self.font!r}", fonts, "choose one of these")
+        if self.width_in is not None and not LEAST_IN <= self.width_in <= MOST_IN:
+            raise BadParameter(
+                f"a width of {self.width_in:g} inches",
+                f"{LEAST_IN:g} to {MOST_IN:g} inches",
+                "use 3.25 for a column of two, 5.5 or 6.9 for a page",
+            )
+
+
+USUAL = Print()
+
+
+def printed(figure: FigureSpec[Any], record: Result, print: Print = USUAL, **look: Any) -> Figure:
+    """The record as a matplotlib figure; `look` goes to its drawing."""
+    if print.width_in is not None:
+        look["width_in"] = print.width_in
+    sheet = figure.draw(record, **look)
+    for part, shown in ((print_sheet.TITLE, print.title), (print_sheet.CAPTION, print.caption)):
+        if not shown:
+            _leave_out(sheet, part)
+    if print.font in FAMILIES:
+        _set_font(sheet, FAMILIES[print.font])
+    return sheet
+
+
+def _leave_out(sheet: Figure, part: str) -> None:
+    """Takes words from the sheet, and the room that they had."""
+    for text in [each for each in sheet.texts if each.get_gid() == part]:
+        text.remove()
+        height = sheet.get_size_inches()[1]
+        top = height * (1 - text.get_position()[1])
+        bottom = top + print_sheet.height_in(text)
+        # Words beside a photograph have no room of their own but for what is below it.
+        boxes = [axes.get_position(original=True) for axes in sheet.axes]
+        beside = [height * (1 - box.y0) for box in boxes if height * (1 - box.y1) <= top]
+        free = bottom - max([top, *beside])
+        print_sheet.make_room(sheet, below=top, inches=-max(0.0, free))
+    print_sheet.trim(sheet)
+
+
+def _set_font(sheet: Figure, family: list[str]) -> None:
+    _fonts()
+    for text in sheet.findobj(Text):
+        text.set_fontfamily(family)
+    for axes in sheet.axes:
+        # Labels of ticks are made when the figure is saved.
+        axes.tick_params(which="both", labelfontfamily=family)
+
+
+@cache
+def _fonts() -> FontManager:
+    """Makes both fonts known to matplotlib; its own list, made once, may lack even its own."""
+    own = resources.files("vit_inspect.assets") / "cmu_serif.ttf"
+    with resources.as_file(own) as path:
+        for each in (Path(get_data_path(), "fonts", "ttf", "STIXGeneral.ttf"), path):
+            fontManager.addfont(each)
+    # Its weight is called medium: for a normal one, matplotlib would take it with a warning.
+    fontManager.ttflist[-1] = replace(fontManager.ttflist[-1], weight=400)
+    return fontManager
