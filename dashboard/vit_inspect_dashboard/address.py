@@ -83,18 +83,25 @@ def stay() -> None:
 
 
 def one_of(
-    key: str, options: Iterable[Any], *, start: Any = None, typed: bool = False
+    key: str,
+    options: Iterable[Any],
+    *,
+    start: Any = None,
+    typed: bool = False,
+    control: str | None = None,
 ) -> dict[str, Any]:
     """What a control of one of some options is given beside its words and options.
 
     start: what it shows while nothing is chosen, or nothing that is among the options; it does not
         stand in the address.
     typed: whether the user may type what is not among the options.
+    control: the control's own name, where a page has several of one choice.
     """
     held = get(key)
     otherwise = held if held and typed else start
-    st.session_state[key] = {str(each): each for each in options}.get(held or "", otherwise)
-    return {"key": key, "on_change": _take, "args": (key, start)}
+    control = control or key
+    st.session_state[control] = {str(each): each for each in options}.get(held or "", otherwise)
+    return {"key": control, "on_change": _take, "args": (key, start, control)}
 
 
 def many_of(key: str, options: Sequence[str]) -> dict[str, Any]:
@@ -117,8 +124,8 @@ def take(keys: Iterable[str]) -> None:
         _take(key, None)
 
 
-def _take(key: str, start: Any) -> None:
-    value = st.session_state.get(key)
+def _take(key: str, start: Any, control: str | None = None) -> None:
+    value = st.session_state.get(control or key)
     put(**{key: None if value in (start, None, "") else value})
 
 

@@ -12,6 +12,7 @@ from vit_inspect_dashboard import (
     models,
     offers,
     page,
+    picker,
     pictures,
     places,
     sidebar,
@@ -19,6 +20,7 @@ from vit_inspect_dashboard import (
     told,
 )
 from vit_inspect_dashboard.components.strip import strip
+from vit_inspect_dashboard.components.touch import touch
 
 HERE = Path(__file__).parent
 
@@ -43,7 +45,7 @@ def main() -> None:
             told_here = st.container()
             with st.sidebar:
                 picture = sidebar.choose_picture(told_here)
-                name = sidebar.choose_model()
+                name = picker.choose()
                 said = told.choose(of_a_file=offers.is_file(name))
                 size, fit = sidebar.wanted_size(name), sidebar.choose_fit()
                 subject = state.Subject(name, size, fit, picture, said=said)
@@ -62,6 +64,7 @@ def main() -> None:
                 page.tell_notices(subject)
             with facts:
                 sidebar.show_facts(subject)
+            touch()
     finally:
         address.finish()
 

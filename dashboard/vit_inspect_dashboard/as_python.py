@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import vit_inspect as vi
+from vit_inspect.figures.printing import Print
 from vit_inspect_dashboard import models, offers
 from vit_inspect_dashboard.pictures import Picture
 from vit_inspect_dashboard.state import Subject
@@ -29,7 +31,7 @@ def paper_lines(
     """The lines that draw a figure of the paper, of some models on the same pictures."""
     listed = ", ".join(picture(each) for each in pictures)
     names = [f"capture_{place}" for place, _ in enumerate(subjects)]
-    options = ", ".join(f"{name}={value!r}" for name, value in look.items())
+    options = "".join(f", {name}={value!r}" for name, value in look.items())
     lines = [
         "import vit_inspect as vi",
         "",
@@ -40,7 +42,7 @@ def paper_lines(
             for name, each in zip(names, subjects, strict=True)
         ),
         f"found = vi.paper_figure({number}, {', '.join(names)})",
-        f"figure = vi.draw(found, {options})",
+        f"figure = vi.draw(found{options})",
         'figure.savefig("figure.pdf")',
     ]
     return "\n".join(lines)
@@ -55,6 +57,8 @@ def _given(subjects: Sequence[Subject], pictures: Sequence[Picture]) -> list[str
 
 def _loaded(subject: Subject) -> str:
     """The call that loads the model, or that brings one in memory to what is looked at."""
+    if subject.randomised:
+        return f"vi.randomised({_loaded(subject._replace(randomised=False))})"
     if offers.is_in_memory(subject.model):
         recipe = {"fit": subject.fit, **models.said(subject)}
         # What the outputs are, vi.wrap is told.
@@ -95,7 +99,9 @@ def map_lines(
     analysis: the call of the analysis; values: the map in its record, which is called `found`.
     kind, look: as for `PatchMap` and for its drawing.
     """
-    options = ", ".join(f"{name}={value!r}" for name, value in look.items() if value is not None)
+    options = ", ".join(
+        f"{name}={_written(value)}" for name, value in look.items() if value is not None
+    )
     lines = [
         *capture_lines(subject),
         f"found = {analysis}",
@@ -106,15 +112,36 @@ def map_lines(
     return "\n".join(lines)
 
 
-def figure_lines(subject: Subject, analysis: str) -> str:
+def figure_lines(subject: Subject, analysis: str, look: Mapping[str, Any]) -> str:
     """The lines that draw the whole figure of an analysis."""
+    options = "".join(f", {name}={value!r}" for name, value in look.items())
     lines = [
         *capture_lines(subject),
-        f"figure = vi.draw({analysis})",
+        f"figure = vi.draw({analysis}{options})",
         'figure.savefig("figure.pdf")',
     ]
     return "\n".join(lines)
 
 
+def print_options(print: Print) -> dict[str, Any]:
+    """What `vi.draw` is told, beside what a figure shows."""
+    return {
+        each.name: value
+        for each in fields(print)
+        if (value := getattr(print, each.name)) != each.default
+    }
+
+
+def print_words(print: Print) -> list[str]:
+    """The same as options of the command line."""
+    words: list[str] = []
+    for name, value in print_options(print).items():
+        option = name.replace("_", "-")
+        words += [f"--no-{option}"] if value is False else [f"--{option}", str(value)]
+    return words
+
+
 def _written(value: object) -> str:
+    if isinstance(value, vi.Region):
+        return f"vi.{value}"
     return repr(value.name if isinstance(value, Path) else value)

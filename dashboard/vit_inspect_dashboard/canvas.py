@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import streamlit as st
 
-from vit_inspect.figures import patch_map
+from vit_inspect.figures import patch_map, patch_maps
 from vit_inspect.layout import READOUT, Region, TokenLayout
-from vit_inspect.records.evidence import PatchMap
+from vit_inspect.records.evidence import PatchMap, PatchMaps
 from vit_inspect.records.names import place_name
-from vit_inspect_dashboard import address, as_python, page
+from vit_inspect_dashboard import address, as_python, exports, models, page, sheets
 from vit_inspect_dashboard.components.explorer import CHOICES, explorer
 from vit_inspect_dashboard.sheets import MAX, MEAN, Query, Sheet, all_queries, all_rows_fit
 from vit_inspect_dashboard.state import Subject
@@ -50,6 +51,12 @@ def chosen_number(key: str, count: int, *, start: int, first: int = 0) -> int:
     return int(held) if held.isdecimal() and int(held) in range(first, first + count) else start
 
 
+def chosen_name(key: str, names: Sequence[str]) -> int:
+    """Which of some columns that have names; the first one, if no other is chosen."""
+    held = address.get(key)
+    return names.index(held) if held in names else 0
+
+
 def chosen_column(heads: int, *, start: int, key: str = "head") -> int:
     """The head, or the column of the mean or the maximum of all heads."""
     beside = {MEAN: heads, MAX: heads + 1}
@@ -71,12 +78,14 @@ def show(
     layer: str = "layer",
     head: str = "head",
     link: str = "",
+    scale: str | None = None,
 ) -> None:
     """The maps, and the tools that belong to them.
 
     lead, why, link: as for `explorer`. layer, head: where the address holds what is open.
+    scale: of explorers that are linked, which have no choice of it.
     """
-    look = chosen_look() | ({"scale": "shared"} if link else {})
+    look = _look(sheet, scale)
     places = {
         "layer": layer if len(sheet.values) > 1 else None,
         "column": head if len(sheet.columns) > 1 else None,
@@ -92,23 +101,48 @@ def show(
     )
 
 
-def attention_words(sheet: Sheet, query: Query, layer: int, column: int) -> tuple[str, str, str]:
+def query_words(query: Query, layout: TokenLayout) -> str:
+    """A query within a sentence."""
+    name = query_name(query, layout)
+    return name[0].lower() + name[1:]
+
+
+def attention_words(
+    layout: TokenLayout, heads: int, query: Query, layer: int, column: int
+) -> tuple[str, str, str]:
     """What an attention map is called, and the analysis and the values that make it in Python."""
-    name = sheet.columns[column]
+    name = sheets.attention_columns(heads)[column]
     place = place_name(layer, column) if name.isdecimal() else f"L{layer} {name}"
-    whose = query_name(query, sheet.layout)
     written = f"vi.Region{tuple(query)}" if isinstance(query, Region) else repr(query)
     asked = "" if query == READOUT else f", query={written}"
     taken = {MEAN: f"[:, {layer}].mean(axis=1)", MAX: f"[:, {layer}].max(axis=1)"}
     values = f"found.weights{taken.get(name, f'[:, {layer}, {column}]')}"
-    about = f"{place} from {whose[0].lower()}{whose[1:]}"
-    return about, f"vi.attention_maps(capture{asked})", values
+    return (
+        f"{place} from {query_words(query, layout)}",
+        f"vi.attention_maps(capture{asked})",
+        values,
+    )
 
 
 def record_of(sheet: Sheet, subject: Subject, about: str) -> PatchMap:
     """The map that is large, as a record; `about` says what it is of."""
     values = sheet.values[sheet.opened][None]
-    return PatchMap(subject.model, sheet.layout, (sheet.photograph,), about, values)
+    return PatchMap(models.model(subject).id, sheet.layout, (sheet.photograph,), about, values)
+
+
+def all_maps_of(sheet: Sheet, subject: Subject, about: str) -> PatchMaps:
+    """All maps of the sheet as a record; `about` says what they are of."""
+    return PatchMaps(
+        models.model(subject).id,
+        sheet.layout,
+        (sheet.photograph,),
+        about,
+        sheet.layer_name,
+        tuple(map(str, range(len(sheet.values)))),
+        "Head",
+        sheet.columns,
+        sheet.values[None],
+    )
 
 
 def export(
@@ -118,17 +152,19 @@ def export(
     about: str,
     analysis: str,
     values: str,
+    all_about: str = "",
     label: str = "Export",
     suffix: str = "",
-    link: str = "",
+    scale: str | None = None,
 ) -> None:
-    """The large map as files and as lines of Python, as it is shown.
+    """The large map as files and as lines of Python, and all maps as files, as they are shown.
 
-    about: what it is of, such as "L7 H2 from class token (CLS)".
-    analysis, values: as for `as_python.map_lines`. suffix: as for `page.export`. link: as for
+    about: what it is of, such as "L7 H2 from class token (CLS)"; all_about: what all are of, where
+        they are shown.
+    analysis, values: as for `as_python.map_lines`. suffix: as for `exports.offer`. scale: as for
         `show`.
     """
-    look = chosen_look() | ({"scale": "shared"} if link else {})
+    look = _look(sheet, scale)
     clip = float(look["clip"])
     drawn: dict[str, Any] = {
         "look": look["look"],
@@ -137,27 +173,35 @@ def export(
         "limits": sheet.limits[clip] if look["scale"] == "shared" else None,
         "from_least": not sheet.from_zero,
         "unit": sheet.unit,
-        "patch": sheet.query
-        if isinstance(sheet.query, tuple) and not isinstance(sheet.query, Region)
-        else None,
     }
-    record = record_of(sheet, subject, about)
+    alone = drawn | {"outlined": sheet.query if isinstance(sheet.query, tuple) else None}
+    called = page.title_of(subject)
     with st.container(horizontal=True):
-        page.export(
+        exports.offer(
             patch_map.FIGURE,
-            record,
-            name=f"{page.title_of(subject)} {about}",
+            record_of(sheet, subject, about),
+            name=f"{called} {about}",
             label=label,
             suffix=suffix,
-            **drawn,
+            **alone,
         )
-        offer_lines(as_python.map_lines(subject, analysis, values, about, drawn))
+        if all_about:
+            exports.offer(
+                patch_maps.FIGURE,
+                all_maps_of(sheet, subject, all_about),
+                name=f"{called} {all_about}",
+                label="Export all maps",
+                **drawn,
+            )
+        printed = as_python.print_options(exports.chosen_print())
+        lines = as_python.map_lines(subject, analysis, values, about, printed | alone)
+        exports.offer_lines(lines)
 
 
-def offer_lines(lines: str) -> None:
-    """A button that opens lines of Python, to be copied."""
-    with st.popover(":material/code: Copy as Python", help="The lines that make what is shown"):
-        st.code(lines, language="python")
+def _look(sheet: Sheet, scale: str | None) -> dict[str, str]:
+    """How the sheet is drawn; maps without a common scale have each their own."""
+    look = chosen_look()
+    return look | {"scale": scale or (look["scale"] if sheet.limits else "own")}
 
 
 def _choose(

@@ -10,7 +10,7 @@ import streamlit as st
 
 from vit_inspect_dashboard import address, pictures, state
 from vit_inspect_dashboard.pictures import Picture
-from vit_inspect_dashboard.wording import patch_name
+from vit_inspect_dashboard.wording import model_title, patch_name
 
 NO_OTHER = "none"
 """The choice of no other picture."""
@@ -32,7 +32,7 @@ def choose(key: str, label: str, options: Sequence[Any], *, help: str, start: An
 
 def choose_layer(count: int) -> int:
     """One of the layers, at first the last one."""
-    return choose_number("layer", "Layer", count, start=count - 1, keys=("J", "K"))
+    return choose_number("layer", "Layer", count, start=count - 1, keys=("K", "J"))
 
 
 def choose_number(key: str, label: str, count: int, *, start: int, keys: tuple[str, str]) -> int:
@@ -129,6 +129,7 @@ def choose_other_model(label: str, options: Sequence[str], *, key: str, help: st
     name = st.selectbox(
         label,
         options,
+        format_func=model_title,
         accept_new_options=True,
         width=380,
         help=f"{help} You can type any timm id.",

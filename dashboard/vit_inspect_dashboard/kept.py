@@ -108,8 +108,10 @@ def _capture_bytes(capture: vi.Capture) -> int:
     return sum(storages.values()) + sum(each.pixels.nbytes for each in capture.photographs)
 
 
-def _result_bytes(result: Result | Rows | dict[str, np.ndarray]) -> int:
-    """Bytes of the arrays and pictures of what a page shows."""
+def _result_bytes(result: Result | Rows | dict[str, np.ndarray] | bytes) -> int:
+    """Bytes of the arrays and pictures of what a page shows, or of a file."""
+    if isinstance(result, bytes):
+        return len(result)
     if isinstance(result, Rows):
         return result.values.nbytes
     arrays = result if isinstance(result, dict) else result.arrays()

@@ -20,16 +20,23 @@ from streamlit.web import cli
 from vit_inspect.errors import BadParameter
 
 CONTEXT = "streamlit.runtime.scriptrunner_utils.script_run_context"
+UPLOAD_MB = 20
+"""The size of an upload in `.streamlit/config.toml`, in MB."""
 APP = Path(__file__).with_name("app.py")
 
 
-def options(*, port: int | None, host: str | None, browser: bool) -> list[str]:
+def options(
+    *, port: int | None, host: str | None, browser: bool, weights_mb: int | None = None
+) -> list[str]:
     """What `streamlit run` is told beyond the settings; None leaves a setting as it is."""
     told = [f"--server.headless={'false' if browser else 'true'}"]
     if port is not None:
         told.append(f"--server.port={port}")
     if host is not None:
         told.append(f"--server.address={host}")
+    if weights_mb is not None:
+        # Of all uploads; pictures have a limit of their own, which is no larger.
+        told.append(f"--server.maxUploadSize={max(weights_mb, UPLOAD_MB)}")
     return told
 
 
@@ -40,6 +47,7 @@ def serve(
     browser: bool = True,
     said: Mapping[str, Any] | None = None,
     folder: Path | None = None,
+    weights_mb: int | None = None,
 ) -> None:
     """Serve the dashboard until it is stopped, by Ctrl-C for example.
 
@@ -48,6 +56,7 @@ def serve(
     browser: whether to open the dashboard in a browser.
     said: of a checkpoint that is offered as the first model, as `vit_inspect.load` takes it.
     folder: whose checkpoints are offered too; what is said holds for them, but for `checkpoint`.
+    weights_mb: how large the files of weights may be that visitors bring; None allows none.
 
     Raises `BadParameter` for a host that has no address, and what `vit_inspect.load` raises.
     """
@@ -70,16 +79,22 @@ def serve(
             offers.offer_folder(folder, of_all)
         if folder is None or "checkpoint" in said:
             offers.offer(said)
+    if weights_mb is not None:
+        from vit_inspect_dashboard import brought
+
+        brought.allow(weights_mb)
     # Whoever opens a browser at once need not wait for libraries and weights one after the other.
     threading.Thread(target=warm, daemon=True).start()
     cli.main(
-        ["run", str(APP), *options(port=port, host=host, browser=browser)],
+        ["run", str(APP), *options(port=port, host=host, browser=browser, weights_mb=weights_mb)],
         prog_name="vit-inspect dashboard",
     )
 
 
 def warm(name: str | None = None) -> None:
-    """Load what the first page needs. What goes wrong here, the page meets and tells itself.
+    """Load what the first page and the list of models need.
+
+    What goes wrong here, the page meets and tells itself.
 
     name: of the model that is opened first; None for the first one of the list.
     """
@@ -89,3 +104,5 @@ def warm(name: str | None = None) -> None:
     with contextlib.suppress(Exception):
         import_module("vit_inspect_dashboard.app")
         import_module("vit_inspect_dashboard.sidebar").load_first(name)
+        # The list of models opens at once.
+        import_module("vit_inspect.loading.timm_names").served()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -13,10 +15,12 @@ import torch
 
 import vit_inspect as vi
 from vit_inspect.device import memory_refusal
-from vit_inspect_dashboard import kept, offers
+from vit_inspect.errors import InspectError
+from vit_inspect_dashboard import brought, kept, offers
 from vit_inspect_dashboard.device import on_device
 from vit_inspect_dashboard.pictures import Picture
 from vit_inspect_dashboard.state import Said, Subject
+from vit_inspect_dashboard.wording import model_title
 
 MODELS = 2
 FLAGS = {"arch_options": "--arch-option", "name": "--model"}
@@ -47,8 +51,13 @@ def options(subject: Subject) -> list[str]:
 
 
 def said(subject: Subject) -> dict[str, Any]:
-    """What the operator and then the user say of the model, as `vit_inspect.load` takes it."""
-    return _both(subject.model, subject.said)
+    """What the operator and then the user say of the model, as `vit_inspect.load` takes it.
+
+    Weights that a visitor brought are the file that the visitor has.
+    """
+    both = _both(subject.model, subject.said)
+    own = {"checkpoint": Path(subject.model_title)} if brought.digest_of(subject.model) else {}
+    return both | own
 
 
 def _both(name: str, said: Said) -> dict[str, Any]:
@@ -109,7 +118,27 @@ def _release(model: vi.Model) -> None:
 def _trained(name: str, size: int | None, said: Said) -> vi.Model:
     offers.check_unchanged(name)
     source = () if offers.is_file(name) else (name,)
-    return vi.load(*source, **_both(name, said), img_size=size)
+    load = partial(vi.load, *source, **_both(name, said), img_size=size)
+    return _brought(name, load) if brought.digest_of(name) else load()
+
+
+def _brought(name: str, load: Callable[[], vi.Model]) -> vi.Model:
+    """A model of weights that a visitor brought, by the name that the file has there.
+
+    They are loaded one after the other: each takes memory before an older model is let go.
+    """
+    kept_as, title = f"{brought.digest_of(name)}.safetensors", model_title(name)
+
+    def named(text: str) -> str:
+        return text.replace(kept_as, title)
+
+    try:
+        model = on_device(load)
+    except InspectError as refusal:
+        # While it waited for its turn, others may have brought so much that it was let go.
+        offers.check_unchanged(name)
+        raise type(refusal)(*map(named, refusal.args)) from refusal
+    return replace(model, source=named(model.source), notices=tuple(map(named, model.notices)))
 
 
 @st.cache_resource(max_entries=1, show_spinner="Permuting the weights", on_release=_release)

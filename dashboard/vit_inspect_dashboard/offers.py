@@ -1,7 +1,8 @@
 """Which models does this server offer, beside those of a hub?
 
-Checkpoints on its computer that the operator names, and networks in the memory of a program. What
-is kept of a model goes by its name, so a name never stands for other weights than at first.
+Checkpoints on its computer that the operator names, weights that visitors bring, and networks in
+the memory of a program. What is kept of a model goes by its name, so a name never stands for other
+weights than at first.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from vit_inspect.errors import BadParameter, WeightsUnavailable
 from vit_inspect.loading.from_transformers import PACKAGE
 from vit_inspect.loading.outputs import with_outputs
 from vit_inspect.pictures.reading import printable
-from vit_inspect_dashboard import launched
+from vit_inspect_dashboard import brought, launched
 from vit_inspect_dashboard.state import Said
+from vit_inspect_dashboard.wording import model_title
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".npz")
 """Ends of the names of files of weights. What is in them is found out when one is chosen."""
@@ -113,7 +115,7 @@ def listed() -> dict[str, str]:
 
 def is_file(name: str) -> bool:
     """Whether the model is a checkpoint on this computer."""
-    return name in _files
+    return name in _files or brought.digest_of(name) is not None
 
 
 def is_in_memory(name: str) -> bool:
@@ -123,6 +125,8 @@ def is_in_memory(name: str) -> bool:
 
 def said(name: str) -> Mapping[str, Any]:
     """What the operator says of a checkpoint, as `vit_inspect.load` takes it."""
+    if path := brought.path(name):
+        return {"name": model_title(name), "checkpoint": path}
     return _files[name].said if name in _files else {}
 
 
@@ -131,6 +135,15 @@ def check_unchanged(name: str) -> None:
 
     What was computed with them is kept under the name, and must not be mixed with others.
     """
+    if brought.digest_of(name) and brought.path(name) is None:
+        raise WeightsUnavailable(
+            f"a link to the weights {model_title(name)!r}, which were uploaded elsewhere or are no "
+            "longer kept",
+            "the same file",
+            "click the name of the model, and upload the file under 'Your weights'"
+            if brought.limit_mb()
+            else "ask the operator to allow uploads of weights",
+        )
     file, network = _files.get(name), _networks.get(name)
     if file is not None and _file_stamp(file.said.get("checkpoint")) != file.stamp:
         raise WeightsUnavailable(
@@ -155,8 +168,8 @@ def network(name: str, size: int | None, said: Said) -> vi.Model:
     rows, columns = model.layout.input_px
     if size is not None and (size, size) != (rows, columns):
         raise BadParameter(
-            f"an input of {size} x {size} px for {model.id}, which is in memory",
-            f"{rows} x {columns} px, for which it was made",
+            f"an input of {size} × {size} px for {model.id}, which is in memory",
+            f"{rows} × {columns} px, for which it was made",
             "go back to its own size",
         )
     outputs = told.pop("outputs", None)

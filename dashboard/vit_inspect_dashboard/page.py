@@ -1,44 +1,32 @@
-"""What do all pages look like? Heading, figure, explanation, export; and how a refusal is told."""
+"""What do all pages look like? Heading, figure, explanation; and how a refusal is told."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import plotly.graph_objects as go
 import streamlit as st
 
-from vit_inspect.catalog import FIGURES, CaptureFigure, ModelFigure
+from vit_inspect.catalog import CaptureFigure, ModelFigure
 from vit_inspect.errors import InspectError
-from vit_inspect.exporting.render import FORMATS, PLOTLY_CONFIG, render
-from vit_inspect.figures import looks, outputs, screen_sheet
+from vit_inspect.exporting.render import PLOTLY_CONFIG
+from vit_inspect.figures import looks, outputs, overlay, screen_sheet
 from vit_inspect.figures.figure import FigureSpec, Record
 from vit_inspect.loading.recommended import BUNDLED
+from vit_inspect.records.base import Photograph
 from vit_inspect.records.evidence import Predictions
 from vit_inspect_dashboard import address, kept, models, offers, records, state, told
-from vit_inspect_dashboard.pictures import Picture
 from vit_inspect_dashboard.state import Subject
-from vit_inspect_dashboard.wording import file_stem, plain
+from vit_inspect_dashboard.wording import plain
 
-DARK_INK = "#e6e8eb"
+DARK_INK, DARK_QUIET = "#e6e8eb", "#a3acb8"
+INPUT_PX = 640
+"""Of the long side of the photograph on a page about it."""
 FONT = '"Source Sans", sans-serif'
 """Streamlit's own."""
-MEDIA = {
-    "svg": "image/svg+xml",
-    "pdf": "application/pdf",
-    "png": "image/png",
-    "html": "text/html",
-    "npz": "application/octet-stream",
-    "csv": "text/csv",
-}
-USES = (
-    ("For print", ("svg", "pdf", "png")),
-    ("Interactive", ("html",)),
-    ("The numbers", ("npz", "csv")),
-)
 
 
 @contextmanager
@@ -69,6 +57,11 @@ def failed_model(subject: Subject, place: Any) -> Iterator[None]:
                     help="The first model of the list, as it is at first",
                 )
                 st.button("Try again", help="A download may fail once and succeed later")
+            if offers.is_file(subject.model):
+                st.caption(
+                    "Its architecture, and what else no file says, can be said in 'What the "
+                    "weights do not say', below the name of the model."
+                )
             if not offers.is_in_memory(subject.model):
                 words = ["vit-inspect", "figures", "chelsea", "--out", "out"]
                 st.caption("The same from a terminal, where it says more:")
@@ -85,6 +78,12 @@ def heading(title: str, question: str) -> Any:
         return st.container(width="content")
 
 
+def controls_and_picture() -> tuple[Any, Any]:
+    """Places for controls and, below them, for a picture; on a phone the picture comes first."""
+    with st.container(key="picture_first"):
+        return st.container(), st.container()
+
+
 def explain(figure: FigureSpec[Any]) -> None:
     """How to read the figure, what it cannot tell, and where it comes from."""
     st.divider()
@@ -99,11 +98,17 @@ def explain(figure: FigureSpec[Any]) -> None:
 
 
 def plot(
-    figure: go.Figure, *, key: str, alt: str, on_pick: Callable[[list[int]], None] | None = None
+    figure: go.Figure,
+    *,
+    key: str,
+    alt: str,
+    on_pick: Callable[[list[int]], None] | None = None,
+    wide: bool = False,
 ) -> None:
     """A plotly figure as the core made it, on the page's paper.
 
     on_pick: is called before the rerun with the customdata of what was clicked.
+    wide: whether it keeps its width on a phone, where it can be moved sideways.
     """
 
     def picked() -> None:
@@ -116,65 +121,50 @@ def plot(
     options: dict[str, Any] = {}
     if on_pick:
         options = {"on_select": picked, "selection_mode": "points"}
-    st.plotly_chart(themed(figure), theme=None, key=key, config=PLOTLY_CONFIG, alt=alt, **options)
+    place: Any = nullcontext()
+    if wide:
+        place = wide_content(key)
+    elif proportion := screen_sheet.proportion(figure):
+        place = picture_content(key, figure, proportion)
+    with place:
+        st.plotly_chart(
+            themed(figure), theme=None, key=key, config=PLOTLY_CONFIG, alt=alt, **options
+        )
+
+
+def picture_content(key: str, figure: go.Figure, proportion: float) -> Any:
+    """A place for a chart that keeps its proportion: where it is narrow, the chart is lower too."""
+    layout, margin = figure.layout, figure.layout.margin
+    height = f"{margin.t + margin.b}px + {proportion:.4f} * (100cqw - {margin.l + margin.r}px)"
+    st.html(
+        f"<style>.st-key-picture_{key} {{ container-type: inline-size; }} "
+        f".st-key-picture_{key} > .stElementContainer {{ flex-basis: auto; "
+        f"height: min({layout.height}px, {height}) !important; }}</style>"
+    )
+    return st.container(key=f"picture_{key}")
+
+
+def wide_content(key: str) -> Any:
+    """A place for what is moved sideways on a phone; see `style.css`."""
+    return st.container(key=f"wide_{key}")
 
 
 def themed(figure: go.Figure) -> go.Figure:
     """The colours of the data stay; ink and paper are the page's."""
     dark = st.context.theme.type == "dark"
-    shown = screen_sheet.theme(figure, ink=DARK_INK if dark else looks.INK, paper="rgba(0,0,0,0)")
+    ink, quiet = (DARK_INK, DARK_QUIET) if dark else (looks.INK, looks.QUIET)
+    shown = screen_sheet.theme(figure, ink=ink, quiet=quiet, paper="rgba(0,0,0,0)")
     return shown.update_layout(font_family=FONT)
 
 
-def export(
-    figure: FigureSpec[Record],
-    record: Record,
-    *,
-    name: str,
-    suffix: str = "",
-    image: int | None = None,
-    label: str = "Export",
-    formats: Sequence[str] = FORMATS,
-    **look: Any,
-) -> None:
-    """A button that opens the formats; each file is made when it is clicked, and looks as shown.
-
-    name: what the record is of, for the name of the file; suffix: stands after the figure's name.
-    image: which of the record's pictures, where each has a button of its own that `label` tells;
-        None for the record as it is.
-    """
-    offered = {use: [each for each in kinds if each in formats] for use, kinds in USES}
-    with st.popover(f":material/download: {plain(label)}", help="This figure as a file"):
-        uses = (f"{use}: {', '.join(kinds).upper()}." for use, kinds in offered.items() if kinds)
-        st.caption(" ".join(uses))
-        with st.container(horizontal=True):
-            for kind in formats:
-                st.download_button(
-                    kind.upper(),
-                    partial(render, figure, record, kind, image=image, **look),
-                    file_name=f"{file_stem(name)}_{figure.slug}{suffix}.{kind}",
-                    mime=MEDIA[kind],
-                    on_click="ignore",
-                    key=f"export_{figure.slug}{suffix}_{image}_{kind}",
-                )
-
-
-def export_each(
-    figure: FigureSpec[Record],
-    record: Record,
-    subject: Subject,
-    chosen: Sequence[Picture],
-) -> None:
-    """A button for each picture that a record shows."""
-    with st.container(horizontal=True):
-        for image, picture in enumerate(chosen):
-            export(
-                figure,
-                record,
-                name=title_of(subject._replace(picture=picture)),
-                image=image,
-                label="Export" if len(chosen) == 1 else f"Export {picture.name}",
-            )
+def show_input(photograph: Photograph, grid: tuple[int, int]) -> None:
+    """What the model saw of a photograph, cut into patches."""
+    picture = overlay.input_picture(photograph, grid)
+    st.image(
+        picture,
+        width=round(INPUT_PX * min(1, picture.width / picture.height)),
+        alt="The picture, the part that the model saw cut into patches, the rest shaded",
+    )
 
 
 def tell_notices(subject: Subject) -> None:
@@ -183,7 +173,7 @@ def tell_notices(subject: Subject) -> None:
     notices = *models.model(subject).notices, *(capture.photographs[0].notices if capture else ())
     if notices:
         # Names of weights are the file's words.
-        st.info(plain(" ".join(notices)))
+        st.caption(f":material/info: {plain(' '.join(notices))}")
 
 
 def show_classes(found: Predictions, names: Sequence[str]) -> None:
@@ -205,20 +195,8 @@ def of_entry(entry: ModelFigure[Record] | CaptureFigure[Record], subject: Subjec
     return records.of_capture(entry.analyse, subject)
 
 
-def figure_page(slug: str) -> None:
-    """A whole page of a figure that needs no controls."""
-    [entry] = [each for each in FIGURES if each.figure.slug == slug]
-    figure, subject = entry.figure, state.current()
-    place = heading(figure.title, figure.question)
-    record = of_entry(entry, subject)
-    plot(figure.plot(record), key=slug, alt=f"{figure.title} of {subject.model}")
-    with place:
-        export(figure, record, name=title_of(subject))
-    explain(figure)
-
-
 def title_of(subject: Subject, pictures: str | None = None) -> str:
     """The model and the picture, or what several pictures are called, in words."""
     stage = "" if subject.stage is None else f" stage {subject.stage}"
     control = " with randomised weights" if subject.randomised else ""
-    return f"{subject.model}{stage}{control}, {pictures or subject.picture.name}"
+    return f"{subject.model_title}{stage}{control}, {pictures or subject.picture.name}"

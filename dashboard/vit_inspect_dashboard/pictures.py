@@ -22,6 +22,9 @@ from vit_inspect.pictures.reading import ACCEPTED, MAX_PIXELS, SUFFIXES, printab
 from vit_inspect_dashboard import address, launched
 from vit_inspect_dashboard.wording import plain
 
+LARGEST_MB = 20
+"""Of a picture; as Streamlit counts, in 2^20 bytes."""
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -91,6 +94,7 @@ def choose_uploads(place: Any) -> None:
         "Your pictures",
         type=[suffix[1:] for suffix in SUFFIXES],
         accept_multiple_files=True,
+        max_upload_size=LARGEST_MB,
         key="uploads",
         on_change=_show_newest,
         help="They stay in this session, in memory. Nobody else sees them.",
@@ -124,13 +128,17 @@ def _digest(file: Any) -> str:
 def _problem(digest: str, name: str, _data: bytes) -> str | None:
     """Why a picture cannot be shown; the digest stands for the bytes."""
     try:
+        # The browser's page refuses it too, but not another program.
+        if len(_data) > LARGEST_MB * 2**20:
+            size = f"{len(_data) / 2**20:,.0f} MB in {printable(name)!r}"
+            raise BadImage(size, ACCEPTED, "make it smaller")
         vi.read_image(_data, name=name)
     except BadImage as refusal:
         expected, remedy = refusal.expected, refusal.remedy
         if expected == ACCEPTED:
             expected = (
                 f"a PNG, JPEG, WebP, BMP, GIF or TIFF picture of at most {MAX_PIXELS // 10**6} "
-                f"megapixels and {st.get_option('server.maxUploadSize')} MB"
+                f"megapixels and {LARGEST_MB} MB"
             )
         if remedy == CHOOSE_BANDS:
             remedy = "save one or three of them as a file of their own"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vit_inspect.catalog import FIGURES
-from vit_inspect_dashboard import page
+from vit_inspect_dashboard import exports, page, state
 from vit_inspect_dashboard.state import HOME
 
 VIEWS = Path(__file__).parent / "views"
@@ -74,4 +74,18 @@ def show(view: str) -> None:
     if script.is_file():
         runpy.run_path(str(script))
     else:
-        page.figure_page(view)
+        _show_figure(view)
+
+
+def _show_figure(view: str) -> None:
+    """A view of a figure that needs no controls."""
+    [entry] = [each for each in FIGURES if each.figure.slug == view]
+    figure, subject = entry.figure, state.current()
+    place = page.heading(figure.title, figure.question)
+    record = page.of_entry(entry, subject)
+    page.plot(
+        figure.plot(record), key=view, alt=f"{figure.title} of {subject.model_title}", wide=True
+    )
+    with place:
+        exports.offer(figure, record, name=page.title_of(subject))
+    page.explain(figure)

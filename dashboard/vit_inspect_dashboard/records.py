@@ -5,6 +5,7 @@ Nothing here reads the session that calls: all that a record depends on is passe
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any, Concatenate, ParamSpec
@@ -12,13 +13,15 @@ from typing import Any, Concatenate, ParamSpec
 import vit_inspect as vi
 from vit_inspect.analyses.faithfulness import Map, default_maps
 from vit_inspect.analyses.tokens import concatenate
+from vit_inspect.catalog import FIGURES
 from vit_inspect.device import memory_refusal
 from vit_inspect.errors import OutOfMemory
 from vit_inspect.exporting.bundle import bundle
 from vit_inspect.figures.figure import Record
+from vit_inspect.figures.printing import Print
 from vit_inspect.records.base import join
 from vit_inspect_dashboard import kept, models, sheets
-from vit_inspect_dashboard.device import line, on_device
+from vit_inspect_dashboard.device import on_device
 from vit_inspect_dashboard.pictures import Picture
 from vit_inspect_dashboard.sheets import Rows, Sheet
 from vit_inspect_dashboard.state import Subject
@@ -202,17 +205,28 @@ def tested_maps(subject: Subject, target: int | None) -> dict[str, Map]:
     return found
 
 
-def archive(subject: Subject) -> bytes:
-    """The bundle of all figures as a ZIP; runs outside of any session when a user clicks."""
+def kept_archive(subject: Subject, print: Print) -> bytes | None:
+    """The archive of a selection, if it was made and is still kept."""
+    found: bytes | None = kept.results().peek(("archive", subject.key, print))
+    return found
 
-    def run() -> vi.Capture:
-        model, picture = models.model(subject), subject.picture.read()
-        with line().turn(lambda ahead: None):
-            return vi.capture(model, picture)
 
-    found = kept.captures().get(subject.key, run)
-    with line().turn(lambda ahead: None):
-        return bundle(found)
+def archive(subject: Subject, print: Print, on_progress: Callable[[float, str], object]) -> bytes:
+    """The bundle of all figures, printed so, as a ZIP archive."""
+    count = sum(not entry.thorough for entry in FIGURES)
+    done = itertools.count()
+
+    def begun(title: str) -> None:
+        # A model may lack some figures, and then it ends earlier.
+        on_progress(next(done) / count, f"Drawing: {title}")
+
+    def make() -> bytes:
+        capture = models.capture(subject)
+        on_progress(0.0, "Computing")
+        return on_device(bundle, capture, print=print, on_figure=begun)
+
+    found: bytes = kept.results().get(("archive", subject.key, print), make)
+    return found
 
 
 def _primitive(given: tuple[object, ...], parameters: dict[str, Any]) -> Hashable:

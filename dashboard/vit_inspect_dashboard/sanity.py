@@ -9,65 +9,66 @@ import streamlit as st
 
 from vit_inspect.analyses.faithfulness import rank_correlation
 from vit_inspect.figures.faithfulness import control_words
-from vit_inspect.figures.figure import FigureSpec, Record
-from vit_inspect_dashboard import address, page
+from vit_inspect_dashboard import address, canvas
+from vit_inspect_dashboard.sheets import Sheet
 from vit_inspect_dashboard.state import Subject
+
+KEY, LINK = "randomised", "sanity"
+TRAINED = "Trained weights"
+RANDOMISED = "Randomised weights"
 
 
 def wanted() -> bool:
-    """A switch for the map that `control` shows."""
-    return st.toggle(
+    """Whether the check is switched on."""
+    return address.get(KEY) == str(True)
+
+
+def switch() -> None:
+    """A switch for the check, which stands below the maps."""
+    st.toggle(
         "Sanity check: randomised weights",
         help="Shows the same map of the same network with the entries of every weight tensor in a "
         "random order. What is left of the map was not learned.",
-        **address.one_of("randomised", (False, True), start=False),
+        **address.one_of(KEY, (False, True), start=False),
     )
 
 
-def map_and_control(
-    figure: FigureSpec[Record], subject: Subject, make: Callable[[Subject], Record], **told: Any
-) -> None:
-    """A map once more, and beside it its control, as `control` shows it."""
-    learned, randomised = st.columns(2, gap="large")
-    with learned:
-        page.plot(
-            figure.plot(make(subject), width=500),
-            key="learned",
-            alt=f"The map of {subject.model} with its trained weights",
-        )
-    with randomised:
-        control(figure, subject, make, **told)
-
-
-def control(
-    figure: FigureSpec[Record],
+def show(
     subject: Subject,
-    make: Callable[[Subject], Record],
+    sheet_of: Callable[[Subject], Sheet],
+    lead: str,
     *,
-    quantity: str,
-    about: str = "",
-    **look: Any,
+    why: str = "",
+    layer: str = "layer",
+    head: str = "head",
+    about: str,
+    all_about: str = "",
+    **told: Any,
 ) -> None:
-    """The same map with randomised weights, and how similar the two maps are.
+    """The maps on the canvas; where the check is on, twice, and how similar the large maps are.
 
-    make: the record of the subject, and of the same with randomised weights.
-    quantity: the record's map. about: what it is for, for the names of files.
-    look: how it is shown, as that of the subject.
+    sheet_of: the maps of the subject, and of the same with randomised weights.
+    lead, why, layer, head: as for `canvas.show`. about, all_about, told: as for `canvas.export`.
     """
-    other = subject._replace(randomised=True)
-    learned, found = make(subject), make(other)
-    page.plot(
-        figure.plot(found, width=500, **look),
-        key="control",
-        alt=f"The same map of {subject.model} with randomised weights",
-    )
-    values, others = (getattr(each, quantity)[0] for each in (learned, found))
-    st.write(control_words(rank_correlation(values, others)))
-    page.export(
-        figure,
-        found,
-        name=f"{page.title_of(other)} {about}",
-        suffix="_control",
-        label="Export the control",
-        **look,
-    )
+    if not wanted():
+        sheet = sheet_of(subject)
+        canvas.show(sheet, lead, why=why, layer=layer, head=head)
+        told |= {"about": about, "all_about": all_about}
+        canvas.export(sheet, subject, label="Export this map", **told)
+        switch()
+        return
+    both = subject, subject._replace(randomised=True)
+    # Before anything is drawn, so that one sees both waiting for the device.
+    sheets = [sheet_of(each) for each in both]
+    columns = st.columns(2, gap="large")
+    for place, of, sheet, name in zip(columns, both, sheets, (TRAINED, RANDOMISED), strict=True):
+        with place:
+            key, suffix = ("canvas", "") if of is subject else ("canvas_control", "_control")
+            places = {"layer": layer, "head": head}
+            canvas.show(sheet, f"{name}: {about}", key=key, link=LINK, scale="own", **places)
+            label = "Export the control" if suffix else "Export this map"
+            canvas.export(sheet, of, label=label, suffix=suffix, scale="own", about=about, **told)
+    trained, control = (sheet.values[sheet.opened] for sheet in sheets)
+    st.write(control_words(rank_correlation(trained, control)))
+    st.caption("Each map has a scale of its own. The randomised weights are one random order.")
+    switch()

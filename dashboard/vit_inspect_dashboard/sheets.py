@@ -10,8 +10,10 @@ from jaxtyping import Float32, UInt8
 
 from vit_inspect.analyses.token_similarity import similarities
 from vit_inspect.attention.rows import rows
+from vit_inspect.figures.attention_relevance import WAYS
+from vit_inspect.figures.attention_relevance import shown as shown_relevance
 from vit_inspect.figures.feature_pca import colours as feature_colours
-from vit_inspect.figures.looks import Limits
+from vit_inspect.figures.looks import Limits, ends_of
 from vit_inspect.layout import READOUT, Region, TokenLayout
 from vit_inspect.layout import Query as OneToken
 from vit_inspect.recording.recorder import Capture
@@ -61,7 +63,7 @@ class Sheet:
     pins: whether another query can be chosen; tokens: the queries that can be chosen beside
         patches, at first what the model reads.
     opened: the (layer, column) of the large map; rows: of this one, where it follows the cursor.
-    limits: of a scale that all maps share, for each of `CLIPS`.
+    limits: of a scale that all maps share, for each of `CLIPS`; empty where they have none.
     from_zero: whether each map's own scale begins at 0, and not at its least value.
     colours: instead of a colour scale, the colour of each patch.
     """
@@ -78,7 +80,6 @@ class Sheet:
     rows: Rows
     limits: dict[float, Limits]
     from_zero: bool = True
-    first_layer: int = 0
     layer_name: str = "Layer"
     pins: bool = False
     tokens: tuple[Query, ...] = ()
@@ -126,7 +127,7 @@ def attention(
         unit="attention weight",
         photograph=maps.photographs[0],
         layout=layout,
-        columns=(*map(str, range(heads)), MEAN, MAX),
+        columns=attention_columns(heads),
         values=weights,
         prefix=masses,
         query=query,
@@ -136,6 +137,17 @@ def attention(
         pins=True,
         tokens=(READOUT, *(each for each in layout.prefix if each != layout.readout)),
     )
+
+
+def attention_limits(readout: AttentionMaps, opened: tuple[int, int]) -> dict[float, Limits]:
+    """The ends of the scale of a single map of what the model reads, for each of `CLIPS`."""
+    values = _with_mean_and_max(readout.weights[0])[opened]
+    return {clip: ends_of(values, clip) for clip in CLIPS}
+
+
+def attention_columns(heads: int) -> tuple[str, ...]:
+    """What stands side by side in a layer: its heads, their mean and their maximum."""
+    return (*map(str, range(heads)), MEAN, MAX)
 
 
 def _with_mean_and_max(values: np.ndarray) -> np.ndarray:
@@ -217,10 +229,22 @@ def rollout(whole: AttentionRollout, start: int) -> Sheet:
     )
 
 
-def relevance(found: AttentionRelevance) -> Sheet:
-    """Which patches support a target: a single map."""
-    return still(
-        "Relevance", "relevance", found.photographs[0], found.layout, found.relevance, layer=0
+def relevance(found: AttentionRelevance, column: int = 0) -> Sheet:
+    """Which patches support a target, by the methods of `WAYS`, which have no common scale."""
+    maps = np.stack([shown_relevance(found, way, 0) for way in WAYS])[None].astype(np.float32)
+    return Sheet(
+        kind="Relevance",
+        unit="value",
+        photograph=found.photographs[0],
+        layout=found.layout,
+        columns=tuple(WAYS.values()),
+        values=maps,
+        prefix=np.zeros((*maps.shape[:2], 0), np.float32),
+        query=None,
+        opened=(0, column),
+        rows=NO_ROWS,
+        limits={},
+        from_zero=False,
     )
 
 
@@ -248,11 +272,10 @@ def still(
     query: Query | None = None,
     found: Rows = NO_ROWS,
     from_zero: bool = False,
-    first_layer: int = 0,
     layer_name: str = "Layer",
     colours: np.ndarray | None = None,
 ) -> Sheet:
-    """Maps of [layer, row, column], one in each layer from `first_layer` on; `layer` is open."""
+    """Maps of [layer, row, column], one in each layer; `layer` is open."""
     each = values[:, None].astype(np.float32)
     return Sheet(
         kind=kind,
@@ -263,11 +286,10 @@ def still(
         values=each,
         prefix=np.zeros((len(each), 1, 0), np.float32),
         query=query,
-        opened=(layer - first_layer, 0),
+        opened=(layer, 0),
         rows=found,
         limits=shared_limits(each, from_zero=from_zero),
         from_zero=from_zero,
-        first_layer=first_layer,
         layer_name=layer_name,
         pins=query is not None,
         colours=colours,

@@ -7,12 +7,13 @@ from typing import Any, get_args
 
 import streamlit as st
 
-from vit_inspect.loading.recommended import BUNDLED, ZOO
+from vit_inspect.figures.looks import parameter_count
+from vit_inspect.loading.recommended import BUNDLED
 from vit_inspect.model import Model
 from vit_inspect.pictures.preparing import Fit
 from vit_inspect.pictures.reading import printable
-from vit_inspect_dashboard import address, kept, models, offers, pictures, state, told
-from vit_inspect_dashboard.controls import NAME_LENGTH, choose, step_buttons
+from vit_inspect_dashboard import address, kept, models, offers, picker, pictures, state
+from vit_inspect_dashboard.controls import choose, step_buttons
 from vit_inspect_dashboard.pictures import Picture
 from vit_inspect_dashboard.state import Subject
 from vit_inspect_dashboard.wording import plain
@@ -55,34 +56,8 @@ def missing_picture(found: Collection[str]) -> str | None:
 
 def load_first(name: str | None = None) -> None:
     """Load the model that a new visitor sees, by default the first one of the list."""
-    name = name or next(iter(listed()))
+    name = name or next(iter(picker.listed()))
     models.model(Subject(name, own_size(name), "crop", pictures.samples()[0]))
-
-
-def listed() -> dict[str, str]:
-    """The names of all models to choose from, and why; first what this server has of its own."""
-    why = offers.listed()
-    return why | {
-        each.name: each.why for each in ZOO if why.get(each.name) in (None, offers.CHOSEN)
-    }
-
-
-def choose_model() -> str:
-    """A model of the list, or any timm id typed in."""
-    why = listed()
-    name = st.selectbox(
-        "Model",
-        list(why),
-        accept_new_options=True,
-        help="Pick one, or type a timm id, hf-hub:organisation/name or "
-        f"transformers:organisation/name. Only {BUNDLED} comes with the program; the weights of "
-        "all others are downloaded once.",
-        **address.one_of("model", why, start=next(iter(why)), typed=True)
-        | {"on_change": state.take_model, "args": (next(iter(why)), told.KEYS)},
-    )
-    if name in why:
-        st.caption(why[name])
-    return str(name)[:NAME_LENGTH]
 
 
 def choose_fit() -> Fit:
@@ -158,10 +133,11 @@ def show_facts(subject: Subject) -> None:
     special = ", ".join(layout.prefix) or "no special tokens"
     stage = f" in stage {model.stage}" if model.stage_count > 1 else ""
     lines = [
-        f"{model.parameter_count / 1e6:,.1f} M parameters, {len(model.blocks)} layers{stage}",
+        f"{parameter_count(model.parameter_count)} parameters, {len(model.blocks)} layers{stage}",
         f"{layout.token_count:,} tokens: {special}, {layout.patch_count:,} patches",
         f"On {model.device}; weights: {model.source}",
     ]
     if capture := kept.captures().peek(subject.key):
         lines.append(f"Attention verified to {capture.error:.0e}")
-    st.caption("  \n".join(lines))
+    # The source holds the name of a file, which may be a stranger's.
+    st.caption("  \n".join(map(plain, lines)))

@@ -15,7 +15,7 @@ from vit_inspect.pictures.preparing import Fit
 from vit_inspect.records.names import place_name
 from vit_inspect_dashboard import address
 from vit_inspect_dashboard.pictures import Picture
-from vit_inspect_dashboard.wording import patch_name
+from vit_inspect_dashboard.wording import model_title, patch_name
 
 Said = tuple[tuple[str, Any], ...]
 """What a user says of a model: options of `vit_inspect.load`, as pairs of a name and a value."""
@@ -42,6 +42,11 @@ class Subject(NamedTuple):
     stage: int | None = None
     randomised: bool = False
     said: Said = ()
+
+    @property
+    def model_title(self) -> str:
+        """What the model is called on pages and in the names of files."""
+        return model_title(self.model)
 
     @property
     def model_key(self) -> Hashable:
@@ -82,9 +87,11 @@ def go(key: str, views: Mapping[str, str]) -> None:
     address.put(at=views[st.session_state[key]])
 
 
-def take_model(start: str, said: Sequence[str]) -> None:
-    """Another model has a size and a stage of its own, and nothing was said of it."""
-    chosen = st.session_state["model"]
+def take_model(chosen: str, start: str, said: Sequence[str]) -> None:
+    """Another model has a size and a stage of its own, and nothing was said of it.
+
+    start: the one that is open while nothing is chosen.
+    """
     address.put(model=None if chosen == start else chosen, size=None, stage=None)
     address.put(**dict.fromkeys(said))
 

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import streamlit as st
 
 from vit_inspect.figures.figure import Record
-from vit_inspect_dashboard import page, pictures, records, state
+from vit_inspect_dashboard import address, page, pictures, records, state
 from vit_inspect_dashboard.controls import choose
 from vit_inspect_dashboard.pictures import Picture
 from vit_inspect_dashboard.state import Subject
+from vit_inspect_dashboard.wording import file_stem
 
 ONE = "this picture"
 RUNNING = "running"
 
 Progress = Callable[[float, str], object]
+Value = TypeVar("Value")
 
 
 def choose_pictures(
@@ -54,7 +59,7 @@ def averaged(
         return records.of_capture(analyse, subject, **parameters)
     if count == 1:
         return records.of_pictures(analyse, subjects, chosen, lambda done: None, **parameters)
-    with progress("over", ONE) as on_progress:
+    with progress(partial(address.put, over=None)) as on_progress:
         return records.of_pictures(
             analyse,
             subjects,
@@ -65,9 +70,9 @@ def averaged(
 
 
 def when_asked(
-    work: Hashable, run: Callable[[Progress], Record], *, label: str, words: str
-) -> Record | None:
-    """The record of work that takes long, once a button has begun it; until then there is none.
+    work: Hashable, run: Callable[[Progress], Value], *, label: str, words: str
+) -> Value | None:
+    """The result of work that takes long, once a button has begun it; until then there is none.
 
     work: what determines it: any other is asked for anew.
     """
@@ -77,28 +82,53 @@ def when_asked(
             st.caption(words)
             st.button(
                 label,
+                key=file_stem(label).lower(),
                 type="primary",
                 on_click=state.remember,
                 args=(RUNNING, work),
                 help="It takes seconds to minutes.",
             )
         return None
-    with progress(RUNNING, None) as on_progress:
+    with progress(partial(state.remember, RUNNING, None)) as on_progress:
         result = run(on_progress)
     del st.session_state[RUNNING]
     return result
 
 
 @contextmanager
-def progress(key: str, cancelled: Any) -> Iterator[Progress]:
+def progress(cancel: Callable[[], None]) -> Iterator[Progress]:
     """A bar that is told a share and words, and a button that ends the work; then both go.
 
-    The button puts `cancelled` into the session under the key.
+    cancel: takes back the choice that the work is done for.
     """
     place = st.empty()
     with place.container():
         bar = st.progress(0.0, text="Waiting for the device")
         # A click on it reruns the page, which ends the work at its next step.
-        st.button("Cancel", on_click=state.remember, args=(key, cancelled))
-    yield bar.progress
+        st.button(
+            "Cancel",
+            on_click=cancel,
+            help="What is done so far is kept where the work can go on from it.",
+        )
+    begun: list[tuple[float, float]] = []
+
+    def tell(share: float, words: str) -> None:
+        now = time.monotonic(), share
+        if not begun:
+            begun.append(now)
+        bar.progress(share, text=f"{words}{time_left(begun[0], now)}")
+
+    yield tell
     place.empty()
+
+
+def time_left(first: tuple[float, float], now: tuple[float, float]) -> str:
+    """How long work goes on as it did, from (time, share) at its first and its last step."""
+    (then, begun), (here, share) = first, now
+    if share <= begun:
+        return ""
+    seconds = (here - then) * (1 - share) / (share - begun)
+    if seconds >= 90:
+        return f", about {seconds / 60:.0f} min left"
+    # Of a few seconds one can only say that they are few.
+    return f", about {5 * math.ceil(seconds / 5)} s left" if seconds > 2 else ""

@@ -67,6 +67,11 @@ LINES = {
 """Options that are typed: what they are called, what they are, and an example."""
 
 OF_A_FILE = {
+    "architecture": (
+        "Architecture",
+        "The timm id of the network, if the file does not say it.",
+        "vit_base_patch16_224",
+    ),
     "num_heads": ("Heads", "Heads in each layer.", "12"),
     "part": (
         "Part of the file",
@@ -140,7 +145,7 @@ def choose(*, of_a_file: bool) -> Said:
 
 def _read(key: str, text: str) -> Any:
     """The value of an option that was typed."""
-    if key == "part":
+    if key in ("architecture", "part"):
         return text
     if key == "ignore":
         return tuple(typed.listed(text))

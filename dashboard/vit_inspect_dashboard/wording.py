@@ -12,12 +12,20 @@ from collections.abc import Sequence
 from vit_inspect.layout import Query, Region, TokenLayout
 from vit_inspect.records import names
 
+BROUGHT = "@sha256:"
+"""What stands between the name and the hash of weights that a visitor brought."""
+
 COUNTING = "Layers, heads, rows and columns count from 0."
 
 
 def plain(text: str) -> str:
     """Text of strangers for a place that takes Markdown: every sign stands for itself."""
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
+
+
+def model_title(name: str) -> str:
+    """What a model is called: of weights that a visitor brought the name alone, without a hash."""
+    return name.partition(BROUGHT)[0]
 
 
 def class_names(labels: Sequence[str]) -> list[str]:

@@ -95,6 +95,18 @@ def press(app: AppTest, label: str) -> None:
     button.click().run()
 
 
+def choose_model(app: AppTest, name: str) -> None:
+    """Chooses a model in the dialog, as a click on its name does."""
+    app.button(key="choose_model").click().run()
+    app.button(key=f"take_{name}").click().run()
+
+
+def offered_models(app: AppTest) -> list[str]:
+    """The first names of the dialog, which stays open."""
+    app.button(key="choose_model").click().run()
+    return [each.key[5:] for each in app.button if str(each.key).startswith("take_")]
+
+
 def labels_of_buttons(app: AppTest) -> list[str]:
     return [each.label for each in app.button]
 

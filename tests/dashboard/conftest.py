@@ -35,7 +35,7 @@ def random_weights(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("vit_inspect_dashboard.models.vi.load", load)
     # AppTest knows no options that are typed in.
     listed = tuple(Checkpoint(name, "all figures", "small and random") for name in NAMES)
-    monkeypatch.setattr("vit_inspect_dashboard.sidebar.ZOO", listed)
+    monkeypatch.setattr("vit_inspect_dashboard.picker.ZOO", listed)
     monkeypatch.setattr("vit_inspect.loading.recommended.ZOO", listed)
     st.cache_resource.clear()
     yield
@@ -89,7 +89,11 @@ def windows(browser: Browser, address: str) -> Iterator[BrowserContext]:
     """A browser that keeps what Streamlit is made of, whose windows are users of their own."""
     expect.set_options(timeout=45_000)
     context = browser.new_context(
-        base_url=address, viewport={"width": 1440, "height": 900}, accept_downloads=True
+        base_url=address,
+        viewport={"width": 1440, "height": 900},
+        accept_downloads=True,
+        # Without the demonstration, which has a test of its own.
+        reduced_motion="reduce",
     )
     context.set_default_timeout(60_000)
     yield context

@@ -130,12 +130,13 @@ test("values beyond the ends have the colours of the ends", () => {
 });
 
 test("patches have their layer's colours", () => {
-  const sheet = { grid: [1, 2], colours: Uint8Array.from({ length: 12 }, (_, index) => index) };
-  assert.deepEqual([...tinted(sheet, 1)], [6, 7, 8, 200, 9, 10, 11, 200]);
+  const colours = Uint8Array.from({ length: 12 }, (_, index) => index);
+  const sheet = { grid: [1, 2], colours, tint: 0.4 };
+  assert.deepEqual([...tinted(sheet, 1)], [6, 7, 8, 102, 9, 10, 11, 102]);
 });
 
 test("small things", () => {
   assert.deepEqual([-1, 0, 2, 3].map((index) => clamp(index, 3)), [0, 0, 2, 2]);
   assert.deepEqual([0, "Class token (CLS)", null].map(isPatch), [true, false, false]);
-  assert.deepEqual([0.0123456, 1, 0, 1234.5, -0.5].map(number), ["0.0123", "1", "0", "1230", "-0.5"]);
+  assert.deepEqual([0.0123456, 1, 0, 1234.5, -0.5].map(number), ["0.0123", "1", "0", "1230", "−0.5"]);
 });

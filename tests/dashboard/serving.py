@@ -1,7 +1,8 @@
-"""A dashboard in a process of its own: `python -m tests.dashboard.serving [options]`.
+"""A dashboard in a process of its own: by its command, or `python -m tests.dashboard.serving`.
 
-The product is as it is, but what loads a model of the name `CLASSIFIER` makes one of random weights
-instead of asking a hub for them. On its standard streams it answers questions about its memory.
+`started` runs the command. In the other, which takes options of Streamlit, the product is as it is,
+but what loads a model of the name `CLASSIFIER` makes one of random weights instead of asking a hub
+for them. On its standard streams it answers questions about its memory.
 
 "resident" is what the process holds, in MB, after the garbage was collected and freed pages were
 given back to the system ("raw" is the number before). "captures" and "results" is what the two
@@ -16,9 +17,12 @@ import ctypes
 import gc
 import json
 import os
+import re
+import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +87,37 @@ def forget() -> dict[str, float]:
     kept.captures().drop()
     kept.results().drop()
     return {}
+
+
+@contextmanager
+def started(*options: str, cwd: Path = ROOT, path: Path | None = None) -> Iterator[str]:
+    """The address of a server that the command `vit-inspect dashboard` starts with these options.
+
+    path: a folder where packages are looked for first.
+    """
+    command = [sys.executable, "-m", "vit_inspect", "dashboard", "--port", "0", "--no-browser"]
+    with subprocess.Popen(
+        [*command, *options],
+        cwd=cwd,
+        env=os.environ
+        | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+        | ({"PYTHONPATH": str(path)} if path else {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as server:
+        assert server.stdout
+        try:
+            said = ""
+            while not (found := re.search(r"URL: (http://localhost:[1-9]\d*)", said)):
+                line = server.stdout.readline()
+                assert line, said
+                said += line
+            yield found[1]
+        finally:
+            server.terminate()
+            # Its last words need a place to go to.
+            server.communicate()
 
 
 PROBES: dict[str, Callable[..., dict[str, float]]] = {

@@ -22,7 +22,11 @@ LOOK = {"look": "spotlight", "edges": "blocks", "clip": "95"}
 PATCH = {"query": "Patch (7, 5)", "layer": "8"}
 VIEWS: dict[str, tuple[str, dict[str, str]]] = {
     "head": ("explore", PATCH | LOOK | {"head": "4"}),
-    "region": ("explore", {"query": "Region (2, 1) to (4, 5)", "layer": "8", "head": "4"}),
+    "region, for a column": (
+        "explore",
+        {"query": "Region (2, 1) to (4, 5)", "layer": "8", "head": "4"}
+        | {"width": "3.25", "font": "times", "caption": "False"},
+    ),
     "mean of heads, one scale": ("explore", {"layer": "7", "head": "mean", "scale": "shared"}),
     "similar patches, whole": ("token_similarity", PATCH | {"fit": "whole"}),
     "rollout": ("attention_rollout", {"start": "5", "fusion": "max", "discard": "40"}),
@@ -73,6 +77,9 @@ def test_what_is_said_of_a_checkpoint_stands_in_the_lines(monkeypatch: pytest.Mo
     monkeypatch.setattr(offers, "_files", {"run": offers.File(offered, None)})
     here = subject(model="run", size=64, stage=1, said=(("mean", (0.5, 0.5, 0.5)),))
     lines = as_python.capture_lines(here)
+    control = as_python.capture_lines(here._replace(randomised=True))
+    [loaded] = (line for line in lines if line.startswith("model = "))
+    assert loaded.replace("model = ", "model = vi.randomised(") + ")" in control
     assert lines[2:] == [
         "model = vi.load(checkpoint='run.pth', architecture='vit_tiny_patch16_224', "
         "arch_options={'num_heads': 4}, mean=(0.5, 0.5, 0.5), img_size=64, stage=1)",

@@ -11,11 +11,12 @@ import tomllib
 import zipfile
 from pathlib import Path
 from urllib.parse import urlencode
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Locator, Page, Position, expect
+from playwright.sync_api import Browser, Locator, Page, Position, expect
 
 import vit_inspect as vi
 from tests.conftest import noise
@@ -78,7 +79,7 @@ def leave(page: Page) -> None:
 
 def short(value: float) -> str:
     """A number as the browser writes it: three digits that count, and no zeros behind them."""
-    return f"{float(f'{value:.3g}'):.12f}".rstrip("0").rstrip(".")
+    return f"{float(f'{value:.3g}'):.12f}".rstrip("0").rstrip(".").replace("-", "−")
 
 
 @pytest.fixture(scope="module")
@@ -129,10 +130,36 @@ def test_the_first_screen_is_the_map_of_a_telling_head_with_exact_numbers(
             f"{row[0]:.1%} to cls; most to patch ({most[0]}, {most[1]}): {short(row[1:].max())}"
         )
     # In another head the rows are not there yet: the cursor reads the map that is.
-    page.keyboard.press("k")
+    page.keyboard.press("j")
     canvas.hover(position=at(canvas, 6, 5))
     expect(canvas).to_have_attribute("data-place", f"L{layer + 1} H{head}")
     assert not asked, "hovering went to the server"
+
+
+def test_a_demonstration_moves_over_the_picture_until_the_cursor_arrives(
+    browser: Browser, address: str
+) -> None:
+    context = browser.new_context(base_url=address, viewport={"width": 1440, "height": 900})
+    window = context.new_page()
+    try:
+        window.goto("/?size=224")
+        canvas = window.locator("canvas.picture")
+        expect(canvas).to_have_attribute("data-shown", re.compile(r"\(\d+, \d+\)"))
+        first = canvas.get_attribute("data-shown")
+        expect(window.locator(".explorer .line")).to_have_text(re.compile("^For example: Patch"))
+        # It lasts five seconds: nothing more is asked of it than that it moves on.
+        expect(canvas).not_to_have_attribute("data-shown", str(first))
+        window.mouse.move(3, 3)
+        expect(canvas).to_have_attribute("data-shown", "Class token (CLS)")
+        window.wait_for_timeout(500)
+        expect(canvas).to_have_attribute("data-shown", "Class token (CLS)")
+        # It is for who has just come: another view does not begin it again.
+        window.get_by_text("Similar patches").click()
+        expect(canvas).to_have_attribute("data-shown", "(8, 8)")
+        window.wait_for_timeout(700)
+        expect(canvas).to_have_attribute("data-shown", "(8, 8)")
+    finally:
+        context.close()
 
 
 def test_the_looks_are_drawn_and_stay_in_the_link(page: Page, maps: vi.AttentionMaps) -> None:
@@ -321,7 +348,7 @@ def test_six_quick_presses_are_six_layers_and_one_step_back(page: Page) -> None:
     canvas = page.locator("canvas.picture")
     expect(canvas).to_have_attribute("data-place", "L0 H2")
     for _ in range(6):
-        page.keyboard.press("k")
+        page.keyboard.press("j")
     expect(canvas).to_have_attribute("data-place", "L6 H2")
     expect(page).to_have_url(re.compile("layer=6"))
     ready(page)
@@ -474,6 +501,24 @@ def test_an_upload_is_shown_and_its_name_is_plain_text(page: Page, tmp_path: Pat
     expect(page.get_by_text("Traceback")).to_have_count(0)
 
 
+def test_a_link_to_an_upload_that_is_gone_opens_once_it_is_given_again(page: Page) -> None:
+    picture = io.BytesIO()
+    noise((80, 80), 1).save(picture, "PNG")
+    file = {"name": "mine.png", "mimeType": "image/png", "buffer": picture.getvalue()}
+    show(page, "/?image=mine.png&layer=7&head=2")
+    told = page.get_by_text("This link shows mine.png, which was uploaded elsewhere.")
+    expect(told).to_be_visible()
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="+ your photo").click()
+    chooser.value.set_files(file)
+    expect(told).to_have_count(0)
+    expect(page.get_by_role("button", name="mine.png", exact=True)).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    # What else the link says goes on to hold.
+    expect(page.locator("canvas.picture")).to_have_attribute("data-place", "L7 H2")
+
+
 def test_what_is_no_picture_is_a_sentence(page: Page) -> None:
     show(page, "/")
     expect(page.get_by_text(re.compile(f"{LIMIT_MB} ?MB per file"))).to_be_visible()
@@ -501,9 +546,46 @@ def test_nonsense_in_the_address_is_ignored(page: Page, maps: vi.AttentionMaps) 
     expect(page.locator('[data-testid="stException"]')).to_have_count(0)
 
 
-def test_an_unknown_model_is_a_sentence(page: Page) -> None:
-    show(page, "/?model=vit_bse_patch16_224")
-    expect(page.get_by_text("unknown model 'vit_bse_patch16_224'")).to_be_visible()
+def test_a_model_that_cannot_be_had_is_a_sentence_with_a_way_back(page: Page) -> None:
+    show(page, "/?model=vit_bse_patch16_224&image=coffee")
+    told = page.get_by_text("unknown model 'vit_bse_patch16_224'")
+    expect(told).to_be_visible()
+    expect(page.get_by_text("--model vit_bse_patch16_224")).to_be_visible()
+    page.get_by_role("button", name="Try again").click()
+    ready(page)
+    expect(told).to_be_visible()
+    page.get_by_role("button", name="Back to dinov2_small").click()
+    expect(told).to_have_count(0)
+    expect(page.locator("canvas.picture")).to_be_visible()
+    expect(page).to_have_url(re.compile(r"\?image=coffee$"))
+
+
+def test_figure_7_is_one_file_as_wide_as_a_column(page: Page, tmp_path: Path) -> None:
+    show(page, "/?at=paper&paper=7&width=3.25&font=times")
+    page.get_by_role("button", name=re.compile("Export$")).click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="SVG", exact=True).click()
+    download.value.save_as(tmp_path / "figure.svg")
+    root = ElementTree.parse(tmp_path / "figure.svg").getroot()
+    assert root.get("width") == f"{72 * 3.25:g}pt"
+    # The filters, the similarity of positions with its scale, the attended area, the caption.
+    names = [each.get("id") or "" for each in root.iter("{http://www.w3.org/2000/svg}g")]
+    assert sum(name.startswith("axes_") for name in names) >= 4
+    assert "caption" in names
+
+
+def test_what_is_pointed_at_in_one_explorer_is_shown_in_the_linked_one(page: Page) -> None:
+    show(page, "/?at=compare&right_image=coffee")
+    left, right = (page.locator("canvas.picture").nth(side) for side in (0, 1))
+    left.hover(position=at(left, 4, 9))
+    for canvas in (left, right):
+        expect(canvas).to_have_attribute("data-shown", "(4, 9)")
+    page.keyboard.press("k")
+    places = {canvas.get_attribute("data-place") for canvas in (left, right)}
+    assert len(places) == 1
+    leave(page)
+    for canvas in (left, right):
+        expect(canvas).to_have_attribute("data-shown", "Class token (CLS)")
 
 
 def test_a_survey_over_the_samples_is_shown(page: Page) -> None:
@@ -518,7 +600,7 @@ def test_a_cancelled_survey_leaves_the_page_as_it_was(page: Page) -> None:
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("One image, paper definition.")).to_be_visible()
     expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
-    assert "over=" not in page.url
+    expect(page).not_to_have_url(re.compile("over="))
     # Nothing of it waits for the device: the next figure comes.
     turn_to(page, "Explore")
     expect(page.locator("canvas.picture")).to_have_attribute("data-shown", "Class token (CLS)")
@@ -528,7 +610,7 @@ def test_a_figure_is_downloaded_in_every_format(
     page: Page, capture: vi.Capture, tmp_path: Path
 ) -> None:
     show(page, "/?at=attention_rollout&fusion=max")
-    page.get_by_role("button", name=re.compile("Export$")).click()
+    page.get_by_role("button", name=re.compile("Export the paper's figure$")).click()
     data: dict[str, bytes] = {}
     for kind in ("svg", "pdf", "png", "html", "npz", "csv"):
         with page.expect_download() as download:
@@ -553,8 +635,9 @@ def test_the_bundle_holds_whole_files_with_the_right_numbers(
     page: Page, capture: vi.Capture, tmp_path: Path
 ) -> None:
     show(page, "/?at=export")
+    page.get_by_role("button", name="Make the archive").click()
     with page.expect_download() as download:
-        page.get_by_role("button", name="Download the archive").click()
+        page.get_by_role("button", name="Download the archive").click(timeout=90_000)
     assert download.value.suggested_filename == "vit_inspect_dinov2_small_chelsea.zip"
     download.value.save_as(tmp_path / "bundle.zip")
     with zipfile.ZipFile(tmp_path / "bundle.zip") as bundle:
@@ -574,8 +657,8 @@ def test_relevance_is_asked_for_a_patch_and_for_another_picture(
     show(page, "/?at=attention_relevance")
     line = page.locator(".explorer .line")
 
-    def is_that_of(found: vi.AttentionRelevance) -> None:
-        values = found.relevance[0]
+    def is_that_of(found: vi.AttentionRelevance, way: str = "relevance") -> None:
+        values = getattr(found, way)[0].clip(0)
         most = np.unravel_index(values.argmax(), values.shape)
         expect(line).to_have_text(re.compile(rf"most \S+ at patch \({most[0]}, {most[1]}\)$"))
         told = re.findall(r"-?\d[\d.]*(?:e-\d+)?", line.inner_text().split(" at patch")[0])
@@ -591,8 +674,15 @@ def test_relevance_is_asked_for_a_patch_and_for_another_picture(
     page.get_by_text("another picture", exact=True).click()
     expect(page).to_have_url(re.compile("target=another"))
     ready(page)
-    is_that_of(vi.attention_relevance(capture, target=vi.sample("astronaut")))
-    expect(page.locator(".js-plotly-plot")).to_have_count(2)
+    found = vi.attention_relevance(capture, target=vi.sample("astronaut"))
+    is_that_of(found)
+    # The simpler methods stand beside it, and are opened as heads are.
+    page.keyboard.press("l")
+    page.keyboard.press("l")
+    is_that_of(found, "input_gradient")
+    expect(page).to_have_url(re.compile("way=Input"))
+    ready(page)
+    is_that_of(found, "input_gradient")
 
 
 def test_the_tour_leads_from_patches_to_the_answer(page: Page) -> None:
@@ -649,7 +739,7 @@ def test_token_norms_of_the_bundled_model_hold_no_artefacts(
     show(page, "/?at=token_norms")
     expect(page.get_by_text("nothing to remove from rollout")).to_be_visible()
     ready(page)
-    page.keyboard.press("j")
+    page.keyboard.press("k")
     expect(page).to_have_url(re.compile("layer=10"))
     ready(page)
     values = vi.token_norms(capture, layer=10).norm[0, 10]
@@ -684,7 +774,7 @@ def test_a_patch_and_a_head_are_switched_off_by_a_click(page: Page) -> None:
 
 def test_curves_are_run_on_a_click_and_can_be_cancelled(page: Page) -> None:
     show(page, "/?at=faithfulness&steps=10")
-    expect(page.locator(".js-plotly-plot")).to_have_count(1)
+    expect(page.locator("canvas.picture")).to_have_count(1)
     page.get_by_role("button", name="Run").click()
     expect(page.get_by_text(re.compile(r"Picture 1 of 1: \d+ of \d+ runs"))).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
@@ -692,7 +782,7 @@ def test_curves_are_run_on_a_click_and_can_be_cancelled(page: Page) -> None:
     expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
     page.get_by_text("Sanity check: randomised weights").click()
     expect(page.get_by_text("Rank correlation of the two maps")).to_be_visible()
-    expect(page.locator(".js-plotly-plot")).to_have_count(2)
+    expect(page.locator("canvas.picture")).to_have_count(2)
 
 
 @pytest.mark.parametrize("view", ["attention_distance", "head_statistics"])
@@ -756,3 +846,18 @@ def test_a_link_keeps_its_size_however_often_it_is_opened(page: Page) -> None:
         page.reload()
         ready(page)
     expect(page.get_by_text("577 tokens")).to_be_visible()
+
+
+def test_controls_of_one_row_are_equally_high_and_numbers_end_below_each_other(page: Page) -> None:
+    show(page, "/?at=layer_cka")
+    chosen = page.locator(".stMain .stSelectbox [role=combobox]").first.bounding_box()
+    button = page.get_by_role("radio", name="this picture").bounding_box()
+    assert chosen
+    assert button
+    # The frame of the list is around its field.
+    assert abs(button["y"] - chosen["y"]) <= 2
+    assert abs(button["height"] - chosen["height"]) <= 3
+    show(page, "/?at=about")
+    cells = page.locator(".st-key-wide_table_1 tr:last-child td")
+    aligned = [cell.evaluate("e => getComputedStyle(e).textAlign") for cell in cells.all()]
+    assert aligned == ["left"] + ["right"] * 5

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,8 @@ from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 
 import vit_inspect as vi
-from tests.dashboard.apps import APP
-from tests.dashboard.serving import ROOT
+from tests.dashboard.apps import APP, offered_models
+from tests.dashboard.serving import started
 from vit_inspect.__main__ import app
 from vit_inspect_dashboard import launch, models, offers
 
@@ -94,7 +92,7 @@ def test_files_of_weights_are_listed_and_loaded_when_chosen(
     page = opened(model="epoch2.pth")
     assert not page.exception
     assert not page.error
-    assert page.selectbox(key="model").options[:3] == ["epoch1.pth", "epoch2.pth", "optimizer.pt"]
+    assert offered_models(page)[:3] == ["epoch1.pth", "epoch2.pth", "optimizer.pt"]
     assert set(loaded) == {"epoch2.pth"}
     model = models.model(page.session_state["subject"])
     assert (model.id, model.labels) == ("epoch2.pth", ("cat", "dog", "emu"))
@@ -103,7 +101,7 @@ def test_files_of_weights_are_listed_and_loaded_when_chosen(
     assert torch.equal(model.module.head.weight, trained.head.weight)
     # A state that is saved later is there without a new start.
     (folder / "epoch3.pth").write_bytes((folder / "epoch1.pth").read_bytes())
-    assert "epoch3.pth" in page.run().selectbox(key="model").options
+    assert "epoch3.pth" in offered_models(page)
 
 
 @pytest.mark.slow
@@ -204,34 +202,14 @@ def test_what_is_no_folder_is_said_before_the_server_starts(tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_a_visitor_chooses_a_checkpoint_in_the_browser(folder: Path, browser: Browser) -> None:
-    words = ["dashboard", "--port", "0", "--no-browser", "--checkpoints", str(folder)]
-    with subprocess.Popen(
-        [sys.executable, "-m", "vit_inspect", *words, "--architecture", TINY],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as server:
-        assert server.stdout
-        try:
-            said = ""
-            while not (found := re.search(r"URL: (http://localhost:[1-9]\d*)", said)):
-                line = server.stdout.readline()
-                assert line, said
-                said += line
-            page = browser.new_page()
-            page.set_default_timeout(60_000)
-            page.goto(found[1])
-            page.wait_for_selector("canvas")
-            page.get_by_label("Model", exact=True).first.click()
-            page.get_by_role("option", name="epoch2.pth", exact=True).click()
-            expect(page.get_by_text("weights: file epoch2.pth, as test")).to_be_visible(
-                timeout=60_000
-            )
-            page.wait_for_url(re.compile("model=epoch2.pth"))
-            assert "secret" not in page.content()
-            page.close()
-        finally:
-            server.terminate()
-            server.communicate()
+    with started("--checkpoints", str(folder), "--architecture", TINY) as address:
+        page = browser.new_page()
+        page.set_default_timeout(60_000)
+        page.goto(address)
+        page.wait_for_selector("canvas")
+        page.locator(".st-key-choose_model button:visible").click()
+        page.get_by_role("dialog").get_by_role("button", name="epoch2.pth").click()
+        expect(page.get_by_text("weights: file epoch2.pth, as test")).to_be_visible(timeout=60_000)
+        page.wait_for_url(re.compile("model=epoch2.pth"))
+        assert "secret" not in page.content()
+        page.close()

@@ -19,6 +19,8 @@ from tests.dashboard.apps import (
     SIDE,
     STAGED,
     canvas,
+    canvases,
+    choose_model,
     go,
     opened,
     png,
@@ -115,10 +117,14 @@ def test_the_mean_and_the_maximum_of_the_heads_can_be_opened(
 def check_relevance(app: AppTest, words: str, target: object) -> None:
     """The page says what its relevance is for, and its map is of that."""
     assert not app.exception
-    assert app.get("plotly_chart")[0].proto.alt.endswith(f" for {words}")
+    sent = canvas(app)
+    assert sent.header["lead"].endswith(f"? Shown: {words}.")
+    assert not sent.header["limits"]
     capture = models.capture(app.session_state["subject"])
-    wanted = vi.attention_relevance(capture, target=target).relevance[0]
-    np.testing.assert_allclose(canvas(app).maps[0, 0], wanted, atol=1e-4 * np.ptp(wanted))
+    found = vi.attention_relevance(capture, target=target)
+    for place, way in enumerate((found.relevance, found.grad_cam, found.input_gradient.clip(0))):
+        wanted = way[0]
+        np.testing.assert_allclose(sent.maps[0, place], wanted, atol=1e-4 * np.ptp(wanted))
 
 
 def test_a_class_of_a_classifier_is_chosen_for_relevance_and_kept_for_another_picture() -> None:
@@ -386,7 +392,7 @@ def test_heads_are_ranked_by_what_is_asked_for() -> None:
     assert not app.exception
     assert not app.error
     # A stage that has fewer layers: the table is of all again.
-    app.selectbox(key="model").set_value(STAGED).run()
+    choose_model(app, STAGED)
     app.selectbox(key="within").set_value("5").run()
     app.selectbox(key="stage").set_value(0).run()
     assert not app.exception
@@ -397,12 +403,17 @@ def test_heads_are_ranked_by_what_is_asked_for() -> None:
 @pytest.mark.parametrize("view", WITH_CONTROL)
 def test_one_click_shows_the_map_of_randomised_weights(view: str) -> None:
     app = opened(view)
-    charts = len(app.get("plotly_chart"))
+    assert len(canvases(app)) == 1
     app.toggle(key="randomised").set_value(True).run()
     assert not app.exception
     assert not app.error
-    # But for one page, whose map is there already, both stand side by side.
-    assert len(app.get("plotly_chart")) == charts + (1 if view == "faithfulness" else 2)
+    # Side by side, of the same place, each with its own scale.
+    trained, control = (each for each in canvases(app))
+    assert trained.header["lead"].startswith("Trained weights: ")
+    assert control.header["lead"].startswith("Randomised weights: ")
+    assert trained.header["opened"] == control.header["opened"]
+    assert {each.header["look"]["scale"] for each in (trained, control)} == {"own"}
+    assert not np.allclose(trained.maps, control.maps, atol=1e-5)
     assert any("Rank correlation of the two maps" in each.value for each in app.markdown)
     subject = app.session_state["subject"]
     found = models.model(subject._replace(randomised=True))
@@ -428,9 +439,10 @@ def test_the_control_is_of_the_class_of_the_trained_model(monkeypatch: pytest.Mo
     ]
     assert best[0].class_index != best[1].class_index
     assert set(asked.values()) == {best[0].class_index.item()}
-    titles = titles_of_maps(app)
-    assert [each.endswith(f": relevance for {best[0].labels[0][0]}") for each in titles] == [
-        True
+    leads = [each.header["lead"] for each in canvases(app)]
+    assert [each.partition(": ")[2] for each in leads] == [
+        f"relevance for {best[0].labels[0][0]}"
     ] * 2
     app.button_group(key="map").set_value("rollout").run()
-    assert [each.endswith(": rollout") for each in titles_of_maps(app)] == [True] * 2
+    leads = [each.header["lead"] for each in canvases(app)]
+    assert leads == ["Trained weights: rollout", "Randomised weights: rollout"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 import vit_inspect as vi
@@ -20,6 +21,7 @@ from vit_inspect.catalog import FIGURES
 from vit_inspect.figures import attention_relevance, token_norms
 from vit_inspect_dashboard import models
 from vit_inspect_dashboard.pictures import sample
+from vit_inspect_dashboard.state import Subject
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("random_weights")]
 
@@ -53,6 +55,35 @@ def test_relevance_of_different_classes_has_no_common_scale_and_no_difference() 
     assert told
     assert len(set(scales())) == 2
     assert len(app.get("plotly_chart")) == 2
+
+
+def test_two_maps_have_one_scale_that_ends_with_the_brighter_one() -> None:
+    app = opened("compare", against="layer or head", layer=2, head=1, right_layer=0)
+    weights = vi.attention_maps(models.capture(app.session_state["subject"])).weights[0]
+    shown = weights[2, 1], weights[0].mean(axis=0)
+    for explorer in canvases(app):
+        for clip, (low, high) in explorer.header["limits"].items():
+            ends = [float(np.percentile(each, float(clip))) for each in shown]
+            assert (low, high) == (0, pytest.approx(max(ends)))
+    title, words, _ = charts(app)[0]["layout"]["meta"]
+    assert title == "Values: right − left"
+    query = "from class token (CLS)"
+    assert words == f"L0 mean {query} − L2 H1 {query}"
+
+
+def test_no_other_model_is_loaded_before_it_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: set[str] = set()
+    real = models.model
+
+    def model(subject: Subject) -> vi.Model:
+        asked.add(subject.model)
+        return real(subject)
+
+    monkeypatch.setattr(models, "model", model)
+    app = opened("compare", against="model")
+    assert not app.exception
+    assert asked == {CLASSIFIER}
+    assert any("choose another one for the right side" in each.value for each in app.caption)
 
 
 def test_no_reason_is_given_where_no_difference_is_drawn() -> None:

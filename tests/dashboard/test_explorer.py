@@ -180,11 +180,11 @@ def test_the_shared_scale_and_its_unit_are_those_of_the_sheet() -> None:
     assert set(header["choices"]["clip"]) == set(header["limits"])
 
 
-def test_what_is_open_and_where_counting_begins_arrive() -> None:
-    sheet = replace(made(layout_of("cls")), first_layer=3, layer_name="From layer")
+def test_what_is_open_arrives() -> None:
+    sheet = replace(made(layout_of("cls")), layer_name="From layer")
     header = sent(sheet).header
     assert (header["layers"], header["columns"]) == (LAYERS, list(COLUMNS))
-    assert (header["opened"], header["first"]) == ([1, 2], 3)
+    assert header["opened"] == [1, 2]
     assert header["layerName"] == "From layer"
     assert unpacked(pack(sheet, LOOK, stamp=7)).header["stamp"] == 7
     assert unpacked(pack(sheet, LOOK | {"look": "spotlight"})).header["look"] == {
@@ -389,9 +389,9 @@ def test_what_was_offered_is_heard_beside_what_was_not(monkeypatch: pytest.Monke
 
 def test_layers_are_those_of_the_sheet(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.zeros((2, 2, 3), np.float32)
-    sheet = still("Norm", "norm", PHOTOGRAPH, layout_of("cls"), values, 4, first_layer=3)
+    sheet = still("Norm", "norm", PHOTOGRAPH, layout_of("cls"), values, 1)
     assert sheet.opened == (1, 0)
-    for layer, expected in ((2, {}), (3, {"layer": 3}), (4, {"layer": 4}), (5, {}), (0, {})):
+    for layer, expected in ((-1, {}), (0, {"layer": 0}), (1, {"layer": 1}), (2, {})):
         assert heard_from(monkeypatch, sheet, {"layer": layer})[0] == [expected]
 
 

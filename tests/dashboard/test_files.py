@@ -23,12 +23,12 @@ from vit_inspect_dashboard import models, records
 from vit_inspect_dashboard.wording import file_stem
 
 MAPS = {
-    "faithfulness": ("rollout_patch_map_control", "values"),
-    "attention_rollout": ("attention_rollout_control", "relevance"),
-    "attention_relevance": ("for_{best}_attention_relevance_control", "relevance"),
-    "explore": ("{head}_patch_map_control", "values"),
+    "faithfulness": "rollout_patch_map_control",
+    "attention_rollout": "rollout_from_layer_0_patch_map_control",
+    "attention_relevance": "Attention_relevance_for_{best}_patch_map_control",
+    "explore": "{head}_patch_map_control",
 }
-"""What the control of a page's map is called in files, and in its record."""
+"""What the control of a page's map is called in files."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("random_weights")]
 
@@ -91,7 +91,7 @@ def test_what_was_switched_off_is_exported(
 def test_the_control_of_a_map_is_exported_as_what_it_is(
     files: dict[str, Callable[[], bytes]], view: str
 ) -> None:
-    model, (slug, quantity) = CLASSIFIER, MAPS[view]
+    model, slug = CLASSIFIER, MAPS[view]
     app = opened(view, model=model, randomised=True)
     assert not app.exception
     learned = models.capture(app.session_state["subject"])
@@ -108,9 +108,9 @@ def test_the_control_of_a_map_is_exported_as_what_it_is(
     slug = slug.format(best=file_stem(best), head=opened_head)
     stem = f"{model}_with_randomised_weights_chelsea_{slug}"
     exported = np.load(io.BytesIO(files[f"{stem}.npz"]()))
-    np.testing.assert_allclose(exported[quantity], wanted, atol=1e-6)
+    np.testing.assert_allclose(exported["values"], wanted, atol=1e-6)
     assert exported["model"] == f"{model}, randomised"
-    rows = [row for row in files[f"{stem}.csv"]().decode().splitlines() if row.startswith(quantity)]
+    rows = [row for row in files[f"{stem}.csv"]().decode().splitlines() if row.startswith("values")]
     assert len(rows) == wanted.size
     assert files[f"{stem}.svg"]().startswith(b"<?xml")
     assert f"{model}, randomised" in files[f"{stem}.html"]().decode()
@@ -158,7 +158,7 @@ def test_tokens_of_another_picture_are_shown_beside_once_computed_and_exported(
     assert joined == [("chelsea.png", "coffee.png")]
     labels = [each.proto.popover.label for each in app.get("popover")]
     exports = [label.split(": ")[1] for label in labels if "Export" in label]
-    exports = [label for label in exports if label != "Export this map"]
+    exports = [label for label in exports if label not in ("Export this map", "Export all maps")]
     assert exports == ["Export chelsea", "Export coffee"]
     tables = {
         name: np.load(io.BytesIO(data()))[quantity]

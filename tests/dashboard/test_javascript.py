@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +58,7 @@ def packed(random: np.random.Generator) -> dict[str, Sheet]:
     patches = layout_of(readout=MEAN, grid=(4, 5))
     return {
         "attention": made(layout),
-        "patches": replace(made(patches), first_layer=2),
+        "patches": made(patches),
         "signed": still("Similarity", "cosine similarity", PHOTOGRAPH, layout, signed, 1),
         "odd": still("Norm", "L2 norm", PHOTOGRAPH, wide, odd, 0, from_zero=True),
         "odd_from_least": still("Norm", "L2 norm", PHOTOGRAPH, wide, odd, 0),

@@ -21,6 +21,7 @@ from tests.dashboard.apps import (
     WITHOUT_POSITIONS,
     canvas,
     charts,
+    choose_model,
     copied,
     go,
     opened,
@@ -91,9 +92,16 @@ def test_every_step_of_the_tour_says_what_is_true_of_the_model_and_shows_it(mode
         assert not app.error
         assert app.header[0].value.startswith(f"{number}. ")
         components = [
-            each for each in app.get("bidi_component") if not each.proto.id.endswith("-strip")
+            each
+            for each in app.get("bidi_component")
+            if not each.proto.id.endswith(("-strip", "-touch"))
         ]
-        shown = [*app.get("plotly_chart"), *components, *app.get("progress")]
+        shown = [
+            *app.get("plotly_chart"),
+            *app.image,
+            *components,
+            *app.get("progress"),
+        ]
         links = [each for each in app.button if each.label == "Open the full page"]
         # A step without a figure links to none.
         assert (not shown, not links) == (number in bare,) * 2, number
@@ -222,7 +230,7 @@ def test_a_name_of_another_package_is_answered_in_a_sentence(
     monkeypatch.setattr("vit_inspect_dashboard.models.vi.load", unpatched_load)
     assert len(name) <= controls.NAME_LENGTH
     monkeypatch.setattr(
-        "vit_inspect_dashboard.sidebar.ZOO", (Checkpoint(name, "all figures", "typed in"),)
+        "vit_inspect_dashboard.picker.ZOO", (Checkpoint(name, "all figures", "typed in"),)
     )
     app = opened(model=name)
     assert not app.exception
@@ -253,7 +261,7 @@ def test_a_stage_is_chosen_for_all_pages() -> None:
 def test_another_model_opens_at_its_own_stage() -> None:
     app = opened(model=STAGED, stage=1)
     assert app.session_state["subject"].stage == 1
-    app.selectbox(key="model").set_value(CLASSIFIER).run()
+    choose_model(app, CLASSIFIER)
     assert not app.exception
     assert not [each for each in app.selectbox if each.key == "stage"]
     assert app.session_state["subject"].stage is None
@@ -287,8 +295,17 @@ def test_sizes_are_those_that_all_stages_tile() -> None:
     assert all(int(size) % 32 == 0 for size in sizes)
 
 
-def test_tokens_of_a_model_without_classes_say_so_where_a_class_is_asked_for() -> None:
+def test_a_model_without_classes_says_so_and_offers_one_where_classes_are_read() -> None:
     app = opened("logit_lens", model=FEATURES)
     assert not app.exception
-    [error] = app.error
-    assert "which has no known classes" in error.value.replace("\\", "")
+    assert not app.error
+    assert any("This model has none." in each.value for each in app.info)
+    [button] = [each for each in app.button if each.label == "Choose a model with classes"]
+    button.click().run()
+    assert not app.exception
+    assert app.text_input(key="sought_model").value == "1,000 classes"
+    offered = [each for each in app.button if str(each.key).startswith("take_")]
+    assert offered
+    # What is found is a choice like any other.
+    offered[0].click().run()
+    assert app.session_state["subject"].model == str(offered[0].key).removeprefix("take_")

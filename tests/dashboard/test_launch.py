@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
-import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
@@ -21,8 +18,9 @@ from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 
 from tests.dashboard.apps import APP
-from tests.dashboard.serving import ROOT
+from tests.dashboard.serving import ROOT, started
 from vit_inspect.__main__ import app
+from vit_inspect.loading import timm_names
 from vit_inspect_dashboard import launch, models, offers
 
 PACKAGE = ROOT / "dashboard" / "vit_inspect_dashboard"
@@ -32,6 +30,15 @@ def test_the_settings_of_a_checkout_are_those_of_the_package() -> None:
     # Streamlit looks for them beside the script that it runs.
     both = [folder / ".streamlit" / "config.toml" for folder in (PACKAGE, PACKAGE.parent)]
     assert both[0].read_bytes() == both[1].read_bytes()
+
+
+def test_the_list_of_models_is_made_before_anybody_opens_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("vit_inspect_dashboard.sidebar.load_first", lambda _: None)
+    timm_names.served.cache_clear()
+    launch.warm()
+    assert timm_names.served.cache_info().currsize == 1
 
 
 def test_options_leave_what_is_not_given_to_the_settings() -> None:
@@ -69,30 +76,11 @@ def test_the_packages_alone_serve_the_dashboard_from_any_folder(tmp_path: Path) 
         shutil.copytree(package, tmp_path / "site" / package.name)
     folder = tmp_path / "elsewhere"
     folder.mkdir()
-    command = [sys.executable, "-m", "vit_inspect", "dashboard", "--port", "0", "--no-browser"]
-    with subprocess.Popen(
-        command,
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(tmp_path / "site"), "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as server:
-        assert server.stdout
-        try:
-            said = ""
-            while not (found := re.search(r"URL: (http://localhost:[1-9]\d*)", said)):
-                line = server.stdout.readline()
-                assert line, said
-                said += line
-            with urllib.request.urlopen(f"{found[1]}/_stcore/health") as answer:
-                assert answer.read() == b"ok"
-            with urllib.request.urlopen(found[1]) as answer:
-                assert b"<html" in answer.read()
-        finally:
-            server.terminate()
-            # Its last words need a place to go to.
-            server.communicate()
+    with started(cwd=folder, path=tmp_path / "site") as address:
+        with urllib.request.urlopen(f"{address}/_stcore/health") as answer:
+            assert answer.read() == b"ok"
+        with urllib.request.urlopen(address) as answer:
+            assert b"<html" in answer.read()
 
 
 def test_a_host_without_an_address_is_refused_in_a_sentence(
@@ -138,7 +126,7 @@ def test_a_checkpoint_is_the_first_model_with_what_is_said_of_it(run_with: Any) 
     st.cache_resource.clear()
     page = AppTest.from_file(str(APP), default_timeout=120).run()
     assert not page.exception
-    assert page.selectbox(key="model").value == "mine"
+    assert page.button(key="choose_model").label == "mine"
     model = models.model(page.session_state["subject"])
     assert model.recipe.mean == (0.1, 0.2, 0.3)
     assert model.outputs == "multi-label"

@@ -49,8 +49,8 @@ NOT_OF_STAGES = {
     "head_importance",
     "logit_lens",
 }
-REFUSED = {STAGED: NOT_OF_STAGES, POOLED: {"logit_lens"}, FEATURES: {"logit_lens"}}
-"""Pages that refuse a hierarchical model, or one without classes."""
+REFUSED = {STAGED: NOT_OF_STAGES}
+"""Pages that refuse a hierarchical model."""
 FOLLOWING = ("explore", "token_similarity")
 """Pages whose map follows the cursor."""
 
@@ -143,8 +143,8 @@ def test_a_classifier_names_the_five_most_probable_classes() -> None:
 @pytest.mark.usefixtures("random_weights")
 def test_what_a_reader_should_know_of_the_model_is_told() -> None:
     app = opened(model=FEATURES)
-    words = [each.value.replace("\\", "") for each in app.info]
-    assert words == ["Position table resampled from 37 x 37 to 3 x 3."]
+    words = [each.value.replace("\\", "") for each in app.caption]
+    assert ":material/info: Position table resampled from 37 × 37 to 3 × 3." in words
 
 
 @pytest.mark.usefixtures("random_weights")
@@ -153,7 +153,7 @@ def test_what_the_archive_leaves_out_is_told() -> None:
     words, *_ = (each.value for each in app.markdown if "archive" in each.value)
     slow = " and ".join(entry.figure.title for entry in FIGURES if entry.thorough)
     assert words.endswith(f"{slow} run the model many times; export them on their own pages.")
-    assert f"With --thorough it also makes {slow}." in [each.value for each in app.caption]
+    assert f"With `--thorough` it also makes {slow}." in [each.value for each in app.caption]
 
 
 def words_of(app: AppTest) -> Iterator[str]:
@@ -199,7 +199,7 @@ def numbers_on_all_pages(*, model: str) -> dict[str, set[int]]:
             if control.key in ("layer", "start"):
                 found["layer"] |= set(map(int, control.options))
         for header in (each.header for each in canvases(app)):
-            found["layer"] |= {header["first"] + layer for layer in range(header["layers"])}
+            found["layer"] |= set(range(header["layers"]))
             found["head"] |= {int(name) for name in header["columns"] if name.isdecimal()}
         for table in app.dataframe:
             for name in ("layer", "head"):

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import streamlit as st
 import torch
-from PIL import Image
 
 import vit_inspect as vi
 from tests.dashboard.apps import LAYERS, copied
 from vit_inspect.attention import sweep
 from vit_inspect.attention.layer import LayerAttention
 from vit_inspect.errors import OutOfMemory
+from vit_inspect.figures.printing import USUAL, Print
 from vit_inspect.layout import READOUT
 from vit_inspect_dashboard import device, kept, models, records, sheets
-from vit_inspect_dashboard.pictures import Picture, sample
+from vit_inspect_dashboard.pictures import sample
 from vit_inspect_dashboard.state import Subject
 
 SUBJECT = Subject("vit_tiny_patch16_224", 32, "crop", sample("chelsea"))
@@ -71,7 +71,7 @@ def test_a_model_that_is_forgotten_takes_its_captures_along() -> None:
 def test_captures_are_weighed_by_what_they_hold() -> None:
     capture = models.capture(SUBJECT)
     # Queries, keys and values of 5 tokens, 192 wide, in one tensor each layer; what the blocks
-    # return; 32 x 32 px.
+    # return; 32 × 32 px.
     tensors = LAYERS * (3 + 1) * 5 * 192 * 4 + 3 * 32 * 32 * 4
     assert kept.captures().bytes() == tensors + capture.photographs[0].pixels.nbytes
 
@@ -204,28 +204,29 @@ def test_another_layer_of_token_norms_sweeps_only_where_there_are_artefacts(
     assert len(swept) == LAYERS + 2 * LAYERS * found
 
 
-def test_the_archive_is_the_bundle_of_its_capture_made_without_a_session(
+def test_the_archive_is_the_bundle_of_its_capture_made_once_with_progress(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    read: list[str] = []
     bundled: list[vi.Capture] = []
+    said: list[tuple[float, str]] = []
 
-    def opened() -> Image.Image:
-        read.append("chelsea")
-        return vi.sample("chelsea")
-
-    def bundle(capture: vi.Capture) -> bytes:
+    def bundle(capture: vi.Capture, *, print: Print, on_figure: Callable[[str], object]) -> bytes:
+        assert print == USUAL
         assert len(device.line().waiting) == 1
         bundled.append(capture)
+        for title in ("one", "two"):
+            on_figure(title)
         return b"archive"
 
     monkeypatch.setattr(records, "bundle", bundle)
-    subject = SUBJECT._replace(picture=Picture("chelsea", "chelsea", opened))
-    assert records.archive(subject) == b"archive"
-    # A capture that is there already needs no picture.
-    assert records.archive(subject) == b"archive"
-    assert read == ["chelsea"]
-    assert bundled == [models.capture(SUBJECT)] * 2
+    assert records.kept_archive(SUBJECT, USUAL) is None
+    for _ in range(2):
+        assert records.archive(SUBJECT, USUAL, lambda *told: said.append(told)) == b"archive"
+    assert records.kept_archive(SUBJECT, USUAL) == b"archive"
+    assert records.kept_archive(SUBJECT, Print(title=False)) is None
+    assert bundled == [models.capture(SUBJECT)]
+    assert [words for _, words in said] == ["Computing", "Drawing: one", "Drawing: two"]
+    assert 0 == said[1][0] < said[2][0] < 0.2
     assert not device.line().waiting
 
 

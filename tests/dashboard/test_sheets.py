@@ -195,8 +195,6 @@ def test_the_scale_of_maps_with_values_below_zero_begins_at_the_least() -> None:
     whole = sheets.still("Norm", "norm", photograph(), layout, values, 1, from_zero=True)
     assert whole.limits[100.0] == (0, 1)
     assert (sheet.pins, sheet.query, sheet.rows.queries) == (False, None, ())
-    later = sheets.still("Norm", "norm", photograph(), layout, values, 4, first_layer=3)
-    assert (later.opened, later.first_layer) == ((1, 0), 3)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

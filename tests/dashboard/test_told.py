@@ -11,7 +11,7 @@ import timm
 import torch
 from streamlit.testing.v1 import AppTest
 
-from tests.dashboard.apps import APP, CLASSIFIER, refusals, subject
+from tests.dashboard.apps import APP, CLASSIFIER, choose_model, refusals, subject
 from vit_inspect_dashboard import models, offers, told
 
 MINE = "mine"
@@ -64,7 +64,8 @@ def test_what_is_said_goes_before_the_file_and_its_operator() -> None:
     app = opened(at="about")
     before = models.model(app.session_state["subject"])
     # The first page says what is assumed, and no longer once it is said.
-    told = app.info[0].value.replace("\\", "")
+    told = next(each.value for each in app.caption if ":material/info:" in each.value)
+    told = told.replace("\\", "")
     assert "standard deviation 0.5" in told
     assert "2 heads" not in told
     app.text_input(key="mean").set_value("0.5, 0.6, 0.7")
@@ -145,7 +146,7 @@ def test_another_model_forgets_what_was_said_of_one() -> None:
     app.query_params["std"] = "0.5"
     app.run()
     assert said(app) == {"std": "0.5"}
-    app.selectbox(key="model").set_value("vit_small_patch14_reg4_dinov2").run()
+    choose_model(app, "vit_small_patch14_reg4_dinov2")
     assert not app.exception
     assert said(app) == {}
     assert app.session_state["subject"].said == ()

@@ -304,7 +304,7 @@ def array(sent: Any) -> np.ndarray:
 
 
 def file_of(seed: int) -> bytes:
-    """A picture of 1000 x 700 px that nobody else has."""
+    """A picture of 1000 × 700 px that nobody else has."""
     file = io.BytesIO()
     small = noise((20, 14), seed)
     small.resize((1000, 700)).save(file, "PNG")

@@ -14,11 +14,14 @@ const NARROW = 700; // CSS px; the overview goes below
 const HOVER = "vit_inspect_hover";
 const SHARE = 0.6; // of the width for the photograph
 const GAP = 2; // CSS px between small maps
+const WALK = 130; // ms from patch to patch of the first demonstration
+const WALK_STEPS = 40;
 /** @type {Record<string, [number, number]>} */
 const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
 /** @type {WeakMap<Element, Explorer>} */
 const explorers = new WeakMap();
+let walked = false; // the demonstration is for who has just come
 
 // Called again on every rerun with new data, and with the same place to draw in.
 /** @param {{data: Uint8Array, parentElement: Element, setTriggerValue: (name: string, value: unknown) => void}} given */
@@ -75,6 +78,8 @@ class Explorer {
     this.timer = null;
     /** @type {ReturnType<typeof setInterval> | null} */
     this.playing = null;
+    /** @type {ReturnType<typeof setInterval> | null} */
+    this.walking = null;
     /** @type {HTMLCanvasElement | null} */
     this.base = null;
     /** @type {(chosen: object) => void} */
@@ -83,12 +88,18 @@ class Explorer {
     this.listen();
     this.observer = new ResizeObserver(() => this.fit());
     this.observer.observe(this.root);
+    // What comes above the photograph after it takes room from it: the page grows, the place does not.
+    const page = document.querySelector('[data-testid="stMainBlockContainer"]');
+    if (page) this.observer.observe(page);
   }
 
   listen() {
     const { signal } = this.closing;
     /** @param {string} name @param {() => void} act */
     const press = (name, act) => this.part(name).addEventListener("click", act, { signal });
+    for (const arrival of ["pointerdown", "pointermove", "keydown", "wheel"]) {
+      window.addEventListener(arrival, () => this.stand(), { signal, passive: true, capture: true });
+    }
     this.canvas.addEventListener("pointerdown", (event) => {
       if (event.pointerType !== "touch" && event.button === 0) this.anchor = this.patchAt(event);
     }, { signal });
@@ -175,9 +186,12 @@ class Explorer {
     this.fillTools();
     this.fit();
     this.speak();
+    if (before) this.stand();
+    else this.walk();
   }
 
   close() {
+    this.stand();
     this.closing.abort();
     this.observer.disconnect();
     if (this.frame !== null) cancelAnimationFrame(this.frame);
@@ -185,6 +199,31 @@ class Explorer {
     if (this.playing) clearInterval(this.playing);
     this.photograph?.close();
     this.photograph = null;
+  }
+
+  // What a cursor would show, in a circle over the picture, until the user's own arrives.
+  walk() {
+    const { sheet } = this;
+    const follows = sheet?.pins && !sheet.link && sheet.query === sheet.tokens[0] && rowOf(sheet, 0);
+    if (walked || !follows || document.hidden) return;
+    if (window.matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+    walked = true;
+    const [rows, columns] = sheet.grid;
+    let step = 0;
+    this.walking = setInterval(() => {
+      if (step > WALK_STEPS) return this.stand();
+      const turn = (2 * Math.PI * step) / WALK_STEPS;
+      const row = Math.floor(rows * (0.5 - 0.28 * Math.cos(turn)));
+      this.hover(row * columns + Math.floor(columns * (0.5 + 0.28 * Math.sin(turn))));
+      step += 1;
+    }, WALK);
+  }
+
+  stand() {
+    if (!this.walking) return;
+    clearInterval(this.walking);
+    this.walking = null;
+    this.hover(null);
   }
 
   // ---- what the user does
@@ -295,7 +334,7 @@ class Explorer {
     if (!this.sheet || event.shiftKey || event.ctrlKey || event.altKey || event.metaKey) return;
     const target = /** @type {HTMLElement} */ (event.composedPath()[0]);
     if (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName ?? "")) return;
-    const steps = { j: [-1, 0], k: [1, 0], h: [0, -1], l: [0, 1] };
+    const steps = { j: [1, 0], k: [-1, 0], h: [0, -1], l: [0, 1] };
     const step = steps[/** @type {keyof typeof steps} */ (event.key.toLowerCase())];
     if (step) this.step(step[0], step[1]);
     else if (event.key === "Escape") this.pin(null, 0);
@@ -328,7 +367,7 @@ class Explorer {
       this.speak();
       this.report({
         stamp: this.stamp,
-        layer: this.layer + sheet.first,
+        layer: this.layer,
         column: this.column,
         ...(this.chosenQuery === undefined ? {} : { query: this.chosenQuery }),
         ...this.look,
@@ -438,9 +477,9 @@ class Explorer {
     if (!sheet) return;
     const columns = sheet.columns.length;
     const heads = sheet.columns.filter((name) => /^\d+$/.test(name)).length;
-    const alone = columns === 1;
-    const across = alone ? bestColumns(sheet.layers, width / aspect / height) : columns;
-    const down = alone ? Math.ceil(sheet.layers / across) : sheet.layers;
+    const alone = columns === 1 || sheet.layers === 1;
+    const across = alone ? bestColumns(sheet.maps.length, width / aspect / height) : columns;
+    const down = alone ? Math.ceil(sheet.maps.length / across) : sheet.layers;
     const [left, top] = alone ? [0, 0] : [22, 20];
     const label = alone ? 16 : 0; // px above each map
     const apart = heads && heads < columns ? 10 : 0; // px between heads and what is of all heads
@@ -500,7 +539,8 @@ class Explorer {
     const corners = cornersOf(this.pinned, sheet.grid[1]);
     if (corners) this.outlineBox(corners, sheet.paper, sheet.accent);
     this.showScale(ends, map);
-    this.part("line").textContent = this.words(query, map);
+    const words = this.words(query, map);
+    this.part("line").textContent = this.walking ? `For example: ${words}` : words;
     canvas.dataset.shown = isPatch(query) ? this.pair(query) : String(query);
     canvas.dataset.place = this.nameOf(this.layer, this.column);
   }
@@ -536,7 +576,9 @@ class Explorer {
       new ImageData(pixels, sheet.grid[1]), 0, 0,
     );
     context.imageSmoothingEnabled = this.look.edges === "smooth";
-    context.imageSmoothingQuality = "high";
+    // Linear between the centres of patches, as `lit.py` enlarges; "high" is a cubic curve, "low" is
+    // coarse, and leaves patches out where the picture becomes smaller.
+    context.imageSmoothingQuality = "medium";
     context.drawImage(picture, ...box);
     context.imageSmoothingEnabled = true;
   }
@@ -562,10 +604,11 @@ class Explorer {
       this.cover(context, map, layer, [x, y, width, height], endsOf(sheet, map, this.look));
       if (cells.label) {
         context.textAlign = "left";
-        context.fillText(`${sheet.layerName} ${layer + sheet.first}`, x, y - (cells.label / 2) * ratio);
+        const name = sheet.layers > 1 ? `${sheet.layerName} ${layer}` : sheet.columns[column];
+        context.fillText(name, x, y - (cells.label / 2) * ratio);
       } else if (column === 0 && layer % every === 0) {
         context.textAlign = "right";
-        context.fillText(`${layer + sheet.first}`, (cells.left - 6) * ratio, y + height / 2);
+        context.fillText(`${layer}`, (cells.left - 6) * ratio, y + height / 2);
       }
       if (!cells.label && layer === 0) {
         context.textAlign = "center";
@@ -605,8 +648,9 @@ class Explorer {
     const { sheet } = this;
     if (!sheet) return "";
     const name = sheet.columns[column];
+    if (sheet.layers === 1 && name) return name;
     const head = name === "" ? "" : /^\d+$/.test(name) ? ` H${name}` : ` ${name}`;
-    return `L${layer + sheet.first}${head}`;
+    return `L${layer}${head}`;
   }
 
   /** @param {number} patch */
@@ -630,7 +674,8 @@ class Explorer {
       return `Computing the map of ${this.name(this.pinned).toLowerCase()}`;
     }
     if (here !== null && here !== query) {
-      const whose = query === null ? sheet.kind : `${this.name(query)} to`;
+      const kind = sheet.layers === 1 ? sheet.columns[this.column] || sheet.kind : sheet.kind;
+      const whose = query === null ? kind : `${this.name(query)} to`;
       return `${whose} ${this.pair(here)}: ${number(valueAt(map, here, sheet.steps))}`;
     }
     const most = this.pair(map.steps.indexOf(Math.max(...map.steps)));
@@ -662,7 +707,9 @@ class Explorer {
     context.drawImage(picture, 0, 0);
     this.part("start").textContent = number(ends.low);
     this.part("end").textContent = `${ends.above ? "≥ " : ""}${number(ends.high)}`;
-    const clipped = ends.above ? `; clipped at percentile ${this.look.clip}, largest ${number(map.largest)}` : "";
+    const maps = sheet.link ? "both maps" : "all maps";
+    const clip = this.look.scale === "shared" ? `${this.look.clip} of ${maps}` : this.look.clip;
+    const clipped = ends.above ? `; clipped at percentile ${clip}, largest ${number(map.largest)}` : "";
     this.part("unit").textContent = `${sheet.unit}${clipped}`;
   }
 
@@ -705,10 +752,14 @@ class Explorer {
     const unpin = /** @type {HTMLButtonElement} */ (this.part("unpin"));
     unpin.hidden = !sheet.pins || !sheet.tokens.length;
     unpin.disabled = !held;
-    this.part("layer").textContent = `${sheet.layerName} ${this.layer + sheet.first}`;
+    this.part("layer").textContent = `${sheet.layerName} ${this.layer}`;
     this.part("layer-group").hidden = sheet.layers < 2;
     const column = sheet.columns[this.column];
-    this.part("head").textContent = /^\d+$/.test(column) ? `Head ${column}` : `${column} of heads`;
+    const headed = sheet.columns.some((name) => /^\d+$/.test(name));
+    const beside = headed ? `${column} of heads` : column;
+    this.part("head").textContent = /^\d+$/.test(column) ? `Head ${column}` : beside;
+    this.part("left").title = `Previous ${headed ? "head" : "map"} (H)`;
+    this.part("right").title = `Next ${headed ? "head" : "map"} (L)`;
     this.part("head-group").hidden = sheet.columns.length < 2;
     const disabled = (/** @type {string} */ name, /** @type {boolean} */ off) => {
       /** @type {HTMLButtonElement} */ (this.part(name)).disabled = off;
@@ -718,8 +769,8 @@ class Explorer {
     disabled("left", this.column === 0);
     disabled("right", this.column === sheet.columns.length - 1);
     for (const name of ["look", "scale-of", "clip"]) this.part(name).hidden = sheet.coloured;
-    // Explorers that are linked have one scale.
-    this.part("scale-of").hidden ||= Boolean(sheet.link);
+    // Explorers that are linked have one scale; maps without a common unit have none.
+    this.part("scale-of").hidden ||= Boolean(sheet.link) || !Object.keys(sheet.limits).length;
   }
 
   // What is pinned, for those who hear the page; what is merely hovered would never end.

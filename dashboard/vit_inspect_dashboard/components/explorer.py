@@ -89,10 +89,10 @@ class _Offered:
     """What a sheet offers to choose; what comes from a browser may be anything."""
 
     def __init__(self, sheet: Sheet) -> None:
-        first, (layers, columns) = sheet.first_layer, sheet.values.shape[:2]
+        layers, columns = sheet.values.shape[:2]
         self.grid, self.pins = sheet.layout.grid, sheet.pins
         self.tokens = {query_name(each, sheet.layout): each for each in sheet.tokens}
-        self.numbers = {"layer": range(first, first + layers), "column": range(columns)}
+        self.numbers = {"layer": range(layers), "column": range(columns)}
 
     def valid(self, chosen: object) -> dict[str, Any]:
         """The choices that were offered; others are left out."""
@@ -162,7 +162,6 @@ def pack(
         "link": link,
         "columns": sheet.columns,
         "layers": len(sheet.values),
-        "first": sheet.first_layer,
         "layerName": sheet.layer_name,
         "opened": sheet.opened,
         "query": _sent(sheet.query, layout),
@@ -178,6 +177,7 @@ def pack(
         "seen": photograph.seen,
         "heat": looks.HEAT_OPACITY,
         "veil": looks.SPOTLIGHT_VEIL,
+        "tint": looks.TINT_OPACITY,
         "accent": looks.ACCENT,
         "ink": looks.INK,
         "paper": looks.PAPER,

@@ -21,7 +21,6 @@
  * @property {string[]} tokens
  * @property {string[]} columns
  * @property {number} layers
- * @property {number} first
  * @property {string} layerName
  * @property {Pair} opened
  * @property {Query | null} query
@@ -29,7 +28,7 @@
  * @property {boolean} pins
  * @property {number} stamp
  * @property {number} steps
- * @property {Record<string, Pair>} limits
+ * @property {Record<string, Pair>} limits of a scale that all maps share; empty where they have none
  * @property {boolean} fromZero
  * @property {boolean} coloured
  * @property {Record<keyof Look, string[]>} choices
@@ -39,6 +38,7 @@
  * @property {[number, number, number, number]} seen
  * @property {number} heat how much of the photograph the largest value hides
  * @property {number} veil how dark the spotlight leaves the smallest
+ * @property {number} tint how much of the photograph the colours of patches hide
  * @property {string} accent
  * @property {string} ink
  * @property {string} paper
@@ -205,7 +205,7 @@ export function paint(pixels, at, share, { ramp, heat, veil }, look) {
  */
 export function tinted(sheet, layer) {
   const count = sheet.grid[0] * sheet.grid[1];
-  const pixels = new Uint8ClampedArray(4 * count).fill(200);
+  const pixels = new Uint8ClampedArray(4 * count).fill(255 * sheet.tint);
   for (let patch = 0; patch < count; patch++) {
     pixels.set(sheet.colours.subarray(3 * (layer * count + patch), 3 * (layer * count + patch) + 3), 4 * patch);
   }
@@ -222,7 +222,8 @@ export function clamp(index, count) {
   return Math.min(Math.max(index, 0), count - 1);
 }
 
+// A minus is the sign that axes have, which is no hyphen.
 /** @param {number} value */
 export function number(value) {
-  return Number(value.toPrecision(3)).toString();
+  return Number(value.toPrecision(3)).toString().replace("-", "\u2212");
 }

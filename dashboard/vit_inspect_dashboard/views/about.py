@@ -7,8 +7,8 @@ import streamlit as st
 import vit_inspect as vi
 from vit_inspect.errors import UnsupportedModel
 from vit_inspect.figures.anatomy import FIGURE
-from vit_inspect.figures.overlay import plot_input
-from vit_inspect_dashboard import models, page, records, state
+from vit_inspect.figures.looks import parameter_count
+from vit_inspect_dashboard import exports, models, page, records, state
 from vit_inspect_dashboard.wording import COUNTING, class_names, plain, query_name
 
 
@@ -25,11 +25,7 @@ layout, photograph = model.layout, capture.photographs[0]
 page.heading(model.id, "What is this model, and what did it see?")
 picture, facts = st.columns([3, 2], gap="large")
 with picture:
-    page.plot(
-        plot_input(photograph, layout.grid, width=640),
-        key="overview",
-        alt="The picture, the part that the model saw cut into patches, the rest shaded",
-    )
+    page.show_input(photograph, layout.grid)
     st.caption(
         f"{layout.grid[0]} × {layout.grid[1]} patches of {layout.patch_px[0]} × "
         f"{layout.patch_px[1]} px. The model never saw the shaded part."
@@ -71,26 +67,32 @@ with facts:
 page.tell_notices(subject)
 
 st.divider()
-st.markdown("**Its row in Table 1 of the ViT paper, and what it is made of**")
+st.markdown("**Beside the nearest size that has a name, and what it is made of**")
 made = records.of_model(vi.anatomy, subject)
 named = made.variant
-said = [(subject.model, made.row), *([(named.name, named.row)] if named else [])]
-st.table(
-    {
-        "Model": [name for name, _ in said],
-        "Layers": [str(row.layers) for _, row in said],
-        "Hidden size D": [shown(row.width) for _, row in said],
-        "MLP size": [shown(row.mlp) for _, row in said],
-        "Heads": [shown(row.heads) for _, row in said],
-        "Parameters": [f"{row.parameters / 1e6:,.0f} M" for _, row in said],
-    },
-    border="horizontal",
-)
+said = [(subject.model_title, made.row), *([(named.name, named.row)] if named else [])]
+with page.wide_content("table_1"):
+    st.table(
+        {
+            "Model": [name for name, _ in said],
+            "Layers": [str(row.layers) for _, row in said],
+            "Hidden size D": [shown(row.width) for _, row in said],
+            "MLP size": [shown(row.mlp) for _, row in said],
+            "Heads": [shown(row.heads) for _, row in said],
+            "Parameters": [parameter_count(row.parameters) for _, row in said],
+        },
+        border="horizontal",
+    )
 if named is None:
     st.caption("No named size has layers, width, MLP and heads close to these.")
 else:
     fits = "It has the shape of" if made.exact else "The nearest named size is"
     st.caption(plain(f"{fits} {named.name} ({named.source})."))
-page.plot(FIGURE.plot(made, width=1000), key="anatomy", alt=f"The parts of {subject.model}")
-page.export(FIGURE, made, name=subject.model, formats=("svg", "pdf", "png", "html"))
+page.plot(
+    FIGURE.plot(made, width=1000),
+    key="anatomy",
+    alt=f"The parts of {subject.model_title}",
+    wide=True,
+)
+exports.offer(FIGURE, made, name=subject.model_title, formats=("svg", "pdf", "png", "html"))
 page.explain(FIGURE)

@@ -9,7 +9,7 @@ import streamlit as st
 import vit_inspect as vi
 from vit_inspect.analyses.attention_distance import Definition
 from vit_inspect.figures.attention_distance import FIGURE
-from vit_inspect_dashboard import controls, page, state, survey
+from vit_inspect_dashboard import controls, exports, page, state, survey
 
 subject = state.current()
 place = page.heading(FIGURE.title, FIGURE.question)
@@ -28,10 +28,10 @@ result = survey.averaged(vi.attention_distance, subject, chosen, definition=defi
 page.plot(
     FIGURE.plot(result),
     key="distance",
-    alt=f"Mean attention distance of every head at every depth of {subject.model}",
+    alt=f"Mean attention distance of every head at every depth of {subject.model_title}",
     on_pick=state.open_head,
 )
 st.caption("Click a dot to open that head's maps.")
 with place:
-    page.export(FIGURE, result, name=name)
+    exports.offer(FIGURE, result, name=name)
 page.explain(FIGURE)

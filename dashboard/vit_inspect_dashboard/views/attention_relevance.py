@@ -35,7 +35,8 @@ target: int | tuple[int, int] | None = None
 other: Picture | None = None
 told = ""
 named = OUTPUT if model.outputs == "scores" else CLASS
-with st.container(horizontal=True, vertical_alignment="bottom"):
+above, below = page.controls_and_picture()
+with above, st.container(horizontal=True, vertical_alignment="bottom"):
     kind = controls.choose(
         "target",
         "Relevance for",
@@ -75,7 +76,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
             help="Bright patches make the two pictures similar for the model.",
         )
 if told:
-    st.caption(plain(told))
+    above.caption(plain(told))
 
 
 def relevance(of: Subject) -> vi.AttentionRelevance:
@@ -87,28 +88,20 @@ def relevance(of: Subject) -> vi.AttentionRelevance:
 
 
 result = relevance(subject)
-sheet = sheets.relevance(result)
-canvas.show(sheet, FIGURE.question)
 asked = "" if target is None else f", target={target!r}"
 asked = asked if other is None else f", target={as_python.picture(other)}"
-canvas.export(
-    sheet,
-    subject,
-    about=f"relevance for {result.target[0]}",
-    analysis=f"vi.attention_relevance(capture{asked})",
-    values="found.relevance",
-    label="Export this map",
-)
-for column, way in zip(st.columns(len(WAYS) - 1, gap="large"), list(WAYS)[1:], strict=True):
-    with column:
-        page.plot(
-            FIGURE.plot(result, way=way, width=500),
-            key=way,
-            alt=f"{WAYS[way]} of {subject.model} for {result.target[0]}",
-        )
-if sanity.wanted():
-    sanity.map_and_control(
-        FIGURE, subject, relevance, quantity="relevance", about=f"for {result.target[0]}"
+column = canvas.chosen_name("way", list(WAYS.values()))
+way, title = list(WAYS.items())[column]
+with below:
+    sanity.show(
+        subject,
+        lambda of: sheets.relevance(relevance(of), column),
+        FIGURE.question + ("" if result.target[0] == OWN else f" Shown: {result.target[0]}."),
+        head="way",
+        about=f"{title} for {result.target[0]}",
+        all_about=f"relevance for {result.target[0]}",
+        analysis=f"vi.attention_relevance(capture{asked})",
+        # Negative contributions are shown as 0.
+        values=f"found.{way}.clip(0)",
     )
-page.export(FIGURE, result, name=f"{page.title_of(subject)} for {result.target[0]}")
 page.explain(FIGURE)

@@ -17,6 +17,7 @@ from vit_inspect_dashboard import (
     address,
     canvas,
     controls,
+    exports,
     models,
     page,
     records,
@@ -27,7 +28,8 @@ from vit_inspect_dashboard import (
 
 subject = state.current()
 layers = len(models.model(subject).blocks)
-with st.container(horizontal=True, vertical_alignment="top"):
+above, below = page.controls_and_picture()
+with above, st.container(horizontal=True, vertical_alignment="top"):
     fusion: Fusion = controls.choose(
         "fusion",
         "Combine heads by",
@@ -65,19 +67,24 @@ if share > CONCENTRATED:
         f"{count} of {result.relevance[0].size} patches hold {share:.0%} of the rollout on "
         "patches. Such patches are often artefacts of the model, not objects."
     )
-whole = result if start == 0 else rollout(subject, 0)
-sheet = sheets.rollout(whole, start)
-canvas.show(sheet, FIGURE.question, layer="start")
-canvas.export(
-    sheet,
-    subject,
-    about=f"rollout from layer {start}",
-    analysis=f"vi.attention_rollout(capture, fusion={fusion!r}, discard={discard / 100}, "
-    f"start_layer={start})",
-    values="found.relevance",
-    label="Export this map",
-)
-if sanity.wanted():
-    sanity.map_and_control(FIGURE, subject, rollout, quantity="relevance")
-page.export(FIGURE, result, name=page.title_of(subject))
+
+
+def sheet(of: state.Subject) -> sheets.Sheet:
+    """From each layer on, by a model, trained or not."""
+    return sheets.rollout(rollout(of, 0), start)
+
+
+with below:
+    sanity.show(
+        subject,
+        sheet,
+        FIGURE.question,
+        layer="start",
+        about=f"rollout from layer {start}",
+        all_about="rollout from each layer on",
+        analysis=f"vi.attention_rollout(capture, fusion={fusion!r}, discard={discard / 100}, "
+        f"start_layer={start})",
+        values="found.relevance",
+    )
+    exports.offer(FIGURE, result, name=page.title_of(subject), label="Export the paper's figure")
 page.explain(FIGURE)

@@ -13,13 +13,26 @@ from vit_inspect.catalog import FIGURES, ModelFigure
 from vit_inspect.errors import BadParameter, InspectError
 from vit_inspect.figures import attention_maps, difference
 from vit_inspect.layout import READOUT
-from vit_inspect_dashboard import address, canvas, controls, models, page, records, sidebar, state
-from vit_inspect_dashboard.sheets import Query, Sheet
+from vit_inspect_dashboard import (
+    address,
+    canvas,
+    controls,
+    exports,
+    models,
+    page,
+    picker,
+    records,
+    sidebar,
+    state,
+)
+from vit_inspect_dashboard.sheets import Query, Sheet, attention_limits
 from vit_inspect_dashboard.state import Subject
 from vit_inspect_dashboard.wording import plain
 
 PICTURE, MODEL, HEAD = "picture", "model", "layer or head"
 LINK = "compare"
+NOT_CHOSEN = "choose a model"
+"""At first: another model may have to be downloaded."""
 
 
 class Side(NamedTuple):
@@ -41,10 +54,12 @@ def chosen_other(subject: Subject, against: str) -> Subject:
         return subject
     name = controls.choose_other_model(
         "Right model",
-        [each for each in sidebar.listed() if each != subject.model],
+        [NOT_CHOSEN, *(each for each in picker.listed() if each != subject.model)],
         key="right_model",
         help="The left one is the model of the sidebar.",
     )
+    if name == NOT_CHOSEN:
+        return subject
     other = subject._replace(model=name, size=sidebar.wanted_size(name), stage=None, said=())
     try:
         models.model(other)
@@ -74,18 +89,23 @@ def show_explorers(left: Subject, right: Subject, against: str) -> None:
     # Where heads are compared, the right side begins with the mean of the layer's heads.
     starts = start, (start[0], models.capture(right).head_count) if against == HEAD else start
     sheets = [sheet_of(side, query, each) for side, each in zip(sides, starts, strict=True)]
-    ends = {clip: [each.limits[clip] for each in sheets] for clip in sheets[0].limits}
-    common = {
-        clip: (min(low for low, _ in each), max(high for _, high in each))
-        for clip, each in ends.items()
-    }
+    # Of the two maps that are large: a scale of all heads would show most of them as one colour.
+    ends = [
+        attention_limits(records.of_capture(vi.attention_maps, side.subject), sheet.opened)
+        for side, sheet in zip(sides, sheets, strict=True)
+    ]
+    common = {clip: max(each[clip] for each in ends) for clip in sheets[0].limits}
     sheets = [replace(each, limits=common) for each in sheets]
+    told: list[str] = []
     for place, name, side, sheet in zip(
         st.columns(2), ("left", "right"), sides, sheets, strict=True
     ):
         with place:
             size = sheet.layout.input_px[0]
-            about, analysis, values = canvas.attention_words(sheet, query, *sheet.opened)
+            heads = models.capture(side.subject).head_count
+            about, analysis, values = canvas.attention_words(
+                sheet.layout, heads, query, *sheet.opened
+            )
             of_head = f", {about.partition(' from ')[0]}" if against == HEAD else ""
             canvas.show(
                 sheet,
@@ -94,6 +114,7 @@ def show_explorers(left: Subject, right: Subject, against: str) -> None:
                 layer=side.layer,
                 head=side.head,
                 link=LINK,
+                scale="shared",
             )
             canvas.export(
                 sheet,
@@ -103,12 +124,13 @@ def show_explorers(left: Subject, right: Subject, against: str) -> None:
                 values=values,
                 label=f"Export the {name} map",
                 suffix=f"_{name}",
-                link=LINK,
+                scale="shared",
             )
-    show_difference(sheets, left, right)
+            told.append(about)
+    show_difference(sheets, left, right, told)
 
 
-def show_difference(sheets: list[Sheet], left: Subject, right: Subject) -> None:
+def show_difference(sheets: list[Sheet], left: Subject, right: Subject, told: list[str]) -> None:
     """Patch by patch, where both show the same picture in the same way."""
     same = left.picture == right.picture and left.fit == right.fit
     if not same or sheets[0].layout.grid != sheets[1].layout.grid:
@@ -117,11 +139,11 @@ def show_difference(sheets: list[Sheet], left: Subject, right: Subject) -> None:
         )
         return
     if left == right and sheets[0].opened == sheets[1].opened:
-        st.caption("Both sides show the same map: choose another layer or head on one of them.")
+        st.caption("Both sides show the same map: choose another one for the right side.")
         return
     here, there = (
-        canvas.record_of(sheet, side, "attention")
-        for sheet, side in zip(sheets, (left, right), strict=True)
+        canvas.record_of(sheet, side, about)
+        for sheet, side, about in zip(sheets, (left, right), told, strict=True)
     )
     page.plot(difference.plot(here, there, "values"), key="difference", alt="Right - left")
 
@@ -148,8 +170,8 @@ def show_figures(title: str, left: Subject, right: Subject, against: str) -> Non
             input_px = models.model(each).layout.input_px[0]
             st.text(f"{side.capitalize()}: {page.title_of(each)}, {input_px} px")
             alt = f"{figure.title} of {result.model}, {side}"
-            page.plot(figure.plot(result, **options), key=f"compare_{side}", alt=alt)
-            page.export(figure, result, name=page.title_of(each), suffix=f"_{side}")
+            page.plot(figure.plot(result, **options), key=f"compare_{side}", alt=alt, wide=True)
+            exports.offer(figure, result, name=page.title_of(each), suffix=f"_{side}")
     if isinstance(entry, ModelFigure) and against != MODEL:
         st.caption("This figure shows the model alone: it is the same on both sides.")
     elif targets[0] != targets[1]:
@@ -173,7 +195,8 @@ page.heading("Compare", "How do two models, two pictures, or two heads differ?")
 # One that runs the model many times has progress and a way out on its own page alone.
 entries = {entry.figure.title: entry for entry in FIGURES if not entry.thorough}
 maps = attention_maps.FIGURE
-with st.container(horizontal=True, vertical_alignment="bottom"):
+above, below = page.controls_and_picture()
+with above, st.container(horizontal=True, vertical_alignment="bottom"):
     shown = st.selectbox(
         "Figure",
         list(entries),
@@ -188,8 +211,9 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         help="What changes from the left figure to the right one.",
     )
     other = chosen_other(subject, differing)
-if shown == maps.title:
-    show_explorers(subject, other, differing)
-else:
-    show_figures(shown, subject, other, differing)
+with below:
+    if shown == maps.title:
+        show_explorers(subject, other, differing)
+    else:
+        show_figures(shown, subject, other, differing)
 page.explain(entries[shown].figure)

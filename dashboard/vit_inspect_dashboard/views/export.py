@@ -9,7 +9,7 @@ import streamlit as st
 
 import vit_inspect as vi
 from vit_inspect.catalog import FIGURES
-from vit_inspect_dashboard import as_python, models, offers, page, records, state
+from vit_inspect_dashboard import as_python, exports, models, offers, page, records, state, survey
 from vit_inspect_dashboard.wording import file_stem
 
 subject = state.current()
@@ -22,21 +22,32 @@ st.write(
     f"{slow} run the model many times; export them on their own pages."
 )
 height, width = models.model(subject).layout.input_px
-st.download_button(
-    "Download the archive",
-    partial(records.archive, subject),
-    file_name=f"vit_inspect_{file_stem(page.title_of(subject))}.zip",
-    mime="application/zip",
-    on_click="ignore",
-    type="primary",
-    icon=":material/folder_zip:",
-    help="It is made when you click, which takes some seconds.",
+with page.refusals():
+    printed = exports.choose_print("archive")
+archive = records.kept_archive(subject, printed) or survey.when_asked(
+    ("archive", subject.key, printed),
+    partial(records.archive, subject, printed),
+    label="Make the archive",
+    words="It takes some seconds to a minute, by the size of the model and of its input.",
 )
+if archive is not None:
+    st.download_button(
+        f"Download the archive ({len(archive) / 1e6:.1f} MB)",
+        archive,
+        file_name=f"vit_inspect_{file_stem(page.title_of(subject))}.zip",
+        mime="application/zip",
+        on_click="ignore",
+        type="primary",
+        icon=":material/folder_zip:",
+        help="All figures of this model and picture",
+    )
 st.text(f"{page.title_of(subject)}, {height} × {width} px")
 st.divider()
 if offers.is_in_memory(subject.model):
     st.markdown("**The same in Python**")
-    lines = [*as_python.capture_lines(subject), 'vi.export(capture, "out")']
+    told = as_python.print_options(printed)
+    options = "".join(f", {name}={value!r}" for name, value in told.items())
+    lines = [*as_python.capture_lines(subject), f'vi.export(capture, "out"{options})']
     st.code("\n".join(lines), language="python")
 else:
     st.markdown("**The same from a terminal**")
@@ -45,7 +56,11 @@ else:
     words += models.options(subject)
     words += [] if subject.size is None else ["--img-size", str(subject.size)]
     words += [] if subject.stage is None else ["--stage", str(subject.stage)]
-    st.code(shlex.join([*words, "--fit", subject.fit]), language="sh")
-    st.caption(f"With --thorough it also makes {slow}.")
+    words += ["--fit", subject.fit, *as_python.print_words(printed)]
+    st.code(shlex.join(words), language="sh")
+    st.caption(f"With `--thorough` it also makes {slow}.")
 st.markdown("**One figure at a time**")
-st.write("The page of each figure has an Export button. It saves the figure as you see it.")
+st.write(
+    "The page of each figure has an Export button. A map on the canvas is saved as you see it."
+    " Width, font, title and caption are chosen there."
+)

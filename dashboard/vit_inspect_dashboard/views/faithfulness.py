@@ -2,80 +2,106 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import streamlit as st
 
-import vit_inspect as vi
 from vit_inspect.analyses.faithfulness import MAPS, check_moves
 from vit_inspect.analyses.targets import target_classes
-from vit_inspect.figures import patch_map
 from vit_inspect.figures.faithfulness import FIGURE
-from vit_inspect_dashboard import controls, models, page, records, sanity, state, survey, trials
+from vit_inspect_dashboard import (
+    controls,
+    exports,
+    models,
+    page,
+    records,
+    sanity,
+    sheets,
+    state,
+    survey,
+    trials,
+)
 from vit_inspect_dashboard.state import Subject
 
 OF_NO_CLASS = ("rollout", "attention")
 
+
+class Tested(NamedTuple):
+    """A map that is tested: what makes it in Python, its unit, and where its scale starts."""
+
+    analysis: str
+    values: str
+    unit: str
+    from_zero: bool = True
+
+
+TESTED = {
+    "rollout": Tested(
+        "vi.attention_rollout", "found.relevance", "share of the output", from_zero=False
+    ),
+    "attention": Tested(
+        "vi.attention_maps", "found.weights[:, -1].mean(axis=1)", "attention weight"
+    ),
+    "relevance": Tested("vi.attention_relevance", "found.relevance", "relevance", from_zero=False),
+    "input × gradient": Tested("vi.attention_relevance", "found.input_gradient", "value"),
+    "Grad-CAM": Tested("vi.attention_relevance", "found.grad_cam", "value"),
+}
+"""As the views of these maps show them."""
+
 subject = state.current()
 place = page.heading(FIGURE.title, FIGURE.question)
-with st.container(horizontal=True, vertical_alignment="bottom"):
+above, below = page.controls_and_picture()
+with above, st.container(horizontal=True, vertical_alignment="bottom"):
     tested, chosen, called = survey.choose_pictures(
         subject, help="One picture says little: curves are averaged over all of them."
     )
     steps = controls.choose_steps()
-curves = st.container()
-st.divider()
-with st.container(horizontal=True, vertical_alignment="bottom"):
+curves = above.container()
+above.divider()
+with above:
     name = controls.choose(
         "map", "Map", MAPS, help="The maps that are tested. Some models lack some of them."
     )
-    checked = sanity.wanted()
-waiting = st.container()
-learned, randomised = st.columns(2, gap="large")
-page.explain(FIGURE)
+tested_as = TESTED[name]
+capture = models.capture(subject)
+# The trained model's class for both: whether another class has another map is not asked here.
+target = next(iter(target_classes(capture, None)), None)
+about, labels = name, capture.model.labels
+if labels and target is not None and name not in OF_NO_CLASS:
+    about += f" for {labels[target]}"
 
 
-def tested_map(of: Subject) -> vi.PatchMap:
+def sheet(of: Subject) -> sheets.Sheet:
     """The chosen map of a model, trained or not."""
     seen, values = models.capture(of), records.tested_maps(of, target)[name]
-    return vi.PatchMap(seen.model.id, seen.layout, seen.photographs, words, values)
+    return sheets.still(
+        name.capitalize(),
+        tested_as.unit,
+        seen.photographs[0],
+        seen.layout,
+        values,
+        layer=0,
+        from_zero=tested_as.from_zero,
+    )
 
 
-with waiting:
-    capture = models.capture(subject)
-    # The trained model's class for both: whether another class has another map is not asked here.
-    target = next(iter(target_classes(capture, None)), None)
-    words, labels = name, capture.model.labels
-    if labels and target is not None and name not in OF_NO_CLASS:
-        words += f" for {labels[target]}"
-    there = name in records.tested_maps(subject, target)
-    if there and checked:
-        # Here, where one sees that it waits for the device.
-        records.tested_maps(subject._replace(randomised=True), target)
-    if not there:
+with below:
+    if name in records.tested_maps(subject, target):
+        asked = "" if name in OF_NO_CLASS or target is None else f", target={target}"
+        sanity.show(
+            subject,
+            sheet,
+            f"The map that is tested: {about}",
+            about=about,
+            analysis=f"{tested_as.analysis}(capture{asked})",
+            values=tested_as.values,
+        )
+    else:
         st.caption(
             "This model has no such map. The page of attention rollout, attention maps or "
             "relevance says why."
         )
-if there:
-    look = {"from_least": name == "relevance"}
-    found = tested_map(subject)
-    with learned:
-        page.plot(
-            patch_map.FIGURE.plot(found, width=500, **look),
-            key="map_shown",
-            alt=f"{words} of {subject.model}",
-        )
-        page.export(
-            patch_map.FIGURE,
-            found,
-            name=f"{page.title_of(subject)} {words}",
-            label="Export the map",
-            **look,
-        )
-    if checked:
-        with randomised:
-            sanity.control(
-                patch_map.FIGURE, subject, tested_map, quantity="values", about=words, **look
-            )
+page.explain(FIGURE)
 
 # Last, so that the rest of the page is there while it runs.
 with curves:
@@ -99,6 +125,8 @@ with curves:
     if result is not None:
         # Of all pictures together: one of a single colour among others changes nothing.
         check_moves(result)
-        page.plot(FIGURE.plot(result), key="curves", alt=f"Curves of {subject.model}")
+        page.plot(
+            FIGURE.plot(result), key="curves", alt=f"Curves of {subject.model_title}", wide=True
+        )
         with place:
-            page.export(FIGURE, result, name=called)
+            exports.offer(FIGURE, result, name=called)

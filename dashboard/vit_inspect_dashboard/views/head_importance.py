@@ -12,7 +12,7 @@ from vit_inspect.analyses.ablation import Replacement
 from vit_inspect.figures import ablation
 from vit_inspect.figures.head_importance import FIGURE
 from vit_inspect.records.names import place_name
-from vit_inspect_dashboard import controls, models, page, records, state, survey, trials
+from vit_inspect_dashboard import controls, exports, models, page, records, state, survey, trials
 from vit_inspect_dashboard.wording import query_name
 
 subject = state.current()
@@ -29,7 +29,8 @@ every_token = {
 }
 
 st.markdown("**Ablate parts of the model**")
-columns = st.columns([3, 2, 3, 2], vertical_alignment="bottom")
+above, below = page.controls_and_picture()
+columns = above.columns([3, 2, 3, 2], vertical_alignment="bottom")
 with columns[0]:
     off_heads = controls.choose_many(
         "off_heads",
@@ -73,7 +74,7 @@ with waiting:
         tokens=tuple(off_tokens),
         replacement=replacement,
     )
-board, answer = st.columns(2, gap="large")
+board, answer = below.columns(2, gap="large")
 with board:
     patches = [each for each in off_tokens if not isinstance(each, str)]
     page.plot(
@@ -112,7 +113,7 @@ with answer:
             width="content",
         )
         if found.off:
-            page.export(
+            exports.offer(
                 ablation.FIGURE,
                 found,
                 name=f"{page.title_of(subject)}, without {', '.join(found.off)}",
@@ -141,12 +142,13 @@ if importance is not None:
     page.plot(
         FIGURE.plot(importance, marked=off_heads),
         key="importance",
-        alt=f"The effect of ablating each head of {subject.model}",
+        wide=True,
+        alt=f"The effect of ablating each head of {subject.model_title}",
         on_pick=state.toggle_head,
     )
     st.caption(
         "Click a head, in the map or in the list, to ablate it above, and again to restore it."
     )
     with place:
-        page.export(FIGURE, importance, name=page.title_of(subject))
+        exports.offer(FIGURE, importance, name=page.title_of(subject))
 page.explain(FIGURE)

@@ -9,7 +9,7 @@ import streamlit as st
 
 import vit_inspect as vi
 from vit_inspect.figures.head_statistics import FIGURE, STATISTICS, means
-from vit_inspect_dashboard import address, page, state, survey
+from vit_inspect_dashboard import address, exports, page, state, survey
 
 SHARES = ("prefix_mass", "self_mass", "local_mass")
 # What the first row has least (1) or most (-1) of.
@@ -42,7 +42,8 @@ result = survey.averaged(vi.head_statistics, subject, chosen)
 page.plot(
     FIGURE.plot(result, large=titles[large]),
     key="heads",
-    alt=f"{large} and six other numbers of every layer and head of {subject.model}",
+    wide=True,
+    alt=f"{large} and six other numbers of every layer and head of {subject.model_title}",
     on_pick=state.open_head,
 )
 st.caption("Hover over a head for all its numbers. Click it to open its maps.")
@@ -95,5 +96,5 @@ st.dataframe(
 )
 st.caption("Select a row at its left end to open that head's maps.")
 with place:
-    page.export(FIGURE, result, name=called, large=titles[large])
+    exports.offer(FIGURE, result, name=called, large=titles[large])
 page.explain(FIGURE)

@@ -6,7 +6,7 @@ import streamlit as st
 
 import vit_inspect as vi
 from vit_inspect.figures.layer_cka import FIGURE
-from vit_inspect_dashboard import controls, page, sidebar, state, survey
+from vit_inspect_dashboard import controls, exports, page, picker, sidebar, state, survey
 
 ITSELF = "itself"
 
@@ -15,14 +15,12 @@ place = page.heading(FIGURE.title, FIGURE.question)
 with st.container(horizontal=True, vertical_alignment="bottom"):
     model = controls.choose_other_model(
         "Compare with",
-        [ITSELF, *(each for each in sidebar.listed() if each != subject.model)],
+        [ITSELF, *(each for each in picker.listed() if each != subject.model)],
         key="other_model",
         help="The layers of another model on the same pictures, at the input size that it was "
         "trained for.",
     )
-    subject, chosen, name = survey.choose_pictures(
-        subject, label="Over", help="One picture is a rough estimate."
-    )
+    subject, chosen, name = survey.choose_pictures(subject, help="One picture is a rough estimate.")
 if model == ITSELF:
     result = survey.averaged(vi.layer_cka, subject, chosen)
 else:
@@ -35,5 +33,5 @@ page.plot(
     alt=f"CKA between the layers of {result.model} and of {result.other_model}",
 )
 with place:
-    page.export(FIGURE, result, name=name)
+    exports.offer(FIGURE, result, name=name)
 page.explain(FIGURE)

@@ -16,8 +16,8 @@ from vit_inspect.figures import (
     embedding_filters,
     position_similarity,
 )
+from vit_inspect.figures.attention_relevance import WAYS
 from vit_inspect.figures.figure import FigureSpec
-from vit_inspect.figures.overlay import plot_input
 from vit_inspect.figures.position_bias import FIGURE as POSITION_BIAS
 from vit_inspect.figures.rotary_similarity import FIGURE as ROTARY_SIMILARITY
 from vit_inspect.records.base import Result
@@ -74,11 +74,7 @@ class Step(NamedTuple):
 
 def show_patches() -> None:
     """The photograph, cut into patches."""
-    page.plot(
-        plot_input(photograph, layout.grid, width=760),
-        key="learn_patches",
-        alt="The picture, the part that the model saw cut into patches, the rest shaded",
-    )
+    page.show_input(photograph, layout.grid)
 
 
 def show_filters() -> None:
@@ -86,7 +82,8 @@ def show_filters() -> None:
     page.plot(
         embedding_filters.plot(records.of_model(vi.embedding_filters, subject)),
         key="learn_filters",
-        alt=f"Principal components of the filters of {subject.model}",
+        wide=True,
+        alt=f"Principal components of the filters of {subject.model_title}",
     )
 
 
@@ -107,7 +104,7 @@ def show_positions(figure: FigureSpec[Any], result: Result) -> None:
         drawn = position_similarity.plot_tile(result, (table[0] // 2, table[1] // 2))
     else:
         drawn = figure.plot(result)
-    page.plot(drawn, key="learn_positions", alt=f"{figure.title} of {subject.model}")
+    page.plot(drawn, key="learn_positions", alt=f"{figure.title} of {subject.model_title}")
 
 
 def show_attention() -> None:
@@ -129,7 +126,7 @@ def show_distance() -> None:
             records.of_capture(vi.attention_distance, subject, definition="paper")
         ),
         key="learn_distance",
-        alt=f"Mean attention distance of every head of {subject.model}",
+        alt=f"Mean attention distance of every head of {subject.model_title}",
         on_pick=state.open_head,
     )
 
@@ -176,7 +173,8 @@ def show_support() -> None:
     """The output, and the patches that support it."""
     target = show_output()
     found = records.of_capture(vi.attention_relevance, subject, target=target)
-    canvas.show(sheets.relevance(found), "Which patches support the output?")
+    column = canvas.chosen_name("way", list(WAYS.values()))
+    canvas.show(sheets.relevance(found, column), "Which patches support the output?", head="way")
 
 
 def steps() -> list[Step]:
@@ -302,7 +300,7 @@ def steps() -> list[Step]:
             "attention_rollout",
             Task(
                 "Which squares reach the output?",
-                "Begin with the last layer, and go back to layer 0 by J.",
+                "Begin with the last layer, and go back to layer 0 by K.",
                 "The last layer alone shows what is read there. From layer 0 on, attention of "
                 "all layers is multiplied. It says what could reach the output, not what the "
                 "output depends on.",

@@ -6,12 +6,19 @@ import streamlit as st
 
 import vit_inspect as vi
 from vit_inspect.figures import logit_lens, outputs
-from vit_inspect_dashboard import controls, models, page, records, state
+from vit_inspect_dashboard import controls, exports, models, page, picker, records, state
 
 FIGURE = logit_lens.FIGURE
 
 subject = state.current()
 place = page.heading(FIGURE.title, FIGURE.question)
+if models.model(subject).labels is None:
+    st.info(
+        "The lens asks the model's own classifier what it reads in each layer. This model has none."
+    )
+    picker.offer("Choose a model with classes", "1,000 classes")
+    page.explain(FIGURE)
+    st.stop()
 result = records.of_capture(vi.logit_lens, subject)
 layer = controls.choose_layer(len(models.model(subject).blocks))
 layers, large = st.columns([4, 3], gap="medium")
@@ -19,7 +26,8 @@ with layers:
     page.plot(
         logit_lens.plot(result),
         key="lens",
-        alt=f"{result.labels[0]} in every layer of {subject.model}, in patches and output",
+        wide=True,
+        alt=f"{result.labels[0]} in every layer of {subject.model_title}, in patches and output",
         on_pick=state.pick_layer,
     )
 with large:
@@ -30,5 +38,5 @@ with large:
     )
     st.caption("Click a map or a bar to see its layer here.")
 with place:
-    page.export(FIGURE, result, name=page.title_of(subject))
+    exports.offer(FIGURE, result, name=page.title_of(subject))
 page.explain(FIGURE)

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import streamlit as st
 
 from vit_inspect.catalog import figure_of
 from vit_inspect.exporting.render import BUNDLE_FORMATS, render
+from vit_inspect.figures.paper_sheet import TEXT_WIDTH_IN
 from vit_inspect_dashboard import (
-    address,
     as_python,
-    canvas,
     controls,
+    exports,
     page,
+    picker,
     records,
-    sidebar,
     state,
     survey,
 )
 
 NUMBERS = ("6", "7", "10", "11")
-WIDTHS_IN = ("3.25", "5.5", "6.9")
+PX_PER_IN, MOST_PX = 156, 860
+"""Size on the screen: larger than on paper, up to the width of a column of text."""
 NOBODY = "no other model"
 
 subject = state.current()
@@ -35,22 +34,9 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         help="6: what attention lights up. 7: filters, positions and distance. 10: positions of "
         "models. 11: distance in two models.",
     )
-    width = controls.choose(
-        "width",
-        "Width in inches",
-        WIDTHS_IN,
-        start="5.5",
-        help="5.5 is a page of the paper, 3.25 a column of two: panels stand below each other. 6.9 "
-        "is both columns.",
-    )
-    caption = st.toggle(
-        "Caption",
-        help="Without it you write the words yourself.",
-        **address.one_of("caption", (True, False), start=True),
-    )
     name, subjects, chosen = page.title_of(subject), [subject], [subject.picture]
     if number in ("10", "11"):
-        names = [NOBODY, *(each for each in sidebar.listed() if each != subject.model)]
+        names = [NOBODY, *(each for each in picker.listed() if each != subject.model)]
         other = controls.choose_other_model(
             "Beside it", names, key="other_model", help="A second model, in the same figure."
         )
@@ -63,15 +49,17 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
             label="Of",
             help="The paper has many pictures in Figure 6, and 128 in Figure 7.",
         )
+with page.refusals():
+    printed = exports.choose_print("paper", titled=False)
 record = records.paper_figure(int(number), subjects, chosen)
 figure = figure_of(record)
-look: dict[str, Any] = {"width_in": float(width), "caption": caption}
 st.image(
-    render(figure, record, "png", **look),
-    width=round(96 * float(width)) if float(width) < 5 else 860,
+    render(figure, record, "png", print=printed),
+    width=min(MOST_PX, round(PX_PER_IN * (printed.width_in or TEXT_WIDTH_IN))),
     alt=f"{figure.title} of {name}",
 )
 with st.container(horizontal=True):
-    page.export(figure, record, name=name, formats=BUNDLE_FORMATS, **look)
-    canvas.offer_lines(as_python.paper_lines(int(number), subjects, chosen, look))
+    exports.offer(figure, record, name=name, formats=BUNDLE_FORMATS, print=printed)
+    look = as_python.print_options(printed)
+    exports.offer_lines(as_python.paper_lines(int(number), subjects, chosen, look))
 page.explain(figure)

@@ -12,7 +12,7 @@ from vit_inspect.figures import position_similarity
 from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.records.base import Result
 from vit_inspect.records.paper import PositionBias, PositionSimilarity
-from vit_inspect_dashboard import controls, page, state
+from vit_inspect_dashboard import controls, exports, page, state
 from vit_inspect_dashboard.components.magnifier import magnifier
 from vit_inspect_dashboard.wording import patch_name
 
@@ -69,7 +69,7 @@ if isinstance(result, PositionSimilarity):
     show_tiles(result)
 else:
     show = magnifier if isinstance(result, PositionBias) else page.plot
-    show(figure.plot(result), key=figure.slug, alt=f"{figure.title} of {subject.model}")
+    show(figure.plot(result), key=figure.slug, alt=f"{figure.title} of {subject.model_title}")
 with place:
-    page.export(figure, result, name=page.title_of(subject))
+    exports.offer(figure, result, name=page.title_of(subject))
 page.explain(figure)

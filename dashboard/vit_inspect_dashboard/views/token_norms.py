@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from vit_inspect.figures.token_norms import FIGURE, plot_depth, plot_rollout
-from vit_inspect_dashboard import canvas, models, page, records, sheets, state
+from vit_inspect_dashboard import canvas, exports, models, page, records, sheets, state
 
 subject = state.current()
 layers = len(models.model(subject).blocks)
@@ -20,11 +20,13 @@ canvas.export(
     analysis=f"vi.token_norms(capture, layer={layer})",
     values=f"found.norm[:, {layer}]",
     label="Export this map",
+    all_about="norms after every layer",
 )
 page.plot(
     plot_depth(result),
     key="depth",
-    alt=f"Token norms of {subject.model} after every layer",
+    wide=True,
+    alt=f"Token norms of {subject.model_title} after every layer",
 )
 if result.found[0]:
     for column, variant, key in zip(
@@ -34,9 +36,9 @@ if result.found[0]:
             page.plot(
                 plot_rollout(result, variant=variant, width=560),
                 key=key,
-                alt=f"Attention rollout of {subject.model}, {key}",
+                alt=f"Attention rollout of {subject.model_title}, {key}",
             )
 else:
     st.caption("No artefacts found, so there is nothing to remove from rollout.")
-page.export(FIGURE, result, name=page.title_of(subject))
+exports.offer(FIGURE, result, name=page.title_of(subject), label="Export with the curves")
 page.explain(FIGURE)

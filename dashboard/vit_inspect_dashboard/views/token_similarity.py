@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import vit_inspect as vi
 from vit_inspect.figures import token_similarity
-from vit_inspect_dashboard import canvas, controls, models, page, records, state
+from vit_inspect_dashboard import canvas, controls, exports, models, page, records, state
 
 FIGURE = token_similarity.FIGURE
 
@@ -24,6 +24,7 @@ canvas.export(
     analysis=f"vi.token_similarity(capture, layer={layer}, patch={patch})",
     values="found.similarity",
     label="Export this map",
+    all_about=f"similarity to patch {patch} after every layer",
 )
 other = controls.choose_other_picture(
     subject.picture,
@@ -31,14 +32,12 @@ other = controls.choose_other_picture(
     none=controls.NO_OTHER,
     help="The same patch compared with all patches of another picture.",
 )
-if other is None:
-    result = records.of_capture(vi.token_similarity, subject, layer=layer, patch=patch)
-else:
+if other is not None:
     result = records.beside(vi.token_similarity, subject, other, layer=layer, patch=patch, image=0)
     page.plot(
         token_similarity.plot(result, image=1, width=620),
         key="similar_there",
         alt=f"Similarity of the patches of {other.name} to patch {patch} of {subject.picture.name}",
     )
-page.export_each(FIGURE, result, subject, [subject.picture, *filter(None, [other])])
+    exports.offer_each(FIGURE, result, subject, [subject.picture, other])
 page.explain(FIGURE)
