@@ -36,6 +36,24 @@ from PIL import Image  # noqa: E402
 import vit_inspect as vi  # noqa: E402
 from tests.helpers.oracle import sharpen  # noqa: E402
 
+LONG = (
+    "test_browser",
+    "test_browser_pages",
+    "test_bundle",
+    "test_load",
+    "test_toy_figure",
+    "test_launch_in_memory",
+    "test_workers",
+    "test_main",
+)
+"""Files of few tests that take long: at the end, one worker would do them and the others none."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first; within them, and of the others, the order stays."""
+    order = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(LONG)))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def unsearched() -> None:

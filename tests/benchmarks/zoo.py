@@ -55,7 +55,7 @@ def outcome(architecture: str) -> str:
 
 
 def _loaded(architecture: str) -> vi.Model:
-    """With one block, on 6 x 6 patches: whole cells of every merge of patches."""
+    """With one block, on 6 × 6 patches: whole cells of every merge of patches."""
     make = timm.create_model
 
     def shallow(name: str, **options: Any) -> nn.Module:
