@@ -63,9 +63,9 @@ def entry(name: str, own: Mapping[str, str], why: Mapping[str, str]) -> Entry:
         known.patch_px and f"patch {known.patch_px}",
         f"{rows} px" if rows == columns else f"{rows} × {columns} px",
         f"{known.class_count:,} classes" if known.class_count else "no classes",
-        HERE if here else "needs a download",
+        {True: HERE, False: "needs a download", None: "no trained weights"}[here],
     ]
-    return Entry(name, " · ".join(each for each in said if each), why.get(name, ""), here)
+    return Entry(name, " · ".join(each for each in said if each), why.get(name, ""), bool(here))
 
 
 def entries() -> list[Entry]:

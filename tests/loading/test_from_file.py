@@ -531,7 +531,41 @@ def test_an_architecture_of_far_more_weights_than_the_file_is_never_made(
     # What an option makes of it counts too.
     with pytest.raises(vi.WeightsUnavailable, match=r"in 'tiny.pth', but [\d,]+ in test_vit;"):
         loaded(path, arch_options={"embed_dim": 6400})
+    # Quantised weights need scales beside them, and count as none.
+    monkeypatch.setattr("vit_inspect.loading.from_file.LACKING", 0)
+    path = saved(tmp_path / "bytes.pth", tiny | {"many": torch.zeros(10**7, dtype=torch.uint8)})
+    with pytest.raises(vi.WeightsUnavailable, match=r"in 'bytes.pth', but [\d,]+ in test_vit;"):
+        loaded(path, arch_options={"embed_dim": 128})
     assert {weight.device.type for module in made for weight in module.parameters()} == {"meta"}
+
+
+@pytest.mark.parametrize("name", ["patch_embed.proj.weight", "visual.conv1.weight"])
+def test_large_filters_are_not_resampled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(
+        "timm.models.vision_transformer.resample_patch_embed",
+        lambda weight, *_, **__: asked.append(weight) or torch.zeros(64, 3, 16, 16),
+    )
+    state = network().state_dict()
+    filters = {name: torch.zeros(1, 1, 65, 65)}
+    if name.startswith("visual."):
+        filters["visual.class_embedding"] = torch.zeros(64)
+    path = saved(tmp_path / "large.pth", filters)
+    with pytest.raises(vi.WeightsUnavailable):
+        loaded(path)
+    assert not asked
+    # A table of positions is as large, and is none.
+    path = saved(tmp_path / "table.pth", state | {"pos_embed": torch.zeros(1, 100, 100, 64)})
+    with pytest.raises(vi.WeightsUnavailable, match="a position table of 100 tokens"):
+        loaded(path)
+
+
+def test_filters_of_another_count_say_no_channels(tmp_path: Path) -> None:
+    weights = network().state_dict() | {"patch_embed.proj.weight": torch.zeros(1, 1000, 16, 16)}
+    with pytest.raises(vi.WeightsUnavailable, match=r"1 × 1000 × 16 × 16.*64 × 3 × 16 × 16"):
+        loaded(saved(tmp_path / "channels.pth", weights))
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,9 @@ def test_weights_are_here_once_their_file_is_complete(caches: Path) -> None:
     (caches / "hub" / f"models--timm--{GIVEN}/snapshots/c0ffee/model.safetensors").touch()
     assert is_here(GIVEN)
     # Without a tag it is another one.
-    assert not is_here("vit_base_patch16_224")
+    assert is_here("vit_base_patch16_224") is False
+    # Of this one nobody has given weights away.
+    assert is_here("vit_giant_patch14_224") is None
 
 
 def test_a_file_of_another_revision_is_not_what_would_be_loaded(caches: Path) -> None:

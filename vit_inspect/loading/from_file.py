@@ -45,6 +45,9 @@ PRE_LOGITS = re.compile(r"(^|[./])pre_logits[./]")
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """Types that hold the weights themselves; quantised types also need scales."""
 
+MOST_PX = 64
+"""Largest side of filters that timm is asked to resample; it takes memory by its fourth power."""
+
 NO_OPTIONS = (
     "pretrained",
     "pretrained_cfg",
@@ -184,7 +187,7 @@ def _check_count(file: WeightFile, architecture: str, options: Mapping[str, Any]
     with torch.device("meta"):
         sketch = create(architecture, pretrained=False, img_size=None, **options)
     wanted = sum(each.numel() for each in sketch.parameters())
-    held = sum(each.numel() for each in file.weights.values())
+    held = sum(each.numel() for each in file.weights.values() if each.dtype in FLOATS)
     if wanted > held + LACKING:
         raise _another(
             f"{held:,} weights in {file.name!r}, but {wanted:,} in {architecture}", architecture
@@ -349,6 +352,9 @@ def _read(module: Any, file: WeightFile, prefix: str) -> Reading | None:
         for name, tensor in file.weights.items()
         if name.startswith(prefix)
     }
+    # Filters of another size than the architecture's are refused in any case.
+    if any(_is_large(name, leaf) for name, leaf in leaves.items()):
+        return None
     names = {id(leaf): name for name, leaf in leaves.items()}
     given = {name.removeprefix(prefix): leaf for name, leaf in leaves.items()}
     dynamic = getattr(module, "dynamic_img_size", False)
@@ -374,6 +380,13 @@ def _read(module: Any, file: WeightFile, prefix: str) -> Reading | None:
         for name, value in weights.items()
     }
     return Reading(prefix, {name: value.detach() for name, value in weights.items()}, used)
+
+
+def _is_large(name: str, weight: Tensor) -> bool:
+    """Whether a weight could be filters of more than `MOST_PX` a side, as torch or JAX has them."""
+    sides = weight.shape[:2] if name.endswith("/kernel") else weight.shape[-2:]
+    table = "pos_embed" in name and "patch_embed" not in name
+    return weight.dim() == 4 and min(sides) > MOST_PX and not table
 
 
 def _leaves(tensor: Tensor) -> Iterator[int]:
@@ -440,8 +453,12 @@ def _take_channels(module: nn.Module, weights: dict[str, Tensor], notices: list[
     asked = layer is not None and layer.in_channels != RGB
     if layer is None or asked or given is None or given.dim() != 4 or given.shape[1] == RGB:
         return
+    filters, (rows, columns) = len(layer.weight), layer.weight.shape[2:]
+    # Those of another count or size are refused later; they could ask for any number of channels.
+    if given.shape != (filters, given.shape[1], rows, columns):
+        return
     layer.in_channels = given.shape[1]
-    layer.weight = nn.Parameter(layer.weight.new_zeros(len(layer.weight), *given.shape[1:]))
+    layer.weight = nn.Parameter(layer.weight.new_zeros(given.shape))
     notices.append(f"Input of {channels(layer.in_channels)} taken from the file.")
 
 

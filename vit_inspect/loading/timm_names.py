@@ -135,11 +135,16 @@ def named(name: str) -> Named | None:
     )
 
 
-def is_here(name: str) -> bool:
-    """Whether the weights of a model of timm are on this machine: no connection is needed then."""
+def is_here(name: str) -> bool | None:
+    """Whether the weights of a model of timm are on this machine: no connection is needed then.
+
+    None where timm has no weights of it at all.
+    """
+    if name == BUNDLED:
+        return True
     config = _config(name)
-    if name == BUNDLED or config is None:
-        return name == BUNDLED
+    if config is None or not config.has_weights:
+        return None
     if config.hf_hub_id:
         return is_cached(config.hf_hub_id, HUB_FILES)
     file = Path(urlparse(config.url or "").path).name
@@ -148,7 +153,7 @@ def is_here(name: str) -> bool:
 
 @lru_cache(KEPT)
 def _config(name: str) -> Any:
-    """timm's entry of a name; None where it has no such architecture or no such weights."""
+    """timm's entry of a name; None where it has no such architecture or no such tag."""
     try:
         return get_pretrained_cfg(BUNDLED_ARCHITECTURE if name == BUNDLED else name)
     except RuntimeError:
