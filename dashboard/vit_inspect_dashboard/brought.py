@@ -8,6 +8,7 @@ brought the file or has a link to it, and never used as a path.
 from __future__ import annotations
 
 import atexit
+import errno
 import hashlib
 import re
 import shutil
@@ -29,8 +30,9 @@ from vit_inspect_dashboard.wording import BROUGHT, model_title
 FILES = 4
 """How many files of the largest size allowed are kept; those used last stay."""
 
+SUFFIX = ".safetensors"
 NAME_LENGTH = 40
-"""Letters of a file's name that are kept."""
+"""Letters of a file's name that are kept, its suffix among them."""
 
 MB = 2**20
 """Bytes of a megabyte, as Streamlit counts them."""
@@ -100,9 +102,10 @@ class Store:
             check_safetensors(unchecked, name)
             unchecked.rename(path)
         except OSError as error:
+            full = error.errno == errno.ENOSPC
             raise WeightsUnavailable(
-                f"no room for {name!r} on the computer of this dashboard",
-                "free space",
+                f"no {'room' if full else 'place'} for {name!r} on the computer of this dashboard",
+                "free space" if full else "a folder that can be written",
                 "tell its operator, or try again later",
             ) from error
         finally:
@@ -131,7 +134,8 @@ def take(file: Any, key: str) -> str:
     Raises `WeightsUnavailable` for what is no file of weights that this server takes.
     """
     assert _store is not None
-    name = model_title(printable(file.name)[:NAME_LENGTH]) or "weights"
+    stem = Path(model_title(printable(file.name))).name.removesuffix(SUFFIX)
+    name = f"{stem[: NAME_LENGTH - len(SUFFIX)] or 'weights'}{SUFFIX}"
     try:
         with file.getbuffer() as data:
             model = f"{name}{BROUGHT}{_store.add(data, name)}"

@@ -97,7 +97,9 @@ def show(
         link=link,
         look=look,
         key=key,
-        on_choose=partial(_choose, places, sheet.columns, sheet.layout, bool(link)),
+        on_choose=partial(
+            _choose, places, sheet.columns, sheet.layout, bool(scale) or not sheet.limits
+        ),
     )
 
 
@@ -208,14 +210,17 @@ def _choose(
     places: dict[str, str | None],
     columns: tuple[str, ...],
     layout: TokenLayout,
-    linked: bool,
+    scaled: bool,
     chosen: dict[str, Any],
 ) -> None:
-    """What was chosen on the canvas goes to the address."""
+    """What was chosen on the canvas goes to the address.
+
+    scaled: whether the maps have a scale of their page's, which is no choice.
+    """
     found = {
         name: None if value == CHOICES[name][0] else value
         for name, value in chosen.items()
-        if name in CHOICES and not (linked and name == "scale")
+        if name in CHOICES and not (name == "scale" and scaled)
     }
     for name, place in places.items():
         if place and name in chosen:

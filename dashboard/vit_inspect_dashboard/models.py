@@ -116,9 +116,10 @@ def _release(model: vi.Model) -> None:
 
 @st.cache_resource(max_entries=MODELS, show_spinner="Loading the model", on_release=_release)
 def _trained(name: str, size: int | None, said: Said) -> vi.Model:
-    offers.check_unchanged(name)
     source = () if offers.is_file(name) else (name,)
     load = partial(vi.load, *source, **_both(name, said), img_size=size)
+    # Afterwards: a file that goes before it was named would leave a load of the bundled model.
+    offers.check_unchanged(name)
     return _brought(name, load) if brought.digest_of(name) else load()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import streamlit as st
 
@@ -46,6 +46,11 @@ def listed() -> dict[str, str]:
     return why | zoo | brought.mine()
 
 
+def others(model: str) -> list[str]:
+    """What can stand beside a model: not weights that were brought, of which more must be said."""
+    return [each for each in listed() if each != model and brought.digest_of(each) is None]
+
+
 def entry(name: str, own: Mapping[str, str], why: Mapping[str, str]) -> Entry:
     """What is known of a model without loading it.
 
@@ -53,6 +58,9 @@ def entry(name: str, own: Mapping[str, str], why: Mapping[str, str]) -> Entry:
     """
     if own.get(name) not in (None, offers.CHOSEN):
         return Entry(name, own[name], here=True)
+    # A link chooses the title, which may be the name of a model that everybody knows.
+    if digest := brought.digest_of(name):
+        return Entry(name, f"Uploaded weights · sha256 {digest[:8]}", here=True)
     known, here = named(name), is_here(name)
     if known is None:
         return Entry(name, own.get(name, ""))
@@ -127,18 +135,23 @@ def _dialog(here: str, first: str) -> None:
         placeholder="Name, family, size: dinov2 base",
         key=SOUGHT,
     )
-    only_here = st.toggle(f"Only {HERE}", key="only_here")
+    only_here = st.toggle(f"Only {HERE}", key="only_here", help="Those that need no download")
     all_of_them = entries()
     found = [each for each in matching(all_of_them, words or "") if each.here or not only_here]
     count: int = st.session_state[COUNT]
-    take = partial(_take, first=first)
+    take = partial(_take, here=here, first=first)
     with st.container(key="models"):
         for each in found[:count]:
             with st.container(gap=None):
-                take(each.name, icon=":material/check:" if each.name == here else None)
+                take(each.name)
                 st.caption("  \n".join(plain(line) for line in (each.facts, each.why) if line))
     if len(found) > count:
-        st.button(f"Show more of {len(found)}", on_click=_show_more, args=(count,))
+        st.button(
+            f"Show more of {len(found)}",
+            on_click=_show_more,
+            args=(count,),
+            help=f"{SHOWN} more models",
+        )
     typed = (words or "").strip()[:NAME_LENGTH]
     if typed and " " not in typed and all(each.name != typed for each in all_of_them):
         take(typed, label=f"Load **{plain(typed)}** by its name")
@@ -172,16 +185,19 @@ def _bring(here: str, first: str) -> None:
     st.rerun()
 
 
-def _take(name: str, *, first: str, label: str = "", icon: Any = None) -> None:
-    """A button that chooses a model."""
+def _take(name: str, *, here: str, first: str, label: str = "") -> None:
+    """A button that chooses a model; `here` is the one that is open."""
+    icon = ":material/check:" if name == here else None
     if st.button(
         label or f"**{plain(model_title(name))}**",
         key=f"take_{name}",
         type="tertiary",
         icon=icon,
         wrap=True,
-        on_click=state.take_model,
-        args=(name, first, told.KEYS),
+        help="The model that is open" if name == here else "Open this model",
+        # The model that is open keeps its size, and what was said of it.
+        on_click=address.stay if name == here else state.take_model,
+        args=() if name == here else (name, first, told.KEYS),
     ):
         st.rerun()
 

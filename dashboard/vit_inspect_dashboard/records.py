@@ -218,7 +218,8 @@ def archive(subject: Subject, print: Print, on_progress: Callable[[float, str], 
 
     def begun(title: str) -> None:
         # A model may lack some figures, and then it ends earlier.
-        on_progress(next(done) / count, f"Drawing: {title}")
+        # It begins again with less memory, where the device had too little.
+        on_progress(min(next(done) / count, 1.0), f"Drawing: {title}")
 
     def make() -> bytes:
         capture = models.capture(subject)

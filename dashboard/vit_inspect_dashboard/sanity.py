@@ -65,7 +65,8 @@ def show(
         with place:
             key, suffix = ("canvas", "") if of is subject else ("canvas_control", "_control")
             places = {"layer": layer, "head": head}
-            canvas.show(sheet, f"{name}: {about}", key=key, link=LINK, scale="own", **places)
+            # The map of another head or patch is there before this page is told.
+            canvas.show(sheet, name, key=key, link=LINK, scale="own", **places)
             label = "Export the control" if suffix else "Export this map"
             canvas.export(sheet, of, label=label, suffix=suffix, scale="own", about=about, **told)
     trained, control = (sheet.values[sheet.opened] for sheet in sheets)

@@ -43,6 +43,10 @@ class Subject(NamedTuple):
     randomised: bool = False
     said: Said = ()
 
+    def beside(self, model: str, size: int | None) -> Subject:
+        """The same of another model, of which nothing was said."""
+        return self._replace(model=model, size=size, stage=None, said=())
+
     @property
     def model_title(self) -> str:
         """What the model is called on pages and in the names of files."""

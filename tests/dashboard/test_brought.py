@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,17 @@ import vit_inspect as vi
 from tests.dashboard.apps import APP, at_once, offered_models, refusals
 from tests.dashboard.serving import started
 from vit_inspect.__main__ import app
-from vit_inspect_dashboard import as_python, brought, launch, models, offers, pictures, wording
+from vit_inspect_dashboard import (
+    as_python,
+    brought,
+    launch,
+    models,
+    offers,
+    picker,
+    pictures,
+    wording,
+)
+from vit_inspect_dashboard.state import Subject
 
 TINY = "test_vit"
 
@@ -48,6 +59,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[brought.Store]:
     st.cache_resource.clear()
     yield brought._store
     st.cache_resource.clear()
+    shutil.rmtree(brought._store._folder)
 
 
 def add(store: brought.Store, data: bytes, name: str = "mine.safetensors") -> str:
@@ -90,10 +102,10 @@ def test_a_file_lies_in_a_private_folder_under_its_hash(store: brought.Store) ->
 @pytest.mark.parametrize(
     ("called", "title"),
     [
-        ("a" * 50 + ".safetensors", "a" * 40),
-        ("one@sha256:two.safetensors", "one"),
-        ("@sha256:two.safetensors", "weights"),
-        ("\n", "weights"),
+        ("a" * 50 + ".safetensors", "a" * 28 + ".safetensors"),
+        ("one@sha256:two.safetensors", "one.safetensors"),
+        ("@sha256:two.safetensors", "weights.safetensors"),
+        ("\n", "weights.safetensors"),
     ],
 )
 def test_a_model_is_called_by_the_name_of_its_file_alone(
@@ -105,6 +117,37 @@ def test_a_model_is_called_by_the_name_of_its_file_alone(
     model = brought.take(file, "weights_1")
     assert wording.model_title(model) == title
     assert brought.path(model) is not None
+
+
+def test_weights_that_go_while_they_are_loaded_are_no_other_model(
+    store: brought.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = model_of(store, weights())
+
+    def said(_: str) -> dict[str, object]:
+        shutil.rmtree(store._folder)
+        store._folder.mkdir()
+        return {}
+
+    monkeypatch.setattr(offers, "said", said)
+    with pytest.raises(vi.WeightsUnavailable, match=r"mine\.safetensors', which were uploaded"):
+        models.model(Subject(name, None, "crop", pictures.sample("chelsea")))
+
+
+def test_weights_of_a_link_are_told_from_the_model_that_they_are_called_like(
+    store: brought.Store,
+) -> None:
+    name = model_of(store, weights(), "vit_base_patch16_224.mae")
+    found = picker.entry(name, {}, {})
+    assert found.facts == f"Uploaded weights · sha256 {brought.digest_of(name)[:8]}"  # type: ignore[index]
+
+
+def test_brought_weights_stand_beside_no_other_model(
+    store: brought.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = model_of(store, weights())
+    monkeypatch.setattr(picker, "listed", lambda: dict.fromkeys(("one", "two", mine), ""))
+    assert picker.others("two") == ["one"]
 
 
 PICKLE = io.BytesIO()

@@ -19,6 +19,7 @@ from tests.helpers.made import layout_of
 from vit_inspect.figures import looks
 from vit_inspect.layout import MEAN, MEAN_STAGE, PADDING, READOUT, Box, Query, Region, TokenLayout
 from vit_inspect.records.base import Photograph
+from vit_inspect_dashboard import address, canvas
 from vit_inspect_dashboard.canvas import chosen_look
 from vit_inspect_dashboard.components import explorer as module
 from vit_inspect_dashboard.components.explorer import CHOICES, explorer, pack
@@ -403,6 +404,21 @@ def test_maps_of_no_token_have_no_query_to_choose(monkeypatch: pytest.MonkeyPatc
         assert heard_from(monkeypatch, sheet, {"query": query})[0] == [{}]
         assert heard_from(monkeypatch, similar, {"query": query})[0] == [{"query": of_patches}]
     assert heard_from(monkeypatch, similar, {"query": "Class token (CLS)"})[0] == [{}]
+
+
+def test_a_scale_that_is_no_choice_stays_what_was_chosen_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written: list[dict[str, Any]] = []
+    told = {"scale": "own", "clip": "95"}
+    monkeypatch.setattr(canvas, "explorer", lambda _, *, on_choose, **given: on_choose(told))
+    monkeypatch.setattr(address, "get", lambda _: None)
+    monkeypatch.setattr(address, "put", lambda **chosen: written.append(chosen))
+    sheet = made(layout_of("cls"))
+    canvas.show(sheet, "")
+    canvas.show(sheet, "", link="two", scale="own")
+    canvas.show(replace(sheet, limits={}), "")
+    assert written == [{"scale": None, "clip": "95"}, {"clip": "95"}, {"clip": "95"}]
 
 
 def test_the_stamp_of_a_choice_comes_back_where_it_is_a_whole_number(

@@ -108,6 +108,17 @@ def test_a_choice_is_in_the_address_and_forgets_what_belonged_to_the_other() -> 
     assert app.session_state["subject"].model == FEATURES
     # The dialog is gone.
     assert not [each for each in app.button if str(each.key).startswith("take_")]
+    # The model that is open stays as it is.
+    app.query_params.update(size="56")
+    app.run()
+    choose_model(app, FEATURES)
+    assert not app.exception
+    assert dict(app.query_params) == {
+        "model": FEATURES,
+        "at": "about",
+        "layer": "1",
+        "size": "56",
+    }
 
 
 @pytest.mark.usefixtures("random_weights")

@@ -214,7 +214,7 @@ def test_the_archive_is_the_bundle_of_its_capture_made_once_with_progress(
         assert print == USUAL
         assert len(device.line().waiting) == 1
         bundled.append(capture)
-        for title in ("one", "two"):
+        for title in ("one", "two", *["again"] * 50):
             on_figure(title)
         return b"archive"
 
@@ -225,9 +225,16 @@ def test_the_archive_is_the_bundle_of_its_capture_made_once_with_progress(
     assert records.kept_archive(SUBJECT, USUAL) == b"archive"
     assert records.kept_archive(SUBJECT, Print(title=False)) is None
     assert bundled == [models.capture(SUBJECT)]
-    assert [words for _, words in said] == ["Computing", "Drawing: one", "Drawing: two"]
+    assert [words for _, words in said[:3]] == ["Computing", "Drawing: one", "Drawing: two"]
     assert 0 == said[1][0] < said[2][0] < 0.2
+    # As where it begins again with less memory.
+    assert said[-1][0] == 1
     assert not device.line().waiting
+
+
+def test_what_is_said_of_a_model_is_not_said_of_another() -> None:
+    mine = SUBJECT._replace(said=(("mean", (0.25,)),), stage=1)
+    assert mine.beside("other", 48) == SUBJECT._replace(model="other", size=48)
 
 
 def test_a_key_of_what_is_kept_holds_no_picture() -> None:

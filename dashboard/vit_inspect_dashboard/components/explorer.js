@@ -769,7 +769,7 @@ class Explorer {
     disabled("left", this.column === 0);
     disabled("right", this.column === sheet.columns.length - 1);
     for (const name of ["look", "scale-of", "clip"]) this.part(name).hidden = sheet.coloured;
-    // Explorers that are linked have one scale; maps without a common unit have none.
+    // Of explorers that are linked the page says the scale; maps without a common unit have none.
     this.part("scale-of").hidden ||= Boolean(sheet.link) || !Object.keys(sheet.limits).length;
   }
 

@@ -56,7 +56,8 @@ def explorer(
     """Shows the maps of a sheet on the photograph, with what one can choose about them.
 
     lead: one line above the map; why: how the map was chosen that is open at first.
-    link: a name for explorers that show the same place when one is hovered, on a shared scale.
+    link: a name for explorers that show the same place when one is hovered; their page says on
+        which scale.
     look: of each of `CHOICES` the one that is drawn.
     on_choose: is called before the rerun with what was chosen, where it differs: "layer" (from 0),
         "column" (from 0), "query" (a name, or (row, column); None takes it back), "look", "edges",

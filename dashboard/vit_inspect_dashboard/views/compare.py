@@ -54,13 +54,13 @@ def chosen_other(subject: Subject, against: str) -> Subject:
         return subject
     name = controls.choose_other_model(
         "Right model",
-        [NOT_CHOSEN, *(each for each in picker.listed() if each != subject.model)],
+        [NOT_CHOSEN, *picker.others(subject.model)],
         key="right_model",
         help="The left one is the model of the sidebar.",
     )
     if name == NOT_CHOSEN:
         return subject
-    other = subject._replace(model=name, size=sidebar.wanted_size(name), stage=None, said=())
+    other = subject.beside(name, sidebar.wanted_size(name))
     try:
         models.model(other)
     except BadParameter:

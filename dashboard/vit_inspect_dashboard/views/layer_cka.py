@@ -15,7 +15,7 @@ place = page.heading(FIGURE.title, FIGURE.question)
 with st.container(horizontal=True, vertical_alignment="bottom"):
     model = controls.choose_other_model(
         "Compare with",
-        [ITSELF, *(each for each in picker.listed() if each != subject.model)],
+        [ITSELF, *picker.others(subject.model)],
         key="other_model",
         help="The layers of another model on the same pictures, at the input size that it was "
         "trained for.",
@@ -24,7 +24,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
 if model == ITSELF:
     result = survey.averaged(vi.layer_cka, subject, chosen)
 else:
-    other = subject._replace(model=model, size=sidebar.own_size(model), stage=None)
+    other = subject.beside(model, sidebar.own_size(model))
     result = survey.averaged(vi.cka, subject, chosen, other)
     name = f"{name}, with {model}"
 page.plot(

@@ -36,12 +36,12 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     )
     name, subjects, chosen = page.title_of(subject), [subject], [subject.picture]
     if number in ("10", "11"):
-        names = [NOBODY, *(each for each in picker.listed() if each != subject.model)]
+        names = [NOBODY, *picker.others(subject.model)]
         other = controls.choose_other_model(
             "Beside it", names, key="other_model", help="A second model, in the same figure."
         )
         if other != NOBODY:
-            subjects.append(subject._replace(model=other, size=None, stage=None, said=()))
+            subjects.append(subject.beside(other, None))
             name = f"{name}, with {other}"
     else:
         _, chosen, name = survey.choose_pictures(
