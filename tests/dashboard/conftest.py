@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 import vit_inspect as vi
 from tests.dashboard.apps import LAYERS, NAMES, copied
 from tests.dashboard.visitors import Server
+from tests.dashboard.windows import SCREEN, SECONDS, new_window
 from vit_inspect.loading.recommended import Checkpoint
 
 
@@ -80,6 +81,7 @@ def browser() -> Iterator[Browser]:
             "--disable-component-update",
         ]
         browser = playwright.chromium.launch(executable_path=path, args=arguments)
+        expect.set_options(timeout=SECONDS * 1000)
         yield browser
         browser.close()
 
@@ -87,15 +89,13 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def windows(browser: Browser, address: str) -> Iterator[BrowserContext]:
     """A browser that keeps what Streamlit is made of, whose windows are users of their own."""
-    expect.set_options(timeout=45_000)
     context = browser.new_context(
         base_url=address,
-        viewport={"width": 1440, "height": 900},
-        accept_downloads=True,
+        viewport=SCREEN,
         # Without the demonstration, which has a test of its own.
         reduced_motion="reduce",
     )
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(SECONDS * 1000)
     yield context
     context.close()
 
@@ -103,6 +103,6 @@ def windows(browser: Browser, address: str) -> Iterator[BrowserContext]:
 @pytest.fixture
 def page(windows: BrowserContext) -> Iterator[Page]:
     """A fresh window of a new user."""
-    page = windows.new_page()
+    page = new_window(windows)
     yield page
     page.close()

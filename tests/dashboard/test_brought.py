@@ -24,6 +24,7 @@ from typer.testing import CliRunner
 import vit_inspect as vi
 from tests.dashboard.apps import APP, at_once, offered_models, refusals
 from tests.dashboard.serving import started
+from tests.dashboard.windows import show, user_with
 from vit_inspect.__main__ import app
 from vit_inspect_dashboard import (
     as_python,
@@ -371,11 +372,8 @@ def test_pictures_keep_their_own_limit() -> None:
 @pytest.mark.slow
 def test_a_visitor_brings_weights_in_the_browser(tmp_path: Path, browser: Browser) -> None:
     save_file(network().state_dict(), tmp_path / "mine.safetensors")
-    with started("--allow-weights") as address:
-        page = browser.new_page()
-        page.set_default_timeout(60_000)
-        page.goto(f"{address}/?at=about")
-        page.wait_for_selector("h1")
+    with started("--allow-weights") as address, user_with(browser, address) as page:
+        show(page, "/?at=about")
         page.locator(".st-key-choose_model button:visible").click()
         chooser: Any = page.get_by_role("dialog").locator("input[type=file]")
         chooser.set_input_files(tmp_path / "mine.safetensors")
@@ -387,5 +385,4 @@ def test_a_visitor_brings_weights_in_the_browser(tmp_path: Path, browser: Browse
         page.get_by_label("Architecture", exact=True).fill(TINY)
         page.get_by_role("button", name="Load it so").click()
         expect(page.get_by_text(f"weights: file mine.safetensors, as {TINY}")).to_be_visible()
-        page.wait_for_url(re.compile(r"model=mine.safetensors(@|%40)sha256"))
-        page.close()
+        expect(page).to_have_url(re.compile(r"model=mine.safetensors(@|%40)sha256"))

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
 
 from tests.dashboard.serving import CLASSIFIER
+from tests.dashboard.windows import new_window, ready, show
 from vit_inspect.catalog import FIGURES
 from vit_inspect.loading.recommended import BUNDLED
 from vit_inspect_dashboard.places import PLACES, VIEW_NAMES, place_of
@@ -78,7 +79,7 @@ PAUSE_MS = 100
 @pytest.fixture(scope="module")
 def window(windows: BrowserContext) -> Iterator[Page]:
     """One window for all pages."""
-    page = windows.new_page()
+    page = new_window(windows)
     yield page
     page.close()
 
@@ -103,13 +104,9 @@ def complaints(window: Page) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize(("kind", "view"), SHOWN)
-def test_every_view_is_drawn(
-    kind: str, view: str, window: Page, complaints: list[str], address: str
-) -> None:
+def test_every_view_is_drawn(kind: str, view: str, window: Page, complaints: list[str]) -> None:
     model, place = MODELS[kind], place_of(view)
-    window.goto(f"{address}/?at={view}&model={model}")
-    window.wait_for_selector("h1, [data-testid=stAlert], [data-testid=stException]")
-    window.wait_for_selector('[data-test-script-state="notRunning"]')
+    show(window, f"/?at={view}&model={model}")
     expect(window.locator("[data-testid=stException]")).to_have_count(0)
     alerts = window.locator("[data-testid=stAlert]").all_inner_texts()
     refused = REFUSED.get((kind, view))
@@ -129,12 +126,12 @@ def test_every_view_is_drawn(
 
 
 def test_the_places_lead_to_every_view(window: Page, address: str) -> None:
-    window.goto(f"{address}/?at=about")
+    show(window, "/?at=about")
     for place in PLACES:
         window.locator(".st-key-place").get_by_text(place.title, exact=True).click()
         expect(window.locator(".st-key-place [aria-checked=true]")).to_have_text(place.title)
         expect(window).to_have_url(f"{address}/?at={next(iter(place.views))}")
-        window.wait_for_selector('[data-test-script-state="notRunning"]')
+        ready(window)
         views = window.locator(".st-key-view").get_by_role("radio")
         alone = len(place.views) == 1
         expect(views).to_have_text([] if alone else list(place.views.values()))

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from urllib.parse import parse_qs, urlparse
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.dashboard.serving import CLASSIFIER
-from tests.dashboard.test_browser import ready, show
+from tests.dashboard.windows import PHONE, show, user_with
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def phone(browser: Browser, address: str) -> Iterator[Page]:
-    context = browser.new_context(
-        base_url=address, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
-    )
-    context.set_default_timeout(60_000)
-    yield context.new_page()
-    context.close()
+    with user_with(browser, address, **PHONE) as page:
+        yield page
 
 
 def swipe(page: Page, start: tuple[float, float], by: tuple[float, float]) -> None:
@@ -35,9 +32,18 @@ def swipe(page: Page, start: tuple[float, float], by: tuple[float, float]) -> No
     send("touchStart", start)
     for step in range(1, 11):
         send("touchMove", (start[0] + by[0] * step / 10, start[1] + by[1] * step / 10))
-        page.wait_for_timeout(16)
     send("touchEnd")
-    page.wait_for_timeout(600)
+
+
+def rests(page: Page, selector: str, side: str, *, above: float) -> None:
+    """Waits until something has been scrolled so far, and glides no more."""
+    moved = """async ([selector, side, above]) => {
+      const place = document.querySelector(selector);
+      const before = place[side];
+      for (let times = 0; times < 10; times++) await new Promise(requestAnimationFrame);
+      return place[side] === before && before > above;
+    }"""
+    page.wait_for_function(moved, arg=[selector, side, above])
 
 
 def test_a_finger_on_a_chart_moves_the_page_and_a_tap_opens_the_head(phone: Page) -> None:
@@ -46,11 +52,10 @@ def test_a_finger_on_a_chart_moves_the_page_and_a_tap_opens_the_head(phone: Page
     box = drawing.bounding_box()
     assert box
     swipe(phone, (150, box["y"] + 150), (0, -120))
-    assert phone.locator("[data-testid=stMain]").evaluate("e => e.scrollTop") > 60
-    place = phone.locator(".st-key-wide_heads")
+    rests(phone, "[data-testid=stMain]", "scrollTop", above=60)
     swipe(phone, (150, 400), (-100, 0))
-    assert place.evaluate("e => e.scrollLeft") > 40
-    place.evaluate("e => e.scrollLeft = 0")
+    rests(phone, ".st-key-wide_heads", "scrollLeft", above=40)
+    phone.locator(".st-key-wide_heads").evaluate("e => e.scrollLeft = 0")
     box = drawing.bounding_box()
     assert box
     # The cell of head 3 in layer 6, of six heads and twelve layers.
@@ -63,7 +68,7 @@ def test_a_finger_on_a_chart_moves_the_page_and_a_tap_opens_the_head(phone: Page
 def test_a_chart_that_is_cut_fades_there_and_can_be_moved_to_its_end(phone: Page) -> None:
     show(phone, "/?at=head_statistics")
     place = phone.locator(".st-key-wide_heads")
-    assert "linear-gradient(to left" in place.evaluate("e => getComputedStyle(e).maskImage")
+    expect(place).to_have_css("mask-image", re.compile(r"linear-gradient\(to left"))
     ends = """e => {
       e.scrollLeft = e.scrollWidth;
       const [fade] = getComputedStyle(e).maskImage.match(/[0-9.]+px/);
@@ -86,7 +91,6 @@ def test_below_a_picture_in_a_chart_is_no_empty_room(phone: Page, path: str, key
     show(phone, path)
     chart = phone.locator(f".st-key-{key} .stPlotlyChart")
     chart.scroll_into_view_if_needed()
-    ready(phone)
     below = chart.evaluate("""e => {
       const drawing = e.querySelector(".nsewdrag").getBoundingClientRect();
       const place = e.closest(".stElementContainer").getBoundingClientRect();
@@ -98,6 +102,7 @@ def test_below_a_picture_in_a_chart_is_no_empty_room(phone: Page, path: str, key
 def test_the_legend_of_a_chart_is_on_the_screen(phone: Page) -> None:
     show(phone, "/?at=attention_distance")
     names = phone.locator(".stPlotlyChart .legendtext")
+    expect(names).not_to_have_count(0)
     assert names.all_text_contents()[:6] == [f"Head {head}" for head in range(6)]
     for name in names.all():
         box = name.bounding_box()

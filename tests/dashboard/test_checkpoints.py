@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 import vit_inspect as vi
 from tests.dashboard.apps import APP, offered_models
 from tests.dashboard.serving import started
+from tests.dashboard.windows import show, user_with
 from vit_inspect.__main__ import app
 from vit_inspect_dashboard import launch, models, offers
 
@@ -202,14 +203,11 @@ def test_what_is_no_folder_is_said_before_the_server_starts(tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_a_visitor_chooses_a_checkpoint_in_the_browser(folder: Path, browser: Browser) -> None:
-    with started("--checkpoints", str(folder), "--architecture", TINY) as address:
-        page = browser.new_page()
-        page.set_default_timeout(60_000)
-        page.goto(address)
-        page.wait_for_selector("canvas")
+    server = started("--checkpoints", str(folder), "--architecture", TINY)
+    with server as address, user_with(browser, address) as page:
+        show(page, "/")
         page.locator(".st-key-choose_model button:visible").click()
         page.get_by_role("dialog").get_by_role("button", name="epoch2.pth").click()
-        expect(page.get_by_text("weights: file epoch2.pth, as test")).to_be_visible(timeout=60_000)
-        page.wait_for_url(re.compile("model=epoch2.pth"))
+        expect(page.get_by_text("weights: file epoch2.pth, as test")).to_be_visible()
+        expect(page).to_have_url(re.compile("model=epoch2.pth"))
         assert "secret" not in page.content()
-        page.close()

@@ -11,7 +11,7 @@ import inspect
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +26,8 @@ from playwright.sync_api import Browser, Page, expect
 
 import vit_inspect as vi
 from tests.conftest import noise
+from tests.dashboard import windows
+from tests.dashboard.windows import ready, user_with
 from vit_inspect.analyses.attention_maps import telling_head
 from vit_inspect_dashboard import as_python, in_process, kept, launched, offers
 from vit_inspect_dashboard.state import Subject
@@ -74,21 +76,15 @@ def launch() -> Iterator[Callable[..., vi.Dashboard]]:
 
 @pytest.fixture
 def show(browser: Browser) -> Iterator[Callable[[str], Page]]:
-    """Opens an address in a window of its own, until something is to be seen."""
-    windows = []
+    """Opens an address in a window of its own."""
+    with ExitStack() as opened:
 
-    def show(url: str) -> Page:
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
-        windows.append(page)
-        page.set_default_timeout(60_000)
-        page.goto(url)
-        page.wait_for_selector("canvas, [data-testid=stAlert], [data-testid=stCode]")
-        page.wait_for_selector('[data-test-script-state="notRunning"]')
-        return page
+        def show(url: str) -> Page:
+            page = opened.enter_context(user_with(browser))
+            windows.show(page, url)
+            return page
 
-    yield show
-    for each in windows:
-        each.close()
+        yield show
 
 
 def port_of(opened: vi.Dashboard) -> int:
@@ -112,6 +108,7 @@ def offered_models(page: Page) -> list[str]:
     page.locator(MODEL).click()
     names = page.locator(".st-key-models button")
     expect(names.first).to_be_visible()
+    ready(page)
     found = names.all_inner_texts()
     page.keyboard.press("Escape")
     return found
