@@ -103,7 +103,7 @@ def test_bad_photographs_are_refused_and_the_others_done(tmp_path: Path) -> None
         "--batch",
         2,
         "--formats",
-        "svg",
+        "npz",
     )
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
@@ -122,7 +122,7 @@ def test_bad_photographs_are_refused_and_the_others_done(tmp_path: Path) -> None
     assert facts["command"].startswith("python -m vit_inspect figures ")
     assert "--img-size 56" in facts["command"]
     assert (out / "report.html").exists()
-    assert (out / "stripe" / "attention_rollout.svg").exists()
+    assert (out / "stripe" / "attention_rollout.npz").exists()
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 
 import pytest
+import timm
+import torch
 from typer.testing import CliRunner
 
 import vit_inspect as vi
@@ -20,18 +23,38 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
+@cache
+def narrow(*size: int) -> vi.Model:
+    """Twelve layers of random weights, with so few channels that a pass takes no time."""
+    torch.manual_seed(0)
+    options = {"img_size": size if len(size) > 1 else size[0], "embed_dim": 48}
+    return vi.wrap(timm.create_model("vit_tiny_patch16_224", **options).eval())
+
+
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-@pytest.mark.slow
 def test_the_python_api_runs_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a narrow model of as many layers and patches as the one that is named."""
     monkeypatch.chdir(tmp_path)
+    named, layout = vi.load("dinov2_small", img_size=224), narrow(256).layout
+    assert (named.layout.grid, named.layout.prefix) == (layout.grid, layout.prefix)
+    assert len(named.module.blocks) == len(narrow(256).module.blocks)
+    asked: list[object] = []
+
+    def load(name: str, **options: object) -> vi.Model:
+        asked.append((name, options))
+        return narrow(256)
+
+    monkeypatch.setattr(vi, "load", load)
+    monkeypatch.setattr("vit_inspect.exporting.bundle.BUNDLE_FORMATS", ("npz",))
     names: dict[str, object] = {}
     lines: list[str] = []
     for snippet in blocks("python"):
         exec(snippet, names)
         lines += snippet.splitlines()
+    assert asked == [("dinov2_small", {"img_size": 224})]
     assert (tmp_path / "out" / "report.html").exists()
     for line in lines:
         if match := re.match(r"(vi\.\w+\(.*\)\.\w+) +# \((.*?)\)(;.*)?$", line):
@@ -55,11 +78,10 @@ def test_the_command_lines_are_understood(tmp_path: Path, monkeypatch: pytest.Mo
     for name in ("photo.jpg", "photographs/a.png", "photographs/b.png"):
         noise((60, 40), 0).save(name)
     asked: list[dict[str, object]] = []
-    tiny = vi.load("vit_tiny_patch16_224", img_size=(32, 48), pretrained=False)
 
     def load(name: str | None, **options: object) -> vi.Model:
         asked.append({"name": name, **options})
-        return tiny
+        return narrow(32, 48)
 
     monkeypatch.setattr("vit_inspect.loading.load.load", load)
     # Drawing is tested elsewhere; here the words must lead to it.
