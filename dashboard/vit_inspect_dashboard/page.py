@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 import streamlit as st
@@ -84,17 +84,33 @@ def controls_and_picture() -> tuple[Any, Any]:
         return st.container(), st.container()
 
 
-def explain(figure: FigureSpec[Any]) -> None:
-    """How to read the figure, what it cannot tell, and where it comes from."""
+class Words(NamedTuple):
+    """What is said of a way to look at a figure, as `FigureSpec` says it of the figure."""
+
+    title: str
+    reading: str
+    caveat: str
+    formula: str
+    source: str
+
+
+def explain(*told: FigureSpec[Any] | Words) -> None:
+    """How to read what is shown, what it cannot tell, and where it comes from.
+
+    Where several things are said, each has its title.
+    """
     st.divider()
-    reading, caveat, source = st.columns([4, 3, 3], gap="large")
-    reading.markdown("**How to read it**")
-    reading.write(figure.reading)
-    caveat.markdown("**What it cannot tell**")
-    caveat.write(figure.caveat)
-    source.markdown("**Formula and source**")
-    source.text(figure.formula)
-    source.caption(figure.source)
+    for each in told:
+        if len(told) > 1:
+            st.subheader(each.title, anchor=False)
+        reading, caveat, source = st.columns([4, 3, 3], gap="large")
+        reading.markdown("**How to read it**")
+        reading.write(each.reading)
+        caveat.markdown("**What it cannot tell**")
+        caveat.write(each.caveat)
+        source.markdown("**Formula and source**")
+        source.text(each.formula)
+        source.caption(each.source)
 
 
 def plot(

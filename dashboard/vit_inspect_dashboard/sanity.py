@@ -9,18 +9,36 @@ import streamlit as st
 
 from vit_inspect.analyses.faithfulness import rank_correlation
 from vit_inspect.figures.faithfulness import control_words
-from vit_inspect_dashboard import address, canvas
+from vit_inspect_dashboard import address, canvas, page
 from vit_inspect_dashboard.sheets import Sheet
 from vit_inspect_dashboard.state import Subject
 
 KEY, LINK = "randomised", "sanity"
 TRAINED = "Trained weights"
 RANDOMISED = "Randomised weights"
+WORDS = page.Words(
+    title="Sanity check",
+    reading="Both maps are of the same network and the same picture. At the right, the entries of "
+    "every weight tensor are in a random order: nothing of what was learned is left. A rank "
+    "correlation near 0 says that the two maps order the patches differently, so the map depends "
+    "on what was learned. Near 1 or −1, it does not. Compare where patches are bright, not the "
+    "numbers: each map has a scale of its own.",
+    caveat="A map that depends on what was learned can still be wrong: see Faithfulness. One "
+    "random order is one example. Neighbouring patches are alike, so even maps of two unlike "
+    "networks agree in part by chance.",
+    formula="Spearman's ρ of the two maps, over all patches",
+    source="Adebayo et al., arXiv 1810.03292",
+)
 
 
 def wanted() -> bool:
     """Whether the check is switched on."""
     return address.get(KEY) == str(True)
+
+
+def words() -> list[page.Words]:
+    """What is said of the check, where it is switched on."""
+    return [WORDS] if wanted() else []
 
 
 def switch() -> None:

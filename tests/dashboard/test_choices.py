@@ -31,11 +31,13 @@ from tests.helpers.picture_files import tiff_of
 from vit_inspect.analyses.attention_maps import telling_head
 from vit_inspect.figures import feature_pca, logit_lens, token_similarity
 from vit_inspect.figures.head_statistics import STATISTICS
-from vit_inspect_dashboard import kept, models, records
+from vit_inspect_dashboard import kept, models, records, sanity
 from vit_inspect_dashboard.state import Subject
 from vit_inspect_dashboard.wording import class_names
 
 WITH_CONTROL = ("faithfulness", "attention_rollout", "attention_relevance", "explore")
+
+READING = "**How to read it**"
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("random_weights")]
 
@@ -404,9 +406,13 @@ def test_heads_are_ranked_by_what_is_asked_for() -> None:
 def test_one_click_shows_the_map_of_randomised_weights(view: str) -> None:
     app = opened(view)
     assert len(canvases(app)) == 1
+    assert [each.value for each in app.markdown].count(READING) == 1
     app.toggle(key="randomised").set_value(True).run()
     assert not app.exception
     assert not app.error
+    told = [each.value for each in app.markdown]
+    assert told.count(READING) == 2
+    assert sanity.WORDS.reading in told
     # Side by side, of the same place, each with its own scale.
     trained, control = (each for each in canvases(app))
     assert trained.header["lead"] == "Trained weights"

@@ -69,6 +69,10 @@ def test_two_maps_have_one_scale_that_ends_with_the_brighter_one() -> None:
     assert title == "Values: right − left"
     query = "from class token (CLS)"
     assert words == f"L0 mean {query} − L2 H1 {query}"
+    told = [each.value for each in app.markdown]
+    assert told.count("**How to read it**") == 2
+    # What its colours mean is said below it.
+    assert any("red is more at the right" in each for each in told)
 
 
 def test_no_other_model_is_loaded_before_it_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,4 +104,4 @@ with below:
         # Negative contributions are shown as 0.
         values=f"found.{way}.clip(0)",
     )
-page.explain(FIGURE)
+page.explain(*sanity.words(), FIGURE)

@@ -87,4 +87,4 @@ with below:
         values="found.relevance",
     )
     exports.offer(FIGURE, result, name=page.title_of(subject), label="Export the paper's figure")
-page.explain(FIGURE)
+page.explain(*sanity.words(), FIGURE)

@@ -12,6 +12,7 @@ from vit_inspect.analyses.attention_maps import telling_head
 from vit_inspect.catalog import FIGURES, ModelFigure
 from vit_inspect.errors import BadParameter, InspectError
 from vit_inspect.figures import attention_maps, difference
+from vit_inspect.figures.looks import SHARED_SCALE_PERCENTILE
 from vit_inspect.layout import READOUT
 from vit_inspect_dashboard import (
     address,
@@ -33,6 +34,19 @@ PICTURE, MODEL, HEAD = "picture", "model", "layer or head"
 LINK = "compare"
 NOT_CHOSEN = "choose a model"
 """At first: another model may have to be downloaded."""
+
+WORDS = page.Words(
+    title="Compare",
+    reading="The left side is what the sidebar has chosen; the right one differs in one thing. "
+    "Values of one unit have one scale on both sides, so equal colours are equal values. Where a "
+    "difference is drawn, it is right minus left: red is more at the right, blue is more at the "
+    "left.",
+    caveat="A difference does not say which side is better, nor why they differ. Heads of two "
+    "models do not belong together because they have the same number. One picture is one example.",
+    formula="right − left, for each value; its colours end at percentile "
+    f"{SHARED_SCALE_PERCENTILE:g} of the sizes of all differences",
+    source="as for the figure that is shown twice",
+)
 
 
 class Side(NamedTuple):
@@ -216,4 +230,4 @@ with below:
         show_explorers(subject, other, differing)
     else:
         show_figures(shown, subject, other, differing)
-page.explain(entries[shown].figure)
+page.explain(WORDS, entries[shown].figure)

@@ -40,4 +40,4 @@ sanity.show(
     values=values,
     all_about=f"attention from {canvas.query_words(query, layout)}",
 )
-page.explain(FIGURE)
+page.explain(*sanity.words(), FIGURE)

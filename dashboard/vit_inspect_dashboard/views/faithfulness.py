@@ -101,7 +101,7 @@ with below:
             "This model has no such map. The page of attention rollout, attention maps or "
             "relevance says why."
         )
-page.explain(FIGURE)
+page.explain(*sanity.words(), FIGURE)
 
 # Last, so that the rest of the page is there while it runs.
 with curves:
