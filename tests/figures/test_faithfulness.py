@@ -13,6 +13,7 @@ from vit_inspect.figures.faithfulness import (
     draw,
     limits_of,
     plot,
+    verdict,
 )
 
 
@@ -122,6 +123,35 @@ def test_the_conclusion_follows_from_the_areas(areas, centre, words):
     assert sentence.startswith("it: ")
     assert words in sentence
     assert sentence.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("areas", "words"),
+    [
+        ({"a": (0.4, 0.6), "b": (0.4, 0.6)}, f"{BETTER.capitalize()} in both curves: a, b."),
+        ({"a": (0.4, 0.6), "b": (0.5, 0.6)}, f"{BETTER.capitalize()} in both curves: a. Not: b."),
+        ({"a": (0.6, 0.4), "b": (0.5, 0.6)}, f"No map is {BETTER} in both curves."),
+    ],
+)
+def test_what_was_found_is_said_in_two_sentences(areas, words):
+    assert verdict(curves_of(areas | {"centre": (0.5, 0.5)})) == words
+
+
+def test_on_a_screen_all_but_what_was_found_stands_below(curves):
+    figure, printed = plot(curves), draw(curves).texts[-2].get_text().replace("\n", " ")
+    above, *_, below = (each for each in figure.layout.annotations if each.align == "left")
+    words = [each.text.replace("<br>", " ") for each in (above, below)]
+    assert verdict(curves) in words[0]
+    for sentence in conclusions(curves):
+        assert sentence in printed
+        assert (sentence in words[0], sentence in words[1]) == (False, True)
+    assert (below.y, below.yanchor, below.yref) == (0, "top", "paper")
+    # There is room for it: 20 px for a line.
+    assert figure.layout.margin.b >= 20 * (1 + below.text.count("<br>"))
+    # What is said above is not said again.
+    still = {name: 1 - 0.04 * getattr(curves, name) for name in ("deletion", "insertion")}
+    text = str(plot(replace(curves, **still)).to_dict())
+    assert text.count("no conclusion for any map") == 2  # in the words, and in their record
 
 
 def test_of_several_pictures_it_is_told_in_how_many_the_map_is_better(curves):

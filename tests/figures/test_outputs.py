@@ -149,8 +149,8 @@ def test_curves_of_raw_scores_fill_their_axis() -> None:
     drawn = faithfulness.draw(curves)
     assert drawn.axes[0].get_ylabel() == "Score"
     assert "−66" in [text.get_text() for text in drawn.texts]
-    words = faithfulness.plot(curves.of_image(0)).layout.meta[1]
-    assert words.startswith("Score: raw score of 'cat'. All patches replaced: −70; all")
+    words = faithfulness.plot(curves.of_image(0)).layout.annotations[-1].text
+    assert "Score: raw score of 'cat'. All patches replaced: −70; all" in words
 
 
 def test_a_raw_score_is_not_judged_by_its_share_of_the_maximum() -> None:

@@ -97,14 +97,17 @@ def draw(result: Faithfulness, *, width_in: float | None = None) -> Figure:
 
 
 def plot(result: Faithfulness) -> go.Figure:
-    """The same; each point shows its map, the share of the patches and the score."""
+    """The same; each point shows its map, the share of the patches and the score.
+
+    What was found stands above the curves in two sentences, and all the rest below the table.
+    """
     title, *texts = _words(result)
     table_px = ROW_PX * (1 + len(_looks(result)))
     # Between curves and table are their axes' titles.
     drawing_px = CURVE_PX + 70 + table_px
-    height = drawing_px + 96 + 20 * len(texts)
-    figure = screen_sheet.screen(title, "\n".join(texts), height=height, above=24, width=WORDS_PX)
-    figure.update_layout(margin_b=0)
+    found = verdict(result)
+    figure = screen_sheet.screen(title, found, height=drawing_px + 116, above=24, width=WORDS_PX)
+    figure.update_layout(margin_b=12)
     curves, table = (1 - CURVE_PX / drawing_px, 1.0), (0.0, table_px / drawing_px)
     limits = limits_of(result)
     for place, curve in enumerate(CURVES):
@@ -127,7 +130,9 @@ def plot(result: Faithfulness) -> go.Figure:
         yaxis=screen_sheet.screen_axis(_unit(result), domain=curves, **score),
         yaxis2=screen_sheet.screen_axis(anchor="x2", domain=curves, showticklabels=False, **score),
     )
-    return _plot_table(figure, result, table)
+    _plot_table(figure, result, table)
+    below = "\n".join(each for each in texts if each != found)
+    return screen_sheet.write_below(figure, below)
 
 
 def control_words(correlation: float) -> str:
@@ -151,34 +156,41 @@ def control_words(correlation: float) -> str:
     )
 
 
+def verdict(result: Faithfulness) -> str:
+    """Which maps are better than both baselines in both curves, in two sentences at most."""
+    if _is_still(result):
+        return " ".join(conclusions(result))
+    names = _tested(result)
+    good = [name for place, name in enumerate(names) if _is_best(result, place)]
+    if not good:
+        return f"No map is {BEST} in both curves."
+    found = f"{BEST.capitalize()} in both curves: {', '.join(good)}."
+    rest = [name for name in names if name not in good]
+    return f"{found} Not: {', '.join(rest)}." if rest else found
+
+
 def conclusions(result: Faithfulness) -> list[str]:
     """A sentence for each tested map: how its areas compare with the baselines.
 
     One sentence for all maps if the score hardly changes.
     """
-    scores = np.concatenate([_mean(result, curve) for curve in CURVES])
-    largest, moved = float(np.abs(scores).max()), float(np.ptp(scores))
-    # The zero of a raw score is not known, so a share of it means nothing.
-    if not _raw(result) and moved < STILL * largest:
-        share = looks.percent(moved / largest)
+    if _is_still(result):
+        share = looks.percent(_moved(result))
         return [f"The score changes by only {share} of its maximum: no conclusion for any map."]
     images = len(result.photographs)
     sentences = []
     for place, name in enumerate(_tested(result)):
         first, second = (_standing(result, place, curve) for curve in CURVES)
-        verdict = (
+        standing = (
             f"{first} in both curves"
             if first == second
             else f"{first} in {CURVES[0]}; {second} in {CURVES[1]}"
         )
         alone = ""
         if images > 1:
-            good = sum(
-                all(_standing(result.of_image(image), place, curve) == BEST for curve in CURVES)
-                for image in range(images)
-            )
+            good = sum(_is_best(result.of_image(image), place) for image in range(images))
             alone = f". {BEST.capitalize()} in both curves in {good} of {images} images"
-        sentences.append(f"{name}: {verdict}{alone}.")
+        sentences.append(f"{name}: {standing}{alone}.")
     return sentences
 
 
@@ -190,6 +202,22 @@ def limits_of(result: Faithfulness) -> looks.Limits:
         room = 0.05 * float(high - low) or 1.0
         return float(low) - room, float(high) + room
     return min(0.0, 1.05 * float(low)), 1.05 * float(high) or 1.0
+
+
+def _moved(result: Faithfulness) -> float:
+    """How far the score moves, as a share of its largest size."""
+    scores = np.concatenate([_mean(result, curve) for curve in CURVES])
+    return float(np.ptp(scores)) / (float(np.abs(scores).max()) or 1.0)
+
+
+def _is_still(result: Faithfulness) -> bool:
+    """Whether the score hardly changes; of a raw score, whose zero is not known, that is open."""
+    return not _raw(result) and _moved(result) < STILL
+
+
+def _is_best(result: Faithfulness, place: int) -> bool:
+    """Whether a map is better than both baselines in both curves."""
+    return all(_standing(result, place, curve) == BEST for curve in CURVES)
 
 
 def _standing(result: Faithfulness, place: int, curve: str) -> str:

@@ -70,6 +70,28 @@ def screen(
     )
 
 
+def write_below(figure: go.Figure, words: str) -> go.Figure:
+    """Adds small words below a figure, which grows by them; long lines are broken."""
+    free = SCREEN_PX - MARGIN_LEFT_PX - MARGIN_RIGHT_PX
+    folded = escape(fold(words, _within(free, TEXT_PX)), quote=False)
+    below = figure.layout.margin.b
+    room = 20 * (1 + folded.count("\n"))
+    figure.update_layout(height=figure.layout.height + room, margin_b=below + room)
+    return figure.add_annotation(
+        text=f'<span style="color:{QUIET}">{folded}</span>'.replace("\n", "<br>"),
+        align="left",
+        x=0,
+        y=0,
+        xref="paper",
+        yref="paper",
+        xanchor="left",
+        yanchor="top",
+        yshift=-below,
+        borderpad=0,
+        showarrow=False,
+    )
+
+
 def _within(room_px: float, letter_px: float) -> Callable[[str], bool]:
     """Whether a line fits into a width on a screen; estimated, as the font is not known here."""
     return lambda line: len(line) * LETTER_EM * letter_px <= room_px

@@ -60,7 +60,10 @@ curves = above.container()
 above.divider()
 with above:
     name = controls.choose(
-        "map", "Map", MAPS, help="The maps that are tested. Some models lack some of them."
+        "map",
+        "Map under test",
+        MAPS,
+        help="The maps that are tested. Some models lack some of them.",
     )
 tested_as = TESTED[name]
 capture = models.capture(subject)
@@ -91,7 +94,7 @@ with below:
         sanity.show(
             subject,
             sheet,
-            f"The map that is tested: {about}",
+            f"The map under test: {about}",
             about=about,
             analysis=f"{tested_as.analysis}(capture{asked})",
             values=tested_as.values,
