@@ -100,7 +100,7 @@ def map_lines(
     kind, look: as for `PatchMap` and for its drawing.
     """
     options = ", ".join(
-        f"{name}={_written(value)}" for name, value in look.items() if value is not None
+        f"{name}={_written(value)}" for name, value in look.items() if value not in (None, [])
     )
     lines = [
         *capture_lines(subject),
@@ -144,4 +144,6 @@ def print_words(print: Print) -> list[str]:
 def _written(value: object) -> str:
     if isinstance(value, vi.Region):
         return f"vi.{value}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_written, value))}]"
     return repr(value.name if isinstance(value, Path) else value)

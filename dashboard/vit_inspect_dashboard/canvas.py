@@ -176,7 +176,8 @@ def export(
         "from_least": not sheet.from_zero,
         "unit": sheet.unit,
     }
-    alone = drawn | {"outlined": sheet.query if isinstance(sheet.query, tuple) else None}
+    pinned = [sheet.query] if isinstance(sheet.query, tuple) else []
+    alone = drawn | {"outlined": [*pinned, *sheet.outlined]}
     called = page.title_of(subject)
     with st.container(horizontal=True):
         exports.offer(

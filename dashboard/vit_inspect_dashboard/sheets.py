@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -66,6 +66,7 @@ class Sheet:
     limits: of a scale that all maps share, for each of `CLIPS`; empty where they have none.
     from_zero: whether each map's own scale begins at 0, and not at its least value.
     colours: instead of a colour scale, the colour of each patch.
+    outlined: patches that are outlined on the large map.
     """
 
     kind: str
@@ -84,6 +85,7 @@ class Sheet:
     pins: bool = False
     tokens: tuple[Query, ...] = ()
     colours: UInt8[np.ndarray, "layer patch_row patch_column 3"] | None = None
+    outlined: tuple[tuple[int, int], ...] = ()
 
 
 NO_ROWS = Rows((), np.zeros((0, 0), np.float32))
@@ -249,8 +251,10 @@ def relevance(found: AttentionRelevance, column: int = 0) -> Sheet:
 
 
 def norms(found: TokenNorms) -> Sheet:
-    """The norms of the patches' tokens after every layer."""
-    return still("Norm", "L2 norm", found.photographs[0], found.layout, found.norm[0], found.layer)
+    """The norms of the patches' tokens after every layer, artefacts outlined."""
+    sheet = still("Norm", "L2 norm", found.photographs[0], found.layout, found.norm[0], found.layer)
+    marked = np.argwhere(found.artefact[0]).tolist()
+    return replace(sheet, outlined=tuple((row, column) for row, column in marked))
 
 
 def similarity_rows(capture: Capture, patch: tuple[int, int] | None, layer: int) -> Rows:

@@ -10,25 +10,32 @@ import re
 import time
 import tomllib
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlencode
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import streamlit as st
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, Position, expect
 
 import vit_inspect as vi
 from tests.conftest import noise
 from tests.dashboard.serving import ROOT
+from tests.dashboard.test_explorer import LOOK, PHOTOGRAPH
 from tests.dashboard.windows import PHONE, SECONDS, ready, show, user_with
+from tests.helpers.made import layout_of
 from vit_inspect.analyses.attention_maps import telling_head
 from vit_inspect.attention.rows import rows
 from vit_inspect.figures import looks
 from vit_inspect.figures.head_statistics import STATISTICS
 from vit_inspect.figures.lit import covered
 from vit_inspect.records.base import Photograph
+from vit_inspect_dashboard.components import component, explorer
+from vit_inspect_dashboard.components.explorer import pack
+from vit_inspect_dashboard.sheets import still
 
 pytestmark = pytest.mark.slow
 
@@ -236,6 +243,45 @@ def assert_lit(picture: np.ndarray, shares: np.ndarray, look: str, photograph: P
         *hue, opacity = lit[row, column, 0, 0]
         wanted = opacity * 255 * np.array(hue) + (1 - opacity) * colour
         np.testing.assert_allclose(picture[tuple(middle)][..., :3].mean((0, 1)), wanted, atol=8)
+
+
+def test_marked_patches_are_outlined_in_the_layer_that_they_are_of(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a server: the bundled model has no artefacts to mark."""
+    parts: dict[str, str] = {}
+    monkeypatch.setattr(st.components.v2, "component", lambda name, **given: parts.update(given))
+    component.__wrapped__(explorer.__file__, "maps.js")
+    norms = np.ones((2, 2, 3), np.float32)
+    sheet = still("Norm", "L2 norm", PHOTOGRAPH, layout_of("cls"), norms, 1)
+    outlined = (0, 1), (1, 2)
+    data = pack(replace(sheet, outlined=outlined), LOOK)
+    page = browser.new_page()
+    page.set_content(parts["html"])
+    page.evaluate(
+        """async ([script, packed]) => {
+          const url = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+          const data = Uint8Array.from(atob(packed), (each) => each.charCodeAt(0));
+          const place = { data, parentElement: document.body, setTriggerValue() {} };
+          (await import(url)).default(place);
+        }""",
+        [parts["js"], base64.b64encode(data).decode()],
+    )
+    canvas = page.locator("canvas.picture")
+    expect(canvas).to_have_attribute("data-place", "L1")
+    picture = pixels_of(canvas)
+    height, width = picture.shape[0] // 2, picture.shape[1] // 3
+    accent = [int(looks.ACCENT[place : place + 2], 16) for place in (1, 3, 5)]
+    marked = np.abs(picture[..., :3].astype(int) - accent).sum(axis=-1) < 12
+    for row, column in np.ndindex(2, 3):
+        # The middle of its upper and lower edge, which no other marked patch shares.
+        x = int((column + 0.5) * width)
+        edges = [marked[max(0, y - 3) : y + 3, x].any() for y in (row * height, (row + 1) * height)]
+        assert all(edges) == ((row, column) in outlined), (row, column)
+    page.keyboard.press("k")
+    expect(canvas).to_have_attribute("data-place", "L0")
+    assert np.abs(pixels_of(canvas)[..., :3].astype(int) - accent).sum(axis=-1).min() > 12
+    page.close()
 
 
 def test_opens_about_a_real_model_from_the_places(page: Page) -> None:

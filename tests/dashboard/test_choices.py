@@ -29,7 +29,7 @@ from tests.dashboard.apps import (
 )
 from tests.helpers.picture_files import tiff_of
 from vit_inspect.analyses.attention_maps import telling_head
-from vit_inspect.figures import feature_pca, logit_lens, token_similarity
+from vit_inspect.figures import feature_pca, logit_lens, token_norms, token_similarity
 from vit_inspect.figures.head_statistics import STATISTICS
 from vit_inspect_dashboard import kept, models, records, sanity
 from vit_inspect_dashboard.state import Subject
@@ -361,6 +361,8 @@ def test_rollout_without_artefacts_is_shown_where_some_were_found(
 ) -> None:
     app = opened("token_norms")
     assert canvas(app).header["opened"] == [LAYERS - 1, 0]
+    assert "No artefacts found: " in canvas(app).header["lead"]
+    assert canvas(app).header["outlined"] == []
     assert any("nothing to remove" in each.value for each in app.caption)
     assert len(app.get("plotly_chart")) == 1
     for gate, loose in (("RATIO", 1), ("SEPARATION", 0), ("SHARE", 1), ("BORDERLINE", 99)):
@@ -371,6 +373,14 @@ def test_rollout_without_artefacts_is_shown_where_some_were_found(
     assert len(app.get("plotly_chart")) == 3
     plain, variant = titles_of_maps(app)[1:]
     assert plain != variant
+    # What was found stands above the map, which outlines it.
+    found = vi.token_norms(models.capture(app.session_state["subject"]), layer=1)
+    assert canvas(app).header["lead"].endswith(token_norms.verdict(found))
+    outlined = canvas(app).header["outlined"]
+    assert outlined == np.flatnonzero(found.artefact[0]).tolist()
+    assert outlined
+    code = next(each.value for each in app.code if "token_norms" in each.value)
+    assert f"outlined={[divmod(patch, SIDE) for patch in outlined]}" in code
 
 
 def test_heads_are_ranked_by_what_is_asked_for() -> None:

@@ -136,6 +136,13 @@ def test_maps_and_rows_arrive_to_a_part_in_65535_of_their_span(layout: TokenLayo
     assert np.array_equal(found.least, rows.min(axis=(1, 2)))
 
 
+def test_marked_patches_arrive_by_their_index() -> None:
+    sheet = made(layout_of("cls", "reg1", grid=(4, 5)))
+    assert sent(sheet).header["outlined"] == []
+    marked = replace(sheet, outlined=((0, 3), (2, 1)))
+    assert sent(marked).header["outlined"] == [3, 11]
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_masses_are_those_of_the_prefix_keys_and_rows_still_sum_to_1(layout: TokenLayout) -> None:
     sheet = made(layout)

@@ -59,18 +59,17 @@ def test_it_tells_the_model_the_map_and_where_colours_end(single: PatchMap) -> N
     assert " ".join(drawn[1].split()) == words
 
 
-@pytest.mark.parametrize(
-    ("outlined", "box"), [((1, 0), (0, 1, 1, 2)), (Region(0, 1, 1, 1), (1, 0, 2, 2))]
-)
-def test_a_patch_or_a_region_is_outlined(
-    single: PatchMap, outlined: tuple[int, int] | Region, box: tuple[float, ...]
-) -> None:
-    [shape] = plot(single, outlined=outlined).layout.shapes
-    assert (shape.x0, shape.y0, shape.x1, shape.y1) == box
+def test_patches_and_regions_are_outlined(single: PatchMap) -> None:
+    outlined, boxes = [(1, 0), Region(0, 1, 1, 1)], [(0, 1, 1, 2), (1, 0, 2, 2)]
+    edge, line = plot(single, outlined=outlined).layout.shapes
+    assert edge.path == line.path == "M0,1H1V2H0ZM1,0H2V2H1Z"
+    assert edge.line.width > line.line.width
     around = [
         (*each.get_xy(), each.get_xy()[0] + each.get_width(), each.get_xy()[1] + each.get_height())
         for each in draw(single, outlined=outlined).axes[0].patches
         if isinstance(each, Rectangle)
     ]
-    assert around == [box, box]
+    # The edges of all lie below the lines of all.
+    assert around == boxes * 2
     assert not draw(single).axes[0].patches
+    assert not plot(single).layout.shapes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ HIGHEST_IN = 7.9
 BAR_END_IN = 0.25
 """How far the labels at the ends of a colour bar reach beyond it, at most."""
 
-Outlined = tuple[int, int] | Region | None
+Outlined = Sequence[tuple[int, int] | Region]
 
 
 def draw(
@@ -41,7 +42,7 @@ def draw(
     from_least: bool = False,
     limits: looks.Limits | None = None,
     unit: str = UNIT,
-    outlined: Outlined = None,
+    outlined: Outlined = (),
 ) -> Figure:
     """The map over what the model saw of the photograph, which is in colour.
 
@@ -50,7 +51,7 @@ def draw(
     clip: the percentile of this map where its scale ends; from_least: whether the scale starts at
         the least value, and not at 0.
     limits: the ends of another scale instead, such as one that several maps share.
-    unit: of the values. outlined: a patch (row, column), or a region.
+    unit: of the values. outlined: patches (row, column), and regions.
     """
     picture, ends, (title, words) = _shown(
         result, image, look, edges, clip, from_least, limits, unit
@@ -121,7 +122,7 @@ def plot(
     from_least: bool = False,
     limits: looks.Limits | None = None,
     unit: str = UNIT,
-    outlined: Outlined = None,
+    outlined: Outlined = (),
 ) -> go.Figure:
     """The same on a screen; each patch says its value, customdata is its (row, column).
 
@@ -156,12 +157,14 @@ def plot(
         hovertemplate=f"{PATCH}<br>%{{z:.3g}}<extra></extra>",
     )
     plot_bar(figure, look, ends, unit, tickformat="~g", nticks=5)
-    if outlined is not None:
-        box = box_of(outlined)
-        line = {"color": looks.ACCENT, "width": 2}
-        figure.add_shape(
-            type="rect", x0=box.left, y0=box.top, x1=box.right, y1=box.bottom, line=line
-        )
+    # One shape for all: a shape for each would be slow.
+    path = "".join(
+        f"M{box.left},{box.top}H{box.right}V{box.bottom}H{box.left}Z"
+        for box in map(box_of, outlined)
+    )
+    if path:
+        for colour, line in ((looks.PAPER, 4), (looks.ACCENT, 2)):
+            figure.add_shape(type="path", path=path, line={"color": colour, "width": line})
     axis = screen_sheet.screen_axis(visible=False, constrain="domain")
     ratio = high / wide * columns / rows
     return figure.update_layout(
@@ -206,10 +209,10 @@ def box_of(outlined: tuple[int, int] | Region) -> Box:
 
 
 def _outline(axes: Axes, outlined: Outlined) -> None:
-    if outlined is not None:
-        for colour, line in ((looks.PAPER, 1.8), (looks.ACCENT, 1.0)):
+    for colour, line in ((looks.PAPER, 1.8), (looks.ACCENT, 1.0)):
+        for each in outlined:
             edge = {"edgecolor": colour, "linewidth": line}
-            axes.add_patch(rectangle(box_of(outlined), fill=False, **edge))
+            axes.add_patch(rectangle(box_of(each), fill=False, **edge))
 
 
 def _shown(

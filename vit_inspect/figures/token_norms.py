@@ -226,6 +226,19 @@ def plots(result: TokenNorms, *, image: int = 0) -> list[go.Figure]:
     ]
 
 
+def verdict(result: TokenNorms, image: int = 0) -> str:
+    """Whether there are artefacts, and how far above the other norms; or why there are none."""
+    if not result.found[image]:
+        return f"No artefacts found: {result.reason[image]}."
+    found = result.artefact[image]
+    count = int(found.sum())
+    verb = "is an artefact" if count == 1 else "are artefacts"
+    return (
+        f"{count} of {found.size:,} patches {verb}: norm above {result.threshold[image]:.3g}, "
+        f"on average {result.ratio[image]:.1f} times the norm of the others."
+    )
+
+
 def limits_of(result: TokenNorms, image: int = 0) -> looks.Limits:
     """The ends of the norms' colour scale."""
     return ends_of(result.norm[image, result.layer], from_zero=False)
@@ -476,14 +489,12 @@ def _words(result: TokenNorms, image: int) -> list[str]:
         f"Patches: median {np.median(norms):.3g}, maximum {norms.max():.3g}{others}.",
     ]
     if not result.found[image]:
-        return [*lines, f"No artefacts found: {result.reason[image]}.", "No patch is outlined."]
-    count, drawn = int(result.artefact[image].sum()), result.drawn[image]
-    verb = "is an artefact" if count == 1 else "are artefacts"
+        return [*lines, verdict(result, image), "No patch is outlined."]
+    drawn = result.drawn[image]
     most = int(drawn.argmax())
     return [
         *lines,
-        f"{count} of {norms.size:,} patches {verb}: norm above {result.threshold[image]:.3g}, "
-        f"on average {result.ratio[image]:.1f} times the norm of the others.",
+        verdict(result, image),
         f"{_share(result, image):.1%} of the tokens receive up to {drawn[most]:.1%} of the "
         f"patches' attention (layer {most}).",
     ]

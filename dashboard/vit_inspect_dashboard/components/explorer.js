@@ -535,6 +535,7 @@ class Explorer {
     context.drawImage(this.base, 0, 0);
     const ends = endsOf(sheet, map, this.look);
     this.cover(context, map, this.layer, [0, 0, canvas.width, canvas.height], ends);
+    if (this.layer === sheet.opened[0]) for (const patch of sheet.outlined) this.outline(patch, sheet.paper, sheet.accent);
     if (this.hovered !== null && this.hovered !== this.pinned) this.outline(this.hovered, sheet.ink, sheet.paper);
     const corners = cornersOf(this.pinned, sheet.grid[1]);
     if (corners) this.outlineBox(corners, sheet.paper, sheet.accent);

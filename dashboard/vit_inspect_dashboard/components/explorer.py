@@ -166,6 +166,7 @@ def pack(
         "layerName": sheet.layer_name,
         "opened": sheet.opened,
         "query": _sent(sheet.query, layout),
+        "outlined": [_sent(patch, layout) for patch in sheet.outlined],
         "queries": [_sent(query, layout) for query in sheet.rows.queries],
         "steps": STEPS,
         "limits": {f"{clip:g}": ends for clip, ends in sheet.limits.items()},

@@ -24,6 +24,7 @@
  * @property {string} layerName
  * @property {Pair} opened
  * @property {Query | null} query
+ * @property {number[]} outlined patches of the layer that is open
  * @property {Query[]} queries
  * @property {boolean} pins
  * @property {number} stamp

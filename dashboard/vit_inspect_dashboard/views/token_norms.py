@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from vit_inspect.figures.token_norms import FIGURE, plot_depth, plot_rollout
+from vit_inspect.figures.token_norms import FIGURE, plot_depth, plot_rollout, verdict
 from vit_inspect_dashboard import canvas, exports, models, page, records, sheets, state
 
 subject = state.current()
@@ -12,7 +12,7 @@ layers = len(models.model(subject).blocks)
 layer = canvas.chosen_number("layer", layers, start=layers - 1)
 result = records.token_norms(subject, layer)
 sheet = sheets.norms(result)
-canvas.show(sheet, FIGURE.question)
+canvas.show(sheet, f"{FIGURE.question} {verdict(result)}")
 canvas.export(
     sheet,
     subject,
