@@ -211,7 +211,7 @@ def plot_rollout(
         words += ["each row is divided by its remaining sum."]
     else:
         words[0] += f", {relevance[result.artefact[image]].sum():.1%} on the artefacts"
-        words += ["Both maps share one scale, up to the maximum of the variant.", " "]
+        words += [f"Both maps share one scale, up to percentile {looks.CLIP:g} of the variant.", " "]
     title = VARIANT if variant else PLAIN
     figure = plot_sheet(title, "\n".join(words), photograph, width=width)
     return plot_map(figure, photograph, relevance, rollout_limits(result, image), unit=SHARE)
@@ -247,9 +247,10 @@ def limits_of(result: TokenNorms, image: int = 0) -> looks.Limits:
 def rollout_limits(result: TokenNorms, image: int = 0) -> looks.Limits:
     """The ends of the colour scale that both rollouts share.
 
-    It ends at the maximum without the artefacts, which would make everything else black.
+    It is that of the map without the artefacts, which would make everything else black.
     """
-    return 0.0, float(result.rollout_without[image].max()) or 1.0
+    low, high = ends_of(result.rollout_without[image])
+    return low, high or 1.0
 
 
 def _draw_photograph(
@@ -392,7 +393,7 @@ def _draw_rollouts(
     look: dict[str, Any] = {
         "name": SHARE,
         "format": print_sheet.percent_ticks(),
-        **extended(result.rollout[image], limits),
+        **extended(np.maximum(*maps.values()), limits),
     }
     if not stacked:
         right = left + width + 0.08
