@@ -40,8 +40,11 @@ def refusals() -> Iterator[None]:
 
 
 @contextmanager
-def failed_model(subject: Subject, place: Any) -> Iterator[None]:
-    """A model that cannot be had is a sentence, with three ways to go on from it."""
+def failed_model(subject: Subject, place: Any, second: str = "") -> Iterator[None]:
+    """A model that cannot be had is a sentence, with three ways to go on from it.
+
+    second: where the address holds it, if it is not the sidebar's model but one beside it.
+    """
     try:
         yield
     except InspectError as refusal:
@@ -49,18 +52,28 @@ def failed_model(subject: Subject, place: Any) -> Iterator[None]:
         with place:
             st.error(plain(str(refusal)))
             with st.container(horizontal=True):
-                st.button(
-                    f"Back to {plain(first)}",
-                    type="primary",
-                    on_click=state.back_to_first_model,
-                    args=(told.KEYS,),
-                    help="The first model of the list, as it is at first",
-                )
+                if second:
+                    st.button(
+                        "Back to one model",
+                        type="primary",
+                        on_click=address.put,
+                        kwargs={second: None},
+                        help="The page as it is before a second model is chosen",
+                    )
+                else:
+                    st.button(
+                        f"Back to {plain(first)}",
+                        type="primary",
+                        on_click=state.back_to_first_model,
+                        args=(told.KEYS,),
+                        help="The first model of the list, as it is at first",
+                    )
                 st.button("Try again", help="A download may fail once and succeed later")
             if offers.is_file(subject.model):
+                where = "once it is the model of the sidebar" if second else "below its name"
                 st.caption(
                     "Its architecture, and what else no file says, can be said in 'What the "
-                    "weights do not say', below the name of the model."
+                    f"weights do not say', {where}."
                 )
             if not offers.is_in_memory(subject.model):
                 words = ["vit-inspect", "figures", "chelsea", "--out", "out"]

@@ -12,10 +12,14 @@ from tests.dashboard.apps import (
     CLASSIFIER,
     FEATURES,
     POOLED,
+    REFUSED,
     canvases,
     charts,
     go,
+    labels_of_buttons,
     opened,
+    press,
+    refusals,
 )
 from vit_inspect.catalog import FIGURES
 from vit_inspect.figures import attention_relevance, token_norms
@@ -88,6 +92,31 @@ def test_no_other_model_is_loaded_before_it_is_chosen(monkeypatch: pytest.Monkey
     assert not app.exception
     assert asked == {CLASSIFIER}
     assert any("choose another one for the right side" in each.value for each in app.caption)
+
+
+@pytest.mark.parametrize(
+    ("view", "said", "key"),
+    [
+        ("compare", {"against": "model"}, "right_model"),
+        ("layer_cka", {}, "other_model"),
+        ("paper", {"paper": "10"}, "other_model"),
+    ],
+)
+def test_a_second_model_that_cannot_be_had_has_a_way_back_and_a_command(
+    view: str, said: dict[str, str], key: str
+) -> None:
+    app = opened(view, **said, **{key: REFUSED})
+    assert not app.exception
+    [refusal] = refusals(app)
+    assert REFUSED in refusal
+    assert "Try again" in labels_of_buttons(app)
+    assert any(f"--model {REFUSED}" in each.value for each in app.code)
+    press(app, "Back to one model")
+    assert not refusals(app)
+    assert key not in app.query_params
+    # The model of the sidebar is still there.
+    assert app.query_params["model"] == CLASSIFIER
+    assert "Try again" not in labels_of_buttons(app)
 
 
 def test_no_reason_is_given_where_no_difference_is_drawn() -> None:

@@ -211,7 +211,10 @@ def plot_rollout(
         words += ["each row is divided by its remaining sum."]
     else:
         words[0] += f", {relevance[result.artefact[image]].sum():.1%} on the artefacts"
-        words += [f"Both maps share one scale, up to percentile {looks.CLIP:g} of the variant.", " "]
+        words += [
+            f"Both maps share one scale, up to percentile {looks.CLIP:g} of the variant.",
+            " ",
+        ]
     title = VARIANT if variant else PLAIN
     figure = plot_sheet(title, "\n".join(words), photograph, width=width)
     return plot_map(figure, photograph, relevance, rollout_limits(result, image), unit=SHARE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import streamlit as st
 
@@ -57,8 +57,8 @@ class Side(NamedTuple):
     head: str
 
 
-def chosen_other(subject: Subject, against: str) -> Subject:
-    """What stands at the right."""
+def chosen_other(subject: Subject, against: str, place: Any) -> Subject:
+    """What stands at the right; that it cannot be had is told in `place`."""
     if against == PICTURE:
         picture = controls.choose_other_picture(
             subject.picture, key="right_image", help="The left one is the picture of the sidebar."
@@ -75,10 +75,12 @@ def chosen_other(subject: Subject, against: str) -> Subject:
     if name == NOT_CHOSEN:
         return subject
     other = subject.beside(name, sidebar.wanted_size(name))
-    try:
-        models.model(other)
-    except BadParameter:
-        other = other._replace(size=sidebar.own_size(name))
+    with page.failed_model(other, place, second="right_model"):
+        try:
+            models.model(other)
+        except BadParameter:
+            other = other._replace(size=sidebar.own_size(name))
+            models.model(other)
     return other
 
 
@@ -224,7 +226,7 @@ with above, st.container(horizontal=True, vertical_alignment="bottom"):
         (PICTURE, MODEL, *([HEAD] if shown == maps.title else [])),
         help="What changes from the left figure to the right one.",
     )
-    other = chosen_other(subject, differing)
+    other = chosen_other(subject, differing, below)
 with below:
     if shown == maps.title:
         show_explorers(subject, other, differing)

@@ -6,7 +6,7 @@ import streamlit as st
 
 import vit_inspect as vi
 from vit_inspect.figures.layer_cka import FIGURE
-from vit_inspect_dashboard import controls, exports, page, picker, sidebar, state, survey
+from vit_inspect_dashboard import controls, exports, models, page, picker, sidebar, state, survey
 
 ITSELF = "itself"
 
@@ -25,6 +25,8 @@ if model == ITSELF:
     result = survey.averaged(vi.layer_cka, subject, chosen)
 else:
     other = subject.beside(model, sidebar.own_size(model))
+    with page.failed_model(other, st.container(), second="other_model"):
+        models.model(other)
     result = survey.averaged(vi.cka, subject, chosen, other)
     name = f"{name}, with {model}"
 page.plot(

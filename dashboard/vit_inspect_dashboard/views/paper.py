@@ -11,6 +11,7 @@ from vit_inspect_dashboard import (
     as_python,
     controls,
     exports,
+    models,
     page,
     picker,
     records,
@@ -49,6 +50,9 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
             label="Of",
             help="The paper has many pictures in Figure 6, and 128 in Figure 7.",
         )
+for second in subjects[1:]:
+    with page.failed_model(second, st.container(), second="other_model"):
+        models.model(second)
 with page.refusals():
     printed = exports.choose_print("paper", titled=False)
 record = records.paper_figure(int(number), subjects, chosen)
