@@ -139,6 +139,23 @@ def test_pairs_are_the_input_and_the_same_times_attention() -> None:
     assert lit[:8, :8].mean() > 4 * lit[-8:, -8:].mean()
 
 
+def test_its_scale_is_not_clipped_and_says_so() -> None:
+    rollout = made(AttentionRollout, Size(grid=(12, 12)))
+    relevance = np.zeros_like(rollout.relevance)
+    relevance[:, 2, 2], relevance[:, 9, 9] = 1, 0.5
+    white = replace(rollout.photographs[0], pixels=np.full_like(rollout.photographs[0].pixels, 255))
+    photographs = (white,) * len(relevance)
+    bright = replace(rollout, relevance=relevance, photographs=photographs)
+    drawn = vi.draw(PaperFigure6("toy", (bright,)))
+    # Of two bright patches the one of half the value has half the light.
+    lit = np.asarray(drawn.axes[1].images[0].get_array(), np.float64)[..., 0]
+    half = len(lit) // 2
+    assert lit.max() == 255
+    assert lit[half:, half:].max() == pytest.approx(127.5, abs=3)
+    caption = " ".join(drawn.texts[-1].get_text().split())
+    assert "bright at its largest: it is not clipped." in caption
+
+
 def test_a_caution_tells_of_few_patches_that_hold_most() -> None:
     rollout = made(AttentionRollout)
     relevance = np.zeros_like(rollout.relevance)

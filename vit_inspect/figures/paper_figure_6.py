@@ -117,7 +117,8 @@ def _caption(result: PaperFigure6) -> str:
     )
     return (
         f"Attention from the {' and '.join(readouts)} to the input space, by attention rollout of "
-        f"{' and '.join(models)}. The brightness of each picture has its own scale.{caution}"
+        f"{' and '.join(models)}. Each picture has a scale of its own, dark at its least value and "
+        f"bright at its largest: it is not clipped.{caution}"
     )
 
 
@@ -127,7 +128,8 @@ FIGURE = FigureSpec(
     title="Figure 6 of the ViT paper",
     question="Which parts of the photographs does attention light up?",
     reading="Each pair is the input, and the same with its brightness multiplied by attention "
-    "rollout. The content of bright parts can reach the output most.",
+    "rollout, which is blurred by one patch and not clipped. The content of bright parts can "
+    "reach the output most.",
     caveat="Each picture is stretched from its least to its largest value, so an almost even map "
     "looks as sharp as a peaked one. Rollout ignores values, MLPs and the class, and favours "
     "tokens that all others attend to. A few examples prove nothing of others.",
