@@ -52,7 +52,9 @@ def test_each_tile_lies_where_the_browser_looks_for_it(
         assert np.array_equal(picture[y, x], middle[0])
 
 
-def test_names_words_and_scale_are_the_figures(figure: go.Figure) -> None:
+def test_names_words_and_scale_are_the_figures(
+    result: PositionSimilarity, figure: go.Figure
+) -> None:
     found = described(figure, alt="tiles")
     rows, columns = figure.layout.yaxis.ticktext, figure.layout.xaxis.ticktext
     assert found["lines"] == list(figure.layout.meta)
@@ -62,7 +64,11 @@ def test_names_words_and_scale_are_the_figures(figure: go.Figure) -> None:
     assert (len(rows), len(columns)) == (3, 5)
     assert found["side"] == "bottom"
     assert found["words"][7] == figure.data[0].text[7].split("<br>")
-    assert found["scale"]["ends"] == ["-1", "1"]
+    # As the bar of the large tile, and that in print, say them.
+    printed = position_similarity.draw(result).axes[-1].get_yticklabels()
+    assert found["scale"]["ends"] == ["−1", "1"] == [text.get_text() for text in printed]
+    large = position_similarity.plot_tile(result, (0, 0)).data[0]
+    assert [large.zmin, large.zmax] == list(large.colorbar.tickvals) == [-1, 1]
     assert found["scale"]["unit"] == "Cosine similarity"
     assert found["scale"]["colours"][0] == looks.colour_scale(looks.SIMILARITY_MAP)[0][1]
 

@@ -12,6 +12,7 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
+from vit_inspect.figures import looks
 from vit_inspect_dashboard.components import component
 
 
@@ -50,7 +51,7 @@ def described(figure: go.Figure, *, alt: str) -> dict[str, Any]:
         "side": layout.xaxis.side,
         "scale": {
             "colours": [colour for _, colour in bar.colorscale],
-            "ends": [f"{bar.cmin:.3g}", f"{bar.cmax:.3g}"],
+            "ends": [looks.number(end, ".3g") for end in (bar.cmin, bar.cmax)],
             "unit": bar.colorbar.title.text,
         },
     }
