@@ -21,8 +21,15 @@ from tests.dashboard.apps import (
     press,
     refusals,
 )
+from tests.dashboard.visitors import array
 from vit_inspect.catalog import FIGURES
-from vit_inspect.figures import attention_relevance, token_norms
+from vit_inspect.figures import (
+    attention_relevance,
+    attention_rollout,
+    feature_pca,
+    looks,
+    token_norms,
+)
 from vit_inspect_dashboard import models
 from vit_inspect_dashboard.pictures import sample
 from vit_inspect_dashboard.state import Subject
@@ -79,6 +86,41 @@ def test_two_maps_have_one_scale_that_ends_with_the_brighter_one() -> None:
     assert any("red is more at the right" in each for each in told)
 
 
+def test_norms_of_two_layers_have_one_scale_and_a_difference() -> None:
+    title = token_norms.FIGURE.title
+    app = opened("compare", figure=title, against="layer", layer=2, right_layer=0)
+    assert not app.exception
+    norm = vi.token_norms(models.capture(app.session_state["subject"])).norm[0]
+    ends = [looks.ends_of(norm[layer], 98.5, from_zero=False) for layer in (2, 0)]
+    wanted = min(low for low, _ in ends), max(high for _, high in ends)
+    for explorer, layer in zip(canvases(app), (2, 0), strict=True):
+        assert explorer.header["opened"] == [layer, 0]
+        assert explorer.header["lead"].endswith(f" px, layer {layer}")
+        assert explorer.header["look"]["scale"] == "shared"
+        assert explorer.header["limits"]["98.5"] == pytest.approx(wanted)
+        np.testing.assert_allclose(explorer.maps[:, 0], norm, rtol=1e-4)
+    [chart] = charts(app)
+    shown = next(trace for trace in chart["data"] if trace["type"] == "heatmap")
+    np.testing.assert_allclose(array(shown["z"]), norm[0] - norm[2], atol=1e-4)
+    assert sum("No artefacts found" in each.value for each in app.caption) == 2
+
+
+def test_norms_of_two_models_have_scales_of_their_own_and_no_difference() -> None:
+    title, other = token_norms.FIGURE.title, POOLED
+    app = opened("compare", figure=title, against="model", right_model=other, layer=1)
+    assert not app.exception
+    assert not app.error
+    assert {each.header["look"]["scale"] for each in canvases(app)} == {"own"}
+    assert [each.header["opened"] for each in canvases(app)] == [[1, 0]] * 2
+    assert not app.get("plotly_chart")
+    assert any("norms of two networks have no common unit" in each.value for each in app.caption)
+    # The figure that is chosen before a model shows the same map twice.
+    app.selectbox(key="right_model").set_value("choose a model").run()
+    assert not app.exception
+    assert {each.header["look"]["scale"] for each in canvases(app)} == {"shared"}
+    assert any("choose another one for the right side" in each.value for each in app.caption)
+
+
 def test_no_other_model_is_loaded_before_it_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: set[str] = set()
     real = models.model
@@ -121,7 +163,7 @@ def test_a_second_model_that_cannot_be_had_has_a_way_back_and_a_command(
 
 def test_no_reason_is_given_where_no_difference_is_drawn() -> None:
     app = opened("compare")
-    app.selectbox(key="figure").set_value(token_norms.FIGURE.title).run()
+    app.selectbox(key="figure").set_value(feature_pca.FIGURE.title).run()
     assert "No difference is drawn for this figure." in [each.value for each in app.caption]
 
 
@@ -140,7 +182,7 @@ def test_a_model_that_is_compared_sees_its_own_input_size() -> None:
     told = [each.header["lead"] for each in canvases(app)]
     assert told == [f"Left: {CLASSIFIER}, chelsea, 256 px", f"Right: {other}, chelsea, 42 px"]
     # Figures beside each other say it too.
-    app.selectbox(key="figure").set_value(token_norms.FIGURE.title).run()
+    app.selectbox(key="figure").set_value(attention_rollout.FIGURE.title).run()
     assert {each.value for each in app.text} >= set(told)
     # One that takes the size sees it.
     app.selectbox(key="right_model").set_value(POOLED).run()

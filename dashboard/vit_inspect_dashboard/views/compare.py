@@ -11,8 +11,8 @@ import vit_inspect as vi
 from vit_inspect.analyses.attention_maps import telling_head
 from vit_inspect.catalog import FIGURES, ModelFigure
 from vit_inspect.errors import BadParameter, InspectError
-from vit_inspect.figures import attention_maps, difference
-from vit_inspect.figures.looks import SHARED_SCALE_PERCENTILE
+from vit_inspect.figures import attention_maps, difference, token_norms
+from vit_inspect.figures.looks import SHARED_SCALE_PERCENTILE, ends_of
 from vit_inspect.layout import READOUT
 from vit_inspect_dashboard import (
     address,
@@ -26,12 +26,15 @@ from vit_inspect_dashboard import (
     sidebar,
     state,
 )
-from vit_inspect_dashboard.sheets import Query, Sheet, attention_limits
+from vit_inspect_dashboard.sheets import CLIPS, Sheet, attention_limits
+from vit_inspect_dashboard.sheets import norms as norms_sheet
 from vit_inspect_dashboard.state import Subject
 from vit_inspect_dashboard.wording import plain
 
-PICTURE, MODEL, HEAD = "picture", "model", "layer or head"
+PICTURE, MODEL, HEAD, LAYER = "picture", "model", "layer or head", "layer"
 LINK = "compare"
+PLACES = {attention_maps.FIGURE.title: (HEAD,), token_norms.FIGURE.title: (LAYER,)}
+"""What else of a figure can be compared, where it is on the canvas."""
 NOT_CHOSEN = "choose a model"
 """At first: another model may have to be downloaded."""
 
@@ -64,7 +67,7 @@ def chosen_other(subject: Subject, against: str, place: Any) -> Subject:
             subject.picture, key="right_image", help="The left one is the picture of the sidebar."
         )
         return subject if picture is None else subject._replace(picture=picture)
-    if against == HEAD:
+    if against in (HEAD, LAYER):
         return subject
     name = controls.choose_other_model(
         "Right model",
@@ -84,17 +87,19 @@ def chosen_other(subject: Subject, against: str, place: Any) -> Subject:
     return other
 
 
-def sheet_of(side: Side, query: Query, start: tuple[int, int]) -> Sheet:
-    """The attention of a side, at the layer and the head that the address says for it."""
-    capture = models.capture(side.subject)
-    first = min(start[0], capture.layer_count - 1), min(start[1], capture.head_count)
-    layer = canvas.chosen_number(side.layer, capture.layer_count, start=first[0])
-    column = canvas.chosen_column(capture.head_count, start=first[1], key=side.head)
-    return records.attention_sheet(side.subject, query, layer, column)
+class Map(NamedTuple):
+    """What an explorer shows: its maps, what the large one is, and what makes that in Python."""
+
+    sheet: Sheet
+    place: str
+    about: str
+    analysis: str
+    values: str
+    words: str = ""
 
 
-def show_explorers(left: Subject, right: Subject, against: str) -> None:
-    """Two explorers with one scale; what is pointed at in one is shown in both."""
+def attention(left: Subject, right: Subject, against: str) -> list[tuple[Side, Map]]:
+    """Attention of both sides, whose query is the same."""
     grids = [models.capture(each).layout for each in (left, right)]
     query = canvas.chosen_query(grids[0])
     if canvas.chosen_query(grids[1]) != query:
@@ -104,62 +109,106 @@ def show_explorers(left: Subject, right: Subject, against: str) -> None:
     sides = Side(left, "layer", "head"), Side(right, *others)
     # Where heads are compared, the right side begins with the mean of the layer's heads.
     starts = start, (start[0], models.capture(right).head_count) if against == HEAD else start
-    sheets = [sheet_of(side, query, each) for side, each in zip(sides, starts, strict=True)]
-    # Of the two maps that are large: a scale of all heads would show most of them as one colour.
-    ends = [
-        attention_limits(records.of_capture(vi.attention_maps, side.subject), sheet.opened)
-        for side, sheet in zip(sides, sheets, strict=True)
-    ]
-    common = {clip: max(each[clip] for each in ends) for clip in sheets[0].limits}
-    sheets = [replace(each, limits=common) for each in sheets]
-    told: list[str] = []
-    for place, name, side, sheet in zip(
-        st.columns(2), ("left", "right"), sides, sheets, strict=True
-    ):
+    found = []
+    for side, (first_layer, first_column) in zip(sides, starts, strict=True):
+        capture = models.capture(side.subject)
+        layers, heads = capture.layer_count, capture.head_count
+        layer = canvas.chosen_number(side.layer, layers, start=min(first_layer, layers - 1))
+        column = canvas.chosen_column(heads, start=min(first_column, heads), key=side.head)
+        sheet = records.attention_sheet(side.subject, query, layer, column)
+        readout = records.of_capture(vi.attention_maps, side.subject)
+        # Of the map that is large: a scale of all heads would show most of them as one colour.
+        sheet = replace(sheet, limits=attention_limits(readout, sheet.opened))
+        words = canvas.attention_words(sheet.layout, heads, query, layer, column)
+        found.append((side, Map(sheet, words[0].partition(" from ")[0], *words)))
+    return found
+
+
+def norms(left: Subject, right: Subject, against: str) -> list[tuple[Side, Map]]:
+    """Token norms of both sides."""
+    found = []
+    for subject, key in ((left, "layer"), (right, "right_layer" if against == LAYER else "layer")):
+        layers = models.capture(subject).layer_count
+        start = layers // 2 if key == "right_layer" else layers - 1
+        layer = canvas.chosen_number(key, layers, start=start)
+        result = records.token_norms(subject, layer)
+        sheet = norms_sheet(result)
+        values = sheet.values[sheet.opened]
+        sheet = replace(
+            sheet, limits={clip: ends_of(values, clip, from_zero=False) for clip in CLIPS}
+        )
+        shown = Map(
+            sheet,
+            f"layer {layer}",
+            f"norms after layer {layer}",
+            f"vi.token_norms(capture, layer={layer})",
+            f"found.norm[:, {layer}]",
+            token_norms.verdict(result),
+        )
+        found.append((Side(subject, key, "head"), shown))
+    return found
+
+
+def show_explorers(found: list[tuple[Side, Map]], against: str, *, one_unit: bool) -> None:
+    """Two explorers; what is pointed at in one is shown in both.
+
+    one_unit: whether values of both can be compared; then they have one scale, and a difference.
+    """
+    ends = [shown.sheet.limits for _, shown in found]
+    common = {
+        clip: (min(each[clip][0] for each in ends), max(each[clip][1] for each in ends))
+        for clip in CLIPS
+    }
+    scale = "shared" if one_unit else "own"
+    for place, name, (side, shown) in zip(st.columns(2), ("left", "right"), found, strict=True):
+        sheet = replace(shown.sheet, limits=common)
+        at = f", {shown.place}" if against in (HEAD, LAYER) else ""
         with place:
-            size = sheet.layout.input_px[0]
-            heads = models.capture(side.subject).head_count
-            about, analysis, values = canvas.attention_words(
-                sheet.layout, heads, query, *sheet.opened
-            )
-            of_head = f", {about.partition(' from ')[0]}" if against == HEAD else ""
             canvas.show(
                 sheet,
-                f"{name.capitalize()}: {page.title_of(side.subject)}, {size} px{of_head}",
+                f"{name.capitalize()}: {page.title_of(side.subject)}, "
+                f"{sheet.layout.input_px[0]} px{at}",
                 key=f"canvas_{name}",
                 layer=side.layer,
                 head=side.head,
                 link=LINK,
-                scale="shared",
+                scale=scale,
             )
             canvas.export(
                 sheet,
                 side.subject,
-                about=about,
-                analysis=analysis,
-                values=values,
+                about=shown.about,
+                analysis=shown.analysis,
+                values=shown.values,
                 label=f"Export the {name} map",
                 suffix=f"_{name}",
-                scale="shared",
+                scale=scale,
             )
-            told.append(about)
-    show_difference(sheets, left, right, told)
+            if shown.words:
+                st.caption(plain(shown.words))
+    if one_unit:
+        show_difference(found)
+    else:
+        st.caption(
+            "No difference is drawn, and each map has a scale of its own: norms of two networks "
+            "have no common unit."
+        )
 
 
-def show_difference(sheets: list[Sheet], left: Subject, right: Subject, told: list[str]) -> None:
+def show_difference(found: list[tuple[Side, Map]]) -> None:
     """Patch by patch, where both show the same picture in the same way."""
+    (left, first), (right, second) = ((side.subject, shown.sheet) for side, shown in found)
     same = left.picture == right.picture and left.fit == right.fit
-    if not same or sheets[0].layout.grid != sheets[1].layout.grid:
+    if not same or first.layout.grid != second.layout.grid:
         st.caption(
             "No difference is drawn: the two maps are not of the same patches of one picture."
         )
         return
-    if left == right and sheets[0].opened == sheets[1].opened:
+    if left == right and first.opened == second.opened:
         st.caption("Both sides show the same map: choose another one for the right side.")
         return
     here, there = (
-        canvas.record_of(sheet, side, about)
-        for sheet, side, about in zip(sheets, (left, right), told, strict=True)
+        canvas.record_of(shown.sheet, side.subject, shown.about) for side, shown in found
     )
     page.plot(difference.plot(here, there, "values"), key="difference", alt="Right - left")
 
@@ -223,13 +272,16 @@ with above, st.container(horizontal=True, vertical_alignment="bottom"):
     differing = controls.choose(
         "against",
         "Compare with another",
-        (PICTURE, MODEL, *([HEAD] if shown == maps.title else [])),
+        (PICTURE, MODEL, *PLACES.get(shown, ())),
         help="What changes from the left figure to the right one.",
     )
     other = chosen_other(subject, differing, below)
 with below:
     if shown == maps.title:
-        show_explorers(subject, other, differing)
+        show_explorers(attention(subject, other, differing), differing, one_unit=True)
+    elif shown == token_norms.FIGURE.title:
+        found = norms(subject, other, differing)
+        show_explorers(found, differing, one_unit=subject.model == other.model)
     else:
         show_figures(shown, subject, other, differing)
 page.explain(WORDS, entries[shown].figure)
