@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 
 import {
-  averaged, clamp, endsOf, isPatch, number, paint, percentile, shade, tinted, unpack, valueAt,
+  averaged, bestColumns, clamp, endsOf, isPatch, number, paint, percentile, shade, tinted, unpack, valueAt,
 } from "../../dashboard/vit_inspect_dashboard/components/maps.js";
 
 const FOLDER = process.env.CASES ?? ".";
@@ -139,4 +139,18 @@ test("small things", () => {
   assert.deepEqual([-1, 0, 2, 3].map((index) => clamp(index, 3)), [0, 0, 2, 2]);
   assert.deepEqual([0, "Class token (CLS)", null].map(isPatch), [true, false, false]);
   assert.deepEqual([0.0123456, 1, 0, 1234.5, -0.5].map(number), ["0.0123", "1", "0", "1230", "−0.5"]);
+});
+
+test("maps side by side leave no holes where they can, and fill a narrow screen from left to right", () => {
+  const desk = { width: 400, height: 600, aspect: 1, label: 16, most: 180 };
+  const phone = { width: 366, height: 633, aspect: 1, label: 16, most: 110 };
+  const tablet = { width: 567, height: 885, aspect: 1, label: 16, most: 110 };
+  const columns = (room) => [3, 12, 24].map((count) => bestColumns(count, room));
+  assert.deepEqual(columns(phone), [3, 3, 4]);
+  assert.deepEqual(columns(tablet), [3, 4, 4]);
+  for (const room of [desk, phone, tablet]) {
+    for (const count of [3, 4, 6, 12, 24, 32]) assert.equal(count % bestColumns(count, room), 0, `${count}`);
+    // A prime number of maps is no column as long as the page.
+    assert.ok(bestColumns(13, room) > 1);
+  }
 });

@@ -1,7 +1,7 @@
 // Maps over the photograph, drawn in the browser while the cursor moves and keys are pressed.
 // What is chosen is told to Python once it rests. Nothing from outside becomes HTML.
 
-import { averaged, clamp, endsOf, isPatch, number, paint, shade, tinted, unpack, valueAt } from "./maps.js";
+import { averaged, bestColumns, clamp, endsOf, isPatch, number, paint, shade, tinted, unpack, valueAt } from "./maps.js";
 
 /** @import { Look, PatchMap, Query, Sheet } from "./maps.js" */
 
@@ -478,13 +478,16 @@ class Explorer {
     const columns = sheet.columns.length;
     const heads = sheet.columns.filter((name) => /^\d+$/.test(name)).length;
     const alone = columns === 1 || sheet.layers === 1;
-    const across = alone ? bestColumns(sheet.maps.length, width / aspect / height) : columns;
+    const narrow = this.part("boards").classList.contains("narrow");
+    const screen = narrow ? 0.75 * window.innerHeight : height;
+    const room = { width, height: screen, aspect, label: 16, most: narrow ? 110 : 180 };
+    const across = alone ? bestColumns(sheet.maps.length, room) : columns;
     const down = alone ? Math.ceil(sheet.maps.length / across) : sheet.layers;
     const [left, top] = alone ? [0, 0] : [22, 20];
     const label = alone ? 16 : 0; // px above each map
     const apart = heads && heads < columns ? 10 : 0; // px between heads and what is of all heads
-    const room = Math.min((width - left - apart) / across, ((height - top) / down - label) * aspect, 180);
-    const step = [Math.max(room, 10), Math.max(room, 10) / aspect + label];
+    const side = Math.min((width - left - apart) / across, ((height - top) / down - label) * aspect, 180);
+    const step = [Math.max(side, 10), Math.max(side, 10) / aspect + label];
     const corners = sheet.maps.map((_, index) => {
       const [row, column] = [Math.floor(index / across), index % across];
       const x = left + column * step[0] + (heads && column >= heads ? apart : 0);
@@ -719,7 +722,7 @@ class Explorer {
     const { sheet } = this;
     if (!sheet) return;
     const touch = window.matchMedia("(hover: none)").matches;
-    this.part("lead").textContent = touch ? sheet.lead.replace(/^Move over/, "Touch") : sheet.lead;
+    this.part("lead").textContent = touch ? sheet.lead.replace(/^(Move over|Click)/, "Tap") : sheet.lead;
     this.part("head").title = sheet.columns.length > 1 ? sheet.why : "";
     const fill = (/** @type {string} */ name, /** @type {string[]} */ options) => {
       const select = /** @type {HTMLSelectElement} */ (this.part(name));
@@ -828,10 +831,4 @@ function rowOf(sheet, query) {
 function told(name, option) {
   if (name === "scale-of") return `${option} scale`;
   return name === "clip" ? `clip ${option}` : option;
-}
-
-// So many side by side that they fill a room of this shape best.
-/** @param {number} count @param {number} shape width by height, in maps of this shape */
-function bestColumns(count, shape) {
-  return clamp(Math.ceil(Math.sqrt(count * shape)) - 1, count) + 1;
 }

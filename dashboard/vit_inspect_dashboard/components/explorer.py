@@ -81,8 +81,8 @@ def explorer(
     )
     if sheet.pins and not all_rows_fit(sheet.layout):
         st.caption(
-            "At this input size there are too many patches for the map to follow the cursor. Click "
-            "a patch to see its map."
+            "At this input size there are too many patches for the map to follow the cursor: "
+            "choose a patch to see its map."
         )
 
 

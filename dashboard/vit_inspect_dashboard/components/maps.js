@@ -223,6 +223,24 @@ export function clamp(index, count) {
   return Math.min(Math.max(index, 0), count - 1);
 }
 
+/**
+ * So many maps side by side that they are large, and leave few holes in the last row.
+ * @param {number} count
+ * @param {{width: number, height: number, aspect: number, label: number, most: number}} room in px;
+ *   `label` is above each map, and a map wider than `most` is no better
+ */
+export function bestColumns(count, { width, height, aspect, label, most }) {
+  let [best, least] = [1, 0];
+  for (let across = 1; across <= count; across++) {
+    const down = Math.ceil(count / across);
+    const side = Math.min(width / across, (height / down - label) * aspect, most);
+    const filled = count / (across * down);
+    const good = side * filled ** 2;
+    if (good >= least) [best, least] = [across, good];
+  }
+  return best;
+}
+
 // A minus is the sign that axes have, which is no hyphen.
 /** @param {number} value */
 export function number(value) {
