@@ -163,4 +163,4 @@ def offer_each(
 def offer_lines(lines: str) -> None:
     """A button that opens lines of Python, to be copied."""
     with st.popover(":material/code: Copy as Python", help="The lines that make what is shown"):
-        st.code(lines, language="python")
+        st.code(lines, language="python", wrap_lines=True)

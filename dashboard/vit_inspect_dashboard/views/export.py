@@ -48,7 +48,7 @@ if offers.is_in_memory(subject.model):
     told = as_python.print_options(printed)
     options = "".join(f", {name}={value!r}" for name, value in told.items())
     lines = [*as_python.capture_lines(subject), f'vi.export(capture, "out"{options})']
-    st.code("\n".join(lines), language="python")
+    st.code("\n".join(lines), language="python", wrap_lines=True)
 else:
     st.markdown("**The same from a terminal**")
     words = ["python", "-m", "vit_inspect", "figures"]
@@ -57,7 +57,7 @@ else:
     words += [] if subject.size is None else ["--img-size", str(subject.size)]
     words += [] if subject.stage is None else ["--stage", str(subject.stage)]
     words += ["--fit", subject.fit, *as_python.print_words(printed)]
-    st.code(shlex.join(words), language="sh")
+    st.code(shlex.join(words), language="sh", wrap_lines=True)
     st.caption(f"With `--thorough` it also makes {slow}.")
 st.markdown("**One figure at a time**")
 st.write(
