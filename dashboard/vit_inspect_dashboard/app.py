@@ -19,8 +19,8 @@ from vit_inspect_dashboard import (
     state,
     told,
 )
+from vit_inspect_dashboard.components.screen import screen
 from vit_inspect_dashboard.components.strip import strip
-from vit_inspect_dashboard.components.touch import touch
 
 HERE = Path(__file__).parent
 
@@ -64,9 +64,9 @@ def main() -> None:
                 page.tell_notices(subject)
             with facts:
                 sidebar.show_facts(subject)
-            touch()
     finally:
         address.finish()
+        screen(view)
 
 
 def _choose_place(view: str, place: places.Place) -> None:

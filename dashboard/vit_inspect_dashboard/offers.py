@@ -140,7 +140,7 @@ def check_unchanged(name: str) -> None:
             f"a link to the weights {model_title(name)!r}, which were uploaded elsewhere or are no "
             "longer kept",
             "the same file",
-            "click the name of the model, and upload the file under 'Your weights'"
+            "open the list of models, and upload the file under 'Your weights'"
             if brought.limit_mb()
             else "ask the operator to allow uploads of weights",
         )

@@ -19,6 +19,7 @@ from vit_inspect.loading.recommended import BUNDLED
 from vit_inspect.records.base import Photograph
 from vit_inspect.records.evidence import Predictions
 from vit_inspect_dashboard import address, kept, models, offers, records, state, told
+from vit_inspect_dashboard.components import screen
 from vit_inspect_dashboard.state import Subject
 from vit_inspect_dashboard.wording import plain
 
@@ -78,7 +79,9 @@ def failed_model(subject: Subject, place: Any, second: str = "") -> Iterator[Non
             if not offers.is_in_memory(subject.model):
                 words = ["vit-inspect", "figures", "chelsea", "--out", "out"]
                 st.caption("The same from a terminal, where it says more:")
-                st.code(shlex.join([*words, *models.options(subject)]), language="sh")
+                st.code(
+                    shlex.join([*words, *models.options(subject)]), language="sh", wrap_lines=True
+                )
         st.stop()
 
 
@@ -132,12 +135,12 @@ def plot(
     key: str,
     alt: str,
     on_pick: Callable[[list[int]], None] | None = None,
-    wide: bool = False,
 ) -> None:
-    """A plotly figure as the core made it, on the page's paper.
+    """A plotly figure as the core made it, on the page's paper, laid out for the page's width.
+
+    What cannot be as narrow as the page is moved sideways.
 
     on_pick: is called before the rerun with the customdata of what was clicked.
-    wide: whether it keeps its width on a phone, where it can be moved sideways.
     """
 
     def picked() -> None:
@@ -150,11 +153,14 @@ def plot(
     options: dict[str, Any] = {}
     if on_pick:
         options = {"on_select": picked, "selection_mode": "points"}
+    width = screen.width()
+    if width < screen_sheet.SCREEN_PX:
+        figure = screen_sheet.narrow(figure, width)
     place: Any = nullcontext()
-    if wide:
-        place = wide_content(key)
-    elif proportion := screen_sheet.proportion(figure):
+    if proportion := screen_sheet.proportion(figure):
         place = picture_content(key, figure, proportion)
+    elif (least := screen_sheet.least_width(figure)) > width:
+        place = wide_content(key, least)
     with place:
         st.plotly_chart(
             themed(figure), theme=None, key=key, config=PLOTLY_CONFIG, alt=alt, **options
@@ -173,8 +179,9 @@ def picture_content(key: str, figure: go.Figure, proportion: float) -> Any:
     return st.container(key=f"picture_{key}")
 
 
-def wide_content(key: str) -> Any:
-    """A place for what is moved sideways on a phone; see `style.css`."""
+def wide_content(key: str, width: int) -> Any:
+    """A place for what is so wide, and is moved sideways; see `style.css`. In CSS px."""
+    st.html(f"<style>.st-key-wide_{key} {{ --least: {width}px; }}</style>")
     return st.container(key=f"wide_{key}")
 
 

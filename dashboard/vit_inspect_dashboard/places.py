@@ -83,9 +83,7 @@ def _show_figure(view: str) -> None:
     figure, subject = entry.figure, state.current()
     place = page.heading(figure.title, figure.question)
     record = page.of_entry(entry, subject)
-    page.plot(
-        figure.plot(record), key=view, alt=f"{figure.title} of {subject.model_title}", wide=True
-    )
+    page.plot(figure.plot(record), key=view, alt=f"{figure.title} of {subject.model_title}")
     with place:
         exports.offer(figure, record, name=page.title_of(subject))
     page.explain(figure)

@@ -268,7 +268,7 @@ def test_a_link_to_weights_that_are_gone_says_so_and_opens_once_they_are_there(
     [said] = refusals(page)
     assert said == (
         "Found a link to the weights 'mine.safetensors', which were uploaded elsewhere or are no "
-        "longer kept; expected the same file; click the name of the model, and upload the file "
+        "longer kept; expected the same file; open the list of models, and upload the file "
         "under 'Your weights'."
     )
     # Another file is another model; the right one goes on where the link was.

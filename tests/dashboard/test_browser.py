@@ -505,7 +505,7 @@ def test_on_a_phone_the_photograph_comes_before_the_tools(browser: Browser, addr
     with user_with(browser, address, **PHONE) as page:
         show(page, "/")
         canvas, tools = page.locator("canvas.picture"), page.locator(".explorer .tools")
-        expect(page.locator("h1")).to_have_text(re.compile("^Touch the picture"))
+        expect(page.locator("h1")).to_have_text(re.compile("^Tap the picture"))
         boxes = [each.bounding_box() for each in (canvas, tools, page.locator("canvas.overview"))]
         photograph, below, overview = boxes
         assert photograph
@@ -928,6 +928,6 @@ def test_controls_of_one_row_are_equally_high_and_numbers_end_below_each_other(p
     assert abs(button["y"] - chosen["y"]) <= 2
     assert abs(button["height"] - chosen["height"]) <= 3
     show(page, "/?at=about")
-    cells = page.locator(".st-key-wide_table_1 tr:last-child td")
+    cells = page.locator(".st-key-table_1 tr:last-child td")
     aligned = [cell.evaluate("e => getComputedStyle(e).textAlign") for cell in cells.all()]
     assert aligned == ["left"] + ["right"] * 5

@@ -94,7 +94,7 @@ def test_every_step_of_the_tour_says_what_is_true_of_the_model_and_shows_it(mode
         components = [
             each
             for each in app.get("bidi_component")
-            if not each.proto.id.endswith(("-strip", "-touch"))
+            if not each.proto.id.endswith(("-strip", "-screen"))
         ]
         shown = [
             *app.get("plotly_chart"),

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
 from vit_inspect.figures import looks, screen_sheet
 
 
@@ -47,3 +52,79 @@ def test_a_legend_stands_below_the_drawing_and_its_axis():
     figure = screen_sheet.screen("a", "b", height=300)
     margin, legend = figure.layout.margin, screen_sheet.screen_legend(figure)
     assert -legend["y"] * (300 - margin.t - margin.b) > margin.b
+
+
+def beside(**left: Any) -> go.Figure:
+    """Two drawings side by side: one with a colour bar and a name, one of a curve with a name."""
+    figure = screen_sheet.screen("a", "b", height=500, above=40)
+    bar = screen_sheet.screen_colour_bar("c", lenmode="fraction", len=0.5)
+    figure.add_heatmap(z=[[1, 2], [3, 4]], colorbar=bar)
+    figure.add_scatter(x=[0, 1], y=[0, 1], xaxis="x2", yaxis="y2")
+    screen_sheet.name_below(figure, "d", (0.7, 1.0))
+    return figure.update_layout(
+        xaxis={"domain": (0, 0.5), "range": [0, 2]},
+        yaxis={"range": [0, 4]} | left,
+        xaxis2={"domain": (0.7, 1), "anchor": "y2"},
+        yaxis2={"anchor": "x2"},
+    )
+
+
+def heights(figure: go.Figure) -> list[tuple[float, float]]:
+    """Upper and lower end of each drawing, in px below the upper end of the first."""
+    layout = figure.layout
+    drawn = layout.height - layout.margin.t - layout.margin.b
+    return [tuple(drawn * (1 - end) for end in reversed(axis.domain)) for axis in axes(figure)]
+
+
+def axes(figure: go.Figure) -> list[Any]:
+    return [figure.layout.yaxis, figure.layout.yaxis2]
+
+
+def test_on_a_narrow_screen_drawings_stand_below_each_other_as_high_as_they_were() -> None:
+    before = beside()
+    high = before.layout.height - before.layout.margin.t - before.layout.margin.b
+    figure = screen_sheet.narrow(beside(), 390)
+    assert [figure.layout.xaxis.domain, figure.layout.xaxis2.domain] == [(0, 1), (0, 1)]
+    first, second = heights(figure)
+    assert np.allclose([first[1] - first[0], second[1] - second[0]], high)
+    # Between them is room for the axis of the first and what is above the second.
+    assert second[0] >= first[1] + figure.layout.margin.b + 40
+    assert np.isclose(second[1], figure.layout.height - figure.layout.margin.t - 56)
+    [bar] = [trace.colorbar for trace in figure.data if trace.type == "heatmap"]
+    assert (bar.x, bar.y, bar.len) == (0, 1, 1)
+    name = figure.layout.annotations[1]
+    assert np.allclose((name.x, name.y), (0.5, 0))
+
+
+def test_a_picture_keeps_its_proportion_where_it_stands_above_another_drawing() -> None:
+    figure = screen_sheet.narrow(beside(scaleanchor="x", scaleratio=0.25), 390)
+    first, second = heights(figure)
+    margin = figure.layout.margin
+    assert np.isclose(first[1] - first[0], (390 - margin.l - margin.r) / 2)
+    assert second[0] > first[1]
+
+
+def test_a_wide_screen_leaves_drawings_side_by_side_and_shared_rows_are_never_parted() -> None:
+    assert screen_sheet.narrow(beside(), 700).layout.xaxis2.domain == (0.7, 1)
+    shared = beside().update_layout(xaxis2_anchor="y")
+    assert screen_sheet.narrow(shared, 390).layout.xaxis2.domain == (0.7, 1)
+    assert screen_sheet.least_width(shared) > 390 > screen_sheet.least_width(beside())
+
+
+def test_words_are_broken_for_a_narrow_screen_and_begin_at_its_edge() -> None:
+    words = " ".join(["word"] * 30)
+    figure = screen_sheet.screen("a", words, height=300)
+    drawn = figure.layout.height - figure.layout.margin.t
+    screen_sheet.narrow(figure, 390)
+    [head] = figure.layout.annotations
+    small = head.text.split("</span><br>")[1]
+    assert small.count("<br>") == 2
+    assert head.xshift == -figure.layout.margin.l
+    # The drawing is as high as it was.
+    assert figure.layout.height - figure.layout.margin.t == drawn
+
+
+def test_cells_that_a_finger_could_not_meet_need_more_room() -> None:
+    figure = screen_sheet.screen("a", "b", height=300)
+    screen_sheet.add_squares(figure, size=8, x=[*range(40)] * 2, y=[0] * 40 + [1] * 40)
+    assert screen_sheet.least_width(figure) > 40 * 10

@@ -48,6 +48,9 @@ EDGE, LANE, BETWEEN = 4.0, 11.0, 14.0
 ARROW, LABELLED, BRANCH = 9.0, 15.0, 6.0
 """In points: the length of an arrow, of one with a label, and between boxes side by side."""
 
+STACKED_BELOW = 220.0
+"""In points: on a narrower sheet the block stands below the network."""
+
 
 def draw(result: Anatomy, *, width_in: float = WIDTH_IN) -> Figure:
     """The network on the left, one of its blocks on the right; pixels enter at the bottom.
@@ -85,6 +88,12 @@ def plot(result: Anatomy, *, width: int = screen_sheet.SCREEN_PX) -> go.Figure:
 
 def scene(result: Anatomy, width: float) -> Diagram:
     """The diagram of a network, in points of print."""
+    if width < STACKED_BELOW:
+        column = width - 2 * EDGE - 2 * LANE
+        inside = _block(result, EDGE + LANE, column, EDGE)
+        panel = Box(EDGE, EDGE, width - 2 * EDGE, inside.y - EDGE, panel=True, accent=True)
+        network = _network(result, EDGE + LANE, column, inside.y + BETWEEN)
+        return Diagram(width, network.y + EDGE, (panel, *inside.items, *network.items))
     column = (width - 2 * EDGE - BETWEEN - 2 * LANE) / 2
     left = EDGE + column + BETWEEN + LANE
     heights = _network(result, EDGE, column, 0).y, _block(result, left, column, 0).y
@@ -544,10 +553,11 @@ FIGURE = FigureSpec(
     slug="anatomy",
     title=TITLE,
     question="What is this network made of?",
-    reading="The network is on the left, from the pixels at the bottom to its output at the top. "
-    "One block is on the right: tokens that pass beside its parts are added again at a plus. All "
-    "sizes are read from the network while it runs. Matrices and convolutions add a bias where "
-    "'no bias' is not written. The table compares the network with the nearest named size.",
+    reading="The network goes from the pixels at the bottom to its output at the top. Beside it, "
+    "or below it on a narrow screen, is one block: tokens that pass beside its parts are added "
+    "again at a plus. All sizes are read from the network while it runs. Matrices and convolutions "
+    "add a bias where 'no bias' is not written. The table compares the network with the nearest "
+    "named size.",
     caveat="Parts are recognised by the functions that are called. What is not recognised is not "
     "drawn, and its trained values are told. Dropout, activations of a convolutional stem and "
     "other steps without weights are left out.",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from html import escape
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
@@ -15,6 +17,14 @@ SCREEN_PX, MARGIN_LEFT_PX, MARGIN_RIGHT_PX = 720, 64, 24
 
 TITLE_PX, TEXT_PX, LETTER_EM = 16, 13, 0.53
 """Font sizes on a screen, and the usual width of a letter relative to its size."""
+TOP_PX, LINE_PX = 26, 20
+"""Height of the room above the words of the head, and of each of their lines."""
+STACKED_BELOW_PX, LEAST_PX, LEAST_CELL_PX = 640, 600, 12
+"""In narrower places drawings stand below each other; those that share their rows cannot, and keep
+a width. The width of a cell that a finger can meet."""
+ABOVE_PX, LOCKED_PX = 48, 560
+"""Least room between drawings below each other, beside that for axes, and what a picture may be
+high there."""
 SCREEN_FONT = "Inter, Helvetica, Arial, sans-serif"
 
 
@@ -27,22 +37,17 @@ def screen(
     px. width: px for the words; longer lines are broken, and the figure grows by the added lines.
     The unbroken lines are kept as the figure's `meta`, for pages that show them in another way.
     """
-    free = width - MARGIN_LEFT_PX - MARGIN_RIGHT_PX
-    heading, words = (
-        escape(fold(text, _within(free, size)), quote=False)
-        for text, size in ((title, TITLE_PX), (subtitle, TEXT_PX))
-    )
+    text, lines = _head((title, subtitle), width - MARGIN_LEFT_PX - MARGIN_RIGHT_PX)
     meta = [title, *subtitle.split("\n")]
-    lines = 2 + heading.count("\n") + words.count("\n")
     layout = go.Layout(
         font={"family": SCREEN_FONT, "size": TEXT_PX, "color": INK},
         paper_bgcolor=PAPER,
         plot_bgcolor="rgba(0,0,0,0)",
-        height=height + 20 * (lines - len(meta)),
+        height=height + LINE_PX * (lines - len(meta)),
         margin={
             "l": MARGIN_LEFT_PX,
             "r": MARGIN_RIGHT_PX,
-            "t": 26 + 20 * lines + above,
+            "t": TOP_PX + LINE_PX * lines + above,
             "b": 56,
         },
         hoverlabel={"bgcolor": PAPER, "bordercolor": QUIET, "font": {"color": INK}},
@@ -55,8 +60,7 @@ def screen(
     figure = go.Figure(layout=layout, layout_template=go.layout.Template())
     # Not plotly's own title, which a horizontal colour bar pushes off the sheet.
     return figure.add_annotation(
-        text=f'<span style="font-size:{TITLE_PX}px">{heading}</span>\n'
-        f'<span style="font-size:{TEXT_PX}px;color:{QUIET}">{words}</span>'.replace("\n", "<br>"),
+        text=text,
         align="left",
         x=0,
         y=1,
@@ -90,6 +94,19 @@ def write_below(figure: go.Figure, words: str) -> go.Figure:
         borderpad=0,
         showarrow=False,
     )
+
+
+def _head(words: tuple[str, str], room_px: float) -> tuple[str, int]:
+    """Title and subtitle as plotly writes them in a room, and in how many lines."""
+    heading, small = (
+        escape(fold(text, _within(room_px, size)), quote=False)
+        for text, size in zip(words, (TITLE_PX, TEXT_PX), strict=True)
+    )
+    text = (
+        f'<span style="font-size:{TITLE_PX}px">{heading}</span>\n'
+        f'<span style="font-size:{TEXT_PX}px;color:{QUIET}">{small}</span>'
+    )
+    return text.replace("\n", "<br>"), 1 + text.count("\n")
 
 
 def _within(room_px: float, letter_px: float) -> Callable[[str], bool]:
@@ -188,12 +205,161 @@ def proportion(figure: go.Figure) -> float | None:
 
     A picture has a proportion of its own, and so has a matrix of square cells.
     """
-    across, down = figure.layout.xaxis, figure.layout.yaxis
-    if down.scaleanchor != "x":
+    panels = _panels(figure)
+    if any(panel.down.scaleanchor is None or panel.down.domain for panel in panels):
         return None
-    columns, rows = (abs(end - start) for start, end in (across.range, down.range))
-    first, last = across.domain or (0, 1)
-    return rows * (down.scaleratio or 1) / columns * (last - first)
+    return max(_proportion(panel) * (panel.right - panel.left) for panel in panels)
+
+
+def narrow(figure: go.Figure, width: int) -> go.Figure:
+    """The figure, laid out again for a place that is narrower than `SCREEN_PX`.
+
+    Its words are broken again, and begin at the left edge. Of drawings side by side, those at the
+    right come below those at the left, unless they share their rows.
+
+    width: of the place, in CSS px.
+    """
+    layout = figure.layout
+    if not layout.annotations or not layout.meta:
+        return figure
+    (title, *subtitle), head = layout.meta, layout.annotations[0]
+    before = 1 + head.text.count("<br>")
+    above = layout.margin.t - TOP_PX - LINE_PX * before
+    head.text, lines = _head((title, "\n".join(subtitle)), width - MARGIN_RIGHT_PX)
+    head.xshift = -layout.margin.l
+    added = LINE_PX * (lines - before)
+    figure.update_layout(height=layout.height + added, margin_t=layout.margin.t + added)
+    if width < STACKED_BELOW_PX and (parts := _parts(figure)):
+        _stack(figure, parts, width, above)
+    return figure
+
+
+def least_width(figure: go.Figure) -> int:
+    """The CSS px below which a figure cannot be read or touched, however it is laid out."""
+    panels = _panels(figure)
+    if len(panels) > len({panel.down.plotly_name for panel in panels}):
+        return LEAST_PX
+    squares = [
+        len(set(trace.x))
+        for trace in figure.select_traces({"type": "scatter"})
+        if trace.marker.symbol == "square" and trace.xaxis in (None, "x")
+    ]
+    margin = figure.layout.margin
+    return margin.l + margin.r + LEAST_CELL_PX * max(squares, default=0)
+
+
+class _Panel(NamedTuple):
+    """A drawing on a sheet: its axes, and its sides as shares of the sheet."""
+
+    across: Any
+    down: Any
+    left: float
+    right: float
+    low: float
+    high: float
+
+
+@dataclass
+class _Part:
+    """Drawings that stay beside each other.
+
+    top, height: of their new place, in px below the upper end of the first part.
+    """
+
+    panels: list[_Panel]
+    top: float = 0.0
+    height: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.left = min(panel.left for panel in self.panels)
+        self.right = max(panel.right for panel in self.panels)
+        self.low = min(panel.low for panel in self.panels)
+        self.high = max(panel.high for panel in self.panels)
+
+    def share(self, x: float) -> float:
+        """A place of the sheet as a share of this part's width."""
+        return (x - self.left) / (self.right - self.left)
+
+
+def _panels(figure: go.Figure) -> list[_Panel]:
+    """The drawings whose columns are their own."""
+    found = []
+    for across in figure.select_xaxes():
+        down = figure.layout[(across.anchor or "y").replace("y", "yaxis")]
+        found.append(_Panel(across, down, *(across.domain or (0, 1)), *(down.domain or (0, 1))))
+    return found
+
+
+def _proportion(panel: _Panel) -> float:
+    """Height by width of a drawing that has a proportion of its own."""
+    columns, rows = (abs(end - start) for start, end in (panel.across.range, panel.down.range))
+    return float(rows * (panel.down.scaleratio or 1) / columns)
+
+
+def _parts(figure: go.Figure) -> list[_Part]:
+    """What is at the left, at the right, and below both; none where they cannot be parted."""
+    panels = sorted(_panels(figure), key=lambda panel: panel.left)
+    below = [panel for panel in panels if panel.right - panel.left > 0.99]
+    beside = [panel for panel in panels if panel.right - panel.left <= 0.99]
+    rows = {panel.down.plotly_name for panel in beside}
+    if len(beside) < 2 or len(rows) < len(beside):
+        return []
+    gaps = [after.left - before.right for before, after in pairwise(beside)]
+    cut = 1 + gaps.index(max(gaps))
+    return [_Part(part) for part in (beside[:cut], beside[cut:], below) if part]
+
+
+def _stack(figure: go.Figure, parts: list[_Part], width: int, above: float) -> None:
+    """Puts parts of a figure below each other, each as wide as the sheet.
+
+    above: px of what stands above each of them.
+    """
+    layout, margin = figure.layout, figure.layout.margin
+    left, right, *rest = parts
+    drawn = layout.height - margin.t - margin.b
+    # Rows have names now where only those of the first drawing had.
+    if any(panel.down.visible is not False for panel in right.panels):
+        margin.l = max(margin.l, MARGIN_LEFT_PX)
+    layout.annotations[0].xshift = -margin.l
+    room = width - margin.l - margin.r
+    below = drawn * (left.low - rest[0].high) if rest else margin.b
+    whole = 0.0
+    for part in parts:
+        part.top, part.height = whole, drawn * (part.high - part.low)
+        if len(part.panels) == 1 and part.panels[0].down.scaleanchor:
+            most = max(part.height, min(1.6 * room, LOCKED_PX))
+            part.height = min(most, room * _proportion(part.panels[0]))
+        whole = part.top + part.height + below + (max(above, ABOVE_PX) if part is left else 0)
+    whole -= below
+
+    def place(part: _Part, y: float) -> float:
+        """Where a height of the sheet is now: as far below its part's upper end as it was."""
+        return 1 - (part.top + drawn * (part.high - y)) / whole
+
+    part_of = {panel.down.plotly_name: part for part in (left, right) for panel in part.panels}
+    for trace in figure.data:
+        bar = trace.colorbar if trace.type == "heatmap" else trace.marker.colorbar
+        of = part_of.get((trace.yaxis or "y").replace("y", "yaxis"))
+        if of and bar.y is not None:
+            length = min(bar.len, room)
+            if bar.lenmode == "fraction":
+                length = bar.len / (of.right - of.left)
+            bar.update(x=of.share(bar.x), y=place(of, bar.y), len=length)
+    for words in layout.annotations[1:]:
+        if words.xref == words.yref == "paper":
+            part = left if words.x <= left.right else right
+            words.update(x=part.share(words.x), y=place(part, words.y))
+    for part in parts:
+        for panel in part.panels:
+            panel.across.domain = part.share(panel.left), part.share(panel.right)
+            low = place(part, panel.low)
+            if len(part.panels) == 1:
+                low = 1 - (part.top + part.height) / whole
+            panel.down.domain = max(0.0, low), place(part, panel.high)
+            # What the drawing at the left said for both.
+            if part is right and panel.down.showticklabels is False and panel.down.visible is None:
+                panel.down.update(showticklabels=True, title=left.panels[0].down.title)
+    figure.update_layout(height=round(margin.t + whole + margin.b))
 
 
 def theme(figure: go.Figure, *, ink: str, quiet: str, paper: str) -> go.Figure:

@@ -9,6 +9,7 @@ from vit_inspect.errors import UnsupportedModel
 from vit_inspect.figures.anatomy import FIGURE
 from vit_inspect.figures.looks import parameter_count
 from vit_inspect_dashboard import exports, models, page, records, state
+from vit_inspect_dashboard.components import screen
 from vit_inspect_dashboard.wording import COUNTING, class_names, plain, query_name
 
 
@@ -71,7 +72,7 @@ st.markdown("**Beside the nearest size that has a name, and what it is made of**
 made = records.of_model(vi.anatomy, subject)
 named = made.variant
 said = [(subject.model_title, made.row), *([(named.name, named.row)] if named else [])]
-with page.wide_content("table_1"):
+with st.container(key="table_1"):
     st.table(
         {
             "Model": [name for name, _ in said],
@@ -89,10 +90,9 @@ else:
     fits = "It has the shape of" if made.exact else "The nearest named size is"
     st.caption(plain(f"{fits} {named.name} ({named.source})."))
 page.plot(
-    FIGURE.plot(made, width=1000),
+    FIGURE.plot(made, width=screen.width()),
     key="anatomy",
     alt=f"The parts of {subject.model_title}",
-    wide=True,
 )
 exports.offer(FIGURE, made, name=subject.model_title, formats=("svg", "pdf", "png", "html"))
 page.explain(FIGURE)

@@ -10,6 +10,7 @@ import vit_inspect as vi
 from vit_inspect.analyses.attention_distance import Definition
 from vit_inspect.figures.attention_distance import FIGURE
 from vit_inspect_dashboard import controls, exports, page, state, survey
+from vit_inspect_dashboard.components import screen
 
 subject = state.current()
 place = page.heading(FIGURE.title, FIGURE.question)
@@ -31,7 +32,7 @@ page.plot(
     alt=f"Mean attention distance of every head at every depth of {subject.model_title}",
     on_pick=state.open_head,
 )
-st.caption("Click a dot to open that head's maps.")
+st.caption(screen.in_words("Click a dot to open that head's maps."))
 with place:
     exports.offer(FIGURE, result, name=name)
 page.explain(FIGURE)

@@ -235,7 +235,7 @@ def show_figures(title: str, left: Subject, right: Subject, against: str) -> Non
             input_px = models.model(each).layout.input_px[0]
             st.text(f"{side.capitalize()}: {page.title_of(each)}, {input_px} px")
             alt = f"{figure.title} of {result.model}, {side}"
-            page.plot(figure.plot(result, **options), key=f"compare_{side}", alt=alt, wide=True)
+            page.plot(figure.plot(result, **options), key=f"compare_{side}", alt=alt)
             exports.offer(figure, result, name=page.title_of(each), suffix=f"_{side}")
     if isinstance(entry, ModelFigure) and against != MODEL:
         st.caption("This figure shows the model alone: it is the same on both sides.")

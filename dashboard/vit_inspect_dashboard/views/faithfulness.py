@@ -128,8 +128,6 @@ with curves:
     if result is not None:
         # Of all pictures together: one of a single colour among others changes nothing.
         check_moves(result)
-        page.plot(
-            FIGURE.plot(result), key="curves", alt=f"Curves of {subject.model_title}", wide=True
-        )
+        page.plot(FIGURE.plot(result), key="curves", alt=f"Curves of {subject.model_title}")
         with place:
             exports.offer(FIGURE, result, name=called)

@@ -13,6 +13,7 @@ from vit_inspect.figures import ablation
 from vit_inspect.figures.head_importance import FIGURE
 from vit_inspect.records.names import place_name
 from vit_inspect_dashboard import controls, exports, models, page, records, state, survey, trials
+from vit_inspect_dashboard.components import screen
 from vit_inspect_dashboard.wording import query_name
 
 subject = state.current()
@@ -36,7 +37,9 @@ with columns[0]:
         "off_heads",
         "Heads",
         every_head,
-        help="Single attention heads. You can also click one in the map of all heads below.",
+        help=screen.in_words(
+            "Single attention heads. You can also click one in the map of all heads below."
+        ),
         placeholder="None",
     )
 with columns[1]:
@@ -52,8 +55,9 @@ with columns[2]:
         "off_tokens",
         "Tokens",
         every_token,
-        help="Patches and special tokens, as they enter the first block. You can also click a "
-        "patch.",
+        help=screen.in_words(
+            "Patches and special tokens, as they enter the first block. You can also click a patch."
+        ),
         placeholder="None",
     )
 with columns[3]:
@@ -84,8 +88,10 @@ with board:
         on_pick=state.toggle_patch,
     )
     st.caption(
-        "Click a patch to ablate it, and again to restore it. Its position embedding is removed "
-        "too."
+        screen.in_words(
+            "Click a patch to ablate it, and again to restore it. Its position embedding is "
+            "removed too."
+        )
     )
 with answer:
     if found.labels[0]:
@@ -142,12 +148,13 @@ if importance is not None:
     page.plot(
         FIGURE.plot(importance, marked=off_heads),
         key="importance",
-        wide=True,
         alt=f"The effect of ablating each head of {subject.model_title}",
         on_pick=state.toggle_head,
     )
     st.caption(
-        "Click a head, in the map or in the list, to ablate it above, and again to restore it."
+        screen.in_words(
+            "Click a head, in the map or in the list, to ablate it above, and again to restore it."
+        )
     )
     with place:
         exports.offer(FIGURE, importance, name=page.title_of(subject))

@@ -10,6 +10,7 @@ import streamlit as st
 import vit_inspect as vi
 from vit_inspect.figures.head_statistics import FIGURE, STATISTICS, means
 from vit_inspect_dashboard import address, exports, page, state, survey
+from vit_inspect_dashboard.components import screen
 
 SHARES = ("prefix_mass", "self_mass", "local_mass")
 # What the first row has least (1) or most (-1) of.
@@ -42,11 +43,14 @@ result = survey.averaged(vi.head_statistics, subject, chosen)
 page.plot(
     FIGURE.plot(result, large=titles[large]),
     key="heads",
-    wide=True,
     alt=f"{large} and six other numbers of every layer and head of {subject.model_title}",
     on_pick=state.open_head,
 )
-st.caption("Hover over a head for all its numbers. Click it to open its maps.")
+st.caption(
+    "Tap a head to open its maps."
+    if screen.touched()
+    else "Hover over a head for all its numbers. Click it to open its maps."
+)
 
 panels = means(result)
 layers, heads = panels["entropy"].shape
@@ -56,7 +60,9 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         list(RANKINGS),
         **address.one_of("ranking", RANKINGS, start=next(iter(RANKINGS))),
         width=260,
-        help="Which heads come first. You can also click the name of a column to sort by it.",
+        help=screen.in_words(
+            "Which heads come first. You can also click the name of a column to sort by it."
+        ),
     )
     within = st.selectbox(
         "Of layer",

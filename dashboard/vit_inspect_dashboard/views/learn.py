@@ -22,6 +22,7 @@ from vit_inspect.figures.position_bias import FIGURE as POSITION_BIAS
 from vit_inspect.figures.rotary_similarity import FIGURE as ROTARY_SIMILARITY
 from vit_inspect.records.base import Result
 from vit_inspect_dashboard import address, canvas, controls, models, page, records, sheets, state
+from vit_inspect_dashboard.components import screen
 from vit_inspect_dashboard.sheets import all_rows_fit
 from vit_inspect_dashboard.state import HOME
 from vit_inspect_dashboard.wording import class_names
@@ -82,7 +83,6 @@ def show_filters() -> None:
     page.plot(
         embedding_filters.plot(records.of_model(vi.embedding_filters, subject)),
         key="learn_filters",
-        wide=True,
         alt=f"Principal components of the filters of {subject.model_title}",
     )
 
@@ -242,15 +242,18 @@ def steps() -> list[Step]:
             "Tokens attend to each other",
             "In every layer, each head lets a token collect information from all tokens"
             f"{inside}, with weights that sum to 1. "
-            f"{'Hover over' if all_rows_fit(layout) else 'Click'} a square to see what it attends "
-            "to, and try other layers and heads.",
+            + screen.in_words("Hover over" if all_rows_fit(layout) else "Click")
+            + " a square to see what it attends to, and try other layers and heads.",
             show_attention,
             HOME,
             Task(
                 "Do two squares ask for the same?",
-                "Point at a square of the object, then at one of the background. Then press J "
+                "Tap a square of the object, then one of the background. Then go to other layers "
+                "and heads."
+                if screen.touched()
+                else "Point at a square of the object, then at one of the background. Then press J "
                 "and K for other layers, H and L for other heads.",
-                "The square that you point at is the query. What every square offers is its "
+                "The square that you chose is the query. What every square offers is its "
                 "key, and the head says which keys answer which queries. Many heads answer each"
                 " query in another way. Some give the same few squares to all: compare them in "
                 "the small maps.",
@@ -259,13 +262,13 @@ def steps() -> list[Step]:
         Step(
             "Do heads attend near or far?",
             "Each dot is one head: how far it attends on average. The first layers of a "
-            "convolutional network see only what is near; do these heads? Click a dot to see that "
-            "head.",
+            "convolutional network see only what is near; do these heads? "
+            + screen.in_words("Click a dot to see that head."),
             show_distance,
             "attention_distance",
             Task(
                 "Which head attends nearest, and which one farthest?",
-                "Click the lowest dot, and come back. Then click the highest one.",
+                screen.in_words("Click the lowest dot, and come back. Then click the highest one."),
                 "The lowest ones attend to the squares around the query, as a convolution "
                 "does. The dashed line is a head that attends to all squares alike. In many "
                 "trained models some heads attend far in the first layers already, which no "

@@ -7,6 +7,7 @@ import streamlit as st
 import vit_inspect as vi
 from vit_inspect.figures import logit_lens, outputs
 from vit_inspect_dashboard import controls, exports, models, page, picker, records, state
+from vit_inspect_dashboard.components import screen
 
 FIGURE = logit_lens.FIGURE
 
@@ -26,7 +27,6 @@ with layers:
     page.plot(
         logit_lens.plot(result),
         key="lens",
-        wide=True,
         alt=f"{result.labels[0]} in every layer of {subject.model_title}, in patches and output",
         on_pick=state.pick_layer,
     )
@@ -36,7 +36,7 @@ with large:
         key="lens_layer",
         alt=f"{outputs.name(result.outputs)} of {result.labels[0]} in the patches of layer {layer}",
     )
-    st.caption("Click a map or a bar to see its layer here.")
+    st.caption(screen.in_words("Click a map or a bar to see its layer here."))
 with place:
     exports.offer(FIGURE, result, name=page.title_of(subject))
 page.explain(FIGURE)

@@ -13,6 +13,7 @@ from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.records.base import Result
 from vit_inspect.records.paper import PositionBias, PositionSimilarity
 from vit_inspect_dashboard import controls, exports, page, state
+from vit_inspect_dashboard.components import screen
 from vit_inspect_dashboard.components.magnifier import magnifier
 from vit_inspect_dashboard.wording import patch_name
 
@@ -25,8 +26,8 @@ def show_tiles(result: PositionSimilarity) -> None:
     patch = controls.choose_patch(
         result.similarity.shape[:2],
         key="patch",
-        help="The patch whose tile is shown large. You can also click a tile. Hover over a tile to "
-        "enlarge it.",
+        help=screen.in_words("The patch whose tile is shown large. You can also click a tile.")
+        + ("" if screen.touched() else " Hover over a tile to enlarge it."),
     )
     grid, large = st.columns(2, gap="large")
     with grid:

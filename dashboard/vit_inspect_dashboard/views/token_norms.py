@@ -25,7 +25,6 @@ canvas.export(
 page.plot(
     plot_depth(result),
     key="depth",
-    wide=True,
     alt=f"Token norms of {subject.model_title} after every layer",
 )
 if result.found[0]:

@@ -1,0 +1,69 @@
+// Tells Python what the screen is like, lets a finger on a chart move the page, and keeps the title of
+// the open view in sight. It is called again on every rerun.
+
+const PAUSE = 200; // ms; the page is still when its width is told
+const STEP = 20; // px
+const MUCH = 40; // px; a scroll bar that comes and goes is no wider page
+
+/** @typedef {{width: number, touched: boolean}} Told */
+/** @typedef {{view: string, asked: boolean, full: number, told: Told}} Given what Python knows is `told` */
+
+/** @type {Given | null} */
+let given = null;
+let shown = "";
+/** @type {(told: Told) => void} */
+let report = () => {};
+/** @type {ReturnType<typeof setTimeout> | null} */
+let timer = null;
+
+// Streamlit sets plotly's dragmode to "pan" on charts that can be clicked, and plotly then takes every
+// touch for itself. Without its touch events it follows the mouse events that browsers make of a tap.
+/** @param {TouchEvent} event */
+const keepFromPlotly = (event) => {
+  if (event.target instanceof Element && event.target.closest(".js-plotly-plot .drag")) {
+    event.stopPropagation();
+  }
+};
+
+const room = () => {
+  const page = document.querySelector('[data-testid="stMainBlockContainer"]');
+  if (!page || !given) return null;
+  const style = getComputedStyle(page);
+  const width = page.clientWidth - Number.parseFloat(style.paddingLeft) - Number.parseFloat(style.paddingRight);
+  return Math.min(width, given.full);
+};
+
+const tell = () => {
+  timer = null;
+  const width = room();
+  if (!given?.asked || !width) return;
+  const touched = window.matchMedia("(hover: none)").matches;
+  const before = given.told;
+  const same = width >= before.width && (width < before.width + MUCH || before.width === given.full);
+  if (same && touched === before.touched) return;
+  report({ width: width === given.full ? width : Math.floor(width / STEP) * STEP, touched });
+};
+
+const tellSoon = () => {
+  if (timer !== null) clearTimeout(timer);
+  timer = setTimeout(tell, PAUSE);
+};
+
+const watcher = new ResizeObserver(tellSoon);
+
+/** @param {{data: Given, setTriggerValue: (name: string, value: unknown) => void}} called */
+export default function ({ data, setTriggerValue }) {
+  given = data;
+  report = (what) => setTriggerValue("told", what);
+  document.addEventListener("touchstart", keepFromPlotly, { capture: true, passive: true });
+  const page = document.querySelector('[data-testid="stMainBlockContainer"]');
+  if (page) watcher.observe(page);
+  tellSoon();
+  if (data.view === shown) return;
+  shown = data.view;
+  const row = document.querySelector('.st-key-view [role="radiogroup"]');
+  const open = row?.querySelector('[aria-checked="true"]');
+  if (!row || !open) return;
+  const [whole, part] = [row.getBoundingClientRect(), open.getBoundingClientRect()];
+  row.scrollLeft += part.left + part.width / 2 - whole.left - whole.width / 2;
+}

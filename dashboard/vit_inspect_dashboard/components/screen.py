@@ -1,0 +1,68 @@
+"""What is the screen of a visitor like? Python asks, the browser tells it, and runs the page again.
+
+On every page it also lets a finger on a chart move the page, and brings the title of the view that
+is open into sight.
+"""
+
+from __future__ import annotations
+
+import re
+
+import streamlit as st
+
+from vit_inspect_dashboard import address
+from vit_inspect_dashboard.components import component
+
+FULL = 900
+"""The width of a page in CSS px, if it is this or more; the browser does not tell of others."""
+
+_TOLD, _ASKED = "screen_told", "screen_asked"
+
+
+def width() -> int:
+    """The width in CSS px that a page has for a chart, at most `FULL`."""
+    told = _told("width")
+    return told if type(told) is int and 200 <= told < FULL else FULL
+
+
+def touched() -> bool:
+    """Whether a finger chooses, and nothing can be hovered over."""
+    return _told("touched") is True
+
+
+def in_words(text: str) -> str:
+    """What to do with a mouse, as it is said to who has none."""
+    if not touched():
+        return text
+    return re.sub(r"\bclick", "tap", re.sub(r"\b(Click|Hover over)", "Tap", text))
+
+
+def screen(view: str) -> None:
+    """What does all this in the browser; it shows nothing, and comes last on a page.
+
+    view: which one is open.
+    """
+    asked = st.session_state.get(_ASKED, False)
+    component(__file__)(
+        key="screen",
+        data={
+            "view": view,
+            "asked": asked,
+            "full": FULL,
+            "told": {"width": width(), "touched": touched()},
+        },
+        on_told_change=_take,
+    )
+    st.session_state[_ASKED] = False
+
+
+def _told(name: str) -> object:
+    # A page that does not ask is not run again.
+    st.session_state[_ASKED] = True
+    told: object = st.session_state.get(_TOLD)
+    return told.get(name) if isinstance(told, dict) else None
+
+
+def _take() -> None:
+    address.stay()
+    st.session_state[_TOLD] = st.session_state["screen"].get("told")
