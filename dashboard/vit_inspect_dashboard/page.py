@@ -190,7 +190,7 @@ def themed(figure: go.Figure) -> go.Figure:
     dark = st.context.theme.type == "dark"
     ink, quiet = (DARK_INK, DARK_QUIET) if dark else (looks.INK, looks.QUIET)
     shown = screen_sheet.theme(figure, ink=ink, quiet=quiet, paper="rgba(0,0,0,0)")
-    return shown.update_layout(font_family=FONT)
+    return shown.update_layout(font_family=FONT, hoverlabel_font_family=FONT)
 
 
 def show_input(photograph: Photograph, grid: tuple[int, int]) -> None:

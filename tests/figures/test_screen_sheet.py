@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+import pytest
 
+from tests.helpers.records import Size, all_made
+from vit_inspect.catalog import FIGURES
 from vit_inspect.figures import looks, screen_sheet
 
 
@@ -128,3 +132,20 @@ def test_cells_that_a_finger_could_not_meet_need_more_room() -> None:
     figure = screen_sheet.screen("a", "b", height=300)
     screen_sheet.add_squares(figure, size=8, x=[*range(40)] * 2, y=[0] * 40 + [1] * 40)
     assert screen_sheet.least_width(figure) > 40 * 10
+
+
+@pytest.mark.parametrize("entry", FIGURES, ids=lambda entry: entry.figure.slug)
+def test_nothing_of_a_figure_lies_on_another_drawing_on_a_narrow_screen(entry: Any) -> None:
+    for record in all_made(entry.figure.record, Size(layers=12, heads=6)):
+        figure = screen_sheet.narrow(entry.figure.plot(record), 366)
+        boxes = []
+        for across in figure.select_xaxes():
+            down = figure.layout[(across.anchor or "y").replace("y", "yaxis")]
+            boxes.append((*(across.domain or (0, 1)), *(down.domain or (0, 1))))
+        assert np.all((np.array(boxes) >= 0) & (np.array(boxes) <= 1)), boxes
+        for one, other in combinations(boxes, 2):
+            apart = one[1] <= other[0] or other[1] <= one[0]
+            assert apart or one[3] <= other[2] or other[3] <= one[2], boxes
+        heat = [trace.colorbar for trace in figure.select_traces({"type": "heatmap"})]
+        for bar in (bar for bar in heat if bar.y is not None):
+            assert 0 <= bar.x < 1, "the colour bar is not on the sheet"

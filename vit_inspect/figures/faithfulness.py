@@ -376,7 +376,7 @@ def _plot_table(figure: go.Figure, result: Faithfulness, domain: tuple[float, fl
         ["Area under", *(escape(looks.short(look.name)) for look in shown)],
         *([curve, *column] for curve, column in zip(CURVES, zip(*areas, strict=True), strict=True)),
     ]
-    for left, column in zip((0.08, 0.46, 0.7), columns, strict=True):
+    for left, column in zip((0.1, 0.46, 0.7), columns, strict=True):
         figure.add_scatter(
             x=[left] * len(column),
             y=[0, *rows],

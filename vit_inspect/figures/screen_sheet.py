@@ -206,6 +206,8 @@ def proportion(figure: go.Figure) -> float | None:
     A picture has a proportion of its own, and so has a matrix of square cells.
     """
     panels = _panels(figure)
+    if _share_rows(panels):
+        return None
     if any(panel.down.scaleanchor is None or panel.down.domain for panel in panels):
         return None
     return max(_proportion(panel) * (panel.right - panel.left) for panel in panels)
@@ -236,8 +238,7 @@ def narrow(figure: go.Figure, width: int) -> go.Figure:
 
 def least_width(figure: go.Figure) -> int:
     """The CSS px below which a figure cannot be read or touched, however it is laid out."""
-    panels = _panels(figure)
-    if len(panels) > len({panel.down.plotly_name for panel in panels}):
+    if _share_rows(_panels(figure)):
         return LEAST_PX
     squares = [
         len(set(trace.x))
@@ -290,6 +291,11 @@ def _panels(figure: go.Figure) -> list[_Panel]:
     return found
 
 
+def _share_rows(panels: list[_Panel]) -> bool:
+    """Whether two drawings have the same rows, so that they are one table."""
+    return len({panel.down.plotly_name for panel in panels}) < len(panels)
+
+
 def _proportion(panel: _Panel) -> float:
     """Height by width of a drawing that has a proportion of its own."""
     columns, rows = (abs(end - start) for start, end in (panel.across.range, panel.down.range))
@@ -301,8 +307,7 @@ def _parts(figure: go.Figure) -> list[_Part]:
     panels = sorted(_panels(figure), key=lambda panel: panel.left)
     below = [panel for panel in panels if panel.right - panel.left > 0.99]
     beside = [panel for panel in panels if panel.right - panel.left <= 0.99]
-    rows = {panel.down.plotly_name for panel in beside}
-    if len(beside) < 2 or len(rows) < len(beside):
+    if len(beside) < 2 or _share_rows(beside):
         return []
     gaps = [after.left - before.right for before, after in pairwise(beside)]
     cut = 1 + gaps.index(max(gaps))
@@ -312,7 +317,7 @@ def _parts(figure: go.Figure) -> list[_Part]:
 def _stack(figure: go.Figure, parts: list[_Part], width: int, above: float) -> None:
     """Puts parts of a figure below each other, each as wide as the sheet.
 
-    above: px of what stands above each of them.
+    above: px of the colour bars that stand above a part.
     """
     layout, margin = figure.layout, figure.layout.margin
     left, right, *rest = parts
@@ -323,28 +328,30 @@ def _stack(figure: go.Figure, parts: list[_Part], width: int, above: float) -> N
     layout.annotations[0].xshift = -margin.l
     room = width - margin.l - margin.r
     below = drawn * (left.low - rest[0].high) if rest else margin.b
+    traces = [each for each in figure.data if each.type != "heatmap"]
+    bars = [each.colorbar for each in figure.select_traces({"type": "heatmap"})]
+    bars += [each.marker.colorbar for each in traces]
+    bars = [bar for bar in bars if bar.y is not None]
+    gap = max(above, ABOVE_PX) if any(bar.x > left.right for bar in bars) else ABOVE_PX
     whole = 0.0
     for part in parts:
         part.top, part.height = whole, drawn * (part.high - part.low)
         if len(part.panels) == 1 and part.panels[0].down.scaleanchor:
             most = max(part.height, min(1.6 * room, LOCKED_PX))
             part.height = min(most, room * _proportion(part.panels[0]))
-        whole = part.top + part.height + below + (max(above, ABOVE_PX) if part is left else 0)
+        whole = part.top + part.height + below + (gap if part is left else 0)
     whole -= below
 
     def place(part: _Part, y: float) -> float:
         """Where a height of the sheet is now: as far below its part's upper end as it was."""
         return 1 - (part.top + drawn * (part.high - y)) / whole
 
-    part_of = {panel.down.plotly_name: part for part in (left, right) for panel in part.panels}
-    for trace in figure.data:
-        bar = trace.colorbar if trace.type == "heatmap" else trace.marker.colorbar
-        of = part_of.get((trace.yaxis or "y").replace("y", "yaxis"))
-        if of and bar.y is not None:
-            length = min(bar.len, room)
-            if bar.lenmode == "fraction":
-                length = bar.len / (of.right - of.left)
-            bar.update(x=of.share(bar.x), y=place(of, bar.y), len=length)
+    for bar in bars:
+        part = left if bar.x <= left.right else right
+        length = min(bar.len, room)
+        if bar.lenmode == "fraction":
+            length = bar.len / (part.right - part.left)
+        bar.update(x=part.share(bar.x), y=place(part, bar.y), len=length)
     for words in layout.annotations[1:]:
         if words.xref == words.yref == "paper":
             part = left if words.x <= left.right else right
