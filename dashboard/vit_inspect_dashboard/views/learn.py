@@ -283,7 +283,7 @@ def steps() -> list[Step]:
             "feature_pca",
             Task(
                 "From which layer on do the parts of one object have one colour?",
-                "Press Play, or go through the layers by J and K.",
+                f"Press Play, or go through the layers{'' if screen.touched() else ' by J and K'}.",
                 "Early colours often follow brightness and place; later ones follow objects and"
                 " their parts. Colours of two layers cannot be compared: each layer has "
                 "directions of its own.",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import replace
+
 import streamlit as st
 
 from vit_inspect.catalog import figure_of
@@ -18,10 +21,13 @@ from vit_inspect_dashboard import (
     state,
     survey,
 )
+from vit_inspect_dashboard.components import screen
 
 NUMBERS = ("6", "7", "10", "11")
 PX_PER_IN, MOST_PX = 156, 860
 """Size on the screen: larger than on paper, up to the width of a column of text."""
+READABLE, COLUMN_IN = 110, 3.25
+"""Fewer px for an inch cannot be read. The width of a column of a paper with two."""
 NOBODY = "no other model"
 
 subject = state.current()
@@ -57,11 +63,21 @@ with page.refusals():
     printed = exports.choose_print("paper", titled=False)
 record = records.paper_figure(int(number), subjects, chosen)
 figure = figure_of(record)
-st.image(
-    render(figure, record, "png", print=printed),
-    width=min(MOST_PX, round(PX_PER_IN * (printed.width_in or TEXT_WIDTH_IN))),
-    alt=f"{figure.title} of {name}",
-)
+looked_at, room = printed, screen.width()
+if printed.width_in is None and room < READABLE * TEXT_WIDTH_IN:
+    looked_at = replace(printed, width_in=COLUMN_IN)
+    st.caption(
+        f"For this narrow screen the figure is {COLUMN_IN} inches wide. The file is as wide as the "
+        "text of a page, unless you choose another width."
+    )
+wide = looked_at.width_in or TEXT_WIDTH_IN
+least = min(round(READABLE * wide), MOST_PX)
+with page.wide_content("paper_figure", least) if least > room else nullcontext():
+    st.image(
+        render(figure, record, "png", print=looked_at),
+        width=min(MOST_PX, round(PX_PER_IN * wide)),
+        alt=f"{figure.title} of {name}",
+    )
 with st.container(horizontal=True):
     exports.offer(figure, record, name=name, formats=BUNDLE_FORMATS, print=printed)
     look = as_python.print_options(printed)
