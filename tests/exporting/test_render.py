@@ -17,8 +17,9 @@ from tests.helpers.records import Size, made
 from vit_inspect.catalog import FIGURES, UNBUNDLED, CaptureFigure
 from vit_inspect.exporting.render import render, render_all
 from vit_inspect.figures.figure import FigureSpec
+from vit_inspect.figures.patch_maps import FIGURE as PATCH_MAPS
 from vit_inspect.records.base import Result
-from vit_inspect.records.evidence import LayerCka, TokenNorms
+from vit_inspect.records.evidence import LayerCka, PatchMaps, TokenNorms
 from vit_inspect.records.paper import PositionSimilarity
 
 SPECS: dict[str, FigureSpec[Any]] = {entry.figure.slug: entry.figure for entry in FIGURES}
@@ -97,6 +98,14 @@ def test_files_of_cka_hold_what_the_figure_shows(results: dict[str, Result]) -> 
 
 
 @pytest.mark.slow
+def test_the_table_of_maps_names_them_as_the_figure_does() -> None:
+    maps = made(PatchMaps)
+    table = csv.DictReader(io.StringIO(render(PATCH_MAPS, maps, "csv").decode()))
+    names = list(dict.fromkeys((row["map_row"], row["map_column"]) for row in table))
+    assert names == [(row, column) for row in maps.rows for column in maps.columns]
+    assert names[3] == ("0", "max")
+
+
 def test_the_table_of_a_large_position_grid_holds_the_drawn_tiles() -> None:
     result = made(PositionSimilarity, Size(grid=(20, 16)))
     table = csv_values(render(SPECS["position_similarity"], result, "csv"), result)["similarity"]

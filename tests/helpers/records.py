@@ -405,20 +405,22 @@ def raw_ablation(size: Size, random: np.random.Generator) -> Ablation:
 
 
 def patch_map(size: Size, random: np.random.Generator) -> PatchMap:
-    values = np.round(random.uniform(0, 3, (1, *size.grid)), 1)
+    values = np.round(random.uniform(0, 3, (size.images, *size.grid)), 1)
     values[0, 0, :2], values[0, 1, 0] = (4.0, -1.0), 0.0
-    return PatchMap("toy", layout_of(size), (photograph(),), "rollout", values)
+    photographs = (photograph(),) * size.images
+    return PatchMap("toy", layout_of(size), photographs, "rollout", values)
 
 
 def patch_maps(size: Size, random: np.random.Generator) -> PatchMaps:
     """Of every layer and head, and of all heads together."""
     layers, columns = map(str, range(size.layers)), map(str, range(size.heads))
     names = (*columns, "mean", "max")
-    values = np.round(random.uniform(0, 3, (1, size.layers, len(names), *size.grid)), 1)
+    shape = (size.images, size.layers, len(names), *size.grid)
+    values, photographs = np.round(random.uniform(0, 3, shape), 1), (photograph(),) * size.images
     kind = "attention from class token (CLS)"
     rows = tuple(layers)
     return PatchMaps(
-        "toy", layout_of(size), (photograph(),), kind, "Layer", rows, "Head", names, values
+        "toy", layout_of(size), photographs, kind, "Layer", rows, "Head", names, values
     )
 
 

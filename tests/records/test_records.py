@@ -5,6 +5,8 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from tests.conftest import noise
 from tests.helpers.made import capture_of, layout_of, peaked
 from tests.helpers.records import made
 from vit_inspect.records.base import join
+from vit_inspect.records.evidence import PatchMap, PatchMaps
 from vit_inspect.records.paper import AttentionDistance, AttentionMaps
 
 
@@ -111,3 +114,38 @@ def test_words_hold_all_but_arrays_and_geometry() -> None:
         "patch": (0, 1),
         "origins": (found.photographs[0].name,),
     }
+
+
+ONE, MANY = made(PatchMap), made(PatchMaps)
+WANTED_ONE = r"expected finite floats of shape (2, 2, 3) (photograph, row, column)"
+WANTED = (
+    "expected finite floats of shape (2, 3, 4, 2, 3) "
+    "(photograph, row of maps, column of maps, row, column)"
+)
+WRONG_MAPS: dict[str, tuple[PatchMap | PatchMaps, dict[str, Any], str]] = {
+    "transposed": (ONE, {"values": ONE.values.swapaxes(1, 2)}, f"shape (2, 3, 2); {WANTED_ONE}"),
+    "no image": (ONE, {"values": ONE.values[0]}, f"values of shape (2, 3); {WANTED_ONE}"),
+    "one value": (ONE, {"values": np.ones((1, 1))}, f"values of shape (1, 1); {WANTED_ONE}"),
+    "NaN": (
+        ONE,
+        {"values": ONE.values * np.nan},
+        f"values with infinite or NaN ones of shape (2, 2, 3); {WANTED_ONE}",
+    ),
+    "mask": (ONE, {"values": ONE.values > 1}, "values of type bool of shape (2, 2, 3)"),
+    "list": (ONE, {"values": ONE.values.tolist()}, "type list as values; expected an array"),
+    "a photograph fewer": (ONE, {"photographs": ONE.photographs[:1]}, "of shape (1, 2, 3)"),
+    "no tuple": (ONE, {"photographs": ONE.photographs[0]}, "expected a list"),
+    "a name fewer": (MANY, {"columns": ("0", "1", "mean")}, "shape (2, 3, 3, 2, 3)"),
+    "maps transposed": (MANY, {"values": MANY.values.swapaxes(1, 2)}, WANTED),
+    "numbers as names": (MANY, {"rows": (0, 1, 2)}, "int as the name of a row of maps"),
+    "a single name": (MANY, {"columns": "head"}, "the names of each column of maps='head'"),
+}
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("case", WRONG_MAPS)
+def test_maps_made_by_hand_have_a_value_for_each_patch_and_a_name_for_each_map(case: str) -> None:
+    record, wrong, told = WRONG_MAPS[case]
+    with pytest.raises(vi.BadParameter) as refused:
+        replace(record, **wrong)
+    assert told in str(refused.value)

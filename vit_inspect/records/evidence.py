@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from vit_inspect.arguments import of_kind, several
+from vit_inspect.errors import BadParameter
 from vit_inspect.layout import TokenLayout
 from vit_inspect.records.base import Photograph, Result
 
@@ -368,6 +371,8 @@ class PatchMap(Result):
     """One map per image, made by any method, such as those that `faithfulness` tests.
 
     kind: which map it is, in words.
+
+    Raises `BadParameter` unless there is a finite value for each patch of each photograph.
     """
 
     layout: TokenLayout
@@ -375,14 +380,22 @@ class PatchMap(Result):
     kind: str
     values: Float[np.ndarray, "image row column"]
 
+    def __post_init__(self) -> None:
+        _check_values(self, {})
+        super().__post_init__()
+
 
 @dataclass(frozen=True, eq=False)
 class PatchMaps(Result):
     """Several maps per image, in rows and columns, such as those of all layers and heads.
 
     kind: which maps they are, in words.
-    row_name, column_name: of what the rows and the columns are, such as "Layer"; rows, columns:
-        which of them each one is. Of a single row or column they say nothing.
+    row_name, column_name: of what the rows and the columns are, such as "Layer".
+    rows, columns: which of them each one is, such as "0". A single row has no name to be told from
+        others, and may be ""; a single column too.
+
+    Raises `BadParameter` unless there is a finite value for each patch of each map of each
+    photograph.
     """
 
     layout: TokenLayout
@@ -393,6 +406,39 @@ class PatchMaps(Result):
     column_name: str
     columns: tuple[str, ...]
     values: Float[np.ndarray, "image map_row map_column row column"]
+
+    def __post_init__(self) -> None:
+        _check_values(self, {"row of maps": self.rows, "column of maps": self.columns})
+        super().__post_init__()
+
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """The names of the places along an axis, for axes that have names."""
+        return super().names() | {"map_row": self.rows, "map_column": self.columns}
+
+
+def _check_values(maps: PatchMap | PatchMaps, named: Mapping[str, Sequence[str]]) -> None:
+    """Anybody makes these records: with other values a figure would be wrong, or a traceback.
+
+    named: the names of the maps along each axis of them.
+    """
+    photographs = several(maps.photographs, "photographs", "capture.photographs")
+    for axis, names in named.items():
+        for name in several(names, f"the names of each {axis}", "('0', '1')"):
+            of_kind(name, str, f"the name of a {axis}", "a text such as '0'")
+    of_kind(maps.values, np.ndarray, "values", "an array of floats")
+    axes = {"photograph": len(photographs)} | {axis: len(names) for axis, names in named.items()}
+    axes |= dict(zip(("row", "column"), maps.layout.grid, strict=True))
+    values, shape = maps.values, tuple(axes.values())
+    floats = np.issubdtype(values.dtype, np.floating)
+    if not floats or values.shape != shape or not np.isfinite(values).all():
+        wrong = "" if floats else f"of type {values.dtype} "
+        if floats and values.shape == shape:
+            wrong = "with infinite or NaN ones "
+        raise BadParameter(
+            f"values {wrong}of shape {values.shape}",
+            f"finite floats of shape {shape} ({', '.join(axes)})",
+            "give one value for each patch of each map",
+        )
 
 
 @dataclass(frozen=True, eq=False)
