@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,11 +20,14 @@ NAMED = [each for each in all_made(PatchMaps) if 1 in each.values.shape[1:3]]
 
 
 @pytest.mark.parametrize("maps", NAMED, ids=lambda each: each.kind)
-@pytest.mark.parametrize("limits", [None, (0.0, 2.0)])
+@pytest.mark.parametrize(
+    ("limits", "from_least"), [(None, False), (None, True), ((0.0, 2.0), False)]
+)
 def test_each_is_the_picture_of_its_map_below_its_name(
-    maps: PatchMaps, limits: tuple[float, float] | None
+    maps: PatchMaps, limits: tuple[float, float] | None, from_least: bool
 ) -> None:
-    drawn = draw(maps, width_in=3.25, clip=95.0, look="spotlight", edges="blocks", limits=limits)
+    look: dict[str, Any] = {"look": "spotlight", "edges": "blocks", "limits": limits}
+    drawn = draw(maps, width_in=3.25, clip=95.0, from_least=from_least, **look)
     values = maps.values[0].reshape(-1, *maps.values.shape[-2:])
     *panels, _ = drawn.axes
     assert len(panels) == len(values)
@@ -32,7 +36,7 @@ def test_each_is_the_picture_of_its_map_below_its_name(
         wanted = lit.covered(
             maps.photographs[0],
             each,
-            limits or looks.ends_of(each, 95.0),
+            limits or looks.ends_of(each, 95.0, from_zero=not from_least),
             "spotlight",
             "blocks",
             long_side_px=max(picture.shape),
