@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 
+from tests.helpers.printed import check_sheet
 from vit_inspect.figures import print_sheet
 
 
@@ -50,10 +51,25 @@ def test_places_are_inches_from_the_top_left_corner():
     assert axes.get_position().bounds == pytest.approx((0.25, 0.25, 0.5, 0.5))
 
 
+def test_a_panel_may_end_where_its_sheet_ends_and_no_further():
+    # In floats this one ends 1e-15 in further.
+    figure = print_sheet.page(4.6, 2.0)
+    axes = print_sheet.place(figure, left=0.0, top=0.0, width=4.6, height=2.0)
+    print_sheet.bare(axes)
+    axes.set(xticks=[], yticks=[])
+    check_sheet(figure)
+    axes.set_position((0.0, 0.0, 1.001, 1.0))
+    with pytest.raises(AssertionError):
+        check_sheet(figure)
+
+
 def test_names_from_strangers_are_no_formulas():
-    axes = print_sheet.place(print_sheet.page(1.0, 1.0), left=0.0, top=0.0, width=1.0, height=1.0)
-    print_sheet.label(axes, title="$\\nonsense")
-    axes.figure.canvas.draw()
+    place = {"left": 0.2, "top": 0.2, "width": 0.4, "height": 0.1}
+    axes = print_sheet.place(print_sheet.page(1.0, 1.0), **place)
+    print_sheet.label(axes, title="$\\nonsense$", x="$\\nonsense$", y="$\\nonsense$")
+    axes.figure.draw_without_rendering()
+    print_sheet.colour_bar(axes, "magma", (0, 1), name="$\\nonsense$", orientation="horizontal")
+    axes.figure.draw_without_rendering()
 
 
 def test_a_sheet_ends_with_the_words_at_its_foot():

@@ -127,8 +127,9 @@ def bare(axes: Axes) -> None:
 
 def label(axes: Axes, *, x: str = "", y: str = "", title: str = "") -> None:
     """Sets the labels and the title of axes; empty ones are left out."""
-    axes.set_xlabel(x, fontsize=TEXT_PT, color=INK, labelpad=2.5)
-    axes.set_ylabel(y, fontsize=TEXT_PT, color=INK, labelpad=2.5)
+    named: dict[str, Any] = {"fontsize": TEXT_PT, "color": INK, "parse_math": False}
+    axes.set_xlabel(x, labelpad=2.5, **named)
+    axes.set_ylabel(y, labelpad=2.5, **named)
     axes.set_title(title, fontsize=TITLE_PT, color=INK, pad=4, parse_math=False)
 
 
@@ -248,7 +249,7 @@ def colour_bar(
     colours = ScalarMappable(Normalize(*limits), colour_map)
     bar = axes.figure.colorbar(colours, cax=axes, alpha=opacity, drawedges=False, **options)
     bar.outline.set(linewidth=RULE_PT, edgecolor=QUIET)
-    bar.set_label(name, fontsize=TEXT_PT, color=INK, labelpad=3)
+    bar.set_label(name, fontsize=TEXT_PT, color=INK, labelpad=3, parse_math=False)
     return bar
 
 
