@@ -138,7 +138,7 @@ test("patches have their layer's colours", () => {
 test("small things", () => {
   assert.deepEqual([-1, 0, 2, 3].map((index) => clamp(index, 3)), [0, 0, 2, 2]);
   assert.deepEqual([0, "Class token (CLS)", null].map(isPatch), [true, false, false]);
-  assert.deepEqual([0.0123456, 1, 0, 1234.5, -0.5].map(number), ["0.0123", "1", "0", "1230", "−0.5"]);
+  assert.deepEqual([0.0123456, 1, 0, 1234.5, -0.5, -1.234e-7].map(number), ["0.0123", "1", "0", "1230", "−0.5", "−1.23e−7"]);
 });
 
 test("maps side by side leave no holes where they can, and fill a narrow screen from left to right", () => {

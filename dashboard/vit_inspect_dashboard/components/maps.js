@@ -244,5 +244,5 @@ export function bestColumns(count, { width, height, aspect, label, most }) {
 // A minus is the sign that axes have, which is no hyphen.
 /** @param {number} value */
 export function number(value) {
-  return Number(value.toPrecision(3)).toString().replace("-", "\u2212");
+  return Number(value.toPrecision(3)).toString().replaceAll("-", "\u2212");
 }
