@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 
 import {
-  averaged, bestColumns, clamp, endsOf, isPatch, number, paint, percentile, shade, tinted, unpack, valueAt,
+  averaged, bestColumns, clamp, endsOf, isPatch, number, paint, percentile, placeName, shade, tinted, unpack,
+  valueAt,
 } from "../../dashboard/vit_inspect_dashboard/components/maps.js";
 
 const FOLDER = process.env.CASES ?? ".";
@@ -133,6 +134,14 @@ test("patches have their layer's colours", () => {
   const colours = Uint8Array.from({ length: 12 }, (_, index) => index);
   const sheet = { grid: [1, 2], colours, tint: 0.4 };
   assert.deepEqual([...tinted(sheet, 1)], [6, 7, 8, 102, 9, 10, 11, 102]);
+});
+
+test("a map is called by its layer and its head, also where there is one layer", () => {
+  const named = (columns, layers) => columns.map((_, column) => placeName({ columns, layers }, layers - 1, column));
+  assert.deepEqual(named(["0", "1", "mean"], 3), ["L2 H0", "L2 H1", "L2 mean"]);
+  assert.deepEqual(named(["0", "1", "mean"], 1), ["L0 H0", "L0 H1", "L0 mean"]);
+  assert.deepEqual(named([""], 1), ["L0"]);
+  assert.deepEqual(named(["Relevance", "Grad-CAM"], 1), ["Relevance", "Grad-CAM"]);
 });
 
 test("small things", () => {

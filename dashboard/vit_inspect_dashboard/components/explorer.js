@@ -1,7 +1,9 @@
 // Maps over the photograph, drawn in the browser while the cursor moves and keys are pressed.
 // What is chosen is told to Python once it rests. Nothing from outside becomes HTML.
 
-import { averaged, bestColumns, clamp, endsOf, isPatch, number, paint, shade, tinted, unpack, valueAt } from "./maps.js";
+import {
+  averaged, bestColumns, clamp, endsOf, isHead, isPatch, number, paint, placeName, shade, tinted, unpack, valueAt,
+} from "./maps.js";
 
 /** @import { Look, PatchMap, Query, Sheet } from "./maps.js" */
 
@@ -476,7 +478,7 @@ class Explorer {
     const { sheet } = this;
     if (!sheet) return;
     const columns = sheet.columns.length;
-    const heads = sheet.columns.filter((name) => /^\d+$/.test(name)).length;
+    const heads = sheet.columns.filter(isHead).length;
     const alone = columns === 1 || sheet.layers === 1;
     const narrow = this.part("boards").classList.contains("narrow");
     const screen = narrow ? 0.75 * window.innerHeight : height;
@@ -649,12 +651,7 @@ class Explorer {
 
   /** @param {number} layer @param {number} column */
   nameOf(layer, column) {
-    const { sheet } = this;
-    if (!sheet) return "";
-    const name = sheet.columns[column];
-    if (sheet.layers === 1 && name) return name;
-    const head = name === "" ? "" : /^\d+$/.test(name) ? ` H${name}` : ` ${name}`;
-    return `L${layer}${head}`;
+    return this.sheet ? placeName(this.sheet, layer, column) : "";
   }
 
   /** @param {number} patch */
@@ -759,9 +756,9 @@ class Explorer {
     this.part("layer").textContent = `${sheet.layerName} ${this.layer}`;
     this.part("layer-group").hidden = sheet.layers < 2;
     const column = sheet.columns[this.column];
-    const headed = sheet.columns.some((name) => /^\d+$/.test(name));
+    const headed = sheet.columns.some(isHead);
     const beside = headed ? `${column} of heads` : column;
-    this.part("head").textContent = /^\d+$/.test(column) ? `Head ${column}` : beside;
+    this.part("head").textContent = isHead(column) ? `Head ${column}` : beside;
     this.part("left").title = `Previous ${headed ? "head" : "map"} (H)`;
     this.part("right").title = `Next ${headed ? "head" : "map"} (L)`;
     this.part("head-group").hidden = sheet.columns.length < 2;

@@ -241,6 +241,25 @@ export function bestColumns(count, { width, height, aspect, label, most }) {
   return best;
 }
 
+/**
+ * What a map is called, as Python calls it: its layer and its head. Of several maps of another kind,
+ * such as those of other methods, the name alone.
+ * @param {{columns: string[], layers: number}} sheet
+ * @param {number} layer
+ * @param {number} column
+ */
+export function placeName({ columns, layers }, layer, column) {
+  const name = columns[column];
+  if (layers === 1 && name && !columns.some(isHead)) return name;
+  const head = name === "" ? "" : isHead(name) ? ` H${name}` : ` ${name}`;
+  return `L${layer}${head}`;
+}
+
+/** @param {string} column */
+export function isHead(column) {
+  return /^\d+$/.test(column);
+}
+
 // A minus is the sign that axes have, which is no hyphen.
 /** @param {number} value */
 export function number(value) {
