@@ -87,6 +87,12 @@ for (const [name, { maps, rows, mean, colours, ramp, header, ends, shown }] of O
   });
 }
 
+test("a scale that leaves less than the share that was sent ends at the largest value", () => {
+  const map = { steps: new Uint16Array([0, 0, 0, 20, 100]), least: 0, largest: 1, prefix: new Float32Array() };
+  const high = (leastShare) => endsOf({ steps: 100, fromZero: true, leastShare }, map, { scale: "own", clip: "75" }).high;
+  assert.deepEqual([0.1, 0.3].map(high), [0.2, 1]);
+});
+
 test("percentiles are NumPy's", () => {
   for (const { values, percent, expected } of CASES.percentiles) {
     near(percentile(new Uint16Array(values), percent), expected, 1e-6, `percentile ${percent}`);

@@ -202,7 +202,10 @@ def test_what_is_open_arrives() -> None:
 
 
 def test_colours_are_those_of_the_figures() -> None:
-    ramp = sent(made(layout_of("cls"))).ramp
+    found = sent(made(layout_of("cls")))
+    ramp, header = found.ramp, found.header
+    assert (header["heat"], header["veil"]) == (looks.HEAT_OPACITY, looks.SPOTLIGHT_VEIL)
+    assert (header["grey"], header["leastShare"]) == (looks.MIDDLE_GREY, looks.LEAST_SHARE)
     values = np.random.default_rng(0).uniform(0, 1, 500)
     steps = np.minimum((values * 256).astype(int), 255)
     expected = looks.colour(values, looks.WEIGHT_MAP, (0.0, 1.0))[:, :3]

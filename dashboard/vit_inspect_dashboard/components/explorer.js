@@ -699,7 +699,8 @@ class Explorer {
     this.part("scale").hidden = sheet.coloured;
     const context = /** @type {CanvasRenderingContext2D} */ (bar.getContext("2d"));
     // As the colours look over a middle grey of the photograph, on light and dark pages alike.
-    context.fillStyle = "#909090";
+    const grey = `${100 * sheet.grey}%`;
+    context.fillStyle = `rgb(${grey}, ${grey}, ${grey})`;
     context.fillRect(0, 0, bar.width, 1);
     const pixels = new Uint8ClampedArray(4 * bar.width);
     for (let step = 0; step < bar.width; step++) paint(pixels, 4 * step, step / (bar.width - 1), sheet, this.look.look);

@@ -180,6 +180,8 @@ def pack(
         "heat": looks.HEAT_OPACITY,
         "veil": looks.SPOTLIGHT_VEIL,
         "tint": looks.TINT_OPACITY,
+        "grey": looks.MIDDLE_GREY,
+        "leastShare": looks.LEAST_SHARE,
         "accent": looks.ACCENT,
         "ink": looks.INK,
         "paper": looks.PAPER,

@@ -40,6 +40,8 @@
  * @property {number} heat how much of the photograph the largest value hides
  * @property {number} veil how dark the spotlight leaves the smallest
  * @property {number} tint how much of the photograph the colours of patches hide
+ * @property {number} grey what the colours lie over in their bar, from black to white
+ * @property {number} leastShare of a map's range that a clip must leave
  * @property {string} accent
  * @property {string} ink
  * @property {string} paper
@@ -52,8 +54,6 @@
 
 /** The ends of a map's colours, and whether values lie beyond the upper one.
  * @typedef {{low: number, high: number, above: boolean}} Ends */
-
-const LEAST_SHARE = 1e-3; // of a map's range that a clip must leave
 
 /**
  * Reads what `pack` in explorer.py writes.
@@ -157,7 +157,7 @@ export function endsOf(sheet, map, look) {
   const clip = percentile(map.steps, Number(look.clip)) / sheet.steps;
   const high = map.least + clip * (map.largest - map.least);
   // A map with a few bright patches and nothing else would be all of one colour.
-  return high - low > LEAST_SHARE * (map.largest - low) ? { low, high, above: map.largest > high } : { low, high: map.largest, above: false };
+  return high - low > sheet.leastShare * (map.largest - low) ? { low, high, above: map.largest > high } : { low, high: map.largest, above: false };
 }
 
 /**
