@@ -19,8 +19,8 @@ SHOWN, COLUMNS = 28, 7
 SHOWN_BY_CHANNEL = 10
 """How many components are shown where each is a row of tiles, one for each channel."""
 
-STACKED_BELOW_IN, CURVE_IN = 4.5, 2.5
-"""On narrower sheets the curve stands below the tiles; and its room beside them, at least."""
+CURVE_IN = 2.5
+"""Room for the curve beside the tiles, at least."""
 MOST_IN, STACKED_MOST_IN, TITLE_WIDTH_IN = 4.2, 3.2, 2.1
 """Height of the tiles, at most: beside the curve, unless the sheet is wide, and above it. The width
 of their title."""
@@ -39,7 +39,7 @@ def draw(result: EmbeddingFilters, *, width_in: float | None = None) -> Figure:
     tiles, by_channel = tiles_of(result), is_by_channel(result)
     # Names along the tiles need room at the left and at the top.
     before, above = (0.3, 0.32) if by_channel else (0.0, 0.0)
-    stacked = sheet < STACKED_BELOW_IN
+    stacked = sheet < print_sheet.STACKED_BELOW_IN
     room = sheet - 2 * edge if stacked else min(0.61 * sheet, sheet - CURVE_IN)
     highest = STACKED_MOST_IN if stacked else max(MOST_IN, 0.5 * sheet)
     width, height = fit(tiles, width=room - before, height=highest)

@@ -21,7 +21,7 @@ HEAD_IN, ROW_IN = 1.4, 0.17
 """Height of the head of the sheet, with the colour bar, and of a row of the list."""
 LEFT_IN, RIGHT_IN = 0.35, 0.15
 """What is free beside the drawing: the layers' numbers, and half a number of an axis."""
-NAMES_IN, APART_IN, PAGE_IN = 0.6, 1.2, 5.2
+NAMES_IN, APART_IN, OWN_IN = 0.6, 1.2, 5.2
 """Between tiles and bars: what names need, and what is usual; the narrowest usual sheet."""
 BARS_IN, PITCH_IN = 0.95, 0.17
 """The narrowest bars beside tiles, and the narrowest tiles: with less room the list is below."""
@@ -38,7 +38,7 @@ def draw(result: HeadImportance, *, image: int = 0, width_in: float | None = Non
     layers, heads = tiles.count
     usual = min(3.3, 0.3 * heads)
     usual_page = min(
-        print_sheet.PAGE_IN, max(PAGE_IN, fit(tiles, width=usual, height=TILES_IN)[0] + 3.6)
+        print_sheet.PAGE_IN, max(OWN_IN, fit(tiles, width=usual, height=TILES_IN)[0] + 3.6)
     )
     page_in = width_in or usual_page
     between = NAMES_IN if page_in < usual_page else APART_IN

@@ -21,7 +21,7 @@ BARS = (0.2, 0.5)
 """Where the bars are on a screen, in shares of its width."""
 COLUMNS_AT = (0.0, 0.25)
 """Where the lists beside the bars begin: the rank of the class, and the first class."""
-PAGE_IN, BODY_IN = 5.2, 1.75
+OWN_IN, BODY_IN = 5.2, 1.75
 """Width of the usual print, and height of its head, with the photograph and the colour bar."""
 MAPS_IN, ROW_IN, HIGHEST_IN, NARROW_HIGHEST_IN = 1.4, 0.5, 6.6, 5.6
 """Width of the maps, height of one, and height of all on a usual and a narrow sheet, at most."""
@@ -45,8 +45,8 @@ def draw(result: LogitLens, *, image: int = 0, width_in: float | None = None) ->
     photograph, limits = result.photographs[image], limits_of(result, image)
     tiles = _tiles(result, image, limits)
     layers = tiles.count[0]
-    page_in = width_in or PAGE_IN
-    grow = page_in / PAGE_IN
+    page_in = width_in or OWN_IN
+    grow = page_in / OWN_IN
     highest = HIGHEST_IN if grow >= 1 else NARROW_HIGHEST_IN
     small = min(1.0, grow)
     width, height = fit(
