@@ -8,7 +8,7 @@ import pytest
 from tests.helpers.records import Size, made
 from vit_inspect.errors import BadParameter
 from vit_inspect.figures import looks
-from vit_inspect.figures.attention_maps import FIGURE, _limit, _tiles, draw, plot, plot_mean
+from vit_inspect.figures.attention_maps import FIGURE, _limit, _tiles, draw, plot
 from vit_inspect.figures.overlay import patch_box
 from vit_inspect.figures.printing import Print, printed
 from vit_inspect.layout import MEAN
@@ -103,15 +103,6 @@ def test_a_map_on_screen_knows_its_layer_head_and_prefix_masses(maps):
         assert part in words
     assert f"{maps.weights[1, 2, 1].max():.3g}" in words
     assert markers.marker.cmax == pytest.approx(_limit(maps, 1, "shared")[0])
-
-
-def test_the_mean_of_a_layers_heads_lies_on_the_photograph(maps):
-    figure = plot_mean(maps, layer=1, image=1)
-    wanted = maps.weights[1, 1].mean(axis=0)
-    np.testing.assert_allclose(figure.data[0].z, wanted, rtol=1e-6)
-    words = figure.layout.annotations[0].text
-    assert f"{wanted.sum():.1%} on patches" in words
-    assert f"{maps.prefix_mass[1, 1, :, 1].mean():.1%} on reg1" in words
 
 
 def test_limits_of_another_figure_are_taken_over(maps):

@@ -13,7 +13,6 @@ from vit_inspect.figures.attention_rollout import (
     draw,
     limits_of,
     plot,
-    plot_growth,
     strongest_share,
 )
 from vit_inspect.figures.overlay import crop
@@ -139,14 +138,6 @@ def test_extreme_photographs_can_be_drawn_on_a_page(rollout, pixels, size, seen)
     width, height = figure.get_size_inches()
     assert width <= print_sheet.PAGE_IN + 0.01
     assert 1 < height < 4
-
-
-def test_growth_shows_the_last_layer_first_and_knows_the_layers(rollout):
-    figure = plot_growth(rollout)
-    layers = [place[0] for place in figure.data[0].customdata]
-    count = rollout.growth.shape[1]
-    assert layers == list(range(count))[::-1]
-    assert f"maximum {rollout.growth[0, 0].max():.2%}" in figure.data[0].text[-1]
 
 
 def test_limits_are_taken_over(rollout):

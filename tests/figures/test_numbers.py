@@ -22,7 +22,6 @@ from tests.helpers.records import Size, all_made, made
 from vit_inspect.catalog import FIGURES, UNBUNDLED
 from vit_inspect.figures import (
     attention_maps,
-    attention_rollout,
     difference,
     logit_lens,
     position_similarity,
@@ -30,7 +29,7 @@ from vit_inspect.figures import (
 )
 from vit_inspect.records.base import Result
 from vit_inspect.records.evidence import LogitLens, TokenNorms
-from vit_inspect.records.paper import AttentionMaps, AttentionRollout, PositionSimilarity
+from vit_inspect.records.paper import AttentionMaps, PositionSimilarity
 
 SIZE = Size(images=1, layers=7, heads=5, grid=(3, 4))
 
@@ -194,13 +193,8 @@ def test_a_difference_counts_from_0(name: str) -> None:
 
 
 def test_further_views_count_from_0() -> None:
-    maps, rollout, lens, positions = (
-        made(kind, SIZE)
-        for kind in (AttentionMaps, AttentionRollout, LogitLens, PositionSimilarity)
-    )
+    lens, positions = (made(kind, SIZE) for kind in (LogitLens, PositionSimilarity))
     for record, plotted in (
-        (maps, attention_maps.plot_mean(maps, layer=0)),
-        (rollout, attention_rollout.plot_growth(rollout)),
         (lens, logit_lens.plot_layer(lens, 0)),
         (positions, position_similarity.plot_tile(positions, (0, 0))),
     ):

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from vit_inspect.errors import BadParameter
 from vit_inspect.figures import looks, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
-from vit_inspect.figures.overlay import aspect, draw_patch, draw_photograph, plot_map, plot_sheet
+from vit_inspect.figures.overlay import aspect, draw_patch, draw_photograph
 from vit_inspect.figures.tiles import (
     Tiles,
     compose,
@@ -157,21 +157,6 @@ def plot(
         colorbar=screen_sheet.screen_colour_bar(_unit(scale), nticks=5, ypad=50),
     )
     return figure
-
-
-def plot_mean(result: AttentionMaps, *, layer: int, image: int = 0, width: int = 720) -> go.Figure:
-    """The mean over the heads of one layer, on the whole photograph, `width` px wide at most."""
-    photograph = result.photographs[image]
-    weights = result.weights[image, layer].mean(axis=0)
-    mass = result.prefix_mass[image, layer].mean(axis=0)
-    masses = zip(result.layout.key_prefix, mass, strict=True)
-    words = ", ".join(
-        f"{share:.1%} on {name}" for name, share in [("patches", weights.sum()), *masses]
-    )
-    title = f"Attention in layer {layer}, mean over heads"
-    figure = plot_sheet(title, f"{result.query}\n{words}\n ", photograph, width=width)
-    limits = 0.0, float(weights.max()) or 1.0
-    return plot_map(figure, photograph, weights, limits, unit="Attention weight")
 
 
 def limits_of(result: AttentionMaps, image: int = 0) -> looks.Limits:

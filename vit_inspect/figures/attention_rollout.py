@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from vit_inspect.figures import looks, print_sheet, screen_sheet
+from vit_inspect.figures import looks, print_sheet
 from vit_inspect.figures.figure import VIT_PAPER, FigureSpec
 from vit_inspect.figures.overlay import (
     aspect,
@@ -24,7 +24,6 @@ from vit_inspect.figures.overlay import (
     plot_map,
     plot_sheet,
 )
-from vit_inspect.figures.tiles import compose, name_tiles, plot_tiles
 from vit_inspect.records.paper import AttentionRollout
 
 UNIT = "Share of the output"
@@ -117,28 +116,6 @@ def plot(
     figure = plot_sheet(title, words, photograph, width=width)
     limits = limits or limits_of(result, image)
     return plot_map(figure, photograph, result.relevance[image], limits, unit=UNIT)
-
-
-def plot_growth(result: AttentionRollout, *, image: int = 0) -> go.Figure:
-    """The map for each start layer, the last layer alone first; customdata is the layer.
-
-    Each map has its own scale, as relevance spreads over more patches with each layer.
-    """
-    maps = result.growth[image][::-1]
-    largest = maps.max(axis=(1, 2), keepdims=True)
-    colours = looks.colour(maps / np.where(largest > 0, largest, 1), looks.WEIGHT_MAP, (0.0, 1.0))
-    last = result.start_layer + len(maps) - 1
-    layers = [last - place for place in range(len(maps))]
-    tiles = compose(colours[None])
-    title, words = "Rollout by start layer", "Each map has its own scale."
-    figure = screen_sheet.screen(title, words, height=210)
-    hover = [
-        f"Layers {layer} to {last}<br>maximum {peak:.2%}"
-        for layer, peak in zip(layers, largest.ravel(), strict=True)
-    ]
-    plot_tiles(figure, tiles, hover=hover, picked=[[layer] for layer in layers])
-    columns = "Start layer", layers
-    return name_tiles(figure, tiles, rows=("", []), columns=columns, side="bottom")
 
 
 def strongest_share(relevance: Float[np.ndarray, "row column"]) -> tuple[int, float]:
