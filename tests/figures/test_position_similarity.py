@@ -60,3 +60,12 @@ def test_a_large_tile_is_the_similarity_of_its_patch(similarity):
     np.testing.assert_allclose(figure.data[0].z, similarity.similarity[1, 2], rtol=1e-6)
     assert (figure.data[0].zmin, figure.data[0].zmax) == looks.SIMILARITY_LIMITS
     assert "Patch (1, 2)" in figure.layout.annotations[0].text
+
+
+def test_a_large_tile_is_named_where_its_proportion_leaves_it(similarity):
+    layout = plot_tile(similarity, (1, 2)).layout
+    [name] = [each for each in layout.annotations if each.text == "Input patch column"]
+    assert (name.xref, name.yref) == ("x domain", "y domain")
+    assert not layout.xaxis.title.text
+    # At its left, where its own name is.
+    assert layout.xaxis.constraintoward == "left"
