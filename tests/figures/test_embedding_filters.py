@@ -55,6 +55,12 @@ def test_the_curve_is_the_cumulative_share_with_its_mark_at_28(filters):
     assert (mark.get_xdata(), mark.get_ydata()) == ([28], [cumulative[27]])
 
 
+def test_the_axis_says_that_the_curve_is_cumulative(filters):
+    names = draw(filters).axes[1].get_ylabel(), plot(filters).layout.yaxis2.title.text
+    for name in names:
+        assert name.replace("<br>", " ").replace("\n", " ") == "Explained variance (cumulative)"
+
+
 def test_the_title_is_the_papers(filters):
     title = "RGB embedding filters\n(first 28 principal components)"
     assert draw(filters).axes[0].get_title() == title

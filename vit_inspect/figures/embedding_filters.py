@@ -24,6 +24,7 @@ CURVE_IN = 2.5
 MOST_IN, STACKED_MOST_IN, TITLE_WIDTH_IN = 4.2, 3.2, 2.1
 """Height of the tiles, at most: beside the curve, unless the sheet is wide, and above it. The width
 of their title."""
+EXPLAINED = "Explained variance (cumulative)"
 AXIS_LEFT_IN, AXIS_BELOW_IN, LEAST_CURVE_IN = 0.74, 0.36, 1.2
 """Room for the numbers and names of the axes of the curve, and its height, at least."""
 
@@ -67,7 +68,7 @@ def _draw_curve(axes: Axes, result: EmbeddingFilters) -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.spines[["top", "right"]].set_visible(False)
     (_, height), size = print_sheet.size_in(axes), print_sheet.TEXT_PT
-    name = print_sheet.folded_at("Explained variance (cumulative)", height, size)
+    name = print_sheet.folded_at(EXPLAINED, height, size)
     note = _note(result).replace("<br>", "\n")
     print_sheet.label(axes, x="Number of components", y=name, title=note)
     # The colour of the mark; above the axes, as the curve can be everywhere inside.
@@ -161,7 +162,7 @@ def plot(result: EmbeddingFilters) -> go.Figure:
             dtick=1,
         ),
         yaxis2=screen_sheet.screen_axis(
-            "Explained variance", range=[0, 1.02], tickformat=".0%", anchor="x2"
+            EXPLAINED.replace(" (", "<br>("), range=[0, 1.02], tickformat=".0%", anchor="x2"
         ),
     )
     return figure
