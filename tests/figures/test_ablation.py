@@ -41,6 +41,24 @@ def test_each_class_has_a_bar_before_and_one_after(switched_off: Ablation) -> No
     assert figure.data[0].customdata[1] == LONG
 
 
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_the_legend_stands_just_below_the_bars_and_their_axis(
+    switched_off: Ablation, count: int
+) -> None:
+    some = replace(
+        switched_off,
+        labels=(tuple("abcde"[:count]),) * 2,
+        class_index=np.zeros((2, count), dtype=int),
+        before=np.full((2, count), 0.3),
+        after=np.full((2, count), 0.1),
+    )
+    layout = plot(some).layout
+    # A browser refuses a place beyond these in silence, and takes another.
+    assert -2 <= layout.legend.y <= 3
+    bars_px = layout.height - layout.margin.t - layout.margin.b
+    assert layout.margin.b <= -layout.legend.y * bars_px <= layout.margin.b + 12
+
+
 def test_a_name_is_text_and_no_markup(switched_off: Ablation) -> None:
     named = replace(switched_off, labels=(('<b>x</b> <a href="y">', "cat"),))
     figure = plot(named)

@@ -192,8 +192,9 @@ def plot(result: Ablation, *, image: int = 0) -> go.Figure:
             hovertemplate=f"%{{customdata}}<br>{name} %{{x:{outputs.hover(result.outputs)}}}"
             "<extra></extra>",
         )
+    # The margin first: the legend stands below it.
+    figure.update_layout(margin={"l": 170, "r": 60, "b": 40})
     return figure.update_layout(
-        margin={"l": 170, "r": 60, "b": 40},
         showlegend=True,
         legend=screen_sheet.screen_legend(figure),
         bargap=0.3,
