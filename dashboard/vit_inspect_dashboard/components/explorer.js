@@ -709,7 +709,9 @@ class Explorer {
     context.drawImage(picture, 0, 0);
     this.part("start").textContent = number(ends.low);
     this.part("end").textContent = `${ends.above ? "≥ " : ""}${number(ends.high)}`;
-    const maps = sheet.link ? "both maps" : "all maps";
+    // Of attention a pinned or hovered map keeps the scale of what the model reads.
+    const several = sheet.link ? "both maps" : "all maps";
+    const maps = sheet.tokens.length ? "what the model reads" : several;
     const clip = this.look.scale === "shared" ? `${this.look.clip} of ${maps}` : this.look.clip;
     const clipped = ends.above ? `; clipped at percentile ${clip}, largest ${number(map.largest)}` : "";
     this.part("unit").textContent = `${sheet.unit}${clipped}`;

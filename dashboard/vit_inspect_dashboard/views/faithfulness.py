@@ -46,7 +46,7 @@ TESTED = {
     "input × gradient": Tested("vi.attention_relevance", "found.input_gradient", "value"),
     "Grad-CAM": Tested("vi.attention_relevance", "found.grad_cam", "value"),
 }
-"""As the views of these maps show them."""
+"""As they are tested: the view of relevance shows what speaks against its class as 0."""
 
 subject = state.current()
 place = page.heading(FIGURE.title, FIGURE.question)
