@@ -18,6 +18,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -95,6 +96,14 @@ def dressed_as(result: Result, size_px: tuple[int, int]) -> Result:
 def usual_of(name: str) -> Figure:
     figure, result = EVERY[name]
     drawn: Figure = figure.draw(result)
+    return drawn
+
+
+@cache
+def on_screen(name: str) -> go.Figure:
+    """The same on a screen."""
+    figure, result = EVERY[name]
+    drawn: go.Figure = figure.plot(result)
     return drawn
 
 
@@ -238,10 +247,10 @@ def test_title_and_caption_can_be_left_out_and_leave_no_gap(
 
 @pytest.mark.parametrize("size_px", [None, (60, 40)], ids=["given names", "long names"])
 def test_words_on_a_screen_are_no_wider_than_the_figure(
-    figure_and_result: Any, size_px: tuple[int, int] | None
+    name: str, size_px: tuple[int, int] | None
 ) -> None:
-    figure, result = figure_and_result
-    screen = figure.plot(dressed_as(result, size_px) if size_px else result)
+    figure, result = EVERY[name]
+    screen = figure.plot(dressed_as(result, size_px)) if size_px else on_screen(name)
     free = screen_sheet.SCREEN_PX - screen_sheet.MARGIN_LEFT_PX - screen_sheet.MARGIN_RIGHT_PX
     heading, small = re.findall(r"px[^>]*>(.*?)</span>", screen.layout.annotations[0].text)
     for text, size in ((heading, screen_sheet.TITLE_PX), (small, screen_sheet.TEXT_PX)):
@@ -252,9 +261,8 @@ def test_words_on_a_screen_are_no_wider_than_the_figure(
     assert len(screen.layout.meta) <= lines
 
 
-def test_the_screen_figure_has_no_hole_and_no_template(figure_and_result: Any) -> None:
-    figure, result = figure_and_result
-    drawn = json.loads(figure.plot(result).to_json(), parse_constant=pytest.fail)
+def test_the_screen_figure_has_no_hole_and_no_template(name: str) -> None:
+    drawn = json.loads(on_screen(name).to_json(), parse_constant=pytest.fail)
     assert not [leaf for leaf in values(drawn) if isinstance(leaf, float) and leaf != leaf]
     assert "color" not in str(drawn["layout"]["template"])
     assert drawn["layout"]["font"]["family"] == screen_sheet.SCREEN_FONT

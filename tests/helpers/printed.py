@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from itertools import combinations
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 
 def words(figure: Figure) -> list[Text]:
@@ -28,18 +30,24 @@ def words(figure: Figure) -> list[Text]:
     ]
 
 
-def check_sheet(figure: Figure) -> None:
-    """That nothing ends beyond the sheet, and no words lie on others or on another's panel."""
+def check_sheet(figure: Figure) -> list[Text]:
+    """That nothing ends beyond the sheet, and no words lie on others or on another's panel.
+
+    Returns what `words` does.
+    """
     texts, sheet = words(figure), figure.bbox
     boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
     for text, box in boxes:
         assert sheet.x0 <= box.x0 <= box.x1 <= sheet.x1, text
         assert sheet.y0 <= box.y0 <= box.y1 <= sheet.y1, text
-    # In inches, but for what rounding makes of an equal size; with all that is no word.
-    drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches() + 1e-6
-    assert min(drawn.x0, drawn.y0) >= -1e-6
-    assert drawn.x1 <= width
-    assert drawn.y1 <= height
+    # With all that is no word, but for what rounding makes of an equal size.
+    # `Figure.get_tightbbox` would measure all panels once more.
+    around = [axes.get_tightbbox() for axes in figure.axes]
+    free = [each.get_tightbbox() for each in figure.get_children() if each not in figure.axes]
+    drawn = Bbox.union([box for box in (*around, *free) if box and np.isfinite(box.bounds).all()])
+    drawn = drawn.padded(-1e-4)
+    assert sheet.x0 <= drawn.x0 <= drawn.x1 <= sheet.x1
+    assert sheet.y0 <= drawn.y0 <= drawn.y1 <= sheet.y1
     # Letters of axes may touch at 150 dpi; words of the sheet may not.
     inner = [
         (name, box if text in figure.texts else box.padded(-1))
@@ -53,8 +61,8 @@ def check_sheet(figure: Figure) -> None:
     for first, second in combinations(panels, 2):
         assert not first.overlaps(second)
     # Words of the sheet also keep off what a panel has around it.
-    around = [axes.get_tightbbox() for axes in figure.axes]
     for text, (name, box) in zip(texts, inner, strict=True):
         own = places[text.axes].bounds if text.axes else None
         for panel in around if text in figure.texts else panels:
             assert panel.bounds == own or not box.overlaps(panel), name
+    return texts
