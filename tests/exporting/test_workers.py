@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -17,13 +16,7 @@ from vit_inspect.exporting import workers
 from vit_inspect.exporting.bundle import bundle, export
 from vit_inspect.exporting.workers import InOrder, workers_for
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True)
-def own_main(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A main module that workers need not import: Streamlit's tests leave a script in its place."""
-    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_main")]
 
 
 @pytest.mark.parametrize(
@@ -102,11 +95,10 @@ def test_what_waits_is_not_begun_after_an_error(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) < 9
 
 
-@pytest.mark.slow
-def test_a_bundle_of_workers_is_that_of_this_process(capture: vi.Capture, tmp_path: Path) -> None:
-    formats = ("svg", "pdf", "npz")
-    alone = export([capture, capture], tmp_path / "alone", formats=formats)
-    beside = export([capture, capture], tmp_path / "beside", formats=formats, workers=2)
+def test_batches_of_workers_are_those_of_this_process(capture: vi.Capture, tmp_path: Path) -> None:
+    """That workers draw the same is in `test_bundle`."""
+    alone = export([capture, capture], tmp_path / "alone", formats=("npz",))
+    beside = export([capture, capture], tmp_path / "beside", formats=("npz",), workers=2)
     assert [path.relative_to(tmp_path / "alone") for path in alone] == [
         path.relative_to(tmp_path / "beside") for path in beside
     ]
