@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import streamlit as st
@@ -41,32 +42,37 @@ def main() -> None:
     st.html(HERE / "style.css")
     _choose_place(view, place)
     try:
-        with page.refusals():
-            told_here = st.container()
-            with st.sidebar:
-                picture = sidebar.choose_picture(told_here)
-                name = picker.choose()
-                said = told.choose(of_a_file=offers.is_file(name))
-                size, fit = sidebar.wanted_size(name), sidebar.choose_fit()
-                subject = state.Subject(name, size, fit, picture, said=said)
-                with page.failed_model(subject, told_here):
-                    offers.check_unchanged(name)
-                    model = models.model(subject)
-                sidebar.choose_size(subject, model.layout.input_px[0], model.input_step_px[0])
-                subject = subject._replace(stage=sidebar.choose_stage(model))
-                facts = st.container()
-            state.choose(subject)
-            if place.pictures:
-                offered = list(pictures.by_name().values())
-                strip(offered, picture, key="strip", on_pick=state.pick_picture)
-            places.show(view)
-            if view != "about":
-                page.tell_notices(subject)
-            with facts:
-                sidebar.show_facts(subject)
+        with suppress(page.Ended), page.refusals():
+            _show(view, place)
+        screen(view)
     finally:
         address.finish()
-        screen(view)
+
+
+def _show(view: str, place: places.Place) -> None:
+    """The sidebar with the model and the picture, and what is open."""
+    told_here = st.container()
+    with st.sidebar:
+        picture = sidebar.choose_picture(told_here)
+        name = picker.choose()
+        said = told.choose(of_a_file=offers.is_file(name))
+        size, fit = sidebar.wanted_size(name), sidebar.choose_fit()
+        subject = state.Subject(name, size, fit, picture, said=said)
+        with page.failed_model(subject, told_here):
+            offers.check_unchanged(name)
+            model = models.model(subject)
+        sidebar.choose_size(subject, model.layout.input_px[0], model.input_step_px[0])
+        subject = subject._replace(stage=sidebar.choose_stage(model))
+        facts = st.container()
+    state.choose(subject)
+    if place.pictures:
+        offered = list(pictures.by_name().values())
+        strip(offered, picture, key="strip", on_pick=state.pick_picture)
+    places.show(view)
+    if view != "about":
+        page.tell_notices(subject)
+    with facts:
+        sidebar.show_facts(subject)
 
 
 def _choose_place(view: str, place: places.Place) -> None:

@@ -30,6 +30,10 @@ FONT = '"Source Sans", sans-serif'
 """Streamlit's own."""
 
 
+class Ended(Exception):
+    """A page has said all that it can; what all pages share still comes."""
+
+
 @contextmanager
 def refusals() -> Iterator[None]:
     """What cannot be done is a sentence in place of the figure."""
@@ -37,7 +41,7 @@ def refusals() -> Iterator[None]:
         yield
     except InspectError as refusal:
         st.error(plain(str(refusal)))
-        st.stop()
+        raise Ended from refusal
 
 
 @contextmanager
@@ -82,7 +86,7 @@ def failed_model(subject: Subject, place: Any, second: str = "") -> Iterator[Non
                 st.code(
                     shlex.join([*words, *models.options(subject)]), language="sh", wrap_lines=True
                 )
-        st.stop()
+        raise Ended from refusal
 
 
 def heading(title: str, question: str) -> Any:

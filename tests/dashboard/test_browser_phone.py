@@ -10,9 +10,20 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.dashboard.serving import CLASSIFIER
-from tests.dashboard.windows import PHONE, show, user_with
+from tests.dashboard.windows import PHONE, ready, show, user_with
+from vit_inspect_dashboard import places
 
 pytestmark = pytest.mark.slow
+
+
+OVER = """() => {
+  const page = document.querySelector("[data-testid=stMain]");
+  return Math.max(...[document.documentElement, page].map((e) => e.scrollWidth - e.clientWidth));
+}"""
+"""By how many px the page can be moved sideways."""
+
+WIDE = "[class*=st-key-wide_]"
+"""What keeps its width, and is moved sideways."""
 
 
 @pytest.fixture(scope="module")
@@ -46,16 +57,24 @@ def rests(page: Page, selector: str, side: str, *, above: float) -> None:
     page.wait_for_function(moved, arg=[selector, side, above])
 
 
-def test_a_finger_on_a_chart_moves_the_page_and_a_tap_opens_the_head(phone: Page) -> None:
+STACKED = """() => {
+  const drawings = [...document.querySelectorAll(".stPlotlyChart .nsewdrag")];
+  const [first, second] = drawings.map((each) => each.getBoundingClientRect());
+  return second && second.top > first.bottom;
+}"""
+"""Whether the second drawing of a chart is below the first, and no longer beside it."""
+
+
+def test_drawings_stand_below_each_other_and_a_tap_on_one_opens_the_head(phone: Page) -> None:
     show(phone, "/?at=head_statistics")
+    phone.wait_for_function(STACKED)
+    ready(phone)
+    assert phone.get_by_text("Tap a head").is_visible()
     drawing = phone.locator(".stPlotlyChart .nsewdrag").first
     box = drawing.bounding_box()
     assert box
     swipe(phone, (150, box["y"] + 150), (0, -120))
     rests(phone, "[data-testid=stMain]", "scrollTop", above=60)
-    swipe(phone, (150, 400), (-100, 0))
-    rests(phone, ".st-key-wide_heads", "scrollLeft", above=40)
-    phone.locator(".st-key-wide_heads").evaluate("e => e.scrollLeft = 0")
     box = drawing.bounding_box()
     assert box
     # The cell of head 3 in layer 6, of six heads and twelve layers.
@@ -65,10 +84,16 @@ def test_a_finger_on_a_chart_moves_the_page_and_a_tap_opens_the_head(phone: Page
     assert (opened["layer"], opened["head"]) == (["6"], ["3"])
 
 
-def test_a_chart_that_is_cut_fades_there_and_can_be_moved_to_its_end(phone: Page) -> None:
-    show(phone, "/?at=head_statistics")
-    place = phone.locator(".st-key-wide_heads")
+def test_a_chart_that_is_cut_fades_there_and_a_finger_moves_it_to_its_end(phone: Page) -> None:
+    show(phone, f"/?at=logit_lens&model={CLASSIFIER}")
+    place = phone.locator(WIDE)
+    place.scroll_into_view_if_needed()
+    ready(phone)
     expect(place).to_have_css("mask-image", re.compile(r"linear-gradient\(to left"))
+    box = place.bounding_box()
+    assert box
+    swipe(phone, (200, max(box["y"], 100) + 100), (-100, 0))
+    rests(phone, WIDE, "scrollLeft", above=40)
     ends = """e => {
       e.scrollLeft = e.scrollWidth;
       const [fade] = getComputedStyle(e).maskImage.match(/[0-9.]+px/);
@@ -77,6 +102,26 @@ def test_a_chart_that_is_cut_fades_there_and_can_be_moved_to_its_end(phone: Page
     }"""
     last, edge = place.evaluate(ends)
     assert last <= edge + 1, "the end of the chart still fades"
+
+
+def test_no_page_can_be_moved_sideways_and_the_title_that_is_open_is_seen_in_its_place(
+    phone: Page,
+) -> None:
+    """One after the other, of the smallest input: what is wrong is told of all views at once."""
+    wrong = []
+    for view in places.VIEW_NAMES:
+        show(phone, f"/?size=224&at={view}")
+        if phone.evaluate(OVER) > 0:
+            wrong.append(f"{view} is {phone.evaluate(OVER)} px too wide")
+        titles = list(places.place_of(view).views.values())
+        row = phone.locator(".st-key-view [role=radio]")
+        if len(titles) > 1:
+            assert row.all_inner_texts() == titles
+            box = phone.locator(".st-key-view [aria-checked=true]").bounding_box()
+            assert box
+            if box["x"] < 0 or box["x"] + box["width"] > 390:
+                wrong.append(f"the title of {view} is not on the screen")
+    assert not wrong
 
 
 @pytest.mark.parametrize(
@@ -101,11 +146,11 @@ def test_below_a_picture_in_a_chart_is_no_empty_room(phone: Page, path: str, key
 
 def test_the_legend_of_a_chart_is_on_the_screen(phone: Page) -> None:
     show(phone, "/?at=attention_distance")
-    names = phone.locator(".stPlotlyChart .legendtext")
-    expect(names).not_to_have_count(0)
-    assert names.all_text_contents()[:6] == [f"Head {head}" for head in range(6)]
-    for name in names.all():
-        box = name.bounding_box()
-        assert box
-        assert box["x"] >= 0
-        assert box["x"] + box["width"] <= 390
+    # The chart is laid out twice: for a page, and then for one that is as narrow as this.
+    phone.wait_for_function("""() => {
+      const names = [...document.querySelectorAll(".stPlotlyChart .legendtext")];
+      const heads = names.slice(0, 6).map((name) => name.textContent);
+      return heads.join() === [0, 1, 2, 3, 4, 5].map((head) => `Head ${head}`).join()
+        && names.map((name) => name.getBoundingClientRect())
+          .every((box) => box.width > 0 && box.left >= 0 && box.right <= 390);
+    }""")

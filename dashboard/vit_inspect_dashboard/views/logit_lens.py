@@ -20,22 +20,20 @@ if models.model(subject).labels is None:
     picker.offer("Choose a model with classes", "1,000 classes")
 else:
     result = records.of_capture(vi.logit_lens, subject)
-    layer = controls.choose_layer(len(models.model(subject).blocks))
+    name, layer = result.labels[0], controls.choose_layer(len(models.model(subject).blocks))
     layers, large = st.columns([4, 3], gap="medium")
     with layers:
         page.plot(
             logit_lens.plot(result),
             key="lens",
-            alt=f"{result.labels[0]} in every layer of {subject.model_title}, "
-            "in patches and output",
+            alt=f"{name} in every layer of {subject.model_title}, in patches and output",
             on_pick=state.pick_layer,
         )
     with large:
         page.plot(
             logit_lens.plot_layer(result, layer, width=370),
             key="lens_layer",
-            alt=f"{outputs.name(result.outputs)} of {result.labels[0]} in the patches "
-            f"of layer {layer}",
+            alt=f"{outputs.name(result.outputs)} of {name} in the patches of layer {layer}",
         )
         st.caption(screen.in_words("Click a map or a bar to see its layer here."))
     with place:
