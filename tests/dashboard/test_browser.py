@@ -762,7 +762,7 @@ def test_the_tour_leads_from_patches_to_the_answer(page: Page) -> None:
         ready(page)
         expect(page).to_have_url(re.compile(f"step={number}"))
         expect(page.locator("[data-testid=stAlertContentError]")).to_have_count(0)
-        expect(page.locator(".js-plotly-plot, canvas.picture").first).to_be_visible()
+        expect(page.locator(".js-plotly-plot, canvas.picture, img.picture").first).to_be_visible()
 
 
 def test_similar_patches_follow_the_cursor_and_a_click_pins_one(

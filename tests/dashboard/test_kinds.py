@@ -29,7 +29,7 @@ from tests.dashboard.apps import (
 from vit_inspect.figures import position_bias, position_similarity, rotary_similarity
 from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.loading.recommended import Checkpoint
-from vit_inspect_dashboard import controls
+from vit_inspect_dashboard import controls, models
 
 unpatched_load = vi.load
 
@@ -112,6 +112,18 @@ def test_every_step_of_the_tour_says_what_is_true_of_the_model_and_shows_it(mode
         assert len(asked) == (number not in bare and (model, number) != (STAGED, 8))
         if number in TOLD[model]:
             assert TOLD[model][number] in words
+        answers = [each.children[0].value for each in app.expander]
+        capture = models.capture(app.session_state["subject"])
+        if number == 1:
+            side = capture.layout.cell_px[0]
+            assert f"a square always has {side} × {side} px of the input" in answers[0]
+        if number == 2:
+            shares = vi.embedding_filters(capture.model).explained_variance_ratio
+            told = [f"{shares[0]:.1%} of the differences", f"28 together {shares[:28].sum():.1%}"]
+            assert all(words in answers[0] for words in told)
+        if number == 3 and model in (CLASSIFIER, AVERAGED):
+            # Small tiles, of which one is large under the cursor.
+            assert [each.proto.id.endswith("-learn_positions") for each in components] == [True]
         if number == 4:
             some = "from all tokens (in some layers, only those of its window), with weights"
             inside = {

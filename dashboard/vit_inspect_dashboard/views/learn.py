@@ -21,38 +21,22 @@ from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.position_bias import FIGURE as POSITION_BIAS
 from vit_inspect.figures.rotary_similarity import FIGURE as ROTARY_SIMILARITY
 from vit_inspect.records.base import Result
-from vit_inspect_dashboard import address, canvas, controls, models, page, records, sheets, state
+from vit_inspect_dashboard import (
+    address,
+    canvas,
+    controls,
+    models,
+    offers,
+    page,
+    records,
+    sheets,
+    state,
+)
 from vit_inspect_dashboard.components import screen
+from vit_inspect_dashboard.components.magnifier import magnifier
 from vit_inspect_dashboard.sheets import all_rows_fit
 from vit_inspect_dashboard.state import HOME
 from vit_inspect_dashboard.wording import class_names
-
-# How a model tells its tokens where they lie: the figure that shows it, and what it says.
-PLACES: tuple[tuple[FigureSpec[Any], Callable[[vi.Model], Result], str], ...] = (
-    (
-        position_similarity.FIGURE,
-        vi.position_similarity,
-        "so the model adds a vector to each token that stands for its position. Bright squares "
-        "have vectors similar to that of the square in the middle.",
-    ),
-    (
-        POSITION_BIAS,
-        vi.position_bias,
-        "so each head adds a number to its scores for each offset between two patches. Each tile "
-        "is one head: it prefers red offsets from the middle to blue ones.",
-    ),
-    (
-        ROTARY_SIMILARITY,
-        vi.rotary_similarity,
-        "so the model rotates each token by its position before tokens are compared. At bright "
-        "offsets, an equal token still matches the one in the middle of a tile.",
-    ),
-)
-subject = state.current()
-model, capture = models.model(subject), models.capture(subject)
-layout, photograph = capture.layout, capture.photographs[0]
-(rows, columns), depth = layout.grid, capture.layer_count
-staged = model.stage_count > 1
 
 
 class Task(NamedTuple):
@@ -61,6 +45,56 @@ class Task(NamedTuple):
     question: str
     do: str
     answer: str
+
+
+# How a model tells its tokens where they lie: the figure that shows it, and what it says.
+PLACES: tuple[tuple[FigureSpec[Any], Callable[[vi.Model], Result], str, Task], ...] = (
+    (
+        position_similarity.FIGURE,
+        vi.position_similarity,
+        "so the model adds a vector to each token that stands for its position. Each tile is one "
+        "position: bright where others have a vector similar to its own.",
+        Task(
+            "Does the model know which squares are neighbours?",
+            "Move over the tiles from left to right and from top to bottom, and watch the bright "
+            "spot in the large one.",
+            "A spot of several squares that moves along with the tile means yes: near positions "
+            "have similar vectors. "
+            "Bright rows and columns say that the model knows these, too. A table that was learned "
+            "began as noise: training has found out what lies near what.",
+        ),
+    ),
+    (
+        POSITION_BIAS,
+        vi.position_bias,
+        "so each head adds a number to its scores for each offset between two patches. Each tile "
+        "is one head: it prefers red offsets from the middle to blue ones.",
+        Task(
+            "Do all heads prefer what is near?",
+            "Move over the tiles of the first layer, and then over those of the last one.",
+            "A tile that is red around its middle alone prefers near squares. In most trained "
+            "models some heads do, others prefer far squares or one direction: these numbers are "
+            "learned.",
+        ),
+    ),
+    (
+        ROTARY_SIMILARITY,
+        vi.rotary_similarity,
+        "so the model rotates each token by its position before tokens are compared. At bright "
+        "offsets, an equal token still matches the one in the middle of a tile.",
+        Task(
+            "At which offset do two equal tokens match best?",
+            "Compare the tiles with their mean, at the right.",
+            "At none: the mean is brightest in its middle, where both are rotated alike. Single "
+            "tiles repeat themselves, and only all of them together tell one offset from another.",
+        ),
+    ),
+)
+subject = state.current()
+model, capture = models.model(subject), models.capture(subject)
+layout, photograph = capture.layout, capture.photographs[0]
+(rows, columns), depth = layout.grid, capture.layer_count
+staged = model.stage_count > 1
 
 
 class Step(NamedTuple):
@@ -87,24 +121,37 @@ def show_filters() -> None:
     )
 
 
-def positions() -> tuple[str, FigureSpec[Any], Result] | None:
-    """How the model knows positions, in words and as a figure."""
-    for figure, analyse, words in PLACES:
+def filter_shares() -> str:
+    """How much of the filters the tiles make up, if they can be shown."""
+    try:
+        found = records.of_model(vi.embedding_filters, subject)
+    except UnsupportedModel:
+        return ""
+    shares = found.explained_variance_ratio[: len(found.components)]
+    return (
+        f"The first tile makes up {shares[0]:.1%} of the differences between the filters, all "
+        f"{len(shares)} together {shares.sum():.1%}. "
+    )
+
+
+def positions() -> tuple[FigureSpec[Any], Result, str, Task] | None:
+    """How the model knows positions: as a figure, in words, and what to ask about it."""
+    for figure, analyse, words, task in PLACES:
         try:
-            return words, figure, records.of_model(analyse, subject)
+            return figure, records.of_model(analyse, subject), words, task
         except UnsupportedModel:
             continue
     return None
 
 
 def show_positions(figure: FigureSpec[Any], result: Result) -> None:
-    """The whole figure, or of a table the tile of its middle."""
-    if isinstance(result, vi.PositionSimilarity):
-        table = result.similarity.shape
-        drawn = position_similarity.plot_tile(result, (table[0] // 2, table[1] // 2))
-    else:
-        drawn = figure.plot(result)
-    page.plot(drawn, key="learn_positions", alt=f"{figure.title} of {subject.model_title}")
+    """The whole figure; small tiles are enlarged under the cursor."""
+    show = page.plot if isinstance(result, vi.RotarySimilarity) else magnifier
+    show(
+        figure.plot(result),
+        key="learn_positions",
+        alt=f"{figure.title} of {subject.model_title}",
+    )
 
 
 def show_attention() -> None:
@@ -199,10 +246,19 @@ def steps() -> list[Step]:
             show_patches,
             "about",
             Task(
-                "How many squares does the model get of this picture?",
-                "Count the squares of one row and of one column.",
-                f"{rows} rows of {columns}: {layout.patch_count} squares. Of what lies outside, "
-                "shaded, the model knows nothing.",
+                "Does a larger input have more squares, or larger ones?",
+                "In the sidebar, choose another 'Model input in px'.",
+                f"More of them: a square always has {' × '.join(map(str, layout.cell_px))} px of "
+                f"the input. Here they make {rows} rows of {columns}. With twice the side there "
+                "are four times as many squares, and each sees a smaller part of the photograph.",
+            )
+            if not offers.is_in_memory(subject.model)
+            else Task(
+                "Which part of the photograph does the model see?",
+                "In the sidebar, choose 'whole' at 'Model sees', and then 'crop' again.",
+                "Of what lies outside of the squares, shaded, the model knows nothing. 'whole' "
+                "leaves nothing out, but changes proportions. The squares are as many each time: "
+                f"{rows} rows of {columns}.",
             ),
         ),
         Step(
@@ -213,24 +269,19 @@ def steps() -> list[Step]:
             show_filters,
             "embedding_filters",
             Task(
-                "What does the model look for in a square?",
-                "Compare the first tiles with the last ones.",
-                "In a trained model the first tiles change slowly, from dark to light or from "
-                "one colour to another, and later ones are finer. With random weights all of "
-                "them look like noise.",
+                "Do a few patterns make up all filters?",
+                "Hover over the first tile, and over the last one: each says its share.",
+                f"{filter_shares()}If the first share is large, filters are alike: often they "
+                "compare dark with light. If no share stands out, they differ in many ways. With "
+                "random weights all tiles are like noise.",
             ),
         ),
         Step(
             "Each token has a position",
-            f"A token alone does not know its position, {found[0]}",
-            partial(show_positions, *found[1:]),
+            f"A token alone does not know its position, {found[2]}",
+            partial(show_positions, *found[:2]),
             "position_similarity",
-            Task(
-                "Does the model know which squares are neighbours?",
-                "Look which places are bright around the middle.",
-                "In most trained models bright places lie near the middle, or in its row and "
-                "its column: training has found out what lies near what. Nobody told it.",
-            ),
+            found[3],
         )
         if found
         else Step(
@@ -278,15 +329,15 @@ def steps() -> list[Step]:
         Step(
             "Layer by layer, tokens come to describe objects",
             "Squares with similar tokens have similar colours. Go back to the first layers: they "
-            "often show colour and position, later ones objects and their parts.",
+            "often follow the colours of the photograph, later ones objects and their parts.",
             show_features,
             "feature_pca",
             Task(
                 "From which layer on do the parts of one object have one colour?",
                 f"Press Play, or go through the layers{'' if screen.touched() else ' by J and K'}.",
-                "Early colours often follow brightness and place; later ones follow objects and"
-                " their parts. Colours of two layers cannot be compared: each layer has "
-                "directions of its own.",
+                "Early on, squares of one colour in the photograph often have one colour here. "
+                "Later, parts of one object do, also where the photograph has other colours. "
+                "Colours of two layers cannot be compared: each layer has directions of its own.",
             ),
         ),
         Step(
@@ -325,11 +376,12 @@ def steps() -> list[Step]:
             "attention_relevance",
             Task(
                 "Would the output change without the brightest squares?",
-                "Open Tests, ablate them there, and come back. Then choose + your photo above, "
-                "and begin again with step 1.",
-                "That is the test of every map: a bright square that can go without a change of"
-                " the output was not needed. Your own photo is the best teacher: what do you "
-                "expect of each step, before you look?",
+                "Open Tests, click the same squares there, and read 'Cosine of the outputs': 1 is "
+                "no change.",
+                "Often hardly, if only a few are missing: other squares say the same. That is the "
+                "test of every map: a bright square that can go without a change of the output "
+                "was not needed. Now choose + your photo above, and begin again with step 1: "
+                "what do you expect of each step?",
             ),
         ),
     ]
