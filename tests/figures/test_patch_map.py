@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from tests.helpers.printed import check_sheet, words
+from vit_inspect.errors import BadParameter
 from vit_inspect.figures.patch_map import draw, plot
 from vit_inspect.layout import Region
 from vit_inspect.records.evidence import PatchMap
@@ -40,8 +43,8 @@ def test_it_may_start_at_the_least_value(single: PatchMap) -> None:
 
 def test_a_given_scale_is_taken_as_it_is(single: PatchMap) -> None:
     assert bar_of(draw(single, limits=(0.0, 9.0))) == ((0, 9), ["0", "4.5", "9"])
-    words = plot(single, limits=(0.0, 9.0)).layout.meta[1]
-    assert words == "Largest value 4. Colours end at 9, on a given scale."
+    told = plot(single, limits=(0.0, 9.0)).layout.meta[1]
+    assert told == "Largest value 4. Colours end at 9, on a given scale."
 
 
 def test_an_even_map_has_a_picture_too(single: PatchMap) -> None:
@@ -52,11 +55,11 @@ def test_an_even_map_has_a_picture_too(single: PatchMap) -> None:
 
 def test_it_tells_the_model_the_map_and_where_colours_end(single: PatchMap) -> None:
     end = f"{np.percentile(single.values[0], 95):.3g}"
-    words = f"Largest weight 4. Colours end at {end}, percentile 95 of the map."
-    assert plot(single, clip=95.0, unit="weight").layout.meta[:2] == ("toy: rollout", words)
+    told = f"Largest weight 4. Colours end at {end}, percentile 95 of the map."
+    assert plot(single, clip=95.0, unit="weight").layout.meta[:2] == ("toy: rollout", told)
     drawn = [text.get_text() for text in draw(single, clip=95.0, unit="weight").texts]
     assert drawn[0] == "toy: rollout"
-    assert " ".join(drawn[1].split()) == words
+    assert " ".join(drawn[1].split()) == told
 
 
 def test_patches_and_regions_are_outlined(single: PatchMap) -> None:
@@ -73,3 +76,31 @@ def test_patches_and_regions_are_outlined(single: PatchMap) -> None:
     assert around == boxes * 2
     assert not draw(single).axes[0].patches
     assert not plot(single).layout.shapes
+
+
+def test_a_unit_from_a_stranger_is_read_as_it_is_and_fits(single: PatchMap) -> None:
+    long = "$\\nonsense$ of something that takes more room than the width of a narrow column has"
+    drawn = draw(single, unit=long, width_in=3.25)
+    check_sheet(drawn)
+    assert long in [text.get_text().replace("\n", " ") for text in words(drawn)]
+
+
+@pytest.mark.parametrize("show", [draw, plot])
+@pytest.mark.parametrize(
+    ("outlined", "told"),
+    [
+        ([(2, 0)], r"the patch \(2, 0\); expected a row of 0\.\.1 and a column of 0\.\.2"),
+        ([(0, -1)], r"the patch \(0, -1\)"),
+        ([Region(0, 0, 2, 1)], r"the patch \(2, 1\)"),
+        ([Region(1, 1, 0, 0)], r"the region \(1, 1, 0, 0\)"),
+        ([(1,)], r"\(1,\); expected the name of a special token, or a patch as \(row, column\)"),
+        ((1, 0), r"type int as outlined; expected patches \(row, column\), and regions, in a list"),
+        ("a", "type str as outlined"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_patch_is_not_outlined(
+    single: PatchMap, show: Callable[..., object], outlined: object, told: str
+) -> None:
+    with pytest.raises(BadParameter, match=told):
+        show(single, outlined=outlined)

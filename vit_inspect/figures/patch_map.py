@@ -12,12 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from vit_inspect.arguments import of_kind
 from vit_inspect.figures import lit, looks, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.lit import Edges, Look
 from vit_inspect.figures.overlay import PATCH, SCALE_IN, rectangle
 from vit_inspect.figures.tiles import data_uri
-from vit_inspect.layout import Box, Region
+from vit_inspect.layout import Box, Region, TokenLayout
 from vit_inspect.records.evidence import PatchMap
 
 UNIT = "value"
@@ -46,6 +47,7 @@ def draw(
 ) -> Figure:
     """The map over what the model saw of the photograph, which is in colour.
 
+    width_in: of the sheet in inches; a column of two without it.
     look: "heat" lays colours over it, "spotlight" darkens what has a small value.
     edges: "smooth" between the centres of patches, or "blocks", one for each patch.
     clip: the percentile of this map where its scale ends; from_least: whether the scale starts at
@@ -72,11 +74,13 @@ def draw(
     )
     axes.set(xticks=[], yticks=[], xlim=(0, grid_columns), ylim=(grid_rows, 0))
     print_sheet.bare(axes)
-    _outline(axes, outlined)
+    _outline(axes, _boxes(outlined, result.layout))
     place = {"top": height + 0.58, "width": max(width - 2 * BAR_END_IN, 1.0)}
     above = float(result.values[image].max()) > ends[1]
     draw_bar(figure, look, ends, unit, above=above, left=print_sheet.EDGE_IN + BAR_END_IN, **place)
     print_sheet.write_head(figure, title, words)
+    # A long unit takes several lines.
+    print_sheet.trim(figure)
     return figure
 
 
@@ -94,14 +98,18 @@ def draw_bar(
 ) -> None:
     """The scale of a look below maps, in inches from the top left corner of the sheet.
 
+    unit: of the values; a long one takes several lines.
     above: whether values lie beyond the upper end. labels: of both ends, in place of numbers.
     """
     bar = print_sheet.place(figure, left=left, top=top, width=width, height=SCALE_IN)
+    middle, sheet = left + width / 2, figure.get_size_inches()[0]
+    room = 2 * (min(middle, sheet - middle) - print_sheet.EDGE_IN)
+    name = unit[:1].upper() + unit[1:]
     made = print_sheet.colour_bar(
         bar,
         looks.lit_map(look),
         ends,
-        name=unit[:1].upper() + unit[1:],
+        name=print_sheet.folded_at(name, room, print_sheet.TEXT_PT),
         orientation="horizontal",
         ticks=sorted(set(ends) if labels else {ends[0], sum(ends) / 2, ends[1]}),
     )
@@ -160,7 +168,7 @@ def plot(
     # One shape for all: a shape for each would be slow.
     path = "".join(
         f"M{box.left},{box.top}H{box.right}V{box.bottom}H{box.left}Z"
-        for box in map(box_of, outlined)
+        for box in _boxes(outlined, result.layout)
     )
     if path:
         for colour, line in ((looks.PAPER, 4), (looks.ACCENT, 2)):
@@ -200,19 +208,26 @@ def plot_bar(
     )
 
 
-def box_of(outlined: tuple[int, int] | Region) -> Box:
-    """The box of a patch or a region, in patches."""
-    if isinstance(outlined, Region):
-        return Box(outlined.left, outlined.top, outlined.right + 1, outlined.bottom + 1)
-    row, column = outlined
-    return Box(column, row, column + 1, row + 1)
+def _boxes(outlined: Outlined, layout: TokenLayout) -> list[Box]:
+    """The boxes of patches and regions, in patches; raises `BadParameter` for one off the grid."""
+    found = []
+    for each in outlined:
+        if isinstance(each, Region):
+            layout.region(each)
+            found.append(Box(each.left, each.top, each.right + 1, each.bottom + 1))
+            continue
+        known = "patches (row, column), and regions, in a list"
+        of_kind(each, tuple | list | np.ndarray, "outlined", known)
+        row, column = layout.patch(each)
+        found.append(Box(column, row, column + 1, row + 1))
+    return found
 
 
-def _outline(axes: Axes, outlined: Outlined) -> None:
+def _outline(axes: Axes, boxes: list[Box]) -> None:
     for colour, line in ((looks.PAPER, 1.8), (looks.ACCENT, 1.0)):
-        for each in outlined:
+        for box in boxes:
             edge = {"edgecolor": colour, "linewidth": line}
-            axes.add_patch(rectangle(box_of(each), fill=False, **edge))
+            axes.add_patch(rectangle(box, fill=False, **edge))
 
 
 def _shown(
