@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 
 from tests.figures.test_patch_map import bar_of
-from tests.helpers.printed import check_sheet
+from tests.helpers.printed import check_sheet, words
 from tests.helpers.records import Size, all_made, made
 from vit_inspect.figures import lit, looks
 from vit_inspect.figures.patch_maps import draw, plot
+from vit_inspect.figures.print_sheet import PRINT_DPI, size_in
+from vit_inspect.layout import Box
+from vit_inspect.records.base import Photograph
 from vit_inspect.records.evidence import PatchMaps
 
 NAMED = [each for each in all_made(PatchMaps) if 1 in each.values.shape[1:3]]
@@ -80,6 +83,55 @@ def test_many_maps_fit_below_their_names(width_in: float) -> None:
     assert len(across) == (3 if width_in == 3.25 else 5)
 
 
+def seen_upright(maps: PatchMaps) -> PatchMaps:
+    upright = Photograph(
+        "upright.png", np.zeros((60, 20, 3), np.uint8), (60, 20), Box(0, 0, 20, 60)
+    )
+    return replace(maps, photographs=(upright,) * len(maps.photographs))
+
+
+@pytest.mark.parametrize("maps", NAMED, ids=lambda each: each.kind)
+def test_names_that_are_longer_than_their_maps_are_not_cut_off(maps: PatchMaps) -> None:
+    drawn = draw(seen_upright(maps))
+    check_sheet(drawn)
+    assert drawn.get_size_inches()[0] < 4.5
+
+
+@pytest.mark.parametrize(("layers", "heads", "width_in"), [(12, 3, 6.9), (24, 1, 12.0)])
+def test_maps_in_rows_and_columns_have_the_pixels_that_their_print_shows(
+    layers: int, heads: int, width_in: float
+) -> None:
+    maps = seen_upright(made(PatchMaps, Size(layers=layers, heads=heads)))
+    panel = draw(maps, width_in=width_in).axes[0]
+    pixels = np.asarray(panel.images[0].get_array()).shape[0]
+    assert pixels / size_in(panel)[1] == pytest.approx(PRINT_DPI, rel=0.05)
+
+
+FORMULA, LONG = "$\\nonsense$", "a name so long that nobody would ever print the whole of it"
+
+
+@pytest.mark.parametrize("single", [True, False])
+@pytest.mark.parametrize("width_in", [3.25, 6.9])
+def test_names_and_units_from_strangers_are_read_as_they_are_and_lie_on_nothing(
+    single: bool, width_in: float
+) -> None:
+    size = Size(layers=1 if single else 3, heads=1)
+    maps = replace(
+        made(PatchMaps, size),
+        row_name=FORMULA,
+        column_name=FORMULA,
+        rows=(FORMULA, LONG, "2")[: size.layers],
+        columns=(FORMULA, LONG, "2"),
+    )
+    drawn = draw(maps, width_in=width_in, unit=f"{FORMULA} of {LONG}, or of {LONG}")
+    check_sheet(drawn)
+    assert drawn.get_size_inches()[1] <= 9.2
+    told = [text.get_text() for text in words(drawn)]
+    assert told.count(FORMULA) == (1 if single else 4)
+    assert looks.short(LONG) in told
+    assert f"{FORMULA} of a name" in " ".join(told)
+
+
 def test_it_tells_whether_maps_share_a_scale() -> None:
     maps = made(PatchMaps)
     ends, labels = bar_of(draw(maps, from_least=True, clip=95.0))
@@ -98,8 +150,8 @@ def test_on_a_screen_each_map_says_which_it_is_and_its_ends() -> None:
     squares = plot(maps).data[0]
     places = [tuple(place) for place in squares.customdata]
     assert places == list(np.ndindex(maps.values.shape[1:3]))
-    for place, words in zip(places, squares.text, strict=True):
+    for place, told in zip(places, squares.text, strict=True):
         own = maps.values[0][place]
-        assert words.endswith(f"least {own.min():.3g}, most {own.max():.3g}")
-    names = [re.findall("<b>(.*)</b>", words)[0] for words in squares.text]
+        assert told.endswith(f"least {own.min():.3g}, most {own.max():.3g}")
+    names = [re.findall("<b>(.*)</b>", told)[0] for told in squares.text]
     assert names[:4] == ["Layer 0, Head 0", "Layer 0, Head 1", "Layer 0, mean", "Layer 0, max"]

@@ -16,6 +16,7 @@ from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.lit import Edges, Look
 from vit_inspect.figures.patch_map import UNIT
 from vit_inspect.figures.tiles import (
+    GAP,
     LONG_SIDE_PX,
     compose,
     draw_tiles,
@@ -29,6 +30,8 @@ HEAD_IN, COLUMNS_IN, ROWS_IN = 0.5, 0.42, 0.35
 """Room for title and words, for the names of columns above the maps, and for those of rows."""
 NAME_IN, GAP_IN, LETTER_IN = 0.2, 0.08, 0.062
 """Above a map for a name of its own, between two such maps, and the width of a letter."""
+LABEL_IN = 0.2
+"""Beside the names of rows and columns, for what these are."""
 MOST_IN, HIGHEST_IN = 1.7, 7.4
 """The longer side of a map, at most, where no width is given; and the height of all together."""
 BAR_IN, BAR_END_IN = 3.0, 0.5
@@ -58,6 +61,7 @@ def draw(
 ) -> Figure:
     """The maps in rows and columns; those of a single row or column one after the other.
 
+    width_in: of the sheet in inches; without it a page, or less where the maps need less.
     Options are those of `patch_map.draw`. limits: the ends of one scale for all maps; without them
     each map has a scale of its own.
     """
@@ -90,27 +94,47 @@ def _draw_crossed(
     figure: Figure, result: PatchMaps, image: int, scale: Scale, sheet: float, most: float
 ) -> tuple[float, float]:
     """Maps in rows and columns, whose names stand along them; returns their left and lower end."""
-    rows, columns = len(result.rows), len(result.columns)
-    tiles = compose(_pictures(result, image, sheet / columns * print_sheet.PRINT_DPI, scale))
-    free = min(sheet - ROWS_IN - 2 * print_sheet.EDGE_IN, columns * most)
-    width, height = fit(tiles, width=free, height=HIGHEST_IN)
-    left, top = print_sheet.EDGE_IN + ROWS_IN, HEAD_IN + COLUMNS_IN
+    shape, (rows, columns) = result.photographs[image].seen_aspect, result.values.shape[1:3]
+    row_names, column_names = (
+        list(map(looks.short, each)) for each in (result.rows, result.columns)
+    )
+    worded = _length_in([name for name in column_names if not name.isdecimal()])
+    left = print_sheet.EDGE_IN + max(ROWS_IN, LABEL_IN + _length_in(row_names))
+    free, high, top = sheet - left - print_sheet.EDGE_IN, HIGHEST_IN, HEAD_IN + COLUMNS_IN
+    wide = min(1.0, shape) + GAP
+
+    def side() -> float:
+        """The longer side of a map."""
+        along = (columns * wide - GAP, free), (rows * (min(1.0, 1 / shape) + GAP) - GAP, high)
+        return min(most, *(room / sides for sides, room in along))
+
+    # Names that are too long for their columns stand upright, and take of the height of the maps.
+    if worded + GAP_IN > side() * wide and (more := LABEL_IN + worded - COLUMNS_IN) > 0:
+        high, top = high - more, top + more
+    pitch = side() * wide
+    tiles = compose(_pictures(result, image, side() * print_sheet.PRINT_DPI, scale))
+    width, height = fit(tiles, width=columns * pitch - GAP * side(), height=high)
     axes = print_sheet.place(figure, left=left, top=top, width=width, height=height)
     draw_tiles(axes, tiles)
-    numbers = [each for each in result.columns if each.isdecimal()]
-    numbered = iter(print_sheet.tick_labels(numbers, width / columns))
-    axes.set(
-        xticklabels=[next(numbered) if each.isdecimal() else each for each in result.columns],
-        yticklabels=print_sheet.tick_labels(result.rows, height / rows),
+    numbers = [name for name in column_names if name.isdecimal()]
+    numbered = iter(print_sheet.tick_labels(numbers, pitch))
+    # A line is as high as two digits are wide.
+    seen = print_sheet.tick_labels([name[:2] for name in row_names], height / rows)
+    axes.set_xticklabels(
+        [next(numbered) if name.isdecimal() else name for name in column_names], parse_math=False
+    )
+    axes.set_yticklabels(
+        [name if kept else "" for name, kept in zip(row_names, seen, strict=True)],
+        parse_math=False,
     )
     print_sheet.label(axes, x=result.column_name, y=result.row_name)
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
-    for name, text in zip(result.columns, axes.get_xticklabels(), strict=True):
-        narrow = LETTER_IN * len(name) + GAP_IN > width / columns
+    for name, text in zip(column_names, axes.get_xticklabels(), strict=True):
+        narrow = _length_in([name]) + GAP_IN > pitch
         text.set_rotation(90 if narrow and not name.isdecimal() else 0)
     print_sheet.bare(axes)
-    return left, top + height
+    return print_sheet.EDGE_IN + ROWS_IN, top + height
 
 
 def _draw_named(
@@ -127,7 +151,7 @@ def _draw_named(
     )
     height = width / shape
     pictures = _pictures(result, image, max(width, height) * print_sheet.PRINT_DPI, scale)
-    pitch = max(width, LETTER_IN * max(map(len, names))) + GAP_IN
+    pitch = max(width, _length_in(names)) + GAP_IN
     for place, (name, index) in enumerate(zip(names, np.ndindex(pictures.shape[:2]), strict=True)):
         line, column = divmod(place, count)
         axes = print_sheet.place(
@@ -139,7 +163,8 @@ def _draw_named(
         )
         axes.imshow(pictures[index], aspect="auto", interpolation="none")
         axes.set(xticks=[], yticks=[])
-        axes.set_title(name, fontsize=print_sheet.TEXT_PT, color=looks.INK, pad=2.5, loc="left")
+        written: dict[str, Any] = {"fontsize": print_sheet.TEXT_PT, "color": looks.INK}
+        axes.set_title(name, pad=2.5, loc="left", parse_math=False, **written)
         print_sheet.bare(axes)
     return edge, HEAD_IN + lines * (height + NAME_IN)
 
@@ -208,7 +233,8 @@ def plot(
 def _narrow(figure: Figure) -> None:
     """Takes from the sheet what is free at the right of all maps, down to a column."""
     width, height = figure.get_size_inches()
-    right = max(axes.get_position(original=True).x1 for axes in figure.axes) * width
+    # With their names, which may be longer than a map is wide.
+    right = print_sheet.WIDER * figure.get_tightbbox().x1
     wide = min(width, max(right + print_sheet.EDGE_IN, print_sheet.COLUMN_IN))
     for axes in figure.axes:
         left, bottom, across, high = axes.get_position(original=True).bounds
@@ -226,14 +252,19 @@ def _across(names: Sequence[str], shape: float, width_in: float) -> int:
 
     shape: width by height of a map.
     """
-    room = (width_in + GAP_IN) / (LETTER_IN * max(map(len, names)) + GAP_IN)
+    room = (width_in + GAP_IN) / (_length_in(names) + GAP_IN)
     wanted = max(LEAST_ACROSS, math.ceil(math.sqrt(PROPORTION * len(names) / shape)))
     return max(1, min(len(names), wanted, int(room)))
 
 
+def _length_in(names: Sequence[str]) -> float:
+    """The length of the longest name in print."""
+    return LETTER_IN * max(map(len, names), default=0)
+
+
 def _names(result: PatchMaps) -> list[str]:
-    """Of all maps, which stand in a single row or column."""
-    return [_name(result, *place) for place in np.ndindex(result.values.shape[1:3])]
+    """Of all maps, which stand in a single row or column; short ones."""
+    return [looks.short(_name(result, *place)) for place in np.ndindex(result.values.shape[1:3])]
 
 
 def _name(result: PatchMaps, row: int, column: int) -> str:
