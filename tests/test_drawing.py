@@ -24,6 +24,8 @@ from vit_inspect.records.evidence import (
     Faithfulness,
     FeaturePca,
     HeadStatistics,
+    PatchMap,
+    PatchMaps,
     Predictions,
     TokenNorms,
 )
@@ -140,6 +142,11 @@ def test_what_cannot_be_drawn_is_told_in_words(show: object) -> None:
         (AttentionMaps, {"limits": (0, np.nan)}, r"the limits \(0, nan\)"),
         (TokenNorms, {"width": "wide"}, "the width 'wide'; expected a number of px above 0"),
         (TokenNorms, {"width": -4}, "the width -4"),
+        (PatchMap, {"clip": 150}, "the clip 150; expected a percentile of 0 to 100"),
+        (PatchMap, {"clip": -1, "limits": (0, 1)}, "the clip -1"),
+        (PatchMaps, {"clip": np.nan}, "the clip nan"),
+        (PatchMaps, {"clip": "95", "limits": (0, 1)}, "the clip '95'"),
+        (PatchMaps, {"clip": None}, "the clip None"),
     ],
 )
 def test_a_value_that_an_option_does_not_take_is_told_in_words(

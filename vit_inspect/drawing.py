@@ -126,6 +126,9 @@ def _check(record: Result, drawing: Callable[..., object], look: dict[str, objec
         )
     if not (isinstance(width, Real) and 0 < float(width) < math.inf):
         raise BadParameter(f"the width {width!r}", "a number of px above 0", "give another width")
+    clip = look.get("clip", looks.CLIP)
+    if not (isinstance(clip, Real) and 0 <= float(clip) <= 100):
+        raise BadParameter(f"the clip {clip!r}", "a percentile of 0 to 100", "give another one")
 
 
 def _is_scale(limits: object) -> bool:
