@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.figures.test_patch_map import bar_of
 from tests.helpers.printed import check_sheet, words
@@ -15,6 +18,7 @@ from tests.helpers.records import Size, all_made, made
 from vit_inspect.figures import lit, looks
 from vit_inspect.figures.patch_maps import draw, plot
 from vit_inspect.figures.print_sheet import PRINT_DPI, size_in
+from vit_inspect.figures.screen_sheet import LETTER_EM, TEXT_PX
 from vit_inspect.layout import Box
 from vit_inspect.records.base import Photograph
 from vit_inspect.records.evidence import PatchMaps
@@ -155,3 +159,28 @@ def test_on_a_screen_each_map_says_which_it_is_and_its_ends() -> None:
         assert told.endswith(f"least {own.min():.3g}, most {own.max():.3g}")
     names = [re.findall("<b>(.*)</b>", told)[0] for told in squares.text]
     assert names[:4] == ["Layer 0, Head 0", "Layer 0, Head 1", "Layer 0, mean", "Layer 0, max"]
+
+
+@pytest.mark.parametrize("layers", [2, 24, 48, 200])
+@pytest.mark.parametrize("upright", [False, True])
+def test_names_on_a_screen_lie_on_no_picture_and_on_no_other_name(
+    layers: int, upright: bool
+) -> None:
+    [maps] = (each for each in all_made(PatchMaps, Size(layers=layers)) if each.kind == "rollout")
+    shown = plot(seen_upright(maps) if upright else maps)
+    image, names = shown.layout.images[0], shown.layout.annotations[1:]
+    packed = base64.b64decode(image.source.removeprefix("data:image/png;base64,"))
+    picture = np.asarray(Image.open(io.BytesIO(packed)))[..., 3] > 0
+    # All that is beside the picture has 210 px.
+    per_px = len(picture) / (shown.layout.height - 210)
+    pitch = picture.shape[1] / image.sizex
+    assert len(names) == layers
+    for name in names:
+        assert name.yanchor == "bottom"
+        row, column = round((name.y - image.y) / image.sizey * len(picture)), name.x - image.x
+        middle = round(column * pitch)
+        half = len(name.text) * LETTER_EM * TEXT_PX * per_px / 2
+        assert half <= pitch / 2
+        behind = picture[:, max(0, round(middle - half)) : round(middle + half)]
+        assert not behind[max(0, row - round(16 * per_px)) : row].any(), name.text
+        assert picture[row + 1, middle], name.text

@@ -40,6 +40,8 @@ LEAST_ACROSS, PROPORTION = 3, 1.3
 """Maps side by side, at least, and width by height of all, where each has a name of its own."""
 MOST_HIGH_PX, WIDE_PX = 1100, 640
 """Height of the maps on a screen, at most, and the width that is free for them."""
+NAME_PX = 18
+"""Above a map on a screen for a name of its own."""
 
 Scale = tuple[Look, Edges, float, bool, looks.Limits | None]
 """`look`, `edges`, `clip`, `from_least` and `limits`."""
@@ -181,19 +183,23 @@ def plot(
     unit: str = UNIT,
 ) -> go.Figure:
     """The same on a screen; customdata of a map is its (row, column)."""
-    values = result.values[image]
+    values, shape = result.values[image], result.photographs[image].seen_aspect
     rows, columns = values.shape[:2]
-    across = columns
-    if not _crossed(result):
-        across = _across(_names(result), result.photographs[image].seen_aspect, print_sheet.PAGE_IN)
+    across, names = columns, [] if _crossed(result) else _names(result)
+    if names:
+        letter_px = screen_sheet.LETTER_EM * screen_sheet.TEXT_PX
+        across = _across(names, shape, LETTER_IN * WIDE_PX / letter_px)
     down = math.ceil(rows * columns / across)
     scale = look, edges, clip, from_least, limits
     pictures = _pictures(result, image, LONG_SIDE_PX / max(down, across), scale)
-    flat = pictures.reshape(-1, *pictures.shape[2:])
+    flat, above = pictures.reshape(-1, *pictures.shape[2:]), 0.0
+    if names:
+        flat, above = _below_names(flat, down, across)
     blank = np.zeros((down * across - len(flat), *flat.shape[1:]), np.uint8)
     tiles = compose(np.concatenate([flat, blank]).reshape(down, across, *flat.shape[1:]))
     high, wide = tiles.picture.shape[:2]
-    height = round(min(MOST_HIGH_PX, WIDE_PX * high / wide)) + 210
+    height = WIDE_PX * high / wide
+    height = round(height if names else min(MOST_HIGH_PX, height)) + 210
     title, words = _words(result, image, clip, from_least, limits, unit)
     figure = screen_sheet.screen(title, words, height=height, above=110)
     places = list(np.ndindex(rows, columns))
@@ -203,7 +209,7 @@ def plot(
         for place in places
     ]
     plot_tiles(figure, tiles, hover=hover, picked=places)
-    if _crossed(result):
+    if not names:
         name_tiles(
             figure,
             tiles,
@@ -211,23 +217,39 @@ def plot(
             columns=(result.column_name, result.columns),
             side="top",
         )
-    else:
-        for place, name in enumerate(_names(result)):
-            row, column = divmod(place, across)
-            figure.add_annotation(
-                text=name,
-                x=column,
-                y=row - 0.5,
-                xref="x",
-                yref="y",
-                showarrow=False,
-                font_size=screen_sheet.TEXT_PX,
-            )
+    look_of_names = {"xref": "x", "yref": "y", "yanchor": "bottom", "borderpad": 0}
+    look_of_names |= {"showarrow": False, "font_size": screen_sheet.TEXT_PX}
+    placed = [
+        go.layout.Annotation(
+            text=name,
+            x=place % across,
+            y=place // across + tiles.extent[3] * (1 - 2 * above),
+            **look_of_names,
+        )
+        for place, name in enumerate(names)
+    ]
+    # At once: plotly looks at all of them for each that is added.
+    figure.layout.annotations += tuple(placed)
     ends, labels = _scale(clip, from_least, limits)
     named: dict[str, Any] = {"nticks": 5}
     if labels:
         named = {"tickvals": list(ends), "ticktext": list(labels)}
     return patch_map.plot_bar(figure, look, ends, unit, ypad=50, **named)
+
+
+def _below_names(
+    pictures: UInt8[np.ndarray, "map row_px column_px 4"], down: int, across: int
+) -> tuple[UInt8[np.ndarray, "map padded_px wider_px 4"], float]:
+    """Pictures with room for a name above each on a screen, and this room's share of the height."""
+    high, wide = pictures.shape[1:3]
+    # In px of the screen: the width that names need, and what it leaves for the height.
+    cell = WIDE_PX / across / (1 + GAP)
+    room = min(MOST_HIGH_PX / down / (1 + GAP), MOST_HIGH_PX / down - GAP * cell) - NAME_PX
+    shown = min(cell * high / wide, max(room, NAME_PX))
+    above = math.ceil(NAME_PX * high / shown)
+    beside = round(max(0.0, cell * high / shown - wide) / 2)
+    padded = np.pad(pictures, [(0, 0), (above, 0), (beside, beside), (0, 0)])
+    return padded, above / (above + high)
 
 
 def _narrow(figure: Figure) -> None:
