@@ -93,7 +93,7 @@ def plot_tile(result: PositionSimilarity, patch: tuple[int, int]) -> go.Figure:
     screen_sheet.name_below(figure, COLUMN)
     return figure.update_layout(
         xaxis=screen_sheet.screen_axis(
-            range=[-0.5, columns - 0.5], constraintoward="left", **fitted
+            "", range=[-0.5, columns - 0.5], constraintoward="left", **fitted
         ),
         yaxis=screen_sheet.screen_axis(
             ROW, range=[rows - 0.5, -0.5], scaleanchor="x", constraintoward="top", **fitted
