@@ -86,8 +86,8 @@ def test_a_zero_map_can_be_drawn(rollout):
     zero = replace(rollout, relevance=np.zeros_like(rollout.relevance))
     figure = draw(zero)
     figure.canvas.draw()
-    assert figure.axes[2].images[1].get_clim() == (0, 1)
-    assert plot(zero).data[0].zmax == 1
+    assert list(figure.axes[3].get_yticks()) == [0]
+    assert plot(zero).data[1].marker.colorbar.ticktext == ("0%",)
 
 
 def test_what_the_picture_leaves_out_is_told(rollout):
@@ -118,9 +118,11 @@ def test_cells_on_screen_lie_on_the_seen_part(rollout, photograph):
     assert np.allclose(cells.z, rollout.relevance[0])
     assert cells.customdata[1][2] == [1, 2]
     assert (cells.zmin, cells.zmax) == limits_of(rollout)
-    assert cells.colorbar.title.text == "Share of the output, clipped"
-    whole = plot(rollout, limits=(0.0, 1.0)).data[0]
-    assert whole.colorbar.title.text == "Share of the output"
+    bar = plot(rollout).data[1].marker.colorbar
+    assert bar.title.text == "Share of the output"
+    assert bar.ticktext[-1] == f"≥ {100 * cells.zmax:.3g}%"
+    whole = plot(rollout, limits=(0.0, 1.0)).data[1].marker.colorbar
+    assert whole.ticktext == ("0%", "50%", "100%")
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,14 @@ from vit_inspect.figures.overlay import (
     draw_map,
     draw_patch,
     draw_photograph,
+    draw_scale,
+    draw_scale_beside,
     height_px,
     input_picture,
     pair,
     patch_box,
     plot_input,
+    plot_map,
     plot_photograph,
     unseen,
 )
@@ -87,6 +90,44 @@ def test_a_map_fills_what_was_seen_and_keeps_its_values(axes, photograph):
     signed = draw_map(axes, photograph, values, (-4.0, 4.0), colour_map=looks.SIMILARITY_MAP)
     assert (signed.cmap.name, signed.get_alpha()) == (looks.SIMILARITY_MAP, looks.MAP_OPACITY)
     assert axes.get_xlim() == (0, 80)
+
+
+@pytest.mark.parametrize("colour_map", [None, looks.SIMILARITY_MAP])
+def test_the_colour_bar_on_a_screen_is_that_of_print(photograph, colour_map):
+    values = np.arange(6.0).reshape(2, 3)
+    figure = screen_sheet.screen("", "", height=300)
+    limits = (0.0, 4.0)
+    plot_map(figure, photograph, values, limits, unit="u", percent=False, colour_map=colour_map)
+    heat, bar = figure.data
+    assert not heat.showscale
+    assert (heat.zmin, heat.zmax) == (bar.marker.cmin, bar.marker.cmax) == limits
+    # Over a middle grey, as a photograph has it; on the paper small values would have no colour.
+    first = "rgba(144,144,144,1.0)" if colour_map is None else f"rgba(68,1,84,{looks.MAP_OPACITY})"
+    assert bar.marker.colorscale[0] == (0, first)
+    assert bar.marker.colorbar.ticktext == ("0", "2", "≥ 4")
+    sheet = print_sheet.page(3, 1)
+    draw_scale(sheet, limits, name="u", left=0, top=0, width=3, colour_map=colour_map)
+    printed = sheet.axes[0].collections[-1]
+    red, green, blue, opacity = printed.cmap(0.0, bytes=True)
+    assert first == f"rgba({red},{green},{blue},{printed.get_alpha()})"
+    assert opacity == 255
+
+
+def test_an_even_map_tells_one_number_and_has_the_colour_of_the_start(axes, photograph):
+    values = np.full((2, 3), 0.2)
+    limits = looks.ends_of(values, from_zero=False)
+    shown = draw_map(axes, photograph, values, limits)
+    assert shown.cmap(shown.norm(values))[..., 3].max() == 0
+    draw_scale(axes.figure, limits, name="u", left=0, top=0, width=2)
+    draw_scale_beside(axes.figure, limits, name="u", left=0, top=0, height=2)
+    across, upright = axes.figure.axes[1:]
+    assert (list(across.get_xticks()), list(upright.get_yticks())) == ([0.2], [0.2])
+    figure = plot_map(screen_sheet.screen("", "", height=300), photograph, values, limits, unit="u")
+    heat, bar = figure.data
+    assert heat.zmin == pytest.approx(heat.z.max())
+    assert heat.zmax > heat.zmin
+    assert bar.marker.colorbar.ticktext == ("20%",)
+    assert bar.marker.cmin < bar.marker.colorbar.tickvals[0] == 0.2 < bar.marker.cmax
 
 
 def test_a_patch_lights_up_where_its_outline_is():

@@ -32,6 +32,7 @@ def test_a_scale_goes_from_0_to_a_percentile_of_the_map(single: PatchMap) -> Non
     ends, labels = bar_of(draw(single, clip=75.0))
     assert ends == (0, pytest.approx(end))
     assert labels == ["0", f"{end / 2:.3g}", f"≥ {end:.3g}"]
+    assert list(plot(single, clip=75.0).data[1].marker.colorbar.ticktext) == labels
 
 
 def test_it_may_start_at_the_least_value(single: PatchMap) -> None:

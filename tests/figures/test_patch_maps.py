@@ -144,6 +144,9 @@ def test_it_tells_whether_maps_share_a_scale() -> None:
     ends, labels = bar_of(draw(maps, limits=(0.0, 2.0)))
     assert (ends, labels) == ((0, 2), ["0", "1", "≥ 2"])
     shown = plot(maps, limits=(0.0, 2.0), unit="weight")
+    assert shown.data[-1].marker.colorbar.ticktext == ("0", "1", "≥ 2")
+    own = plot(maps, clip=95.0).data[-1].marker.colorbar
+    assert own.ticktext == ("0", "≥ percentile 95")
     assert shown.layout.meta[1] == "One scale for all maps, 0 to 2. Largest weight 3."
     own = plot(maps, from_least=True)
     assert own.layout.meta[1].endswith("from its least value to its percentile 98.5.")

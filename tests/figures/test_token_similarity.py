@@ -37,7 +37,7 @@ def test_the_patch_is_outlined_in_the_photograph_that_it_is_of_and_in_no_other(a
 
 
 def test_each_patch_can_be_clicked_and_tells_its_value(alike, photograph):
-    points = plot(alike).data[1]
+    points = plot(alike).data[-1]
     place = [tuple(each) for each in points.customdata].index((1, 1))
     box = patch_box(photograph, (2, 3), (1, 1))
     assert points.x[place] == pytest.approx((box.left + box.right) / 2)

@@ -17,7 +17,6 @@ from vit_inspect.figures.overlay import (
     draw_patch,
     draw_photograph,
     draw_scale,
-    ends_of,
     extended,
     patch_box,
     plot_input,
@@ -109,7 +108,7 @@ def _draw_change(axes: Axes, result: Ablation, image: int) -> None:
 
 def _limits(result: Ablation, image: int) -> looks.Limits:
     """The ends of the scale of changes."""
-    return ends_of(result.patch_change[image])
+    return looks.ends_of(result.patch_change[image])
 
 
 def _words(result: Ablation, image: int) -> tuple[str, str]:

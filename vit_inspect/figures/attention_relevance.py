@@ -17,7 +17,6 @@ from vit_inspect.figures.overlay import (
     draw_map,
     draw_photograph,
     draw_scale,
-    ends_of,
     extended,
     highest_in,
     plot_map,
@@ -126,7 +125,7 @@ def limits_of(
     It starts at the map's minimum: a model that reads the mean of its patches reads a part of each
     patch, whatever attention does.
     """
-    return ends_of(shown(result, way, image), from_zero=False)
+    return looks.ends_of(shown(result, way, image), from_zero=False)
 
 
 def _title(result: AttentionRelevance, image: int) -> str:

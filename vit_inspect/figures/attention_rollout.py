@@ -18,7 +18,6 @@ from vit_inspect.figures.overlay import (
     draw_map,
     draw_photograph,
     draw_scale_beside,
-    ends_of,
     extended,
     highest_in,
     plot_map,
@@ -127,7 +126,7 @@ def strongest_share(relevance: Float[np.ndarray, "row column"]) -> tuple[int, fl
 
 def limits_of(result: AttentionRollout, image: int = 0) -> looks.Limits:
     """The ends of the colour scale."""
-    return ends_of(result.relevance[image], from_zero=False)
+    return looks.ends_of(result.relevance[image], from_zero=False)
 
 
 def _paper_look(

@@ -77,14 +77,3 @@ def scaled(
     low, high = limits
     shares: Float[np.ndarray, "*shape"] = np.clip((values - low) / ((high - low) or 1.0), 0, 1)
     return shares
-
-
-def screen_scale(look: Look) -> list[tuple[float, str]]:
-    """The colours of a look for the colour bar of a plotly figure."""
-    colours = looks.lit_map(look)
-    stops = np.linspace(0, 1, 33)
-    each = colours(stops, bytes=True)
-    return [
-        (float(stop), f"rgb({red},{green},{blue})")
-        for stop, (red, green, blue, _) in zip(stops, each.tolist(), strict=True)
-    ]

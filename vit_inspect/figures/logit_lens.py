@@ -235,6 +235,7 @@ def plot_layer(result: LogitLens, layer: int, *, image: int = 0, width: int = 72
     ranks = result.patch_rank[image, layer]
     rows, columns = ranks.shape
     return figure.update_traces(
+        selector={"type": "heatmap"},
         customdata=[
             [[row, column, int(ranks[row, column])] for column in range(columns)]
             for row in range(rows)

@@ -14,7 +14,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from jaxtyping import Float, UInt8
-from matplotlib.colors import ListedColormap, Normalize, to_hex
+from matplotlib.colors import Colormap, ListedColormap, Normalize, to_hex
 
 from vit_inspect.records.names import head_name as head_name
 from vit_inspect.records.names import patch_name as patch_name
@@ -216,10 +216,10 @@ def heat_scale() -> list[tuple[float, str]]:
     ]
 
 
-def colour_scale(colour_map: str, opacity: float = 1.0) -> list[tuple[float, str]]:
+def colour_scale(colour_map: str | Colormap, opacity: float = 1.0) -> list[tuple[float, str]]:
     """The same colour map for plotly."""
     stops = np.linspace(0, 1, 33)
-    colours = matplotlib.colormaps[colour_map](stops, bytes=True)
+    colours = matplotlib.colormaps.get_cmap(colour_map)(stops, bytes=True)
     return [
         (float(stop), f"rgba({red},{green},{blue},{opacity})")
         for stop, (red, green, blue, _) in zip(stops, colours.tolist(), strict=True)

@@ -136,12 +136,6 @@ def draw_patch(
     axes.add_patch(rectangle(box, fill=False, edgecolor=looks.ACCENT, linewidth=1.0, zorder=5))
 
 
-def ends_of(values: Float[np.ndarray, "row column"], *, from_zero: bool = True) -> looks.Limits:
-    """The ends of the scale of a map alone, clipped as on the canvas."""
-    low, high = looks.ends_of(values, from_zero=from_zero)
-    return low, high if high > low else low + 1.0
-
-
 def extended(values: Float[np.ndarray, "*shape"], limits: looks.Limits) -> dict[str, Any]:
     """Options of a colour bar in print: an arrow where values lie beyond its upper end."""
     return {"extend": "max", "extendfrac": 0.04} if values.max() > limits[1] else {}
@@ -221,10 +215,16 @@ def _fill_scale(
     **options: Any,
 ) -> None:
     given: dict[str, Any] = {
-        "opacity": looks.MAP_OPACITY if colour_map else 1.0,
-        "ticks": print_sheet.round_ticks(ticks),
+        "opacity": _opacity(colour_map),
+        # Of an even map there is one number to tell.
+        "ticks": limits[:1] if limits[0] == limits[1] else print_sheet.round_ticks(ticks),
     } | options
     print_sheet.colour_bar(axes, colour_map or looks.lit_map("heat"), limits, name=name, **given)
+
+
+def _opacity(colour_map: str | None) -> float:
+    """Of a colour bar: what lies over a photograph shows on the paper, or on a middle grey."""
+    return looks.MAP_OPACITY if colour_map else 1.0
 
 
 def plot_photograph(figure: go.Figure, photograph: Photograph, *, grey: bool = False) -> go.Figure:
@@ -349,30 +349,91 @@ def plot_map(
     *,
     unit: str,
     percent: bool = True,
+    colour_map: str | None = None,
 ) -> go.Figure:
     """A map over the part that the model saw; customdata of a patch is its (row, column).
 
-    percent: whether values are shown in percent.
+    percent: whether values are shown in percent. colour_map: as for `draw_map`.
     """
-    unit += ", clipped" if values.max() > limits[1] else ""
     (rows, columns), (left, top, right, bottom) = values.shape, photograph.seen
     down, across = (bottom - top) / rows, (right - left) / columns
-    return figure.add_heatmap(
+    low, high = limits
+    scale = looks.colour_scale(colour_map or looks.lit_map("heat"), _opacity(colour_map))
+    figure.add_heatmap(
         z=values.astype(np.float32),
         x0=left + across / 2,
         dx=across,
         y0=top + down / 2,
         dy=down,
-        zmin=limits[0],
-        zmax=limits[1],
+        zmin=low,
+        # All values of an even map are the start of its scale; without a span plotly has no start.
+        zmax=high if high > low else low + 1,
         zsmooth=False,
-        colorscale=looks.heat_scale(),
-        colorbar=screen_sheet.screen_colour_bar(
-            unit, tickformat="~%" if percent else "~g", nticks=5
-        ),
+        colorscale=scale if colour_map else looks.heat_scale(),
+        showscale=False,
         customdata=[[[row, column] for column in range(columns)] for row in range(rows)],
         hovertemplate=f"{PATCH}<br>%{{z:{'.3%' if percent else '.3g'}}}<extra></extra>",
     )
+    above = float(values.max()) > high
+    return plot_bar(figure, scale, limits, unit, above=above, percent=percent)
+
+
+def plot_bar(
+    figure: go.Figure,
+    scale: list[tuple[float, str]],
+    ends: looks.Limits,
+    unit: str,
+    *,
+    above: bool,
+    percent: bool = False,
+    labels: tuple[str, str] | None = None,
+    **options: Any,
+) -> go.Figure:
+    """The colour bar of maps that have none of their own: heat fades into the paper.
+
+    scale: colours for plotly. above: whether values lie beyond the upper end. labels: of both ends,
+    in place of numbers. options: of the colour bar.
+    """
+    ticks, told = bar_ticks(ends, above=above, percent=percent, labels=labels)
+    low, high = ends
+    return figure.add_scatter(
+        x=[None],
+        y=[None],
+        marker={
+            "color": [low],
+            # Of an even map the one number stands in the middle, as in print.
+            "cmin": low if high > low else low - 0.5,
+            "cmax": high if high > low else low + 0.5,
+            "colorscale": scale,
+            "colorbar": screen_sheet.screen_colour_bar(
+                unit, tickvals=ticks, ticktext=told, **options
+            ),
+            "showscale": True,
+        },
+        mode="markers",
+        hoverinfo="skip",
+    )
+
+
+def bar_ticks(
+    ends: looks.Limits,
+    *,
+    above: bool,
+    percent: bool = False,
+    labels: tuple[str, str] | None = None,
+) -> tuple[list[float], list[str]]:
+    """Where the numbers of a colour bar stand, and how they are told, as on the canvas.
+
+    Options are those of `plot_bar`.
+    """
+    ticks = sorted(set(ends) if labels else {ends[0], sum(ends) / 2, ends[1]})
+    told = list(labels or (value_words(each, percent=percent) for each in ticks))
+    return ticks, [*told[:-1], f"≥ {told[-1]}" if above else told[-1]]
+
+
+def value_words(value: float, *, percent: bool) -> str:
+    """A value of a map in words."""
+    return f"{looks.number(100 * value, '.3g')}%" if percent else looks.number(value, ".3g")
 
 
 @lru_cache(maxsize=16)

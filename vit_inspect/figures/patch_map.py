@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -16,7 +15,7 @@ from vit_inspect.arguments import of_kind
 from vit_inspect.figures import lit, looks, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.lit import Edges, Look
-from vit_inspect.figures.overlay import PATCH, SCALE_IN, rectangle
+from vit_inspect.figures.overlay import PATCH, SCALE_IN, bar_ticks, plot_bar, rectangle
 from vit_inspect.figures.tiles import data_uri
 from vit_inspect.layout import Box, Region, TokenLayout
 from vit_inspect.records.evidence import PatchMap
@@ -105,17 +104,15 @@ def draw_bar(
     middle, sheet = left + width / 2, figure.get_size_inches()[0]
     room = 2 * (min(middle, sheet - middle) - print_sheet.EDGE_IN)
     name = unit[:1].upper() + unit[1:]
+    ticks, told = bar_ticks(ends, above=above, labels=labels)
     made = print_sheet.colour_bar(
         bar,
         looks.lit_map(look),
         ends,
         name=print_sheet.folded_at(name, room, print_sheet.TEXT_PT),
         orientation="horizontal",
-        ticks=sorted(set(ends) if labels else {ends[0], sum(ends) / 2, ends[1]}),
+        ticks=ticks,
     )
-    told = list(labels or (looks.number(float(value), ".3g") for value in made.get_ticks()))
-    if above:
-        told[-1] = f"≥ {told[-1]}"
     made.set_ticklabels(told)
 
 
@@ -164,7 +161,8 @@ def plot(
         customdata=[[[row, column] for column in range(columns)] for row in range(rows)],
         hovertemplate=f"{PATCH}<br>%{{z:.3g}}<extra></extra>",
     )
-    plot_bar(figure, look, ends, unit, tickformat="~g", nticks=5)
+    scale = looks.colour_scale(looks.lit_map(look))
+    plot_bar(figure, scale, ends, unit, above=float(values.max()) > ends[1])
     # One shape for all: a shape for each would be slow.
     path = "".join(
         f"M{box.left},{box.top}H{box.right}V{box.bottom}H{box.left}Z"
@@ -185,26 +183,6 @@ def plot(
             "scaleratio": ratio,
             "constraintoward": "top",
         },
-    )
-
-
-def plot_bar(
-    figure: go.Figure, look: Look, ends: looks.Limits, unit: str, **options: Any
-) -> go.Figure:
-    """The scale of a look beside maps that are a picture; options of the colour bar."""
-    return figure.add_scatter(
-        x=[None],
-        y=[None],
-        marker={
-            "color": [ends[0]],
-            "cmin": ends[0],
-            "cmax": ends[1],
-            "colorscale": lit.screen_scale(look),
-            "colorbar": screen_sheet.screen_colour_bar(unit, **options),
-            "showscale": True,
-        },
-        mode="markers",
-        hoverinfo="skip",
     )
 
 

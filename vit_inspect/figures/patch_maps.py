@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from vit_inspect.figures import lit, looks, patch_map, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.lit import Edges, Look
+from vit_inspect.figures.overlay import plot_bar
 from vit_inspect.figures.patch_map import UNIT
 from vit_inspect.figures.tiles import (
     GAP,
@@ -231,10 +232,9 @@ def plot(
     # At once: plotly looks at all of them for each that is added.
     figure.layout.annotations += tuple(placed)
     ends, labels = _scale(clip, from_least, limits)
-    named: dict[str, Any] = {"nticks": 5}
-    if labels:
-        named = {"tickvals": list(ends), "ticktext": list(labels)}
-    return patch_map.plot_bar(figure, look, ends, unit, ypad=50, **named)
+    above = float(values.max()) > ends[1] if limits else clip < 100
+    colours = looks.colour_scale(looks.lit_map(look))
+    return plot_bar(figure, colours, ends, unit, above=above, labels=labels, ypad=50)
 
 
 def _below_names(

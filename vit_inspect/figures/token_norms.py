@@ -23,7 +23,6 @@ from vit_inspect.figures.overlay import (
     draw_photograph,
     draw_scale,
     draw_scale_beside,
-    ends_of,
     extended,
     patch_box,
     plot_map,
@@ -244,7 +243,7 @@ def verdict(result: TokenNorms, image: int = 0) -> str:
 
 def limits_of(result: TokenNorms, image: int = 0) -> looks.Limits:
     """The ends of the norms' colour scale."""
-    return ends_of(result.norm[image, result.layer], from_zero=False)
+    return looks.ends_of(result.norm[image, result.layer], from_zero=False)
 
 
 def rollout_limits(result: TokenNorms, image: int = 0) -> looks.Limits:
@@ -252,7 +251,7 @@ def rollout_limits(result: TokenNorms, image: int = 0) -> looks.Limits:
 
     It is that of the map without the artefacts, which would make everything else black.
     """
-    low, high = ends_of(result.rollout_without[image])
+    low, high = looks.ends_of(result.rollout_without[image], from_zero=False)
     return low, high or 1.0
 
 

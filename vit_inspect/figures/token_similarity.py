@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
 
-from vit_inspect.figures import looks, print_sheet, screen_sheet
+from vit_inspect.figures import looks, print_sheet
 from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.overlay import (
     aspect,
@@ -81,15 +81,9 @@ def plot(result: TokenSimilarity, *, image: int = 0, width: int = 720) -> go.Fig
     photograph, values = result.photographs[image], result.similarity[image]
     title, words = _words(result, image).split("\n", 1)
     figure = plot_sheet(title, f"{words}\n ", photograph, width=width, grey=True)
-    least, greatest = looks.SIMILARITY_LIMITS
-    plot_map(figure, photograph, values, (least, greatest), unit=UNIT)
-    figure.update_traces(
-        colorscale=looks.colour_scale(looks.SIMILARITY_MAP, looks.MAP_OPACITY),
-        colorbar=screen_sheet.screen_colour_bar(UNIT, tickvals=[least, 0, greatest], tickformat=""),
-        customdata=None,
-        hovertemplate=None,
-        hoverinfo="skip",
-    )
+    scale: dict[str, Any] = {"unit": UNIT, "percent": False, "colour_map": looks.SIMILARITY_MAP}
+    plot_map(figure, photograph, values, looks.SIMILARITY_LIMITS, **scale)
+    figure.update_traces(customdata=None, hovertemplate=None, hoverinfo="skip")
     grid = result.layout.grid
     plot_patches(figure, photograph, grid, told=[f"{value:.3f}" for value in values.ravel()])
     if result.origins[image] is photograph:
