@@ -13,6 +13,7 @@ from vit_inspect.figures.overlay import patch_box
 from vit_inspect.records.base import Photograph
 from vit_inspect.records.evidence import Ablation
 
+ENDS = "Colours end at 0.739, percentile 98.5 (largest 0.75)."
 LONG = "a class with a name that nobody would ever print"
 
 
@@ -94,7 +95,7 @@ def test_the_map_of_changes_has_a_scale_of_its_own_from_zero(switched_off: Ablat
     np.testing.assert_allclose(drawn.z, switched_off.patch_change[0])
     end = np.percentile(switched_off.patch_change[0], looks.CLIP)
     assert (drawn.zmin, drawn.zmax) == (0, pytest.approx(end))
-    assert figure.layout.meta[1] == "Mean 0.375, maximum 0.75."
+    assert figure.layout.meta[1] == f"Mean 0.375, maximum 0.75. {ENDS}"
     assert "%{z:.3g}<" in drawn.hovertemplate
     assert figure.data[1].marker.colorbar.ticktext == ("0", "0.369", "≥ 0.739")
 
@@ -114,8 +115,8 @@ def test_print_tells_what_was_off_and_shows_what_changed(switched_off: Ablation)
     title, words = (plain(text.get_text()) for text in sheet.texts)
     assert title == "toy, without L1 H1; patch (0, 1)"
     assert (
-        words
-        == "Replaced by its mean. Cosine similarity of the outputs 0.9000, relative change 40.00%."
+        words == "Replaced by its mean. Cosine similarity of the outputs 0.9000, "
+        f"relative change 40.00%. {ENDS}"
     )
 
 
@@ -132,11 +133,11 @@ def test_of_many_parts_the_print_names_some_and_counts_the_rest(switched_off: Ab
     off = tuple(f"layer {layer}, all heads" for layer in range(20))
     title, words = (plain(text.get_text()) for text in draw(replace(switched_off, off=off)).texts)
     assert title == "toy, without 20 parts"
-    assert words.endswith(f"Ablated: {'; '.join(off[:12])}; and 8 more.")
+    assert words.endswith(f"Ablated: {'; '.join(off[:12])}; and 8 more. {ENDS}")
     nothing = draw(replace(switched_off, off=()))
     assert [plain(text.get_text()) for text in nothing.texts] == [
         "toy, nothing ablated",
-        "Cosine similarity of the outputs 0.9000, relative change 40.00%.",
+        f"Cosine similarity of the outputs 0.9000, relative change 40.00%. {ENDS}",
     ]
 
 

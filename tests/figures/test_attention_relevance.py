@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vit_inspect.figures import looks
-from vit_inspect.figures.attention_relevance import WAYS, draw, limits_of, plot, shown
+from vit_inspect.figures.attention_relevance import UNITS, WAYS, draw, limits_of, plot, shown
 
 
 @pytest.mark.parametrize("place", range(len(WAYS)))
@@ -45,12 +45,25 @@ def test_the_target_and_how_few_patches_hold_half_are_told(relevance):
     assert title == "Patches that support tiger cat"
     assert words[:2] == [
         "toy, read at its cls",
-        "Relevance above the minimum, 0.1: 1 of 6 patches hold half of it.",
+        "Relevance above the minimum, 0.1: 1 of 6 patches hold half of it. "
+        "Colours end at 4.63, percentile 98.5 (largest 5).",
     ]
     nothing = replace(result, relevance=np.zeros((1, 2, 3)))
     assert plot(nothing).layout.meta[2] == "Relevance above the minimum, 0: none."
     other = plot(result, way="grad_cam").layout.meta
-    assert other[:2] == ("Grad-CAM, last block", "For tiger cat; negative contributions set to 0")
+    assert other[0] == "Grad-CAM, last block"
+    assert other[1].startswith("For tiger cat; negative contributions set to 0. Colours end at ")
+
+
+def test_print_tells_of_each_map_where_its_colours_end(relevance):
+    words = " ".join(draw(relevance, image=1).texts[-1].get_text().split())
+    for way, unit in UNITS.items():
+        values = shown(relevance, way, 1)
+        end = f"{np.percentile(values, 98.5):.3g}"
+        told = f"{unit}: colours end at {end}, percentile 98.5 (largest {values.max():.3g})."
+        assert told in words
+    even = replace(relevance, relevance=np.full_like(relevance.relevance, 0.2))
+    assert "Relevance: colours" not in draw(even, image=1).texts[-1].get_text()
 
 
 def test_a_patch_on_screen_tells_its_place_and_no_percentage(relevance):

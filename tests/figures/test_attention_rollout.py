@@ -97,6 +97,10 @@ def test_what_the_picture_leaves_out_is_told(rollout):
     assert f"{rollout.relevance[0].sum():.1%} on patches" in words
     strongest = rollout.relevance[0].max() / rollout.relevance[0].sum()
     assert f"The strongest patch holds {strongest:.1%}" in words
+    end, most = (
+        f"{100 * each:.3g}%" for each in (limits_of(rollout)[1], rollout.relevance[0].max())
+    )
+    assert words.endswith(f" Colours end at {end}, percentile 98.5 (largest {most}).")
     assert draw(rollout).texts[0].get_text() == words
 
 

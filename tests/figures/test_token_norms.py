@@ -70,7 +70,8 @@ def test_what_was_found_is_told(norms):
     assert words == [
         "toy: token norms after layer 2",
         f"Patches: median {np.median(norm):.3g}, maximum {norm.max():.3g}; "
-        f"special tokens {prefix.min():.3g} to {prefix.max():.3g}.",
+        f"special tokens {prefix.min():.3g} to {prefix.max():.3g}. "
+        f"Colours end at {limits_of(norms)[1]:.3g}, percentile 98.5 (largest {norm.max():.3g}).",
         "1 of 6 patches is an artefact: norm above 120, "
         "on average 8.2 times the norm of the others.",
         "12.5% of the tokens receive up to 40.0% of the patches' attention (layer 1).",

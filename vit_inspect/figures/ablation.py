@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from vit_inspect.figures import looks, outputs, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.overlay import (
+    clip_words,
     draw_map,
     draw_patch,
     draw_photograph,
@@ -78,6 +79,7 @@ def draw(result: Ablation, *, image: int = 0, width_in: float | None = None) -> 
         axes = print_sheet.place(figure, left=left + shift, top=top, width=map_width, height=height)
         _draw_change(axes, result, image)
         limits = _limits(result, image)
+        words += clip_words(result.patch_change[image], limits)
         draw_scale(
             figure,
             limits,
@@ -219,9 +221,9 @@ def plots(result: Ablation, *, image: int = 0) -> list[go.Figure]:
 def plot_change(result: Ablation, *, image: int = 0, width: int = 720) -> go.Figure:
     """How far the last block's token of each patch changed, 1 − cosine."""
     photograph, values = result.photographs[image], result.patch_change[image]
-    words = f"Mean {values.mean():.3g}, maximum {values.max():.3g}."
-    figure = plot_sheet("What changed at each patch", words, photograph, width=width)
     limits = _limits(result, image)
+    words = f"Mean {values.mean():.3g}, maximum {values.max():.3g}.{clip_words(values, limits)}"
+    figure = plot_sheet("What changed at each patch", words, photograph, width=width)
     return plot_map(figure, photograph, values, limits, unit=CHANGE, percent=False)
 
 

@@ -14,6 +14,7 @@ from vit_inspect.figures import looks, print_sheet
 from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.overlay import (
     aspect,
+    clip_words,
     draw_map,
     draw_photograph,
     draw_scale,
@@ -61,6 +62,7 @@ def draw(result: AttentionRelevance, *, image: int = 0, width_in: float | None =
     sheet = width_in or max(LEAST_SHEET_IN, 3 * (width + GAP_IN) - GAP_IN + 2 * edge)
     pitch = (sheet - 2 * edge + GAP_IN) / columns
     figure = print_sheet.page(sheet, 10)
+    ends = ""
     for place, way in enumerate(ways):
         row, column = divmod(place, columns)
         left = edge + (column + 0.5) * pitch - (width + GAP_IN) / 2
@@ -74,7 +76,8 @@ def draw(result: AttentionRelevance, *, image: int = 0, width_in: float | None =
             draw_map(axes, photograph, values, limits)
             bar: dict[str, Any] = {"left": left, "top": top + height + 0.08, "width": width}
             draw_scale(figure, limits, name=UNITS[way], **bar, **extended(values, limits))
-    words = "\n".join((_title(result, image), *_words(result, image)))
+            ends += clip_words(values, limits, of=UNITS[way])
+    words = "\n".join((_title(result, image), *_words(result, image))) + ends
     print_sheet.write_foot(figure, words, top=top + height + SCALE_BELOW_IN)
     return figure
 
@@ -97,10 +100,11 @@ def plot(
     if way == "relevance":
         title, words = _title(result, image), "\n".join(_words(result, image)[:2])
     else:
-        title, words = WAYS[way], f"For {result.target[image]}; negative contributions set to 0"
+        title, words = WAYS[way], f"For {result.target[image]}; negative contributions set to 0."
+    limits = limits or limits_of(result, image, way=way)
+    words += clip_words(values, limits)
     figure = plot_sheet(title, words, photograph, width=width)
     figure.layout.height -= 20 * (3 - len(words.split("\n")))
-    limits = limits or limits_of(result, image, way=way)
     return plot_map(figure, photograph, values, limits, unit=UNITS[way], percent=False)
 
 

@@ -14,6 +14,7 @@ from vit_inspect.figures import looks, print_sheet
 from vit_inspect.figures.figure import VIT_PAPER, FigureSpec
 from vit_inspect.figures.overlay import (
     aspect,
+    clip_words,
     crop,
     draw_map,
     draw_photograph,
@@ -171,7 +172,7 @@ def _words(result: AttentionRollout, image: int) -> str:
         f"{relevance.sum():.1%} on patches{prefix}\n"
         f"{warning}{patches} {strongest:.1%} of the relevance on patches.\n"
         f"Heads combined by {result.fusion}, lowest {result.discard:.0%} discarded, start layer "
-        f"{result.start_layer}."
+        f"{result.start_layer}.{clip_words(relevance, limits_of(result, image), percent=True)}"
     )
 
 

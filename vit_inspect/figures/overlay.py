@@ -42,6 +42,9 @@ SCALE_IN, SCALE_INSET_IN, TICK_IN = 0.08, 0.2, 0.43
 """Thickness of the colour bar of a map, the room at its ends for the numbers, and from one number
 to the next."""
 
+OWN_SCALE = f"percentile {looks.CLIP:g}"
+"""Where the scale of a map ends, in words."""
+
 
 def unseen(photograph: Photograph) -> tuple[Box, ...]:
     """The parts of the photograph that the model never saw, as boxes that do not overlap."""
@@ -429,6 +432,26 @@ def bar_ticks(
     ticks = sorted(set(ends) if labels else {ends[0], sum(ends) / 2, ends[1]})
     told = list(labels or (value_words(each, percent=percent) for each in ticks))
     return ticks, [*told[:-1], f"≥ {told[-1]}" if above else told[-1]]
+
+
+def clip_words(
+    values: Float[np.ndarray, "*shape"],
+    limits: looks.Limits,
+    *,
+    of: str = "",
+    percent: bool = False,
+    scale: str = OWN_SCALE,
+) -> str:
+    """Where colours end, as a sentence behind others; empty where no value lies beyond.
+
+    of: which map, where there are several. scale: what the end is.
+    """
+    largest = float(values.max())
+    if largest <= limits[1]:
+        return ""
+    end, most = (value_words(each, percent=percent) for each in (limits[1], largest))
+    start = f"{of}: colours" if of else "Colours"
+    return f" {start} end at {end}, {scale} (largest {most})."
 
 
 def value_words(value: float, *, percent: bool) -> str:

@@ -18,6 +18,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from vit_inspect.figures import looks, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.overlay import (
+    clip_words,
     draw_map,
     draw_patch,
     draw_photograph,
@@ -489,7 +490,8 @@ def _words(result: TokenNorms, image: int) -> list[str]:
         others = f"; special tokens {prefix.min():.3g} to {prefix.max():.3g}"
     lines = [
         f"{result.model}: token norms after layer {result.layer}",
-        f"Patches: median {np.median(norms):.3g}, maximum {norms.max():.3g}{others}.",
+        f"Patches: median {np.median(norms):.3g}, maximum {norms.max():.3g}{others}."
+        f"{clip_words(norms, limits_of(result, image))}",
     ]
     if not result.found[image]:
         return [*lines, verdict(result, image), "No patch is outlined."]
