@@ -64,10 +64,14 @@ def test_artefacts_are_outlined_and_nothing_else_is(norms, photograph):
 
 
 def test_what_was_found_is_told(norms):
-    words = draw(norms).texts[0].get_text().split("\n")
-    assert list(plot(norms).layout.meta) == words
+    words = plot(norms).layout.meta
+    whole, ends = rollout_limits(norms), max(norms.rollout[0].max(), norms.rollout_without[0].max())
+    assert " ".join(draw(norms).texts[0].get_text().split()) == (
+        f"{' '.join(words)} Rollout: colours end at {100 * whole[1]:.3g}%, percentile 98.5 of the "
+        f"variant (largest {100 * ends:.3g}%)."
+    )
     norm, prefix = norms.norm[0, 2], norms.prefix_norm[0, 2]
-    assert words == [
+    assert list(words) == [
         "toy: token norms after layer 2",
         f"Patches: median {np.median(norm):.3g}, maximum {norm.max():.3g}; "
         f"special tokens {prefix.min():.3g} to {prefix.max():.3g}. "
@@ -143,10 +147,8 @@ def test_the_attention_that_artefacts_draw_is_beside_their_share(norms):
 
 def test_both_rollouts_share_the_scale_of_the_variant(norms):
     figure, limits = draw(norms), rollout_limits(norms)
-    # A single bright patch that is no artefact must not make all others black either.
-    assert limits == looks.ends_of(norms.rollout_without[0])
-    assert limits[1] < norms.rollout_without[0].max()
-    assert "up to percentile 98.5 of the variant" in plot_rollout(norms).layout.meta[2]
+    least = min(norms.rollout[0].min(), norms.rollout_without[0].min())
+    assert limits == (least, pytest.approx(np.percentile(norms.rollout_without[0], looks.CLIP)))
     for title, values in ((PLAIN, norms.rollout[0]), (VARIANT, norms.rollout_without[0])):
         image = titled(figure, title).images[1]
         assert np.array_equal(image.get_array(), values)
@@ -155,6 +157,7 @@ def test_both_rollouts_share_the_scale_of_the_variant(norms):
     for shown, values in ((plain, norms.rollout[0]), (variant, norms.rollout_without[0])):
         assert np.allclose(shown.data[0].z, values)
         assert (shown.data[0].zmin, shown.data[0].zmax) == limits
+    assert plain.layout.meta[2].startswith("Both maps share one scale. Colours end at ")
     assert plain.layout.meta[1].endswith(
         f"% on patches, {norms.rollout[0, 1, 2]:.1%} on the artefacts"
     )

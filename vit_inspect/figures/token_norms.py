@@ -18,6 +18,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from vit_inspect.figures import looks, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.overlay import (
+    OWN_SCALE,
     clip_words,
     draw_map,
     draw_patch,
@@ -104,10 +105,12 @@ def draw(result: TokenNorms, *, image: int = 0, width_in: float | None = None) -
         )
         bottom = max(bottom, 0.22 + height)
         column = max(width, 2.1)
+    words = "\n".join(_words(result, image))
     if found:
         place = {"top": bottom, "width": width, "height": width / shape, "column": column}
         bottom = _draw_rollouts(figure, result, image, **place, stacked=stacked)
-    print_sheet.write_caption(figure, "\n".join(_words(result, image)), top=bottom + 0.2)
+        words += _rollout_words(result, image, PLAIN)
+    print_sheet.write_caption(figure, words, top=bottom + 0.2)
     print_sheet.trim(figure)
     return figure
 
@@ -211,10 +214,7 @@ def plot_rollout(
         words += ["each row is divided by its remaining sum."]
     else:
         words[0] += f", {relevance[result.artefact[image]].sum():.1%} on the artefacts"
-        words += [
-            f"Both maps share one scale, up to percentile {looks.CLIP:g} of the variant.",
-            " ",
-        ]
+        words += [f"Both maps share one scale.{_rollout_words(result, image)}", " "]
     title = VARIANT if variant else PLAIN
     figure = plot_sheet(title, "\n".join(words), photograph, width=width)
     return plot_map(figure, photograph, relevance, rollout_limits(result, image), unit=SHARE)
@@ -250,10 +250,18 @@ def limits_of(result: TokenNorms, image: int = 0) -> looks.Limits:
 def rollout_limits(result: TokenNorms, image: int = 0) -> looks.Limits:
     """The ends of the colour scale that both rollouts share.
 
-    It is that of the map without the artefacts, which would make everything else black.
+    It ends where the variant's own scale does: with the artefacts, everything else would be black.
     """
-    low, high = looks.ends_of(result.rollout_without[image], from_zero=False)
-    return low, high or 1.0
+    both = result.rollout[image], result.rollout_without[image]
+    _, high = looks.ends_of(both[1], from_zero=False)
+    return min(float(each.min()) for each in both), high
+
+
+def _rollout_words(result: TokenNorms, image: int, of: str = "") -> str:
+    """Where the colours of both rollouts end, as a sentence behind others."""
+    both = np.stack([result.rollout[image], result.rollout_without[image]])
+    limits, scale = rollout_limits(result, image), f"{OWN_SCALE} of the variant"
+    return clip_words(both, limits, of=of, percent=True, scale=scale)
 
 
 def _draw_photograph(
