@@ -26,7 +26,7 @@ from matplotlib.text import Text
 from tests.helpers.printed import check_sheet
 from tests.helpers.records import all_made, made
 from vit_inspect.catalog import FIGURES, UNBUNDLED
-from vit_inspect.figures import print_sheet, screen_sheet
+from vit_inspect.figures import looks, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.printing import FAMILIES, Font, Print, printed
 from vit_inspect.layout import Box
@@ -259,6 +259,20 @@ def test_words_on_a_screen_are_no_wider_than_the_figure(
     assert screen.layout.margin.t >= 26 + 20 * lines
     # What is shown is what is told, but for names in the middle of which letters are left out.
     assert len(screen.layout.meta) <= lines
+
+
+def test_heat_over_a_photograph_in_colour_is_not_read_as_brightness() -> None:
+    heat = tuple(map(tuple, looks.heat_scale()))
+    found = set()
+    for figure, result in EVERY.values():
+        traces = [
+            each for drawn in (figure.plot(result), *figure.plots(result)) for each in drawn.data
+        ]
+        if any(each.type == "heatmap" and each.colorscale == heat for each in traces):
+            found.add(figure.slug)
+            # A sky that has no value is brighter than the largest one.
+            assert "bright" not in figure.reading.lower()
+    assert found >= {"attention_rollout", "attention_relevance", "token_norms", "ablation"}
 
 
 def test_the_screen_figure_has_no_hole_and_no_template(name: str) -> None:

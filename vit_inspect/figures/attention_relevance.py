@@ -157,8 +157,8 @@ FIGURE = FigureSpec(
     question="Which patches support the output?",
     reading="Attention is multiplied through the layers, as in rollout, but weighted by how much "
     "it raises the target. The target is a class, or the similarity of the image to "
-    "another image or to one of its patches. Bright patches raise it most. Another class "
-    "gives another map. Two simpler methods stand beside it: where all agree, trust the "
+    "another image or to one of its patches. Patches in strong colours raise it most. Another "
+    "class gives another map. Two simpler methods stand beside it: where all agree, trust the "
     "map more.",
     caveat="A gradient says what a small change would do, not what happens without a patch: see "
     "Faithfulness for that. Negative contributions are set to 0 in every layer, and MLPs "

@@ -182,8 +182,8 @@ FIGURE = FigureSpec(
     title="Attention rollout",
     question="Which patches reach the output through all layers?",
     reading="Attention is multiplied through the layers; in each layer, half of a token stays as "
-    "it is (the residual connection). The content of bright patches can reach the output "
-    "most.",
+    "it is (the residual connection). The content of patches in strong colours can reach "
+    "the output most.",
     caveat="Rollout ignores values, MLPs and the class. It favours tokens that all others attend "
     "to: if a few patches hold most of the relevance, they are often artefacts of the "
     "model, not objects.",

@@ -518,10 +518,10 @@ FIGURE = FigureSpec(
     slug="token_norms",
     title="Token norms",
     question="Which patch tokens are artefacts, and how much attention do they receive?",
-    reading="Bright patches have long tokens. Some models use a few patches of the background to "
-    "store information about the whole image. From a middle layer on, the norms of these "
-    "tokens are far above all others, and much attention goes to them. They are outlined, "
-    "and rollout is shown with and without them.",
+    reading="Patches in strong colours have long tokens. Some models use a few patches of the "
+    "background to store information about the whole image. From a middle layer on, the "
+    "norms of these tokens are far above all others, and much attention goes to them. They are "
+    "outlined, and rollout is shown with and without them.",
     caveat="A large norm does not prove that a token holds nothing about its patch, and a patch "
     "that receives much attention may have an ordinary norm. The threshold is fitted to "
     "each image at one layer; if no small group is far above all others, no patch is "
