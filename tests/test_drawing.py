@@ -35,6 +35,7 @@ from vit_inspect.records.paper_figures import PaperFigure
 KINDS = [kind for kind in MAKERS if not issubclass(kind, Predictions | PaperFigure)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_every_record_is_plotted_and_drawn(kind: type[Result]) -> None:
     record = made(kind)

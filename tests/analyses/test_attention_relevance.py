@@ -237,6 +237,7 @@ def test_small_blocks_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(parts.relevance, whole.relevance, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_nothing_as_large_as_a_matrix_is_ever_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory grows with the number of tokens, not with its square."""
     model = vi.load("vit_tiny_patch16_224", img_size=512, pretrained=False, dtype=torch.float32)
@@ -252,6 +253,7 @@ def test_a_hierarchical_model_is_refused() -> None:
         vi.attention_relevance(narrow_swin(SWIN), IMAGES[0])
 
 
+@pytest.mark.slow
 def test_a_length_that_never_changes_is_refused() -> None:
     """A norm without weights of its own gives every picture an output of one length."""
     model = of("vit_base_patch16_siglip_224")

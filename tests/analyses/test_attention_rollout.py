@@ -147,6 +147,7 @@ def test_the_start_layer_leaves_earlier_ones_out(
     assert result.start_layer == start_layer
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("block_bytes")
 @pytest.mark.parametrize("discard", [0.0, 0.5])
 @pytest.mark.parametrize("fusion", FUSIONS)

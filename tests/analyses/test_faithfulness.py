@@ -278,6 +278,7 @@ def test_of_equal_values_the_first_patch_goes_first() -> None:
     np.testing.assert_allclose(found.insertion[:, 0], found.insertion[:, 1], rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patch", [(2, 4), (0, 0)])
 def test_the_planted_patch_is_found_at_the_first_step_by_a_map_that_points_at_it(
     patch: tuple[int, int],
@@ -304,6 +305,7 @@ def test_the_planted_patch_is_found_at_the_first_step_by_a_map_that_points_at_it
     assert found.targets == (here.model.labels[here.class_index],)
 
 
+@pytest.mark.slow
 def test_of_the_default_maps_those_find_the_planted_patch_that_see_its_layer() -> None:
     """The last layer attends elsewhere; gradients, and rollout, lead back to the red patch."""
     # A patch that none of the random orders has among its first three.
@@ -318,6 +320,7 @@ def test_of_the_default_maps_those_find_the_planted_patch_that_see_its_layer() -
         assert area["Grad-CAM"] > by_chance
 
 
+@pytest.mark.slow
 def test_over_many_planted_patches_relevance_is_told_from_random_orders() -> None:
     """Their areas spread so far in a single picture that even a perfect map is not told there.
 
@@ -396,6 +399,7 @@ def test_what_tell_raises_ends_the_work(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(passes) == 4
 
 
+@pytest.mark.slow
 def test_maps_that_a_model_has_not_are_left_out() -> None:
     model = narrow_swin("swin_tiny_patch4_window7_224", None)
     found = vi.faithfulness(vi.capture(model, noise((60, 60), 0)), steps=2)

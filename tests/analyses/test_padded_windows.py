@@ -42,6 +42,7 @@ def test_maps_and_what_is_padding_sum_to_one(capture: vi.Capture, maps: list[np.
     np.testing.assert_allclose(found.prefix_mass, wanted[..., :1], atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fusion", ["mean", "max", "min"])
 @pytest.mark.parametrize("discard", [0.0, 0.95])
 @pytest.mark.usefixtures("block_bytes")

@@ -119,6 +119,7 @@ UNIMODAL: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [49, 196, 1369])
 @pytest.mark.parametrize("kind", UNIMODAL)
 def test_norms_without_a_group_far_above_find_nothing(kind: str, count: int) -> None:

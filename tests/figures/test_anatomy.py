@@ -24,6 +24,7 @@ def record(request: pytest.FixtureRequest) -> Anatomy:
     return RECORDS[request.param]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", WIDTHS)
 def test_words_stay_in_their_boxes_and_on_nothing_else(record: Anatomy, width: float) -> None:
     figure = anatomy.draw(record, width_in=width)

@@ -245,6 +245,7 @@ def test_title_and_caption_can_be_left_out_and_leave_no_gap(
     assert len(bare.axes) == len(usual.axes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size_px", [None, (60, 40)], ids=["given names", "long names"])
 def test_words_on_a_screen_are_no_wider_than_the_figure(
     name: str, size_px: tuple[int, int] | None

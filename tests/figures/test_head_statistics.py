@@ -119,6 +119,7 @@ def test_the_caption_says_what_the_numbers_rest_on(statistics):
     assert "Special tokens: none." in words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 1), (12, 3), (40, 16)], ids=str)
 def test_names_of_many_heads_and_layers_do_not_run_into_each_other(shape):
     figure = draw(made(HeadStatistics, Size(1, *shape)))

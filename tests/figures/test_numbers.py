@@ -170,12 +170,14 @@ def check(found: Found, record: Result) -> None:
         assert len(numbers) < 3 or min(numbers) == 0, f"{axis} counts from {min(numbers)}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
 def test_print_counts_from_0(name: str) -> None:
     figure, record = EVERY[name]
     check(in_print(figure.draw(record)), record)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
 def test_the_screen_counts_from_0(name: str) -> None:
     figure, record = EVERY[name]

@@ -76,6 +76,7 @@ def test_no_word_tells_a_raw_score_as_a_probability(raw: Result) -> None:
     assert any("core" in text for text in words)
 
 
+@pytest.mark.slow
 def test_the_same_figures_of_probabilities_say_so() -> None:
     for maker in (records.logit_lens, records.ablation, records.faithfulness):
         found = made(maker)

@@ -111,6 +111,7 @@ def test_a_figure_for_print_is_not_plotted_and_says_what_is() -> None:
         record.of_image(1)
 
 
+@pytest.mark.slow
 def test_a_caption_can_be_left_out() -> None:
     record = made(PaperFigure7)
     with_words, without = vi.draw(record), vi.draw(record, caption=False)
@@ -165,6 +166,7 @@ def test_a_caution_tells_of_few_patches_that_hold_most() -> None:
     assert "in 1 of 2 photographs" in " ".join(drawn.texts[-1].get_text().split())
 
 
+@pytest.mark.slow
 def test_many_photographs_become_small_and_too_many_are_refused() -> None:
     one = made(AttentionRollout, Size(images=24))
     few, many = PaperFigure6("toy", (one,)), PaperFigure6("toy", (one,) * 12)

@@ -77,6 +77,7 @@ def test_maps_in_rows_and_columns_stand_in_their_places(lit_one: tuple[int, int]
     assert [each.get_text() for each in panel.get_yticklabels()] == list(maps.rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width_in", [3.25, 6.9])
 def test_many_maps_fit_below_their_names(width_in: float) -> None:
     [maps] = (each for each in all_made(PatchMaps, Size(layers=24)) if each.kind == "rollout")
@@ -136,6 +137,7 @@ def test_names_and_units_from_strangers_are_read_as_they_are_and_lie_on_nothing(
     assert f"{FORMULA} of a name" in " ".join(told)
 
 
+@pytest.mark.slow
 def test_it_tells_whether_maps_share_a_scale() -> None:
     maps = made(PatchMaps)
     ends, labels = bar_of(draw(maps, from_least=True, clip=95.0))

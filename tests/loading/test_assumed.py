@@ -256,6 +256,7 @@ def test_pairs_that_are_known_to_be_wrong_warn(
         assert word in warning
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arranged", "known"),
     [
@@ -352,6 +353,7 @@ def test_a_read_out_that_the_network_cannot_have_is_refused(
         loaded(path, name, arch_options=options, readout=readout)
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vit_inspect.exporting.bundle.BUNDLE_FORMATS", ("npz",))
     noise((60, 40), 0).save(tmp_path / "photo.png")

@@ -197,6 +197,7 @@ def eager(network: nn.Module, pixels: Tensor, **options: Any) -> Tensor:
     return torch.stack(answer.attentions)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("exact_softmax")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda each: each.kind)

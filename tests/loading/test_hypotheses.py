@@ -19,6 +19,8 @@ from tests.helpers.padded import sam
 from tests.loading.test_from_module import LAYOUT, RECIPE, Block, Own, own, wrapped
 from vit_inspect.layout import CLS_MEAN, MEAN, MEAN_ALL, NONLINEAR
 
+pytestmark = pytest.mark.slow
+
 BIG = replace(LAYOUT, grid=(6, 6))
 
 

@@ -91,6 +91,7 @@ def exact_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nn.functional, "softmax", softmax)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("window", "size"),
     [(4, None), (4, (64, 128)), (3, (64, 48))],

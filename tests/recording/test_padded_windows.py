@@ -51,6 +51,7 @@ def test_windows_that_fill_the_grid_have_no_padding() -> None:
     assert vi.attention_maps(capture).prefix_mass.shape[-1] == 0
 
 
+@pytest.mark.slow
 def test_tokens_are_what_the_blocks_return() -> None:
     model = sam()
     capture = vi.capture(model, IMAGES)

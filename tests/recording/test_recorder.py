@@ -156,6 +156,7 @@ def test_a_capture_leaves_the_model_as_it_was(tiny: vi.Model) -> None:
         assert torch.equal(tensor, weights[name]), name
 
 
+@pytest.mark.slow
 def test_threads_that_share_a_model_get_what_each_gets_alone(small: Make) -> None:
     model = small("vit_tiny_patch16_224", (64, 96), dtype=torch.float32, depth=12)
     before = snapshot(model.module)

@@ -287,6 +287,7 @@ def own_softmax(network: Own, pixels: Tensor) -> Tensor:
     return torch.stack([block.kept[0] for block in network.blocks])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WAYS)
 def test_every_way_to_write_attention_is_seen(name: str) -> None:
     network = own(WAYS[name])
@@ -342,6 +343,7 @@ def test_what_is_computed_from_it_is_as_with_a_fused_kernel(attend: Attend) -> N
     np.testing.assert_allclose(first, second, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "architecture",
     [
