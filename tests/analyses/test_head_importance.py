@@ -19,6 +19,8 @@ from vit_inspect.errors import OutOfMemory
 from vit_inspect.figures.head_importance import ranking
 from vit_inspect.records.evidence import LOG_PROBABILITY, TURNED
 
+pytestmark = pytest.mark.slow
+
 IMAGES = [noise((90, 60), 1), vi.sample("chelsea")]
 
 

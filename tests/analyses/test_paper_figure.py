@@ -13,6 +13,8 @@ import vit_inspect as vi
 from tests.conftest import noise
 from vit_inspect.records.paper import PositionBias, PositionSimilarity, RotarySimilarity
 
+pytestmark = pytest.mark.slow
+
 Small = Callable[..., vi.Model]
 
 

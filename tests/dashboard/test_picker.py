@@ -15,6 +15,8 @@ from vit_inspect.loading.recommended import ZOO
 from vit_inspect.loading.timm_names import served
 from vit_inspect_dashboard import offers, picker
 
+pytestmark = pytest.mark.slow
+
 MAE = "vit_base_patch16_224.mae"
 
 
@@ -158,7 +160,6 @@ def _only_the_dialog() -> None:
     picker._dialog("dinov2_small", "dinov2_small")
 
 
-@pytest.mark.slow
 def test_a_model_is_found_and_chosen_with_the_keyboard_in_one_step_of_the_history(
     page: Page,
 ) -> None:

@@ -14,6 +14,8 @@ from streamlit.testing.v1 import AppTest
 from tests.dashboard.apps import APP, CLASSIFIER, choose_model, refusals, subject
 from vit_inspect_dashboard import models, offers, told
 
+pytestmark = pytest.mark.slow
+
 MINE = "mine"
 
 
@@ -58,7 +60,6 @@ def apply(app: AppTest) -> None:
     button.click().run()
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("checkpoint")
 def test_what_is_said_goes_before_the_file_and_its_operator() -> None:
     app = opened(at="about")
@@ -100,7 +101,6 @@ def test_what_is_said_goes_before_the_file_and_its_operator() -> None:
     )
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("checkpoint")
 def test_a_link_says_it_and_it_can_be_taken_back() -> None:
     app = opened(std="0.25", outputs="scores")

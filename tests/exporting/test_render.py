@@ -22,6 +22,8 @@ from vit_inspect.records.base import Result
 from vit_inspect.records.evidence import LayerCka, PatchMaps, TokenNorms
 from vit_inspect.records.paper import PositionSimilarity
 
+pytestmark = pytest.mark.slow
+
 SPECS: dict[str, FigureSpec[Any]] = {entry.figure.slug: entry.figure for entry in FIGURES}
 SINGLE = {
     entry.figure.slug
@@ -46,7 +48,6 @@ def csv_values(data: bytes, result: Result) -> dict[str, dict[tuple[int, ...], f
     return found
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("slug", SPECS)
 def test_npz_and_csv_hold_the_numbers(slug: str, results: dict[str, Result]) -> None:
     spec, expected = SPECS[slug], results[slug]
@@ -75,7 +76,6 @@ EVERY = [*(entry.figure for entry in FIGURES), *UNBUNDLED]
 START = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG", "npz": b"PK", "csv": b"quantity,"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("figure", EVERY, ids=lambda figure: figure.slug)
 def test_every_figure_opens_in_every_format(figure: FigureSpec[Any]) -> None:
     record = made(figure.record)
@@ -97,7 +97,6 @@ def test_files_of_cka_hold_what_the_figure_shows(results: dict[str, Result]) -> 
     assert csv_values(render(spec, expected, "csv"), expected)["similarity"][0, 0] == 1
 
 
-@pytest.mark.slow
 def test_the_table_of_maps_names_them_as_the_figure_does() -> None:
     maps = made(PatchMaps)
     table = csv.DictReader(io.StringIO(render(PATCH_MAPS, maps, "csv").decode()))

@@ -16,6 +16,8 @@ from vit_inspect.figures.faithfulness import (
     verdict,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def test_curves_are_means_over_the_pictures_and_baselines_are_dashed_and_grey(curves):
     halved = replace(curves, deletion=curves.deletion * np.array([1, 0.5])[:, None, None])

@@ -11,6 +11,8 @@ from vit_inspect.figures import looks
 from vit_inspect.figures.head_statistics import COLOUR_MAP, STATISTICS, draw, limits_of, means, plot
 from vit_inspect.records.evidence import HeadStatistics
 
+pytestmark = pytest.mark.slow
+
 
 def panels_of(figure):
     """The cells of each panel and the marks on them, by the title of the panel's colour bar."""
@@ -119,7 +121,6 @@ def test_the_caption_says_what_the_numbers_rest_on(statistics):
     assert "Special tokens: none." in words
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 1), (12, 3), (40, 16)], ids=str)
 def test_names_of_many_heads_and_layers_do_not_run_into_each_other(shape):
     figure = draw(made(HeadStatistics, Size(1, *shape)))

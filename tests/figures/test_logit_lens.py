@@ -9,6 +9,8 @@ from vit_inspect.figures import looks
 from vit_inspect.figures.logit_lens import FIGURE, _tiles, draw, limits_of, plot, plot_layer
 from vit_inspect.figures.printing import Print, printed
 
+pytestmark = pytest.mark.slow
+
 
 def test_bars_are_the_read_outs_probability_from_zero(lens):
     bars = draw(lens, image=1).axes[3]

@@ -17,6 +17,8 @@ from vit_inspect.catalog import figure_of
 from vit_inspect.figures import ablation, faithfulness, logit_lens, looks, outputs
 from vit_inspect.records.base import Result
 
+pytestmark = pytest.mark.slow
+
 RAW = {
     "lens": records.raw_lens,
     "lens of one": records.lens_of_one,
@@ -76,7 +78,6 @@ def test_no_word_tells_a_raw_score_as_a_probability(raw: Result) -> None:
     assert any("core" in text for text in words)
 
 
-@pytest.mark.slow
 def test_the_same_figures_of_probabilities_say_so() -> None:
     for maker in (records.logit_lens, records.ablation, records.faithfulness):
         found = made(maker)

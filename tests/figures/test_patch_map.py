@@ -16,6 +16,8 @@ from vit_inspect.figures.patch_map import draw, plot
 from vit_inspect.layout import Region
 from vit_inspect.records.evidence import PatchMap
 
+pytestmark = pytest.mark.slow
+
 
 def bar_of(figure: Figure) -> tuple[tuple[float, float], list[str]]:
     """The ends of the colour bar, and the labels of its ticks."""

@@ -21,6 +21,8 @@ from tests.helpers.oracle import sharpen
 from vit_inspect.__main__ import app
 from vit_inspect.layout import MEAN
 
+pytestmark = pytest.mark.slow
+
 TINY = "test_vit"
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
@@ -73,7 +75,6 @@ def test_all_that_no_file_holds_is_told_in_one_sentence(tmp_path: Path) -> None:
         ("swin_tiny_patch4_window7_224", "3, 6, 12, 24 heads, GELU, norm epsilon 1e-05"),
     ],
 )
-@pytest.mark.slow
 def test_each_family_has_its_own(tmp_path: Path, architecture: str, words: str) -> None:
     options = {"depths": (1, 1, 1, 1)} if "swin" in architecture else {"depth": 1}
     path = saved(tmp_path / "run.pth", network(architecture, **options))
@@ -225,7 +226,6 @@ def test_another_name_of_the_network_is_told(tmp_path: Path) -> None:
 SMALL = "vit_small_patch16_224"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "beside", "options", "words"),
     [
@@ -256,7 +256,6 @@ def test_pairs_that_are_known_to_be_wrong_warn(
         assert word in warning
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arranged", "known"),
     [
@@ -302,7 +301,6 @@ def test_programs_are_known_by_what_they_save(
     assert warnings(loaded(path, **IMAGENET)) == []
 
 
-@pytest.mark.slow
 def test_clip_of_openai_warns_without_its_own_activation(tmp_path: Path) -> None:
     sizes = {name: torch.tensor(224) for name in ("input_resolution", "context_length")}
     for architecture, count in (
@@ -353,7 +351,6 @@ def test_a_read_out_that_the_network_cannot_have_is_refused(
         loaded(path, name, arch_options=options, readout=readout)
 
 
-@pytest.mark.slow
 def test_the_command_line_takes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vit_inspect.exporting.bundle.BUNDLE_FORMATS", ("npz",))
     noise((60, 40), 0).save(tmp_path / "photo.png")
