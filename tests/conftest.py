@@ -38,15 +38,16 @@ from tests.helpers.oracle import sharpen  # noqa: E402
 
 LONG = (
     "test_browser",
+    "test_every_figure",
     "test_browser_pages",
     "test_bundle",
     "test_load",
+    "test_pages",
     "test_toy_figure",
     "test_launch_in_memory",
-    "test_workers",
     "test_main",
 )
-"""Files of few tests that take long: at the end, one worker would do them and the others none."""
+"""Files that take longest: at the end, one worker would do them and the others none."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
