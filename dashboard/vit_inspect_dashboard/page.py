@@ -91,8 +91,13 @@ def failed_model(subject: Subject, place: Any, second: str = "") -> Iterator[Non
 
 def heading(title: str, question: str) -> Any:
     """The page's name and the question it answers; returns the place for the export button."""
-    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="top"):
-        with st.container(width="content", gap="xxsmall"):
+    with st.container(
+        key="heading",
+        horizontal=True,
+        horizontal_alignment="distribute",
+        vertical_alignment="top",
+    ):
+        with st.container(gap="xxsmall"):
             st.title(plain(title), anchor=False, width="content")
             st.subheader(question, anchor=False, width="content")
         return st.container(width="content")
