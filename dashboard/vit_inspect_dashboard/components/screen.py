@@ -34,7 +34,7 @@ def in_words(text: str) -> str:
     """What to do with a mouse, as it is said to who has none."""
     if not touched():
         return text
-    return re.sub(r"\bclick", "tap", re.sub(r"\b(Click|Hover over)", "Tap", text))
+    return re.sub(r"\bclick\b", "tap", re.sub(r"\b(Click|Hover over)\b", "Tap", text))
 
 
 def screen(view: str) -> None:

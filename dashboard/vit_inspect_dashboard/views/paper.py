@@ -26,7 +26,7 @@ from vit_inspect_dashboard.components import screen
 NUMBERS = ("6", "7", "10", "11")
 PX_PER_IN, MOST_PX = 156, 860
 """Size on the screen: larger than on paper, up to the width of a column of text."""
-READABLE, COLUMN_IN = 110, 3.25
+READABLE, COLUMN_IN = 96, 3.25
 """Fewer px for an inch cannot be read. The width of a column of a paper with two."""
 NOBODY = "no other model"
 
