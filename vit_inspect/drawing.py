@@ -81,7 +81,7 @@ def html(record: Result) -> str:
         if not isinstance(record, Result):
             raise
         return _table(record)
-    drawn = figure.draw(record)
+    drawn = printed(figure, record)
     for dpi in NOTEBOOK_DPI:
         file = io.BytesIO()
         # No setting of matplotlib's is changed, so that threads can draw side by side.

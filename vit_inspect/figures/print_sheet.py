@@ -154,7 +154,8 @@ def write(figure: Figure, text: str, *, left: float, top: float, **properties: A
 
 def folded_at(text: str, width_in: float, size_pt: float) -> str:
     """The text with long lines broken, so that none is wider than `width_in`."""
-    font = FontProperties(size=size_pt)
+    # The widest of the fonts that a print may have, whatever matplotlib is set to.
+    font = FontProperties(family="DejaVu Sans", size=size_pt)
 
     def fits(line: str) -> bool:
         points, _, _ = text_to_path.get_text_width_height_descent(line, font, False)

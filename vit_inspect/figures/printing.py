@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontManager, fontManager
 from matplotlib.text import Text
 
+from vit_inspect.arguments import of_kind
 from vit_inspect.errors import BadParameter
 from vit_inspect.figures import print_sheet
 from vit_inspect.figures.figure import FigureSpec
@@ -25,15 +26,17 @@ LEAST_IN, MOST_IN = 3.0, 12.0
 USUAL_IN = (3.25, 5.5, 6.9)
 """A column of two, the text of a page, and both columns, as at the large conferences."""
 
-FAMILIES: dict[str, list[str]] = {
+FAMILIES: dict[Font, list[str]] = {
+    "sans": ["DejaVu Sans"],
     "times": ["STIXGeneral", "DejaVu Sans"],
     "computer modern": ["CMU Serif", "DejaVu Sans"],
 }
 """What matplotlib calls them; the second has the characters that the first one lacks.
 
-They come with matplotlib and with this package: a figure is the same on every computer. STIX has
-the forms of Times. matplotlib's own cmr10 is not used: it has other characters in place of "_",
-"<" and "²", which names have.
+All are set by name, as a user's own settings of matplotlib may have any font. They come with
+matplotlib and with this package: a figure is the same on every computer. STIX has the forms of
+Times. matplotlib's own cmr10 is not used: it has other characters in place of "_", "<" and "²",
+which names have.
 """
 
 
@@ -44,7 +47,8 @@ class Print:
     width_in: of the sheet in inches; None for each figure's own.
     font: "sans", "times" or "computer modern". title, caption: whether they stand on the sheet.
 
-    Raises `BadParameter` for another font, and for a width beyond `LEAST_IN`..`MOST_IN`.
+    Raises `BadParameter` for what is of another type, for another font, and for a width beyond
+    `LEAST_IN`..`MOST_IN`.
     """
 
     width_in: float | None = None
@@ -53,6 +57,10 @@ class Print:
     caption: bool = True
 
     def __post_init__(self) -> None:
+        of_kind(self.width_in, int | float | None, "width_in", "a number of inches")
+        of_kind(self.font, str, "font", "the name of a font")
+        of_kind(self.title, bool, "title", "True or False")
+        of_kind(self.caption, bool, "caption", "True or False")
         if self.font not in get_args(Font):
             fonts = ", ".join(map(repr, get_args(Font)))
             raise BadParameter(f"the font {self.font!r}", fonts, "choose one of these")
@@ -69,14 +77,15 @@ USUAL = Print()
 
 def printed(figure: FigureSpec[Any], record: Result, print: Print = USUAL, **look: Any) -> Figure:
     """The record as a matplotlib figure; `look` goes to its drawing."""
+    # Words are measured as they are laid out.
+    _fonts()
     if print.width_in is not None:
         look["width_in"] = print.width_in
     sheet = figure.draw(record, **look)
     for part, shown in ((print_sheet.TITLE, print.title), (print_sheet.CAPTION, print.caption)):
         if not shown:
             _leave_out(sheet, part)
-    if print.font in FAMILIES:
-        _set_font(sheet, FAMILIES[print.font])
+    _set_font(sheet, FAMILIES[print.font])
     return sheet
 
 
@@ -96,7 +105,6 @@ def _leave_out(sheet: Figure, part: str) -> None:
 
 
 def _set_font(sheet: Figure, family: list[str]) -> None:
-    _fonts()
     for text in sheet.findobj(Text):
         text.set_fontfamily(family)
     for axes in sheet.axes:
@@ -106,10 +114,11 @@ def _set_font(sheet: Figure, family: list[str]) -> None:
 
 @cache
 def _fonts() -> FontManager:
-    """Makes both fonts known to matplotlib; its own list, made once, may lack even its own."""
+    """Makes all fonts known to matplotlib; its own list, made once, may lack even its own."""
     own = resources.files("vit_inspect.assets") / "cmu_serif.ttf"
+    theirs = Path(get_data_path(), "fonts", "ttf")
     with resources.as_file(own) as path:
-        for each in (Path(get_data_path(), "fonts", "ttf", "STIXGeneral.ttf"), path):
+        for each in (theirs / "DejaVuSans.ttf", theirs / "STIXGeneral.ttf", path):
             fontManager.addfont(each)
     # Its weight is called medium: for a normal one, matplotlib would take it with a warning.
     fontManager.ttflist[-1] = replace(fontManager.ttflist[-1], weight=400)
