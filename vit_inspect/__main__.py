@@ -7,13 +7,14 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
 from vit_inspect import typed
-from vit_inspect.errors import InspectError
+from vit_inspect.errors import BadParameter, InspectError
 from vit_inspect.installed import dashboard_part
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ app = typer.Typer(
     help="A microscope for vision transformers.", no_args_is_help=True, add_completion=False
 )
 
+WEIGHTS_MB = 400
+"""How large a file of weights may be that is uploaded, unless it is said."""
 
 # What is said of a checkpoint, to each command that loads one.
 Checkpoint = Annotated[
@@ -158,13 +161,15 @@ def figures(
         typer.Option(help="Width of the figures for print in inches, such as 3.25 for a column."),
     ] = None,
     font: Annotated[
-        Literal["sans", "times", "computer modern"], typer.Option(help="Font of the same.")
+        Literal["sans", "times", "computer modern"],
+        typer.Option(help="Font of the figures for print."),
     ] = "sans",
     title: Annotated[
-        bool, typer.Option("--title/--no-title", help="The titles on figures for print.")
+        bool, typer.Option("--title/--no-title", help="Whether figures for print have titles.")
     ] = True,
     caption: Annotated[
-        bool, typer.Option("--caption/--no-caption", help="The words about them.")
+        bool,
+        typer.Option("--caption/--no-caption", help="Whether figures for print have captions."),
     ] = True,
 ) -> None:
     """Write the inspection figures of photographs into a folder.
@@ -178,6 +183,7 @@ def figures(
     from vit_inspect.exporting.bundle import chosen_formats, export
     from vit_inspect.exporting.files import ensure_folder
     from vit_inspect.exporting.workers import workers_for
+    from vit_inspect.figures.printing import Print
     from vit_inspect.loading.load import load
     from vit_inspect.pictures.finding import find_photographs
 
@@ -194,6 +200,7 @@ def figures(
         _stop(refused)
     try:
         chosen = chosen_formats(None if formats is None else typed.listed(formats))
+        print = Print(width_in, font, title, caption)
         ensure_folder(out)
         chosen_bands = None if bands is None else typed.bands(bands)
         subject = load(
@@ -226,10 +233,7 @@ def figures(
                 command=shlex.join(["python", "-m", "vit_inspect", *sys.argv[1:]]),
                 thorough=thorough,
                 formats=chosen,
-                width_in=width_in,
-                font=font,
-                title=title,
-                caption=caption,
+                **asdict(print),
                 workers=workers_for(len(paths)),
             )
     except InspectError as error:
@@ -286,14 +290,21 @@ def dashboard(
     ] = None,
     allow_weights: Annotated[
         bool,
-        typer.Option("--allow-weights", help="Let visitors bring weights of theirs, .safetensors."),
+        typer.Option("--allow-weights", help="Let visitors upload weights, as .safetensors files."),
     ] = False,
     weights_mb: Annotated[
-        int, typer.Option(min=1, help="How large such a file may be, in MB.")
-    ] = 400,
+        int | None,
+        typer.Option(
+            min=1, help="How large a file of weights may be that is uploaded, in MB.  [400]"
+        ),
+    ] = None,
 ) -> None:
     """Start the dashboard, and open it in a browser. A checkpoint is the first model there."""
     try:
+        if weights_mb is not None and not allow_weights:
+            raise BadParameter(
+                "--weights-mb without --allow-weights", "both or none", "add --allow-weights"
+            )
         launch = dashboard_part("launch")
         said = {
             "checkpoint": checkpoint,
@@ -315,7 +326,7 @@ def dashboard(
             host=host,
             browser=browser,
             folder=checkpoints,
-            weights_mb=weights_mb if allow_weights else None,
+            weights_mb=(weights_mb or WEIGHTS_MB) if allow_weights else None,
             said={name: value for name, value in said.items() if value not in (None, (), {})},
         )
     except InspectError as error:

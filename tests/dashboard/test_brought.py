@@ -340,7 +340,6 @@ def test_the_server_takes_no_weights_unless_it_is_told(
     ("words", "limit", "upload_mb"),
     [
         ([], None, None),
-        (["--weights-mb", "50"], None, None),
         (["--allow-weights"], 400, 400),
         (["--allow-weights", "--weights-mb", "50"], 50, 50),
         (["--allow-weights", "--weights-mb", "5"], 5, 20),
@@ -359,6 +358,15 @@ def test_the_command_sets_the_limit_of_uploads_only_where_weights_are_allowed(
     [told] = started
     told = [each for each in told if "maxUploadSize" in each]
     assert told == ([] if upload_mb is None else [f"--server.maxUploadSize={upload_mb}"])
+
+
+def test_a_limit_of_weights_that_are_not_allowed_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(launch, "serve", lambda **_: pytest.fail("started"))
+    done = CliRunner().invoke(app, ["dashboard", "--no-browser", "--weights-mb", "1500"])
+    assert done.exit_code == 2
+    assert "Found --weights-mb without --allow-weights" in done.output
 
 
 def test_pictures_keep_their_own_limit() -> None:

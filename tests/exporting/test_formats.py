@@ -79,10 +79,12 @@ def test_a_width_that_is_none_is_refused_before_anything_is_written(
     with pytest.raises(vi.BadParameter, match="a width of 2 inches"):
         export(capture, tmp_path / "out", width_in=2.0)
     assert not (tmp_path / "out").exists()
-    arguments = ["figures", "chelsea", "--img-size", "56", "--out", str(tmp_path / "out")]
+    # A model that there is not would be told otherwise.
+    arguments = ["figures", "chelsea", "--model", "none", "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(app, [*arguments, "--width-in", "2"])
     assert done.exit_code == 2
     assert "Found a width of 2 inches" in done.output
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_line_chooses(tmp_path: Path) -> None:
