@@ -116,11 +116,10 @@ def test_no_page_can_be_moved_sideways_and_the_title_that_is_open_is_seen_in_its
         titles = list(places.place_of(view).views.values())
         row = phone.locator(".st-key-view [role=radio]")
         if len(titles) > 1:
-            assert row.all_inner_texts() == titles
-            box = phone.locator(".st-key-view [aria-checked=true]").bounding_box()
-            assert box
-            if box["x"] < 0 or box["x"] + box["width"] > 390:
-                wrong.append(f"the title of {view} is not on the screen")
+            # Both come when they come on a busy machine.
+            expect(row).to_have_text(titles)
+            opened = phone.locator(".st-key-view [aria-checked=true]")
+            expect(opened).to_be_in_viewport(ratio=0.99)
     assert not wrong
 
 
