@@ -58,8 +58,8 @@ def draw(
     width_in: of the sheet in inches, such as 3.25 for a column of two; None for the figure's own.
     No text becomes smaller. font: "sans", "times" or "computer modern". title, caption: whether
     the figure's name and the words about it stand on the sheet.
-    look: options of this figure, as for `plot`. Save the figure with
-    `draw(record).savefig("figure.pdf")`.
+    look: options of this figure's print, such as `limits=(0, 0.5)`, the ends of its scale.
+    Save the figure with `draw(record).savefig("figure.pdf")`.
 
     Raises `BadParameter` as `plot` does, and for a width below 3 or above 12 inches.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -119,6 +120,23 @@ def test_norms_of_two_models_have_scales_of_their_own_and_no_difference() -> Non
     assert not app.exception
     assert {each.header["look"]["scale"] for each in canvases(app)} == {"shared"}
     assert any("choose another one for the right side" in each.value for each in app.caption)
+
+
+def test_what_is_compared_is_exported_on_the_scale_that_is_shown(
+    files: dict[str, Callable[[], bytes]],
+) -> None:
+    app = opened("compare")
+    app.selectbox(key="figure").set_value(token_norms.FIGURE.title).run()
+    [shown] = {
+        (trace["zmin"], trace["zmax"])
+        for chart in charts(app)[:2]
+        for trace in chart["data"]
+        if trace["type"] == "heatmap"
+    }
+    for side in ("left", "right"):
+        [save] = [each for name, each in files.items() if name.endswith(f"_token_norms_{side}.svg")]
+        assert isinstance(save, partial)
+        assert save.keywords["limits"] == pytest.approx(shown)
 
 
 def test_no_other_model_is_loaded_before_it_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,6 +148,9 @@ def test_extreme_photographs_can_be_drawn_on_a_page(rollout, pixels, size, seen)
 
 def test_limits_are_taken_over(rollout):
     assert plot(rollout, limits=(0.0, 0.7)).data[0].zmax == 0.7
+    half = float(rollout.relevance[0].max()) / 2
+    words = plot(rollout, limits=(0.0, half)).layout.meta[-1]
+    assert f"Colours end at {100 * half:.3g}%, on a given scale (largest " in words
 
 
 def test_the_share_of_the_strongest_hundredth():

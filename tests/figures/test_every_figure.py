@@ -215,6 +215,22 @@ def test_a_print_fits_its_page_and_words_can_be_read_and_lie_on_nothing_else(
     check_letters(sheet)
 
 
+@pytest.mark.parametrize("name", [name for name, (each, _) in EVERY.items() if each.limits])
+def test_a_print_takes_the_scale_of_another_figure(name: str) -> None:
+    figure, result = EVERY[name]
+    assert figure.limits
+    low, high = figure.limits(result)
+    wider = low, high + (high - low)
+
+    def scales(sheet: Figure) -> list[tuple[float, float]]:
+        return [ends for axes in sheet.axes for ends in (axes.get_xlim(), axes.get_ylim())]
+
+    drawn = figure.draw(result, limits=wider)
+    assert pytest.approx(wider) in scales(drawn)
+    assert pytest.approx(wider) not in scales(figure.draw(result))
+    check_sheet(drawn)
+
+
 @pytest.mark.slow
 def test_a_font_is_that_of_all_words_and_has_all_characters(
     figure_and_result: Any, recwarn: pytest.WarningsRecorder

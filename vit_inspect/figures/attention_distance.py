@@ -22,9 +22,15 @@ LEGEND_ENTRY_IN, LEGEND_ROW_IN = 0.56, 0.14
 """The usual width of a name in the legend, and the height of one row."""
 
 
-def draw(result: AttentionDistance, *, width_in: float | None = None) -> Figure:
+def draw(
+    result: AttentionDistance,
+    *,
+    limits: looks.Limits | None = None,
+    width_in: float | None = None,
+) -> Figure:
     """One dot per head; below, the share of its attention that falls on special tokens.
 
+    limits: ends of the distance axis in px, to give two figures the same axis.
     width_in: of the sheet, in inches.
     """
     width_in = width_in or print_sheet.COLUMN_IN
@@ -39,11 +45,13 @@ def draw(result: AttentionDistance, *, width_in: float | None = None) -> Figure:
     place = {"left": 0.55, "width": width}
     main = print_sheet.place(figure, top=top, height=height, **place)
     slim = print_sheet.place(figure, top=below, height=0.55, **place)
-    draw_panel(main, result, limits_of(result))
+    low, high = limits or limits_of(result)
+    draw_panel(main, result, (low, high))
     _draw_heads(slim, result.prefix_mass.mean(axis=0))
     main.tick_params(labelbottom=False)
     percent = print_sheet.place(figure, top=top, height=height, **place)
-    percent.set(xticks=[], ylim=(0, 100 * _top_px(result) / result.layout.diagonal_px))
+    diagonal = result.layout.diagonal_px
+    percent.set(xticks=[], ylim=(100 * low / diagonal, 100 * high / diagonal))
     percent.yaxis.tick_right()
     percent.yaxis.set_label_position("right")
     percent.spines[:].set_visible(False)

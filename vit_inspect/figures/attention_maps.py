@@ -53,16 +53,23 @@ class _Sizes:
 
 
 def draw(
-    result: AttentionMaps, *, image: int = 0, scale: str = "shared", width_in: float | None = None
+    result: AttentionMaps,
+    *,
+    image: int = 0,
+    scale: str = "shared",
+    limits: looks.Limits | None = None,
+    width_in: float | None = None,
 ) -> Figure:
     """Layers down, heads across; the photograph above, and the mass on special tokens at the side.
 
     Its table stands below where it would leave too little room for the maps.
 
     scale: "shared" by all maps of the image, or "per map": each from 0 to its largest weight.
+    limits: ends of the shared colour scale, to give two figures the same scale.
     width_in: of the sheet, in inches.
     """
     limit, largest = _limit(result, image, scale)
+    limit = limits[1] if limits else limit
     tiles, photograph = _tiles(result, image, scale, limit), result.photographs[image]
     photo_height = float(np.clip(0.15 * (width_in or print_sheet.PAGE_IN), 0.8, 1.4))
     top = PHOTO_TOP_IN + photo_height + HEADS_IN

@@ -22,6 +22,7 @@ from vit_inspect.figures.overlay import (
     highest_in,
     plot_map,
     plot_sheet,
+    scale_words,
 )
 from vit_inspect.records.evidence import AttentionRelevance
 
@@ -45,11 +46,18 @@ GAP_IN, TITLE_IN, SCALE_BELOW_IN = 0.1, 0.22, 0.54
 """Between maps, and the room for what is above and below them."""
 
 
-def draw(result: AttentionRelevance, *, image: int = 0, width_in: float | None = None) -> Figure:
+def draw(
+    result: AttentionRelevance,
+    *,
+    image: int = 0,
+    limits: looks.Limits | None = None,
+    width_in: float | None = None,
+) -> Figure:
     """The three maps side by side, each on its own scale, over the photograph.
 
     Where that leaves no room for their titles, they are in two rows, with the photograph first.
 
+    limits: ends of the scale of relevance, to give two figures the same scale.
     width_in: of the sheet, in inches.
     """
     photograph, edge = result.photographs[image], print_sheet.EDGE_IN
@@ -71,12 +79,13 @@ def draw(result: AttentionRelevance, *, image: int = 0, width_in: float | None =
         draw_photograph(axes, photograph)
         print_sheet.label(axes, title=WAYS[way] if way else "Photograph")
         if way:
-            limits = limits_of(result, image, way=way)
+            given = limits if way == "relevance" else None
+            scale = given or limits_of(result, image, way=way)
             values = shown(result, way, image)
-            draw_map(axes, photograph, values, limits)
+            draw_map(axes, photograph, values, scale)
             bar: dict[str, Any] = {"left": left, "top": top + height + 0.08, "width": width}
-            draw_scale(figure, limits, name=UNITS[way], **bar, **extended(values, limits))
-            ends += clip_words(values, limits, of=UNITS[way])
+            draw_scale(figure, scale, name=UNITS[way], **bar, **extended(values, scale))
+            ends += clip_words(values, scale, of=UNITS[way], scale=scale_words(given))
     words = "\n".join((_title(result, image), *_words(result, image))) + ends
     print_sheet.write_foot(figure, words, top=top + height + SCALE_BELOW_IN)
     return figure
@@ -101,11 +110,11 @@ def plot(
         title, words = _title(result, image), "\n".join(_words(result, image)[:2])
     else:
         title, words = WAYS[way], f"For {result.target[image]}; negative contributions set to 0."
-    limits = limits or limits_of(result, image, way=way)
-    words += clip_words(values, limits)
+    ends = limits or limits_of(result, image, way=way)
+    words += clip_words(values, ends, scale=scale_words(limits))
     figure = plot_sheet(title, words, photograph, width=width)
     figure.layout.height -= 20 * (3 - len(words.split("\n")))
-    return plot_map(figure, photograph, values, limits, unit=UNITS[way], percent=False)
+    return plot_map(figure, photograph, values, ends, unit=UNITS[way], percent=False)
 
 
 def plots(result: AttentionRelevance, *, image: int = 0) -> list[go.Figure]:

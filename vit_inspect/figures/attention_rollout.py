@@ -23,6 +23,7 @@ from vit_inspect.figures.overlay import (
     highest_in,
     plot_map,
     plot_sheet,
+    scale_words,
 )
 from vit_inspect.records.paper import AttentionRollout
 
@@ -39,11 +40,18 @@ CONCENTRATED = 0.5
 """Above this share the map depends on a few patches, and a reader is warned."""
 
 
-def draw(result: AttentionRollout, *, image: int = 0, width_in: float | None = None) -> Figure:
+def draw(
+    result: AttentionRollout,
+    *,
+    image: int = 0,
+    limits: looks.Limits | None = None,
+    width_in: float | None = None,
+) -> Figure:
     """Input and Attention as in the paper, then the map in its own units on the photograph.
 
     The map stands below them where all three would be too low.
 
+    limits: ends of the colour scale, to give two figures the same scale.
     width_in: of the sheet, in inches.
     """
     photograph, edge = result.photographs[image], print_sheet.EDGE_IN
@@ -68,23 +76,23 @@ def draw(result: AttentionRollout, *, image: int = 0, width_in: float | None = N
     )
     draw_pair(before, after, result, image)
     panel = print_sheet.place(figure, left=last, top=low, width=map_width, height=map_height)
-    limits = limits_of(result, image)
+    ends = limits or limits_of(result, image)
     draw_photograph(panel, photograph)
-    draw_map(panel, photograph, result.relevance[image], limits)
+    draw_map(panel, photograph, result.relevance[image], ends)
     for axes, title in zip((before, after, panel), (*PAIR, "Rollout"), strict=True):
         print_sheet.label(axes, title=title)
     draw_scale_beside(
         figure,
-        limits,
+        ends,
         name=UNIT,
         left=last + map_width + 0.08,
         top=low,
         height=map_height,
         format=print_sheet.percent_ticks(),
-        **extended(result.relevance[image], limits),
+        **extended(result.relevance[image], ends),
     )
     foot = low + max(map_height, LEAST_IN) + 0.11
-    print_sheet.write_foot(figure, _words(result, image), top=foot)
+    print_sheet.write_foot(figure, _words(result, image, limits), top=foot)
     return figure
 
 
@@ -112,10 +120,10 @@ def plot(
     width: px for the photograph.
     """
     photograph = result.photographs[image]
-    title, words = _words(result, image).split("\n", 1)
+    title, words = _words(result, image, limits).split("\n", 1)
     figure = plot_sheet(title, words, photograph, width=width)
-    limits = limits or limits_of(result, image)
-    return plot_map(figure, photograph, result.relevance[image], limits, unit=UNIT)
+    ends = limits or limits_of(result, image)
+    return plot_map(figure, photograph, result.relevance[image], ends, unit=UNIT)
 
 
 def strongest_share(relevance: Float[np.ndarray, "row column"]) -> tuple[int, float]:
@@ -159,20 +167,21 @@ def _blurred(
     return blurred
 
 
-def _words(result: AttentionRollout, image: int) -> str:
-    """What the map does not show, in four lines."""
-    relevance = result.relevance[image]
+def _words(result: AttentionRollout, image: int, limits: looks.Limits | None = None) -> str:
+    """What the map does not show, in four lines; `limits` are those of a given scale."""
+    relevance, ends = result.relevance[image], limits or limits_of(result, image)
     masses = zip(result.layout.key_prefix, result.prefix_mass[image], strict=True)
     prefix = "".join(f", {mass:.1%} on {name}" for name, mass in masses)
     count, strongest = strongest_share(relevance)
     warning = "Caution: " if strongest > CONCENTRATED else ""
     patches = "The strongest patch holds" if count == 1 else f"The {count} strongest patches hold"
+    clipped = clip_words(relevance, ends, percent=True, scale=scale_words(limits))
     return (
         f"{result.model}: attention rollout (read at {result.layout.readout})\n"
         f"{relevance.sum():.1%} on patches{prefix}\n"
         f"{warning}{patches} {strongest:.1%} of the relevance on patches.\n"
         f"Heads combined by {result.fusion}, lowest {result.discard:.0%} discarded, start layer "
-        f"{result.start_layer}.{clip_words(relevance, limits_of(result, image), percent=True)}"
+        f"{result.start_layer}.{clipped}"
     )
 
 

@@ -26,8 +26,8 @@ class FigureSpec(Generic[Record]):
     question: what it answers; reading: how to read it; caveat: what it does not show.
     draw, plot: from the record to a matplotlib or a plotly figure; keyword arguments are options.
         `draw` takes `width_in`: the width of the sheet in inches, None for the figure's own.
-    limits: the ends of a record's scale. `plot` takes `limits` too, so that two figures can share
-        a scale. None if all records have the same scale.
+    limits: the ends of a record's scale. `draw` and `plot` take `limits` too, so that two figures
+        can share a scale. None if all records have the same scale.
     compared: the array whose difference compares two records; None if there is none.
     plots: further plotly figures of a record, shown below the first in files and reports.
     shown: the places along an axis that a drawing shows, by axis; the CSV table has the same.

@@ -85,36 +85,45 @@ def means(result: HeadStatistics) -> dict[str, Float[np.ndarray, "layer head"]]:
 
 
 def draw(
-    result: HeadStatistics, *, width_in: float | None = None, large: str = "entropy"
+    result: HeadStatistics,
+    *,
+    limits: looks.Limits | None = None,
+    width_in: float | None = None,
+    large: str = "entropy",
 ) -> Figure:
     """Layers down, heads across: a panel for each statistic, all of the same size.
 
-    width_in: of the sheet, in inches; None for that of a page.
+    limits: ends of the first panel's scale, to give two figures the same scale; the other panels,
+        whose scales would differ, are then left out.
+    width_in: of the sheet, in inches; None for that of a page, or of a column for one panel.
     large: the statistic that comes first, as on a screen.
     """
     values = means(result)
-    panels = {name: values[name] for name in _ordered(large)}
+    panels = {name: values[name] for name in _ordered(large)[: 1 if limits else None]}
+    scales = {name: limits or _limits(each) for name, each in panels.items()}
     layers, heads = panels[large].shape
-    tiles = {name: _tiles(each) for name, each in panels.items()}
-    page_in = width_in or print_sheet.PAGE_IN
+    tiles = {name: _tiles(each, scales[name]) for name, each in panels.items()}
+    page_in = width_in or (print_sheet.COLUMN_IN if limits else print_sheet.PAGE_IN)
     left_in = 0.4
-    most = ACROSS if page_in < WIDE_IN else len(panels)
+    most = min(ACROSS, len(panels)) if page_in < WIDE_IN else len(panels)
     across = min(most, int((page_in - left_in) / STEP_IN))
     step_in, rows = (page_in - left_in) / across, -(-len(panels) // across)
     around_in = BAR_IN + BELOW_IN
     wanted = max(LEAST_IN, PANEL_IN * page_in / print_sheet.PAGE_IN)
+    if limits:  # One panel is as high as the sheet is wide.
+        wanted = page_in
     room = min(wanted, ROWS_IN / rows - around_in)
     width, height = fit(tiles[large], width=step_in - 0.2, height=room)
     bar_in = max(min(1.0, step_in - 0.2), width)
     figure = print_sheet.page(page_in, HEAD_IN + rows * (height + around_in))
-    for index, (name, each) in enumerate(panels.items()):
+    for index, (name, scale) in enumerate(scales.items()):
         row, column = divmod(index, across)
         left, top = left_in + column * step_in, HEAD_IN + row * (height + around_in)
         bar = print_sheet.place(figure, left=left, top=top + 0.17, width=bar_in, height=0.07)
         print_sheet.colour_bar(
             bar,
             COLOUR_MAP,
-            _limits(each),
+            scale,
             name=STATISTICS[name].title,
             orientation="horizontal",
             ticks=print_sheet.round_ticks(3 if bar_in >= 1 else 2),
@@ -127,7 +136,7 @@ def draw(
             xticklabels=print_sheet.tick_labels(range(heads), width / heads),
         )
         print_sheet.label(axes, x="Head", y="" if column else "Layer")
-    print_sheet.write_head(figure, TITLE, _caption(result))
+    print_sheet.write_head(figure, TITLE, _caption(result, several=limits is None))
     return figure
 
 
@@ -255,8 +264,8 @@ def _add_panel(
     figure.update_layout(**{f"xaxis{axis}": across, f"yaxis{axis}": down})
 
 
-def _tiles(values: Float[np.ndarray, "layer head"]) -> Tiles:
-    return compose(looks.colour(values[..., None, None], COLOUR_MAP, _limits(values)))
+def _tiles(values: Float[np.ndarray, "layer head"], limits: looks.Limits) -> Tiles:
+    return compose(looks.colour(values[..., None, None], COLOUR_MAP, limits))
 
 
 def _limits(values: Float[np.ndarray, "layer head"]) -> looks.Limits:

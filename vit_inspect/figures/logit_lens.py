@@ -37,12 +37,19 @@ LETTER_IN = 0.06
 """Width of a letter in print, on average."""
 
 
-def draw(result: LogitLens, *, image: int = 0, width_in: float | None = None) -> Figure:
+def draw(
+    result: LogitLens,
+    *,
+    image: int = 0,
+    limits: looks.Limits | None = None,
+    width_in: float | None = None,
+) -> Figure:
     """Layers down: the class in each patch, in the output, and the class of the largest output.
 
+    limits: ends of the colour scale, to give two figures the same scale.
     width_in: of the sheet, in inches; None for the usual one.
     """
-    photograph, limits = result.photographs[image], limits_of(result, image)
+    photograph, limits = result.photographs[image], limits or limits_of(result, image)
     tiles = _tiles(result, image, limits)
     layers = tiles.count[0]
     page_in = width_in or OWN_IN

@@ -454,6 +454,11 @@ def clip_words(
     return f" {start} end at {end}, {scale} (largest {most})."
 
 
+def scale_words(limits: looks.Limits | None) -> str:
+    """What the end of a scale is: of a given one, or of the map's own."""
+    return "on a given scale" if limits else OWN_SCALE
+
+
 def value_words(value: float, *, percent: bool) -> str:
     """A value of a map in words."""
     return f"{looks.number(100 * value, '.3g')}%" if percent else looks.number(value, ".3g")

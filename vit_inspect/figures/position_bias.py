@@ -29,12 +29,18 @@ OWN_PITCH_IN, MOST_PITCH_IN = 0.7, 1.2
 """From one tile to the next, at most, on its own sheet and on one of a given width."""
 
 
-def draw(result: PositionBias, *, width_in: float | None = None) -> Figure:
+def draw(
+    result: PositionBias,
+    *,
+    limits: looks.Limits | None = None,
+    width_in: float | None = None,
+) -> Figure:
     """Layers down, heads across; in each tile the query is in the middle and keys are around it.
 
+    limits: ends of the colour scale, to give two figures the same scale.
     width_in: of the sheet, in inches.
     """
-    tiles = tiles_of(result)
+    tiles = tiles_of(result, limits)
     heads, sheet = tiles.count[1], width_in or print_sheet.PAGE_IN
     pitch = OWN_PITCH_IN if width_in is None else MOST_PITCH_IN
     width, height = fit(tiles, width=min(sheet - 0.4, pitch * heads), height=6.6)
@@ -43,7 +49,7 @@ def draw(result: PositionBias, *, width_in: float | None = None) -> Figure:
     spare = 0.0 if width_in is None else (sheet - 0.4 - width) / 2
     figure = print_sheet.page(sheet, HEAD_IN + height + 0.05)
     bar = print_sheet.place(figure, left=0.05 + spare, top=0.62, width=2.3, height=0.09)
-    draw_bar(bar, result, orientation="horizontal")
+    draw_bar(bar, result, limits, orientation="horizontal")
     axes = print_sheet.place(figure, left=0.35 + spare, top=HEAD_IN, width=width, height=height)
     draw_panel(axes, result, tiles)
     print_sheet.write_head(figure, TITLE, _caption(result))
@@ -55,9 +61,11 @@ def draw_panel(axes: Axes, result: PositionBias, tiles: Tiles) -> None:
     draw_heads(axes, tiles)
 
 
-def draw_bar(axes: Axes, result: PositionBias, **options: Any) -> None:
+def draw_bar(
+    axes: Axes, result: PositionBias, limits: looks.Limits | None = None, **options: Any
+) -> None:
     """Fills the axes with the colour bar; `options` are those of `print_sheet.colour_bar`."""
-    low, high = limits_of(result)
+    low, high = limits or limits_of(result)
     beyond = result.bias.max() > high or result.bias.min() < low
     print_sheet.colour_bar(
         axes,

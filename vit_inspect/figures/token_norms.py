@@ -29,6 +29,7 @@ from vit_inspect.figures.overlay import (
     patch_box,
     plot_map,
     plot_sheet,
+    scale_words,
 )
 from vit_inspect.records.evidence import TokenNorms
 
@@ -53,24 +54,31 @@ TALL_IN = 20.0
 """Height of the sheet before it is known."""
 
 
-def draw(result: TokenNorms, *, image: int = 0, width_in: float | None = None) -> Figure:
+def draw(
+    result: TokenNorms,
+    *,
+    image: int = 0,
+    limits: looks.Limits | None = None,
+    width_in: float | None = None,
+) -> Figure:
     """Norms on the photograph and over depth; below, rollout as it is and without the artefacts.
 
     If no artefacts were found, the words say why, and rollout is left out. On a narrow sheet the
     panels stand one below the other.
 
+    limits: ends of the scale of the norms, to give two figures the same scale.
     width_in: of the sheet, in inches.
     """
     sheet, found = width_in or print_sheet.PAGE_IN, bool(result.found[image])
     rows, columns = result.photographs[image].size_px
     # A panorama or a tower must not squeeze the other panels.
     shape = float(np.clip(columns / rows, 0.4, 2.5))
-    figure = print_sheet.page(sheet, TALL_IN)
+    figure, ends = print_sheet.page(sheet, TALL_IN), limits or limits_of(result, image)
     stacked = sheet < BESIDE_FROM_IN
     if stacked:
         width = min(sheet - BAR_ROOM_IN - 0.1, 2.0 * shape)
         height, left = width / shape, (sheet - BAR_ROOM_IN - width) / 2
-        _draw_photograph(figure, result, image, left=left, width=width, height=height)
+        _draw_photograph(figure, result, image, ends, left=left, width=width, height=height)
         top = 0.22 + height + 0.3
         bottom = _draw_chart(
             figure,
@@ -90,7 +98,7 @@ def draw(result: TokenNorms, *, image: int = 0, width_in: float | None = None) -
         width = height * shape
         room = max(width, TITLE_IN)
         left = 0.05 + (room - width) / 2
-        _draw_photograph(figure, result, image, left=left, width=width, height=height)
+        _draw_photograph(figure, result, image, ends, left=left, width=width, height=height)
         legend = sheet >= LEGEND_BESIDE_FROM_IN
         left, right = room + 1.3, LEGEND_IN if legend else UNIFORM_IN
         bottom = _draw_chart(
@@ -105,7 +113,7 @@ def draw(result: TokenNorms, *, image: int = 0, width_in: float | None = None) -
         )
         bottom = max(bottom, 0.22 + height)
         column = max(width, 2.1)
-    words = "\n".join(_words(result, image))
+    words = "\n".join(_words(result, image, limits))
     if found:
         place = {"top": bottom, "width": width, "height": width / shape, "column": column}
         bottom = _draw_rollouts(figure, result, image, **place, stacked=stacked)
@@ -128,10 +136,10 @@ def plot(
     width: px for the photograph.
     """
     photograph, values = result.photographs[image], result.norm[image, result.layer]
-    title, *words = _words(result, image)
+    title, *words = _words(result, image, limits)
     figure = plot_sheet(title, "\n".join(words), photograph, width=width)
-    limits = limits or limits_of(result, image)
-    plot_map(figure, photograph, values, limits, unit=UNIT, percent=False)
+    ends = limits or limits_of(result, image)
+    plot_map(figure, photograph, values, ends, unit=UNIT, percent=False)
     # One shape for all: a shape for each would be slow.
     outline = ""
     for row, column in np.argwhere(result.artefact[image]).tolist():
@@ -265,10 +273,17 @@ def _rollout_words(result: TokenNorms, image: int, of: str = "") -> str:
 
 
 def _draw_photograph(
-    figure: Figure, result: TokenNorms, image: int, *, left: float, width: float, height: float
+    figure: Figure,
+    result: TokenNorms,
+    image: int,
+    limits: looks.Limits,
+    *,
+    left: float,
+    width: float,
+    height: float,
 ) -> None:
     """The norms over the photograph, artefacts outlined."""
-    photograph, limits, top = result.photographs[image], limits_of(result, image), 0.22
+    photograph, top = result.photographs[image], 0.22
     axes = print_sheet.place(figure, left=left, top=top, width=width, height=height)
     draw_photograph(axes, photograph)
     norms = result.norm[image, result.layer]
@@ -488,10 +503,10 @@ def _top(result: TokenNorms, image: int) -> float:
     return 1.15 * max(float(result.drawn[image].max()), _share(result, image))
 
 
-def _words(result: TokenNorms, image: int) -> list[str]:
-    """The norms and what was found, in four lines."""
+def _words(result: TokenNorms, image: int, limits: looks.Limits | None) -> list[str]:
+    """The norms and what was found, in four lines; `limits` are those of a given scale."""
     norms, prefix = result.norm[image, result.layer], result.prefix_norm[image, result.layer]
-    others = ""
+    ends, others = limits or limits_of(result, image), ""
     if len(prefix) == 1:
         others = f"; {result.layout.prefix[0]} {prefix[0]:.3g}"
     elif len(prefix):
@@ -499,7 +514,7 @@ def _words(result: TokenNorms, image: int) -> list[str]:
     lines = [
         f"{result.model}: token norms after layer {result.layer}",
         f"Patches: median {np.median(norms):.3g}, maximum {norms.max():.3g}{others}."
-        f"{clip_words(norms, limits_of(result, image))}",
+        f"{clip_words(norms, ends, scale=scale_words(limits))}",
     ]
     if not result.found[image]:
         return [*lines, verdict(result, image), "No patch is outlined."]

@@ -218,7 +218,7 @@ def show_figures(title: str, left: Subject, right: Subject, against: str) -> Non
     entry = entries[title]
     figure = entry.figure
     first, second = results = [page.of_entry(entry, each) for each in (left, right)]
-    options = {}
+    options: dict[str, Any] = {}
     # What was asked of the model and what it returns; raw scores have a unit of their model alone.
     targets = []
     for result in results:
@@ -236,7 +236,7 @@ def show_figures(title: str, left: Subject, right: Subject, against: str) -> Non
             st.text(f"{side.capitalize()}: {page.title_of(each)}, {input_px} px")
             alt = f"{figure.title} of {result.model}, {side}"
             page.plot(figure.plot(result, **options), key=f"compare_{side}", alt=alt)
-            exports.offer(figure, result, name=page.title_of(each), suffix=f"_{side}")
+            exports.offer(figure, result, name=page.title_of(each), suffix=f"_{side}", **options)
     if isinstance(entry, ModelFigure) and against != MODEL:
         st.caption("This figure shows the model alone: it is the same on both sides.")
     elif targets[0] != targets[1]:
