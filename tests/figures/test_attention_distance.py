@@ -96,5 +96,5 @@ def test_a_dot_on_screen_knows_its_layer_and_head(distance):
 
 def test_a_head_that_looks_nowhere_can_be_drawn(layout):
     one = AttentionDistance("m", layout, "paper", np.zeros((1, 1, 1)), np.zeros((1, 1, 1)))
-    draw(one).canvas.draw()
+    draw(one).draw_without_rendering()
     assert "±" not in plot(one).data[0].text[0]

@@ -61,7 +61,7 @@ def test_zero_maps_are_dark_not_an_error(maps, scale):
     tiles = _tiles(zero, 0, scale, _limit(zero, 0, scale)[0])
     dark = looks.colour(np.array(0.0), looks.WEIGHT_MAP, (0.0, 1.0))
     assert (tiles.picture[tiles.picture[..., 3] == 255] == dark).all()
-    draw(zero, scale=scale).canvas.draw()
+    draw(zero, scale=scale).draw_without_rendering()
 
 
 def test_an_unknown_scale_is_refused_in_words(maps):

@@ -85,7 +85,7 @@ def test_the_blur_is_a_gaussian_of_what_is_inside_the_border(random):
 def test_a_zero_map_can_be_drawn(rollout):
     zero = replace(rollout, relevance=np.zeros_like(rollout.relevance))
     figure = draw(zero)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     assert list(figure.axes[3].get_yticks()) == [0]
     assert plot(zero).data[1].marker.colorbar.ticktext == ("0%",)
 
@@ -140,7 +140,7 @@ def test_cells_on_screen_lie_on_the_seen_part(rollout, photograph):
 def test_extreme_photographs_can_be_drawn_on_a_page(rollout, pixels, size, seen):
     extreme = Photograph("a", np.zeros((*pixels, 3), np.uint8), size, seen)
     figure = draw(replace(rollout, photographs=(extreme, extreme)))
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     width, height = figure.get_size_inches()
     assert width <= print_sheet.PAGE_IN + 0.01
     assert 1 < height < 4

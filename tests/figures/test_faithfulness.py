@@ -211,7 +211,7 @@ def test_the_axis_names_what_is_measured(curves):
 def test_small_probabilities_leave_room_for_the_name_of_their_axis(curves):
     small = {name: 0.003 * getattr(curves, name) for name in ("deletion", "insertion")}
     figure = draw(replace(curves, **small))
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     first, second = (axes.get_tightbbox() for axes in figure.axes[:2])
     assert first.x0 > 0
     assert not first.overlaps(second)

@@ -102,6 +102,6 @@ def test_extreme_photographs_can_be_drawn_on_a_page(colours, size):
     box = Box(0, 0, size[1], size[0])
     extreme = Photograph("a", np.zeros((1, 1, 3), np.uint8), size, box)
     figure = draw(replace(colours, photographs=(extreme,) * 2))
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     assert figure.get_size_inches()[0] <= 6.91
     assert plot(replace(colours, photographs=(extreme,) * 2)).layout.height < 900

@@ -143,7 +143,7 @@ def test_names_of_many_heads_and_layers_do_not_run_into_each_other(shape):
 def test_heads_that_all_say_nothing_can_be_drawn(statistics):
     zeros = {name: np.zeros_like(array) for name, array in statistics.arrays().items()}
     flat = replace(statistics, **zeros)
-    draw(flat).canvas.draw()
+    draw(flat).draw_without_rendering()
     assert plot(flat).data[0].zmax == 1
 
 

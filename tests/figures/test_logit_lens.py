@@ -133,7 +133,7 @@ def test_one_layer_lies_over_the_photograph_on_the_scale_of_all(lens, photograph
 
 def test_many_layers_fit_on_a_page(lens):
     figure = draw(deep(lens, 16))
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     assert figure.get_size_inches()[1] < 9
     assert plot(deep(lens, 16)).layout.height < 1200
 

@@ -183,7 +183,7 @@ def test_extreme_photographs_can_be_cropped_and_drawn(axes, pixels, size, seen):
     assert np.array_equal(crop(photograph, (4, 4)), np.full((4, 4, 3), 7))
     draw_photograph(axes, photograph)
     draw_map(axes, photograph, np.ones((2, 2)), (0.0, 1.0))
-    axes.figure.canvas.draw()
+    axes.figure.draw_without_rendering()
     assert plot_photograph(screen_sheet.screen("", "", height=300), photograph).to_json()
 
 

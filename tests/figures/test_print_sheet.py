@@ -40,7 +40,7 @@ def test_tick_labels_never_overlap(count, width, step):
     assert labels == [str(each) if each % step == 0 else "" for each in numbers]
     axes = print_sheet.place(print_sheet.page(5, 1), left=0.5, top=0.5, width=width, height=0.2)
     axes.set(xlim=(-0.5, count - 0.5), xticks=numbers, xticklabels=labels)
-    axes.figure.canvas.draw()
+    axes.figure.draw_without_rendering()
     boxes = [each.get_window_extent() for each in axes.get_xticklabels() if each.get_text()]
     gaps = [right.x0 - left.x1 for left, right in itertools.pairwise(boxes)]
     assert min(gaps) > 0.02 * print_sheet.PRINT_DPI

@@ -186,7 +186,7 @@ def test_the_axis_of_norms_ends_at_round_numbers_around_them(norms, low, high, f
 def test_norms_that_are_zero_and_a_single_layer_can_be_drawn(norms):
     one = {name: getattr(norms, name)[:, :1] * 0 for name in ("norm", "prefix_norm", "drawn")}
     zero = replace(norms, layer=0, **one)
-    draw(zero).canvas.draw()
+    draw(zero).draw_without_rendering()
     assert plot(zero).data[0].zmax == 1
     assert len(traces(plot_depth(zero))["median patch"].y) == 1
 
