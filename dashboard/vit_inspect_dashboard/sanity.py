@@ -21,7 +21,7 @@ WORDS = page.Words(
     reading="Both maps are of the same network and the same picture. At the right, the entries of "
     "every weight tensor are in a random order: nothing of what was learned is left. A rank "
     "correlation near 0 says that the two maps order the patches differently, so the map depends "
-    "on what was learned. Near 1 or −1, it does not. Compare where patches are bright, not the "
+    "on what was learned. Near 1 or −1, it does not. Compare where colours are strong, not the "
     "numbers: each map has a scale of its own.",
     caveat="A map that depends on what was learned can still be wrong: see Faithfulness. One "
     "random order is one example. Neighbouring patches are alike, so even maps of two unlike "

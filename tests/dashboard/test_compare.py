@@ -126,7 +126,7 @@ def test_what_is_compared_is_exported_on_the_scale_that_is_shown(
     files: dict[str, Callable[[], bytes]],
 ) -> None:
     app = opened("compare")
-    app.selectbox(key="figure").set_value(token_norms.FIGURE.title).run()
+    app.selectbox(key="figure").set_value(attention_rollout.FIGURE.title).run()
     [shown] = {
         (trace["zmin"], trace["zmax"])
         for chart in charts(app)[:2]
@@ -134,7 +134,9 @@ def test_what_is_compared_is_exported_on_the_scale_that_is_shown(
         if trace["type"] == "heatmap"
     }
     for side in ("left", "right"):
-        [save] = [each for name, each in files.items() if name.endswith(f"_token_norms_{side}.svg")]
+        [save] = [
+            each for name, each in files.items() if name.endswith(f"_attention_rollout_{side}.svg")
+        ]
         assert isinstance(save, partial)
         assert save.keywords["limits"] == pytest.approx(shown)
 

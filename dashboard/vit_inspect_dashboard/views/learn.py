@@ -348,13 +348,14 @@ def steps() -> list[Step]:
         if staged
         else Step(
             "What reaches the output",
-            f"{_reads()} Attention carries bright squares there through the layers. Go back to "
-            "layer 0 for the whole way.",
+            f"{_reads()} Attention carries squares in strong colours there through the layers. "
+            "Go back to layer 0 for the whole way.",
             show_rollout,
             "attention_rollout",
             Task(
                 "Which squares reach the output?",
-                "Begin with the last layer, and go back to layer 0 by K.",
+                "Begin with the last layer, and go back to layer 0"
+                f"{'' if screen.touched() else ' by K'}.",
                 "The last layer alone shows what is read there. From layer 0 on, attention of "
                 "all layers is multiplied. It says what could reach the output, not what the "
                 "output depends on.",
@@ -370,16 +371,18 @@ def steps() -> list[Step]:
         if staged
         else Step(
             "The output, and what supports it",
-            "The output comes last. Bright squares support it: a little more attention to them "
-            "would raise it most.",
+            "The output comes last. Squares in strong colours support it: a little more attention "
+            "to them would raise it most.",
             show_support,
             "attention_relevance",
             Task(
-                "Would the output change without the brightest squares?",
-                "Open Tests, click the same squares there, and read 'Cosine of the outputs': 1 is "
-                "no change.",
+                "Would the output change without the strongest squares?",
+                screen.in_words(
+                    "Open Tests, click the same squares there, and read 'Cosine of the outputs': 1 "
+                    "is no change."
+                ),
                 "Often hardly, if only a few are missing: other squares say the same. That is the "
-                "test of every map: a bright square that can go without a change of the output "
+                "test of every map: a strong square that can go without a change of the output "
                 "was not needed. Now choose + your photo above, and begin again with step 1: "
                 "what do you expect of each step?",
             ),
