@@ -13,7 +13,7 @@ import streamlit as st
 from vit_inspect.catalog import CaptureFigure, ModelFigure
 from vit_inspect.errors import InspectError
 from vit_inspect.exporting.render import PLOTLY_CONFIG
-from vit_inspect.figures import looks, outputs, overlay, screen_sheet
+from vit_inspect.figures import looks, narrow_sheet, outputs, overlay, screen_sheet
 from vit_inspect.figures.figure import FigureSpec, Record
 from vit_inspect.loading.recommended import BUNDLED
 from vit_inspect.records.base import Photograph
@@ -164,11 +164,11 @@ def plot(
         options = {"on_select": picked, "selection_mode": "points"}
     width = screen.width()
     if width < screen_sheet.SCREEN_PX:
-        figure = screen_sheet.narrow(figure, width)
+        figure = narrow_sheet.narrow(figure, width)
     place: Any = nullcontext()
-    if proportion := screen_sheet.proportion(figure):
+    if proportion := narrow_sheet.proportion(figure):
         place = picture_content(key, figure, proportion)
-    elif (least := screen_sheet.least_width(figure)) > width:
+    elif (least := narrow_sheet.least_width(figure)) > width:
         place = wide_content(key, least)
     with place:
         st.plotly_chart(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import combinations
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from tests.helpers.records import Size, all_made
 from vit_inspect.catalog import FIGURES
-from vit_inspect.figures import looks, screen_sheet
+from vit_inspect.figures import looks, narrow_sheet, screen_sheet
 
 
 def test_a_figure_on_a_screen_grows_by_the_lines_that_are_broken():
@@ -45,11 +46,11 @@ def test_a_dark_page_changes_ink_paper_and_small_words():
 
 def test_a_picture_has_a_proportion_and_a_chart_of_lines_has_none():
     figure = screen_sheet.screen("a", "b", height=100)
-    assert screen_sheet.proportion(figure) is None
+    assert narrow_sheet.proportion(figure) is None
     figure.update_layout(xaxis_range=[0, 40], yaxis={"range": [30, 0], "scaleanchor": "x"})
-    assert screen_sheet.proportion(figure) == 0.75
+    assert narrow_sheet.proportion(figure) == 0.75
     figure.update_layout(yaxis_scaleratio=2, xaxis_domain=(0.2, 0.6))
-    assert abs(screen_sheet.proportion(figure) - 0.6) < 1e-12
+    assert abs(narrow_sheet.proportion(figure) - 0.6) < 1e-12
 
 
 def test_a_legend_stands_below_the_drawing_and_its_axis():
@@ -87,7 +88,7 @@ def axes(figure: go.Figure) -> list[Any]:
 def test_on_a_narrow_screen_drawings_stand_below_each_other_as_high_as_they_were() -> None:
     before = beside()
     high = before.layout.height - before.layout.margin.t - before.layout.margin.b
-    figure = screen_sheet.narrow(beside(), 390)
+    figure = narrow_sheet.narrow(beside(), 390)
     assert [figure.layout.xaxis.domain, figure.layout.xaxis2.domain] == [(0, 1), (0, 1)]
     first, second = heights(figure)
     assert np.allclose([first[1] - first[0], second[1] - second[0]], high)
@@ -101,7 +102,7 @@ def test_on_a_narrow_screen_drawings_stand_below_each_other_as_high_as_they_were
 
 
 def test_a_picture_keeps_its_proportion_where_it_stands_above_another_drawing() -> None:
-    figure = screen_sheet.narrow(beside(scaleanchor="x", scaleratio=0.25), 390)
+    figure = narrow_sheet.narrow(beside(scaleanchor="x", scaleratio=0.25), 390)
     first, second = heights(figure)
     margin = figure.layout.margin
     assert np.isclose(first[1] - first[0], (390 - margin.l - margin.r) / 2)
@@ -109,17 +110,17 @@ def test_a_picture_keeps_its_proportion_where_it_stands_above_another_drawing() 
 
 
 def test_a_wide_screen_leaves_drawings_side_by_side_and_shared_rows_are_never_parted() -> None:
-    assert screen_sheet.narrow(beside(), 700).layout.xaxis2.domain == (0.7, 1)
+    assert narrow_sheet.narrow(beside(), 700).layout.xaxis2.domain == (0.7, 1)
     shared = beside().update_layout(xaxis2_anchor="y")
-    assert screen_sheet.narrow(shared, 390).layout.xaxis2.domain == (0.7, 1)
-    assert screen_sheet.least_width(shared) > 390 > screen_sheet.least_width(beside())
+    assert narrow_sheet.narrow(shared, 390).layout.xaxis2.domain == (0.7, 1)
+    assert narrow_sheet.least_width(shared) > 390 > narrow_sheet.least_width(beside())
 
 
 def test_words_are_broken_for_a_narrow_screen_and_begin_at_its_edge() -> None:
     words = " ".join(["word"] * 30)
     figure = screen_sheet.screen("a", words, height=300)
     drawn = figure.layout.height - figure.layout.margin.t
-    screen_sheet.narrow(figure, 390)
+    narrow_sheet.narrow(figure, 390)
     [head] = figure.layout.annotations
     small = head.text.split("</span><br>")[1]
     assert small.count("<br>") == 2
@@ -131,13 +132,13 @@ def test_words_are_broken_for_a_narrow_screen_and_begin_at_its_edge() -> None:
 def test_cells_that_a_finger_could_not_meet_need_more_room() -> None:
     figure = screen_sheet.screen("a", "b", height=300)
     screen_sheet.add_squares(figure, size=8, x=[*range(40)] * 2, y=[0] * 40 + [1] * 40)
-    assert screen_sheet.least_width(figure) > 40 * 10
+    assert narrow_sheet.least_width(figure) > 40 * 10
 
 
 @pytest.mark.parametrize("entry", FIGURES, ids=lambda entry: entry.figure.slug)
 def test_nothing_of_a_figure_lies_on_another_drawing_on_a_narrow_screen(entry: Any) -> None:
     for record in all_made(entry.figure.record, Size(layers=12, heads=6)):
-        figure = screen_sheet.narrow(entry.figure.plot(record), 366)
+        figure = narrow_sheet.narrow(entry.figure.plot(record), 366)
         boxes = []
         for across in figure.select_xaxes():
             down = figure.layout[(across.anchor or "y").replace("y", "yaxis")]
@@ -146,6 +147,11 @@ def test_nothing_of_a_figure_lies_on_another_drawing_on_a_narrow_screen(entry: A
         for one, other in combinations(boxes, 2):
             apart = one[1] <= other[0] or other[1] <= one[0]
             assert apart or one[3] <= other[2] or other[3] <= one[2], boxes
+        for words in figure.select_annotations({"name": screen_sheet.BELOW}):
+            assert words.y == 0, "words below the figure lie on a drawing"
+            lines = re.sub("<span[^>]*>|</span>", "", words.text).split("<br>")
+            assert max(map(len, lines)) * 13 * 0.53 <= 366
+            assert figure.layout.margin.b >= 20 * len(lines)
         heat = [trace.colorbar for trace in figure.select_traces({"type": "heatmap"})]
         for bar in (bar for bar in heat if bar.y is not None):
             assert 0 <= bar.x < 1, "the colour bar is not on the sheet"
