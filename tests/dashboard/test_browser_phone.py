@@ -145,7 +145,6 @@ def test_below_a_picture_in_a_chart_is_no_empty_room(phone: Page, path: str, key
 
 def test_the_legend_of_a_chart_is_on_the_screen(phone: Page) -> None:
     show(phone, "/?at=attention_distance")
-    # The chart is laid out twice: for a page, and then for one that is as narrow as this.
     phone.wait_for_function("""() => {
       const names = [...document.querySelectorAll(".stPlotlyChart .legendtext")];
       const heads = names.slice(0, 6).map((name) => name.textContent);

@@ -91,14 +91,18 @@ def user_with(browser: Browser, address: str | None = None, **options: Any) -> I
 
 def ready(page: Page) -> None:
     """Waits until a window rests, after whatever it was asked for before."""
-    page.evaluate(FRAMES)
     deadline = time.monotonic() + SECONDS
-    while _talks[page].waits:
-        assert time.monotonic() < deadline, "no answer from the server"
-        page.wait_for_timeout(20)
     page.evaluate(FRAMES)
-    page.wait_for_function(RESTS)
-    page.evaluate(FRAMES)
+    while True:
+        while _talks[page].waits:
+            assert time.monotonic() < deadline, "no answer from the server"
+            page.wait_for_timeout(20)
+        page.evaluate(FRAMES)
+        page.wait_for_function(RESTS)
+        page.evaluate(FRAMES)
+        # What was drawn may have asked for more: a narrow page is laid out once again.
+        if not _talks[page].waits:
+            return
 
 
 def show(page: Page, path: str) -> None:

@@ -124,7 +124,9 @@ def test_maps_of_raw_scores_begin_at_the_lowest() -> None:
     assert logit_lens.plot(lens).layout.meta[3] == words
     drawn = logit_lens.plot_layer(lens, 1)
     assert drawn.data[0].hovertemplate.count("%{z:.4g}, rank") == 1
-    assert drawn.data[0].colorbar.tickformat == "~g"
+    told = drawn.data[-1].marker.colorbar.ticktext
+    assert told[0] == looks.number(float(values.min()), ".3g")
+    assert not any("%" in each for each in told)
     assert drawn.layout.meta[2].startswith("Largest score in ")
 
 

@@ -53,12 +53,15 @@ const watcher = new ResizeObserver(tellSoon);
 
 /** @param {{data: Given, setTriggerValue: (name: string, value: unknown) => void}} called */
 export default function ({ data, setTriggerValue }) {
+  const first = given === null;
   given = data;
   report = (what) => setTriggerValue("told", what);
   document.addEventListener("touchstart", keepFromPlotly, { capture: true, passive: true });
   const page = document.querySelector('[data-testid="stMainBlockContainer"]');
   if (page) watcher.observe(page);
-  tellSoon();
+  // What was laid out for a wide page is not to be seen on a narrow one.
+  if (first) tell();
+  else tellSoon();
   if (data.view === shown) return;
   shown = data.view;
   const row = document.querySelector('.st-key-view [role="radiogroup"]');
