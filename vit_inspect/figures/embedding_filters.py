@@ -161,9 +161,7 @@ def plot(result: EmbeddingFilters) -> go.Figure:
             anchor="y2",
             dtick=1,
         ),
-        yaxis2=screen_sheet.screen_axis(
-            EXPLAINED.replace(" (", "<br>("), range=[0, 1.02], tickformat=".0%", anchor="x2"
-        ),
+        yaxis2=screen_sheet.screen_axis(EXPLAINED, range=[0, 1.02], tickformat=".0%", anchor="x2"),
     )
     return figure
 

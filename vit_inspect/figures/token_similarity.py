@@ -118,8 +118,8 @@ FIGURE = FigureSpec(
     slug="token_similarity",
     title="Similar patches",
     question="Which patches are similar to this one?",
-    reading="The outlined patch is compared with all patches. Bright patches have nearly the same "
-    "features: other parts of the same object, or the same part of another object, "
+    reading="The outlined patch is compared with all patches. Those in bright colours have nearly "
+    "the same features: other parts of the same object, or the same part of another object, "
     "anywhere.",
     caveat="Cosine similarity ignores the norm of a token, so artefacts look like any patch. All "
     "tokens share a common part, so no single value means 'similar': compare values of "
