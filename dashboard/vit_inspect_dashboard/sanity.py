@@ -19,7 +19,8 @@ RANDOMISED = "Randomised weights"
 WORDS = page.Words(
     title="Sanity check",
     reading="Both maps are of the same network and the same picture. At the right, the entries of "
-    "every weight tensor are in a random order: nothing of what was learned is left. A rank "
+    "every weight tensor are in a random order: of what was learned only the values are left, and "
+    "not where they stood. A rank "
     "correlation near 0 says that the two maps order the patches differently, so the map depends "
     "on what was learned. Near 1 or −1, it does not. Compare where colours are strong, not the "
     "numbers: each map has a scale of its own.",

@@ -96,7 +96,10 @@ def draw(
 def _draw_crossed(
     figure: Figure, result: PatchMaps, image: int, scale: Scale, sheet: float, most: float
 ) -> tuple[float, float]:
-    """Maps in rows and columns, whose names stand along them; returns their left and lower end."""
+    """Maps in rows and columns, whose names stand along them.
+
+    Returns where their colour bar begins at the left, and where they end below.
+    """
     shape, (rows, columns) = result.photographs[image].seen_aspect, result.values.shape[1:3]
     row_names, column_names = (
         list(map(looks.short, each)) for each in (result.rows, result.columns)
@@ -193,9 +196,9 @@ def plot(
     down = math.ceil(rows * columns / across)
     scale = look, edges, clip, from_least, limits
     pictures = _pictures(result, image, LONG_SIDE_PX / max(down, across), scale)
-    flat, above = pictures.reshape(-1, *pictures.shape[2:]), 0.0
+    flat, named = pictures.reshape(-1, *pictures.shape[2:]), 0.0
     if names:
-        flat, above = _below_names(flat, down, across)
+        flat, named = _below_names(flat, down, across)
     blank = np.zeros((down * across - len(flat), *flat.shape[1:]), np.uint8)
     tiles = compose(np.concatenate([flat, blank]).reshape(down, across, *flat.shape[1:]))
     high, wide = tiles.picture.shape[:2]
@@ -224,7 +227,7 @@ def plot(
         go.layout.Annotation(
             text=name,
             x=place % across,
-            y=place // across + tiles.extent[3] * (1 - 2 * above),
+            y=place // across + tiles.extent[3] * (1 - 2 * named),
             **look_of_names,
         )
         for place, name in enumerate(names)
