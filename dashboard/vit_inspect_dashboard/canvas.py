@@ -10,11 +10,12 @@ from typing import Any
 import streamlit as st
 
 from vit_inspect.figures import patch_map, patch_maps
+from vit_inspect.figures.lit import Look
 from vit_inspect.layout import READOUT, Region, TokenLayout
 from vit_inspect.records.evidence import PatchMap, PatchMaps
 from vit_inspect.records.names import place_name
 from vit_inspect_dashboard import address, as_python, exports, models, page, sheets
-from vit_inspect_dashboard.components.explorer import CHOICES, explorer
+from vit_inspect_dashboard.components.explorer import CHOICES, LOOKS, explorer
 from vit_inspect_dashboard.sheets import MAX, MEAN, Query, Sheet, all_queries, all_rows_fit
 from vit_inspect_dashboard.state import Subject
 from vit_inspect_dashboard.wording import query_name
@@ -23,11 +24,12 @@ REGION = re.compile(r"Region \((\d{1,4}), (\d{1,4})\) to \((\d{1,4}), (\d{1,4})\
 """A region as `query_name` calls it."""
 
 
-def chosen_look() -> dict[str, str]:
-    """How maps are drawn, of each of the explorer's choices."""
+def chosen_look(first_look: Look = LOOKS[0]) -> dict[str, str]:
+    """How maps are drawn, of each of the explorer's choices; `first_look` if none is chosen."""
     held = {name: address.get(name) for name in CHOICES}
+    first = {name: options[0] for name, options in CHOICES.items()} | {"look": first_look}
     return {
-        name: found if (found := held[name]) in options else options[0]
+        name: found if (found := held[name]) in options else first[name]
         for name, options in CHOICES.items()
     }
 
@@ -79,13 +81,15 @@ def show(
     head: str = "head",
     link: str = "",
     scale: str | None = None,
+    first_look: Look = LOOKS[0],
 ) -> None:
     """The maps, and the tools that belong to them.
 
     lead, why, link: as for `explorer`. layer, head: where the address holds what is open.
     scale: of explorers that are linked, which have no choice of it.
+    first_look: as for `chosen_look`.
     """
-    look = _look(sheet, scale)
+    look = _look(sheet, scale, first_look)
     places = {
         "layer": layer if len(sheet.values) > 1 else None,
         "column": head if len(sheet.columns) > 1 else None,
@@ -98,7 +102,12 @@ def show(
         look=look,
         key=key,
         on_choose=partial(
-            _choose, places, sheet.columns, sheet.layout, bool(scale) or not sheet.limits
+            _choose,
+            places,
+            sheet.columns,
+            sheet.layout,
+            bool(scale) or not sheet.limits,
+            first_look,
         ),
     )
 
@@ -158,15 +167,16 @@ def export(
     label: str = "Export",
     suffix: str = "",
     scale: str | None = None,
+    first_look: Look = LOOKS[0],
 ) -> None:
     """The large map as files and as lines of Python, and all maps as files, as they are shown.
 
     about: what it is of, such as "L7 H2 from class token (CLS)"; all_about: what all are of, where
         they are shown.
-    analysis, values: as for `as_python.map_lines`. suffix: as for `exports.offer`. scale: as for
-        `show`.
+    analysis, values: as for `as_python.map_lines`. suffix: as for `exports.offer`. scale,
+        first_look: as for `show`.
     """
-    look = _look(sheet, scale)
+    look = _look(sheet, scale, first_look)
     clip = float(look["clip"])
     drawn: dict[str, Any] = {
         "look": look["look"],
@@ -201,9 +211,9 @@ def export(
         exports.offer_lines(lines)
 
 
-def _look(sheet: Sheet, scale: str | None) -> dict[str, str]:
+def _look(sheet: Sheet, scale: str | None, first_look: Look) -> dict[str, str]:
     """How the sheet is drawn; maps without a common scale have each their own."""
-    look = chosen_look()
+    look = chosen_look(first_look)
     return look | {"scale": scale or (look["scale"] if sheet.limits else "own")}
 
 
@@ -212,16 +222,21 @@ def _choose(
     columns: tuple[str, ...],
     layout: TokenLayout,
     scaled: bool,
+    first_look: Look,
     chosen: dict[str, Any],
 ) -> None:
     """What was chosen on the canvas goes to the address.
 
     scaled: whether the maps have a scale of their page's, which is no choice.
     """
+    shown = chosen_look(first_look)
+    # No choice, as long as the page begins with it.
+    usual = {name: options[0] for name, options in CHOICES.items()}
+    usual |= {} if first_look == LOOKS[0] else {"look": ""}
     found = {
-        name: None if value == CHOICES[name][0] else value
+        name: None if value == usual[name] else value
         for name, value in chosen.items()
-        if name in CHOICES and not (name == "scale" and scaled)
+        if name in CHOICES and value != shown[name] and not (name == "scale" and scaled)
     }
     for name, place in places.items():
         if place and name in chosen:

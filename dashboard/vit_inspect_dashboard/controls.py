@@ -56,7 +56,9 @@ def choose_step(count: int) -> int:
     options = list(range(1, count + 1))
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         step = choose("step", "Step", options, help="Keys: B goes back, F goes forward.")
-        step_buttons("step", options, step, keys=("B", "F"), what="step")
+        # Of their own row where the steps leave no room for both.
+        with st.container(horizontal=True, gap="small", width="content"):
+            step_buttons("step", options, step, keys=("B", "F"), what="step")
     return int(step)
 
 
@@ -93,15 +95,21 @@ def choose_many(
 
 
 def choose_patch(
-    grid: tuple[int, int], *, key: str = "token", label: str = "Patch", help: str
+    grid: tuple[int, int],
+    *,
+    key: str = "token",
+    label: str = "Patch",
+    help: str,
+    start: tuple[int, int] | None = None,
 ) -> tuple[int, int]:
-    """One patch, at first the one in the middle; the same on all pages that share the key."""
+    """One patch, at first `start` or the middle one; the same on all pages that share the key."""
+    middle = grid[0] // 2, grid[1] // 2
     patches = {patch_name(*each): each for each in np.ndindex(grid)}
     name = st.selectbox(
         label,
         list(patches),
         width=190,
-        **address.one_of(key, patches, start=patch_name(grid[0] // 2, grid[1] // 2)),
+        **address.one_of(key, patches, start=patch_name(*(start or middle))),
         help=f"{help} Row and column count from 0, at the top left.",
     )
     row, column = patches[name]

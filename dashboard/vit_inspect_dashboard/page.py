@@ -83,9 +83,7 @@ def failed_model(subject: Subject, place: Any, second: str = "") -> Iterator[Non
             if not offers.is_in_memory(subject.model):
                 words = ["vit-inspect", "figures", "chelsea", "--out", "out"]
                 st.caption("The same from a terminal, where it says more:")
-                st.code(
-                    shlex.join([*words, *models.options(subject)]), language="sh", wrap_lines=True
-                )
+                show_command([*words, *models.options(subject)])
         raise Ended from refusal
 
 
@@ -101,6 +99,16 @@ def heading(title: str, question: str) -> Any:
             st.title(plain(title), anchor=False, width="content")
             st.subheader(question, anchor=False, width="content")
         return st.container(width="content")
+
+
+def show_command(words: Sequence[str]) -> None:
+    """A command for a terminal, an option in each line: a browser would break lines in options."""
+    lines: list[list[str]] = [[]]
+    for word in words:
+        if word.startswith("--"):
+            lines.append([])
+        lines[-1].append(word)
+    st.code(" \\\n  ".join(map(shlex.join, lines)), language="sh", wrap_lines=True)
 
 
 def controls_and_picture() -> tuple[Any, Any]:
@@ -208,7 +216,7 @@ def show_input(photograph: Photograph, grid: tuple[int, int]) -> None:
     st.image(
         picture,
         width=round(INPUT_PX * min(1, picture.width / picture.height)),
-        alt="The picture, the part that the model saw cut into patches, the rest shaded",
+        alt="The picture, the part that the model saw cut into patches, the rest faded",
     )
 
 

@@ -20,10 +20,10 @@ WORDS = page.Words(
     title="Sanity check",
     reading="Both maps are of the same network and the same picture. At the right, the entries of "
     "every weight tensor are in a random order: of what was learned only the values are left, and "
-    "not where they stood. A rank "
-    "correlation near 0 says that the two maps order the patches differently, so the map depends "
-    "on what was learned. Near 1 or −1, it does not. Compare where colours are strong, not the "
-    "numbers: each map has a scale of its own.",
+    "not where they stood. A rank correlation near 0 says that the two maps order the patches "
+    "differently, so the map seems to depend on what was learned. Near 1 or −1, it does not. "
+    "Compare which patches are high on the scale, not the numbers: each map has a scale of its "
+    "own.",
     caveat="A map that depends on what was learned can still be wrong: see Faithfulness. One "
     "random order is one example. Neighbouring patches are alike, so even maps of two unlike "
     "networks agree in part by chance.",
@@ -83,9 +83,8 @@ def show(
     for place, of, sheet, name in zip(columns, both, sheets, (TRAINED, RANDOMISED), strict=True):
         with place:
             key, suffix = ("canvas", "") if of is subject else ("canvas_control", "_control")
-            places = {"layer": layer, "head": head}
             # The map of another head or patch is there before this page is told.
-            canvas.show(sheet, name, key=key, link=LINK, scale="own", **places)
+            canvas.show(sheet, name, key=key, link=LINK, scale="own", layer=layer, head=head)
             label = "Export the control" if suffix else "Export this map"
             canvas.export(sheet, of, label=label, suffix=suffix, scale="own", about=about, **told)
     trained, control = (sheet.values[sheet.opened] for sheet in sheets)

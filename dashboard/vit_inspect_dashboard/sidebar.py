@@ -16,7 +16,7 @@ from vit_inspect_dashboard import address, kept, models, offers, picker, picture
 from vit_inspect_dashboard.controls import choose, step_buttons
 from vit_inspect_dashboard.pictures import Picture
 from vit_inspect_dashboard.state import Subject
-from vit_inspect_dashboard.wording import plain
+from vit_inspect_dashboard.wording import plain, token_name
 
 DEFAULT_PX = 224
 """Where the bundled model starts: a figure within seconds on two cores."""
@@ -130,7 +130,7 @@ def show_facts(subject: Subject) -> None:
     """The model in four lines."""
     model = models.model(subject)
     layout = model.layout
-    special = ", ".join(layout.prefix) or "no special tokens"
+    special = ", ".join(map(token_name, layout.prefix)) or "no special tokens"
     stage = f" in stage {model.stage}" if model.stage_count > 1 else ""
     lines = [
         f"{parameter_count(model.parameter_count)} parameters, {len(model.blocks)} layers{stage}",

@@ -47,6 +47,11 @@ def query_name(query: Query | Region, layout: TokenLayout) -> str:
     return name[0].upper() + name[1:]
 
 
+def token_name(name: str) -> str:
+    """What a special token is called where there is little room."""
+    return "CLS" if name == "cls" else name
+
+
 def file_stem(name: str) -> str:
     """A name that is safe in any file system, whatever a stranger called the picture."""
     return re.sub(r"[^\w.-]+", "_", name).strip("._")[:120] or "figure"

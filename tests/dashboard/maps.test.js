@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 
 import {
-  averaged, bestColumns, clamp, endsOf, isPatch, number, paint, percentile, placeName, shade, tinted, unpack,
+  averaged, bestColumns, clamp, endsOf, isPatch, number, paint, percentile, placeName, shade, tinted, turnGrey, unpack,
   valueAt,
 } from "../../dashboard/vit_inspect_dashboard/components/maps.js";
 
@@ -153,7 +153,14 @@ test("a map is called by its layer and its head, also where there is one layer",
 test("small things", () => {
   assert.deepEqual([-1, 0, 2, 3].map((index) => clamp(index, 3)), [0, 0, 2, 2]);
   assert.deepEqual([0, "Class token (CLS)", null].map(isPatch), [true, false, false]);
-  assert.deepEqual([0.0123456, 1, 0, 1234.5, -0.5, -1.234e-7].map(number), ["0.0123", "1", "0", "1230", "−0.5", "−1.23e−7"]);
+  assert.deepEqual([0.0123456, 1, 0, 1234.5, -0.5, -1.234e-7].map((each) => number(each)), ["0.0123", "1", "0", "1230", "−0.5", "−1.23e−7"]);
+  assert.equal(number(10.94, 2), "11");
+});
+
+test("a photograph in grey has the lightness that Pillow gives it, and its opacity", () => {
+  const pixels = new Uint8ClampedArray([255, 0, 0, 255, 0, 255, 0, 128, 10, 20, 30, 255]);
+  turnGrey(pixels, [0.299, 0.587, 0.114]);
+  assert.deepEqual([...pixels], [76, 76, 76, 255, 150, 150, 150, 128, 18, 18, 18, 255]);
 });
 
 test("maps side by side leave no holes where they can, and fill a narrow screen from left to right", () => {

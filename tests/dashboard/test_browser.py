@@ -107,7 +107,7 @@ def test_the_first_screen_is_the_map_of_a_telling_head_with_exact_numbers(
     most = np.unravel_index(weights.argmax(), weights.shape)
     mass = maps.prefix_mass[0, layer, head, 0]
     expect(line).to_have_text(
-        f"Class token (CLS) attends {1 - mass:.1%} to patches, {mass:.1%} to cls; "
+        f"Class token (CLS) attends {1 - mass:.1%} to patches, {mass:.1%} to CLS; "
         f"most to patch ({most[0]}, {most[1]}): {short(weights.max())}"
     )
     end = np.percentile(weights, 98.5)
@@ -120,15 +120,25 @@ def test_the_first_screen_is_the_map_of_a_telling_head_with_exact_numbers(
 
     assert asked
     asked.clear()
-    for patch in ((8, 5), (3, 12), (0, 15)):
+    for patch in ((8, 5), (3, 12), (11, 5)):
         canvas.hover(position=at(canvas, *patch))
         expect(canvas).to_have_attribute("data-shown", f"({patch[0]}, {patch[1]})")
         row = rows(capture.layers[layer], [capture.layout.token(patch)])[0, head, 0].numpy()
         most = divmod(int(row[1:].argmax()), 16)
         expect(line).to_have_text(
             f"Patch ({patch[0]}, {patch[1]}) attends {row[1:].sum():.1%} to patches, "
-            f"{row[0]:.1%} to cls; most to patch ({most[0]}, {most[1]}): {short(row[1:].max())}"
+            f"{row[0]:.1%} to CLS; most to patch ({most[0]}, {most[1]}): {short(row[1:].max())}"
         )
+        times = row[1:].max() / np.percentile(row[1:], 98.5)
+        beyond = f", {times:.2g} × the end of the scale" if times >= 2 else ""
+        expect(page.locator(".explorer .unit")).to_have_text(
+            f"attention weight; clipped at percentile 98.5, largest {short(row[1:].max())}{beyond}"
+        )
+    assert beyond
+    # The small maps do not follow the cursor.
+    expect(page.locator(".explorer .maps")).to_have_text(
+        "Rows are layers, columns are heads. Query: Class token (CLS)."
+    )
     # In another head the rows are not there yet: the cursor reads the map that is.
     page.keyboard.press("j")
     canvas.hover(position=at(canvas, 6, 5))
@@ -372,7 +382,7 @@ def test_a_region_that_is_dragged_is_the_mean_of_its_rows(page: Page, capture: v
     row = rows(capture.layers[7], tokens)[0, 2].mean(0).numpy()
     line = page.locator(".explorer .line")
     expect(line).to_contain_text(re.compile(r"\(6, 4\) to \(8, 5\) attends"))
-    expect(line).to_contain_text(f"{row[0]:.1%} to cls")
+    expect(line).to_contain_text(f"{row[0]:.1%} to CLS")
     expect(line).to_contain_text(f": {short(row[1:].max())}")
 
 
@@ -406,6 +416,17 @@ def test_the_tile_under_the_cursor_is_large_and_a_click_opens_it(page: Page) -> 
     sheet.click(position={"x": 0.345 * box["width"], "y": 0.645 * box["height"]})
     expect(page).to_have_url(re.compile(r"patch=Patch\+%2824%2C\+12%29"))
     expect(page.get_by_label("Patch", exact=True)).to_have_value("Patch (24, 12)")
+    # It stays outlined: its middle is where the cursor was, to a part of a tile.
+    ready(page)
+    page.mouse.move(0, 0)
+    mark, box = page.locator(".magnifier .opened").bounding_box(), sheet.bounding_box()
+    assert mark
+    assert box
+    across = (mark["x"] + mark["width"] / 2 - box["x"]) / box["width"]
+    assert across == pytest.approx(0.345, abs=0.03)
+    assert (mark["y"] + mark["height"] / 2 - box["y"]) / box["height"] == pytest.approx(
+        0.645, abs=0.03
+    )
 
 
 def test_six_quick_presses_are_six_layers_and_one_step_back(browser: Browser, address: str) -> None:
@@ -840,10 +861,10 @@ def test_a_patch_and_a_head_are_switched_off_by_a_click(page: Page) -> None:
 def test_curves_are_run_on_a_click_and_can_be_cancelled(page: Page) -> None:
     show(page, "/?at=faithfulness&steps=10")
     expect(page.locator("canvas.picture")).to_have_count(1)
-    page.get_by_role("button", name="Run").click()
+    page.get_by_role("button", name="Test all maps").click()
     expect(page.get_by_text(re.compile(r"Picture 1 of 1: \d+ of \d+ runs"))).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_role("button", name="Run")).to_be_visible()
+    expect(page.get_by_role("button", name="Test all maps")).to_be_visible()
     expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
     page.get_by_text("Sanity check: randomised weights").click()
     expect(page.get_by_text("Rank correlation of the two maps")).to_be_visible()

@@ -183,6 +183,18 @@ def test_what_is_let_go_is_taken_back_and_the_rest_stays() -> None:
     assert address_after({}, **said) == said
 
 
+def test_a_page_with_a_look_of_its_own_leaves_that_of_others_alone() -> None:
+    grey = {"first_look": "heat on grey"}
+    shown = FIRST | {"look": "heat on grey"}
+    assert address_after({"layer": 0} | shown, places=grey) == {"layer": "0"}
+    assert address_after({"layer": 0} | shown) == {"layer": "0", "look": "heat on grey"}
+    # What is chosen there is kept, also the look that others begin with.
+    assert address_after(FIRST, places=grey) == {"look": "heat"}
+    assert address_after(FIRST, places=grey, look="heat") == {"look": "heat"}
+    assert address_after(shown, places=grey, look="heat") == {"look": "heat on grey"}
+    assert address_after(FIRST, look="heat on grey") == {}
+
+
 def test_maps_without_heads_or_layers_leave_those_of_other_views_alone() -> None:
     chosen = {"layer": 2, "column": 0}
     held = {"head": "3", "start": "0"}

@@ -74,6 +74,8 @@ def test_two_maps_have_one_scale_that_ends_with_the_brighter_one() -> None:
     weights = vi.attention_maps(models.capture(app.session_state["subject"])).weights[0]
     shown = weights[2, 1], weights[0].mean(axis=0)
     for explorer in canvases(app):
+        # Colours of the photographs would be taken for values.
+        assert explorer.header["look"]["look"] == "heat on grey"
         for clip, (low, high) in explorer.header["limits"].items():
             ends = [float(np.percentile(each, float(clip))) for each in shown]
             assert (low, high) == (0, pytest.approx(max(ends)))

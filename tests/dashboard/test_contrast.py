@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -35,10 +36,15 @@ def test_contrast_is_as_it_is_defined() -> None:
     assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
 
 
+def mixed(colour: str, paper: str, share: float) -> str:
+    """A colour that is so opaque, on a paper."""
+    pairs = [(int(colour[at : at + 2], 16), int(paper[at : at + 2], 16)) for at in (1, 3, 5)]
+    return "#" + "".join(f"{round(share * one + (1 - share) * other):02x}" for one, other in pairs)
+
+
 def tinted(colour: str, paper: str) -> str:
     """The paper behind what is chosen: a tenth of the accent."""
-    pairs = [(int(colour[at : at + 2], 16), int(paper[at : at + 2], 16)) for at in (1, 3, 5)]
-    return "#" + "".join(f"{round(0.1 * one + 0.9 * other):02x}" for one, other in pairs)
+    return mixed(colour, paper, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -56,3 +62,15 @@ def tinted(colour: str, paper: str) -> str:
 )
 def test_words_stand_out(ink: str, paper: str) -> None:
     assert contrast(ink, paper) >= 4.5
+
+
+@pytest.mark.parametrize("theme", [DAY, NIGHT], ids=["day", "night"])
+def test_quiet_words_stand_out(theme: dict[str, str]) -> None:
+    style = (CONFIG.parents[1] / "style.css").read_text()
+    quiet = (CONFIG.parents[1] / "components" / "explorer.css").read_text()
+    shares = re.findall(r"(?:stCaptionContainer|kbd) {[^}]*opacity: ([\d.]+)", style)
+    shares += re.findall(r"\.quiet {[^}]*opacity: ([\d.]+)", quiet)
+    assert len(shares) == 3
+    paper = theme.get("secondaryBackgroundColor", "#f6f6f4")
+    for share in map(float, shares):
+        assert contrast(mixed(theme["textColor"], paper, share), paper) >= 4.5

@@ -147,7 +147,9 @@ def test_marked_patches_arrive_by_their_index() -> None:
 def test_masses_are_those_of_the_prefix_keys_and_rows_still_sum_to_1(layout: TokenLayout) -> None:
     sheet = made(layout)
     found = sent(sheet)
-    assert found.header["prefix"] == list(layout.key_prefix)
+    assert found.header["prefix"] == [
+        "CLS" if each == "cls" else each for each in layout.key_prefix
+    ]
     assert np.array_equal(found.map_masses, sheet.prefix)
     assert np.array_equal(found.masses, sheet.rows.values[:, : len(layout.key_prefix)])
     for masses, weights in ((found.map_masses, found.maps), (found.masses, found.weights)):
@@ -420,7 +422,7 @@ def test_a_scale_that_is_no_choice_stays_what_was_chosen_elsewhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     written: list[dict[str, Any]] = []
-    told = {"scale": "own", "clip": "95"}
+    told = {"scale": "shared", "clip": "95"}
     monkeypatch.setattr(canvas, "explorer", lambda _, *, on_choose, **given: on_choose(told))
     monkeypatch.setattr(address, "get", lambda _: None)
     monkeypatch.setattr(address, "put", lambda **chosen: written.append(chosen))
@@ -428,7 +430,7 @@ def test_a_scale_that_is_no_choice_stays_what_was_chosen_elsewhere(
     canvas.show(sheet, "")
     canvas.show(sheet, "", link="two", scale="own")
     canvas.show(replace(sheet, limits={}), "")
-    assert written == [{"scale": None, "clip": "95"}, {"clip": "95"}, {"clip": "95"}]
+    assert written == [{"scale": "shared", "clip": "95"}, {"clip": "95"}, {"clip": "95"}]
 
 
 def test_the_stamp_of_a_choice_comes_back_where_it_is_a_whole_number(

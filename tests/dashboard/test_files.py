@@ -58,7 +58,7 @@ def test_files_of_curves_of_all_samples_are_named_after_them(
 ) -> None:
     monkeypatch.setattr("vit_inspect.analyses.faithfulness.RANDOM_ORDERS", 2)
     app = opened("faithfulness", over="all samples", steps=10)
-    press(app, "Run")
+    press(app, "Test all maps")
     assert f"{CLASSIFIER}_all_samples_faithfulness.csv" in files
 
 

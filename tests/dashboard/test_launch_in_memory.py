@@ -161,7 +161,7 @@ def test_a_wrapped_network_of_torchvision_shows_its_maps(
     maps = vi.attention_maps(vi.capture(wrapped, picture))
     weights = maps.weights[0][telling_head(maps)]
     row, column = np.unravel_index(weights.argmax(), weights.shape)
-    said = f"{weights.sum():.1%} to patches, {1 - weights.sum():.1%} to cls; most to patch "
+    said = f"{weights.sum():.1%} to patches, {1 - weights.sum():.1%} to CLS; most to patch "
     said += f"({row}, {column}): {weights.max():.3g}"
     expect(page.locator("p.line")).to_contain_text(said[:-1])
     assert sys.modules["__main__"] is main

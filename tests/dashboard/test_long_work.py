@@ -112,16 +112,16 @@ def test_curves_are_run_when_asked_and_then_kept() -> None:
     app = opened("faithfulness")
     assert not app.get("plotly_chart")
     app.button_group(key="steps").set_value(10).run()
-    (run,) = (each for each in app.button if each.label == "Run")
+    (run,) = (each for each in app.button if each.label == "Test all maps")
     run.click().run()
     assert not app.exception
     assert not app.error
     assert len(app.get("plotly_chart")) == 1
     app.run()
     assert len(app.get("plotly_chart")) == 1
-    assert "Run" not in [each.label for each in app.button]
+    assert "Test all maps" not in [each.label for each in app.button]
     app.button_group(key="steps").set_value(20).run()
-    assert "Run" in [each.label for each in app.button]
+    assert "Test all maps" in [each.label for each in app.button]
 
 
 def test_a_picture_of_one_colour_has_no_curves_and_a_sentence() -> None:
@@ -131,7 +131,7 @@ def test_a_picture_of_one_colour_has_no_curves_and_a_sentence() -> None:
     Image.new("RGB", (60, 40), (200, 10, 10)).save(file, "PNG")
     app.file_uploader(key="uploads").upload("red.png", file.getvalue(), "image/png").run()
     app.button_group(key="steps").set_value(10).run()
-    next(each for each in app.button if each.label == "Run").click().run()
+    next(each for each in app.button if each.label == "Test all maps").click().run()
     for _ in range(2):
         assert not app.exception
         [error] = app.error
@@ -153,7 +153,7 @@ def test_curves_of_all_samples_are_of_each_picture(monkeypatch: pytest.MonkeyPat
         return real(self, value, text)
 
     monkeypatch.setattr(st.delta_generator.DeltaGenerator, "progress", progress)
-    next(each for each in app.button if each.label == "Run").click().run()
+    next(each for each in app.button if each.label == "Test all maps").click().run()
     assert not app.exception
     count = len(vi.SAMPLES)
     for number in range(count):
@@ -212,7 +212,7 @@ def test_curves_go_on_within_a_picture_and_keep_no_network(
     monkeypatch.setattr(Curves, "advance", advance)
     app = opened("faithfulness", steps=10)
     monkeypatch.setattr(trials, "on_device", lambda work, *given, **named: work(*given, **named))
-    press(app, "Run")
+    press(app, "Test all maps")
     assert "no memory left" in app.error[0].value
     [work] = app.session_state["begun_curves"].values()
     assert not any(isinstance(each, torch.nn.Module) for each in held_by(work))
@@ -222,7 +222,7 @@ def test_curves_go_on_within_a_picture_and_keep_no_network(
     assert at == [0, 1, 2, 3, 4, -1, *range(5, at[-1] + 1)]
     assert at[-1] == work.total - 1
     assert not app.session_state["begun_curves"]
-    assert "Run" not in labels_of_buttons(app)
+    assert "Test all maps" not in labels_of_buttons(app)
     assert len(app.get("plotly_chart")) == 1
 
 
@@ -234,17 +234,17 @@ def test_a_cancelled_run_waits_to_be_asked_for_again(monkeypatch: pytest.MonkeyP
         raise vi.OutOfMemory("no memory left", "room", "take another device")
 
     monkeypatch.setattr(Curves, "advance", fail)
-    press(app, "Run")
+    press(app, "Test all maps")
     assert app.error
     monkeypatch.setattr(Curves, "advance", real)
     press(app, "Cancel")
     assert not app.error
     assert len(app.get("plotly_chart")) == 0
-    assert "Run" in labels_of_buttons(app)
+    assert "Test all maps" in labels_of_buttons(app)
 
 
 @pytest.mark.parametrize(
-    ("view", "label"), [("head_importance", "Test every head"), ("faithfulness", "Run")]
+    ("view", "label"), [("head_importance", "Test every head"), ("faithfulness", "Test all maps")]
 )
 def test_long_work_is_done_for_what_it_was_asked_for_alone(view: str, label: str) -> None:
     app = opened(view)

@@ -50,6 +50,21 @@ def test_a_given_scale_is_taken_as_it_is(single: PatchMap) -> None:
     assert told == "Largest value 4. Colours end at 9, on a given scale."
 
 
+def test_heat_on_grey_has_no_colours_but_those_of_values(single: PatchMap) -> None:
+    assert np.ptp(single.photographs[0].pixels, axis=2).max() > 50
+    none = replace(single, values=np.zeros_like(single.values))
+
+    def pixels(result: PatchMap, look: str) -> np.ndarray:
+        return np.asarray(draw(result, look=look, limits=(0.0, 4.0)).axes[0].images[0].get_array())
+
+    grey = pixels(none, "heat on grey")
+    assert np.ptp(grey, axis=2).max() == 0
+    weighted = pixels(none, "heat") @ np.array([0.299, 0.587, 0.114])
+    assert np.abs(grey[..., 0] - weighted).max() <= 1
+    # The colours are those of the values.
+    assert np.ptp(pixels(single, "heat on grey"), axis=2).max() > 50
+
+
 def test_an_even_map_has_a_picture_too(single: PatchMap) -> None:
     even = replace(single, values=single.values * 0 + 2)
     assert plot(even, from_least=True).layout.meta[1] == "Largest value 2."

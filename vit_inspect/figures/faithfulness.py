@@ -152,7 +152,8 @@ def control_words(correlation: float) -> str:
         )
     return (
         found
-        + "is different: it depends on what was learned. This alone does not make it faithful."
+        + "is different: it seems to depend on what was learned. One random order does not prove "
+        "it, and this alone does not make the map faithful."
     )
 
 

@@ -1,8 +1,9 @@
 """How does a map look on the photograph in colour, as on the canvas of the dashboard?
 
-"heat" lays a colour scale over the photograph whose opacity follows the value. "spotlight" darkens
-what has a small value, as Figure 6 of the ViT paper does. Both show the part of the photograph that
-the model saw, and nothing else.
+"heat" lays a colour scale over the photograph whose opacity follows the value; "heat on grey" does
+so where colours of the photograph could be taken for values. "spotlight" darkens what has a small
+value, as Figure 6 of the ViT paper does. All show the part of the photograph that the model saw,
+and nothing else.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from vit_inspect.figures import looks
 from vit_inspect.figures.overlay import crop
 from vit_inspect.records.base import Photograph
 
-Look = Literal["heat", "spotlight"]
+Look = Literal["heat", "heat on grey", "spotlight"]
 Edges = Literal["smooth", "blocks"]
 
 LONG_SIDE_PX = 1024
@@ -41,6 +42,9 @@ def covered(
     size = (long_side_px, round(long_side_px * min(aspect, 1 / aspect)))
     rows, columns = sorted(size, reverse=aspect < 1)
     behind = crop(photograph, (max(rows, 1), max(columns, 1))).astype(np.float32)
+    if look == "heat on grey":
+        grey = behind @ np.asarray(looks.GREY_WEIGHTS, np.float32)
+        behind = np.repeat(grey[..., None], 3, axis=-1)
     colours = looks.lit(scaled(values, limits), look).astype(np.float32)
     # Weighted by their opacity, so that colours without any do not bleed into others.
     weighted = np.concatenate([colours[..., :3] * colours[..., 3:], colours[..., 3:]], axis=-1)

@@ -40,6 +40,9 @@ MAP_OPACITY = 0.65
 HEAT_OPACITY, SPOTLIGHT_VEIL = 0.85, 0.93
 """How much of the photograph the largest value hides as heat, and the smallest in a spotlight."""
 
+GREY_WEIGHTS = (0.299, 0.587, 0.114)
+"""Of red, green and blue in the grey of a photograph (ITU-R BT.601, as Pillow takes it)."""
+
 TINT_OPACITY = 0.78
 """How much of the photograph the colours of patches hide, where they have no scale."""
 

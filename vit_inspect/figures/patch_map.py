@@ -44,10 +44,11 @@ def draw(
     unit: str = UNIT,
     outlined: Outlined = (),
 ) -> Figure:
-    """The map over what the model saw of the photograph, which is in colour.
+    """The map over what the model saw of the photograph.
 
     width_in: of the sheet in inches; a column of two without it.
-    look: "heat" lays colours over it, "spotlight" darkens what has a small value.
+    look: "heat" lays colours over it, "heat on grey" over the photograph in grey; "spotlight"
+        darkens what has a small value.
     edges: "smooth" between the centres of patches, or "blocks", one for each patch.
     clip: the percentile of this map where its scale ends; from_least: whether the scale starts at
         the least value, and not at 0.

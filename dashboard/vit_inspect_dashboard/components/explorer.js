@@ -2,7 +2,7 @@
 // What is chosen is told to Python once it rests. Nothing from outside becomes HTML.
 
 import {
-  averaged, bestColumns, clamp, endsOf, isHead, isPatch, number, paint, placeName, shade, tinted, unpack, valueAt,
+  averaged, bestColumns, clamp, endsOf, isHead, isPatch, number, paint, placeName, shade, tinted, turnGrey, unpack, valueAt,
 } from "./maps.js";
 
 /** @import { Look, PatchMap, Query, Sheet } from "./maps.js" */
@@ -139,6 +139,7 @@ class Explorer {
       const select = /** @type {HTMLSelectElement} */ (this.part(name));
       select.addEventListener("change", () => {
         this.look = { ...this.look, [key]: select.value };
+        this.base = null;
         this.redraw();
         this.tell(0);
         // Keys are the map's again.
@@ -461,7 +462,7 @@ class Explorer {
     this.part("main").style.width = narrow ? "100%" : `${shown * aspect}px`;
     this.part("boards").classList.toggle("narrow", narrow);
     this.part("side").hidden = alone;
-    if (!alone) this.layOut(narrow ? width : width - shown * aspect - 32, narrow ? 4 * height : shown + 60, aspect);
+    if (!alone) this.layOut(narrow ? width : width - shown * aspect - 32, narrow ? 4 * height : shown + 34, aspect);
     this.redraw();
   }
 
@@ -565,6 +566,11 @@ class Explorer {
     const down = this.photograph.height / size[0];
     const [left, top, right, bottom] = [seen[0] * across, seen[1] * down, seen[2] * across, seen[3] * down];
     context.drawImage(this.photograph, left, top, right - left, bottom - top, 0, 0, width, height);
+    if (this.look.look === "heat on grey" && !this.sheet.coloured) {
+      const picture = context.getImageData(0, 0, width, height);
+      turnGrey(picture.data, this.sheet.greyWeights);
+      context.putImageData(picture, 0, 0);
+    }
     return base;
   }
 
@@ -603,6 +609,11 @@ class Explorer {
     context.textBaseline = "middle";
     const columns = sheet.columns.length;
     const every = Math.ceil(13 / cells.height); // layers whose number has room
+    // While the large map follows the cursor, these stay maps of what was chosen.
+    this.part("maps").textContent = [
+      ...(cells.label ? [] : ["Rows are layers, columns are heads."]),
+      ...(sheet.query === null ? [] : [`Query: ${this.name(sheet.query)}.`]),
+    ].join(" ");
     sheet.maps.forEach((map, index) => {
       const [layer, column] = [Math.floor(index / columns), index % columns];
       const [x, y] = cells.corners[index].map((each) => each * ratio);
@@ -713,7 +724,9 @@ class Explorer {
     const several = sheet.link ? "both maps" : "all maps";
     const maps = sheet.tokens.length ? "what the model reads" : several;
     const clip = this.look.scale === "shared" ? `${this.look.clip} of ${maps}` : this.look.clip;
-    const clipped = ends.above ? `; clipped at percentile ${clip}, largest ${number(map.largest)}` : "";
+    const far = ends.high > 0 ? map.largest / ends.high : 0;
+    const beyond = far >= 2 ? `, ${number(far, 2)} × the end of the scale` : "";
+    const clipped = ends.above ? `; clipped at percentile ${clip}, largest ${number(map.largest)}${beyond}` : "";
     this.part("unit").textContent = `${sheet.unit}${clipped}`;
   }
 

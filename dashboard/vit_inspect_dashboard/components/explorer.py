@@ -12,25 +12,25 @@ import io
 import json
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import streamlit as st
 from PIL import Image
 
 from vit_inspect.figures import looks
+from vit_inspect.figures.lit import Look
 from vit_inspect.layout import Region, TokenLayout
 from vit_inspect.records.base import Photograph
 from vit_inspect_dashboard.components import component
 from vit_inspect_dashboard.sheets import CLIPS, Query, Sheet, all_rows_fit
-from vit_inspect_dashboard.wording import query_name
+from vit_inspect_dashboard.wording import query_name, token_name
 
 STEPS = 65_535
 """Values travel as whole numbers of this many parts, from their row's least to its largest."""
 COLOURS = 256
 
-LOOKS = ("heat", "spotlight")
-"""The photograph in colour under a colour scale whose opacity follows the value; or lit by it."""
+LOOKS: tuple[Look, ...] = get_args(Look)
 EDGES = ("smooth", "blocks")
 SCALES = ("own", "shared")
 """From each map's own least value to its clip; or one scale for all maps."""
@@ -154,7 +154,7 @@ def pack(
         "kind": sheet.kind,
         "unit": sheet.unit,
         "grid": layout.grid,
-        "prefix": layout.key_prefix if keys else [],
+        "prefix": [token_name(each) for each in layout.key_prefix] if keys else [],
         "tokens": [query_name(each, layout) for each in sheet.tokens],
         "pins": sheet.pins,
         "stamp": stamp,
@@ -181,6 +181,7 @@ def pack(
         "veil": looks.SPOTLIGHT_VEIL,
         "tint": looks.TINT_OPACITY,
         "grey": looks.MIDDLE_GREY,
+        "greyWeights": looks.GREY_WEIGHTS,
         "leastShare": looks.LEAST_SHARE,
         "accent": looks.ACCENT,
         "ink": looks.INK,

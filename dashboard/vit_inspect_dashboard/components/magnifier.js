@@ -13,6 +13,7 @@
  * @property {string[]} across
  * @property {string} side
  * @property {{colours: string[], ends: [string, string], unit: string}} scale
+ * @property {number | null} opened the tile that is outlined
  * @typedef {{left: number, top: number, width: number, height: number}} Box
  */
 
@@ -50,6 +51,7 @@ class Magnifier {
     this.picture = /** @type {HTMLImageElement} */ (part("picture"));
     this.lens = this.part("lens");
     this.mark = this.part("mark");
+    this.opened = this.part("opened");
     this.canvas = /** @type {HTMLCanvasElement} */ (this.lens.querySelector("canvas"));
     this.turn = 0;
     /** @type {Sheet | null} */
@@ -83,6 +85,8 @@ class Magnifier {
       `${data.alt}. Arrow keys go from tile to tile, Enter opens one, Escape closes it.`,
     );
     this.describe(data);
+    this.opened.hidden = data.opened === null;
+    if (data.opened !== null) this.frame(this.opened, this.box(data.opened, data));
     this.show(this.tile, true);
     return this.turn;
   }
@@ -160,7 +164,7 @@ class Magnifier {
     this.part("words").textContent = words;
     this.stage.dataset.shown = words;
     const box = this.box(tile, this.sheet);
-    for (const [side, share] of Object.entries(box)) this.mark.style.setProperty(side, `${100 * share}%`);
+    this.frame(this.mark, box);
     this.enlarge(box);
     const place = this.picture.getBoundingClientRect();
     const edge = place.left + (box.left + box.width) * place.width;
@@ -170,6 +174,11 @@ class Magnifier {
     const low = box.top + box.height / 2 > 0.5;
     this.lens.style.top = low ? "auto" : `${100 * box.top}%`;
     this.lens.style.bottom = low ? `${100 * (1 - box.top - box.height)}%` : "auto";
+  }
+
+  /** @param {HTMLElement} mark @param {Box} box */
+  frame(mark, box) {
+    for (const [side, share] of Object.entries(box)) mark.style.setProperty(side, `${100 * share}%`);
   }
 
   // The tile's place on the picture, in shares of it.

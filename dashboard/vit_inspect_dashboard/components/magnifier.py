@@ -6,7 +6,7 @@ and colour scale in a component of its own, because plotly's hover holds no pict
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -17,10 +17,16 @@ from vit_inspect_dashboard.components import component
 
 
 def magnifier(
-    figure: go.Figure, *, key: str, alt: str, on_pick: Callable[[list[int]], None] | None = None
+    figure: go.Figure,
+    *,
+    key: str,
+    alt: str,
+    on_pick: Callable[[list[int]], None] | None = None,
+    opened: Sequence[int] = (),
 ) -> None:
     """Shows a figure of tiles; hovering over a tile shows it large, with its words.
 
+    opened: customdata of the tile that is outlined, if it is among them.
     on_pick: is called before the rerun with the customdata of the tile that was clicked.
     """
     # The session keeps what this names; the figure is large.
@@ -31,7 +37,9 @@ def magnifier(
         if on_pick and isinstance(tile, int) and 0 <= tile < len(tiles):
             on_pick(tiles[tile])
 
-    component(__file__)(key=key, data=described(figure, alt=alt), on_tile_change=picked)
+    outlined = tiles.index([*opened]) if [*opened] in tiles else None
+    data = described(figure, alt=alt) | {"opened": outlined}
+    component(__file__)(key=key, data=data, on_tile_change=picked)
 
 
 def described(figure: go.Figure, *, alt: str) -> dict[str, Any]:

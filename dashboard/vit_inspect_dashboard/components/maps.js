@@ -41,6 +41,7 @@
  * @property {number} veil how dark the spotlight leaves the smallest
  * @property {number} tint how much of the photograph the colours of patches hide
  * @property {number} grey what the colours lie over in their bar, from black to white
+ * @property {[number, number, number]} greyWeights of red, green and blue in the grey of a photograph
  * @property {number} leastShare of a map's range that a clip must leave
  * @property {string} accent
  * @property {string} ink
@@ -200,6 +201,17 @@ export function paint(pixels, at, share, { ramp, heat, veil }, look) {
 }
 
 /**
+ * Takes the colours from a photograph, which could be taken for values.
+ * @param {Uint8ClampedArray} pixels
+ * @param {[number, number, number]} weights
+ */
+export function turnGrey(pixels, [red, green, blue]) {
+  for (let at = 0; at < pixels.length; at += 4) {
+    pixels.fill(red * pixels[at] + green * pixels[at + 1] + blue * pixels[at + 2], at, at + 3);
+  }
+}
+
+/**
  * The colours of patches in a layer, as bytes for a picture one pixel a patch.
  * @param {Sheet} sheet
  * @param {number} layer
@@ -261,7 +273,7 @@ export function isHead(column) {
 }
 
 // A minus is the sign that axes have, which is no hyphen.
-/** @param {number} value */
-export function number(value) {
-  return Number(value.toPrecision(3)).toString().replaceAll("-", "\u2212");
+/** @param {number} value @param {number} [digits] */
+export function number(value, digits = 3) {
+  return Number(value.toPrecision(digits)).toString().replaceAll("-", "\u2212");
 }

@@ -10,7 +10,7 @@ from vit_inspect.figures.anatomy import FIGURE
 from vit_inspect.figures.looks import parameter_count
 from vit_inspect_dashboard import exports, models, page, records, state
 from vit_inspect_dashboard.components import screen
-from vit_inspect_dashboard.wording import COUNTING, class_names, plain, query_name
+from vit_inspect_dashboard.wording import COUNTING, class_names, plain, query_name, token_name
 
 
 def shown(count: int | None) -> str:
@@ -29,7 +29,7 @@ with picture:
     page.show_input(photograph, layout.grid)
     st.caption(
         f"{layout.grid[0]} × {layout.grid[1]} patches of {layout.patch_px[0]} × "
-        f"{layout.patch_px[1]} px. The model never saw the shaded part."
+        f"{layout.patch_px[1]} px. The model never saw the faded part."
     )
     st.caption(f"{COUNTING} L7 H2 is head 2 of layer 7; patch (5, 7) is in row 5, column 7.")
 with facts:
@@ -44,7 +44,7 @@ with facts:
         "Parameters": f"{model.parameter_count:,}",
         "Input": f"{layout.input_px[0]} × {layout.input_px[1]} px",
         "Tokens": f"{layout.token_count:,}",
-        "Special tokens": ", ".join(layout.prefix) or "none",
+        "Special tokens": ", ".join(map(token_name, layout.prefix)) or "none",
         "Output read from": query_name(layout.readout, layout),
         "Weights": model.source,
         "Device": f"{model.device}, {str(model.dtype).removeprefix('torch.')}",

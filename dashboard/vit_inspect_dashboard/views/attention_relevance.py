@@ -73,7 +73,7 @@ with above, st.container(horizontal=True, vertical_alignment="bottom"):
         other = controls.choose_other_picture(
             subject.picture,
             key="like_image",
-            help="Patches in strong colours make the two pictures similar for the model.",
+            help="Patches high on the scale make the two pictures similar for the model.",
         )
 if told:
     above.caption(plain(told))

@@ -12,6 +12,7 @@ from vit_inspect.analyses.attention_maps import telling_head
 from vit_inspect.catalog import FIGURES, ModelFigure
 from vit_inspect.errors import BadParameter, InspectError
 from vit_inspect.figures import attention_maps, difference, token_norms
+from vit_inspect.figures.lit import Look
 from vit_inspect.figures.looks import SHARED_SCALE_PERCENTILE, ends_of
 from vit_inspect.layout import READOUT
 from vit_inspect_dashboard import (
@@ -33,6 +34,7 @@ from vit_inspect_dashboard.wording import plain
 
 PICTURE, MODEL, HEAD, LAYER = "picture", "model", "layer or head", "layer"
 LINK = "compare"
+GREY: Look = "heat on grey"
 PLACES = {attention_maps.FIGURE.title: (HEAD,), token_norms.FIGURE.title: (LAYER,)}
 """What else of a figure can be compared, where it is on the canvas."""
 NOT_CHOSEN = "choose a model"
@@ -41,7 +43,8 @@ NOT_CHOSEN = "choose a model"
 WORDS = page.Words(
     title="Compare",
     reading="The left side is what the sidebar has chosen; the right one differs in one thing. "
-    "Values of one unit have one scale on both sides, so equal colours are equal values. Where a "
+    "Values of one unit have one scale on both sides, so equal colours are equal values: at first "
+    "the photographs are grey, since their own colours could be taken for values. Where a "
     "difference is drawn, it is right minus left: red is more at the right, blue is more at the "
     "left.",
     caveat="A difference does not say which side is better, nor why they differ. Heads of two "
@@ -173,6 +176,7 @@ def show_explorers(found: list[tuple[Side, Map]], against: str, *, one_unit: boo
                 head=side.head,
                 link=LINK,
                 scale=scale,
+                first_look=GREY,
             )
             canvas.export(
                 sheet,
@@ -183,6 +187,7 @@ def show_explorers(found: list[tuple[Side, Map]], against: str, *, one_unit: boo
                 label=f"Export the {name} map",
                 suffix=f"_{name}",
                 scale=scale,
+                first_look=GREY,
             )
             if shown.words:
                 st.caption(plain(shown.words))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from functools import partial
 
 import streamlit as st
@@ -57,7 +56,7 @@ else:
     words += [] if subject.size is None else ["--img-size", str(subject.size)]
     words += [] if subject.stage is None else ["--stage", str(subject.stage)]
     words += ["--fit", subject.fit, *as_python.print_words(printed)]
-    st.code(shlex.join(words), language="sh", wrap_lines=True)
+    page.show_command(words)
     st.caption(f"With `--thorough` it also makes {slow}.")
 st.markdown("**One figure at a time**")
 st.write(

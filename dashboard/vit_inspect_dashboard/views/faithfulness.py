@@ -61,9 +61,9 @@ above.divider()
 with above:
     name = controls.choose(
         "map",
-        "Map under test",
+        "Map that is shown",
         MAPS,
-        help="The maps that are tested. Some models lack some of them.",
+        help="One of the maps that are tested. Some models lack some of them.",
     )
 tested_as = TESTED[name]
 capture = models.capture(subject)
@@ -94,7 +94,7 @@ with below:
         sanity.show(
             subject,
             sheet,
-            f"The map under test: {about}",
+            f"One of the maps that are tested: {about}",
             about=about,
             analysis=f"{tested_as.analysis}(capture{asked})",
             values=tested_as.values,
@@ -121,7 +121,7 @@ with curves:
             state.begun("curves"),
             steps=steps,
         ),
-        label="Run",
+        label="Test all maps",
         words="The model runs some hundred times on each picture, with more and more patches "
         "removed or put back. Others may use the device in between.",
     )

@@ -57,7 +57,7 @@ PLACES: tuple[tuple[FigureSpec[Any], Callable[[vi.Model], Result], str, Task], .
         Task(
             "Does the model know which squares are neighbours?",
             "Move over the tiles from left to right and from top to bottom, and watch the bright "
-            "spot in the large one.",
+            "spot of each, shown large.",
             "A spot of several squares that moves along with the tile means yes: near positions "
             "have similar vectors. "
             "Bright rows and columns say that the model knows these, too. A table that was learned "
@@ -256,7 +256,7 @@ def steps() -> list[Step]:
             else Task(
                 "Which part of the photograph does the model see?",
                 "In the sidebar, choose 'whole' at 'Model sees', and then 'crop' again.",
-                "Of what lies outside of the squares, shaded, the model knows nothing. 'whole' "
+                "Of what lies outside of the squares, faded, the model knows nothing. 'whole' "
                 "leaves nothing out, but changes proportions. The squares are as many each time: "
                 f"{rows} rows of {columns}.",
             ),
@@ -278,7 +278,7 @@ def steps() -> list[Step]:
         ),
         Step(
             "Each token has a position",
-            f"A token alone does not know its position, {found[2]}",
+            f"A token alone does not know its position, {found[2]}{_resampled(found[1])}",
             partial(show_positions, *found[:2]),
             "position_similarity",
             found[3],
@@ -348,7 +348,7 @@ def steps() -> list[Step]:
         if staged
         else Step(
             "What reaches the output",
-            f"{_reads()} Attention carries squares in strong colours there through the layers. "
+            f"{_reads()} Attention carries squares high on the scale there through the layers. "
             "Go back to layer 0 for the whole way.",
             show_rollout,
             "attention_rollout",
@@ -371,7 +371,7 @@ def steps() -> list[Step]:
         if staged
         else Step(
             "The output, and what supports it",
-            "The output comes last. Squares in strong colours support it: a little more attention "
+            "The output comes last. Squares high on the scale support it: a little more attention "
             "to them would raise it most.",
             show_support,
             "attention_relevance",
@@ -388,6 +388,19 @@ def steps() -> list[Step]:
             ),
         ),
     ]
+
+
+def _resampled(result: Result) -> str:
+    """That a table is of another grid than the squares, where it is."""
+    if not isinstance(result, vi.PositionSimilarity):
+        return ""
+    table = result.similarity.shape[:2]
+    if table == layout.grid:
+        return ""
+    return (
+        f" The model's own table has {table[0]} × {table[1]} positions; for these {rows} × "
+        f"{columns} squares it is resampled."
+    )
 
 
 def _reads() -> str:

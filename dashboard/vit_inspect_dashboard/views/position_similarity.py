@@ -23,9 +23,11 @@ subject = state.current()
 
 def show_tiles(result: PositionSimilarity) -> None:
     """All tiles, and one of them large."""
+    rows, columns = position_similarity.shown(result)
     patch = controls.choose_patch(
         result.similarity.shape[:2],
         key="patch",
+        start=(rows[len(rows) // 2], columns[len(columns) // 2]),
         help=screen.in_words("The patch whose tile is shown large. You can also click a tile.")
         + ("" if screen.touched() else " Hover over a tile to enlarge it."),
     )
@@ -36,6 +38,7 @@ def show_tiles(result: PositionSimilarity) -> None:
             key="tiles",
             alt=f"Cosine similarity of the position embeddings of {result.model}, a tile per patch",
             on_pick=state.pick_tile,
+            opened=patch,
         )
     with large:
         page.plot(
