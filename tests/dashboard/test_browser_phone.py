@@ -84,6 +84,21 @@ def test_drawings_stand_below_each_other_and_a_tap_on_one_opens_the_head(phone: 
     assert (opened["layer"], opened["head"]) == (["6"], ["3"])
 
 
+def test_a_tapped_tile_is_large_until_it_is_tapped_again(phone: Page) -> None:
+    show(phone, "/?at=learn&step=3")
+    expect(phone.get_by_text("Do: Tap the tiles")).to_be_visible()
+    sheet, lens = phone.locator(".magnifier .stage"), phone.locator(".magnifier .lens")
+    box = sheet.bounding_box()
+    assert box
+    # Of ten tiles a side, the fourth in the first row.
+    place = {"x": 0.345 * box["width"], "y": 0.045 * box["height"]}
+    sheet.tap(position=place)
+    expect(lens).to_be_visible()
+    expect(phone.locator(".magnifier .words")).to_contain_text("Patch (0, 12)")
+    sheet.tap(position=place)
+    expect(lens).to_be_hidden()
+
+
 def test_a_chart_that_is_cut_fades_there_and_a_finger_moves_it_to_its_end(phone: Page) -> None:
     show(phone, f"/?at=logit_lens&model={CLASSIFIER}")
     place = phone.locator(WIDE)

@@ -65,9 +65,16 @@ class Magnifier {
     this.stage.addEventListener("pointermove", (event) => {
       if (event.pointerType !== "touch") this.show(this.tileAt(event));
     }, { signal });
-    this.stage.addEventListener("pointerleave", () => this.show(null), { signal });
+    this.stage.addEventListener("pointerleave", (event) => {
+      if (event.pointerType !== "touch") this.show(null);
+    }, { signal });
     this.stage.addEventListener("blur", () => this.show(null), { signal });
-    this.stage.addEventListener("click", (event) => this.pick(this.tileAt(event)), { signal });
+    this.stage.addEventListener("click", (event) => {
+      const tile = this.tileAt(event);
+      // A finger cannot hover; its next tap on the tile lets go of it.
+      if (event.pointerType === "touch") this.show(tile === this.tile ? null : tile);
+      this.pick(tile);
+    }, { signal });
     this.stage.addEventListener("keydown", (event) => this.press(event), { signal });
   }
 

@@ -56,8 +56,10 @@ PLACES: tuple[tuple[FigureSpec[Any], Callable[[vi.Model], Result], str, Task], .
         "position: bright where others have a vector similar to its own.",
         Task(
             "Does the model know which squares are neighbours?",
-            "Move over the tiles from left to right and from top to bottom, and watch the bright "
-            "spot of each, shown large.",
+            screen.in_words(
+                "Hover over the tiles from left to right and from top to bottom, and watch the "
+                "bright spot of each, shown large."
+            ),
             "A spot of several squares that moves along with the tile means yes: near positions "
             "have similar vectors. "
             "Bright rows and columns say that the model knows these, too. A table that was learned "
@@ -71,7 +73,8 @@ PLACES: tuple[tuple[FigureSpec[Any], Callable[[vi.Model], Result], str, Task], .
         "is one head: it prefers red offsets from the middle to blue ones.",
         Task(
             "Do all heads prefer what is near?",
-            "Move over the tiles of the first layer, and then over those of the last one.",
+            screen.in_words("Hover over")
+            + " some tiles of the first layer, and then some of the last one.",
             "A tile that is red around its middle alone prefers near squares. In most trained "
             "models some heads do, others prefer far squares or one direction: these numbers are "
             "learned.",
