@@ -222,7 +222,7 @@ def rollout(whole: AttentionRollout, start: int) -> Sheet:
     """Rollout from each layer on; `whole` begins with the first one."""
     return still(
         "Rollout",
-        "share of the output",
+        "rollout weight",
         whole.photographs[0],
         whole.layout,
         whole.growth[0],
@@ -236,7 +236,7 @@ def relevance(found: AttentionRelevance, column: int = 0) -> Sheet:
     maps = np.stack([shown_relevance(found, way, 0) for way in WAYS])[None].astype(np.float32)
     return Sheet(
         kind="Relevance",
-        unit="value",
+        unit="relevance",
         photograph=found.photographs[0],
         layout=found.layout,
         columns=tuple(WAYS.values()),

@@ -123,7 +123,7 @@ def test_cells_on_screen_lie_on_the_seen_part(rollout, photograph):
     assert cells.customdata[1][2] == [1, 2]
     assert (cells.zmin, cells.zmax) == limits_of(rollout)
     bar = plot(rollout).data[1].marker.colorbar
-    assert bar.title.text == "Share of the output"
+    assert bar.title.text == "Rollout weight"
     assert bar.ticktext[-1] == f"≥ {100 * cells.zmax:.3g}%"
     whole = plot(rollout, limits=(0.0, 1.0)).data[1].marker.colorbar
     assert whole.ticktext == ("0%", "50%", "100%")

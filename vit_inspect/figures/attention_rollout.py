@@ -27,7 +27,8 @@ from vit_inspect.figures.overlay import (
 )
 from vit_inspect.records.paper import AttentionRollout
 
-UNIT = "Share of the output"
+UNIT = "Rollout weight"
+"""Those of all tokens sum to 1; what becomes of a token on its way, rollout does not know."""
 PAIR = ("Input", "Attention")
 MOST_IN, LEAST_IN = 2.2, 0.95
 """Height of the pictures: at most, where no width is given; and at least, side by side, as the name
@@ -191,8 +192,8 @@ FIGURE = FigureSpec(
     title="Attention rollout",
     question="Which patches reach the output through all layers?",
     reading="Attention is multiplied through the layers; in each layer, half of a token stays as "
-    "it is (the residual connection). The content of patches in strong colours can reach "
-    "the output most.",
+    "it is (the residual connection). The content of patches high on the scale can reach the "
+    "output most. The weights of all tokens sum to 1.",
     caveat="Rollout ignores values, MLPs and the class. It favours tokens that all others attend "
     "to: if a few patches hold most of the relevance, they are often artefacts of the "
     "model, not objects.",

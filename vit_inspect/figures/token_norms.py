@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from vit_inspect.figures import looks, print_sheet, screen_sheet
+from vit_inspect.figures.attention_rollout import UNIT as ROLLOUT
 from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.overlay import (
     OWN_SCALE,
@@ -33,7 +34,7 @@ from vit_inspect.figures.overlay import (
 )
 from vit_inspect.records.evidence import TokenNorms
 
-NORM, UNIT, SHARE = "L2 norm", "L2 norm in the residual stream", "Share of the output"
+NORM, UNIT = "L2 norm", "L2 norm in the residual stream"
 DEPTH, DRAWN = "Layer", "Attention\nreceived"
 PLAIN, VARIANT = "Rollout", "Variant: rollout without the artefacts"
 BANDS = {"all patches": ((0, 100), 0.2), "middle 90%": ((5, 95), 0.4)}
@@ -225,7 +226,7 @@ def plot_rollout(
         words += [f"Both maps share one scale.{_rollout_words(result, image)}", " "]
     title = VARIANT if variant else PLAIN
     figure = plot_sheet(title, "\n".join(words), photograph, width=width)
-    return plot_map(figure, photograph, relevance, rollout_limits(result, image), unit=SHARE)
+    return plot_map(figure, photograph, relevance, rollout_limits(result, image), unit=ROLLOUT)
 
 
 def plots(result: TokenNorms, *, image: int = 0) -> list[go.Figure]:
@@ -417,7 +418,7 @@ def _draw_rollouts(
         draw_map(axes, photograph, relevance, limits)
         print_sheet.label(axes, title=title)
     look: dict[str, Any] = {
-        "name": SHARE,
+        "name": ROLLOUT,
         "format": print_sheet.percent_ticks(),
         **extended(np.maximum(*maps.values()), limits),
     }

@@ -36,15 +36,15 @@ class Tested(NamedTuple):
 
 
 TESTED = {
-    "rollout": Tested(
-        "vi.attention_rollout", "found.relevance", "share of the output", from_zero=False
-    ),
+    "rollout": Tested("vi.attention_rollout", "found.relevance", "rollout weight", from_zero=False),
     "attention": Tested(
         "vi.attention_maps", "found.weights[:, -1].mean(axis=1)", "attention weight"
     ),
     "relevance": Tested("vi.attention_relevance", "found.relevance", "relevance", from_zero=False),
-    "input × gradient": Tested("vi.attention_relevance", "found.input_gradient", "value"),
-    "Grad-CAM": Tested("vi.attention_relevance", "found.grad_cam", "value"),
+    "input × gradient": Tested(
+        "vi.attention_relevance", "found.input_gradient", "input × gradient"
+    ),
+    "Grad-CAM": Tested("vi.attention_relevance", "found.grad_cam", "Grad-CAM"),
 }
 """As they are tested: the view of relevance shows what speaks against its class as 0."""
 
