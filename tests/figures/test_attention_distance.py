@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
 from vit_inspect.figures import looks
 from vit_inspect.figures.attention_distance import draw, plot
@@ -14,7 +16,7 @@ def test_one_dot_for_each_head_and_layer_at_the_mean_over_images(distance):
     main, slim = draw(distance).axes[:2]
     for head in range(2):
         dots = main.collections[head].get_offsets()
-        assert np.allclose(dots[:, 0], [0, 1, 2])
+        assert np.array_equal(dots[:, 0].round(), [0, 1, 2])
         assert np.allclose(dots[:, 1], distance.distance_px[:, :, head].mean(axis=0))
         masses = slim.collections[head].get_offsets()
         assert np.allclose(masses[:, 1], distance.prefix_mass[:, :, head].mean(axis=0))
@@ -49,19 +51,79 @@ def test_the_baseline_is_uniform_attention(distance):
     assert line.get_label() == "Uniform"
 
 
-@pytest.mark.parametrize(
-    ("heads", "width_in", "named"),
-    [(1, 3.25, 1), (3, 3.25, 3), (6, 3.25, 6), (10, 3.25, 3), (12, 5.5, 12), (16, 6.9, 16)],
-)
-def test_the_legend_names_all_heads_that_fit_else_three_as_in_the_paper(
-    layout, heads, width_in, named
+def alike(layout, heads: int, layers: int = 2) -> AttentionDistance:
+    """All heads have the same distance and the same share."""
+    shape = (1, layers, heads)
+    return AttentionDistance("m", layout, "paper", np.full(shape, 9.0), np.full(shape, 0.1))
+
+
+@pytest.mark.parametrize(("heads", "layers", "width_in"), [(6, 12, 3.25), (16, 24, 6.9)])
+def test_dots_of_equal_values_stand_beside_each_other_near_their_layer(
+    layout, heads, layers, width_in
 ):
-    made = AttentionDistance("m", layout, "paper", np.ones((1, 2, heads)), np.ones((1, 2, heads)))
-    sheet = draw(made, width_in=width_in)
+    record = alike(layout, heads, layers)
+    sheet, screen = draw(record, width_in=width_in), plot(record)
+    for panel in sheet.axes[:2]:
+        across = np.array([dots.get_offsets()[:, 0] for dots in panel.collections])
+        assert np.array_equal(across.round(), np.tile(np.arange(layers), (heads, 1)))
+        assert all(len(set(column)) == heads for column in across.T)
+        assert all(dots.get_alpha() < 1 for dots in panel.collections)
+    for axis in ("y", "y2"):
+        dots = [each for each in screen.data if each.yaxis == axis and each.mode == "markers"]
+        across = np.array([each.x for each in dots])
+        assert np.array_equal(across.round(), np.tile(np.arange(layers), (heads, 1)))
+        assert all(len(set(column)) == heads for column in across.T)
+        assert all(each.marker.opacity < 1 for each in dots)
+
+
+def test_dots_that_cover_each_other_do_not_where_there_is_room(layout):
+    sheet = draw(alike(layout, 4))
+    sheet.draw_without_rendering()
+    for panel in sheet.axes[:2]:
+        middles = [
+            panel.transData.transform(dots.get_offsets())[0, 0] for dots in panel.collections
+        ]
+        width = panel.collections[0].get_sizes()[0] ** 0.5 * sheet.dpi / 72
+        assert np.diff(sorted(middles)) == pytest.approx(width)
+
+
+def test_dots_of_values_that_are_apart_stand_at_their_layer(layout):
+    apart = AttentionDistance(
+        "m", layout, "paper", np.array([[[1.0, 9.0, 17.0]]]), np.array([[[0.0, 0.5, 1.0]]])
+    )
+    for panel in draw(apart).axes[:2]:
+        assert [dots.get_offsets()[0, 0] for dots in panel.collections] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("heads", "width_in", "first", "last"),
+    [
+        (1, 3.25, "Head 0", "Head 0"),
+        (6, 3.25, "Head 0", "5"),
+        (10, 3.25, "Head 0", "9"),
+        (12, 3.25, "Heads 0, 10", "9"),
+        (16, 6.9, "Heads 0, 10", "9"),
+        (48, 3.25, "Heads 0, 10, …", "9, 19, …"),
+    ],
+)
+def test_the_legend_tells_the_heads_of_each_colour(layout, heads, width_in, first, last):
+    sheet = draw(alike(layout, heads), width_in=width_in)
     legend = sheet.axes[0].get_legend()
-    texts = [text.get_text() for text in legend.get_texts()]
-    others = ["..."] if named < heads else []
-    assert texts == [*(f"Head {head}" for head in range(named)), *others, "Uniform"]
+    named = {
+        text.get_text(): handle.get_facecolor()[0, :3]
+        for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True)
+        if text.get_text() != "Uniform"
+    }
+    assert len(named) == min(heads, 10)
+    assert {first, last} <= set(named)
+    for name, colour in named.items():
+        assert to_hex(colour) == looks.head_colour(int(re.search(r"\d+", name)[0]))
+    sheet.draw_without_rendering()
+    places = [text.get_window_extent() for text in legend.get_texts()]
+    rows = sorted(range(len(places)), key=lambda each: (-round(places[each].y0), places[each].x0))
+    read = [legend.get_texts()[each].get_text() for each in rows]
+    numbers = [int(re.search(r"\d+", name)[0]) for name in read[:-1]]
+    assert (numbers, read[-1]) == (list(range(min(heads, 10))), "Uniform")
     box = legend.get_window_extent().transformed(sheet.transFigure.inverted())
     assert box.x0 >= 0, "the legend is cut off"
     assert box.x1 <= 1

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -16,10 +17,17 @@ from vit_inspect.records.names import special_names
 from vit_inspect.records.paper import AttentionDistance
 
 DEPTH, DISTANCE = "Network depth (layer)", "Mean attention distance (pixels)"
-NAMED_HEADS = 3
-"""Those that the legend names where it has no room for all."""
-LEGEND_ENTRY_IN, LEGEND_ROW_IN = 0.56, 0.14
-"""The usual width of a name in the legend, and the height of one row."""
+UNIFORM, SHARES = "Uniform", (-0.05, 1.05)
+"""The line's name, and the ends of the axis of shares."""
+LEGEND_ROW_IN, ENTRY_IN, LETTER_IN = 0.14, 0.225, 0.062
+"""Height of a row of the legend, and width of an entry but for its name, and of a letter of it."""
+DOT_PT, DOT_PX, DOT_OPACITY = 2.6, 7, 0.75
+"""Width of a dot in print and on a screen, and how much it hides of what is behind it."""
+ROOM = 0.38
+"""How far beside its layer a dot may stand, as a share of the way to the next one."""
+DRAWN_PX, PARTS = (632, 412), ((0.3, 1), (0, 0.22))
+"""Width and height of the drawing on a usual screen, and the parts of it from below: distances, and
+shares on special tokens."""
 
 
 def draw(
@@ -38,7 +46,7 @@ def draw(
     # On a page half as high as wide.
     height = max(2.15, 0.5 * width)
     heads = result.distance_px.shape[2]
-    columns = max(NAMED_HEADS + 2, int((width + 0.25) / LEGEND_ENTRY_IN))
+    columns = legend_columns(heads, width + 0.25)
     top = 0.4 + LEGEND_ROW_IN * (_legend_rows(heads, columns) - 1)
     below = top + 0.1 + height
     figure = print_sheet.page(width_in, below + 1.25)
@@ -47,7 +55,7 @@ def draw(
     slim = print_sheet.place(figure, top=below, height=0.55, **place)
     low, high = limits or limits_of(result)
     draw_panel(main, result, (low, high))
-    _draw_heads(slim, result.prefix_mass.mean(axis=0))
+    _draw_heads(slim, result.prefix_mass.mean(axis=0), SHARES)
     main.tick_params(labelbottom=False)
     percent = print_sheet.place(figure, top=top, height=height, **place)
     diagonal = result.layout.diagonal_px
@@ -59,7 +67,7 @@ def draw(
     percent.yaxis.labelpad = 4
     draw_legend(main, heads=heads, columns=columns)
     print_sheet.label(main, y=distance_title(result))
-    slim.set(ylim=(-0.05, 1.05), yticks=(0, 0.5, 1))
+    slim.set(yticks=(0, 0.5, 1))
     print_sheet.label(slim, x=DEPTH, y="On special\ntokens")
     print_sheet.write_caption(figure, _caption(result), top=below + 0.95)
     print_sheet.write_title_over(figure, result.model, over=main)
@@ -68,16 +76,15 @@ def draw(
 
 def draw_panel(axes: Axes, result: AttentionDistance, limits: looks.Limits) -> None:
     """One dot per head, and a line for uniform attention; `limits` are the axis' ends in px."""
-    _draw_heads(axes, result.distance_px.mean(axis=0))
+    _draw_heads(axes, result.distance_px.mean(axis=0), limits)
     axes.axhline(
         result.layout.uniform_distance_px(),
         color=looks.QUIET,
         linewidth=0.8,
         linestyle=(0, (4, 3)),
         zorder=1,
-        label="Uniform",
+        label=UNIFORM,
     )
-    axes.set_ylim(*limits)
 
 
 def plot(result: AttentionDistance, *, limits: looks.Limits | None = None) -> go.Figure:
@@ -89,6 +96,11 @@ def plot(result: AttentionDistance, *, limits: looks.Limits | None = None) -> go
     distance, mass = result.distance_px.mean(axis=0), result.prefix_mass.mean(axis=0)
     spread = result.distance_px.std(axis=0)
     images, layers, heads = result.distance_px.shape
+    ends = limits or limits_of(result)
+    asides = [
+        _aside(values, scale, DRAWN_PX[1] * (high - low), DRAWN_PX[0], DOT_PX)
+        for values, scale, (low, high) in zip((distance, mass), (ends, SHARES), PARTS, strict=True)
+    ]
     for head in range(heads):
         hover = [
             f"<b>{looks.place_name(layer, head)}</b>"
@@ -98,14 +110,14 @@ def plot(result: AttentionDistance, *, limits: looks.Limits | None = None) -> go
             + f"<br>{mass[layer, head]:.1%} on special tokens"
             for layer in range(layers)
         ]
-        for values, y_axis in ((distance, "y"), (mass, "y2")):
+        for values, aside, y_axis in zip((distance, mass), asides, ("y", "y2"), strict=True):
             figure.add_scatter(
-                x=np.arange(layers),
+                x=np.arange(layers) + aside[:, head],
                 y=values[:, head],
                 xaxis="x",
                 yaxis=y_axis,
                 mode="markers",
-                marker={"color": looks.head_colour(head), "size": 7},
+                marker={"color": looks.head_colour(head), "size": DOT_PX, "opacity": DOT_OPACITY},
                 name=looks.head_name(head),
                 legendgroup=looks.head_name(head),
                 showlegend=y_axis == "y",
@@ -126,59 +138,102 @@ def plot(result: AttentionDistance, *, limits: looks.Limits | None = None) -> go
         showlegend=True,
         legend=screen_sheet.screen_legend(figure),
         xaxis=screen_sheet.screen_axis(DEPTH, range=[-0.6, layers - 0.4], anchor="y2"),
-        yaxis=screen_sheet.screen_axis(
-            distance_title(result), range=limits or limits_of(result), domain=(0.3, 1)
-        ),
-        yaxis2=screen_sheet.screen_axis("On special tokens", range=[-0.05, 1.05], domain=(0, 0.22)),
+        yaxis=screen_sheet.screen_axis(distance_title(result), range=ends, domain=PARTS[0]),
+        yaxis2=screen_sheet.screen_axis("On special tokens", range=SHARES, domain=PARTS[1]),
     )
     figure.update_xaxes(tickmode="auto" if layers > 1 else "array", tickvals=np.arange(layers))
     return figure
 
 
-def _draw_heads(axes: Axes, values: np.ndarray) -> None:
+def _draw_heads(axes: Axes, values: Float[np.ndarray, "layer head"], limits: looks.Limits) -> None:
     layers, heads = values.shape
+    width, height = (72 * side for side in print_sheet.size_in(axes))
+    aside = _aside(values, limits, height, width, DOT_PT)
     for head in range(heads):
         axes.scatter(
-            np.arange(layers),
+            np.arange(layers) + aside[:, head],
             values[:, head],
-            s=7,
+            s=DOT_PT**2,
             color=looks.head_colour(head),
+            alpha=DOT_OPACITY,
             linewidths=0,
             label=looks.head_name(head),
             clip_on=False,
             zorder=2,
         )
-    axes.set_xlim(-0.6, layers - 0.4)
+    axes.set(xlim=(-0.6, layers - 0.4), ylim=limits)
     axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True))
 
 
-def _legend_entries(heads: int, columns: int) -> list[int]:
-    """Heads that the legend has a dot for: all in two rows, or one more than it names."""
-    return list(range(heads if heads + 1 <= 2 * columns else NAMED_HEADS + 1))
+def _aside(
+    values: Float[np.ndarray, "layer head"],
+    limits: looks.Limits,
+    height: float,
+    width: float,
+    dot: float,
+) -> Float[np.ndarray, "layer head"]:
+    """How far each dot stands beside its layer, in layers, so that dots do not hide each other.
+
+    Of dots with nearly equal values each stands at the free place that is nearest to the middle.
+    height, width: of the drawing, and dot: of a dot, in one unit.
+    """
+    layers, heads = values.shape
+    near = dot * (limits[1] - limits[0]) / height
+    widest = dot * (layers + 0.2) / width
+    places, middle_first = np.zeros((layers, heads), int), sorted(range(-heads, heads), key=abs)
+    for row, own in zip(values, places, strict=True):
+        order = row.argsort(kind="stable")
+        for rank, head in enumerate(order):
+            taken = {own[other] for other in order[:rank] if row[head] - row[other] < near}
+            own[head] = next(each for each in middle_first if each not in taken)
+    # Where many dots share what is free, they overlap.
+    reach = np.abs(places).max(axis=1, keepdims=True)
+    aside: Float[np.ndarray, "layer head"] = places * np.minimum(
+        widest, ROOM / np.maximum(reach, 1)
+    )
+    return aside
+
+
+def _legend_names(heads: int) -> list[str]:
+    """What the legend calls each colour: its heads, three at most, and the first with the word."""
+    colours = len(looks.HEAD_COLOURS)
+    names = []
+    for first in range(min(heads, colours)):
+        own = list(map(str, range(first, heads, colours)))
+        names.append(", ".join(own if len(own) <= 3 else [*own[:2], "…"]))
+    return [f"Head{'s' if ',' in names[0] else ''} {names[0]}", *names[1:]]
+
+
+def legend_columns(heads: int, width_in: float) -> int:
+    """How many entries of the legend stand side by side in a width."""
+    names = [*_legend_names(heads), UNIFORM]
+    for columns in range(len(names), 1, -1):
+        widest = (max(map(len, names[start::columns])) for start in range(columns))
+        if sum(ENTRY_IN + LETTER_IN * letters for letters in widest) <= width_in:
+            return columns
+    return 1
 
 
 def _legend_rows(heads: int, columns: int) -> int:
-    """Rows of the legend, with the line for uniform attention."""
-    return -(-(len(_legend_entries(heads, columns)) + 1) // columns)
+    return -(-(len(_legend_names(heads)) + 1) // columns)
 
 
 def draw_legend(axes: Axes, *, heads: int, columns: int, **place: Any) -> None:
-    """All heads by name in two rows at most; else as in the paper, three and a dot for the others.
+    """The heads of each colour, and the line for uniform attention.
 
-    columns: names side by side for which there is room.
+    columns: names side by side, of `legend_columns`.
     place: matplotlib's words for it; above the axes if not given: inside, it would hide dots.
     """
-    handles, labels = axes.get_legend_handles_labels()
-    named = [*_legend_entries(heads, columns), len(handles) - 1]
-    words = [labels[index] for index in named]
-    if len(named) <= heads:
-        words[NAMED_HEADS] = "..."
+    handles, _ = axes.get_legend_handles_labels()
+    names = _legend_names(heads)
+    entries = [*zip(handles, names, strict=False), (handles[-1], UNIFORM)]
+    # matplotlib fills column by column; numbers are read row by row.
+    entries = [each for start in range(columns) for each in entries[start::columns]]
     axes.legend(
-        [handles[index] for index in named],
-        words,
+        *zip(*entries, strict=True),
         fontsize=print_sheet.TEXT_PT,
         **({"loc": "lower center", "bbox_to_anchor": (0.5, 1.0)} | place),
-        ncols=-(-len(words) // _legend_rows(heads, columns)),
+        ncols=columns,
         frameon=False,
         borderpad=0,
         borderaxespad=0.3,

@@ -35,7 +35,7 @@ TEXT_WIDTH_IN = 5.5
 
 EDGE_IN, GAP_IN, BELOW_IN = print_sheet.EDGE_IN, 0.1, 0.12
 """The margin of the sheet, and what is free between panels, side by side and stacked."""
-BAR_GAP_IN, BAR_IN, BAR_LEAST_IN, NAME_PAD_PT = 0.06, 0.07, 1.2, -7.0
+BAR_GAP_IN, BAR_IN, BAR_LEAST_IN, NAME_PAD_PT = 0.06, 0.07, 1.1, -7.0
 NAME_HALF_IN, NAME_IN = 0.52, 0.85
 """Half the length of the name below tiles, and the length of the name beside them."""
 BESIDE_IN, BIAS_BESIDE_IN = 0.36, 0.64
@@ -43,13 +43,11 @@ BESIDE_IN, BIAS_BESIDE_IN = 0.36, 0.64
 TITLE_OVER_IN = 0.6
 """By how much a title may be wider than its tiles."""
 AREA_LEFT_IN = 0.55
-"""Room for the name of distances, on two lines, and their numbers."""
+"""Room for the name of distances, on two lines, and their numbers; below, for the legend too."""
 NAME_OVER_IN = 0.3
 """By how much the name of distances may be longer than its axis."""
 LEGEND_BELOW_IN = 0.36
 """From the axes of attended areas to their legend: numbers and name of the depth are between."""
-WIDE_IN = 2.4
-"""From this width on, all entries of the legend stand on one line."""
 SENTENCE_IN = 0.9
 """Height of a panel that shows a sentence."""
 
@@ -185,12 +183,13 @@ def draw_area(
     )
     _entitle(axes, title, width)
     # Below: above, it would part the title from the panel; inside, it would hide dots.
+    heads = result.distance_px.shape[2]
     attention_distance.draw_legend(
         axes,
-        heads=result.distance_px.shape[2],
+        heads=heads,
         loc="upper right",
         bbox_to_anchor=(1.0, -LEGEND_BELOW_IN / height),
-        columns=5 if width > WIDE_IN else 3,
+        columns=attention_distance.legend_columns(heads, width + AREA_LEFT_IN),
     )
     return [axes]
 
