@@ -60,7 +60,7 @@ def draw(result: EmbeddingFilters, *, width_in: float | None = None) -> Figure:
 
 def _draw_curve(axes: Axes, result: EmbeddingFilters) -> None:
     """The variance that the first components explain, with a mark at those shown."""
-    cumulative, shown = _cumulative(result), _shown(result)
+    cumulative, shown = _cumulative(result), shown_count(result)
     axes.plot(np.arange(len(cumulative)) + 1, cumulative, color=looks.INK, linewidth=1.0)
     axes.plot(shown, cumulative[shown - 1], "o", color=looks.ACCENT, markersize=4)
     axes.set(xscale="log", xlim=(1, max(2, len(cumulative))), ylim=(0, 1.02))
@@ -99,7 +99,11 @@ def draw_panel(axes: Axes, result: EmbeddingFilters, tiles: Tiles) -> None:
 def plot(result: EmbeddingFilters) -> go.Figure:
     """The same; each tile shows its component's share of the variance."""
     tiles, by_channel = tiles_of(result), is_by_channel(result)
-    shown, ratio, cumulative = _shown(result), result.explained_variance_ratio, _cumulative(result)
+    shown, ratio, cumulative = (
+        shown_count(result),
+        result.explained_variance_ratio,
+        _cumulative(result),
+    )
     height, above = (140 + 42 * tiles.count[0], 40) if by_channel else (460, 0)
     figure = screen_sheet.screen(
         _title(result), _caption(result), height=max(height, 360), above=above
@@ -166,7 +170,8 @@ def plot(result: EmbeddingFilters) -> go.Figure:
     return figure
 
 
-def _shown(result: EmbeddingFilters) -> int:
+def shown_count(result: EmbeddingFilters) -> int:
+    """How many of the components are shown."""
     return min(SHOWN_BY_CHANNEL if is_by_channel(result) else SHOWN, len(result.components))
 
 
@@ -180,7 +185,7 @@ def _cumulative(result: EmbeddingFilters) -> Float[np.ndarray, " rank"]:
 
 
 def _note(result: EmbeddingFilters) -> str:
-    shown = _shown(result)
+    shown = shown_count(result)
     return f"{shown} components<br>explain {_cumulative(result)[shown - 1]:.1%}"
 
 
@@ -189,7 +194,7 @@ def _title(result: EmbeddingFilters) -> str:
     filters = "embedding filters" if layer == "patch embedding" else f"filters of the {layer}"
     kind = {1: "One-channel", 3: "RGB"}.get(result.components.shape[3])
     named = f"{kind} {filters}" if kind else f"{filters[0].upper()}{filters[1:]} by channel"
-    return f"{named} (first {_shown(result)} principal components)"
+    return f"{named} (first {shown_count(result)} principal components)"
 
 
 def _caption(result: EmbeddingFilters) -> str:
@@ -207,7 +212,7 @@ def tiles_of(result: EmbeddingFilters) -> Tiles:
 
     By channel: each component is a row, scaled by its largest weight.
     """
-    components = result.components[: _shown(result)]
+    components = result.components[: shown_count(result)]
     if is_by_channel(result):
         largest = np.abs(components).max(axis=(1, 2, 3), keepdims=True)
         signed = components / np.where(largest == 0, 1, largest)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from vit_inspect.figures import attention_distance, paper_sheet, print_sheet
+from vit_inspect.figures import attention_distance, embedding_filters, paper_sheet
 from vit_inspect.figures.figure import VIT_PAPER, FigureSpec
 from vit_inspect.figures.paper_sheet import AREA_LEFT_IN, BESIDE_IN, EDGE_IN, GAP_IN
 from vit_inspect.records.paper_figures import PaperFigure7
@@ -22,7 +22,8 @@ def draw(result: PaperFigure7, *, width_in: float = paper_sheet.TEXT_WIDTH_IN) -
     width_in: of the sheet, in inches.
     """
     figure = paper_sheet.begin(width_in)
-    stacked = width_in < print_sheet.STACKED_BELOW_IN
+    # On less, tiles would be lower than their colour bar, and the legend higher than its panel.
+    stacked = width_in < paper_sheet.TEXT_WIDTH_IN
     rooms = (EDGE_IN + paper_sheet.before_in(result.filters), EDGE_IN + BESIDE_IN, AREA_LEFT_IN)
     beside = paper_sheet.beside_in(result.positions)
     if stacked:
@@ -33,7 +34,7 @@ def draw(result: PaperFigure7, *, width_in: float = paper_sheet.TEXT_WIDTH_IN) -
         )
     else:
         free = width_in - sum(rooms) - beside - 2 * GAP_IN - AFTER_IN
-        filters, positions, area = 0.44 * free, 0.29 * free, 0.27 * free
+        filters, positions, area = 0.41 * free, 0.32 * free, 0.27 * free
         second = rooms[0] + filters + GAP_IN + BESIDE_IN
         lefts = (rooms[0], second, second + positions + beside + GAP_IN + AREA_LEFT_IN)
     groups = [
@@ -66,7 +67,11 @@ def _caption(result: PaperFigure7, stacked: bool) -> str:
     first, second, third = ("Top", "Middle", "Bottom") if stacked else ("Left", "Center", "Right")
     parts = [f"{result.model}."]
     if not isinstance(result.filters, str):
-        parts.append(f"{first}: filters of the {result.filters.source}; each has its own scale.")
+        count, source = embedding_filters.shown_count(result.filters), result.filters.source
+        parts.append(
+            f"{first}: the first {count} principal components of the filters, each on its own "
+            f"scale ({source})."
+        )
     if words := paper_sheet.positions_words(result.positions):
         parts.append(f"{second}: {words}")
     parts.append(
