@@ -12,6 +12,8 @@ from vit_inspect.figures import looks, print_sheet, screen_sheet
 from vit_inspect.figures.overlay import (
     INPUT_PX,
     MAX_SCREEN_PX,
+    beyond_words,
+    clip_words,
     crop,
     draw_map,
     draw_patch,
@@ -106,8 +108,16 @@ def test_the_colour_bar_on_a_screen_is_that_of_print(photograph, colour_map):
     assert bar.marker.colorscale[0] == (0, first)
     assert bar.marker.colorbar.ticktext == ("0", "2", "≥ 4")
     sheet = print_sheet.page(3, 1)
-    draw_scale(sheet, limits, name="u", left=0, top=0, width=3, colour_map=colour_map)
-    printed = sheet.axes[0].collections[-1]
+    look = {"name": "u", "left": 0, "top": 0, "colour_map": colour_map, "above": True}
+    draw_scale(sheet, limits, width=3, **look)
+    draw_scale(sheet, limits, width=1, **look)
+    draw_scale_beside(sheet, limits, height=1, **look)
+    across, short, upright = sheet.axes
+    printed = across.collections[-1]
+    assert [
+        [text.get_text() for text in names]
+        for names in (across.get_xticklabels(), short.get_xticklabels(), upright.get_yticklabels())
+    ] == [["0", "2", "≥ 4"], ["0", "≥ 4"], ["0", "2", "≥ 4"]]
     red, green, blue, opacity = printed.cmap(0.0, bytes=True)
     assert first == f"rgba({red},{green},{blue},{printed.get_alpha()})"
     assert opacity == 255
@@ -118,8 +128,9 @@ def test_an_even_map_tells_one_number_and_has_the_colour_of_the_start(axes, phot
     limits = looks.ends_of(values, from_zero=False)
     shown = draw_map(axes, photograph, values, limits)
     assert shown.cmap(shown.norm(values))[..., 3].max() == 0
-    draw_scale(axes.figure, limits, name="u", left=0, top=0, width=2)
-    draw_scale_beside(axes.figure, limits, name="u", left=0, top=0, height=2)
+    look = {"name": "u", "left": 0, "top": 0, "above": False}
+    draw_scale(axes.figure, limits, width=2, **look)
+    draw_scale_beside(axes.figure, limits, height=2, **look)
     across, upright = axes.figure.axes[1:]
     assert (list(across.get_xticks()), list(upright.get_yticks())) == ([0.2], [0.2])
     figure = plot_map(screen_sheet.screen("", "", height=300), photograph, values, limits, unit="u")
@@ -128,6 +139,28 @@ def test_an_even_map_tells_one_number_and_has_the_colour_of_the_start(axes, phot
     assert heat.zmax > heat.zmin
     assert bar.marker.colorbar.ticktext == ("20%",)
     assert bar.marker.cmin < bar.marker.colorbar.tickvals[0] == 0.2 < bar.marker.cmax
+
+
+@pytest.mark.parametrize(
+    ("largest", "told"),
+    [
+        (4.0, ""),
+        (5.0, " Colours end at 4, percentile 98.5 (largest 5)."),
+        (44.4, " Colours end at 4, percentile 98.5 (largest 44.4, 11 × the end of the scale)."),
+        (
+            8888.0,
+            " Colours end at 4, percentile 98.5 (largest 8.89e+03, 2,200 × the end of the sca",
+        ),
+    ],
+)
+def test_it_is_told_how_far_values_lie_beyond_the_scale(largest, told):
+    words = clip_words(np.array([1.0, largest]), (0.0, 4.0))
+    assert words.startswith(told)
+    assert bool(words) == bool(told)
+
+
+def test_of_a_scale_that_ends_at_0_no_multiple_is_told():
+    assert beyond_words(3.0, 0.0) == beyond_words(3.0, -1.0) == ""
 
 
 def test_a_patch_lights_up_where_its_outline_is():

@@ -48,6 +48,8 @@ def test_a_given_scale_is_taken_as_it_is(single: PatchMap) -> None:
     assert bar_of(draw(single, limits=(0.0, 9.0))) == ((0, 9), ["0", "4.5", "9"])
     told = plot(single, limits=(0.0, 9.0)).layout.meta[1]
     assert told == "Largest value 4. Colours end at 9, on a given scale."
+    told = plot(single, limits=(0.0, 0.5)).layout.meta[1]
+    assert told.startswith("Largest value 4, 8 × the end of the scale. Colours end at 0.5,")
 
 
 def test_heat_on_grey_has_no_colours_but_those_of_values(single: PatchMap) -> None:

@@ -150,6 +150,8 @@ def test_it_tells_whether_maps_share_a_scale() -> None:
     own = plot(maps, clip=95.0).data[-1].marker.colorbar
     assert own.ticktext == ("0", "≥ percentile 95")
     assert shown.layout.meta[1] == "One scale for all maps, 0 to 2. Largest weight 3."
+    far = plot(maps, limits=(0.0, 0.25), unit="weight")
+    assert far.layout.meta[1].endswith("Largest weight 3, 12 × the end of the scale.")
     own = plot(maps, from_least=True)
     assert own.layout.meta[1].endswith("from its least value to its percentile 98.5.")
 

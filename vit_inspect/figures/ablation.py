@@ -18,7 +18,7 @@ from vit_inspect.figures.overlay import (
     draw_patch,
     draw_photograph,
     draw_scale,
-    extended,
+    is_beyond,
     patch_box,
     plot_input,
     plot_map,
@@ -87,7 +87,7 @@ def draw(result: Ablation, *, image: int = 0, width_in: float | None = None) -> 
             left=left + shift,
             top=top + height + 0.08,
             width=map_width,
-            **extended(result.patch_change[image], limits),
+            above=is_beyond(result.patch_change[image], limits),
         )
     if labels:
         left += (map_width if beside else 0.0) + names

@@ -18,8 +18,8 @@ from vit_inspect.figures.overlay import (
     draw_map,
     draw_photograph,
     draw_scale,
-    extended,
     highest_in,
+    is_beyond,
     plot_map,
     plot_sheet,
     scale_words,
@@ -84,7 +84,7 @@ def draw(
             values = shown(result, way, image)
             draw_map(axes, photograph, values, scale)
             bar: dict[str, Any] = {"left": left, "top": top + height + 0.08, "width": width}
-            draw_scale(figure, scale, name=UNITS[way], **bar, **extended(values, scale))
+            draw_scale(figure, scale, name=UNITS[way], above=is_beyond(values, scale), **bar)
             ends += clip_words(values, scale, of=UNITS[way], scale=scale_words(given))
     words = "\n".join((_title(result, image), *_words(result, image))) + ends
     print_sheet.write_foot(figure, words, top=top + height + SCALE_BELOW_IN)

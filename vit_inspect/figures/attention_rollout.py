@@ -19,8 +19,8 @@ from vit_inspect.figures.overlay import (
     draw_map,
     draw_photograph,
     draw_scale_beside,
-    extended,
     highest_in,
+    is_beyond,
     plot_map,
     plot_sheet,
     scale_words,
@@ -33,7 +33,7 @@ PAIR = ("Input", "Attention")
 MOST_IN, LEAST_IN = 2.2, 0.95
 """Height of the pictures: at most, where no width is given; and at least, side by side, as the name
 of the scale is as long."""
-GAP_IN, TITLE_IN, SCALE_IN = 0.1, 0.22, 0.7
+GAP_IN, TITLE_IN, SCALE_IN = 0.1, 0.22, 0.9
 """Between pictures, and the room for the titles above them and for the scale beside the map."""
 STRONGEST = 0.01
 """The share of patches whose joint relevance is stated."""
@@ -89,8 +89,8 @@ def draw(
         left=last + map_width + 0.08,
         top=low,
         height=map_height,
-        format=print_sheet.percent_ticks(),
-        **extended(result.relevance[image], ends),
+        above=is_beyond(result.relevance[image], ends),
+        percent=True,
     )
     foot = low + max(map_height, LEAST_IN) + 0.11
     print_sheet.write_foot(figure, _words(result, image, limits), top=foot)

@@ -38,9 +38,9 @@ SMALLEST_IN = 0.8
 PAIR_GAP_IN = 0.1
 """From one picture to the next."""
 
-SCALE_IN, SCALE_INSET_IN, TICK_IN = 0.08, 0.2, 0.43
+SCALE_IN, SCALE_INSET_IN, TICK_IN = 0.08, 0.26, 0.58
 """Thickness of the colour bar of a map, the room at its ends for the numbers, and from one number
-to the next."""
+to the next, at least."""
 
 OWN_SCALE = f"percentile {looks.CLIP:g}"
 """Where the scale of a map ends, in words."""
@@ -139,9 +139,9 @@ def draw_patch(
     axes.add_patch(rectangle(box, fill=False, edgecolor=looks.ACCENT, linewidth=1.0, zorder=5))
 
 
-def extended(values: Float[np.ndarray, "*shape"], limits: looks.Limits) -> dict[str, Any]:
-    """Options of a colour bar in print: an arrow where values lie beyond its upper end."""
-    return {"extend": "max", "extendfrac": 0.04} if values.max() > limits[1] else {}
+def is_beyond(values: Float[np.ndarray, "*shape"], limits: looks.Limits) -> bool:
+    """Whether values lie beyond the upper end of a scale."""
+    return float(values.max()) > limits[1]
 
 
 def draw_map(
@@ -179,18 +179,17 @@ def draw_scale(
     left: float,
     top: float,
     width: float,
-    ticks: int | None = None,
     **options: Any,
 ) -> None:
     """A horizontal colour bar for the map above it, which lies from `left` on and is `width` wide.
 
-    All in inches from the top left corner of the sheet. options: `colour_map`, and
-    those of `print_sheet.colour_bar`.
+    All in inches from the top left corner of the sheet. options: `above` and `percent` of
+    `bar_ticks`, and `colour_map`.
     """
     left, width = left + SCALE_INSET_IN, width - 2 * SCALE_INSET_IN
     bar = print_sheet.place(figure, left=left, top=top, width=width, height=SCALE_IN)
-    ticks = ticks or min(4, max(2, int(width / TICK_IN)))
-    _fill_scale(bar, limits, name, ticks, orientation="horizontal", **options)
+    few = width < 2 * TICK_IN
+    _fill_scale(bar, limits, name, few=few, orientation="horizontal", **options)
 
 
 def draw_scale_beside(
@@ -201,28 +200,37 @@ def draw_scale_beside(
     left: float,
     top: float,
     height: float,
-    ticks: int = 4,
     **options: Any,
 ) -> None:
     """The same, upright, for a map to the left of it that is as high."""
     bar = print_sheet.place(figure, left=left, top=top, width=SCALE_IN, height=height)
-    _fill_scale(bar, limits, name, ticks, **options)
+    _fill_scale(bar, limits, name, orientation="vertical", **options)
 
 
 def _fill_scale(
     axes: Axes,
     limits: looks.Limits,
     name: str,
-    ticks: int,
+    *,
+    orientation: str,
+    above: bool,
+    few: bool = False,
+    percent: bool = False,
     colour_map: str | None = None,
-    **options: Any,
 ) -> None:
-    given: dict[str, Any] = {
-        "opacity": _opacity(colour_map),
-        # Of an even map there is one number to tell.
-        "ticks": limits[:1] if limits[0] == limits[1] else print_sheet.round_ticks(ticks),
-    } | options
-    print_sheet.colour_bar(axes, colour_map or looks.lit_map("heat"), limits, name=name, **given)
+    """few: whether there is room for the numbers of the ends alone."""
+    ticks, told = bar_ticks(limits, above=above, percent=percent)
+    step = 2 if few else 1
+    bar = print_sheet.colour_bar(
+        axes,
+        colour_map or looks.lit_map("heat"),
+        limits,
+        name=name,
+        opacity=_opacity(colour_map),
+        orientation=orientation,
+        ticks=ticks[::step],
+    )
+    bar.set_ticklabels(told[::step])
 
 
 def _opacity(colour_map: str | None) -> float:
@@ -377,7 +385,7 @@ def plot_map(
         customdata=[[[row, column] for column in range(columns)] for row in range(rows)],
         hovertemplate=f"{PATCH}<br>%{{z:{'.3%' if percent else '.3g'}}}<extra></extra>",
     )
-    above = float(values.max()) > high
+    above = is_beyond(values, limits)
     return plot_bar(figure, scale, limits, unit, above=above, percent=percent)
 
 
@@ -425,9 +433,9 @@ def bar_ticks(
     percent: bool = False,
     labels: tuple[str, str] | None = None,
 ) -> tuple[list[float], list[str]]:
-    """Where the numbers of a colour bar stand, and how they are told, as on the canvas.
+    """Where the numbers of a colour bar stand, and how they are told: in print as on a screen.
 
-    Options are those of `plot_bar`.
+    Options are those of `plot_bar`. Of an even map there is one number.
     """
     ticks = sorted(set(ends) if labels else {ends[0], sum(ends) / 2, ends[1]})
     told = list(labels or (value_words(each, percent=percent) for each in ticks))
@@ -446,12 +454,20 @@ def clip_words(
 
     of: which map, where there are several. scale: what the end is.
     """
-    largest = float(values.max())
-    if largest <= limits[1]:
+    if not is_beyond(values, limits):
         return ""
+    largest = float(values.max())
     end, most = (value_words(each, percent=percent) for each in (limits[1], largest))
-    start = f"{of}: colours" if of else "Colours"
-    return f" {start} end at {end}, {scale} (largest {most})."
+    start, far = f"{of}: colours" if of else "Colours", beyond_words(largest, limits[1])
+    return f" {start} end at {end}, {scale} (largest {most}{far})."
+
+
+def beyond_words(largest: float, end: float) -> str:
+    """How far the largest value lies beyond the end of a scale; empty below twice the end."""
+    if largest < 2 * end or end <= 0:
+        return ""
+    times = float(f"{largest / end:.2g}")
+    return f", {times:,.10g} × the end of the scale"
 
 
 def scale_words(limits: looks.Limits | None) -> str:

@@ -15,7 +15,14 @@ from vit_inspect.arguments import of_kind
 from vit_inspect.figures import lit, looks, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.lit import Edges, Look
-from vit_inspect.figures.overlay import PATCH, SCALE_IN, bar_ticks, plot_bar, rectangle
+from vit_inspect.figures.overlay import (
+    PATCH,
+    SCALE_IN,
+    bar_ticks,
+    beyond_words,
+    plot_bar,
+    rectangle,
+)
 from vit_inspect.figures.tiles import data_uri
 from vit_inspect.layout import Box, Region, TokenLayout
 from vit_inspect.records.evidence import PatchMap
@@ -224,7 +231,7 @@ def _shown(
     ends = limits or looks.ends_of(values, clip, from_zero=not from_least)
     picture = lit.covered(result.photographs[image], values, ends, look, edges)
     largest, end = float(values.max()), looks.number(ends[1], ".3g")
-    words = f"Largest {unit} {looks.number(largest, '.3g')}."
+    words = f"Largest {unit} {looks.number(largest, '.3g')}{beyond_words(largest, ends[1])}."
     if limits:
         words += f" Colours end at {end}, on a given scale."
     elif largest > ends[1]:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from vit_inspect.figures import lit, looks, patch_map, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.lit import Edges, Look
-from vit_inspect.figures.overlay import plot_bar
+from vit_inspect.figures.overlay import beyond_words, plot_bar
 from vit_inspect.figures.patch_map import UNIT
 from vit_inspect.figures.tiles import (
     GAP,
@@ -348,8 +348,9 @@ def _words(
     title = f"{result.model}: {result.kind}"
     if limits:
         low, high = (looks.number(end, ".3g") for end in limits)
-        largest = looks.number(float(result.values[image].max()), ".3g")
-        return title, f"One scale for all maps, {low} to {high}. Largest {unit} {largest}."
+        largest = float(result.values[image].max())
+        most = f"{looks.number(largest, '.3g')}{beyond_words(largest, limits[1])}"
+        return title, f"One scale for all maps, {low} to {high}. Largest {unit} {most}."
     start = "its least value" if from_least else "0"
     end = f"its {_end(clip)}" if clip < 100 else "its largest value"
     return title, f"Each map has a scale of its own, from {start} to {end}."

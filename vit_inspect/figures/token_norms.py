@@ -26,7 +26,7 @@ from vit_inspect.figures.overlay import (
     draw_photograph,
     draw_scale,
     draw_scale_beside,
-    extended,
+    is_beyond,
     patch_box,
     plot_map,
     plot_sheet,
@@ -44,7 +44,7 @@ MOST_TICKS = 13
 BESIDE_FROM_IN, LEGEND_BESIDE_FROM_IN = 5.25, 6.5
 """Width of a sheet from which on the curves stand beside the photograph, and their legend beside
 them."""
-BAR_ROOM_IN, LEGEND_IN, UNIFORM_IN = 0.6, 1.14, 0.6
+BAR_ROOM_IN, LEGEND_IN, UNIFORM_IN = 0.9, 1.14, 0.6
 """Room for a colour bar with its numbers and name, for a legend beside curves, and for the name of
 the line of uniform attention."""
 LEGEND_BELOW_IN, LEGEND_LINE_IN = 0.38, 0.15
@@ -101,7 +101,7 @@ def draw(
         left = 0.05 + (room - width) / 2
         _draw_photograph(figure, result, image, ends, left=left, width=width, height=height)
         legend = sheet >= LEGEND_BESIDE_FROM_IN
-        left, right = room + 1.3, LEGEND_IN if legend else UNIFORM_IN
+        left, right = room + BAR_ROOM_IN + 0.65, LEGEND_IN if legend else UNIFORM_IN
         bottom = _draw_chart(
             figure,
             result,
@@ -293,7 +293,7 @@ def _draw_photograph(
         draw_patch(axes, photograph, grid=result.layout.grid, patch=(row, column))
     print_sheet.label(axes, title=f"Norms after layer {result.layer}")
     bar: dict[str, Any] = {"left": left + width + 0.08, "top": top, "height": height}
-    draw_scale_beside(figure, limits, name=NORM, **bar, **extended(norms, limits))
+    draw_scale_beside(figure, limits, name=NORM, above=is_beyond(norms, limits), **bar)
 
 
 def _draw_chart(
@@ -419,8 +419,8 @@ def _draw_rollouts(
         print_sheet.label(axes, title=title)
     look: dict[str, Any] = {
         "name": ROLLOUT,
-        "format": print_sheet.percent_ticks(),
-        **extended(np.maximum(*maps.values()), limits),
+        "above": is_beyond(np.maximum(*maps.values()), limits),
+        "percent": True,
     }
     if not stacked:
         right = left + width + 0.08

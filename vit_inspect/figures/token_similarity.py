@@ -61,7 +61,7 @@ def draw(result: TokenSimilarity, *, image: int = 0, width_in: float | None = No
     draw_map(right, photograph, result.similarity[image], limits, colour_map=signed)
     if origin is photograph:
         draw_patch(right, photograph, grid=result.layout.grid, patch=result.patch)
-    scale: dict[str, Any] = {"name": UNIT, "ticks": 2, "colour_map": signed}
+    scale: dict[str, Any] = {"name": UNIT, "above": False, "colour_map": signed}
     if beside:
         end = start + second.right + 0.08
         draw_scale_beside(figure, limits, left=end, top=edge, height=high, **scale)
