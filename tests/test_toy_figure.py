@@ -105,7 +105,8 @@ def draw(result: PatchNorms, *, width_in: float | None = None, image: int = 0) -
     limits = limits_of(result, image)
     draw_photograph(axes, photograph)
     draw_map(axes, photograph, result.norm[image], limits)
-    draw_scale(sheet, limits, name=UNIT, left=0.05, top=height + 0.58, width=max(width, 1.6))
+    place = {"left": 0.05, "top": height + 0.58, "width": max(width, 1.6)}
+    draw_scale(sheet, limits, name=UNIT, above=False, **place)
     print_sheet.write_head(sheet, _title(result), _words(result, image))
     return sheet
 
@@ -113,7 +114,7 @@ def draw(result: PatchNorms, *, width_in: float | None = None, image: int = 0) -
 def plot(result: PatchNorms, *, image: int = 0, width: int = 720) -> go.Figure:
     """The same for the screen."""
     photograph = result.photographs[image]
-    sheet = plot_sheet(_title(result), f"{_words(result, image)}\\n", photograph, width=width)
+    sheet = plot_sheet(_title(result), _words(result, image), photograph, width=width)
     limits = limits_of(result, image)
     return plot_map(sheet, photograph, result.norm[image], limits, unit=UNIT, percent=False)
 
@@ -136,7 +137,7 @@ FIGURE = FigureSpec(
     slug="patch_norms",
     title="Patch norms",
     question="Which patches have long tokens?",
-    reading="Patches in strong colours have long tokens. The scale begins at 0.",
+    reading="Patches high on the scale, pale yellow, have long tokens. The scale begins at 0.",
     caveat="A long token does not show that the model uses it, nor what it holds of its patch.",
     formula="|token|",
     source="Darcet et al., arXiv 2309.16588",

@@ -327,7 +327,10 @@ def token_norms(size: Size, random: np.random.Generator) -> TokenNorms:
     artefact[0, 1, 2] = True
     drawn = np.zeros((images, layers))
     drawn[0], drawn[0, 1] = np.linspace(0.05, 0.2, layers), 0.4
-    reason = "the larger group of norms is 1.30 times the other, below 2"
+    reason = (
+        "the two groups that the norms fall into differ by a factor of 1.30; "
+        "artefacts would differ by 2 or more"
+    )
     return TokenNorms(
         "toy",
         layout_of(size),

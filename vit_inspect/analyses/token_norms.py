@@ -116,11 +116,14 @@ def find_artefacts(norms: Float[np.ndarray, "token"]) -> Groups:
     separation, ratio = float(upper - lower) / deviation, float(np.exp(upper - lower))
     none = partial(Groups, np.inf, separation, ratio)
     if ratio < RATIO:
-        return none(f"the larger group of norms is {ratio:.2f} times the other, below {RATIO:g}")
+        return none(
+            f"the two groups that the norms fall into differ by a factor of {ratio:.2f}; "
+            f"artefacts would differ by {RATIO:g} or more"
+        )
     if separation < SEPARATION:
         return none(
-            f"two groups of norms are {separation:.2f} standard deviations apart, "
-            f"below {SEPARATION:g}"
+            f"the two groups that the norms fall into are {separation:.2f} standard deviations "
+            f"apart; artefacts would be {SEPARATION:g} or more apart"
         )
     odds = np.log(np.divide(*mixture.weights_[order]))
     crossing = (lower + upper) / 2 + odds * deviation / separation
@@ -129,7 +132,8 @@ def find_artefacts(norms: Float[np.ndarray, "token"]) -> Groups:
         return none("no norm lies above the crossing of the two groups")
     if above > SHARE * norms.size:
         return none(
-            f"{above / norms.size:.0%} of the patches are in the larger group, above {SHARE:.0%}"
+            f"{above / norms.size:.0%} of the patches are in the group of larger norms; "
+            f"artefacts would be {SHARE:.0%} at most"
         )
     near = int((np.abs(logs - crossing) < deviation).sum())
     if near > BORDERLINE * above:

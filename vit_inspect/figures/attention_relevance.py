@@ -113,7 +113,6 @@ def plot(
     ends = limits or limits_of(result, image, way=way)
     words += clip_words(values, ends, scale=scale_words(limits))
     figure = plot_sheet(title, words, photograph, width=width)
-    figure.layout.height -= 20 * (3 - len(words.split("\n")))
     return plot_map(figure, photograph, values, ends, unit=UNITS[way], percent=False)
 
 
@@ -166,9 +165,9 @@ FIGURE = FigureSpec(
     question="Which patches support the output?",
     reading="Attention is multiplied through the layers, as in rollout, but weighted by how much "
     "it raises the target. The target is a class, or the similarity of the image to "
-    "another image or to one of its patches. Patches in strong colours raise it most. Another "
-    "class gives another map. Two simpler methods stand beside it: where all agree, trust the "
-    "map more.",
+    "another image or to one of its patches. Patches high on the scale, pale yellow, raise "
+    "it most. Another class gives another map. Two simpler methods stand beside it: where all "
+    "agree, trust the map more.",
     caveat="A gradient says what a small change would do, not what happens without a patch: see "
     "Faithfulness for that. Negative contributions are set to 0 in every layer, and MLPs "
     "are ignored. The size of a value means nothing by itself: compare patches of one map "

@@ -116,7 +116,7 @@ def place_box(figure: Figure, box: Box, *, left: float, top: float) -> Axes:
 
 
 def draw_photograph(axes: Axes, photograph: Photograph, *, grey: bool = False) -> None:
-    """The whole photograph; what the model never saw is shaded. `grey` leaves colour to a map."""
+    """The whole photograph; what the model never saw is faded. `grey` leaves colour to a map."""
     height, width = photograph.size_px
     pixels = np.asarray(_grey(photograph)) if grey else photograph.pixels
     axes.imshow(pixels, extent=(0, width, height, 0), aspect="equal")
@@ -239,7 +239,7 @@ def _opacity(colour_map: str | None) -> float:
 
 
 def plot_photograph(figure: go.Figure, photograph: Photograph, *, grey: bool = False) -> go.Figure:
-    """The whole photograph as a layout image, what the model never saw shaded.
+    """The whole photograph as a layout image, what the model never saw faded.
 
     grey: leaves colour to a map.
     """
@@ -269,8 +269,9 @@ def plot_photograph(figure: go.Figure, photograph: Photograph, *, grey: bool = F
 def plot_sheet(
     title: str, subtitle: str, photograph: Photograph, *, width: int, grey: bool = False
 ) -> go.Figure:
-    """A photograph, `width` px wide at most, below a subtitle of three lines and a colour bar."""
-    height = height_px(photograph, width) + 198
+    """A photograph, `width` px wide at most, below words and a colour bar."""
+    lines = 1 + subtitle.count("\n")
+    height = height_px(photograph, width) + 138 + screen_sheet.LINE_PX * lines
     figure = screen_sheet.screen(title, subtitle, height=height, above=60, width=width)
     figure.update_layout(margin_b=12)
     return plot_photograph(figure, photograph, grey=grey)
@@ -305,7 +306,7 @@ def plot_input(photograph: Photograph, grid: tuple[int, int], *, width: int = 72
 
 
 def input_picture(photograph: Photograph, grid: tuple[int, int]) -> Image.Image:
-    """The photograph in colour, cut into patches, what the model never saw shaded.
+    """The photograph in colour, cut into patches, what the model never saw faded.
 
     A picture alone: it has the place that it needs on any screen. grid: (rows, columns).
     """

@@ -505,7 +505,7 @@ def _top(result: TokenNorms, image: int) -> float:
 
 
 def _words(result: TokenNorms, image: int, limits: looks.Limits | None) -> list[str]:
-    """The norms and what was found, in four lines; `limits` are those of a given scale."""
+    """The norms and what was found; `limits` are those of a given scale."""
     norms, prefix = result.norm[image, result.layer], result.prefix_norm[image, result.layer]
     ends, others = limits or limits_of(result, image), ""
     if len(prefix) == 1:
@@ -518,7 +518,7 @@ def _words(result: TokenNorms, image: int, limits: looks.Limits | None) -> list[
         f"{clip_words(norms, ends, scale=scale_words(limits))}",
     ]
     if not result.found[image]:
-        return [*lines, verdict(result, image), "No patch is outlined."]
+        return [*lines, verdict(result, image)]
     drawn = result.drawn[image]
     most = int(drawn.argmax())
     return [
@@ -534,10 +534,10 @@ FIGURE = FigureSpec(
     slug="token_norms",
     title="Token norms",
     question="Which patch tokens are artefacts, and how much attention do they receive?",
-    reading="Patches in strong colours have long tokens. Some models use a few patches of the "
-    "background to store information about the whole image. From a middle layer on, the "
-    "norms of these tokens are far above all others, and much attention goes to them. They are "
-    "outlined, and rollout is shown with and without them.",
+    reading="Patches high on the scale, pale yellow, have long tokens. Some models use a few "
+    "patches of the background to store information about the whole image. From a middle layer on, "
+    "the norms of these tokens are far above all others, and much attention goes to them. Where "
+    "there are such artefacts, they are outlined, and rollout is shown with and without them.",
     caveat="A large norm does not prove that a token holds nothing about its patch, and a patch "
     "that receives much attention may have an ordinary norm. The threshold is fitted to "
     "each image at one layer; if no small group is far above all others, no patch is "

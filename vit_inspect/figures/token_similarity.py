@@ -80,7 +80,7 @@ def plot(result: TokenSimilarity, *, image: int = 0, width: int = 720) -> go.Fig
     """
     photograph, values = result.photographs[image], result.similarity[image]
     title, words = _words(result, image).split("\n", 1)
-    figure = plot_sheet(title, f"{words}\n ", photograph, width=width, grey=True)
+    figure = plot_sheet(title, words, photograph, width=width, grey=True)
     scale: dict[str, Any] = {"unit": UNIT, "percent": False, "colour_map": looks.SIMILARITY_MAP}
     plot_map(figure, photograph, values, looks.SIMILARITY_LIMITS, **scale)
     figure.update_traces(customdata=None, hovertemplate=None, hoverinfo="skip")

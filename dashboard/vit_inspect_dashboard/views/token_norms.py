@@ -12,7 +12,7 @@ layers = len(models.model(subject).blocks)
 layer = canvas.chosen_number("layer", layers, start=layers - 1)
 result = records.token_norms(subject, layer)
 sheet = sheets.norms(result)
-canvas.show(sheet, f"{FIGURE.question} {verdict(result)}")
+canvas.show(sheet, verdict(result))
 canvas.export(
     sheet,
     subject,
