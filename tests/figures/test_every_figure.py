@@ -292,6 +292,12 @@ def test_heat_over_a_photograph_in_colour_is_not_read_as_brightness() -> None:
     assert found >= {"attention_rollout", "attention_relevance", "token_norms", "ablation"}
 
 
+def test_no_words_call_the_pale_end_of_heat_strong_or_what_is_faded_shaded(name: str) -> None:
+    figure, _ = EVERY[name]
+    said = f"{figure.reading} {figure.caveat}".lower()
+    assert not re.search(r"strong\w* colour|shaded", said)
+
+
 def test_the_screen_figure_has_no_hole_and_no_template(name: str) -> None:
     drawn = json.loads(on_screen(name).to_json(), parse_constant=pytest.fail)
     assert not [leaf for leaf in values(drawn) if isinstance(leaf, float) and leaf != leaf]

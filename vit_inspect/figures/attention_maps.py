@@ -254,8 +254,8 @@ FIGURE = FigureSpec(
     slug="attention_maps",
     title="Attention maps",
     question="Which patches does CLS attend to?",
-    reading="Each small map is one head of one layer. Patches that are bright, or in strong "
-    "colours over the photograph, get most of the attention of the query token: the class token "
+    reading="Each small map is one head of one layer. Patches that are bright, or pale "
+    "yellow over the photograph, get most of the attention of the query token: the class token "
     "(CLS), or what this model reads instead. Rows are layers, the first on top. Maps on a shared "
     "scale can be compared; on a scale of its own even a faint map can be seen.",
     caveat="Attention on special tokens is not on the maps; it is told in numbers. Attention "

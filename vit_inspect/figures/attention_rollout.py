@@ -192,8 +192,8 @@ FIGURE = FigureSpec(
     title="Attention rollout",
     question="Which patches reach the output through all layers?",
     reading="Attention is multiplied through the layers; in each layer, half of a token stays as "
-    "it is (the residual connection). The content of patches high on the scale can reach the "
-    "output most. The weights of all tokens sum to 1.",
+    "it is (the residual connection). The content of patches high on the scale, pale yellow, can "
+    "reach the output most. The weights of all tokens sum to 1.",
     caveat="Rollout ignores values, MLPs and the class. It favours tokens that all others attend "
     "to: if a few patches hold most of the relevance, they are often artefacts of the "
     "model, not objects.",

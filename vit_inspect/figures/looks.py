@@ -1,6 +1,6 @@
 """What do all figures look like? Colours, line styles, names, and numbers in words.
 
-Over a photograph in colour, stronger colours mean "more"; on maps by themselves, lighter ones do
+Over a photograph in colour, more opaque colours mean "more"; on maps by themselves, lighter ones do
 (dark to light, never jet). Colours are always set, never left to a library's default. Layers,
 heads, rows and columns count from 0, as in the records: a head's number on a figure is its index in
 the arrays. The paper's legend, which begins with "Head 1", is given up for this.

@@ -244,8 +244,9 @@ FIGURE = FigureSpec(
     slug="patch_map",
     title="Map of the patches",
     question="Which patches does a map rank highest?",
-    reading="Strong colours, or bright patches in a spotlight, have the largest values. The scale "
-    "starts at 0 and ends at a percentile that is told; negative values are shown as 0.",
+    reading="Patches high on the scale have the largest values: pale yellow ones as heat, bright "
+    "ones in a spotlight. The scale starts at 0 and ends at a percentile that is told; negative "
+    "values are shown as 0.",
     caveat="Values of two maps have no common unit. A bright patch is not proved to be a cause: "
     "see Faithfulness.",
     formula="(value - start of the scale) / (end - start), within 0..1",

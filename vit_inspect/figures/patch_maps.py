@@ -361,10 +361,10 @@ FIGURE = FigureSpec(
     slug="patch_maps",
     title="Maps of the patches",
     question="Which maps rank which patches highest?",
-    reading="Each small picture is one map over what the model saw. Strong colours, or bright "
-    "patches in a spotlight, have the largest values. With a scale of its own even a faint map can "
-    "be seen; on one scale maps can be compared. A map with a few bright patches and nothing else "
-    "ends its own scale at its largest value.",
+    reading="Each small picture is one map over what the model saw. Patches high on the "
+    "scale have the largest values: pale yellow ones as heat, bright ones in a spotlight. With a "
+    "scale of its own even a faint map can be seen; on one scale maps can be compared. A map with "
+    "a few bright patches and nothing else ends its own scale at its largest value.",
     caveat="A bright patch is not proved to be a cause: see Faithfulness.",
     formula="(value - start of the scale) / (end - start), within 0..1",
     source="as for the maps that are shown",
