@@ -17,25 +17,44 @@ pytestmark = pytest.mark.slow
 def panels_of(figure):
     """The cells of each panel and the marks on them, by the title of the panel's colour bar."""
     cells, marks = figure.data[::2], figure.data[1::2]
-    return {each.colorbar.title.text: (each, mark) for each, mark in zip(cells, marks, strict=True)}
+    titles = [each.colorbar.title.text.replace("<br>", " ") for each in cells]
+    return dict(zip(titles, zip(cells, marks, strict=True), strict=True))
+
+
+def names_above(sheet):
+    """The names of the panels of a print, above their colour bars, in one line each."""
+    return [bar.get_xlabel().replace("\n", " ") for bar in sheet.axes[::2]]
 
 
 def test_every_number_of_the_record_has_a_panel(statistics):
     assert set(STATISTICS) == set(statistics.arrays())
     titles = {statistic.title for statistic in STATISTICS.values()}
     assert set(panels_of(plot(statistics))) == titles
-    bars = draw(statistics).axes[::2]
-    assert {bar.get_xlabel() for bar in bars} == titles
+    for width_in in (3.25, 5.5, 6.9):
+        assert set(names_above(draw(statistics, width_in=width_in))) == titles
+
+
+@pytest.mark.parametrize("width_in", [3.25, 5.5, 6.9])
+def test_every_panel_names_its_axes(statistics, width_in):
+    panels = draw(statistics, width_in=width_in).axes[1::2]
+    assert {(each.get_xlabel(), each.get_ylabel()) for each in panels} == {("Head", "Layer")}
+    layout = plot(statistics).layout
+    for number in ("", *range(2, 8)):
+        across, down = layout[f"xaxis{number}"], layout[f"yaxis{number}"]
+        assert (across.title.text, down.title.text) == ("Head", "Layer")
+        # Numbers stand clear of the cells.
+        assert min(across.ticklabelstandoff, down.ticklabelstandoff) > 0
 
 
 @pytest.mark.parametrize("large", ["entropy", "nmi"])
 def test_print_cells_are_the_means_and_come_in_the_order_of_the_screen(statistics, large):
-    axes = draw(statistics, large=large).axes
+    sheet = draw(statistics, large=large)
+    axes = sheet.axes
     shown = panels_of(plot(statistics, large=large))
-    assert [bar.get_xlabel() for bar in axes[::2]] == list(shown)
+    assert names_above(sheet) == list(shown)
     names = [large, *(name for name in STATISTICS if name != large)]
     for name, bar, panel in zip(names, axes[::2], axes[1::2], strict=True):
-        assert bar.get_xlabel() == STATISTICS[name].title
+        assert bar.get_xlabel().replace("\n", " ") == STATISTICS[name].title
         values = statistics.arrays()[name].mean(axis=0)
         limits = (0.0, float(values.max()))
         colours = looks.colour(values, COLOUR_MAP, limits)
@@ -92,7 +111,7 @@ def test_the_first_layer_is_on_top_and_panels_do_not_overlap(statistics):
 def test_the_ends_of_a_small_scale_are_short_words(statistics, largest, words):
     """Plotly hides labels that would stand out beyond the edge of the figure."""
     scaled = statistics.self_mass / statistics.self_mass.mean(axis=0).max() * largest
-    cells, _ = panels_of(plot(replace(statistics, self_mass=scaled)))["On itself"]
+    cells, _ = panels_of(plot(replace(statistics, self_mass=scaled)))["Share on itself"]
     assert list(cells.colorbar.ticktext) == ["0", words]
     assert list(cells.colorbar.tickvals) == [0, cells.zmax]
 

@@ -18,18 +18,22 @@ from vit_inspect.records.names import special_names
 
 TITLE = "Head statistics"
 COLOUR_MAP = looks.WEIGHT_MAP
-ACROSS, STEP_IN, WIDE_IN = 4, 0.95, 9.5
-"""Panels in a row of the print at most, the room that the name of each needs, and from which
-width on all panels stand in one row."""
-HEAD_IN, BAR_IN, BELOW_IN = 0.85, 0.5, 0.35
-"""Height of the title, of the colour bar above a panel, and of the numbers below it."""
+ACROSS, STEP_IN, WIDE_IN = 4, 1.05, 9.5
+"""Panels in a row of the print at most, the room that each needs, and from which width on all
+panels stand in one row."""
+HEAD_IN, BAR_IN, BELOW_IN, NAME_IN = 0.85, 0.36, 0.38, 0.14
+"""Height of the title, of the colour bar above a panel, of the numbers below it, and of a line of
+the panel's name."""
+LEFT_IN, RIGHT_IN = 0.38, 0.12
+"""Room for the numbers and the name of layers beside a panel, and between panels."""
 PANEL_IN, LEAST_IN, ROWS_IN = 2.2, 1.25, 7.9
 """Height of a panel on a page and in a column, and of all rows of panels together, at most."""
-LARGE, SMALL = (0.0, 0.45), ((0.56, 0.75), (0.81, 1.0))
+LARGE, SMALL = (0.0, 0.44), ((0.545, 0.73), (0.815, 1.0))
 """Where the panels are on a screen, as shares of the figure's width."""
-LARGE_TICKS, SMALL_TICKS = 24, 6
-BAR_PX, BELOW_PX, FOOT_PX = 64, 24, 52
-"""Space above and below each panel on a screen, and below all of them."""
+LARGE_TICKS, SMALL_TICKS, TICK_GAP_PX = 24, 6, 4
+BAR_PX, BELOW_PX, FOOT_PX, LETTERS = 80, 48, 52, 16
+"""Space above and below each panel on a screen, and below all of them; letters of a line above a
+small one."""
 
 
 class Statistic(NamedTuple):
@@ -66,13 +70,15 @@ STATISTICS = {
         "Mean attention distance; attention to special tokens counts as 0.",
     ),
     "prefix_mass": Statistic(
-        "On special tokens",
+        "Share on special tokens",
         "{:.1%} on special tokens",
         "Attention to special tokens: class token, registers and others before the patches.",
     ),
-    "self_mass": Statistic("On itself", "{:.1%} on itself", "Attention of a patch to itself."),
+    "self_mass": Statistic(
+        "Share on itself", "{:.1%} on itself", "Attention of a patch to itself."
+    ),
     "local_mass": Statistic(
-        "On 3 × 3 patches",
+        "Share on 3 × 3 patches",
         "{:.1%} on the 3 × 3 patches around",
         "Attention to the patch and the up to 8 patches around it.",
     ),
@@ -104,38 +110,46 @@ def draw(
     layers, heads = panels[large].shape
     tiles = {name: _tiles(each, scales[name]) for name, each in panels.items()}
     page_in = width_in or (print_sheet.COLUMN_IN if limits else print_sheet.PAGE_IN)
-    left_in = 0.4
     most = min(ACROSS, len(panels)) if page_in < WIDE_IN else len(panels)
-    across = min(most, int((page_in - left_in) / STEP_IN))
-    step_in, rows = (page_in - left_in) / across, -(-len(panels) // across)
-    around_in = BAR_IN + BELOW_IN
+    across = min(most, int(page_in / STEP_IN))
+    step_in, rows = page_in / across, -(-len(panels) // across)
+    names = {
+        name: print_sheet.folded_at(
+            STATISTICS[name].title, step_in - LEFT_IN + RIGHT_IN, print_sheet.TEXT_PT
+        )
+        for name in panels
+    }
+    bar_top = NAME_IN * (1 + max(each.count("\n") for each in names.values()))
+    panel_top = bar_top + BAR_IN
+    around_in = panel_top + BELOW_IN
     wanted = max(LEAST_IN, PANEL_IN * page_in / print_sheet.PAGE_IN)
     if limits:  # One panel is as high as the sheet is wide.
         wanted = page_in
     room = min(wanted, ROWS_IN / rows - around_in)
-    width, height = fit(tiles[large], width=step_in - 0.2, height=room)
-    bar_in = max(min(1.0, step_in - 0.2), width)
+    most_in = step_in - LEFT_IN - RIGHT_IN
+    width, height = fit(tiles[large], width=most_in, height=room)
+    bar_in = max(min(1.0, most_in), width)
     figure = print_sheet.page(page_in, HEAD_IN + rows * (height + around_in))
     for index, (name, scale) in enumerate(scales.items()):
         row, column = divmod(index, across)
-        left, top = left_in + column * step_in, HEAD_IN + row * (height + around_in)
-        bar = print_sheet.place(figure, left=left, top=top + 0.17, width=bar_in, height=0.07)
+        left, top = LEFT_IN + column * step_in, HEAD_IN + row * (height + around_in)
+        bar = print_sheet.place(figure, left=left, top=top + bar_top, width=bar_in, height=0.07)
         print_sheet.colour_bar(
             bar,
             COLOUR_MAP,
             scale,
-            name=STATISTICS[name].title,
+            name=names[name],
             orientation="horizontal",
             ticks=print_sheet.round_ticks(3 if bar_in >= 1 else 2),
         )
         bar.xaxis.set_label_position("top")
-        axes = print_sheet.place(figure, left=left, top=top + BAR_IN, width=width, height=height)
+        axes = print_sheet.place(figure, left=left, top=top + panel_top, width=width, height=height)
         draw_tiles(axes, tiles[name])
         axes.set(
             yticklabels=print_sheet.tick_labels(range(layers), height / layers),
             xticklabels=print_sheet.tick_labels(range(heads), width / heads),
         )
-        print_sheet.label(axes, x="Head", y="" if column else "Layer")
+        print_sheet.label(axes, x="Head", y="Layer")
     print_sheet.write_head(figure, TITLE, _caption(result, several=limits is None))
     return figure
 
@@ -149,7 +163,7 @@ def plot(
     whose scales would differ, are then left out.
     """
     first, *others = _ordered(large)
-    area_px = int(np.clip(30 * result.entropy.shape[1], 540, 960))
+    area_px = int(np.clip(30 * result.entropy.shape[1], 660, 960))
     caption = _caption(result, several=limits is None)
     figure = screen_sheet.screen(TITLE, caption, height=area_px, above=BAR_PX)
     whole_px = figure.layout.margin.t + area_px + FOOT_PX
@@ -165,7 +179,7 @@ def plot(
         row, column = divmod(index, len(SMALL))
         top = 1 - row * (height + gap)
         place = {"x": SMALL[column], "y": (max(0.0, top - height), top)}
-        _add_panel(figure, result, name, **place, number=index + 2, named=row == rows - 1)
+        _add_panel(figure, result, name, **place, number=index + 2)
     return figure
 
 
@@ -192,12 +206,10 @@ def _add_panel(
     y: tuple[float, float] = (0.0, 1.0),
     limits: looks.Limits | None = None,
     number: int = 1,
-    named: bool = True,
 ) -> None:
     """Coloured cells, and on each an invisible marker for the cursor.
 
     x, y: the place on the sheet. number: of the panel's axes; panel 1 is the large one.
-    named: whether its columns have a title.
     """
     panels = means(result)
     layers, heads = panels[name].shape
@@ -218,7 +230,7 @@ def _add_panel(
         ygap=1,
         hoverinfo="skip",
         colorbar=screen_sheet.screen_colour_bar(
-            STATISTICS[name].title,
+            STATISTICS[name].title if large else _folded(STATISTICS[name].title),
             x=x[0],
             # Hung from above: plotly misplaces the axes' titles under one that stands on them.
             y=y[1] + BAR_PX / area_px,
@@ -244,24 +256,31 @@ def _add_panel(
     )
     most = LARGE_TICKS if large else SMALL_TICKS
     across = screen_sheet.screen_axis(
-        "Head" if named else "",
+        "Head",
         showline=False,
         ticks="",
+        ticklabelstandoff=TICK_GAP_PX,
         domain=x,
         anchor=f"y{axis}",
         range=[-0.5, heads - 0.5],
         tickvals=list(range(0, heads, -(-heads // most))),
     )
     down = screen_sheet.screen_axis(
-        "Layer" if large else "",
+        "Layer",
         showline=False,
         ticks="",
+        ticklabelstandoff=TICK_GAP_PX,
         domain=y,
         anchor=f"x{axis}",
         range=[layers - 0.5, -0.5],
         tickvals=list(range(0, layers, -(-layers // most))),
     )
     figure.update_layout(**{f"xaxis{axis}": across, f"yaxis{axis}": down})
+
+
+def _folded(title: str) -> str:
+    """A title for a small panel on a screen, broken where it is long."""
+    return looks.fold(title, lambda line: len(line) <= LETTERS).replace("\n", "<br>")
 
 
 def _tiles(values: Float[np.ndarray, "layer head"], limits: looks.Limits) -> Tiles:
