@@ -57,7 +57,11 @@ def test_the_legend_stands_just_below_the_bars_and_their_axis(
     # A browser refuses a place beyond these in silence, and takes another.
     assert -2 <= layout.legend.y <= 3
     bars_px = layout.height - layout.margin.t - layout.margin.b
-    assert layout.margin.b <= -layout.legend.y * bars_px <= layout.margin.b + 12
+    below_px = -layout.legend.y * bars_px
+    # Numbers and name of the axis are above it, and the margin has room for it: plotly would take
+    # this room from the bars, and with them the legend would move up.
+    assert below_px >= 40
+    assert layout.margin.b >= below_px + 20
 
 
 def test_a_name_is_text_and_no_markup(switched_off: Ablation) -> None:

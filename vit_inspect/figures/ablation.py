@@ -29,8 +29,9 @@ from vit_inspect.records.base import Photograph
 from vit_inspect.records.evidence import Ablation
 
 CHANGE = "1 − cosine of the last block's tokens"
-NAMED, LISTED = 3, 12
-"""How many parts the title of a print names at most, and how many the words below it."""
+NAMED, LISTED, LEGEND_PX = 3, 12, 30
+"""How many parts the title of a print names at most, and how many the words below it.
+Height of the legend on a screen."""
 MAP_IN, SCALE_NAME_IN = (2.6, 2.2), 1.9
 """Width and height of a photograph beside bars at most, and the room for its scale's name."""
 BARS_IN, ROW_IN, VALUE_IN = 1.7, 0.3, 0.45
@@ -195,9 +196,12 @@ def plot(result: Ablation, *, image: int = 0) -> go.Figure:
         )
     # The margin first: the legend stands below it.
     figure.update_layout(margin={"l": 170, "r": 60, "b": 40})
+    legend = screen_sheet.screen_legend(figure)
+    # Room for it: plotly would take it from the bars, and the legend would move up to their axis.
+    figure.update_layout(height=figure.layout.height + LEGEND_PX, margin_b=40 + LEGEND_PX)
     return figure.update_layout(
         showlegend=True,
-        legend=screen_sheet.screen_legend(figure),
+        legend=legend,
         bargap=0.3,
         bargroupgap=0.08,
         xaxis=screen_sheet.screen_axis(
