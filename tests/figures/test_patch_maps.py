@@ -156,6 +156,17 @@ def test_it_tells_whether_maps_share_a_scale() -> None:
     assert own.layout.meta[1].endswith("from its least value to its percentile 98.5.")
 
 
+def test_numbers_of_layers_and_heads_stand_below_their_names() -> None:
+    maps = made(PatchMaps)
+    for width_in in (3.25, 6.9):
+        panel = draw(maps, width_in=width_in).axes[0]
+        assert (panel.get_xlabel(), panel.get_ylabel()) == ("Head", "Layer")
+    screen = plot(maps).layout
+    assert {"Head", "Layer"} <= {each.text for each in screen.annotations}
+    # Numbers stand clear of the maps.
+    assert min(screen.xaxis.ticklabelstandoff, screen.yaxis.ticklabelstandoff) > 0
+
+
 def test_on_a_screen_each_map_says_which_it_is_and_its_ends() -> None:
     maps = made(PatchMaps)
     squares = plot(maps).data[0]

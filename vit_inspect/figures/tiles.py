@@ -125,7 +125,13 @@ def plot_tiles(
     )
     down, across = tiles.pitch_px
     axis = screen_sheet.screen_axis(
-        showline=False, ticks="", showticklabels=False, constrain="domain", tickmode="array"
+        showline=False,
+        ticks="",
+        # Off the tiles.
+        ticklabelstandoff=4,
+        showticklabels=False,
+        constrain="domain",
+        tickmode="array",
     )
     vertical = {"scaleanchor": "x", "scaleratio": down / across, "constraintoward": "top"}
     return figure.update_layout(
@@ -150,12 +156,12 @@ def name_tiles(
     figure.update_xaxes(side=side)
     # An axis title of plotly's stays where the axis was before the picture's proportions moved it.
     note = {"xref": "x", "yref": "y", "showarrow": False}
-    middle, shift = (tiles.count[1] - 1) / 2, 32 if side == "top" else -32
+    middle, shift = (tiles.count[1] - 1) / 2, 36 if side == "top" else -36
     figure.add_annotation(
         text=columns[0], x=middle, y=top if side == "top" else bottom, yshift=shift, **note
     )
     middle = (tiles.count[0] - 1) / 2
-    return figure.add_annotation(text=rows[0], x=left, y=middle, xshift=-38, textangle=-90, **note)
+    return figure.add_annotation(text=rows[0], x=left, y=middle, xshift=-42, textangle=-90, **note)
 
 
 def layers_and_heads(count: tuple[int, int]) -> tuple[list[str], list[str]]:
