@@ -41,9 +41,16 @@ def test_the_colour_bar_tells_its_range_and_that_more_lies_above(maps):
     assert bar.get_xlim() == (0, pytest.approx(limit))
     assert bar.get_xlabel() == "Attention weight"
     words = " ".join(text.get_text() for text in draw(maps).texts)
-    assert f"Shared scale, clipped at {limit:.3g} (maximum {largest:.3g})." in words.replace(
+    assert f"Shared scale, clipped at {limit:.3g} (largest {largest:.3g})." in words.replace(
         "\n", " "
     )
+    told = ["0", f"{limit / 2:.3g}", f"≥ {limit:.3g}"]
+    assert [text.get_text() for text in bar.get_xticklabels()] == told
+    assert list(plot(maps).data[0].marker.colorbar.ticktext) == told
+    peak = maps.weights.copy()
+    peak[0, 0, 0, 0, 0] = 50 * limit
+    far = plot(replace(maps, weights=peak), limits=(0.0, limit)).layout.meta
+    assert far[-1].endswith(f"(largest {50 * limit:.3g}, 50 × the end of the scale).")
     even = replace(maps, weights=np.full_like(maps.weights, 0.1))
     assert _limit(even, 0, "shared") == (pytest.approx(0.1), pytest.approx(0.1))
     assert "maximum" in draw(maps, scale="per map").axes[1].get_xlabel()

@@ -81,3 +81,19 @@ def test_a_tile_on_screen_tells_the_offset_that_its_head_favours():
 def test_two_figures_can_share_a_scale(bias):
     marker = plot(bias, limits=(-9.0, 9.0)).data[0].marker
     assert (marker.cmin, marker.cmax) == (-9, 9)
+
+
+def test_a_bar_says_in_print_as_on_a_screen_that_values_lie_beyond_it(bias):
+    low, high = float(bias.bias.min()), float(bias.bias.max())
+    for limits, told in (
+        ((low, high), ("{}", "{}")),
+        ((low / 2, high / 2), ("≤ {}", "≥ {}")),
+        ((low, high / 2), ("{}", "≥ {}")),
+    ):
+        words = [
+            form.format(f"{end:.3g}".replace("-", "−"))
+            for form, end in zip(told, limits, strict=True)
+        ]
+        printed = draw(bias, limits=limits).axes[0].get_xticklabels()
+        shown = plot(bias, limits=limits).data[0].marker.colorbar.ticktext
+        assert [text.get_text() for text in printed][::2] == words == list(shown)[::2]

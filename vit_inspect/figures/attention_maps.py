@@ -13,7 +13,13 @@ from matplotlib.figure import Figure
 from vit_inspect.errors import BadParameter
 from vit_inspect.figures import looks, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
-from vit_inspect.figures.overlay import aspect, draw_patch, draw_photograph
+from vit_inspect.figures.overlay import (
+    aspect,
+    bar_ticks,
+    beyond_words,
+    draw_patch,
+    draw_photograph,
+)
 from vit_inspect.figures.tiles import (
     Tiles,
     compose,
@@ -87,18 +93,17 @@ def draw(
     if result.patch is not None:
         draw_patch(photo, photograph, grid=result.layout.grid, patch=result.patch)
     left = photo_width + 0.25
-    long, middle = min(2.3, sheet - left - 0.25), PHOTO_TOP_IN + photo_height / 2
+    long, middle = min(2.3, sheet - left - 0.35), PHOTO_TOP_IN + photo_height / 2
     bar = print_sheet.place(figure, left=left, top=middle - 0.2, width=long, height=0.09)
+    ticks, told = bar_ticks((0.0, limit), above=largest > limit)
     print_sheet.colour_bar(
         bar,
         looks.WEIGHT_MAP,
         (0.0, limit),
         name=print_sheet.folded_at(_unit(scale), long, print_sheet.TEXT_PT),
-        ticks=print_sheet.round_ticks(4 if long > 2 else 3),
+        ticks=ticks,
         orientation="horizontal",
-        extend="max" if largest > limit else "neither",
-        extendfrac=0.04,
-    )
+    ).set_ticklabels(told)
 
     maps = print_sheet.place(figure, left=LEFT_IN, top=top, width=width, height=height)
     draw_tiles(maps, tiles)
@@ -156,12 +161,15 @@ def plot(
         figure, tiles, rows=("Layer", range(layers)), columns=("Head", range(heads)), side="top"
     )
     figure.update_layout(margin_b=24)
+    ticks, told = bar_ticks((0.0, limit), above=largest > limit)
     figure.data[0].marker.update(
         cmin=0,
         cmax=limit,
         colorscale=looks.colour_scale(looks.WEIGHT_MAP),
         showscale=True,
-        colorbar=screen_sheet.screen_colour_bar(_unit(scale), nticks=5, ypad=50),
+        colorbar=screen_sheet.screen_colour_bar(
+            _unit(scale), tickvals=ticks, ticktext=told, ypad=50
+        ),
     )
     return figure
 
@@ -245,7 +253,7 @@ def _unit(scale: str) -> str:
 def _caption(result: AttentionMaps, limit: float, largest: float, scale: str) -> str:
     if scale == "per map":
         return f"{result.model}\nEach map has its own scale, from 0 to its maximum."
-    clipped = f", clipped at {limit:.3g} (maximum {largest:.3g})"
+    clipped = f", clipped at {limit:.3g} (largest {largest:.3g}{beyond_words(largest, limit)})"
     return f"{result.model}\nShared scale{clipped if largest > limit else f', 0 to {limit:.3g}'}."
 
 

@@ -229,7 +229,7 @@ def plot_layer(result: LogitLens, layer: int, *, image: int = 0, width: int = 72
         f"{outputs.largest(result.outputs)} in {first:,} of {result.layout.patch_count:,} patches; "
         f"best rank {best}"
     )
-    words = f"{result.model}\n{' ' if _alone(result) else found}\n "
+    words = result.model if _alone(result) else f"{result.model}\n{found}"
     figure = plot_sheet(title, words, photograph, width=width)
     plot_map(
         figure,

@@ -431,16 +431,22 @@ def bar_ticks(
     ends: looks.Limits,
     *,
     above: bool,
+    below: bool = False,
     percent: bool = False,
     labels: tuple[str, str] | None = None,
 ) -> tuple[list[float], list[str]]:
     """Where the numbers of a colour bar stand, and how they are told: in print as on a screen.
 
-    Options are those of `plot_bar`. Of an even map there is one number.
+    below: whether values lie beyond the lower end. Other options are those of `plot_bar`. Of an
+    even map there is one number.
     """
     ticks = sorted(set(ends) if labels else {ends[0], sum(ends) / 2, ends[1]})
     told = list(labels or (value_words(each, percent=percent) for each in ticks))
-    return ticks, [*told[:-1], f"≥ {told[-1]}" if above else told[-1]]
+    if below:
+        told[0] = f"≤ {told[0]}"
+    if above:
+        told[-1] = f"≥ {told[-1]}"
+    return ticks, told
 
 
 def clip_words(

@@ -38,7 +38,7 @@ EDGE_IN, GAP_IN, BELOW_IN = print_sheet.EDGE_IN, 0.1, 0.12
 BAR_GAP_IN, BAR_IN, BAR_LEAST_IN, NAME_PAD_PT = 0.06, 0.07, 1.1, -7.0
 NAME_HALF_IN, NAME_IN = 0.52, 0.85
 """Half the length of the name below tiles, and the length of the name beside them."""
-BESIDE_IN, BIAS_BESIDE_IN = 0.36, 0.64
+BESIDE_IN, BIAS_BESIDE_IN = 0.36, 0.78
 """Room for a colour bar with its gap, numbers and name. The first also for names left of tiles."""
 TITLE_OVER_IN = 0.6
 """By how much a title may be wider than its tiles."""

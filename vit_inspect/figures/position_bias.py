@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from vit_inspect.figures import looks, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
+from vit_inspect.figures.overlay import bar_ticks
 from vit_inspect.figures.tiles import (
     Tiles,
     compose,
@@ -48,7 +49,7 @@ def draw(
     # On a sheet of a given width in its middle.
     spare = 0.0 if width_in is None else (sheet - 0.4 - width) / 2
     figure = print_sheet.page(sheet, HEAD_IN + height + 0.05)
-    bar = print_sheet.place(figure, left=0.05 + spare, top=0.62, width=2.3, height=0.09)
+    bar = print_sheet.place(figure, left=0.35 + spare, top=0.62, width=2.3, height=0.09)
     draw_bar(bar, result, limits, orientation="horizontal")
     axes = print_sheet.place(figure, left=0.35 + spare, top=HEAD_IN, width=width, height=height)
     draw_panel(axes, result, tiles)
@@ -66,17 +67,10 @@ def draw_bar(
 ) -> None:
     """Fills the axes with the colour bar; `options` are those of `print_sheet.colour_bar`."""
     low, high = limits or limits_of(result)
-    beyond = result.bias.max() > high or result.bias.min() < low
+    ticks, told = _ticks(result, (low, high))
     print_sheet.colour_bar(
-        axes,
-        looks.BIAS_MAP,
-        (low, high),
-        name=UNIT,
-        ticks=print_sheet.round_ticks(4),
-        extend="both" if beyond else "neither",
-        extendfrac=0.04,
-        **options,
-    )
+        axes, looks.BIAS_MAP, (low, high), name=UNIT, ticks=ticks, **options
+    ).set_ticklabels(told)
 
 
 def plot(result: PositionBias, *, limits: looks.Limits | None = None) -> go.Figure:
@@ -93,14 +87,22 @@ def plot(result: PositionBias, *, limits: looks.Limits | None = None) -> go.Figu
     plot_tiles(figure, tiles, hover=[_hover(result, *each) for each in picked], picked=picked)
     name_tiles(figure, tiles, rows=("Layer", layers), columns=("Head", heads), side="top")
     figure.update_layout(margin_b=24)
+    ticks, told = _ticks(result, (low, high))
     figure.data[0].marker.update(
         cmin=low,
         cmax=high,
         colorscale=looks.colour_scale(looks.BIAS_MAP),
         showscale=True,
-        colorbar=screen_sheet.screen_colour_bar(UNIT, nticks=5, ypad=50),
+        colorbar=screen_sheet.screen_colour_bar(UNIT, tickvals=ticks, ticktext=told, ypad=50),
     )
     return figure
+
+
+def _ticks(result: PositionBias, limits: looks.Limits) -> tuple[list[float], list[str]]:
+    """Where the numbers of the colour bar stand, and how they are told."""
+    low, high = limits
+    above, below = bool(result.bias.max() > high), bool(result.bias.min() < low)
+    return bar_ticks(limits, above=above, below=below)
 
 
 def limits_of(result: PositionBias) -> looks.Limits:
