@@ -61,13 +61,36 @@ def test_every_point_is_either_seen_or_in_exactly_one_veil(seen):
 def test_veils_are_drawn_where_nothing_was_seen(axes, photograph):
     draw_photograph(axes, photograph)
     drawn = {
-        (patch.get_x(), patch.get_y(), patch.get_width(), patch.get_height())
+        # As far as the photograph goes.
+        Box(max(left, 0), max(top, 0), min(left + width, 80), min(top + height, 40))
         for patch in axes.patches
         if isinstance(patch, Rectangle) and patch.get_fill()
+        for left, top, width, height in [
+            (patch.get_x(), patch.get_y(), patch.get_width(), patch.get_height())
+        ]
     }
-    expected = {(b.left, b.top, b.right - b.left, b.bottom - b.top) for b in unseen(photograph)}
-    assert drawn == expected
+    assert sorted(drawn) == [pytest.approx(box) for box in sorted(unseen(photograph))]
     assert len(drawn) == 3
+
+
+@pytest.mark.parametrize("dpi", [110, 150, 300])
+@pytest.mark.parametrize("left", [0.22, 0.23, 0.27, 0.31])
+def test_no_line_of_pixels_at_the_border_stays_without_a_veil(left, dpi):
+    dark = Photograph(
+        "a", np.zeros((30, 45, 3), np.uint8), (300, 450), Box(75.0, 10.0, 375.0, 290.0)
+    )
+    sheet = print_sheet.page(3, 2.5)
+    sheet.set_dpi(dpi)
+    place = print_sheet.place(sheet, left=left, top=0.303, width=2.0, height=4 / 3)
+    draw_photograph(place, dark)
+    canvas = FigureCanvasAgg(sheet)
+    canvas.draw()
+    light = np.asarray(canvas.buffer_rgba())[..., :3].min(axis=-1)
+    # What was not seen is three quarters white, and the paper is white.
+    seen = light < 180
+    (rows,), (columns,) = (np.nonzero(seen.any(axis=axis)) for axis in (1, 0))
+    assert np.ptp(columns) == pytest.approx(300 / 450 * 2.0 * dpi, abs=3)
+    assert np.ptp(rows) == pytest.approx(280 / 450 * 2.0 * dpi, abs=3)
 
 
 def test_the_photograph_fills_its_own_size(axes, photograph):

@@ -42,6 +42,9 @@ SCALE_IN, SCALE_INSET_IN, TICK_IN = 0.08, 0.26, 0.58
 """Thickness of the colour bar of a map, the room at its ends for the numbers, and from one number
 to the next, at least."""
 
+REACH_IN = 0.02
+"""How far the veil over what was not seen reaches beyond a photograph."""
+
 OWN_SCALE = f"percentile {looks.CLIP:g}"
 """Where the scale of a map ends, in words."""
 
@@ -120,9 +123,18 @@ def draw_photograph(axes: Axes, photograph: Photograph, *, grey: bool = False) -
     height, width = photograph.size_px
     pixels = np.asarray(_grey(photograph)) if grey else photograph.pixels
     axes.imshow(pixels, extent=(0, width, height, 0), aspect="equal")
+    reach = REACH_IN * width / print_sheet.size_in(axes)[0]
     for box in unseen(photograph):
         veil = {"facecolor": looks.UNSEEN, "alpha": looks.UNSEEN_OPACITY, "linewidth": 0}
-        axes.add_patch(rectangle(box, **veil, antialiased=False, zorder=2))
+        # Over the border, onto the paper, which has its colour: an edge on the border is rounded
+        # in another way than the picture's, and can leave a line of its pixels uncovered.
+        wider = Box(
+            box.left or -reach,
+            box.top or -reach,
+            box.right + (reach if box.right == width else 0),
+            box.bottom + (reach if box.bottom == height else 0),
+        )
+        axes.add_patch(rectangle(wider, **veil, antialiased=False, clip_on=False, zorder=2))
     axes.add_patch(
         rectangle(photograph.seen, fill=False, edgecolor=looks.QUIET, linewidth=print_sheet.RULE_PT)
     )
