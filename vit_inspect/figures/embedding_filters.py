@@ -236,10 +236,10 @@ FIGURE = FigureSpec(
     title="Embedding filters",
     question="Which patterns does the patch embedding respond to?",
     reading="The first layer of the model is a set of filters. Each tile is one principal "
-    "component of these filters, the strongest first. Smooth waves of a few directions "
+    "component of these filters, the strongest first; if the input has 2 channels or more than 3, "
+    "a row of tiles is one, with a tile for each channel. Smooth waves of a few directions "
     "and colours mean that training found a compact code for patches. The curve shows how "
-    "much of the variance of all filters the components explain. If the input has 2 channels or "
-    "more than 3, each component is a row of tiles, one for each channel.",
+    "much of the variance of all filters the components explain.",
     caveat="Each component has its own scale, so the strength of two components cannot be "
     "compared. Signs are arbitrary: a component and its negative are the same.",
     formula="centred PCA of the matrix (filters × patch pixels and channels)",

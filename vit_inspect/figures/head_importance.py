@@ -245,11 +245,11 @@ FIGURE = FigureSpec(
     slug="head_importance",
     title="Causal tests",
     question="Which heads does the output depend on?",
-    reading="Each tile shows what happens without one head: by how much the logarithm of the "
-    "class's probability falls (0.69 means half the probability), by how much a raw score falls, "
-    "or, for a model without classes, how much the direction of its output changes. If both signs "
-    "occur, red heads support the class and blue heads oppose it. The dashboard can also ablate "
-    "several heads, layers and tokens together.",
+    reading="Each tile is one head of one layer. Its colour says what changes without this head "
+    "alone: by how much the logarithm of the class's probability falls (0.69 means half the "
+    "probability), by how much a raw score falls, or, for a model without classes, how much the "
+    "direction of its output changes. If both signs occur, red heads support the class and blue "
+    "heads oppose it. Bars list the heads with the largest effects.",
     caveat="Heads can replace each other: an ablation without effect does not show that a head "
     "does nothing, and the effects of several heads do not add up. The mean over the "
     "tokens of one image is not the mean over a data set, and it keeps what a head adds "

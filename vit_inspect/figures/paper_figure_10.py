@@ -68,9 +68,9 @@ FIGURE = FigureSpec(
     slug="paper_figure_10",
     title="Figure 10 of the ViT paper",
     question="How do the position embeddings of these models compare?",
-    reading="One panel for each model. Each tile compares the position embedding of one patch with "
-    "those of all patches: a bright spot at the tile's own place means that near patches are "
-    "similar. Cosine similarities have one scale, from −1 to 1.",
+    reading="One panel for each model. Of a table of positions, each tile compares the position "
+    "embedding of one patch with those of all patches: a bright spot at the tile's own place means "
+    "that near patches are similar. Cosine similarities have one scale, from −1 to 1.",
     caveat="A model without a table of positions has its rotary positions or its relative bias "
     "here, which are not the same quantity; a bias has a scale of its own. Tables are compared as "
     "they are, not how later layers use them.",
