@@ -129,10 +129,10 @@ def draw_photograph(axes: Axes, photograph: Photograph, *, grey: bool = False) -
         # Over the border, onto the paper, which has its colour: an edge on the border is rounded
         # in another way than the picture's, and can leave a line of its pixels uncovered.
         wider = Box(
-            box.left or -reach,
-            box.top or -reach,
-            box.right + (reach if box.right == width else 0),
-            box.bottom + (reach if box.bottom == height else 0),
+            box.left if box.left > 0 else -reach,
+            box.top if box.top > 0 else -reach,
+            box.right if box.right < width else width + reach,
+            box.bottom if box.bottom < height else height + reach,
         )
         axes.add_patch(rectangle(wider, **veil, antialiased=False, clip_on=False, zorder=2))
     axes.add_patch(
