@@ -12,6 +12,7 @@ layers = len(models.model(subject).blocks)
 layer = canvas.chosen_number("layer", layers, start=layers - 1)
 result = records.token_norms(subject, layer)
 sheet = sheets.norms(result)
+st.caption(FIGURE.question)
 canvas.show(sheet, verdict(result))
 canvas.export(
     sheet,
