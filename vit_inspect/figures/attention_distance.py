@@ -274,7 +274,7 @@ FIGURE = FigureSpec(
     reading="Each dot is one head of one layer: the mean distance, in pixels, between a patch and "
     "the patches it attends to. Low dots are local heads, like small convolutions. Dots "
     "near the dashed line attend to all patches equally, or to near and far ones in "
-    "balance.",
+    "balance. Dots of nearly equal values stand side by side.",
     caveat="In the paper's definition, attention to special tokens (class token, registers) "
     "counts as distance 0. A head that attends mostly to them looks local: see the lower "
     "panel. One image says little; the paper averages 128.",

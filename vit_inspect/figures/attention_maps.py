@@ -95,7 +95,7 @@ def draw(
     left = photo_width + 0.25
     long, middle = min(2.3, sheet - left - 0.35), PHOTO_TOP_IN + photo_height / 2
     bar = print_sheet.place(figure, left=left, top=middle - 0.2, width=long, height=0.09)
-    ticks, told = bar_ticks((0.0, limit), above=largest > limit)
+    ticks, told = bar_ticks((0.0, limit), above=bool(largest > limit))
     print_sheet.colour_bar(
         bar,
         looks.WEIGHT_MAP,
@@ -161,7 +161,7 @@ def plot(
         figure, tiles, rows=("Layer", range(layers)), columns=("Head", range(heads)), side="top"
     )
     figure.update_layout(margin_b=24)
-    ticks, told = bar_ticks((0.0, limit), above=largest > limit)
+    ticks, told = bar_ticks((0.0, limit), above=bool(largest > limit))
     figure.data[0].marker.update(
         cmin=0,
         cmax=limit,

@@ -153,7 +153,7 @@ def draw_patch(
 
 def is_beyond(values: Float[np.ndarray, "*shape"], limits: looks.Limits) -> bool:
     """Whether values lie beyond the upper end of a scale."""
-    return float(values.max()) > limits[1]
+    return bool(values.max() > limits[1])
 
 
 def draw_map(
