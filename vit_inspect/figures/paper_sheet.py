@@ -7,6 +7,7 @@ from types import ModuleType
 
 import plotly.graph_objects as go
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
@@ -241,8 +242,10 @@ def _align(figure: Figure, groups: Sequence[Group], top: float) -> float:
     """
     _, page_height = figure.get_size_inches()
     spans = []
+    # Words are measured alone: a canvas of a sheet as tall as this one would take 200 MB.
+    renderer = RendererAgg(1, 1, figure.dpi)  # type: ignore[no-untyped-call]
     for axes, *others in groups:
-        boxes = [each.get_tightbbox() for each in (axes, *others)]
+        boxes = [each.get_tightbbox(renderer) for each in (axes, *others)]
         whole = Bbox.union([box for box in boxes if box is not None])
         start = axes.get_window_extent().y1
         spans.append(((whole.y1 - start) / figure.dpi, (start - whole.y0) / figure.dpi))
