@@ -11,7 +11,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import BboxBase
 
 from tests.helpers.records import all_made
-from vit_inspect.figures import anatomy, diagram
+from vit_inspect.figures import anatomy, diagram, print_sheet
 from vit_inspect.figures.diagram import Arrow, Box, Note, Sum
 from vit_inspect.records.anatomy import Anatomy, Skip
 
@@ -64,7 +64,7 @@ def test_no_line_runs_through_words(record: Anatomy, width: float) -> None:
         for pair in zip(item.points, item.points[1:], strict=False)
     ]
     for note in notes:
-        wide = diagram.text_width(note.text, diagram.WORD_PT if note.word else diagram.SMALL_PT)
+        wide = print_sheet.text_width(note.text, diagram.WORD_PT if note.word else diagram.SMALL_PT)
         left = note.x - {"left": 0, "center": wide / 2, "right": wide}[note.anchor]
         for (x, y), (to_x, to_y) in lines:
             for step in range(101):

@@ -123,7 +123,7 @@ class _Column:
             self.items.append(Arrow(((self.x, self.y), (self.x, top))))
         if label:
             room = self.width / 2 - 5
-            fits = diagram.text_width(label) <= room
+            fits = print_sheet.text_width(label, diagram.SMALL_PT) <= room
             text = label if fits else label.replace(" tokens", "").replace(" patches", "")
             aside = 5 if anchor == "left" else -5
             self.items.append(Note(self.x + aside, (self.y + top) / 2 - 0.5, text, anchor))

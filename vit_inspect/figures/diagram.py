@@ -12,9 +12,7 @@ from typing import Literal
 
 import plotly.graph_objects as go
 from matplotlib.axes import Axes
-from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
-from matplotlib.textpath import text_to_path
 
 from vit_inspect.figures import looks, print_sheet, screen_sheet
 
@@ -93,14 +91,7 @@ def box_height(lines: Sequence[str]) -> float:
 
 def folded(text: str, width: float, size: float = SMALL_PT) -> tuple[str, ...]:
     """The lines of a text that fit into a width, in points."""
-    return tuple(looks.fold(text, lambda line: text_width(line, size) <= width).split("\n"))
-
-
-def text_width(line: str, size: float = SMALL_PT) -> float:
-    """The width of a line in print, in points; fonts of screens are no wider."""
-    font = FontProperties(size=size)
-    points, _, _ = text_to_path.get_text_width_height_descent(line, font, False)
-    return float(print_sheet.WIDER * points)
+    return tuple(print_sheet.folded_at(text, width / 72, size).split("\n"))
 
 
 def draw(diagram: Diagram, axes: Axes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -154,14 +155,16 @@ def write(figure: Figure, text: str, *, left: float, top: float, **properties: A
 
 def folded_at(text: str, width_in: float, size_pt: float) -> str:
     """The text with long lines broken, so that none is wider than `width_in`."""
+    return fold(text, lambda line: text_width(line, size_pt) / 72 <= width_in)
+
+
+@lru_cache(4096)
+def text_width(line: str, size_pt: float) -> float:
+    """The width of a line in print, in points; fonts of screens are no wider."""
     # The widest of the fonts that a print may have, whatever matplotlib is set to.
     font = FontProperties(family="DejaVu Sans", size=size_pt)
-
-    def fits(line: str) -> bool:
-        points, _, _ = text_to_path.get_text_width_height_descent(line, font, False)
-        return bool(WIDER * points / 72 <= width_in)
-
-    return fold(text, fits)
+    points, _, _ = text_to_path.get_text_width_height_descent(line, font, False)
+    return float(WIDER * points)
 
 
 def write_head(figure: Figure, title: str, words: str, *, left: float = 0.05) -> None:
