@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any, NoReturn
+from unittest.mock import patch
 
 import pytest
 import streamlit as st
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from streamlit.components.v2 import manifest_scanner
 
 import vit_inspect as vi
 from tests.dashboard.apps import LAYERS, NAMES, copied
@@ -23,6 +26,14 @@ def missing(reason: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def scanned_once() -> Iterator[None]:
+    """What is installed is gone through once for components, not by each `AppTest`: 0.2 s."""
+    scan = manifest_scanner.scan_component_manifests
+    with patch.object(manifest_scanner, "scan_component_manifests", cache(scan)):
+        yield
 
 
 @pytest.fixture
