@@ -48,8 +48,14 @@ def own_main(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def numbers_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bundles without pictures, which take most of the time."""
+def unplotted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without their interactive figures, which take most of the time beside the files."""
+    monkeypatch.setattr("vit_inspect.exporting.render.interactive", lambda *_: "")
+
+
+@pytest.fixture
+def numbers_only(monkeypatch: pytest.MonkeyPatch, unplotted: None) -> None:
+    """Bundles without any picture."""
     monkeypatch.setattr("vit_inspect.exporting.bundle.BUNDLE_FORMATS", ("npz",))
 
 

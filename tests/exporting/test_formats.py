@@ -35,6 +35,7 @@ def test_unknown_formats_are_refused() -> None:
     )
 
 
+@pytest.mark.usefixtures("unplotted")
 def test_only_the_files_asked_for_are_written(tiny: vi.Model, tmp_path: Path) -> None:
     capture = vi.capture(tiny, noise((90, 60), 1))
     printed = {"width_in": 3.25, "font": "times", "title": True, "caption": False}
@@ -67,6 +68,7 @@ def test_the_report_comes_without_a_file_of_its_figures(
     assert found["report.html"].count(b"Plotly.newPlot(") > 10
 
 
+@pytest.mark.usefixtures("unplotted")
 def test_a_format_of_an_earlier_bundle_is_removed(capture: vi.Capture, tmp_path: Path) -> None:
     export(capture, tmp_path, formats=("npz", "csv"))
     export(capture, tmp_path, formats=("npz",))
@@ -87,6 +89,7 @@ def test_a_width_that_is_none_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("unplotted")
 def test_the_command_line_chooses(tmp_path: Path) -> None:
     arguments = ["figures", "chelsea", "--img-size", "56", "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(app, [*arguments, "--formats", "npz, csv"])

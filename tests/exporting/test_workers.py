@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import vit_inspect as vi
+from tests.conftest import noise
 from tests.exporting.called import die, leave, refuse, where
 from tests.exporting.conftest import contents
 from vit_inspect.exporting import workers
@@ -95,16 +96,18 @@ def test_what_waits_is_not_begun_after_an_error(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) < 9
 
 
-def test_batches_of_workers_are_those_of_this_process(capture: vi.Capture, tmp_path: Path) -> None:
+def test_batches_of_workers_are_those_of_this_process(tiny: vi.Model, tmp_path: Path) -> None:
     """That workers draw the same is in `test_bundle`."""
-    alone = export([capture, capture], tmp_path / "alone", formats=("npz",))
-    beside = export([capture, capture], tmp_path / "beside", formats=("npz",), workers=2)
+    batches = [vi.capture(tiny, noise((90, 60), seed)) for seed in (1, 2)]
+    alone = export(batches, tmp_path / "alone", formats=("npz",))
+    beside = export(batches, tmp_path / "beside", formats=("npz",), workers=2)
     assert [path.relative_to(tmp_path / "alone") for path in alone] == [
         path.relative_to(tmp_path / "beside") for path in beside
     ]
     assert contents(tmp_path / "alone") == contents(tmp_path / "beside")
 
 
+@pytest.mark.usefixtures("unplotted")
 def test_an_archive_starts_no_process(capture: vi.Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     def started(*_: object, **__: object) -> None:
         raise AssertionError("a process was started")
