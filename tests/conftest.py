@@ -121,3 +121,15 @@ def unreachable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the run-time checks, which would refuse a wrong word before the code can."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture
+def unplotted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without their interactive figures, which take most of the time beside the files."""
+    monkeypatch.setattr("vit_inspect.exporting.render.interactive", lambda *_: "")
+
+
+@pytest.fixture
+def numbers_only(monkeypatch: pytest.MonkeyPatch, unplotted: None) -> None:
+    """Bundles without any picture."""
+    monkeypatch.setattr("vit_inspect.exporting.bundle.BUNDLE_FORMATS", ("npz",))

@@ -149,11 +149,11 @@ def test_wrong_arguments_get_one_sentence(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.usefixtures("numbers_only")
 @pytest.mark.parametrize(("options", "fit"), [((), "crop"), (("--fit", "whole"), "whole")])
 def test_the_fit_is_told_in_the_provenance(
-    options: tuple[str, ...], fit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    options: tuple[str, ...], fit: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("vit_inspect.exporting.bundle.BUNDLE_FORMATS", ("npz",))
     noise((90, 40), 0).save(tmp_path / "wide.png")
     out = tmp_path / "out"
     done = invoke("figures", tmp_path / "wide.png", "--out", out, "--img-size", 56, *options)
@@ -164,8 +164,8 @@ def test_the_fit_is_told_in_the_provenance(
     assert (facts["photographs"][0]["seen_px"] == whole) == (fit == "whole")
 
 
-def test_bands_of_a_picture_can_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vit_inspect.exporting.bundle.BUNDLE_FORMATS", ("npz",))
+@pytest.mark.usefixtures("numbers_only")
+def test_bands_of_a_picture_can_be_chosen(tmp_path: Path) -> None:
     six = np.random.default_rng(0).integers(0, 60_000, (40, 60, 6))
     (tmp_path / "six.tif").write_bytes(tiff_of(six, "<u2"))
     arguments = ("figures", tmp_path / "six.tif", "--img-size", 56, "--out")

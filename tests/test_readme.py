@@ -35,6 +35,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
+@pytest.mark.usefixtures("numbers_only")
 def test_the_python_api_runs_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a narrow model of as many layers and patches as the one that is named."""
     monkeypatch.chdir(tmp_path)
@@ -48,7 +49,6 @@ def test_the_python_api_runs_as_printed(tmp_path: Path, monkeypatch: pytest.Monk
         return narrow(256)
 
     monkeypatch.setattr(vi, "load", load)
-    monkeypatch.setattr("vit_inspect.exporting.bundle.BUNDLE_FORMATS", ("npz",))
     names: dict[str, object] = {}
     lines: list[str] = []
     for snippet in blocks("python"):
@@ -71,6 +71,7 @@ def test_the_two_commands_are_those_of_ci_and_of_the_first_picture() -> None:
     assert test == install + "pytest"
 
 
+@pytest.mark.usefixtures("numbers_only")
 def test_the_command_lines_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Parsed and run as printed, on a small random model in place of the weights they name."""
     monkeypatch.chdir(tmp_path)
@@ -85,7 +86,6 @@ def test_the_command_lines_are_understood(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr("vit_inspect.loading.load.load", load)
     # Drawing is tested elsewhere; here the words must lead to it.
-    monkeypatch.setattr("vit_inspect.exporting.bundle.BUNDLE_FORMATS", ("npz",))
     lines = blocks("sh")[3].strip().splitlines()
     assert len(lines) == 8
     for line in lines:

@@ -47,18 +47,6 @@ def own_main(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
 
 
-@pytest.fixture
-def unplotted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports without their interactive figures, which take most of the time beside the files."""
-    monkeypatch.setattr("vit_inspect.exporting.render.interactive", lambda *_: "")
-
-
-@pytest.fixture
-def numbers_only(monkeypatch: pytest.MonkeyPatch, unplotted: None) -> None:
-    """Bundles without any picture."""
-    monkeypatch.setattr("vit_inspect.exporting.bundle.BUNDLE_FORMATS", ("npz",))
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     """The bytes of every file, by its path in the folder."""
     return {

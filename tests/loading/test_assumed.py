@@ -351,8 +351,8 @@ def test_a_read_out_that_the_network_cannot_have_is_refused(
         loaded(path, name, arch_options=options, readout=readout)
 
 
-def test_the_command_line_takes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vit_inspect.exporting.bundle.BUNDLE_FORMATS", ("npz",))
+@pytest.mark.usefixtures("numbers_only")
+def test_the_command_line_takes_them(tmp_path: Path) -> None:
     noise((60, 40), 0).save(tmp_path / "photo.png")
     path = saved(tmp_path / "run.pth", network())
     out = tmp_path / "out"

@@ -1138,10 +1138,8 @@ def test_options_that_do_not_fit_are_refused(
     assert refusal.value.found.startswith(found)
 
 
-def test_the_command_line_takes_options_parts_and_what_may_go(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("vit_inspect.exporting.bundle.BUNDLE_FORMATS", ("npz",))
+@pytest.mark.usefixtures("numbers_only")
+def test_the_command_line_takes_options_parts_and_what_may_go(tmp_path: Path) -> None:
     noise((60, 40), 0).save(tmp_path / "photo.png")
     weights = network(img_size=64, num_heads=4, depth=2, qk_norm=True).state_dict()
     both = {"teacher": network(seed=1).state_dict(), "student": weights | {"sie": torch.ones(1)}}
@@ -1874,10 +1872,8 @@ def test_an_archive_of_something_else_is_refused(tmp_path: Path) -> None:
 # Where it is told.
 
 
-def test_notices_are_told_by_command_line_report_and_provenance(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("vit_inspect.exporting.bundle.BUNDLE_FORMATS", ("npz",))
+@pytest.mark.usefixtures("numbers_only")
+def test_notices_are_told_by_command_line_report_and_provenance(tmp_path: Path) -> None:
     noise((60, 40), 0).save(tmp_path / "photo.png")
     weights = network("test_vit", img_size=64, num_classes=3).state_dict()
     path = saved(tmp_path / "run.pth", weights | {"mask_token.<b>": torch.ones(1)})
@@ -1903,8 +1899,8 @@ def test_notices_are_told_by_command_line_report_and_provenance(
     assert f"<dt>Notices</dt><dd>{shown} Not in the file" in (out / "report.html").read_text()
 
 
-def test_without_notices_nothing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vit_inspect.exporting.bundle.BUNDLE_FORMATS", ("npz",))
+@pytest.mark.usefixtures("numbers_only")
+def test_without_notices_nothing_is_told(tmp_path: Path) -> None:
     model = vi.load("test_vit", pretrained=False, device="cpu")
     assert model.notices == ()
     vi.export(vi.capture(model, noise((60, 40), 0)), tmp_path)
