@@ -5,7 +5,14 @@ Shapes in annotations are checked at run time in every test.
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
+
+if "pytest" in sys.modules:
+    # Nothing is garbage until all is imported, which `unsearched` waits for. Benchmarks import this
+    # file too.
+    gc.disable()
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # As many workers as cores: threads of their own, also in processes that tests start, would only
@@ -19,7 +26,6 @@ import tests.helpers.shapes  # noqa: F401
 
 jaxtyping.install_import_hook("vit_inspect", "tests.helpers.shapes.checked")
 
-import gc  # noqa: E402
 import socket  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from functools import partial  # noqa: E402
@@ -61,6 +67,7 @@ def unsearched() -> None:
     """What is imported is not gone through again and again in search of garbage."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
