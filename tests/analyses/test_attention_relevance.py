@@ -79,6 +79,7 @@ def explicit(model: vi.Model, score: int | None) -> tuple[np.ndarray, Tensor]:
     return np.einsum("iq,iqk->ik", row, product), (pixels * by_pixels).detach()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", FAMILIES)
 def test_relevance_is_the_explicit_product(architecture: str) -> None:
     model = of(architecture)

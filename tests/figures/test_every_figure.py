@@ -215,6 +215,7 @@ def test_a_print_fits_its_page_and_words_can_be_read_and_lie_on_nothing_else(
     check_letters(sheet)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, (each, _) in EVERY.items() if each.limits])
 def test_a_print_takes_the_scale_of_another_figure(name: str) -> None:
     figure, result = EVERY[name]
@@ -281,10 +282,8 @@ def test_words_on_a_screen_are_no_wider_than_the_figure(
 def test_heat_over_a_photograph_in_colour_is_not_read_as_brightness() -> None:
     heat = tuple(map(tuple, looks.heat_scale()))
     found = set()
-    for figure, result in EVERY.values():
-        traces = [
-            each for drawn in (figure.plot(result), *figure.plots(result)) for each in drawn.data
-        ]
+    for name, (figure, result) in EVERY.items():
+        traces = [each for drawn in (on_screen(name), *figure.plots(result)) for each in drawn.data]
         if any(each.type == "heatmap" and each.colorscale == heat for each in traces):
             found.add(figure.slug)
             # A sky that has no value is brighter than the largest one.

@@ -179,6 +179,7 @@ def test_on_a_screen_each_map_says_which_it_is_and_its_ends() -> None:
     assert names[:4] == ["Layer 0, Head 0", "Layer 0, Head 1", "Layer 0, mean", "Layer 0, max"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", [2, 24, 48, 200])
 @pytest.mark.parametrize("upright", [False, True])
 def test_names_on_a_screen_lie_on_no_picture_and_on_no_other_name(
