@@ -92,7 +92,7 @@ def serve(
 
 
 def warm(name: str | None = None) -> None:
-    """Load what the first page and the list of models need.
+    """Load what the first page, the list of models and token norms need.
 
     What goes wrong here, the page meets and tells itself.
 
@@ -106,3 +106,5 @@ def warm(name: str | None = None) -> None:
         import_module("vit_inspect_dashboard.sidebar").load_first(name)
         # The list of models opens at once.
         import_module("vit_inspect.loading.timm_names").served()
+        # Half a second of the first visit of token norms.
+        import_module("sklearn.mixture")

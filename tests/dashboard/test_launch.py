@@ -32,13 +32,15 @@ def test_the_settings_of_a_checkout_are_those_of_the_package() -> None:
     assert both[0].read_bytes() == both[1].read_bytes()
 
 
-def test_the_list_of_models_is_made_before_anybody_opens_it(
+def test_the_list_of_models_and_slow_imports_are_there_before_anybody_needs_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("vit_inspect_dashboard.sidebar.load_first", lambda _: None)
     timm_names.served.cache_clear()
+    monkeypatch.delitem(sys.modules, "sklearn.mixture", raising=False)
     launch.warm()
     assert timm_names.served.cache_info().currsize == 1
+    assert "sklearn.mixture" in sys.modules
 
 
 def test_options_leave_what_is_not_given_to_the_settings() -> None:
