@@ -153,3 +153,9 @@ def at_once(count: int, work: Callable[[int], object]) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def command(app: AppTest) -> str:
+    """The command of the page, whose lines a shell joins."""
+    written: str = app.code[0].value
+    return written.replace(" \\\n ", "")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from PIL import Image
 
-from tests.dashboard.apps import go, opened, refusals
+from tests.dashboard.apps import command, go, opened, refusals
 from vit_inspect.figures.print_sheet import PRINT_DPI
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("random_weights")]
@@ -48,8 +48,7 @@ def test_one_choice_of_width_font_and_words_is_that_of_all_files(files: Files) -
 def test_the_archive_is_printed_as_chosen_and_so_are_its_lines() -> None:
     app = opened("export", width="3.25", font="computer modern", title="False")
     assert not app.exception
-    # Each option stands in a line of its own, which a shell joins.
-    words = shlex.split(app.code[0].value.replace("\\\n", ""))
+    words = shlex.split(command(app))
     chosen = ["--width-in", "3.25", "--font", "computer modern", "--no-title"]
     assert words[-len(chosen) :] == chosen
     assert "--font" not in opened("export").code[0].value

@@ -17,7 +17,7 @@ from click.testing import Result
 from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 
-from tests.dashboard.apps import APP
+from tests.dashboard.apps import APP, command
 from tests.dashboard.serving import ROOT, started
 from vit_inspect.__main__ import app
 from vit_inspect.loading import timm_names
@@ -136,7 +136,7 @@ def test_a_checkpoint_is_the_first_model_with_what_is_said_of_it(run_with: Any) 
     # The same from a terminal; no visitor sees where the file lies.
     page.query_params["at"] = "export"
     page.run()
-    assert page.code[0].value.replace(" \\\n ", "") == (
+    assert command(page) == (
         "python -m vit_inspect figures chelsea --out out --checkpoint mine.pth --architecture "
         "vit_tiny_patch16_224 --arch-option depth=2 --arch-option embed_dim=24 --arch-option "
         "num_heads=2 --mean 0.1,0.2,0.3 --outputs multi-label --fit crop"

@@ -11,7 +11,7 @@ import timm
 import torch
 from streamlit.testing.v1 import AppTest
 
-from tests.dashboard.apps import APP, CLASSIFIER, choose_model, refusals, subject
+from tests.dashboard.apps import APP, CLASSIFIER, choose_model, command, refusals, subject
 from vit_inspect_dashboard import models, offers, told
 
 pytestmark = pytest.mark.slow
@@ -92,8 +92,7 @@ def test_what_is_said_goes_before_the_file_and_its_operator() -> None:
     torch.testing.assert_close(weights[0] * 2, weights[1])
     app.query_params["at"] = "export"
     app.run()
-    words = app.code[0].value
-    assert words == (
+    assert command(app) == (
         f"python -m vit_inspect figures chelsea --out out --checkpoint {MINE}.pth --architecture "
         f"{CLASSIFIER} --arch-option depth=2 --arch-option embed_dim=24 --arch-option num_heads=4 "
         "--arch-option act_layer=relu --mean 0.5,0.6,0.7 --crop-fraction 0.8 --part model "
