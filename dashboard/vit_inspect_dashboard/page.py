@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
@@ -22,6 +23,10 @@ from vit_inspect_dashboard import address, kept, models, offers, records, state,
 from vit_inspect_dashboard.components import screen
 from vit_inspect_dashboard.state import Subject
 from vit_inspect_dashboard.wording import plain
+
+# Plotly looks into it once any thread has begun to import it, as scikit-learn does, and fails where
+# it is half there.
+import_module("pandas")
 
 DARK_INK, DARK_QUIET = "#e6e8eb", "#a3acb8"
 INPUT_PX = 640

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
@@ -41,6 +43,20 @@ def test_the_list_of_models_and_slow_imports_are_there_before_anybody_needs_them
     launch.warm()
     assert timm_names.served.cache_info().currsize == 1
     assert "sklearn.mixture" in sys.modules
+
+
+@pytest.mark.slow
+def test_no_chart_meets_a_library_that_is_half_imported() -> None:
+    asked = "import sys, vit_inspect_dashboard.page; print('pandas' in sys.modules)"
+    path = {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, PACKAGE.parent)))}
+    done = subprocess.run(
+        [sys.executable, "-c", asked],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | path,
+    )
+    assert done.stdout.strip() == "True"
 
 
 def test_options_leave_what_is_not_given_to_the_settings() -> None:

@@ -12,7 +12,7 @@ layers = len(models.model(subject).blocks)
 layer = canvas.chosen_number("layer", layers, start=layers - 1)
 result = records.token_norms(subject, layer)
 sheet = sheets.norms(result)
-st.caption(FIGURE.question)
+st.subheader(FIGURE.question, anchor=False)
 canvas.show(sheet, verdict(result))
 canvas.export(
     sheet,
