@@ -13,6 +13,7 @@ from .analyses.head_statistics import head_statistics as head_statistics
 from .analyses.layer_cka import cka as cka
 from .analyses.layer_cka import layer_cka as layer_cka
 from .analyses.logit_lens import logit_lens as logit_lens
+from .analyses.observation import observe as observe
 from .analyses.paper_figure import paper_figure as paper_figure
 from .analyses.position_bias import position_bias as position_bias
 from .analyses.position_similarity import position_similarity as position_similarity
@@ -59,6 +60,7 @@ from .records.evidence import HeadImportance as HeadImportance
 from .records.evidence import HeadStatistics as HeadStatistics
 from .records.evidence import LayerCka as LayerCka
 from .records.evidence import LogitLens as LogitLens
+from .records.evidence import Observation as Observation
 from .records.evidence import PatchMap as PatchMap
 from .records.evidence import PatchMaps as PatchMaps
 from .records.evidence import Predictions as Predictions

@@ -131,7 +131,7 @@ FIGURES: tuple[ModelFigure[Any] | CaptureFigure[Any], ...] = (
         ATTENTION_DISTANCE,
         attention_distance,
         averaged=True,
-        reduction=DistanceReduction,
+        reduction=lambda capture: DistanceReduction(capture.heads),
     ),
     CaptureFigure(
         ATTENTION_MAPS,
@@ -193,7 +193,7 @@ FIGURES: tuple[ModelFigure[Any] | CaptureFigure[Any], ...] = (
         head_statistics,
         group="evidence",
         averaged=True,
-        reduction=HeadReduction,
+        reduction=lambda capture: HeadReduction(capture.heads),
     ),
 )
 

@@ -11,7 +11,8 @@ Every way starts from the same pictures.
 "capture" is the forward pass with queries, keys and values kept; "figures" adds attention
 distance, prefix masses, rollout and read-out maps of all layers and heads; "stored" is timm's
 `AttentionExtract` on the same model with fused attention off, doing the same work on the maps.
-"heads" is the capture and the statistics of all heads; "relevance" is a forward and a backward
+"heads" is the capture and the statistics of all heads; "observe" takes distances, masses and
+entropies inside the forward pass; "relevance" is a forward and a backward
 pass and the relevance map of the most probable class, or of the model's own output.
 The two figures of the weights, filters and positions, are made once per model: "weights s".
 Weights are random (costs do not depend on them), except those of the bundled model.
@@ -63,7 +64,7 @@ CASES = (
     Case("dinov2_small, 1036 px", "dinov2_small", 1036, left_out=("stored",)),
     Case("SAM ViT-B/16, 1024 px", "samvit_base_patch16", 1024, left_out=("stored", "weights")),
 )
-WAYS = ("plain", "capture", "figures", "heads", "relevance", "stored", "weights")
+WAYS = ("plain", "capture", "figures", "heads", "observe", "relevance", "stored", "weights")
 
 
 def photographs(case: Case) -> list[Image.Image]:
@@ -92,6 +93,7 @@ def ways(case: Case, wanted: tuple[str, ...]) -> dict[str, Callable[[], object]]
         "capture": lambda: vi.capture(model, images),
         "figures": lambda: figures(vi.capture(model, images)),
         "heads": lambda: vi.head_statistics(vi.capture(model, images)),
+        "observe": lambda: vi.observe(model, images),
         "relevance": lambda: vi.attention_relevance(model, images),
         "weights": lambda: (vi.embedding_filters(model), vi.position_similarity(model)),
     }
@@ -102,7 +104,7 @@ def ways(case: Case, wanted: tuple[str, ...]) -> dict[str, Callable[[], object]]
 
 def figures(capture: vi.Capture) -> object:
     """The paper's figures of attention, from one sweep."""
-    distance, rollout = DistanceReduction(capture), RolloutReduction(capture)
+    distance, rollout = DistanceReduction(capture.heads), RolloutReduction(capture)
     sweep(capture.layers, distance, rollout)
     return distance.result(), rollout.result(), vi.attention_maps(capture)
 

@@ -18,6 +18,7 @@ from torchvision.models import VisionTransformer
 import vit_inspect as vi
 from tests.conftest import noise
 from tests.helpers.made import RECIPE, layout_of
+from tests.helpers.observed import check_observation
 from tests.helpers.oracle import sharpen
 from vit_inspect.attention.rows import rows
 from vit_inspect.catalog import ModelFigure
@@ -348,6 +349,7 @@ def test_torchvisions_vision_transformer_is_seen_as_it_computes(dtype: torch.dty
     exact = 1e-12 if dtype == torch.float64 else 1e-4
     torch.testing.assert_close(all_rows(capture), expected, rtol=0, atol=exact)
     assert capture.error < (1e-13 if dtype == torch.float64 else 1e-5)
+    check_observation(model, IMAGES, capture)
 
 
 def test_the_fast_path_of_torch_stays_on_for_others() -> None:

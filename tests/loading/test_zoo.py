@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import vit_inspect as vi
 from scripts.support_table import support
 from tests.conftest import noise
+from tests.helpers.observed import check_observation
 from tests.helpers.oracle import blocks_of, explicit_attention
 from tests.helpers.windowed import WINDOWED
 from tests.helpers.zoo import PATCHES, SERVED, Served, shallow
@@ -75,6 +76,10 @@ def test_rows_are_the_explicit_softmax(subject: Subject) -> None:
 
 def test_a_capture_does_not_change_the_output(subject: Subject) -> None:
     assert torch.equal(subject.capture.output, subject.alone)
+
+
+def test_an_observation_has_the_numbers_of_the_capture(subject: Subject) -> None:
+    check_observation(subject.model, IMAGES, subject.capture)
 
 
 def test_the_readout_reads_the_tokens_that_it_names(subject: Subject) -> None:

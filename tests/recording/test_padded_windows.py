@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 import vit_inspect as vi
+from tests.helpers.observed import check_observation
 from tests.helpers.padded import GLOBAL, GRID, IMAGES, WINDOW, explicit_maps, sam
 from vit_inspect.attention.layer import AxisBias
 from vit_inspect.attention.rows import rows
@@ -30,6 +31,7 @@ def test_rows_are_the_reassembled_windows(fused: bool) -> None:
     capture = vi.capture(model, IMAGES)
     assert torch.equal(capture.output, alone)
     assert capture.error < 1e-12
+    check_observation(model, IMAGES, capture)
     for layer, wanted in enumerate(explicit_maps()):
         found = rows(capture.layers[layer], range(80)).numpy()
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-9)

@@ -13,6 +13,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
 import vit_inspect as vi
+from tests.helpers.observed import check_observation
 from tests.helpers.oracle import mean_distance, pair_distances
 from tests.helpers.windowed import (
     IMAGES,
@@ -53,6 +54,8 @@ def test_rows_of_every_stage_are_the_reassembled_windows(architecture: str, img_
     for capture, layer, found, wanted in compared(model):
         assert torch.equal(capture.output, alone)
         assert capture.error < 1e-12
+        if layer == 0:
+            check_observation(capture.model, IMAGES, capture)
         block, layout = capture.model.blocks[layer], capture.layout
         shifted += any(block.shift_size)
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-9)

@@ -24,6 +24,7 @@ from vit_pytorch.simple_vit_with_register_tokens import SimpleViT as WithRegiste
 import vit_inspect as vi
 from tests.conftest import noise
 from tests.helpers.made import RECIPE, layout_of
+from tests.helpers.observed import check_observation
 from tests.helpers.oracle import attentions, explicit_attention, sharpen
 from vit_inspect.attention.rows import rows
 from vit_inspect.layout import MEAN
@@ -262,6 +263,7 @@ def check_seen(
         alone = model.module(pixels)
         expected = explicit(pixels)
     capture = vi.capture(model, IMAGES)
+    check_observation(model, IMAGES, capture)
     assert torch.equal(capture.output, alone)
     assert expected.shape == (
         len(model.blocks),

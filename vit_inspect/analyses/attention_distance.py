@@ -9,10 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vit_inspect.attention.blocks import RowBlock
-from vit_inspect.attention.layer import compute_type
 from vit_inspect.attention.sweep import sweep
 from vit_inspect.errors import BadParameter
-from vit_inspect.recording.recorder import Capture, of_capture
+from vit_inspect.recording.recorder import Capture, Heads, of_capture
 from vit_inspect.records.paper import AttentionDistance
 
 KEPT_BYTES = 16 * 2**20
@@ -30,7 +29,7 @@ def attention_distance(capture: Capture, *, definition: Definition = "paper") ->
     itself counts as distance 0. Mean over the patches as queries; one value per image, layer and
     head. Raises `BadParameter` for another definition.
     """
-    distance = DistanceReduction(capture, definition=definition)
+    distance = DistanceReduction(capture.heads, definition=definition)
     sweep(capture.layers, distance)
     return distance.result()
 
@@ -38,21 +37,19 @@ def attention_distance(capture: Capture, *, definition: Definition = "paper") ->
 class DistanceReduction:
     """Sums distance and prefix mass over blocks of attention rows."""
 
-    def __init__(self, capture: Capture, *, definition: Definition = "paper") -> None:
+    def __init__(self, heads: Heads, *, definition: Definition = "paper") -> None:
         if definition not in get_args(Definition):
             raise BadParameter(
                 f"the definition {definition!r}",
                 "'paper' or 'renormalised'",
                 "choose one of these",
             )
-        self.capture = capture
+        self.heads = heads
         self.definition = definition
-        layout, queries = capture.layout, capture.layers[0].queries
-        kind = compute_type(queries.dtype)
-        shape = (len(queries), len(capture.layers), queries.shape[1])
-        self.distance = torch.zeros(shape, dtype=kind, device=queries.device)
-        self.prefix_mass = torch.zeros_like(self.distance)
-        offsets = torch.from_numpy(layout.offset_distances_px()).to(kind).to(queries.device)
+        layout = heads.layout
+        self.distance = heads.zeros()
+        self.prefix_mass = heads.zeros()
+        offsets = torch.from_numpy(layout.offset_distances_px()).to(self.distance)
         # (column, offset row, key column): the distances of one grid row of queries to all keys
         # are a view of it.
         self.distances = offsets.unfold(1, layout.grid[1], 1).flip(1).transpose(0, 1).contiguous()
@@ -60,7 +57,7 @@ class DistanceReduction:
 
     def add(self, layer: int, block: RowBlock) -> None:
         """Add the rows of one block."""
-        layout = self.capture.layout
+        layout = self.heads.layout
         first, prefix = max(layout.prefix_count - block.queries.start, 0), len(layout.key_prefix)
         patches = block.weights[:, :, first:]
         self.prefix_mass[block.images, layer] += patches[..., :prefix].sum(dim=(2, 3))
@@ -80,7 +77,7 @@ class DistanceReduction:
         bounds = queries.start, queries.stop
         if bounds in self.tables:
             return self.tables[bounds]
-        layout = self.capture.layout
+        layout = self.heads.layout
         (rows, columns), prefix, before = layout.grid, layout.prefix_count, len(layout.key_prefix)
         table = self.distances.new_zeros(queries.stop - queries.start, before + rows * columns)
         first, last = max(queries.start - prefix, 0), queries.stop - prefix
@@ -96,10 +93,10 @@ class DistanceReduction:
 
     def result(self) -> AttentionDistance:
         """The record, after all blocks were added."""
-        count = self.capture.layout.patch_count
+        count = self.heads.layout.patch_count
         return AttentionDistance(
-            model=self.capture.model.id,
-            layout=self.capture.layout,
+            model=self.heads.model.id,
+            layout=self.heads.layout,
             definition=self.definition,
             distance_px=(self.distance / count).cpu().numpy(),
             prefix_mass=(self.prefix_mass / count).cpu().numpy(),

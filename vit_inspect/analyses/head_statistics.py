@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from math import log
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -11,10 +13,14 @@ from torch.nn.functional import pad
 
 from vit_inspect.analyses.attention_distance import DistanceReduction
 from vit_inspect.attention.blocks import RowBlock
+from vit_inspect.attention.rows import row_entropy
 from vit_inspect.attention.sweep import sweep
 from vit_inspect.layout import TokenLayout
-from vit_inspect.recording.recorder import Capture, of_capture
+from vit_inspect.recording.recorder import Capture, Heads, of_capture
 from vit_inspect.records.evidence import HeadStatistics
+
+STATISTICS = ("distance", "masses", "entropy", "nmi")
+"""What can be summed over the rows of the heads."""
 
 
 @of_capture
@@ -34,85 +40,85 @@ def head_statistics(capture: Capture) -> HeadStatistics:
 
     The padding of windows counts as one special token, although it fills many places.
     """
-    heads = HeadReduction(capture)
+    heads = HeadReduction(capture.heads)
     sweep(capture.layers, heads)
     return heads.result()
 
 
 class HeadReduction:
-    """Sums the statistics of the heads over blocks of attention rows."""
+    """Sums statistics of the heads over blocks of attention rows.
 
-    def __init__(self, capture: Capture) -> None:
-        layout = capture.layout
-        self.capture = capture
-        self.distance = DistanceReduction(capture)
-        self.entropy = torch.zeros_like(self.distance.distance)
-        self.effective_tokens = torch.zeros_like(self.entropy)
-        self.self_mass = torch.zeros_like(self.entropy)
-        self.local_mass = torch.zeros_like(self.entropy)
+    statistics: those of `STATISTICS` that are wanted.
+    """
+
+    def __init__(self, heads: Heads, statistics: Collection[str] = STATISTICS) -> None:
+        self.heads = heads
+        self.statistics = statistics
+        layout = heads.layout
+        self.distance = DistanceReduction(heads)
+        self.prefix_mass = heads.zeros()
+        self.entropy = heads.zeros()
+        self.effective_tokens = heads.zeros()
+        self.self_mass = heads.zeros()
+        self.local_mass = heads.zeros()
         # The padding is a key, and no token.
         self.padding = int(layout.padded)
         keys = self.padding + layout.token_count
-        self.summed_rows = self.entropy.new_zeros(*self.entropy.shape, keys)
-        self.patches = self.entropy.new_zeros(len(self.entropy), layout.token_count)
+        self.summed_rows = heads.zeros(keys if "nmi" in statistics else 0)
+        self.patches = self.entropy.new_zeros(heads.images, layout.token_count)
         self.patches[:, layout.prefix_count :] = 1
         pairs = neighbours(layout)
         # Pairs are sorted by query, so those of a block are contiguous.
         every = torch.arange(layout.token_count + 1)
         self.bounds = torch.searchsorted(pairs[0].contiguous(), every).tolist()
-        self.query, self.key = pairs.to(self.entropy.device)
+        self.query, self.key = pairs.to(heads.device)
 
     def add(self, layer: int, block: RowBlock) -> None:
         """Add the rows of one block."""
-        self.distance.add(layer, block)
         place, start = (block.images, layer), block.queries.start
-        first = max(self.capture.layout.prefix_count - start, 0)
-        entropy = row_entropy(block.weights)[:, :, first:]
-        self.entropy[place] += entropy.sum(dim=2)
-        self.effective_tokens[place] += entropy.exp().sum(dim=2)
-        self.summed_rows[place] += block.product(self.patches)
-        itself = block.weights.diagonal(offset=start + self.padding, dim1=2, dim2=3)
-        self.self_mass[place] += itself[:, :, first:].sum(dim=2)
-        near = slice(self.bounds[start], self.bounds[block.queries.stop])
-        local = block.weights[:, :, self.query[near] - start, self.key[near] + self.padding]
-        self.local_mass[place] += local.sum(dim=2)
+        first = max(self.heads.layout.prefix_count - start, 0)
+        if "distance" in self.statistics:
+            self.distance.add(layer, block)
+        if "masses" in self.statistics:
+            prefix = block.weights[:, :, first:, : len(self.heads.layout.key_prefix)]
+            self.prefix_mass[place] += prefix.sum(dim=(2, 3))
+            itself = block.weights.diagonal(offset=start + self.padding, dim1=2, dim2=3)
+            self.self_mass[place] += itself[:, :, first:].sum(dim=2)
+            near = slice(self.bounds[start], self.bounds[block.queries.stop])
+            local = block.weights[:, :, self.query[near] - start, self.key[near] + self.padding]
+            self.local_mass[place] += local.sum(dim=2)
+        if not {"entropy", "nmi"}.isdisjoint(self.statistics):
+            whole = row_entropy(block.weights) if block.entropy is None else block.entropy
+            entropy = whole[:, :, first:]
+            self.entropy[place] += entropy.sum(dim=2)
+            self.effective_tokens[place] += entropy.exp().sum(dim=2)
+        if "nmi" in self.statistics:
+            self.summed_rows[place] += block.product(self.patches)
+
+    def means(self) -> dict[str, Float[np.ndarray, "image layer head"]]:
+        """What was asked for, after all blocks were added, by the names of `HeadStatistics`."""
+        count = self.heads.layout.patch_count
+        found: dict[str, Tensor] = {}
+        if "distance" in self.statistics:
+            found["distance_px"] = self.distance.distance / count
+        if "masses" in self.statistics:
+            for name in ("prefix_mass", "self_mass", "local_mass"):
+                found[name] = getattr(self, name) / count
+        if "entropy" in self.statistics:
+            found["entropy"] = self.entropy / count
+            found["effective_tokens"] = self.effective_tokens / count
+        if "nmi" in self.statistics:
+            keys = row_entropy(self.summed_rows / count)
+            scale = (keys * log(count)).sqrt()
+            # Rounding can make the difference negative. With a single query, or one key for all
+            # queries, nothing depends on the query.
+            shared = (keys - self.entropy / count).clamp_min(0)
+            found["nmi"] = torch.where(scale > 0, shared / scale, 0)
+        return {name: values.cpu().numpy() for name, values in found.items()}
 
     def result(self) -> HeadStatistics:
-        """The record, after all blocks were added."""
-        layout = self.capture.layout
-        distance = self.distance.result()
-        entropy, effective_tokens, self_mass, local_mass = (
-            (total / layout.patch_count).cpu()
-            for total in (self.entropy, self.effective_tokens, self.self_mass, self.local_mass)
-        )
-        keys = row_entropy(self.summed_rows.cpu() / layout.patch_count)
-        scale = (keys * log(layout.patch_count)).sqrt()
-        # Rounding can make the difference negative. With a single query, or one key for all
-        # queries, nothing depends on the query.
-        shared = (keys - entropy).clamp_min(0)
-        nmi = torch.where(scale > 0, shared / scale, 0)
-        return HeadStatistics(
-            model=self.capture.model.id,
-            layout=layout,
-            entropy=entropy.numpy(),
-            effective_tokens=effective_tokens.numpy(),
-            prefix_mass=distance.prefix_mass,
-            self_mass=self_mass.numpy(),
-            local_mass=local_mass.numpy(),
-            nmi=nmi.numpy(),
-            distance_px=distance.distance_px,
-        )
-
-
-def row_entropy(rows: Float[Tensor, "*row key"]) -> Float[Tensor, "*row"]:
-    """Entropy of each row, in nats; the rows sum to 1.
-
-    On a CPU, it takes half the time of LSE - scale * q . (mean of k) - (mean bias), which also
-    loses digits in float32, as a difference of large scores.
-    """
-    # 0 ln 0 is 0. In place, so that the block stays in the cache.
-    logarithms = rows.clamp_min(torch.finfo(rows.dtype).tiny).log_()
-    return logarithms.mul_(rows).sum(dim=-1).neg_()
+        """The record of all statistics."""
+        return HeadStatistics(self.heads.model.id, self.heads.layout, **self.means())
 
 
 def neighbours(layout: TokenLayout) -> Int[Tensor, "2 pair"]:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vit_inspect.attention.layer import LayerAttention, compute_type
-from vit_inspect.attention.rows import weights_of
+from vit_inspect.attention.rows import weights_and_entropy, weights_of
 
 CPU_BLOCK_BYTES = 3 * 2**20
 """Size of a block on a CPU: it stays in the cache between two operations."""
@@ -23,11 +23,13 @@ class RowBlock(NamedTuple):
     """Complete attention rows of some images and queries, for all heads; each row sums to 1.
 
     weights: over all keys, which begin with the padding if the layer is padded.
+    entropy: of each row, in nats, where it was asked for.
     """
 
     images: slice
     queries: slice
     weights: Float[Tensor, "image head query key"]
+    entropy: Float[Tensor, "image head query"] | None = None
 
     def product(self, row: Float[Tensor, "images queries"]) -> Float[Tensor, "image head key"]:
         """This block's part of the row-vector product: the sum over q of row[q] * A[q, :].
@@ -38,10 +40,12 @@ class RowBlock(NamedTuple):
         return (left @ self.weights).squeeze(2)
 
 
-def row_blocks(layer: LayerAttention, *, block_bytes: int | None = None) -> Iterator[RowBlock]:
+def row_blocks(
+    layer: LayerAttention, *, entropy: bool = False, block_bytes: int | None = None
+) -> Iterator[RowBlock]:
     """All rows of a layer, in blocks of about `block_bytes`; the default depends on the device.
 
-    A block holds several whole images, or some queries of one image.
+    A block holds several whole images, or some queries of one image. entropy: whether it is wanted.
     """
     kind = compute_type(layer.queries.dtype)
     scaled = layer.queries.to(kind).mul(layer.scale).contiguous()
@@ -55,8 +59,11 @@ def row_blocks(layer: LayerAttention, *, block_bytes: int | None = None) -> Iter
         image = slice(first_image, min(first_image + images_per_block, images))
         for first_query in range(0, query_count, queries_per_block):
             query = slice(first_query, min(first_query + queries_per_block, query_count))
-            part = scaled[image, :, query], keys[image]
-            yield RowBlock(image, query, weights_of(layer, *part, image, query))
+            part = layer, scaled[image, :, query], keys[image], image, query
+            if entropy:
+                yield RowBlock(image, query, *weights_and_entropy(*part))
+            else:
+                yield RowBlock(image, query, weights_of(*part))
 
 
 def _block_bytes(device: torch.device) -> int:

@@ -91,6 +91,13 @@ class Arrangement:
             tokens = tokens[:, :, places].transpose(1, 2)
         return tokens.reshape(like.shape)
 
+    def without_padding(self, given: Float[Tensor, "*axes width"], places: list[int]) -> Tensor:
+        """What is given at some places of each window; 0 at padding, whose output is dropped."""
+        if self.windows is None or not self.layout.padded:
+            return given
+        each_window = self._heads(given).unflatten(0, (self.images, -1))
+        return each_window * (self.windows[:, places] > 0)[:, None, :, None]
+
     def bias(self, added: Tensor | AxisBias | None, query: Tensor) -> Bias | None:
         """The bias that is added to the scores of the network's `query`."""
         if added is None:

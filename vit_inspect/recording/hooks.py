@@ -17,6 +17,10 @@ from torch.overrides import TorchFunctionMode
 class CallWatch(TorchFunctionMode):
     """Sees every torch function that this thread calls inside its `with` block."""
 
+    def call(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """What the function returns."""
+        return function(*args, **kwargs)
+
     def called(
         self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any
     ) -> Any:
@@ -31,7 +35,7 @@ class CallWatch(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        return self.called(func, args, kwargs, func(*args, **kwargs))
+        return self.called(func, args, kwargs, self.call(func, args, kwargs))
 
 
 class Watch(CallWatch):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from math import isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import multi_head_attention_forward, scaled_dot_product_attention
 
 from vit_inspect.arguments import one_of, takes
-from vit_inspect.attention.layer import AxisBias, LayerAttention
+from vit_inspect.attention.layer import AxisBias, LayerAttention, compute_type
 from vit_inspect.device import memory_refusal
 from vit_inspect.errors import UnsupportedModel
 from vit_inspect.layout import POOL, TokenLayout
@@ -62,6 +62,12 @@ class Capture:
         return self.model.layout
 
     @property
+    def heads(self) -> Heads:
+        """All heads, for sums over their rows."""
+        # Captures made by hand may have fewer layers than their model has blocks.
+        return Heads.of(self.model, self.layers[0])._replace(layers=len(self.layers))
+
+    @property
     def layer_count(self) -> int:
         """Number of layers, of the model's stage."""
         return len(self.model.blocks)
@@ -79,6 +85,34 @@ class Capture:
         """The numbers of a layer and a head; raises `BadParameter` for one that does not exist."""
         layer = self.check_layer(layer)
         return layer, one_of(head, self.head_count, "head", f" of layer {layer}")
+
+
+class Heads(NamedTuple):
+    """The heads of a forward pass, and where sums over their rows are kept."""
+
+    model: Model
+    images: int
+    layers: int
+    heads: int
+    dtype: torch.dtype
+    device: torch.device
+
+    @classmethod
+    def of(cls, model: Model, layer: LayerAttention) -> Heads:
+        """Those of a model, one of whose layers is known."""
+        images, heads = layer.queries.shape[:2]
+        kind = compute_type(layer.queries.dtype)
+        return cls(model, images, len(model.blocks), heads, kind, layer.queries.device)
+
+    @property
+    def layout(self) -> TokenLayout:
+        """The order and the geometry of the tokens."""
+        return self.model.layout
+
+    def zeros(self, *axes: int) -> Float[Tensor, "image layer head *axes"]:
+        """A sum for each head, of numbers along these axes."""
+        shape = (self.images, self.layers, self.heads, *axes)
+        return torch.zeros(shape, dtype=self.dtype, device=self.device)
 
 
 of_capture = takes(Capture, "what vit_inspect.capture(model, picture) returns")
@@ -174,10 +208,12 @@ class Recorder(Watch):
             with torch.no_grad():
                 made, project = multihead_attention(*args, **kwargs)
                 parts = made.queries, made.keys, made.values, made.bias, made.scale
-                layer = arrangement.layer(*parts, name=self.model.id)
+                layer = self._ordered(arrangement.layer(*parts, name=self.model.id))
                 # The projection has made the heads one.
-                joint = output[0].transpose(0, 1)[:, None]
-                self._keep(layer, arrangement.tokens(joint)[:, 0], project)
+                joint = as_recorded(
+                    arrangement.tokens(output[0].transpose(0, 1)[:, None]), self.model.layout, -2
+                )
+                self._keep(layer, joint[:, 0], project)
             before = partial(_before_projection, project, made.values)
             self._mark(output[0], lambda gradient: arrangement.tokens(before(gradient)))
         elif (followed := self.follower.called(function, args, kwargs, output)) and len(
@@ -215,6 +251,31 @@ class Recorder(Watch):
         heads: brings its output into the order of the queries.
         dtypes: of the scores, where they are not those of queries and values.
         """
+        parts = query, key, value, attn_mask
+        layer = self.arranged(
+            *parts, scale=scale, dropout_p=dropout_p, is_causal=is_causal, enable_gqa=enable_gqa
+        )
+        arrangement = self.arrangements[self.block]
+        with torch.no_grad():
+            arranged = as_recorded(
+                arrangement.tokens(heads(output.detach())), self.model.layout, -2
+            )
+        self._mark(output, lambda gradient: arrangement.tokens(heads(gradient)))
+        self._keep(layer, arranged, lambda heads: heads, dtypes)
+
+    def arranged(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        bias: Tensor | AxisBias | None,
+        *,
+        scale: float | None,
+        dropout_p: float,
+        is_causal: bool,
+        enable_gqa: bool,
+    ) -> LayerAttention:
+        """The attention that the network's own tensors are, its tokens in the layout's order."""
         for name, present, remedy in (
             ("dropout", dropout_p > 0, "call module.eval() before the capture"),
             ("a causal mask", is_causal, "choose a model in which every token attends to all"),
@@ -224,14 +285,10 @@ class Recorder(Watch):
                 raise UnsupportedModel(
                     f"attention with {name}", "plain attention of all tokens to all tokens", remedy
                 )
-        arrangement = self.arrangements[self.block]
         scale = query.shape[-1] ** -0.5 if scale is None else scale
         with torch.no_grad():
-            parts = query, key, value, attn_mask, scale
-            layer = arrangement.layer(*parts, name=self.model.id)
-            arranged = arrangement.tokens(heads(output.detach()))
-        self._mark(output, lambda gradient: arrangement.tokens(heads(gradient)))
-        self._keep(layer, arranged, lambda heads: heads, dtypes)
+            parts = query, key, value, bias, scale
+            return self._ordered(self.arrangements[self.block].layer(*parts, name=self.model.id))
 
     def _mark(self, output: Tensor, arranged: Callable[[Tensor], Tensor]) -> None:
         """Keep the output of attention, if gradients are enabled."""
@@ -249,14 +306,19 @@ class Recorder(Watch):
         project: Callable[[Tensor], Tensor],
         dtypes: frozenset[torch.dtype] = frozenset(),
     ) -> None:
-        if self.model.layout.trailing:
-            layer = _reordered(layer, self.model.layout)
-            output = as_recorded(output, self.model.layout, -2)
         if self.block in self.calls:
             self.calls[self.block].append(layer)
-        self.error = max(self.error, verified_error(layer, output, project))
-        found = {layer.queries.dtype, layer.values.dtype, *dtypes}
-        self.tolerance = max(self.tolerance, *(TOLERANCE[each] for each in found))
+        error = verified_error(layer, output, project)
+        self._take(error, {layer.queries.dtype, layer.values.dtype, *dtypes})
+
+    def _take(self, error: float, dtypes: Set[torch.dtype]) -> None:
+        """Keep the largest error, and what is allowed for the narrowest of all types."""
+        self.error = max(self.error, error)
+        self.tolerance = max(self.tolerance, *(TOLERANCE[each] for each in dtypes))
+
+    def _ordered(self, layer: LayerAttention) -> LayerAttention:
+        """An attention with its tokens in the order of the layout."""
+        return _reordered(layer, self.model.layout) if self.model.layout.trailing else layer
 
     def checked(self, pixels: Tensor, output: Tensor) -> Capture:
         """The capture; raises `UnsupportedModel` if it cannot be trusted."""
@@ -295,24 +357,7 @@ class Recorder(Watch):
                     "followed",
                     "load the model neither compiled nor scripted, or choose another one",
                 )
-            if len(calls[0].queries) != self.images:
-                raise UnsupportedModel(
-                    f"queries of {len(calls[0].queries)} images in block {index} of {model.id}",
-                    f"{self.images}, one for each picture, on the first axis",
-                    "choose a model whose attention has its axes in the order image, head, token; "
-                    "square windows need the attribute window_size, their side, of each block",
-                )
-            layout = model.layout
-            counts = {calls[0].queries.shape[2], calls[0].keys.shape[2] - int(layout.padded)}
-            if counts != {layout.token_count}:
-                found = " and ".join(str(count) for count in sorted(counts))
-                raise UnsupportedModel(
-                    f"attention over {found} tokens in block {index} of {model.id}",
-                    f"{layout.token_count} ({layout.prefix_count} special tokens and "
-                    f"{layout.grid[0]} × {layout.grid[1]} patches)",
-                    "choose a model in which every token attends to all tokens, or correct the "
-                    "layout that you gave",
-                )
+            self.check_shape(index, calls[0])
         if not isfinite(self.error):
             raise self._undefined("the attention")
         if self.error > self.tolerance:
@@ -325,6 +370,28 @@ class Recorder(Watch):
                 + (", with windows filled up by zeros" if model.layout.padded else ""),
             )
         return tuple(self.calls[block][0] for block in model.blocks)
+
+    def check_shape(self, index: int, layer: LayerAttention) -> None:
+        """Refuse an attention that is not over the tokens of the layout."""
+        model = self.model
+        if len(layer.queries) != self.images:
+            raise UnsupportedModel(
+                f"queries of {len(layer.queries)} images in block {index} of {model.id}",
+                f"{self.images}, one for each picture, on the first axis",
+                "choose a model whose attention has its axes in the order image, head, token; "
+                "square windows need the attribute window_size, their side, of each block",
+            )
+        layout = model.layout
+        counts = {layer.queries.shape[2], layer.keys.shape[2] - int(layout.padded)}
+        if counts != {layout.token_count}:
+            found = " and ".join(str(count) for count in sorted(counts))
+            raise UnsupportedModel(
+                f"attention over {found} tokens in block {index} of {model.id}",
+                f"{layout.token_count} ({layout.prefix_count} special tokens and "
+                f"{layout.grid[0]} × {layout.grid[1]} patches)",
+                "choose a model in which every token attends to all tokens, or correct the "
+                "layout that you gave",
+            )
 
     def checked_pool(self) -> LayerAttention | None:
         """The attention pool, if the layout has one."""

@@ -17,6 +17,12 @@ TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 3e-2, to
 """Largest verified error that a capture may have, by the narrowest type in its attention."""
 
 
+def spread_rows(count: int) -> list[int]:
+    """Up to `VERIFIED_ROWS` of so many rows, spread evenly."""
+    parts = range(VERIFIED_ROWS)
+    return sorted({round((count - 1) * part / (VERIFIED_ROWS - 1)) for part in parts})
+
+
 def verified_error(
     layer: LayerAttention, output: Tensor, project: Callable[[Tensor], Tensor]
 ) -> float:
@@ -24,11 +30,15 @@ def verified_error(
 
     project: turns rows of the heads into rows of the output.
     """
-    last = layer.queries.shape[2] - 1
-    chosen = sorted({round(last * part / (VERIFIED_ROWS - 1)) for part in range(VERIFIED_ROWS)})
+    chosen = spread_rows(layer.queries.shape[2])
     weights = rows(layer, chosen)
     values = layer.values.to(weights.dtype)
     difference = project(weights @ values) - output[..., chosen, :].to(weights.dtype)
+    return relative_error(difference, project(values))
+
+
+def relative_error(difference: Tensor, values: Tensor) -> float:
+    """The largest difference, relative to the largest value; infinite where one is NaN."""
+    error = float(difference.abs().amax() / values.abs().amax().clamp_min(1e-30))
     # NaN must count as the largest error, not as no error.
-    error = float(difference.abs().amax() / project(values).abs().amax().clamp_min(1e-30))
     return error if error == error else float("inf")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Self, TypeVar, get_type_hints
+from typing import Any, ClassVar, Self, TypeVar, get_args, get_type_hints
 
 import numpy as np
 from jaxtyping import UInt8
@@ -86,7 +86,14 @@ class Result:
     def axes(self) -> dict[str, tuple[str, ...]]:
         """The names of every array's axes."""
         kinds = get_type_hints(type(self))
-        return {name: tuple(kinds[name].dim_str.split()) for name in self.arrays()}
+        # An array that may be missing is of two types.
+        arrays = {
+            name: next(
+                each for each in (kinds[name], *get_args(kinds[name])) if hasattr(each, "dim_str")
+            )
+            for name in self.arrays()
+        }
+        return {name: tuple(kind.dim_str.split()) for name, kind in arrays.items()}
 
     def names(self) -> dict[str, tuple[str, ...]]:
         """The names of the places along an axis, for axes that have names."""

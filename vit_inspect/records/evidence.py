@@ -463,3 +463,22 @@ class HeadStatistics(Result):
     local_mass: Float[np.ndarray, "image layer head"]
     nmi: Float[np.ndarray, "image layer head"]
     distance_px: Float[np.ndarray, "image layer head"]
+
+
+@dataclass(frozen=True, eq=False)
+class Observation(Result):
+    """Numbers of each head, as in `HeadStatistics`; None for those that were not asked for.
+
+    error: as for a capture: the largest difference between the attention that was computed and
+        that of the model's own kernel, relative to the largest value.
+    """
+
+    layout: TokenLayout
+    error: float
+    distance_px: Float[np.ndarray, "image layer head"] | None = None
+    prefix_mass: Float[np.ndarray, "image layer head"] | None = None
+    self_mass: Float[np.ndarray, "image layer head"] | None = None
+    local_mass: Float[np.ndarray, "image layer head"] | None = None
+    entropy: Float[np.ndarray, "image layer head"] | None = None
+    effective_tokens: Float[np.ndarray, "image layer head"] | None = None
+    nmi: Float[np.ndarray, "image layer head"] | None = None

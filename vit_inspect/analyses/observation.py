@@ -1,0 +1,63 @@
+"""What do the heads do, where only numbers of them are wanted?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from vit_inspect.analyses.head_statistics import HeadReduction
+from vit_inspect.device import memory_refusal
+from vit_inspect.errors import BadParameter
+from vit_inspect.model import Model, of_model
+from vit_inspect.recording.inputs import Given, prepared
+from vit_inspect.recording.observer import Observer
+from vit_inspect.records.evidence import Observation
+
+Statistic = Literal["distance", "masses", "entropy", "nmi"]
+
+
+@of_model
+def observe(
+    model: Model,
+    image: Given | None = None,
+    *,
+    pixels: Tensor | Sequence[Tensor] | None = None,
+    statistics: Sequence[Statistic] = ("distance", "masses", "entropy"),
+) -> Observation:
+    """Numbers of every head on a picture or a batch of pictures, in a single forward pass.
+
+    They are those of `head_statistics` of a capture, and take less time and memory: each row of
+    attention is added while it is computed, and nothing of it is kept.
+
+    image, pixels: as for `capture`.
+    statistics: "distance" is `distance_px`; "masses" are `prefix_mass`, `self_mass` and
+        `local_mass`; "entropy" is `entropy` and `effective_tokens`; "nmi" is `nmi`.
+
+    Sums are in float32, of a float64 model in float64. Raises what `capture` raises, and
+    `BadParameter` for other statistics.
+    """
+    known = get_args(Statistic)
+    if isinstance(statistics, str) or not statistics or not set(statistics) <= set(known):
+        raise BadParameter(
+            f"the statistics {statistics!r}",
+            f"a list of {', '.join(map(repr, known))}",
+            "choose one of these, or some",
+        )
+    pixels, photographs = prepared(model, image, pixels=pixels, shown=None, bands=None)
+    observer = Observer(
+        model,
+        photographs,
+        lambda heads: HeadReduction(heads, statistics),
+        entropy=not {"entropy", "nmi"}.isdisjoint(statistics),
+    )
+    with (
+        memory_refusal(len(photographs), model.layout.token_count, model.device),
+        torch.inference_mode(),
+        observer,
+    ):
+        output = model.module(pixels)
+    reduction = observer.ended(output)
+    return Observation(model.id, model.layout, observer.error, **reduction.means())

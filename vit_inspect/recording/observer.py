@@ -1,0 +1,163 @@
+"""What do the heads do in one forward pass, of which no attention is kept?
+
+The pass gets the output of each attention from blocks of rows, and sums over the rows are taken
+from the same block while it is in the cache: queries and keys are multiplied once, and memory is
+that of the plain pass and one block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from vit_inspect.attention.blocks import row_blocks
+from vit_inspect.attention.layer import LayerAttention, compute_type
+from vit_inspect.attention.sweep import Reduction
+from vit_inspect.model import Model
+from vit_inspect.recording.recorder import Heads, Recorder
+from vit_inspect.recording.token_order import as_in_network
+from vit_inspect.recording.verification import relative_error, spread_rows
+from vit_inspect.records.base import Photograph
+
+CPU_BLOCK_BYTES = 2 * 2**20
+"""Size of a block on a CPU: with its entropies and its part of the output it stays in the cache."""
+
+Sums = TypeVar("Sums", bound=Reduction)
+
+
+class Observer(Recorder, Generic[Sums]):
+    """Adds all rows of the model's blocks to a reduction, as they are computed in this thread.
+
+    begin: makes the reduction, once it is known how many heads there are.
+    entropy: whether blocks bring that of their rows.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        photographs: tuple[Photograph, ...],
+        begin: Callable[[Heads], Sums],
+        *,
+        entropy: bool,
+    ) -> None:
+        super().__init__(model, photographs)
+        self.begin = begin
+        self.entropy = entropy
+        self.numbers = {block: layer for layer, block in enumerate(model.blocks)}
+        self.reduction: Sums | None = None
+
+    def leave(self, block: nn.Module, output: Any) -> None:
+        """The output of a block is not kept."""
+        self.block = None
+
+    def call(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Attention of a block in blocks of rows; all else as the network computes it."""
+        if function is scaled_dot_product_attention and self.block in self.numbers:
+            return self._attend(*args, **kwargs)
+        return super().call(function, args, kwargs)
+
+    def called(
+        self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any
+    ) -> Any:
+        """Attention that was not computed here is recorded, added, and let go."""
+        if function is scaled_dot_product_attention and self.block in self.numbers:
+            return output
+        return super().called(function, args, kwargs, output)
+
+    def ended(self, output: Tensor) -> Sums:
+        """The reduction; raises `UnsupportedModel` if what it holds cannot be trusted."""
+        self.checked_layers()
+        if self.reduction is None or not output.isfinite().all():
+            raise self._undefined("the output")
+        return self.reduction
+
+    def _attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Tensor:
+        """The output of an attention; its rows are added on the way."""
+        layer = self.arranged(
+            query,
+            key,
+            value,
+            attn_mask,
+            scale=scale,
+            dropout_p=dropout_p,
+            is_causal=is_causal,
+            enable_gqa=enable_gqa,
+        )
+        heads = self._added(layer)
+        like = query.new_empty((*query.shape[:-1], value.shape[-1]), device="meta")
+        output = self.arrangements[self.block].given(
+            as_in_network(heads, self.model.layout, -2), like
+        )
+        self._verify(output, query, key, value, attn_mask, layer.scale)
+        return output
+
+    def _added(self, layer: LayerAttention) -> Tensor:
+        """The output of the heads, after all rows of a layer were added."""
+        assert self.block is not None
+        number = self.numbers[self.block]
+        self.check_shape(number, layer)
+        if self.reduction is None:
+            self.reduction = self.begin(Heads.of(self.model, layer))
+        size = CPU_BLOCK_BYTES if layer.queries.device.type == "cpu" else None
+        output = layer.values.new_empty(*layer.queries.shape[:3], layer.values.shape[3])
+        values = layer.values.to(compute_type(layer.queries.dtype)).contiguous()
+        for block in row_blocks(layer, entropy=self.entropy, block_bytes=size):
+            output[block.images, :, block.queries] = block.weights @ values[block.images]
+            self.reduction.add(number, block)
+        # What is checked in the end is their shape.
+        self.calls[self.block].append(_empty(layer))
+        return output
+
+    def _verify(
+        self,
+        output: Tensor,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        scale: float,
+    ) -> None:
+        """Compare some rows with those of the model's own kernel."""
+        chosen = spread_rows(query.shape[-2])
+        if mask is not None and mask.shape[-2] > 1:
+            mask = mask[..., chosen, :]
+        own = scaled_dot_product_attention(
+            query[..., chosen, :], key, value, attn_mask=mask, scale=scale
+        )
+        difference = self.arrangements[self.block].without_padding(
+            own - output[..., chosen, :], chosen
+        )
+        self._take(relative_error(difference, value), {query.dtype, value.dtype})
+
+    def _keep(
+        self,
+        layer: LayerAttention,
+        output: Tensor,
+        project: Callable[[Tensor], Tensor],
+        dtypes: frozenset[torch.dtype] = frozenset(),
+    ) -> None:
+        """Attention outside of the kernel: as in a capture, and then added block by block."""
+        super()._keep(layer, output, project, dtypes)
+        if self.block in self.numbers:
+            self._added(self.calls[self.block].pop())
+
+
+def _empty(layer: LayerAttention) -> LayerAttention:
+    """A layer without its numbers, whose tensors have a shape alone."""
+    shapes = {name: getattr(layer, name).to("meta") for name in ("queries", "keys", "values")}
+    return replace(layer, bias=None, **shapes)
