@@ -81,6 +81,15 @@ def on_device(work: Callable[..., Value], *arguments: Any, **parameters: Any) ->
             return work(*arguments, **parameters)
 
 
+def timed_on_device(work: Callable[..., Value], *arguments: Any, **parameters: Any) -> Value:
+    """The same; after half a second the page says for how long it has been going on.
+
+    For single passes of a network: how long one will take, nobody can know before.
+    """
+    with st.spinner("Computing", show_time=True):
+        return on_device(work, *arguments, **parameters)
+
+
 def waiting_words(ahead: int) -> str:
     """What a page says while it waits."""
     return f"{ahead} {'job' if ahead == 1 else 'jobs'} ahead of you."

@@ -17,7 +17,7 @@ import vit_inspect as vi
 from vit_inspect.device import memory_refusal
 from vit_inspect.errors import InspectError
 from vit_inspect_dashboard import brought, kept, offers
-from vit_inspect_dashboard.device import on_device
+from vit_inspect_dashboard.device import on_device, timed_on_device
 from vit_inspect_dashboard.pictures import Picture
 from vit_inspect_dashboard.state import Said, Subject
 from vit_inspect_dashboard.wording import model_title
@@ -78,7 +78,10 @@ def model(subject: Subject) -> vi.Model:
 
 def capture(subject: Subject) -> vi.Capture:
     """The capture of the selection: one forward pass, at most."""
-    found = kept.captures().get(subject.key, lambda: _run(subject, [subject.picture]))
+    found = kept.captures().get(
+        subject.key,
+        lambda: timed_on_device(vi.capture, model(subject), [subject.picture.read()]),
+    )
     if found.model.module in _released:
         # The model was let go while the capture waited for the device.
         kept.captures().drop(lambda capture: capture is found)
@@ -89,10 +92,6 @@ def batch(subject: Subject, pictures: Sequence[Picture]) -> vi.Capture:
     """The capture of these pictures; of a single one, the one that all pages have."""
     if len(pictures) == 1:
         return capture(subject._replace(picture=pictures[0]))
-    return _run(subject, pictures)
-
-
-def _run(subject: Subject, pictures: Sequence[Picture]) -> vi.Capture:
     return on_device(vi.capture, model(subject), [picture.read() for picture in pictures])
 
 

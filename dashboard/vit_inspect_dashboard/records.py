@@ -21,7 +21,7 @@ from vit_inspect.figures.figure import Record
 from vit_inspect.figures.printing import Print
 from vit_inspect.records.base import join
 from vit_inspect_dashboard import kept, models, sheets
-from vit_inspect_dashboard.device import on_device
+from vit_inspect_dashboard.device import on_device, timed_on_device
 from vit_inspect_dashboard.pictures import Picture
 from vit_inspect_dashboard.sheets import Rows, Sheet
 from vit_inspect_dashboard.state import Subject
@@ -55,7 +55,7 @@ def of_capture(
     """The record of an analysis of the picture; raises `InspectError` where there is none."""
     key = analyse, subject.key, _primitive(given, parameters)
     record: Record = kept.results().get(
-        key, lambda: on_device(analyse, models.capture(subject), *given, **parameters)
+        key, lambda: timed_on_device(analyse, models.capture(subject), *given, **parameters)
     )
     return record
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -65,3 +67,19 @@ def test_a_full_line_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_page_says_how_many_jobs_are_ahead() -> None:
     assert waiting_words(1) == "1 job ahead of you."
     assert waiting_words(3) == "3 jobs ahead of you."
+
+
+def test_a_single_pass_says_for_how_long_it_has_been_going_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[object] = []
+
+    @contextmanager
+    def spinner(words: str, *, show_time: bool) -> Iterator[None]:
+        said.append((words, show_time))
+        yield
+        said.append("done")
+
+    monkeypatch.setattr(device.st, "spinner", spinner)
+    found = device.timed_on_device(lambda one, two: said.append("works") or one + two, 1, two=2)
+    assert (found, said) == (3, [("Computing", True), "works", "done"])
