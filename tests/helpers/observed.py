@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 import vit_inspect as vi
-from vit_inspect.analyses.observation import Statistic
+from vit_inspect.analyses.head_statistics import Statistic
 
 
 def check_observation(

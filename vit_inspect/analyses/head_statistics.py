@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from math import log
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from vit_inspect.layout import TokenLayout
 from vit_inspect.recording.recorder import Capture, Heads, of_capture
 from vit_inspect.records.evidence import HeadStatistics
 
-STATISTICS = ("distance", "masses", "entropy", "nmi")
+Statistic = Literal["distance", "masses", "entropy", "nmi"]
 """What can be summed over the rows of the heads."""
 
 
@@ -48,15 +49,16 @@ def head_statistics(capture: Capture) -> HeadStatistics:
 class HeadReduction:
     """Sums statistics of the heads over blocks of attention rows.
 
-    statistics: those of `STATISTICS` that are wanted.
+    statistics: those that are wanted.
     """
 
-    def __init__(self, heads: Heads, statistics: Collection[str] = STATISTICS) -> None:
+    def __init__(
+        self, heads: Heads, statistics: Collection[Statistic] = get_args(Statistic)
+    ) -> None:
         self.heads = heads
         self.statistics = statistics
         layout = heads.layout
         self.distance = DistanceReduction(heads)
-        self.prefix_mass = heads.zeros()
         self.entropy = heads.zeros()
         self.effective_tokens = heads.zeros()
         self.self_mass = heads.zeros()
@@ -77,17 +79,16 @@ class HeadReduction:
         """Add the rows of one block."""
         place, start = (block.images, layer), block.queries.start
         first = max(self.heads.layout.prefix_count - start, 0)
-        if "distance" in self.statistics:
+        # Attention to special tokens is summed with the distance.
+        if not {"distance", "masses"}.isdisjoint(self.statistics):
             self.distance.add(layer, block)
         if "masses" in self.statistics:
-            prefix = block.weights[:, :, first:, : len(self.heads.layout.key_prefix)]
-            self.prefix_mass[place] += prefix.sum(dim=(2, 3))
             itself = block.weights.diagonal(offset=start + self.padding, dim1=2, dim2=3)
             self.self_mass[place] += itself[:, :, first:].sum(dim=2)
             near = slice(self.bounds[start], self.bounds[block.queries.stop])
             local = block.weights[:, :, self.query[near] - start, self.key[near] + self.padding]
             self.local_mass[place] += local.sum(dim=2)
-        if not {"entropy", "nmi"}.isdisjoint(self.statistics):
+        if needs_entropy(self.statistics):
             whole = row_entropy(block.weights) if block.entropy is None else block.entropy
             entropy = whole[:, :, first:]
             self.entropy[place] += entropy.sum(dim=2)
@@ -102,8 +103,9 @@ class HeadReduction:
         if "distance" in self.statistics:
             found["distance_px"] = self.distance.distance / count
         if "masses" in self.statistics:
-            for name in ("prefix_mass", "self_mass", "local_mass"):
-                found[name] = getattr(self, name) / count
+            found["prefix_mass"] = self.distance.prefix_mass / count
+            found["self_mass"] = self.self_mass / count
+            found["local_mass"] = self.local_mass / count
         if "entropy" in self.statistics:
             found["entropy"] = self.entropy / count
             found["effective_tokens"] = self.effective_tokens / count
@@ -119,6 +121,11 @@ class HeadReduction:
     def result(self) -> HeadStatistics:
         """The record of all statistics."""
         return HeadStatistics(self.heads.model.id, self.heads.layout, **self.means())
+
+
+def needs_entropy(statistics: Collection[Statistic]) -> bool:
+    """Whether one of these is computed from the entropy of each row."""
+    return not {"entropy", "nmi"}.isdisjoint(statistics)
 
 
 def neighbours(layout: TokenLayout) -> Int[Tensor, "2 pair"]:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-from vit_inspect.analyses.head_statistics import HeadReduction
+from vit_inspect.analyses.head_statistics import HeadReduction, Statistic, needs_entropy
 from vit_inspect.device import memory_refusal
 from vit_inspect.errors import BadParameter
 from vit_inspect.model import Model, of_model
 from vit_inspect.recording.inputs import Given, prepared
 from vit_inspect.recording.observer import Observer
 from vit_inspect.records.evidence import Observation
-
-Statistic = Literal["distance", "masses", "entropy", "nmi"]
 
 
 @of_model
@@ -51,7 +49,7 @@ def observe(
         model,
         photographs,
         lambda heads: HeadReduction(heads, statistics),
-        entropy=not {"entropy", "nmi"}.isdisjoint(statistics),
+        entropy=needs_entropy(statistics),
     )
     with (
         memory_refusal(len(photographs), model.layout.token_count, model.device),
