@@ -23,11 +23,14 @@ from vit_inspect_dashboard.wording import query_name
 REGION = re.compile(r"Region \((\d{1,4}), (\d{1,4})\) to \((\d{1,4}), (\d{1,4})\)")
 """A region as `query_name` calls it."""
 
+FIRST = {name: options[0] for name, options in CHOICES.items()}
+"""What is shown of each choice before one is made."""
+
 
 def chosen_look(first_look: Look = LOOKS[0]) -> dict[str, str]:
     """How maps are drawn, of each of the explorer's choices; `first_look` if none is chosen."""
     held = {name: address.get(name) for name in CHOICES}
-    first = {name: options[0] for name, options in CHOICES.items()} | {"look": first_look}
+    first = FIRST | {"look": first_look}
     return {
         name: found if (found := held[name]) in options else first[name]
         for name, options in CHOICES.items()
@@ -230,9 +233,9 @@ def _choose(
     scaled: whether the maps have a scale of their page's, which is no choice.
     """
     shown = chosen_look(first_look)
-    # No choice, as long as the page begins with it.
-    usual = {name: options[0] for name, options in CHOICES.items()}
-    usual |= {} if first_look == LOOKS[0] else {"look": ""}
+    # What every page begins with is no choice. Where a page begins with another look, each look is
+    # one.
+    usual = FIRST | ({} if first_look == LOOKS[0] else {"look": ""})
     found = {
         name: None if value == usual[name] else value
         for name, value in chosen.items()
