@@ -17,6 +17,7 @@ from typing import Any
 
 from streamlit.web import cli
 
+import vit_inspect as vi
 from vit_inspect.errors import BadParameter
 
 CONTEXT = "streamlit.runtime.scriptrunner_utils.script_run_context"
@@ -92,7 +93,7 @@ def serve(
 
 
 def warm(name: str | None = None) -> None:
-    """Load what the first page, the list of models and token norms need.
+    """Load what the first page, the list of models, token norms and the model's page need.
 
     What goes wrong here, the page meets and tells itself.
 
@@ -103,8 +104,9 @@ def warm(name: str | None = None) -> None:
     logging.getLogger(CONTEXT).addFilter(lambda record: record.thread != mine)
     with contextlib.suppress(Exception):
         import_module("vit_inspect_dashboard.app")
-        import_module("vit_inspect_dashboard.sidebar").load_first(name)
+        first = import_module("vit_inspect_dashboard.sidebar").load_first(name)
         # The list of models opens at once.
         import_module("vit_inspect.loading.timm_names").served()
-        # Half a second of the first visit of token norms.
+        # Half a second of the first visit of token norms, and a third of one of the model's page.
         import_module("sklearn.mixture")
+        import_module("vit_inspect_dashboard.records").of_model(vi.anatomy, first)

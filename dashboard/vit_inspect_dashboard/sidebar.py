@@ -54,10 +54,12 @@ def missing_picture(found: Collection[str]) -> str | None:
     )
 
 
-def load_first(name: str | None = None) -> None:
+def load_first(name: str | None = None) -> Subject:
     """Load the model that a new visitor sees, by default the first one of the list."""
     name = name or next(iter(picker.listed()))
-    models.model(Subject(name, own_size(name), "crop", pictures.samples()[0]))
+    first = Subject(name, own_size(name), "crop", pictures.samples()[0])
+    models.model(first)
+    return first
 
 
 def choose_fit() -> Fit:

@@ -33,7 +33,7 @@ from vit_inspect.figures import looks
 from vit_inspect.figures.head_statistics import STATISTICS
 from vit_inspect.figures.lit import covered
 from vit_inspect.records.base import Photograph
-from vit_inspect_dashboard.components import component, explorer
+from vit_inspect_dashboard.components import component, explorer, screen
 from vit_inspect_dashboard.components.explorer import pack
 from vit_inspect_dashboard.sheets import still
 
@@ -171,7 +171,9 @@ def test_a_demonstration_moves_over_the_picture_until_the_cursor_arrives(
         passes_until(rf"(?!{re.escape(first)})\(\d+, \d+\)")
         window.mouse.move(3, 3)
         passes_until(r"Class token \(CLS\)")
-        window.clock.run_for(6000)
+        # Once it is over and nothing moves, what draws charts is loaded before one is asked for.
+        with window.expect_request(f"**/{screen.chart_file()}"):
+            window.clock.run_for(6000)
         assert passes_until(".*") == "Class token (CLS)"
         # It is for who has just come: another canvas of what a token attends to has none.
         window.clock.resume()

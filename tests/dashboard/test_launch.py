@@ -19,6 +19,7 @@ from click.testing import Result
 from streamlit.testing.v1 import AppTest
 from typer.testing import CliRunner
 
+import vit_inspect as vi
 from tests.dashboard.apps import APP, command
 from tests.dashboard.serving import ROOT, started
 from vit_inspect.__main__ import app
@@ -37,12 +38,15 @@ def test_the_settings_of_a_checkout_are_those_of_the_package() -> None:
 def test_the_list_of_models_and_slow_imports_are_there_before_anybody_needs_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("vit_inspect_dashboard.sidebar.load_first", lambda _: None)
+    first, made = object(), []
+    monkeypatch.setattr("vit_inspect_dashboard.sidebar.load_first", lambda _: first)
+    monkeypatch.setattr("vit_inspect_dashboard.records.of_model", lambda *given: made.append(given))
     timm_names.served.cache_clear()
     monkeypatch.delitem(sys.modules, "sklearn.mixture", raising=False)
     launch.warm()
     assert timm_names.served.cache_info().currsize == 1
     assert "sklearn.mixture" in sys.modules
+    assert made == [(vi.anatomy, first)]
 
 
 @pytest.mark.slow

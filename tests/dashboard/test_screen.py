@@ -33,3 +33,7 @@ def test_a_page_is_laid_out_and_worded_for_the_screen_that_was_told(
     assert screen.width() == 366
     assert screen.in_words(words) == "Tap a dot. Tap it, or tap another."
     assert screen.in_words("A clicked one") == "A clicked one"
+
+
+def test_what_draws_charts_is_found_where_streamlit_keeps_it() -> None:
+    assert screen.chart_file()

@@ -1,12 +1,16 @@
-// Tells Python what the screen is like, lets a finger on a chart move the page, and keeps the title of
-// the open view in sight. It is called again on every rerun.
+// Tells Python what the screen is like, lets a finger on a chart move the page, keeps the title of the open
+// view in sight, and loads what charts need. It is called again on every rerun.
 
 const PAUSE = 200; // ms; the page is still when its width is told
+const STILL = 5500; // ms without a hand on the page; the demonstration is over by then
 const STEP = 20; // px
 const MUCH = 40; // px; a scroll bar that comes and goes is no wider page
 
 /** @typedef {{width: number, touched: boolean}} Told */
-/** @typedef {{view: string, asked: boolean, full: number, told: Told}} Given what Python knows is `told` */
+/**
+ * What Python knows is `told`; `ahead` is the file of Streamlit's charts.
+ * @typedef {{view: string, asked: boolean, full: number, told: Told, ahead: string | null}} Given
+ */
 
 /** @type {Given | null} */
 let given = null;
@@ -49,6 +53,28 @@ const tellSoon = () => {
   timer = setTimeout(tell, PAUSE);
 };
 
+// Streamlit loads plotly when the first chart is to be drawn, and a second passes. So it is loaded before,
+// once the page has been still for a while: for most of that second nothing moves.
+/** @param {string} file */
+const loadAhead = (file) => {
+  const own = document.querySelector('script[type="module"][src*="/static/js/"]');
+  if (!(own instanceof HTMLScriptElement)) return;
+  const url = new URL(file, own.src).href;
+  const signs = ["pointermove", "pointerdown", "keydown", "wheel"];
+  /** @type {ReturnType<typeof setTimeout>} */
+  let still;
+  const moved = () => {
+    clearTimeout(still);
+    still = setTimeout(load, STILL);
+  };
+  const load = () => {
+    for (const each of signs) document.removeEventListener(each, moved);
+    import(url);
+  };
+  for (const each of signs) document.addEventListener(each, moved, { passive: true });
+  moved();
+};
+
 const watcher = new ResizeObserver(tellSoon);
 
 /** @param {{data: Given, setTriggerValue: (name: string, value: unknown) => void}} called */
@@ -60,6 +86,7 @@ export default function ({ data, setTriggerValue }) {
   const page = document.querySelector('[data-testid="stMainBlockContainer"]');
   if (page) watcher.observe(page);
   // What was laid out for a wide page is not to be seen on a narrow one.
+  if (first && data.ahead) loadAhead(data.ahead);
   if (first) tell();
   else tellSoon();
   if (data.view === shown) return;

@@ -1,12 +1,14 @@
 """What is the screen of a visitor like? Python asks, the browser tells it, and runs the page again.
 
-On every page it also lets a finger on a chart move the page, and brings the title of the view that
-is open into sight.
+On every page it also lets a finger on a chart move the page, brings the title of the view that is
+open into sight, and has the browser load what charts need before the first one is asked for.
 """
 
 from __future__ import annotations
 
 import re
+from functools import cache
+from pathlib import Path
 
 import streamlit as st
 
@@ -50,10 +52,18 @@ def screen(view: str) -> None:
             "asked": asked,
             "full": FULL,
             "told": {"width": width(), "touched": touched()},
+            "ahead": chart_file(),
         },
         on_told_change=_take,
     )
     st.session_state[_ASKED] = False
+
+
+@cache
+def chart_file() -> str | None:
+    """The name of Streamlit's file that draws charts; None where it has another name."""
+    scripts = Path(st.__file__).parent / "static" / "static" / "js"
+    return next((each.name for each in scripts.glob("PlotlyChart.*.js")), None)
 
 
 def _told(name: str) -> object:
