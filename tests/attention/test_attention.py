@@ -247,11 +247,13 @@ def test_nothing_as_large_as_the_matrix_is_ever_made(
     assert largest.numel == ten_rows
 
 
-def test_the_watch_for_large_tensors_sees_a_matrix() -> None:
+def test_the_watch_for_large_tensors_sees_a_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = made(images=1, queries=TALL, keys=TALL)
+    whole = HEADS * TALL * TALL
+    monkeypatch.setattr("vit_inspect.attention.blocks.CPU_BLOCK_BYTES", whole * 8)
     with Largest() as largest:
         product(layer, torch.ones(1, TALL))
-    assert largest.numel == HEADS * TALL * TALL
+    assert largest.numel == whole
 
 
 @pytest.mark.parametrize(

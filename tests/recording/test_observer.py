@@ -18,6 +18,7 @@ from torch.overrides import _get_current_function_mode_stack
 import vit_inspect as vi
 from tests.conftest import noise
 from tests.helpers.observed import check_observation
+from vit_inspect.attention import blocks
 from vit_inspect.attention.blocks import RowBlock, row_blocks
 from vit_inspect.recording import observer
 from vit_inspect.recording.observer import Observer
@@ -35,7 +36,7 @@ def tiny(small: Make) -> vi.Model:
 def test_numbers_are_those_of_a_capture_at_any_size_of_blocks(
     tiny: vi.Model, monkeypatch: pytest.MonkeyPatch, block_bytes: int
 ) -> None:
-    monkeypatch.setattr(observer, "CPU_BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(blocks, "CPU_BLOCK_BYTES", block_bytes)
     check_observation(tiny, IMAGES)
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from vit_inspect.attention.layer import LayerAttention, compute_type
 from vit_inspect.attention.rows import weights_and_entropy, weights_of
 
-CPU_BLOCK_BYTES = 3 * 2**20
-"""Size of a block on a CPU: it stays in the cache between two operations."""
+CPU_BLOCK_BYTES = 3 * 2**19
+"""Size of a block on a CPU: with its sums it stays in the cache of two cores between operations."""
 
 DEVICE_MEMORY_SHARE = 1 / 16
 """Size of a block on a GPU, as a share of the free memory."""

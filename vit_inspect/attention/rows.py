@@ -59,8 +59,7 @@ def weights_and_entropy(
 ) -> tuple[Float[Tensor, "some_image head query key"], Float[Tensor, "some_image head query"]]:
     """The rows of `weights_of`, and the entropy of each.
 
-    From scores it takes half the time that it takes from weights. A sweep over a capture takes it
-    from weights still: arrays of a bundle stay the same to the bit.
+    From scores it takes half the time that it takes from weights.
     """
     if layer.windows is not None or layer.padded:
         weights = weights_of(layer, scaled, keys, images, queries)

@@ -24,9 +24,6 @@ from vit_inspect.recording.token_order import as_in_network
 from vit_inspect.recording.verification import relative_error, spread_rows
 from vit_inspect.records.base import Photograph
 
-CPU_BLOCK_BYTES = 2 * 2**20
-"""Size of a block on a CPU: with its entropies and its part of the output it stays in the cache."""
-
 Sums = TypeVar("Sums", bound=Reduction)
 
 
@@ -113,10 +110,9 @@ class Observer(Recorder, Generic[Sums]):
         self.check_shape(number, layer)
         if self.reduction is None:
             self.reduction = self.begin(Heads.of(self.model, layer))
-        size = CPU_BLOCK_BYTES if layer.queries.device.type == "cpu" else None
         output = layer.values.new_empty(*layer.queries.shape[:3], layer.values.shape[3])
         values = layer.values.to(compute_type(layer.queries.dtype)).contiguous()
-        for block in row_blocks(layer, entropy=self.entropy, block_bytes=size):
+        for block in row_blocks(layer, entropy=self.entropy):
             output[block.images, :, block.queries] = block.weights @ values[block.images]
             self.reduction.add(number, block)
         # What is checked in the end is their shape.
