@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import streamlit as st
 import torch
 
+import vit_inspect as vi
+from vit_inspect.analyses.faithfulness import default_maps
 from vit_inspect.errors import InspectError, OutOfMemory
 from vit_inspect_dashboard import kept
 
 WAITING = 24
 """Jobs that may wait for the device; more are refused."""
+
+PASSES = {vi.attention_relevance: 3, default_maps: 3}
+"""What takes longer than a forward pass, and how many times as long, as measured on a CPU."""
+
+_pass_seconds: WeakKeyDictionary[torch.nn.Module, float] = WeakKeyDictionary()
+"""How long a pass of a network took for one picture, once it did."""
 
 Value = TypeVar("Value")
 
@@ -81,13 +91,35 @@ def on_device(work: Callable[..., Value], *arguments: Any, **parameters: Any) ->
             return work(*arguments, **parameters)
 
 
-def timed_on_device(work: Callable[..., Value], *arguments: Any, **parameters: Any) -> Value:
-    """The same; after half a second the page says for how long it has been going on.
+def timed_on_device(
+    work: Callable[..., Value], of: vi.Model | vi.Capture, *arguments: Any, **parameters: Any
+) -> Value:
+    """The same for work on pictures; the page says for how long it goes on, and takes in all.
 
-    For single passes of a network: how long one will take, nobody can know before.
+    work: `vi.capture` of a model and a list of pictures, or an analysis of a capture. Before a
+        network's first pass on this server nobody can know how long it takes.
     """
-    with st.spinner("Computing", show_time=True):
-        return on_device(work, *arguments, **parameters)
+    model, pictures = (of.model, of.photographs) if isinstance(of, vi.Capture) else (of, *arguments)
+    key = model.module
+    first = _pass_seconds.get(key)
+    total = None if first is None else first * len(pictures) * PASSES.get(work, 1)
+
+    def timed() -> Value:
+        began = time.perf_counter()
+        done = work(of, *arguments, **parameters)
+        if work is vi.capture:
+            spent = (time.perf_counter() - began) / len(pictures)
+            # The first pass of a network takes longer than those after it.
+            _pass_seconds[key] = min(spent, _pass_seconds.get(key, spent))
+        return done
+
+    with st.spinner(computing_words(total), show_time=True):
+        return on_device(timed)
+
+
+def computing_words(seconds: float | None) -> str:
+    """What a page says while it computes; `seconds` is how long it will take, if that is known."""
+    return f"Computing, about {seconds:.0f} s" if seconds and seconds >= 2 else "Computing"
 
 
 def waiting_words(ahead: int) -> str:

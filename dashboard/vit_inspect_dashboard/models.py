@@ -92,7 +92,7 @@ def batch(subject: Subject, pictures: Sequence[Picture]) -> vi.Capture:
     """The capture of these pictures; of a single one, the one that all pages have."""
     if len(pictures) == 1:
         return capture(subject._replace(picture=pictures[0]))
-    return on_device(vi.capture, model(subject), [picture.read() for picture in pictures])
+    return timed_on_device(vi.capture, model(subject), [picture.read() for picture in pictures])
 
 
 def let_go(model: vi.Model) -> None:

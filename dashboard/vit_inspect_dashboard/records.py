@@ -128,7 +128,9 @@ def relevance_to(subject: Subject, other: Picture) -> vi.AttentionRelevance:
     key = "relevance to", subject.key, other.key
     record: vi.AttentionRelevance = kept.results().get(
         key,
-        lambda: on_device(vi.attention_relevance, models.capture(subject), target=other.read()),
+        lambda: timed_on_device(
+            vi.attention_relevance, models.capture(subject), target=other.read()
+        ),
     )
     return record
 
@@ -200,7 +202,7 @@ def tested_maps(subject: Subject, target: int | None) -> dict[str, Map]:
     """The maps whose faithfulness is tested; those of a class are of the `target`."""
     found: dict[str, Map] = kept.results().get(
         ("maps", subject.key, target),
-        lambda: on_device(default_maps, models.capture(subject), target),
+        lambda: timed_on_device(default_maps, models.capture(subject), target),
     )
     return found
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 
+import vit_inspect as vi
+from tests.conftest import noise
 from tests.dashboard.apps import at_once
 from vit_inspect_dashboard import device
 from vit_inspect_dashboard.device import Busy, Line, waiting_words
@@ -69,17 +71,32 @@ def test_the_page_says_how_many_jobs_are_ahead() -> None:
     assert waiting_words(3) == "3 jobs ahead of you."
 
 
-def test_a_single_pass_says_for_how_long_it_has_been_going_on(
-    monkeypatch: pytest.MonkeyPatch,
+def test_work_says_for_how_long_it_goes_on_and_how_long_it_will_take(
+    monkeypatch: pytest.MonkeyPatch, small: Callable[..., vi.Model]
 ) -> None:
     said: list[object] = []
 
     @contextmanager
     def spinner(words: str, *, show_time: bool) -> Iterator[None]:
-        said.append((words, show_time))
+        assert show_time
+        said.append(words)
         yield
         said.append("done")
 
     monkeypatch.setattr(device.st, "spinner", spinner)
-    found = device.timed_on_device(lambda one, two: said.append("works") or one + two, 1, two=2)
-    assert (found, said) == (3, [("Computing", True), "works", "done"])
+    model, pictures = small("vit_tiny_patch16_224", 64), [noise((64, 64), seed) for seed in (0, 1)]
+    capture = device.timed_on_device(vi.capture, model, pictures)
+    assert said == ["Computing", "done"], "of its first pass nothing is known"
+    assert 0 < device._pass_seconds[model.module] < 60
+    # As if a picture had taken two seconds.
+    device._pass_seconds[model.module] = 2.0
+    device.timed_on_device(vi.attention_distance, capture)
+    device.timed_on_device(vi.attention_relevance, capture)
+    assert said[2::2] == ["Computing, about 4 s", "Computing, about 12 s"]
+    device.timed_on_device(vi.capture, model, pictures[:1])
+    assert device._pass_seconds[model.module] < 2, "a pass that took longer was no first one"
+
+
+def test_what_is_done_at_once_has_no_estimate() -> None:
+    assert device.computing_words(1.9) == device.computing_words(None) == "Computing"
+    assert device.computing_words(2.4) == "Computing, about 2 s"
