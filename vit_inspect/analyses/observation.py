@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import get_args
+from typing import NamedTuple, get_args
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from vit_inspect.analyses.head_statistics import HeadReduction, Statistic, needs_entropy
 from vit_inspect.device import memory_refusal
 from vit_inspect.errors import BadParameter
 from vit_inspect.model import Model, of_model
-from vit_inspect.recording.inputs import Given, prepared
+from vit_inspect.recording.inputs import Given, input_of
 from vit_inspect.recording.observer import Observer
 from vit_inspect.records.evidence import Observation
 
@@ -37,6 +39,24 @@ def observe(
     Sums are in float32, of a float64 model in float64. Raises what `capture` raises, and
     `BadParameter` for other statistics.
     """
+    seen = observed(model, input_of(model, image, pixels), statistics)
+    return Observation(model.id, model.layout, seen.error, **seen.means)
+
+
+class Observed(NamedTuple):
+    """One pass: the numbers of the heads by name, the model's output, and the error."""
+
+    means: dict[str, Float[np.ndarray, "image layer head"]]
+    output: Tensor
+    error: float
+
+
+def observed(
+    model: Model,
+    pixels: Float[Tensor, "image channel row column"],
+    statistics: Sequence[Statistic],
+) -> Observed:
+    """What `observe` returns, with the output of the model; `pixels` are its input."""
     known = get_args(Statistic)
     if isinstance(statistics, str) or not statistics or not set(statistics) <= set(known):
         raise BadParameter(
@@ -44,18 +64,16 @@ def observe(
             f"a list of {', '.join(map(repr, known))}",
             "choose one of these, or some",
         )
-    pixels, photographs = prepared(model, image, pixels=pixels, shown=None, bands=None)
     observer = Observer(
         model,
-        photographs,
+        len(pixels),
         lambda heads: HeadReduction(heads, statistics),
         entropy=needs_entropy(statistics),
     )
     with (
-        memory_refusal(len(photographs), model.layout.token_count, model.device),
+        memory_refusal(len(pixels), model.layout.token_count, model.device),
         torch.inference_mode(),
         observer,
     ):
         output = model.module(pixels)
-    reduction = observer.ended(output)
-    return Observation(model.id, model.layout, observer.error, **reduction.means())
+    return Observed(observer.ended(output).means(), output, observer.error)

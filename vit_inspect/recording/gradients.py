@@ -61,7 +61,7 @@ def differentiate(
     else:
         pixels, photographs = prepared(model, image)
     model.check_same_tokens()
-    recorder = Recorder(model, photographs)
+    recorder = Recorder(model, len(photographs))
     with (
         memory_refusal(len(photographs), model.layout.token_count, model.device),
         torch.inference_mode(False),
@@ -71,7 +71,7 @@ def differentiate(
         pixels = pixels.clone().requires_grad_()
         with recorder:
             output = model.module(pixels)
-        found = recorder.checked(pixels.detach(), output)
+        found = recorder.checked(pixels.detach(), output, photographs)
         scores = score(found)
         places = [*model.blocks, None] if found.pool else [*model.blocks]
         attended = [recorder.attended[place] for place in places if place in recorder.attended]

@@ -82,6 +82,16 @@ def prepared(
     )
 
 
+def input_of(
+    model: Model, image: Given | None = None, pixels: Tensor | Sequence[Tensor] | None = None
+) -> Float[Tensor, "image channel row column"]:
+    """The model input alone, for who draws no figure; takes and raises what `prepared` does."""
+    given = _tensor(image if pixels is None else pixels)
+    if given is None or (pixels is not None and image is not None):
+        return prepared(model, image, pixels=pixels)[0]
+    return _checked_input(model, given)
+
+
 def _tensor(given: object) -> Tensor | None:
     """The tensor that is given, or the tensors of a list as one; None for anything else."""
     if isinstance(given, Tensor):
@@ -105,6 +115,24 @@ def _from_input(
     bands: Sequence[int] | None,
 ) -> tuple[Float[Tensor, "image channel row column"], tuple[Photograph, ...]]:
     """The input as it is given, and what figures show in its place."""
+    pixels = _checked_input(model, given)
+    if shown is None:
+        pictures, told = _undone(pixels, model, _checked(bands, model.channels))
+        names = [f"tensor {index}" for index in range(len(pictures))]
+    else:
+        pictures, told = _beside(shown, bands, len(pixels))
+        names = [describe(each).name for each in pictures]
+    photographs = []
+    for picture, name in zip(pictures, names, strict=True):
+        whole = Box(0.0, 0.0, float(picture.width), float(picture.height))
+        photograph = _photograph(picture, model.layout.mapped_of(whole))
+        notices = (*photograph.notices, told)
+        photographs.append(replace(photograph, name=name, notices=notices))
+    return pixels, tuple(photographs)
+
+
+def _checked_input(model: Model, given: Tensor) -> Float[Tensor, "image channel row column"]:
+    """The input, on the model's device; raises `BadParameter` for what is none of this model."""
     pixels = given[None] if given.dim() == 3 else given
     rows, columns = model.layout.input_px
     dense = given.layout == torch.strided and not given.is_meta
@@ -125,20 +153,7 @@ def _from_input(
             if model.channels in (1, 3)
             else "bring its axes into this order and its sides to this size",
         )
-    pixels = pixels.detach().to(model.device, model.dtype)
-    if shown is None:
-        pictures, told = _undone(pixels, model, _checked(bands, model.channels))
-        names = [f"tensor {index}" for index in range(len(pictures))]
-    else:
-        pictures, told = _beside(shown, bands, len(pixels))
-        names = [describe(each).name for each in pictures]
-    photographs = []
-    for picture, name in zip(pictures, names, strict=True):
-        whole = Box(0.0, 0.0, float(picture.width), float(picture.height))
-        photograph = _photograph(picture, model.layout.mapped_of(whole))
-        notices = (*photograph.notices, told)
-        photographs.append(replace(photograph, name=name, notices=notices))
-    return pixels, tuple(photographs)
+    return pixels.detach().to(model.device, model.dtype)
 
 
 def _undone(

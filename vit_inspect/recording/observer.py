@@ -22,7 +22,6 @@ from vit_inspect.model import Model
 from vit_inspect.recording.recorder import Heads, Recorder
 from vit_inspect.recording.token_order import as_in_network
 from vit_inspect.recording.verification import relative_error, spread_rows
-from vit_inspect.records.base import Photograph
 
 Sums = TypeVar("Sums", bound=Reduction)
 
@@ -37,12 +36,12 @@ class Observer(Recorder, Generic[Sums]):
     def __init__(
         self,
         model: Model,
-        photographs: tuple[Photograph, ...],
+        images: int,
         begin: Callable[[Heads], Sums],
         *,
         entropy: bool,
     ) -> None:
-        super().__init__(model, photographs)
+        super().__init__(model, images)
         self.begin = begin
         self.entropy = entropy
         self.numbers = {block: layer for layer, block in enumerate(model.blocks)}

@@ -149,14 +149,14 @@ def capture(
     device is too small.
     """
     pixels, photographs = prepared(model, image, pixels=pixels, shown=shown, bands=bands)
-    recorder = Recorder(model, photographs)
+    recorder = Recorder(model, len(photographs))
     with (
         memory_refusal(len(photographs), model.layout.token_count, model.device),
         torch.inference_mode(),
         recorder,
     ):
         output = model.module(pixels)
-    return recorder.checked(pixels, output)
+    return recorder.checked(pixels, output, photographs)
 
 
 class Recorder(Watch):
@@ -165,10 +165,9 @@ class Recorder(Watch):
     Blocks of other stages than the model's are verified, but not kept.
     """
 
-    def __init__(self, model: Model, photographs: tuple[Photograph, ...]) -> None:
+    def __init__(self, model: Model, images: int) -> None:
         self.model = model
-        self.photographs = photographs
-        self.images = len(photographs)
+        self.images = images
         self.arrangements = arrangements(model, self.images)
         super().__init__([each for each in self.arrangements if each])
         self.follower = Follower()
@@ -320,7 +319,9 @@ class Recorder(Watch):
         """An attention with its tokens in the order of the layout."""
         return _reordered(layer, self.model.layout) if self.model.layout.trailing else layer
 
-    def checked(self, pixels: Tensor, output: Tensor) -> Capture:
+    def checked(
+        self, pixels: Tensor, output: Tensor, photographs: tuple[Photograph, ...]
+    ) -> Capture:
         """The capture; raises `UnsupportedModel` if it cannot be trusted."""
         layers, pool, tokens = self.checked_layers(), self.checked_pool(), self.checked_tokens()
         found = [each.isfinite().all() for each in (*tokens, output)]
@@ -328,7 +329,7 @@ class Recorder(Watch):
             raise self._undefined("the tokens or the output")
         return Capture(
             model=self.model,
-            photographs=self.photographs,
+            photographs=photographs,
             pixels=pixels,
             layers=layers,
             pool=pool,
