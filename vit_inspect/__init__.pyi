@@ -78,5 +78,9 @@ from .records.paper_figures import PaperFigure6 as PaperFigure6
 from .records.paper_figures import PaperFigure7 as PaperFigure7
 from .records.paper_figures import PaperFigure10 as PaperFigure10
 from .records.paper_figures import PaperFigure11 as PaperFigure11
+from .records.survey import Spread as Spread
+from .surveys.results import Survey as Survey
+from .surveys.results import open_survey as open_survey
+from .surveys.survey import survey as survey
 
 __version__: str

@@ -1,0 +1,207 @@
+"""What does a survey say? How each number is spread over its pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from vit_inspect.arguments import one_of
+from vit_inspect.errors import BadParameter
+from vit_inspect.layout import TokenLayout
+from vit_inspect.records.survey import QUANTILES, Spread
+from vit_inspect.surveys.parts import Store
+from vit_inspect.surveys.sources import Entry
+
+SUMMARY = "survey.json"
+"""The file of the merge, beside the parts."""
+
+READ_BYTES = 256 * 2**20
+"""About the most numbers that are in memory at once when the parts are merged."""
+
+EXTREMES = 5
+"""Pictures that are named at each end of a statistic of a head."""
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """Numbers of every head over many pictures.
+
+    model: the name that loads the model.
+    count: of the pictures that have numbers.
+    refused: the name of each picture that has none, and the reason.
+    statistics: how each number is spread, by its name in `HeadStatistics`.
+    plan: what the numbers depend on, but for the pictures: weights, input, versions.
+    """
+
+    model: str
+    layout: TokenLayout
+    count: int
+    refused: tuple[tuple[str, str], ...]
+    statistics: Mapping[str, Spread] = field(repr=False)
+    plan: Mapping[str, Any] = field(repr=False)
+    _store: Store = field(repr=False)
+    # A survey that nobody wanted on disk lies there as long as it is used.
+    _kept: TemporaryDirectory[str] | None = field(default=None, repr=False)
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """All pictures, in order: the numbers of pictures count them from 0."""
+        return self._store.entries
+
+    def values(self, statistic: str, layer: int, head: int) -> Float[np.ndarray, "picture"]:
+        """A statistic of one head for every picture, NaN for those without numbers.
+
+        Raises `BadParameter` for a statistic, a layer or a head that is not there.
+        """
+        if statistic not in self.statistics:
+            raise BadParameter(
+                f"the statistic {statistic!r}",
+                f"one of {', '.join(self.statistics)}",
+                "choose one of these",
+            )
+        layers, heads = self.statistics[statistic].mean.shape
+        layer, head = one_of(layer, layers, "layer"), one_of(head, heads, "head")
+        found = np.full(len(self.entries), np.nan)
+        found[_numbered(self._store)] = self._store.numbers(statistic, slice(layer, layer + 1))[
+            :, 0, head
+        ]
+        return found
+
+
+def open_survey(folder: str | os.PathLike[str]) -> Survey:
+    """The survey in a folder; raises `BadParameter` where there is none, or it is not done."""
+    store = Store.opened(Path(folder))
+    if missing := store.missing():
+        raise BadParameter(
+            f"a survey in '{folder}' of which {len(missing)} of {len(store.chunks())} parts are "
+            "missing",
+            "a survey that is done",
+            "run it again to go on with it",
+        )
+    path = store.folder / SUMMARY
+    if not path.exists():
+        return merged(store)
+    try:
+        said = json.loads(path.read_text())
+        spreads = {name: _spread(store, name, each) for name, each in said["statistics"].items()}
+        refused = tuple((name, reason) for name, reason in said["refused"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadParameter(
+            f"the file '{path}', which is damaged",
+            "what vit_inspect.survey wrote",
+            "remove it: it is made again from the parts",
+        ) from error
+    return _of(store, refused, spreads)
+
+
+def _numbered(store: Store) -> np.ndarray:
+    """The numbers of the pictures that were not refused."""
+    refused = store.table(["refused"])["refused"]
+    return np.flatnonzero(refused.is_null().to_numpy())
+
+
+def merged(store: Store) -> Survey:
+    """How each number is spread over all pictures.
+
+    Every number is there, in the order of the manifest: quantiles are exact, and nothing depends on
+    who made which part. Of many pictures a few layers at a time are in memory.
+    """
+    table = store.table(["name", "refused"])
+    refused = tuple(
+        (name, reason)
+        for name, reason in zip(
+            table["name"].to_pylist(), table["refused"].to_pylist(), strict=True
+        )
+        if reason is not None
+    )
+    numbered = _numbered(store)
+    if not len(numbered):
+        return _of(store, refused, {})
+    layers, heads = store.plan["layers"], store.plan["heads"]
+    step = max(1, READ_BYTES // (len(numbered) * heads * np.dtype(np.float64).itemsize))
+    spreads = {}
+    for name in store.plan["numbers"]:
+        found = [
+            _spread_of(store.numbers(name, slice(first, first + step)), numbered)
+            for first in range(0, layers, step)
+        ]
+        joined = {
+            each: np.concatenate(
+                [part[each] for part in found], axis=int(each == "quantiles")
+            ).tolist()
+            for each in found[0]
+        }
+        spreads[name] = _spread(store, name, joined | {"count": len(numbered)})
+    return _of(store, refused, spreads)
+
+
+def _spread_of(
+    values: Float[np.ndarray, "image layer head"], numbered: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The fields of a `Spread` for some layers."""
+    wide = values.astype(np.float64)
+    ranks = min(EXTREMES, len(wide))
+    # Stable, so that of equal ones the earlier comes first.
+    lowest = np.argsort(wide, axis=0, kind="stable")[:ranks]
+    highest = np.argsort(-wide, axis=0, kind="stable")[:ranks]
+    return {
+        "mean": wide.mean(axis=0),
+        "std": wide.std(axis=0),
+        "minimum": wide.min(axis=0),
+        "maximum": wide.max(axis=0),
+        "quantiles": np.quantile(wide, QUANTILES, axis=0),
+        "lowest": np.moveaxis(numbered[lowest], 0, 2),
+        "highest": np.moveaxis(numbered[highest], 0, 2),
+    }
+
+
+def _spread(store: Store, name: str, said: Mapping[str, Any]) -> Spread:
+    fields = {each: values for each, values in said.items() if each != "count"}
+    return Spread(
+        model=store.plan["model"],
+        layout=_layout(store),
+        statistic=name,
+        count=said["count"],
+        **{each: np.array(values) for each, values in fields.items()},
+    )
+
+
+def _of(
+    store: Store, refused: tuple[tuple[str, str], ...], spreads: Mapping[str, Spread]
+) -> Survey:
+    count = len(store.entries) - len(refused)
+    return Survey(store.plan["model"], _layout(store), count, refused, spreads, store.plan, store)
+
+
+def _layout(store: Store) -> TokenLayout:
+    # A file knows lists alone.
+    said: Any = {
+        name: tuple(each) if isinstance(each, list) else each
+        for name, each in store.plan["layout"].items()
+    }
+    return TokenLayout(**said)
+
+
+def written(found: Survey) -> bytes:
+    """The file of a survey's provenance and merge."""
+    said = {
+        "plan": found.plan,
+        "pictures": len(found.entries),
+        "count": found.count,
+        "refused": found.refused,
+        "quantiles": QUANTILES,
+        "statistics": {
+            name: {"count": spread.count}
+            | {each: values.tolist() for each, values in spread.arrays().items()}
+            for name, spread in found.statistics.items()
+        },
+    }
+    return (json.dumps(said, indent=1) + "\n").encode()

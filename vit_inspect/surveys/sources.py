@@ -1,0 +1,291 @@
+"""Which pictures are in files, folders, lists, shards and tables, near or far?
+
+Everything is opened with fsspec, so that `s3://` and `https://` are places like any other.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import posixpath
+import random
+import re
+import tarfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any, BinaryIO, NamedTuple, cast
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from vit_inspect.errors import BadImage, BadParameter, short_reason
+from vit_inspect.pictures.reading import SUFFIXES, printable, read_image
+from vit_inspect.pictures.samples import SAMPLES, sample_path
+
+SHARDS = (".tar", ".parquet")
+LISTS = (".txt", ".csv")
+
+Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+"""A file, folder, glob, list, shard, table or sample, as a path or a URL of fsspec; or several."""
+
+
+class Entry(NamedTuple):
+    """A picture of a manifest.
+
+    name: of the picture within its source; no two of a manifest have the same.
+    place: the path or URL of the file that holds it.
+    start, size: where its bytes lie in a shard.
+    row, column: where it lies in a table.
+    label: what its source says it shows.
+    """
+
+    name: str
+    place: str
+    start: int | None = None
+    size: int | None = None
+    row: int | None = None
+    column: str | None = None
+    label: str | None = None
+
+
+def entries(
+    source: Source, *, labels: str | None = None, limit: int | None = None, seed: int | None = None
+) -> list[Entry]:
+    """The pictures of a source, in an order that depends on names alone.
+
+    Folders are searched with all that is below them, for pictures, `.tar` shards (WebDataset) and
+    `.parquet` tables. A `.txt` list has a place on each line, a `.csv` list in its first column;
+    they may be relative to the list. A table's pictures are in its column of bytes, as Hugging
+    Face writes them.
+
+    labels: "folder" takes the name of the folder that a picture lies in; for a `.csv` list or a
+        table, a column; for a shard, the suffix of the files beside the pictures, such as "cls".
+    limit: how many pictures at most: the first ones, or with a seed some at random, in order.
+
+    Raises `BadImage` where there is no picture or a place cannot be read, and `BadParameter` for
+    a column that is not there.
+    """
+    several = [source] if isinstance(source, str | os.PathLike) else source
+    found = [entry for each in several for entry in _entries_of(os.fspath(each), labels)]
+    if not found:
+        raise BadImage(
+            f"no picture in '{printable(', '.join(map(str, several)))}'",
+            f"files that end in {', '.join((*SUFFIXES, *SHARDS))}",
+            "choose another source",
+        )
+    counts = Counter(entry.name for entry in found)
+    found = [
+        entry if counts[entry.name] == 1 else entry._replace(name=_whole_name(entry))
+        for entry in found
+    ]
+    if len({entry.name for entry in found}) < len(found):
+        twice = Counter(entry.name for entry in found).most_common(1)[0][0]
+        raise BadParameter(
+            f"the picture '{printable(twice)}' twice", "each picture once", "leave one of them out"
+        )
+    if limit is None or limit >= len(found):
+        return found
+    if seed is None:
+        return found[:limit]
+    chosen = sorted(random.Random(seed).sample(range(len(found)), limit))
+    return [found[index] for index in chosen]
+
+
+def read(entry: Entry) -> Image.Image:
+    """The picture; raises `BadImage` where it cannot be read."""
+    name = posixpath.basename(entry.name)
+    if entry.row is None and entry.start is None and "://" not in entry.place:
+        return read_image(entry.place, name=name)
+    try:
+        data = _bytes_of(entry)
+    # What lies behind a URL raises what it likes.
+    except Exception as error:
+        raise unreadable(entry.place, error) from error
+    return read_image(data, name=name)
+
+
+def unreadable(place: str, error: Exception) -> BadImage:
+    """What to say of a place that cannot be read."""
+    return BadImage(
+        f"'{printable(place)}', which cannot be read ({printable(short_reason(error))})",
+        "a file, a folder or a URL that can be read",
+        "check it, and whether it can be reached",
+    )
+
+
+def _entries_of(source: str, labels: str | None) -> Iterator[Entry]:
+    """The pictures of one argument."""
+    if source in SAMPLES and not os.path.exists(source):
+        yield Entry(source, str(sample_path(source)), label=_folder(source, labels))
+        return
+    try:
+        system, path = fsspec.url_to_fs(source)
+        if system.isdir(path):
+            files, root = sorted(system.find(path)), path
+        elif any(mark in source for mark in "*?[") and not system.exists(path):
+            files, root = sorted(system.glob(path)), _fixed_part(path)
+        else:
+            # One that is not there is said when it is opened.
+            place = source if "://" in source else path
+            yield from _of_file(place, posixpath.basename(path), labels, chosen=True)
+            return
+    except (BadImage, BadParameter):
+        raise
+    except Exception as error:
+        raise unreadable(source, error) from error
+    for file in files:
+        name = posixpath.relpath(file, root)
+        if not any(part.startswith(".") for part in name.split("/")):
+            place = file if "://" not in source else system.unstrip_protocol(file)
+            yield from _of_file(place, name, labels, chosen=False)
+
+
+def _of_file(place: str, name: str, labels: str | None, *, chosen: bool) -> Iterator[Entry]:
+    """The pictures in a file; `chosen`: whether the user named it, and not its folder."""
+    suffix = posixpath.splitext(place)[1].lower()
+    try:
+        if suffix == ".tar":
+            yield from _of_shard(place, name, labels)
+        elif suffix == ".parquet":
+            yield from _of_table(place, name, labels)
+        elif chosen and suffix in LISTS:
+            yield from _of_list(place, labels)
+        elif chosen or suffix in SUFFIXES:
+            yield Entry(name, place, label=_folder(place, labels))
+    except (BadImage, BadParameter):
+        raise
+    except Exception as error:
+        raise unreadable(place, error) from error
+
+
+def _of_list(place: str, labels: str | None) -> Iterator[Entry]:
+    """The pictures that a list names."""
+    with fsspec.open(place, "rb") as file:
+        text = io.StringIO(file.read().decode("utf-8-sig"), newline="")
+    root = posixpath.dirname(place)
+    if place.lower().endswith(".csv"):
+        table = csv.DictReader(text)
+        columns = list(table.fieldnames or ())
+        if labels not in (None, "folder", *columns):
+            raise _no_column(labels, place, columns)
+        lines = [(row[columns[0]], row.get(labels or "")) for row in table]
+    else:
+        lines = [(line.strip(), None) for line in text if line.strip()]
+    for line, label in lines:
+        there = line if "://" in line or os.path.isabs(line) else posixpath.join(root, line)
+        yield Entry(line, there, label=label or _folder(there, labels))
+
+
+def _of_shard(place: str, name: str, labels: str | None) -> Iterator[Entry]:
+    """The pictures in a `.tar` shard, whose other files describe those of the same stem."""
+    with fsspec.open(place, "rb") as file, tarfile.open(fileobj=file, mode="r:") as shard:
+        members = [each for each in shard if each.isfile()]
+        told = {
+            _stem(each.name): cast(Any, shard.extractfile(each)).read(1000).decode(errors="replace")
+            for each in members
+            if labels and each.name.lower().endswith(f".{labels.lower()}")
+        }
+    for each in members:
+        if posixpath.splitext(each.name)[1].lower() in SUFFIXES:
+            label = told.get(_stem(each.name), _folder(each.name, labels))
+            where = f"{name}/{each.name}"
+            yield Entry(where, place, each.offset_data, each.size, label=label and label.strip())
+
+
+def _of_table(place: str, name: str, labels: str | None) -> Iterator[Entry]:
+    """The pictures in a column of a table."""
+    with fsspec.open(place, "rb") as file:
+        table = pq.ParquetFile(file)
+        columns = [each.name for each in table.schema_arrow if _holds_bytes(each.type)]
+        column = "image" if "image" in columns else columns[0] if len(columns) == 1 else None
+        if column is None:
+            raise BadImage(
+                f"the columns of bytes {', '.join(columns) or '(none)'} in '{printable(place)}'",
+                "one column of pictures, or one of the name image",
+                "rename the column of the pictures",
+            )
+        names = table.schema_arrow.names
+        if labels not in (None, "folder", *names):
+            raise _no_column(labels, place, names)
+        count = table.metadata.num_rows
+        told = table.read([labels])[labels].to_pylist() if labels in names else [None] * count
+    for row, label in enumerate(told):
+        label = _folder(place, labels) if label is None else str(label)
+        yield Entry(f"{name}#{row}", place, row=row, column=column, label=label)
+
+
+def _bytes_of(entry: Entry) -> bytes:
+    """The bytes of a picture in a shard, in a table, or behind a URL."""
+    if entry.row is not None:
+        value = _rows_of(entry.place, str(entry.column), *_group_of(entry.place, entry.row))
+        data = value[entry.row - _group_of(entry.place, entry.row)[1]].as_py()
+        return cast(bytes, data["bytes"] if isinstance(data, dict) else data)
+    with fsspec.open(entry.place, "rb") as opened:
+        file = cast(BinaryIO, opened)
+        file.seek(entry.start or 0)
+        return file.read(-1 if entry.size is None else entry.size)
+
+
+@lru_cache(maxsize=8)
+def _group_starts(place: str) -> tuple[int, ...]:
+    """The first row of each group of rows, and the number of rows."""
+    with fsspec.open(place, "rb") as file:
+        metadata = pq.ParquetFile(file).metadata
+    starts = [0]
+    for group in range(metadata.num_row_groups):
+        starts.append(starts[-1] + metadata.row_group(group).num_rows)
+    return tuple(starts)
+
+
+def _group_of(place: str, row: int) -> tuple[int, int]:
+    """The group that a row is in, and the first row of that group."""
+    starts = _group_starts(place)
+    group = max(index for index, start in enumerate(starts[:-1]) if start <= row)
+    return group, starts[group]
+
+
+@lru_cache(maxsize=1)
+def _rows_of(place: str, column: str, group: int, start: int) -> pa.ChunkedArray:
+    """A column of a group of rows; the next picture is most likely in the same one."""
+    with fsspec.open(place, "rb") as file:
+        return pq.ParquetFile(file).read_row_group(group, [column])[column]
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return any(field.name == "bytes" and _holds_bytes(field.type) for field in kind)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _no_column(labels: str | None, place: str, columns: Sequence[str]) -> BadParameter:
+    return BadParameter(
+        f"no column {labels!r} in '{printable(place)}'",
+        f"one of {', '.join(map(printable, columns))}",
+        "choose one of these for labels",
+    )
+
+
+def _folder(place: str, labels: str | None) -> str | None:
+    folder = posixpath.basename(posixpath.dirname(place))
+    return folder if labels == "folder" and folder else None
+
+
+def _stem(name: str) -> str:
+    """What files of one sample have in common, in WebDataset's convention."""
+    folder, base = posixpath.split(name)
+    return posixpath.join(folder, base.partition(".")[0])
+
+
+def _fixed_part(path: str) -> str:
+    """The folders of a glob that have no wild cards."""
+    return posixpath.dirname(re.split(r"[*?\[]", path)[0])
+
+
+def _whole_name(entry: Entry) -> str:
+    if entry.row is not None:
+        return f"{entry.place}#{entry.row}"
+    return entry.place if entry.start is None else f"{entry.place}/{entry.name.partition('/')[2]}"
