@@ -27,8 +27,31 @@ app = typer.Typer(
     help="A microscope for vision transformers.", no_args_is_help=True, add_completion=False
 )
 
+TOLD = 20
+"""Pictures that cannot be read are named one by one, up to this many."""
+
 WEIGHTS_MB = 400
 """How large a file of weights may be that is uploaded, unless it is said."""
+
+# What is said of a model, to each command that runs one.
+ModelId = Annotated[
+    str | None,
+    typer.Option(help="A timm id or hf-hub:organisation/name; dinov2_small if none is given."),
+]
+InputSize = Annotated[
+    str | None,
+    typer.Option(metavar="N|ROWSxCOLUMNS", help="Model input in px; a multiple of the patch."),
+]
+FitName = Annotated[
+    Literal["crop", "whole"],
+    typer.Option(
+        help="What the model sees: its own crop, or the whole photograph squeezed to the input."
+    ),
+]
+DeviceName = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+StageNumber = Annotated[
+    int | None, typer.Option(help="Of a hierarchical model, the stage to look at, from 0.")
+]
 
 # What is said of a checkpoint, to each command that loads one.
 Checkpoint = Annotated[
@@ -103,20 +126,9 @@ def figures(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the figures.")],
-    model: Annotated[
-        str | None,
-        typer.Option(help="A timm id or hf-hub:organisation/name; dinov2_small if none is given."),
-    ] = None,
-    img_size: Annotated[
-        str | None,
-        typer.Option(metavar="N|ROWSxCOLUMNS", help="Model input in px; a multiple of the patch."),
-    ] = None,
-    fit: Annotated[
-        Literal["crop", "whole"],
-        typer.Option(
-            help="What the model sees: its own crop, or the whole photograph squeezed to the input."
-        ),
-    ] = "crop",
+    model: ModelId = None,
+    img_size: InputSize = None,
+    fit: FitName = "crop",
     bands: Annotated[
         str | None,
         typer.Option(
@@ -137,11 +149,8 @@ def figures(
     crop_mode: CropModeName = None,
     readout: Readout = None,
     labels: LabelFile = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    stage: Annotated[
-        int | None,
-        typer.Option(help="Of a hierarchical model, the stage to look at, from 0."),
-    ] = None,
+    device: DeviceName = "auto",
+    stage: StageNumber = None,
     outputs: OutputKind = None,
     thorough: Annotated[
         bool,
@@ -209,19 +218,21 @@ def figures(
             fit=fit,
             device=device,
             stage=stage,
-            checkpoint=checkpoint,
-            architecture=architecture,
-            arch_options=typed.options(arch_option or ()),
-            part=part,
-            ignore=ignore or (),
-            mean=None if mean is None else typed.numbers("mean", mean),
-            std=None if std is None else typed.numbers("std", std),
-            interpolation=interpolation,
-            crop_fraction=crop_fraction,
-            crop_mode=crop_mode,
-            readout=readout,
-            labels=labels,
-            outputs=outputs,
+            **_said(
+                checkpoint=checkpoint,
+                architecture=architecture,
+                arch_options=arch_option,
+                part=part,
+                ignore=ignore,
+                mean=mean,
+                std=std,
+                interpolation=interpolation,
+                crop_fraction=crop_fraction,
+                crop_mode=crop_mode,
+                readout=readout,
+                labels=labels,
+                outputs=outputs,
+            ),
         )
         for notice in subject.notices:
             typer.echo(notice, err=True)
@@ -241,6 +252,122 @@ def figures(
     typer.echo(f"{len(written)} files in {out}; start with {out / 'report.html'}")
     if refused:
         _stop(refused)
+
+
+@app.command()
+def survey(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Files, folders with all below them, globs, lists (.txt, .csv), shards (.tar), "
+            "tables (.parquet): as paths or URLs.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the survey; the same one goes on.")],
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most so many pictures: the first ones.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Take those of --limit at random, by this number.")
+    ] = None,
+    label_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="folder|COLUMN|SUFFIX",
+            help="Where labels of pictures are: the folder they lie in, a column of a list or a "
+            "table, or the suffix of files beside them in a shard.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes that read pictures; the results are the same.")
+    ] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Photographs in one forward pass.")] = 4,
+    model: ModelId = None,
+    img_size: InputSize = None,
+    fit: FitName = "crop",
+    checkpoint: Checkpoint = None,
+    architecture: Architecture = None,
+    arch_option: ArchOption = None,
+    part: Part = None,
+    ignore: Ignore = None,
+    mean: Mean = None,
+    std: Std = None,
+    interpolation: Interpolation = None,
+    crop_fraction: CropFraction = None,
+    crop_mode: CropModeName = None,
+    readout: Readout = None,
+    labels: LabelFile = None,
+    outputs: OutputKind = None,
+    device: DeviceName = "auto",
+    stage: StageNumber = None,
+) -> None:
+    """Take numbers of every head over many pictures, inside the forward pass.
+
+    Pictures that cannot be read are left out and named. A survey that was stopped goes on with the
+    same command.
+    """
+    from tqdm import tqdm
+
+    from vit_inspect.loading.load import load
+    from vit_inspect.surveys.survey import survey
+
+    gc.freeze()
+    try:
+        subject = load(
+            model,
+            img_size=None if img_size is None else typed.size(img_size),
+            fit=fit,
+            device=device,
+            stage=stage,
+            **_said(
+                checkpoint=checkpoint,
+                architecture=architecture,
+                arch_options=arch_option,
+                part=part,
+                ignore=ignore,
+                mean=mean,
+                std=std,
+                interpolation=interpolation,
+                crop_fraction=crop_fraction,
+                crop_mode=crop_mode,
+                readout=readout,
+                labels=labels,
+                outputs=outputs,
+            ),
+        )
+        for notice in subject.notices:
+            typer.echo(notice, err=True)
+        with tqdm(unit="photo", disable=None) as bar:
+
+            def tell(done: int, count: int) -> None:
+                # What an earlier run did says nothing of the speed of this one.
+                if bar.total is None:
+                    bar.reset(count)
+                    bar.initial = done
+                bar.update(done - bar.n)
+
+            found = survey(
+                subject,
+                sources,
+                out,
+                label_from=label_from,
+                limit=limit,
+                seed=seed,
+                workers=workers,
+                batch=batch,
+                on_progress=tell,
+            )
+    except InspectError as error:
+        _stop([error])
+    except KeyboardInterrupt:
+        typer.echo("Stopped. The same command goes on where it was.", err=True)
+        raise typer.Exit(130) from None
+    for name, reason in found.refused[:TOLD]:
+        typer.echo(f"{name}: {reason}", err=True)
+    if len(found.refused) > TOLD:
+        typer.echo(f"and {len(found.refused) - TOLD:,} more in {out / 'survey.json'}", err=True)
+    typer.echo(f"{found.count:,} of {len(found.entries):,} pictures in {out}")
 
 
 @app.command()
@@ -306,31 +433,43 @@ def dashboard(
                 "--weights-mb without --allow-weights", "both or none", "add --allow-weights"
             )
         launch = dashboard_part("launch")
-        said = {
-            "checkpoint": checkpoint,
-            "architecture": architecture,
-            "arch_options": typed.options(arch_option or ()),
-            "part": part,
-            "ignore": ignore or (),
-            "mean": None if mean is None else typed.numbers("mean", mean),
-            "std": None if std is None else typed.numbers("std", std),
-            "interpolation": interpolation,
-            "crop_fraction": crop_fraction,
-            "crop_mode": crop_mode,
-            "readout": readout,
-            "labels": labels,
-            "outputs": outputs,
-        }
+        said = _said(
+            checkpoint=checkpoint,
+            architecture=architecture,
+            arch_options=arch_option,
+            part=part,
+            ignore=ignore,
+            mean=mean,
+            std=std,
+            interpolation=interpolation,
+            crop_fraction=crop_fraction,
+            crop_mode=crop_mode,
+            readout=readout,
+            labels=labels,
+            outputs=outputs,
+        )
         launch.serve(
             port=port,
             host=host,
             browser=browser,
             folder=checkpoints,
             weights_mb=(weights_mb or WEIGHTS_MB) if allow_weights else None,
-            said={name: value for name, value in said.items() if value not in (None, (), {})},
+            said=said,
         )
     except InspectError as error:
         _stop([error])
+
+
+def _said(
+    *, arch_options: list[str] | None, mean: str | None, std: str | None, **others: Any
+) -> dict[str, Any]:
+    """What was said of a checkpoint, as `vit_inspect.load` takes it, without what was not said."""
+    said = others | {
+        "arch_options": typed.options(arch_options or ()),
+        "mean": None if mean is None else typed.numbers("mean", mean),
+        "std": None if std is None else typed.numbers("std", std),
+    }
+    return {name: value for name, value in said.items() if value not in (None, (), {}, [])}
 
 
 def _sleep_while_waiting() -> None:

@@ -30,6 +30,19 @@ MANIFEST, PARTS = "manifest.parquet", "parts"
 PLAN = b"vit_inspect"
 """Where the manifest keeps what the survey is of."""
 
+DEPENDS = {
+    "weights_sha256": "other weights",
+    "stage": "another stage",
+    "device": "another device",
+    "precision": "another precision",
+    "layout": "another input",
+    "recipe": "another preparation of pictures",
+    "statistics": "other statistics",
+    "batch": "another batch",
+    "versions": "other versions of packages",
+}
+"""What sets two surveys of the same pictures apart, in words."""
+
 KINDS = pa.schema(
     [
         ("name", pa.string()),
@@ -189,8 +202,8 @@ def _difference(there: Store, wanted: Store) -> str:
     """What sets the survey of a folder apart from the one that is wanted."""
     if there.entries != wanted.entries:
         return "a survey of other pictures"
-    names = [name for name in wanted.plan if there.plan.get(name) != wanted.plan[name]]
-    return f"a survey of the same pictures with other {' and '.join(names)}"
+    others = {words for name, words in DEPENDS.items() if there.plan.get(name) != wanted.plan[name]}
+    return f"a survey of the same pictures with {' and '.join(sorted(others)) or 'other settings'}"
 
 
 def _parquet(table: pa.Table) -> bytes:

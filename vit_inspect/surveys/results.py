@@ -148,13 +148,15 @@ def _spread_of(
 ) -> dict[str, np.ndarray]:
     """The fields of a `Spread` for some layers."""
     wide = values.astype(np.float64)
+    # From the first picture on: copies of one have its mean, and no spread, to the bit.
+    beyond = wide - wide[0]
     ranks = min(EXTREMES, len(wide))
     # Stable, so that of equal ones the earlier comes first.
     lowest = np.argsort(wide, axis=0, kind="stable")[:ranks]
     highest = np.argsort(-wide, axis=0, kind="stable")[:ranks]
     return {
-        "mean": wide.mean(axis=0),
-        "std": wide.std(axis=0),
+        "mean": wide[0] + beyond.mean(axis=0),
+        "std": beyond.std(axis=0),
         "minimum": wide.min(axis=0),
         "maximum": wide.max(axis=0),
         "quantiles": np.quantile(wide, QUANTILES, axis=0),

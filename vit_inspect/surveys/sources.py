@@ -53,7 +53,11 @@ class Entry(NamedTuple):
 
 
 def entries(
-    source: Source, *, labels: str | None = None, limit: int | None = None, seed: int | None = None
+    source: Source,
+    *,
+    label_from: str | None = None,
+    limit: int | None = None,
+    seed: int | None = None,
 ) -> list[Entry]:
     """The pictures of a source, in an order that depends on names alone.
 
@@ -62,7 +66,7 @@ def entries(
     they may be relative to the list. A table's pictures are in its column of bytes, as Hugging
     Face writes them.
 
-    labels: "folder" takes the name of the folder that a picture lies in; for a `.csv` list or a
+    label_from: "folder" takes the name of the folder that a picture lies in; for a `.csv` list or a
         table, a column; for a shard, the suffix of the files beside the pictures, such as "cls".
     limit: how many pictures at most: the first ones, or with a seed some at random, in order.
 
@@ -70,7 +74,7 @@ def entries(
     a column that is not there.
     """
     several = [source] if isinstance(source, str | os.PathLike) else source
-    found = [entry for each in several for entry in _entries_of(os.fspath(each), labels)]
+    found = [entry for each in several for entry in _entries_of(os.fspath(each), label_from)]
     if not found:
         raise BadImage(
             f"no picture in '{printable(', '.join(map(str, several)))}'",
@@ -117,10 +121,10 @@ def unreadable(place: str, error: Exception) -> BadImage:
     )
 
 
-def _entries_of(source: str, labels: str | None) -> Iterator[Entry]:
+def _entries_of(source: str, label_from: str | None) -> Iterator[Entry]:
     """The pictures of one argument."""
     if source in SAMPLES and not os.path.exists(source):
-        yield Entry(source, str(sample_path(source)), label=_folder(source, labels))
+        yield Entry(source, str(sample_path(source)), label=_folder(source, label_from))
         return
     try:
         system, path = fsspec.url_to_fs(source)
@@ -131,7 +135,7 @@ def _entries_of(source: str, labels: str | None) -> Iterator[Entry]:
         else:
             # One that is not there is said when it is opened.
             place = source if "://" in source else path
-            yield from _of_file(place, posixpath.basename(path), labels, chosen=True)
+            yield from _of_file(place, posixpath.basename(path), label_from, chosen=True)
             return
     except (BadImage, BadParameter):
         raise
@@ -141,28 +145,28 @@ def _entries_of(source: str, labels: str | None) -> Iterator[Entry]:
         name = posixpath.relpath(file, root)
         if not any(part.startswith(".") for part in name.split("/")):
             place = file if "://" not in source else system.unstrip_protocol(file)
-            yield from _of_file(place, name, labels, chosen=False)
+            yield from _of_file(place, name, label_from, chosen=False)
 
 
-def _of_file(place: str, name: str, labels: str | None, *, chosen: bool) -> Iterator[Entry]:
+def _of_file(place: str, name: str, label_from: str | None, *, chosen: bool) -> Iterator[Entry]:
     """The pictures in a file; `chosen`: whether the user named it, and not its folder."""
     suffix = posixpath.splitext(place)[1].lower()
     try:
         if suffix == ".tar":
-            yield from _of_shard(place, name, labels)
+            yield from _of_shard(place, name, label_from)
         elif suffix == ".parquet":
-            yield from _of_table(place, name, labels)
+            yield from _of_table(place, name, label_from)
         elif chosen and suffix in LISTS:
-            yield from _of_list(place, labels)
+            yield from _of_list(place, label_from)
         elif chosen or suffix in SUFFIXES:
-            yield Entry(name, place, label=_folder(place, labels))
+            yield Entry(name, place, label=_folder(place, label_from))
     except (BadImage, BadParameter):
         raise
     except Exception as error:
         raise unreadable(place, error) from error
 
 
-def _of_list(place: str, labels: str | None) -> Iterator[Entry]:
+def _of_list(place: str, label_from: str | None) -> Iterator[Entry]:
     """The pictures that a list names."""
     with fsspec.open(place, "rb") as file:
         text = io.StringIO(file.read().decode("utf-8-sig"), newline="")
@@ -170,33 +174,33 @@ def _of_list(place: str, labels: str | None) -> Iterator[Entry]:
     if place.lower().endswith(".csv"):
         table = csv.DictReader(text)
         columns = list(table.fieldnames or ())
-        if labels not in (None, "folder", *columns):
-            raise _no_column(labels, place, columns)
-        lines = [(row[columns[0]], row.get(labels or "")) for row in table]
+        if label_from not in (None, "folder", *columns):
+            raise _no_column(label_from, place, columns)
+        lines = [(row[columns[0]], row.get(label_from or "")) for row in table]
     else:
         lines = [(line.strip(), None) for line in text if line.strip()]
     for line, label in lines:
         there = line if "://" in line or os.path.isabs(line) else posixpath.join(root, line)
-        yield Entry(line, there, label=label or _folder(there, labels))
+        yield Entry(line, there, label=label or _folder(there, label_from))
 
 
-def _of_shard(place: str, name: str, labels: str | None) -> Iterator[Entry]:
+def _of_shard(place: str, name: str, label_from: str | None) -> Iterator[Entry]:
     """The pictures in a `.tar` shard, whose other files describe those of the same stem."""
     with fsspec.open(place, "rb") as file, tarfile.open(fileobj=file, mode="r:") as shard:
         members = [each for each in shard if each.isfile()]
         told = {
             _stem(each.name): cast(Any, shard.extractfile(each)).read(1000).decode(errors="replace")
             for each in members
-            if labels and each.name.lower().endswith(f".{labels.lower()}")
+            if label_from and each.name.lower().endswith(f".{label_from.lower()}")
         }
     for each in members:
         if posixpath.splitext(each.name)[1].lower() in SUFFIXES:
-            label = told.get(_stem(each.name), _folder(each.name, labels))
+            label = told.get(_stem(each.name), _folder(each.name, label_from))
             where = f"{name}/{each.name}"
             yield Entry(where, place, each.offset_data, each.size, label=label and label.strip())
 
 
-def _of_table(place: str, name: str, labels: str | None) -> Iterator[Entry]:
+def _of_table(place: str, name: str, label_from: str | None) -> Iterator[Entry]:
     """The pictures in a column of a table."""
     with fsspec.open(place, "rb") as file:
         table = pq.ParquetFile(file)
@@ -209,12 +213,16 @@ def _of_table(place: str, name: str, labels: str | None) -> Iterator[Entry]:
                 "rename the column of the pictures",
             )
         names = table.schema_arrow.names
-        if labels not in (None, "folder", *names):
-            raise _no_column(labels, place, names)
+        if label_from not in (None, "folder", *names):
+            raise _no_column(label_from, place, names)
         count = table.metadata.num_rows
-        told = table.read([labels])[labels].to_pylist() if labels in names else [None] * count
+        told = (
+            table.read([label_from])[label_from].to_pylist()
+            if label_from in names
+            else [None] * count
+        )
     for row, label in enumerate(told):
-        label = _folder(place, labels) if label is None else str(label)
+        label = _folder(place, label_from) if label is None else str(label)
         yield Entry(f"{name}#{row}", place, row=row, column=column, label=label)
 
 
@@ -261,17 +269,17 @@ def _holds_bytes(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def _no_column(labels: str | None, place: str, columns: Sequence[str]) -> BadParameter:
+def _no_column(label_from: str | None, place: str, columns: Sequence[str]) -> BadParameter:
     return BadParameter(
-        f"no column {labels!r} in '{printable(place)}'",
+        f"no column {label_from!r} in '{printable(place)}'",
         f"one of {', '.join(map(printable, columns))}",
-        "choose one of these for labels",
+        "choose one of these for label_from",
     )
 
 
-def _folder(place: str, labels: str | None) -> str | None:
+def _folder(place: str, label_from: str | None) -> str | None:
     folder = posixpath.basename(posixpath.dirname(place))
-    return folder if labels == "folder" and folder else None
+    return folder if label_from == "folder" and folder else None
 
 
 def _stem(name: str) -> str:

@@ -42,7 +42,7 @@ def survey(
     out: str | os.PathLike[str] | None = None,
     *,
     statistics: Sequence[Statistic] = get_args(Statistic),
-    labels: str | None = None,
+    label_from: str | None = None,
     limit: int | None = None,
     seed: int | None = None,
     engine: Engine = "local",
@@ -58,8 +58,8 @@ def survey(
     out: a folder for the results, of Parquet parts with one row a picture, which other programs
         read too; without it they are kept as long as the survey is used.
     statistics: as for `observe`.
-    labels: where the label of a picture stands: "folder", or the name of a column, or the suffix
-        of the files beside it in a shard.
+    label_from: where the label of a picture stands: "folder", or the name of a column, or the
+        suffix of the files beside it in a shard.
     limit, seed: at most so many pictures: the first ones, or with a seed some at random.
     workers: processes that read and prepare pictures; 1 is this one alone. The results are the
         same. More processes start the program's main module again, so it must do nothing when it
@@ -86,7 +86,7 @@ def survey(
         kept = TemporaryDirectory(prefix="survey-", ignore_cleanup_errors=True)
         out = kept.name
     of_kind(out, str | os.PathLike, "out", "a path")
-    pictures = entries(source, labels=labels, limit=limit, seed=seed)
+    pictures = entries(source, label_from=label_from, limit=limit, seed=seed)
     store = Store(Path(out), _plan(model, tuple(statistics), batch), pictures)
     with store.claimed():
         if not resume and len(store.missing()) < len(store.chunks()):

@@ -1,0 +1,316 @@
+"""Are the numbers of a survey those of each picture, and its bytes the same however it was made?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from filelock import FileLock
+
+import vit_inspect as vi
+from tests.conftest import noise
+from vit_inspect.records.survey import QUANTILES
+from vit_inspect.surveys import parts, results
+from vit_inspect.surveys.sources import Entry
+from vit_inspect.surveys.survey import read_batch
+
+Make = Callable[..., vi.Model]
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "CHUNK", 2)
+
+
+@pytest.fixture(scope="module")
+def tiny(small: Make) -> vi.Model:
+    return small("vit_tiny_patch16_224", (32, 48))
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    """All files of a survey that are to be the same, by name."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def assert_spread(spread: vi.Spread, values: np.ndarray, numbers: list[int]) -> None:
+    """Whether a spread is that of values (picture, layer, head) of pictures with these numbers."""
+    assert spread.count == len(values)
+    np.testing.assert_allclose(spread.mean, values.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(spread.std, values.std(axis=0), rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(spread.minimum, values.min(axis=0))
+    np.testing.assert_array_equal(spread.maximum, values.max(axis=0))
+    wanted = np.quantile(values, QUANTILES, axis=0)
+    np.testing.assert_allclose(spread.quantiles, wanted, rtol=1e-12)
+    for ends, sign in ((spread.lowest, 1), (spread.highest, -1)):
+        order = np.array(numbers)[np.argsort(sign * values, axis=0, kind="stable")]
+        np.testing.assert_array_equal(ends, np.moveaxis(order[: ends.shape[2]], 0, 2))
+
+
+def test_the_numbers_of_each_picture_are_those_of_its_capture(
+    tiny: vi.Model, photos: Path, out: Path
+) -> None:
+    found = vi.survey(tiny, photos, out, batch=1)
+    assert found.count == 6
+    assert not found.refused
+    images = [vi.read_image(photos / entry.name) for entry in found.entries]
+    kept = [vi.head_statistics(vi.capture(tiny, image)) for image in images]
+    assert set(found.statistics) == set(kept[0].arrays())
+    for name, spread in found.statistics.items():
+        wanted = np.concatenate([getattr(each, name) for each in kept])
+        values = np.stack(
+            [[found.values(name, layer, head) for head in range(3)] for layer in range(3)]
+        )
+        np.testing.assert_allclose(np.moveaxis(values, 2, 0), wanted, rtol=1e-10, atol=1e-12)
+        assert_spread(spread, np.moveaxis(values, 2, 0), list(range(6)))
+        assert spread.axes()["quantiles"] == ("quantile", "layer", "head")
+
+
+def test_copies_of_a_picture_have_no_spread(tiny: vi.Model, tmp_path: Path) -> None:
+    for index in range(5):
+        noise((40, 40), 1).save(tmp_path / f"{index}.png")
+    found = vi.survey(tiny, tmp_path, batch=1)
+    for spread in found.statistics.values():
+        assert not spread.std.any()
+        np.testing.assert_array_equal(spread.minimum, spread.maximum)
+        # Of equal ones the earlier comes first.
+        np.testing.assert_array_equal(spread.lowest[0, 0], range(5))
+        np.testing.assert_array_equal(spread.highest[0, 0], range(5))
+
+
+def test_a_picture_that_cannot_be_read_is_named_and_left_out(
+    tiny: vi.Model, photos: Path, out: Path
+) -> None:
+    whole = vi.survey(tiny, photos, batch=1)
+    (photos / "cats" / "1a.png").write_bytes(b"not a picture")
+    (photos / "dogs" / "9.jpg").write_bytes(b"")
+    found = vi.survey(tiny, photos, out, batch=1)
+    assert [name for name, _ in found.refused] == ["cats/1a.png", "dogs/9.jpg"]
+    assert "1a.png" in found.refused[0][1]
+    assert (found.count, len(found.entries)) == (6, 8)
+    values = found.values("entropy", 1, 2)
+    assert np.flatnonzero(np.isnan(values)).tolist() == [2, 7]
+    np.testing.assert_array_equal(values[~np.isnan(values)], whole.values("entropy", 1, 2))
+    number = int(found.statistics["entropy"].highest[1, 2, 0])
+    assert values[number] == np.nanmax(values)
+    np.testing.assert_array_equal(
+        found.statistics["entropy"].mean, whole.statistics["entropy"].mean
+    )
+
+
+def test_a_survey_of_nothing_that_can_be_read_has_no_statistics(
+    tiny: vi.Model, tmp_path: Path, out: Path
+) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    found = vi.survey(tiny, tmp_path / "a.png", out)
+    assert (found.count, len(found.refused), dict(found.statistics)) == (0, 1, {})
+    assert vi.open_survey(out).refused == found.refused
+
+
+class Stopped(Exception):
+    """What stops a survey in the middle."""
+
+
+def test_a_survey_that_was_stopped_again_and_again_has_the_same_bytes(
+    tiny: vi.Model, photos: Path, tmp_path: Path
+) -> None:
+    (photos / "dogs" / "bad.png").write_bytes(b"not a picture")
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    vi.survey(tiny, photos, whole, batch=1)
+    stops = 0
+    for after in (0, 1, 2, 2, 1, 3, 2, 9):
+        told: list[int] = []
+
+        def stop(done: int, count: int, after: int = after, told: list[int] = told) -> None:
+            told.append(done)
+            if len(told) > after + 1:
+                raise Stopped
+
+        try:
+            vi.survey(tiny, photos, torn, batch=1, on_progress=stop)
+        except Stopped:
+            stops += 1
+            if len(list(torn.glob("parts/*.parquet"))) < 4:
+                with pytest.raises(vi.BadParameter, match="parts are missing"):
+                    vi.open_survey(torn)
+    assert stops >= 4
+    assert bytes_of(torn) == bytes_of(whole)
+
+
+def test_nothing_is_computed_twice(
+    tiny: vi.Model, photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vi.survey(tiny, photos, out)
+    lost = out / "parts" / "000001.parquet"
+    before = bytes_of(out)
+    lost.unlink()
+    seen: list[str] = []
+
+    def watched(pictures: Sequence[Entry], *how: Any) -> list[np.ndarray | str]:
+        seen.extend(entry.name for entry in pictures)
+        return read_batch(pictures, *how)
+
+    monkeypatch.setattr("vit_inspect.surveys.survey.read_batch", watched)
+    vi.survey(tiny, photos, out)
+    assert seen == ["dogs/2.png", "dogs/3.png"]
+    assert bytes_of(out) == before
+
+
+@pytest.mark.slow
+def test_more_workers_make_the_same_bytes(tiny: vi.Model, photos: Path, tmp_path: Path) -> None:
+    (photos / "dogs" / "bad.png").write_bytes(b"not a picture")
+    for workers in (1, 3):
+        vi.survey(tiny, photos, tmp_path / str(workers), workers=workers, batch=1)
+    assert bytes_of(tmp_path / "1") == bytes_of(tmp_path / "3")
+
+
+def test_one_process_fills_a_folder_at_a_time(tiny: vi.Model, photos: Path, out: Path) -> None:
+    out.mkdir()
+    with FileLock(out / ".lock"), pytest.raises(vi.OutputFailed, match="another process"):
+        vi.survey(tiny, photos, out)
+    vi.survey(tiny, photos, out)
+
+
+def test_another_survey_is_never_mixed_in(
+    tiny: vi.Model, small: Make, photos: Path, out: Path
+) -> None:
+    vi.survey(tiny, photos, out)
+    before = bytes_of(out)
+    with pytest.raises(vi.BadParameter, match="a survey of other pictures"):
+        vi.survey(tiny, photos / "dogs", out)
+    with pytest.raises(vi.BadParameter, match="with other statistics in"):
+        vi.survey(tiny, photos, out, statistics=["nmi"])
+    with pytest.raises(vi.BadParameter, match="with other weights in"):
+        vi.survey(vi.randomised(tiny), photos, out)
+    with pytest.raises(vi.BadParameter, match="begun"):
+        vi.survey(tiny, photos, out, resume=False)
+    assert bytes_of(out) == before
+    (out / "manifest.parquet").unlink()
+    with pytest.raises(vi.BadParameter, match="parts of another survey"):
+        vi.survey(tiny, photos, out)
+
+
+def test_what_is_written_is_what_is_opened(tiny: vi.Model, photos: Path, out: Path) -> None:
+    made = vi.survey(tiny, photos, out, label_from="folder")
+    found = vi.open_survey(out)
+    assert found.layout == made.layout
+    assert (found.count, found.refused, found.plan) == (made.count, made.refused, made.plan)
+    assert found.entries == made.entries
+    for name, spread in made.statistics.items():
+        for each, values in spread.arrays().items():
+            np.testing.assert_array_equal(getattr(found.statistics[name], each), values)
+    # Without the merge, it is made again.
+    (out / "survey.json").unlink()
+    again = vi.open_survey(out).statistics["nmi"].quantiles
+    np.testing.assert_array_equal(again, made.statistics["nmi"].quantiles)
+    (out / "survey.json").write_text("{")
+    with pytest.raises(vi.BadParameter, match=r"survey\.json', which is damaged"):
+        vi.open_survey(out)
+
+
+def test_other_programs_read_the_parts(tiny: vi.Model, photos: Path, out: Path) -> None:
+    found = vi.survey(tiny, photos, out, label_from="folder")
+    table = pq.read_table(out / "parts").to_pandas()
+    assert table["name"].tolist() == [entry.name for entry in found.entries]
+    assert table["label"].tolist() == ["cats"] * 2 + ["dogs"] * 4
+    numbers = np.stack(table["distance_px"].tolist()).reshape(6, 3, 3)
+    np.testing.assert_array_equal(numbers[:, 2, 1], found.values("distance_px", 2, 1))
+    said = json.loads((out / "survey.json").read_text())
+    assert said["plan"]["weights_sha256"] == tiny.weights_sha256
+    assert said["statistics"]["entropy"]["count"] == 6
+
+
+def test_classes_and_confidence_are_those_of_the_predictions(
+    small: Make, photos: Path, out: Path
+) -> None:
+    model = small("vit_tiny_patch16_224", (32, 48))
+    found = vi.survey(model, photos, out, statistics=["distance"], batch=1)
+    table = pq.read_table(out / "parts").to_pydict()
+    for entry, chosen, share in zip(
+        found.entries, table["class"], table["confidence"], strict=True
+    ):
+        best = vi.predictions(vi.capture(model, vi.read_image(photos / entry.name)), count=1)
+        assert chosen == best.class_index[0, 0]
+        assert share == pytest.approx(best.value[0, 0], rel=1e-9)
+
+
+def test_many_pictures_are_merged_a_few_layers_at_a_time(
+    tiny: vi.Model, photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = vi.survey(tiny, photos, out)
+    (out / "survey.json").unlink()
+    monkeypatch.setattr(results, "READ_BYTES", 1)
+    found = vi.open_survey(out)
+    for name, spread in made.statistics.items():
+        for each, values in spread.arrays().items():
+            np.testing.assert_array_equal(getattr(found.statistics[name], each), values)
+
+
+def test_a_full_disk_leaves_what_is_done(
+    tiny: vi.Model, photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = out.with_name("whole")
+    vi.survey(tiny, photos, whole)
+    write_bytes = Path.write_bytes
+
+    def full(self: Path, data: bytes) -> int:
+        if "000002" in self.name:
+            raise OSError(28, "No space left on device")
+        return write_bytes(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(vi.OutputFailed, match="No space left on device"):
+        vi.survey(tiny, photos, out)
+    monkeypatch.undo()
+    monkeypatch.setattr(parts, "CHUNK", 2)
+    assert sorted(path.name for path in (out / "parts").iterdir()) == [
+        "000000.parquet",
+        "000001.parquet",
+    ]
+    vi.survey(tiny, photos, out)
+    assert bytes_of(out) == bytes_of(whole)
+
+
+def test_a_damaged_part_is_named(tiny: vi.Model, photos: Path, out: Path) -> None:
+    vi.survey(tiny, photos, out)
+    (out / "survey.json").unlink()
+    (out / "parts" / "000001.parquet").write_bytes(b"PAR1")
+    with pytest.raises(vi.BadParameter, match=r"000001\.parquet.*remove it"):
+        vi.open_survey(out)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_wrong_arguments_are_refused(tiny: vi.Model, photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(vi.BadParameter, match="the statistics"):
+        vi.survey(tiny, photos, statistics=["distances"])  # type: ignore[list-item]
+    with pytest.raises(vi.BadParameter, match="engine"):
+        vi.survey(tiny, photos, engine="slurm")  # type: ignore[arg-type]
+    with pytest.raises(vi.BadParameter, match="no survey in"):
+        vi.open_survey(tmp_path)
+    found = vi.survey(tiny, photos, statistics=["nmi"])
+    with pytest.raises(vi.BadParameter, match=r"'entropy'; expected one of nmi"):
+        found.values("entropy", 0, 0)
+    with pytest.raises(vi.BadParameter, match="head"):
+        found.values("nmi", 0, 7)
+
+
+def test_a_survey_without_a_folder_keeps_none(tiny: vi.Model, photos: Path) -> None:
+    found = vi.survey(tiny, photos)
+    folder = found._store.folder
+    assert found.values("nmi", 0, 0).shape == (6,)
+    assert folder.exists()
+    del found
+    assert not folder.exists()
