@@ -20,11 +20,17 @@ from vit_inspect.catalog import COMPOSED, figure_of
 from vit_inspect.exporting.render import render, render_all
 from vit_inspect.exporting.saving import PRINT_FORMATS
 from vit_inspect.figures.figure import FigureSpec
-from vit_inspect.records.paper import AttentionDistance, AttentionRollout, PositionSimilarity
+from vit_inspect.records.paper import (
+    AttentionDistance,
+    AttentionRollout,
+    PositionBias,
+    PositionSimilarity,
+)
 from vit_inspect.records.paper_figures import (
     PaperFigure,
     PaperFigure6,
     PaperFigure7,
+    PaperFigure10,
     PaperFigure11,
 )
 
@@ -214,6 +220,13 @@ def test_similarities_have_one_bar_and_a_bias_its_own() -> None:
     }
     assert bars[0].count("Cosine similarity") == 1
     assert bars[1].count("Cosine similarity") == bars[1].count("Added to the score") == 1
+
+
+@pytest.mark.parametrize("width_in", [3.25, 5.5])
+def test_long_numbers_of_a_bias_do_not_push_their_name_off_the_sheet(width_in: float) -> None:
+    bias = made(PositionBias)
+    faint = replace(bias, bias=bias.bias * 0.0123)
+    check_sheet(vi.draw(PaperFigure10("toy", (faint,) * 3), width_in=width_in))
 
 
 def test_attended_areas_have_the_same_axes() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from matplotlib.figure import Figure
 
 from vit_inspect.figures import paper_sheet, print_sheet
@@ -10,7 +12,10 @@ from vit_inspect.figures.paper_sheet import BESIDE_IN, EDGE_IN, GAP_IN
 from vit_inspect.records.paper import PositionBias
 from vit_inspect.records.paper_figures import PaperFigure10
 
-LARGEST_IN = 2.6
+LARGEST_IN, LEAST_IN = 2.6, 0.9
+"""Width of a panel, at most, and at least where all stand side by side."""
+STACKED_IN = 6.6
+"""Height of all panels that stand one below the other, so that they fit on a page."""
 
 
 def draw(result: PaperFigure10, *, width_in: float = paper_sheet.TEXT_WIDTH_IN) -> Figure:
@@ -19,20 +24,17 @@ def draw(result: PaperFigure10, *, width_in: float = paper_sheet.TEXT_WIDTH_IN) 
     width_in: of the sheet, in inches.
     """
     figure = paper_sheet.begin(width_in)
-    stacked = width_in < print_sheet.STACKED_BELOW_IN
-    bars = [stacked or _has_bar(result, place) for place in range(len(result.positions))]
-    rights = [
-        paper_sheet.beside_in(each) if bar else 0.0
-        for each, bar in zip(result.positions, bars, strict=True)
-    ]
+    count = len(result.positions)
+    stacked = width_in < print_sheet.STACKED_BELOW_IN or _beside(result, width_in) < LEAST_IN
+    bars = [stacked or _has_bar(result, place) for place in range(count)]
+    rights = _rights(result, bars)
     if stacked:
-        free, gaps = width_in - 2 * EDGE_IN - BESIDE_IN - max(rights), 0.0
-        side = min(LARGEST_IN, free)
+        free = width_in - 2 * EDGE_IN - BESIDE_IN - max(rights)
+        side = min(LARGEST_IN, free, STACKED_IN / count)
     else:
-        gaps = (len(bars) - 1) * GAP_IN
-        free = width_in - 2 * EDGE_IN - gaps - len(bars) * BESIDE_IN - sum(rights)
-        side = min(LARGEST_IN, free / len(bars))
-        free -= (len(bars) - 1) * side
+        free = count * _beside(result, width_in)
+        side = min(LARGEST_IN, free / count)
+        free -= (count - 1) * side
     left = EDGE_IN + (free - side) / 2 + BESIDE_IN
     groups = []
     for positions, bar, right in zip(result.positions, bars, rights, strict=True):
@@ -45,6 +47,22 @@ def draw(result: PaperFigure10, *, width_in: float = paper_sheet.TEXT_WIDTH_IN) 
         left += 0.0 if stacked else side + right + GAP_IN + BESIDE_IN
     bottom = paper_sheet.stand(figure, groups, stacked=stacked)
     return paper_sheet.end(figure, bottom, _caption(result))
+
+
+def _beside(result: PaperFigure10, width_in: float) -> float:
+    """The width of each panel, where all stand side by side and fill the sheet."""
+    count = len(result.positions)
+    rights = _rights(result, [_has_bar(result, place) for place in range(count)])
+    around = 2 * EDGE_IN + (count - 1) * GAP_IN + count * BESIDE_IN + sum(rights)
+    return (width_in - around) / count
+
+
+def _rights(result: PaperFigure10, bars: Sequence[bool]) -> list[float]:
+    """The room for the bar of each panel that has one."""
+    return [
+        paper_sheet.beside_in(each) if bar else 0.0
+        for each, bar in zip(result.positions, bars, strict=True)
+    ]
 
 
 def _has_bar(result: PaperFigure10, place: int) -> bool:

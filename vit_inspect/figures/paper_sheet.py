@@ -39,8 +39,8 @@ EDGE_IN, GAP_IN, BELOW_IN = print_sheet.EDGE_IN, 0.1, 0.12
 BAR_GAP_IN, BAR_IN, BAR_LEAST_IN, NAME_PAD_PT = 0.06, 0.07, 1.1, -7.0
 NAME_HALF_IN, NAME_IN = 0.52, 0.85
 """Half the length of the name below tiles, and the length of the name beside them."""
-BESIDE_IN, BIAS_BESIDE_IN = 0.36, 0.78
-"""Room for a colour bar with its gap, numbers and name. The first also for names left of tiles."""
+BESIDE_IN = 0.36
+"""Room for a colour bar with its gap, numbers and name; also for names left of tiles."""
 TITLE_OVER_IN = 0.6
 """By how much a title may be wider than its tiles."""
 AREA_LEFT_IN = 0.55
@@ -141,7 +141,13 @@ def before_in(record: Tiled | str) -> float:
 
 def beside_in(record: Tiled | str) -> float:
     """The room that the colour bar of a record takes."""
-    return BIAS_BESIDE_IN if isinstance(record, PositionBias) else BESIDE_IN
+    if not isinstance(record, PositionBias):
+        return BESIDE_IN
+    # The name of a bias stands beyond its numbers, which may be long.
+    numbers = position_bias.numbers(record)
+    return (
+        BESIDE_IN + max(print_sheet.text_width(each, print_sheet.TEXT_PT) for each in numbers) / 72
+    )
 
 
 def _draw_sentence(figure: Figure, sentence: str, *, left: float, width: float) -> Axes:

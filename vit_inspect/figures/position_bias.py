@@ -98,6 +98,11 @@ def plot(result: PositionBias, *, limits: looks.Limits | None = None) -> go.Figu
     return figure
 
 
+def numbers(result: PositionBias) -> list[str]:
+    """What stands beside the colour bar, where the figure has its own scale."""
+    return _ticks(result, limits_of(result))[1]
+
+
 def _ticks(result: PositionBias, limits: looks.Limits) -> tuple[list[float], list[str]]:
     """Where the numbers of the colour bar stand, and how they are told."""
     low, high = limits
