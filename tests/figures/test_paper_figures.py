@@ -229,6 +229,15 @@ def test_long_numbers_of_a_bias_do_not_push_their_name_off_the_sheet(width_in: f
     check_sheet(vi.draw(PaperFigure10("toy", (faint,) * 3), width_in=width_in))
 
 
+def test_the_legend_of_many_heads_is_wide_and_not_high() -> None:
+    drawn = vi.draw(made(PaperFigure7, Size(heads=16, grid=(4, 4))), width_in=5.5)
+    check_sheet(drawn)
+    legend, panel = drawn.axes[-1].get_legend(), drawn.axes[-1].get_window_extent()
+    assert legend is not None
+    assert legend.get_window_extent().height < 0.5 * panel.height
+    assert legend.get_window_extent().x0 > drawn.axes[0].get_window_extent().x1
+
+
 def test_attended_areas_have_the_same_axes() -> None:
     record = EVERY["paper_figure_11-0"]
     assert isinstance(record, PaperFigure11)

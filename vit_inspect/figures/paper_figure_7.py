@@ -57,6 +57,8 @@ def draw(result: PaperFigure7, *, width_in: float = paper_sheet.TEXT_WIDTH_IN) -
             height=0.6 * area if stacked else positions,
             limits=attention_distance.limits_of(result.distance),
             title=AREA,
+            # Wide, below the positions too: a high legend would leave the sheet half empty.
+            before=0.0 if stacked else BESIDE_IN + positions + beside + GAP_IN,
         ),
     ]
     bottom = paper_sheet.stand(figure, groups, stacked=stacked)

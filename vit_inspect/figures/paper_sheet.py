@@ -177,8 +177,12 @@ def draw_area(
     height: float,
     limits: looks.Limits,
     title: str,
+    before: float = 0.0,
 ) -> Group:
-    """The attended area by head and depth; `limits` are the ends of the axis of distances."""
+    """The attended area by head and depth; `limits` are the ends of the axis of distances.
+
+    before: the room at the left that its legend may take too, below other panels.
+    """
     axes = print_sheet.place(figure, left=left, top=1, width=width, height=height)
     attention_distance.draw_panel(axes, result, limits)
     name = attention_distance.distance_title(result).replace("\n", " ")
@@ -196,7 +200,7 @@ def draw_area(
         heads=heads,
         loc="upper right",
         bbox_to_anchor=(1.0, -LEGEND_BELOW_IN / height),
-        columns=attention_distance.legend_columns(heads, width + AREA_LEFT_IN),
+        columns=attention_distance.legend_columns(heads, before + AREA_LEFT_IN + width),
     )
     return [axes]
 
