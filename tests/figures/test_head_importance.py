@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.helpers.records import Size, made
 from vit_inspect.figures import looks
 from vit_inspect.figures.head_importance import RANKED, draw, limits_of, plot, ranking
+from vit_inspect.figures.print_sheet import size_in
 from vit_inspect.records.evidence import LOG_PROBABILITY, TURNED, HeadImportance
 
 
@@ -104,3 +106,9 @@ def test_the_list_is_beside_the_tiles_where_both_have_room(
     assert (bars.y1 < tiles.y0) == stacked
     assert (bars.x0 > tiles.x1) == (not stacked)
     assert sheet.get_size_inches()[1] <= 9.2
+
+
+@pytest.mark.parametrize("width_in", [3.25, 5.5, 6.9])
+def test_the_list_is_as_high_as_the_tiles_beside_it(width_in: float) -> None:
+    _, tiles, bars = draw(made(HeadImportance, Size(layers=12, heads=6)), width_in=width_in).axes
+    assert size_in(bars)[1] == pytest.approx(size_in(tiles)[1])

@@ -17,8 +17,9 @@ from vit_inspect.records.evidence import SCORE, TURNED, HeadImportance
 
 RANKED = 12
 """Heads in the list."""
-HEAD_IN, ROW_IN = 1.4, 0.17
-"""Height of the head of the sheet, with the colour bar, and of a row of the list."""
+HEAD_IN, ROW_IN, MOST_ROW_IN = 1.4, 0.17, 0.36
+"""Height of the head of the sheet, with the colour bar, and of a row of the list: at least, and at
+most where the list is as high as the tiles beside it."""
 LEFT_IN, RIGHT_IN = 0.35, 0.15
 """What is free beside the drawing: the layers' numbers, and half a number of an axis."""
 NAMES_IN, APART_IN, OWN_IN = 0.6, 1.2, 5.2
@@ -56,7 +57,8 @@ def draw(result: HeadImportance, *, image: int = 0, width_in: float | None = Non
     left, top = (
         (NAMES_IN, HEAD_IN + height + 0.3) if stacked else (LEFT_IN + width + between, HEAD_IN)
     )
-    list_width, list_height = page_in - left - RIGHT_IN, ROW_IN * len(ranked)
+    row = ROW_IN if stacked else float(np.clip(height / len(ranked), ROW_IN, MOST_ROW_IN))
+    list_width, list_height = page_in - left - RIGHT_IN, row * len(ranked)
     name = print_sheet.folded_at(result.measure, list_width + 0.2, print_sheet.TEXT_PT)
     below = 0.4 + name.count("\n") * print_sheet.LINE_EM * print_sheet.TEXT_PT / 72
     figure = print_sheet.page(page_in, max(HEAD_IN + height, top + list_height + below) + 0.15)
