@@ -158,3 +158,12 @@ def test_without_title_and_caption_the_maps_stay_below_the_photograph(maps):
     sheet.draw_without_rendering()
     photograph, _, tiles, table = (axes.get_tightbbox() for axes in sheet.axes)
     assert max(tiles.y1, table.y1) < photograph.y0
+
+
+def test_maps_above_their_table_stand_in_the_middle_of_a_given_width() -> None:
+    drawn = draw(made(AttentionMaps, Size(images=1, layers=24, heads=16)), width_in=5.5)
+    maps, table = (axes.get_position() for axes in drawn.axes[2:])
+    assert table.y1 < maps.y0
+    assert (table.x0, table.x1) == pytest.approx((maps.x0, maps.x1))
+    # The names of layers are at their left.
+    assert 5.5 * (maps.x0 + maps.x1 - 1) == pytest.approx(0.25)

@@ -203,3 +203,14 @@ def test_names_on_a_screen_lie_on_no_picture_and_on_no_other_name(
         behind = picture[:, max(0, round(middle - half)) : round(middle + half)]
         assert not behind[max(0, row - round(16 * per_px)) : row].any(), name.text
         assert picture[row + 1, middle], name.text
+
+
+@pytest.mark.parametrize("single", [True, False])
+def test_maps_as_high_as_the_page_stand_in_the_middle_of_a_given_width(single: bool) -> None:
+    maps = made(PatchMaps, Size(layers=12, heads=1 if single else 3))
+    drawn = draw(seen_upright(maps) if single else maps, width_in=6.9)
+    drawn.set_dpi(100)
+    boxes = [axes.get_tightbbox() for axes in drawn.axes[:-1]]
+    left, right = min(box.x0 for box in boxes), 690 - max(box.x1 for box in boxes)
+    assert left > 40
+    assert left == pytest.approx(right, abs=30)

@@ -105,10 +105,12 @@ def draw(
         orientation="horizontal",
     ).set_ticklabels(told)
 
-    maps = print_sheet.place(figure, left=LEFT_IN, top=top, width=width, height=height)
+    # Maps that are as high as the page, and its table below, stand in the middle.
+    spare = 0.0 if sizes.beside else (sheet - LEFT_IN - RIGHT_IN - width) / 2
+    maps = print_sheet.place(figure, left=LEFT_IN + spare, top=top, width=width, height=height)
     draw_tiles(maps, tiles)
     _name_heads(maps, tiles.count, "Head")
-    start = LEFT_IN + (width + BETWEEN_IN if sizes.beside else 0)
+    start = LEFT_IN + (width + BETWEEN_IN if sizes.beside else spare)
     table = print_sheet.place(figure, left=start, top=below, width=table_width, height=table_height)
     _draw_masses(table, result, image)
     if sizes.beside:

@@ -70,10 +70,10 @@ def draw(
     """
     sheet = width_in or print_sheet.PAGE_IN
     figure = print_sheet.page(sheet, HEAD_IN + COLUMNS_IN + HIGHEST_IN)
-    most = MOST_IN if width_in is None else math.inf
+    most, middle = MOST_IN if width_in is None else math.inf, width_in is not None
     arrange = _draw_crossed if _crossed(result) else _draw_named
     scale = look, edges, clip, from_least, limits
-    left, bottom = arrange(figure, result, image, scale, sheet, most)
+    left, bottom = arrange(figure, result, image, scale, sheet, most, middle)
     ends, labels = _scale(clip, from_least, limits)
     patch_map.draw_bar(
         figure,
@@ -94,10 +94,17 @@ def draw(
 
 
 def _draw_crossed(
-    figure: Figure, result: PatchMaps, image: int, scale: Scale, sheet: float, most: float
+    figure: Figure,
+    result: PatchMaps,
+    image: int,
+    scale: Scale,
+    sheet: float,
+    most: float,
+    middle: bool,
 ) -> tuple[float, float]:
     """Maps in rows and columns, whose names stand along them.
 
+    middle: whether they stand in the middle of the sheet, and not at its left.
     Returns where their colour bar begins at the left, and where they end below.
     """
     shape, (rows, columns) = result.photographs[image].seen_aspect, result.values.shape[1:3]
@@ -120,7 +127,8 @@ def _draw_crossed(
     pitch = side() * wide
     tiles = compose(_pictures(result, image, side() * print_sheet.PRINT_DPI, scale))
     width, height = fit(tiles, width=columns * pitch - GAP * side(), height=high)
-    axes = print_sheet.place(figure, left=left, top=top, width=width, height=height)
+    spare = (free - width) / 2 if middle else 0.0
+    axes = print_sheet.place(figure, left=left + spare, top=top, width=width, height=height)
     draw_tiles(axes, tiles)
     numbers = [name for name in column_names if name.isdecimal()]
     numbered = iter(print_sheet.tick_labels(numbers, pitch))
@@ -140,13 +148,19 @@ def _draw_crossed(
         narrow = _length_in([name]) + GAP_IN > pitch
         text.set_rotation(90 if narrow and not name.isdecimal() else 0)
     print_sheet.bare(axes)
-    return print_sheet.EDGE_IN + ROWS_IN, top + height
+    return print_sheet.EDGE_IN + ROWS_IN + spare, top + height
 
 
 def _draw_named(
-    figure: Figure, result: PatchMaps, image: int, scale: Scale, sheet: float, most: float
+    figure: Figure,
+    result: PatchMaps,
+    image: int,
+    scale: Scale,
+    sheet: float,
+    most: float,
+    middle: bool,
 ) -> tuple[float, float]:
-    """Maps one after the other, each below its name; returns their left and lower end."""
+    """Maps one after the other, each below its name; as `_draw_crossed`."""
     names, shape, edge = _names(result), result.photographs[image].seen_aspect, print_sheet.EDGE_IN
     count = _across(names, shape, sheet - 2 * edge)
     lines = math.ceil(len(names) / count)
@@ -158,11 +172,12 @@ def _draw_named(
     height = width / shape
     pictures = _pictures(result, image, max(width, height) * print_sheet.PRINT_DPI, scale)
     pitch = max(width, _length_in(names)) + GAP_IN
+    left = edge + ((sheet - 2 * edge + GAP_IN - count * pitch) / 2 if middle else 0.0)
     for place, (name, index) in enumerate(zip(names, np.ndindex(pictures.shape[:2]), strict=True)):
         line, column = divmod(place, count)
         axes = print_sheet.place(
             figure,
-            left=edge + column * pitch,
+            left=left + column * pitch,
             top=HEAD_IN + line * (height + NAME_IN) + NAME_IN,
             width=width,
             height=height,
@@ -172,7 +187,7 @@ def _draw_named(
         written: dict[str, Any] = {"fontsize": print_sheet.TEXT_PT, "color": looks.INK}
         axes.set_title(name, pad=2.5, loc="left", parse_math=False, **written)
         print_sheet.bare(axes)
-    return edge, HEAD_IN + lines * (height + NAME_IN)
+    return left, HEAD_IN + lines * (height + NAME_IN)
 
 
 def plot(
