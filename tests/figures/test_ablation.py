@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -185,3 +186,11 @@ def test_scores_at_the_ends_of_narrow_bars_lie_beside_the_names(switched_off: Ab
     for text in bars.texts:
         if text.get_text().startswith("−"):
             assert text.get_window_extent().x0 > name.x1
+
+
+def test_a_name_is_whole_in_print_where_it_has_room(switched_off: Ablation) -> None:
+    name = "a dog of a race with a long name"
+    named = replace(switched_off, labels=((name, "cat"),) * 2)
+    wide, narrow = (draw(named, width_in=width_in).axes[-1] for width_in in (6.9, 3.25))
+    assert wide.get_yticklabels()[0].get_text() == name
+    assert re.fullmatch("a dog .*….* name", narrow.get_yticklabels()[0].get_text())

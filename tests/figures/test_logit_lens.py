@@ -171,3 +171,12 @@ def test_without_words_the_photograph_lies_on_nothing_else(lens, width_in):
     sheet = printed(FIGURE, lens, Print(width_in=width_in, title=False, caption=False))
     photograph, *panels = (axes.get_tightbbox() for axes in sheet.axes)
     assert not [panel for panel in panels if panel.overlaps(photograph)]
+
+
+@pytest.mark.parametrize("width_in", [5.5, 6.9])
+def test_a_name_is_whole_in_print_where_it_has_room(lens, width_in):
+    name = "a dog of a race with a long name"
+    named = replace(lens, top_labels=(((name, "ant", "bee", "cat"),) * 3,) * 2)
+    bars, lists = draw(named, image=1, width_in=width_in).axes[3:]
+    assert f"{name} 60.0%" in [text.get_text() for text in lists.texts]
+    assert bars.get_position().width * width_in >= 1.25

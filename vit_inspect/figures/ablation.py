@@ -38,8 +38,8 @@ BARS_IN, ROW_IN, VALUE_IN = 1.7, 0.3, 0.45
 """Width of bars, height of a pair of them, and the room for a number beyond the longest one."""
 SCORE_IN = 0.28
 """Room for a raw score at the end of a bar, within the axes."""
-NAMES_IN, SHORT_NAMES_IN, SHORT = 2.1, 1.25, 18
-"""Room for the names of classes, usually and on a narrow sheet, and how many letters these have."""
+NAMES_IN, SHORT_NAMES_IN, NAMES_GAP_IN = 2.1, 1.25, 0.1
+"""Room for the names of classes at most, usually and on a narrow sheet, and what is free of it."""
 BESIDE_IN, HIGHEST_IN = 5.0, 4.5
 """From which width on bars stand beside the map; height of a map that stands above them."""
 
@@ -64,7 +64,7 @@ def draw(result: Ablation, *, image: int = 0, width_in: float | None = None) -> 
     page_in = width_in or usual
     # A hair less, for what rounding makes of an equal width.
     narrow = page_in < usual - 1e-6
-    names = SHORT_NAMES_IN if narrow else NAMES_IN
+    names_in, names = _fitting_names(labels, SHORT_NAMES_IN if narrow else NAMES_IN)
     # Bars need more than a photograph that is wide.
     bars_height = max(height if beside else 0.0, ROW_IN * len(labels))
     title, words = _words(result, image)
@@ -91,10 +91,10 @@ def draw(result: Ablation, *, image: int = 0, width_in: float | None = None) -> 
             above=is_beyond(result.patch_change[image], limits),
         )
     if labels:
-        left += (map_width if beside else 0.0) + names
+        left += (map_width if beside else 0.0) + names_in
         place = {"left": left, "width": page_in - left - VALUE_IN}
         axes = print_sheet.place(figure, **place, top=bars_top, height=bars_height)
-        _draw_classes(axes, result, image, SHORT if narrow else looks.NAME_LENGTH)
+        _draw_classes(axes, result, image, names)
     print_sheet.write_head(figure, title, words)
     return figure
 
@@ -132,8 +132,16 @@ def _words(result: Ablation, image: int) -> tuple[str, str]:
     return f"{result.model}, {off}", told
 
 
-def _draw_classes(axes: Axes, result: Ablation, image: int, letters: int) -> None:
-    """Pairs of bars, the class of the largest output first; names have at most so many letters."""
+def _fitting_names(names: Sequence[str], most_in: float) -> tuple[float, list[str]]:
+    """The room that names of classes take, with what is free beside them, and these names."""
+    size = print_sheet.TEXT_PT
+    short = [print_sheet.fitted_at(name, most_in - NAMES_GAP_IN, size) for name in names]
+    longest = max((print_sheet.text_width(name, size) / 72 for name in short), default=0.0)
+    return longest + NAMES_GAP_IN, short
+
+
+def _draw_classes(axes: Axes, result: Ablation, image: int, names: Sequence[str]) -> None:
+    """Pairs of bars, the class of the largest output first."""
     places = np.arange(len(result.labels[image]))
     values = result.before[image], result.after[image]
     width, _ = print_sheet.size_in(axes)
@@ -148,7 +156,7 @@ def _draw_classes(axes: Axes, result: Ablation, image: int, letters: int) -> Non
         )
     axes.set(
         yticks=places,
-        yticklabels=[looks.short(label, letters) for label in result.labels[image]],
+        yticklabels=names,
         ylim=(len(places) - 0.5, -0.5),
         xlim=outputs.ends(np.stack(values), result.outputs, margin=margin),
     )

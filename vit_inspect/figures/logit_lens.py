@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -21,7 +22,7 @@ BARS = (0.2, 0.5)
 """Where the bars are on a screen, in shares of its width."""
 COLUMNS_AT = (0.0, 0.25)
 """Where the lists beside the bars begin: the rank of the class, and the first class."""
-OWN_IN, BODY_IN = 5.2, 1.75
+OWN_IN, BODY_IN = 5.2, 1.55
 """Width of the usual print, and height of its head, with the photograph and the colour bar."""
 MAPS_IN, ROW_IN, HIGHEST_IN, NARROW_HIGHEST_IN = 1.4, 0.5, 6.6, 5.6
 """Width of the maps, height of one, and height of all on a usual and a narrow sheet, at most."""
@@ -30,11 +31,9 @@ LEFT_IN, RIGHT_IN = 0.35, 0.05
 GAP_IN, NARROW_GAP_IN = 0.2, 0.15
 """What is free between maps, bars and lists, on a usual and a narrow sheet."""
 BARS_IN, NARROW_BARS_IN, LISTS_IN = 1.3, 0.6, 2.1
-"""Width of the usual and the narrowest bars, and of lists that show all letters."""
+"""Width of the usual and the narrowest bars, and of lists at least where bars have room."""
 RANK_IN = (0.35, 0.4)
 """Width of the list of ranks at least and at most."""
-LETTER_IN = 0.06
-"""Width of a letter in print, on average."""
 
 
 def draw(
@@ -88,7 +87,12 @@ def draw(
     free = page_in - left - gap - RIGHT_IN
     bars_width = BARS_IN
     if width_in is not None:
-        bars_width = min(max(NARROW_BARS_IN, free - LISTS_IN), 0.55 * free)
+        tops = (_top(result, image, layer, math.inf) for layer in range(layers))
+        longest = max(print_sheet.text_width(each, print_sheet.TEXT_PT) for each in tops) / 72
+        # A hair more, for what rounding makes of an equal width.
+        lists = max(LISTS_IN, RANK_IN[1] + longest + 0.02)
+        least = NARROW_BARS_IN if grow < 1 else BARS_IN
+        bars_width = min(max(least, free - lists), 0.55 * free)
     bars = print_sheet.place(figure, left=left, top=BODY_IN, width=bars_width, height=height)
     bars.barh(range(layers), result.readout_value[image], 0.6, color=looks.ACCENT)
     bars.set(xlim=_ends(result, image), ylim=maps.get_ylim(), yticks=[])
@@ -128,7 +132,7 @@ def _draw_lists(axes: Axes, result: LogitLens, image: int, labels: Sequence[str]
             "parse_math": False,
         }
         axes.text(0, layer, _rank(result, image, layer), color=looks.INK, **line)
-        top = _top(result, image, layer, letters=int((width - rank) / LETTER_IN))
+        top = _top(result, image, layer, width - rank)
         axes.text(rank, layer, top, color=_ink(result, image, layer), **line)
 
 
@@ -288,16 +292,17 @@ def _rank(result: LogitLens, image: int, layer: int) -> str:
     return "" if _alone(result) else str(result.readout_rank[image, layer])
 
 
-def _top(result: LogitLens, image: int, layer: int, letters: int | None = None) -> str:
+def _top(result: LogitLens, image: int, layer: int, room_in: float | None = None) -> str:
     """The class of the largest output of a layer, shortened, with the output.
 
-    letters: of both, at most.
+    room_in: for both in print, in inches; None for a screen.
     """
     value = outputs.told(result.top_value[image, layer, 0], result.outputs)
-    most = looks.NAME_LENGTH
-    if letters is not None:
-        most = min(most, letters - len(value) - 1)
-    return f"{looks.short(result.top_labels[image][layer][0], most)} {value}"
+    name = result.top_labels[image][layer][0]
+    if room_in is None:
+        return f"{looks.short(name)} {value}"
+    room = room_in - print_sheet.text_width(f" {value}", print_sheet.TEXT_PT) / 72
+    return f"{print_sheet.fitted_at(name, room, print_sheet.TEXT_PT)} {value}"
 
 
 def _ends(result: LogitLens, image: int) -> looks.Limits:

@@ -130,7 +130,7 @@ def fold(text: str, fits: Callable[[str], bool]) -> str:
     """
     lines = []
     for given in text.split("\n"):
-        line, *words = (_fitting(word, fits) for word in given.split(" "))
+        line, *words = (fitted(word, fits) for word in given.split(" "))
         for word in words:
             if fits(f"{line} {word}"):
                 line = f"{line} {word}"
@@ -141,7 +141,8 @@ def fold(text: str, fits: Callable[[str], bool]) -> str:
     return "\n".join(lines)
 
 
-def _fitting(word: str, fits: Callable[[str], bool]) -> str:
+def fitted(word: str, fits: Callable[[str], bool]) -> str:
+    """A name without as many letters of its middle as do not fit."""
     letters = len(word)
     while letters > 1 and not fits(short(word, letters)):
         letters -= 1

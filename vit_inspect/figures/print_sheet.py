@@ -25,6 +25,7 @@ from vit_inspect.figures.looks import (
     SIMILARITY_LIMITS,
     SIMILARITY_MAP,
     Limits,
+    fitted,
     fold,
 )
 
@@ -156,6 +157,11 @@ def write(figure: Figure, text: str, *, left: float, top: float, **properties: A
 def folded_at(text: str, width_in: float, size_pt: float) -> str:
     """The text with long lines broken, so that none is wider than `width_in`."""
     return fold(text, lambda line: text_width(line, size_pt) / 72 <= width_in)
+
+
+def fitted_at(name: str, width_in: float, size_pt: float) -> str:
+    """The name on one line, without as much of its middle as is wider than `width_in`."""
+    return fitted(name, lambda line: text_width(line, size_pt) / 72 <= width_in)
 
 
 @lru_cache(4096)
