@@ -21,6 +21,7 @@ from tests.helpers.records import made
 from vit_inspect.figures.layer_cka import FIGURE
 from vit_inspect.figures.printing import FAMILIES, Font, Print, _fonts, printed
 from vit_inspect.records.evidence import LayerCka
+from vit_inspect.records.paper import EmbeddingFilters
 
 FILES = {"sans": "DejaVuSans.ttf", "times": "STIXGeneral.ttf", "computer modern": "cmu_serif.ttf"}
 
@@ -70,3 +71,14 @@ def test_what_makes_no_print_is_told_in_words(wrong: dict[str, Any], told: str) 
     for draw in (partial(vi.draw, made(LayerCka)), Print):
         with pytest.raises(vi.BadParameter, match=re.escape(told)):
             draw(**wrong)
+
+
+@pytest.mark.parametrize("font", FAMILIES)
+def test_lines_of_a_name_are_as_close_in_every_font(font: Font) -> None:
+    drawn = vi.draw(made(EmbeddingFilters), font=font)
+    name = drawn.axes[0].title
+    assert "\n" in name.get_text()
+    both = name.get_window_extent().height
+    name.set_text("Lines")
+    between = both - name.get_window_extent().height
+    assert between / drawn.dpi * 72 == pytest.approx(1.4 * name.get_fontsize(), rel=0.05)

@@ -107,6 +107,9 @@ def _leave_out(sheet: Figure, part: str) -> None:
 def _set_font(sheet: Figure, family: list[str]) -> None:
     for text in sheet.findobj(Text):
         text.set_fontfamily(family)
+        # Without a number, each font has its own: with STIX, every other line would be free.
+        if "\n" in text.get_text():
+            text.set_linespacing(print_sheet.LINE_EM)
     for axes in sheet.axes:
         # Labels of ticks are made when the figure is saved.
         axes.tick_params(which="both", labelfontfamily=family)
