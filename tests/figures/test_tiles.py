@@ -104,3 +104,8 @@ def test_a_png_keeps_every_pixel(random):
     head, body = data_uri(Image.fromarray(pixels)).split(",")
     assert head == "data:image/png;base64"
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(body)))), pixels)
+
+
+def test_a_gap_has_no_dark_colour_that_a_reader_of_pdf_could_mix_in() -> None:
+    picture = compose(np.full((2, 2, 3, 3, 4), 128, np.uint8)).picture
+    assert set(map(tuple, picture[picture[..., 3] == 0].tolist())) == {(255, 255, 255, 0)}

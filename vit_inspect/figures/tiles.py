@@ -48,7 +48,9 @@ def compose(pictures: UInt8[np.ndarray, "tile_row tile_column row column 4"]) ->
     large = pictures.repeat(enlarge, axis=2).repeat(enlarge, axis=3)
     height, width = height * enlarge, width * enlarge
     gap = max(1, round(GAP * max(height, width)))
-    spaced = np.pad(large, ((0, 0), (0, 0), (0, gap), (0, gap), (0, 0)))
+    # Transparent white: readers of PDF mix the colours of a gap with those of its tiles.
+    spaced = np.full((rows, columns, height + gap, width + gap, 4), (255, 255, 255, 0), np.uint8)
+    spaced[:, :, :height, :width] = large
     joined = spaced.swapaxes(1, 2).reshape(rows * (height + gap), columns * (width + gap), 4)
     down, right = height / (height + gap) / 2, width / (width + gap) / 2
     return Tiles(
