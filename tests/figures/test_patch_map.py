@@ -13,7 +13,8 @@ from matplotlib.patches import Rectangle
 from tests.helpers.printed import check_sheet, words
 from vit_inspect.errors import BadParameter
 from vit_inspect.figures.patch_map import draw, plot
-from vit_inspect.layout import Region
+from vit_inspect.layout import Box, Region
+from vit_inspect.records.base import Photograph
 from vit_inspect.records.evidence import PatchMap
 
 pytestmark = pytest.mark.slow
@@ -124,3 +125,14 @@ def test_what_is_no_patch_is_not_outlined(
 ) -> None:
     with pytest.raises(BadParameter, match=told):
         show(single, outlined=outlined)
+
+
+def test_an_upright_map_stands_in_the_middle_of_the_sheet(single: PatchMap) -> None:
+    upright = Photograph(
+        "upright.png", np.zeros((60, 20, 3), np.uint8), (60, 20), Box(0, 0, 20, 60)
+    )
+    sheet = draw(replace(single, photographs=(upright,) * 2), width_in=6.9)
+    for axes in sheet.axes:
+        place = axes.get_position()
+        assert place.x0 + place.x1 == pytest.approx(1)
+    assert sheet.axes[0].get_position().width < 0.5

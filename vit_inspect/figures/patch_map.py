@@ -70,8 +70,10 @@ def draw(
     width = sheet - 2 * print_sheet.EDGE_IN
     height = min(width * rows / columns, MOST_HIGH * sheet, HIGHEST_IN)
     width = height * columns / rows
+    # An upright map that is as high as the page stands in the middle.
+    left = (sheet - width) / 2
     figure = print_sheet.page(sheet, height + 1.0)
-    axes = print_sheet.place(figure, left=print_sheet.EDGE_IN, top=0.5, width=width, height=height)
+    axes = print_sheet.place(figure, left=left, top=0.5, width=width, height=height)
     grid_rows, grid_columns = result.layout.grid
     axes.imshow(
         picture,
@@ -84,7 +86,7 @@ def draw(
     _outline(axes, _boxes(outlined, result.layout))
     place = {"top": height + 0.58, "width": max(width - 2 * BAR_END_IN, 1.0)}
     above = float(result.values[image].max()) > ends[1]
-    draw_bar(figure, look, ends, unit, above=above, left=print_sheet.EDGE_IN + BAR_END_IN, **place)
+    draw_bar(figure, look, ends, unit, above=above, left=left + BAR_END_IN, **place)
     print_sheet.write_head(figure, title, words)
     # A long unit takes several lines.
     print_sheet.trim(figure)
