@@ -171,3 +171,13 @@ def test_print_has_as_many_panels_in_a_row_as_its_width_allows(statistics, width
     sheet = draw(statistics, width_in=width_in)
     assert len({round(panel.get_position().y1, 3) for panel in sheet.axes[1::2]}) == rows
     assert max(panel.get_position().x1 for panel in sheet.axes) <= 1
+
+
+def test_a_single_panel_stands_in_the_middle_of_a_given_width() -> None:
+    statistics = made(HeadStatistics, Size(layers=12, heads=6))
+    bar, panel = (
+        axes.get_position() for axes in draw(statistics, limits=(0.0, 6.0), width_in=5.5).axes
+    )
+    assert (panel.x0, panel.x1) == pytest.approx((bar.x0, bar.x1))
+    assert panel.x0 > 0.2
+    assert panel.x0 + panel.x1 == pytest.approx(1, abs=0.1)

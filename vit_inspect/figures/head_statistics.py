@@ -129,10 +129,12 @@ def draw(
     most_in = step_in - LEFT_IN - RIGHT_IN
     width, height = fit(tiles[large], width=most_in, height=room)
     bar_in = max(min(1.0, most_in), width)
+    # A single panel stands in the middle of a given width.
+    spare = (most_in - bar_in) / 2 if limits and width_in else 0.0
     figure = print_sheet.page(page_in, HEAD_IN + rows * (height + around_in))
     for index, (name, scale) in enumerate(scales.items()):
         row, column = divmod(index, across)
-        left, top = LEFT_IN + column * step_in, HEAD_IN + row * (height + around_in)
+        left, top = LEFT_IN + spare + column * step_in, HEAD_IN + row * (height + around_in)
         bar = print_sheet.place(figure, left=left, top=top + bar_top, width=bar_in, height=0.07)
         print_sheet.colour_bar(
             bar,
