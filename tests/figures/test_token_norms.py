@@ -10,6 +10,7 @@ from matplotlib.colors import to_hex
 from tests.helpers.printed import check_sheet
 from vit_inspect.figures import looks
 from vit_inspect.figures.overlay import patch_box
+from vit_inspect.figures.print_sheet import CAPTION
 from vit_inspect.figures.token_norms import (
     PLAIN,
     VARIANT,
@@ -222,3 +223,14 @@ def test_no_words_lie_on_others_or_beyond_the_sheet(norms, width_in, image):
         figure = draw(many, image=image, width_in=width_in)
         check_sheet(figure)
         assert figure.get_size_inches()[1] <= 9.2
+
+
+@pytest.mark.parametrize("width_in", [3.25, 5.5, 6.9])
+def test_without_artefacts_the_words_begin_soon_below_the_curves(
+    norms: TokenNorms, width_in: float
+) -> None:
+    sheet = draw(norms, image=1, width_in=width_in)
+    sheet.set_dpi(100)
+    lowest = min(axes.get_tightbbox().y0 for axes in sheet.axes)
+    [words] = [text for text in sheet.texts if text.get_gid() == CAPTION]
+    assert 2 < lowest - words.get_window_extent().y1 < 22

@@ -119,7 +119,7 @@ def draw(
         place = {"top": bottom, "width": width, "height": width / shape, "column": column}
         bottom = _draw_rollouts(figure, result, image, **place, stacked=stacked)
         words += _rollout_words(result, image, PLAIN)
-    print_sheet.write_caption(figure, words, top=bottom + 0.2)
+    print_sheet.write_caption(figure, words, top=bottom + (0.2 if found else 0.08))
     print_sheet.trim(figure)
     return figure
 
@@ -332,7 +332,7 @@ def _draw_chart(
     }
     if columns is None:
         depth.legend(handles, names, loc="upper left", bbox_to_anchor=(1.0, 1.02), **look)
-        return top + height + 0.4
+        return top + height + 0.35
     _, high = print_sheet.size_in(lowest)
     anchor = (0.5, -LEGEND_BELOW_IN / high)
     look |= {"ncols": columns, "columnspacing": 1.0, "borderpad": 0, "borderaxespad": 0}
