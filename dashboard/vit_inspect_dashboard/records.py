@@ -29,6 +29,9 @@ from vit_inspect_dashboard.state import Subject
 BATCH = 4
 """Pictures in one forward pass where a figure is of many."""
 
+IN_THE_PASS = (vi.attention_distance, vi.head_statistics)
+"""Analyses of one model that sum inside its forward pass: of many pictures no capture is made."""
+
 Given = ParamSpec("Given")
 
 
@@ -88,8 +91,12 @@ def of_pictures(
         on_progress(len(pictures) - len(missing))
         some = missing[:size]
         try:
-            seen = [models.batch(each, some) for each in subjects]
-            record = on_device(analyse, *seen, **parameters)
+            if analyse in IN_THE_PASS:
+                images = [each.read() for each in some]
+                record = on_device(analyse, models.model(subjects[0]), images, **parameters)
+            else:
+                seen = [models.batch(each, some) for each in subjects]
+                record = on_device(analyse, *seen, **parameters)
         except OutOfMemory:
             if size == 1:
                 raise

@@ -271,7 +271,7 @@ def test_every_row_is_computed_once(
         sweeps.append(reductions)
         sweep(layers, *reductions)
 
-    monkeypatch.setattr("vit_inspect.analyses.head_statistics.sweep", counted)
+    monkeypatch.setattr("vit_inspect.recording.observer.sweep", counted)
     vi.head_statistics(capture_of(peaked(random, 1, 1, 2, 7, 7), layout_of("cls")))
     assert len(sweeps) == 1
 

@@ -138,7 +138,7 @@ def test_all_commands_are_shown_and_wrong_ones_are_seen(
     parse: Callable[[list[str]], list[str]],
 ) -> None:
     shown = {words[0] for text in TEXTS.values() for words in command_lines(text)}
-    assert shown == {"figures", "models", "dashboard"}
+    assert shown == {"figures", "survey", "models", "dashboard"}
     for wrong in (["figure", "a.jpg"], ["figures", "a.jpg"], ["models", "--all"]):
         assert parse(wrong) == []
 

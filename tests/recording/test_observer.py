@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,24 @@ def test_numbers_are_those_of_a_capture_at_any_size_of_blocks(
 ) -> None:
     monkeypatch.setattr(blocks, "CPU_BLOCK_BYTES", block_bytes)
     check_observation(tiny, IMAGES)
+
+
+def test_analyses_of_heads_take_pictures_without_a_capture(
+    tiny: vi.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capture = vi.capture(tiny, IMAGES)
+    monkeypatch.delattr("vit_inspect.recording.recorder.Recorder.checked")
+    for analyse in (
+        vi.head_statistics,
+        vi.attention_distance,
+        partial(vi.attention_distance, definition="renormalised"),
+    ):
+        kept, seen = analyse(capture), analyse(tiny, IMAGES)
+        assert type(kept) is type(seen)
+        for name, values in seen.arrays().items():
+            np.testing.assert_allclose(values, kept.arrays()[name], rtol=1e-12, atol=1e-13)
+    with pytest.raises(vi.BadParameter, match="a picture and a capture"):
+        vi.head_statistics(capture, IMAGES)
 
 
 def test_only_what_is_asked_for_is_there(tiny: vi.Model) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vit_inspect.arguments import takes
 from vit_inspect.attention.blocks import RowBlock
-from vit_inspect.attention.sweep import sweep
 from vit_inspect.errors import BadParameter
-from vit_inspect.recording.recorder import Capture, Heads, of_capture
+from vit_inspect.model import Model
+from vit_inspect.recording.inputs import Given
+from vit_inspect.recording.observer import summed
+from vit_inspect.recording.recorder import Capture, Heads
 from vit_inspect.records.paper import AttentionDistance
 
 KEPT_BYTES = 16 * 2**20
@@ -20,18 +24,27 @@ KEPT_BYTES = 16 * 2**20
 Definition = Literal["paper", "renormalised"]
 
 
-@of_capture
-def attention_distance(capture: Capture, *, definition: Definition = "paper") -> AttentionDistance:
+@takes(Model | Capture, "what vit_inspect.load or vit_inspect.capture returns")
+def attention_distance(
+    model: Model | Capture,
+    image: Given | None = None,
+    *,
+    definition: Definition = "paper",
+) -> AttentionDistance:
     """Mean distance between a patch and what it attends to, in px of the model input.
 
     "paper" weights each distance by the attention, so that attention to special tokens counts as
     distance 0; "renormalised" first divides by the attention to patches. A patch's attention to
     itself counts as distance 0. Mean over the patches as queries; one value per image, layer and
-    head. Raises `BadParameter` for another definition.
+    head.
+
+    model, image: a capture alone; or a model and a picture or a batch, whose attention is summed
+        inside the forward pass, in less time and memory.
+
+    Raises `BadParameter` for another definition.
     """
-    distance = DistanceReduction(capture.heads, definition=definition)
-    sweep(capture.layers, distance)
-    return distance.result()
+    begin = partial(DistanceReduction, definition=definition)
+    return summed(model, image, begin).result()
 
 
 class DistanceReduction:

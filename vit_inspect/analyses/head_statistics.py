@@ -13,19 +13,22 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from vit_inspect.analyses.attention_distance import DistanceReduction
+from vit_inspect.arguments import takes
 from vit_inspect.attention.blocks import RowBlock
 from vit_inspect.attention.rows import row_entropy
-from vit_inspect.attention.sweep import sweep
 from vit_inspect.layout import TokenLayout
-from vit_inspect.recording.recorder import Capture, Heads, of_capture
+from vit_inspect.model import Model
+from vit_inspect.recording.inputs import Given
+from vit_inspect.recording.observer import summed
+from vit_inspect.recording.recorder import Capture, Heads
 from vit_inspect.records.evidence import HeadStatistics
 
 Statistic = Literal["distance", "masses", "entropy", "nmi"]
 """What can be summed over the rows of the heads."""
 
 
-@of_capture
-def head_statistics(capture: Capture) -> HeadStatistics:
+@takes(Model | Capture, "what vit_inspect.load or vit_inspect.capture returns")
+def head_statistics(model: Model | Capture, image: Given | None = None) -> HeadStatistics:
     """Seven numbers for every image, layer and head: means over all patches as queries.
 
     Keys are all tokens. `entropy` of a row a is -sum a ln a, in nats: 0 for a single key, and
@@ -40,10 +43,10 @@ def head_statistics(capture: Capture) -> HeadStatistics:
     if all queries attend alike, 1 if each query has its own key (Park et al., arXiv 2305.00729).
 
     The padding of windows counts as one special token, although it fills many places.
+
+    model, image: as for `attention_distance`.
     """
-    heads = HeadReduction(capture.heads)
-    sweep(capture.layers, heads)
-    return heads.result()
+    return summed(model, image, HeadReduction, entropy=True).result()
 
 
 class HeadReduction:

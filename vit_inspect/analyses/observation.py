@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, get_args
+from typing import get_args
 
-import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from vit_inspect.analyses.head_statistics import HeadReduction, Statistic, needs_entropy
-from vit_inspect.device import memory_refusal
 from vit_inspect.errors import BadParameter
 from vit_inspect.model import Model, of_model
 from vit_inspect.recording.inputs import Given, input_of
-from vit_inspect.recording.observer import Observer
+from vit_inspect.recording.observer import Pass, observed
 from vit_inspect.records.evidence import Observation
 
 
@@ -39,24 +36,16 @@ def observe(
     Sums are in float32, of a float64 model in float64. Raises what `capture` raises, and
     `BadParameter` for other statistics.
     """
-    seen = observed(model, input_of(model, image, pixels), statistics)
-    return Observation(model.id, model.layout, seen.error, **seen.means)
+    seen = observe_heads(model, input_of(model, image, pixels), statistics)
+    return Observation(model.id, model.layout, seen.error, **seen.sums.means())
 
 
-class Observed(NamedTuple):
-    """One pass: the numbers of the heads by name, the model's output, and the error."""
-
-    means: dict[str, Float[np.ndarray, "image layer head"]]
-    output: Tensor
-    error: float
-
-
-def observed(
+def observe_heads(
     model: Model,
     pixels: Float[Tensor, "image channel row column"],
     statistics: Sequence[Statistic],
-) -> Observed:
-    """What `observe` returns, with the output of the model; `pixels` are its input."""
+) -> Pass[HeadReduction]:
+    """The pass that `observe` makes, whose `pixels` are the model's input."""
     known = get_args(Statistic)
     if isinstance(statistics, str) or not statistics or not set(statistics) <= set(known):
         raise BadParameter(
@@ -64,16 +53,9 @@ def observed(
             f"a list of {', '.join(map(repr, known))}",
             "choose one of these, or some",
         )
-    observer = Observer(
+    return observed(
         model,
-        len(pixels),
+        pixels,
         lambda heads: HeadReduction(heads, statistics),
         entropy=needs_entropy(statistics),
     )
-    with (
-        memory_refusal(len(pixels), model.layout.token_count, model.device),
-        torch.inference_mode(),
-        observer,
-    ):
-        output = model.module(pixels)
-    return Observed(observer.ended(output).means(), output, observer.error)

@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vit_inspect.device import memory_refusal
-from vit_inspect.errors import BadParameter, UnsupportedModel
+from vit_inspect.errors import UnsupportedModel
 from vit_inspect.model import Model
-from vit_inspect.recording.inputs import Given, prepared
+from vit_inspect.recording.inputs import Given, prepared, refuse_both
 from vit_inspect.recording.recorder import Capture, Recorder
 from vit_inspect.recording.token_order import token_rows
 
@@ -51,12 +51,7 @@ def differentiate(
     `UnsupportedModel` where no gradient flows.
     """
     if isinstance(model, Capture):
-        if image is not None:
-            raise BadParameter(
-                "a picture and a capture, which has its own pictures",
-                "a capture alone, or a model and a picture",
-                "leave one of them out",
-            )
+        refuse_both(image)
         pixels, photographs, model = model.pixels, model.photographs, model.model
     else:
         pixels, photographs = prepared(model, image)

@@ -82,6 +82,16 @@ def prepared(
     )
 
 
+def refuse_both(image: Given | None) -> None:
+    """Raises `BadParameter` for a picture beside a capture."""
+    if image is not None:
+        raise BadParameter(
+            "a picture and a capture, which has its own pictures",
+            "a capture alone, or a model and a picture",
+            "leave one of them out",
+        )
+
+
 def input_of(
     model: Model, image: Given | None = None, pixels: Tensor | Sequence[Tensor] | None = None
 ) -> Float[Tensor, "image channel row column"]:

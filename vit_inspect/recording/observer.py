@@ -8,18 +8,21 @@ that of the plain pass and one block.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from vit_inspect.attention.blocks import row_blocks
 from vit_inspect.attention.layer import LayerAttention, compute_type
-from vit_inspect.attention.sweep import Reduction
+from vit_inspect.attention.sweep import Reduction, sweep
+from vit_inspect.device import memory_refusal
 from vit_inspect.model import Model
-from vit_inspect.recording.recorder import Heads, Recorder
+from vit_inspect.recording.inputs import Given, input_of, refuse_both
+from vit_inspect.recording.recorder import Capture, Heads, Recorder
 from vit_inspect.recording.token_order import as_in_network
 from vit_inspect.recording.verification import relative_error, spread_rows
 
@@ -150,6 +153,55 @@ class Observer(Recorder, Generic[Sums]):
         super()._keep(layer, output, project, dtypes)
         if self.block in self.numbers:
             self._added(self.calls[self.block].pop())
+
+
+@dataclass(frozen=True, eq=False)
+class Pass(Generic[Sums]):
+    """One forward pass: the sums over its rows, the model's output, and the error."""
+
+    sums: Sums
+    output: Tensor
+    error: float
+
+
+def observed(
+    model: Model,
+    pixels: Float[Tensor, "image channel row column"],
+    begin: Callable[[Heads], Sums],
+    *,
+    entropy: bool = False,
+) -> Pass[Sums]:
+    """Run the model once and sum over all rows of its blocks; parameters as of an `Observer`.
+
+    Raises what `capture` raises of a network.
+    """
+    observer = Observer(model, len(pixels), begin, entropy=entropy)
+    with (
+        memory_refusal(len(pixels), model.layout.token_count, model.device),
+        torch.inference_mode(),
+        observer,
+    ):
+        output = model.module(pixels)
+    return Pass(observer.ended(output), output, observer.error)
+
+
+def summed(
+    of: Model | Capture,
+    image: Given | None,
+    begin: Callable[[Heads], Sums],
+    *,
+    entropy: bool = False,
+) -> Sums:
+    """Sums over all rows: of a capture, or of pictures inside the forward pass of a model.
+
+    Raises `BadParameter` for a picture beside a capture, and what `observed` raises.
+    """
+    if isinstance(of, Capture):
+        refuse_both(image)
+        sums = begin(of.heads)
+        sweep(of.layers, sums)
+        return sums
+    return observed(of, input_of(of, image), begin, entropy=entropy).sums
 
 
 def _empty(layer: LayerAttention) -> LayerAttention:

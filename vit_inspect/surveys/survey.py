@@ -14,9 +14,10 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vit_inspect.analyses.head_statistics import Statistic
-from vit_inspect.analyses.observation import Observed, observed
+from vit_inspect.analyses.observation import observe_heads
 from vit_inspect.analyses.outputs import output_values
 from vit_inspect.arguments import at_least_one, of_kind
 from vit_inspect.errors import BadParameter, InspectError
@@ -161,12 +162,12 @@ def _rows(
     chosen: list[tuple[int, float] | None] = []
     if arrays:
         pixels = torch.from_numpy(np.stack(arrays)).to(model.device, model.dtype)
-        seen = observed(model, pixels, statistics)
+        seen = observe_heads(model, pixels, statistics)
+        means = seen.sums.means()
         numbers = [
-            {name: values[place] for name, values in seen.means.items()}
-            for place in range(len(arrays))
+            {name: values[place] for name, values in means.items()} for place in range(len(arrays))
         ]
-        chosen = _chosen(model, seen)
+        chosen = _chosen(model, seen.output)
     known = zip(numbers, chosen, strict=True)
     return [
         Row(entry, given) if isinstance(given, str) else Row(entry, None, *next(known))
@@ -174,11 +175,11 @@ def _rows(
     ]
 
 
-def _chosen(model: Model, seen: Observed) -> list[tuple[int, float] | None]:
+def _chosen(model: Model, output: Tensor) -> list[tuple[int, float] | None]:
     """The class of each picture's largest output, and its probability."""
     if model.labels is None or model.outputs == "scores":
-        return [None] * len(seen.output)
-    scores = seen.output.cpu().double()
+        return [None] * len(output)
+    scores = output.cpu().double()
     best, places = scores.topk(1, dim=1)
     shares = output_values(best, scores, model.outputs)
     return list(zip(places[:, 0].tolist(), shares[:, 0].tolist(), strict=True))
@@ -188,7 +189,7 @@ def _plan(model: Model, statistics: Sequence[Statistic], batch: int) -> dict[str
     """What the numbers depend on; raises what `observe` raises, before any picture is read."""
     rows, columns = model.layout.input_px
     blank = torch.zeros(1, model.channels, rows, columns, dtype=model.dtype, device=model.device)
-    means = observed(model, blank, statistics).means
+    means = observe_heads(model, blank, statistics).sums.means()
     [(layers, heads)] = {values.shape[1:] for values in means.values()}
     [dtype] = {values.dtype.name for values in means.values()}
     classes = None if model.outputs == "scores" else model.labels
