@@ -97,7 +97,10 @@ def input_of(
 ) -> Float[Tensor, "image channel row column"]:
     """The model input alone, for who draws no figure; takes and raises what `prepared` does."""
     given = _tensor(image if pixels is None else pixels)
-    if given is None or (pixels is not None and image is not None):
+    if pixels is None and given is None:
+        images = as_pictures([] if image is None else image)  # type: ignore[arg-type]
+        return torch.cat([model.prepare(each) for each in images])
+    if given is None or (image is not None and pixels is not None):
         return prepared(model, image, pixels=pixels)[0]
     return _checked_input(model, given)
 
