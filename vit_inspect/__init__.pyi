@@ -78,6 +78,7 @@ from .records.paper_figures import PaperFigure6 as PaperFigure6
 from .records.paper_figures import PaperFigure7 as PaperFigure7
 from .records.paper_figures import PaperFigure10 as PaperFigure10
 from .records.paper_figures import PaperFigure11 as PaperFigure11
+from .records.survey import HeadValues as HeadValues
 from .records.survey import Spread as Spread
 from .surveys.results import Survey as Survey
 from .surveys.results import open_survey as open_survey

@@ -33,6 +33,7 @@ from vit_inspect.figures.attention_distance import FIGURE as ATTENTION_DISTANCE
 from vit_inspect.figures.attention_maps import FIGURE as ATTENTION_MAPS
 from vit_inspect.figures.attention_relevance import FIGURE as ATTENTION_RELEVANCE
 from vit_inspect.figures.attention_rollout import FIGURE as ATTENTION_ROLLOUT
+from vit_inspect.figures.distribution import FIGURE as DISTRIBUTION
 from vit_inspect.figures.embedding_filters import FIGURE as EMBEDDING_FILTERS
 from vit_inspect.figures.faithfulness import FIGURE as FAITHFULNESS
 from vit_inspect.figures.feature_pca import FIGURE as FEATURE_PCA
@@ -197,7 +198,13 @@ FIGURES: tuple[ModelFigure[Any] | CaptureFigure[Any], ...] = (
     ),
 )
 
-UNBUNDLED: tuple[FigureSpec[Any], ...] = (ABLATION, ANATOMY, PATCH_MAP, PATCH_MAPS)
+UNBUNDLED: tuple[FigureSpec[Any], ...] = (
+    ABLATION,
+    ANATOMY,
+    DISTRIBUTION,
+    PATCH_MAP,
+    PATCH_MAPS,
+)
 """Figures that are in no bundle: of what a user chose, and of what the network is made of."""
 
 COMPOSED: tuple[FigureSpec[Any], ...] = (

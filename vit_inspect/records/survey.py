@@ -35,3 +35,19 @@ class Spread(Result):
     quantiles: Float[np.ndarray, "quantile layer head"]
     lowest: Int[np.ndarray, "layer head rank"]
     highest: Int[np.ndarray, "layer head rank"]
+
+
+@dataclass(frozen=True, eq=False)
+class HeadValues(Result):
+    """One statistic of one head, as in `HeadStatistics`, on each picture of a survey.
+
+    over: which pictures these are, in words.
+    values: of the pictures that have numbers, in order.
+    """
+
+    layout: TokenLayout
+    statistic: str
+    layer: int
+    head: int
+    over: str
+    values: Float[np.ndarray, "picture"]

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from vit_inspect.arguments import one_of
 from vit_inspect.errors import BadParameter
 from vit_inspect.layout import TokenLayout
-from vit_inspect.records.survey import QUANTILES, Spread
+from vit_inspect.records.survey import QUANTILES, HeadValues, Spread
 from vit_inspect.surveys.parts import Store
 from vit_inspect.surveys.sources import Entry
 
@@ -74,6 +74,14 @@ class Survey:
             :, 0, head
         ]
         return found
+
+    def of_head(self, statistic: str, layer: int, head: int) -> HeadValues:
+        """The same without the pictures that have no number, as a record with a figure."""
+        values = self.values(statistic, layer, head)
+        name = self._store.folder.name if self._kept is None else "a survey"
+        return HeadValues(
+            self.model, self.layout, statistic, layer, head, name, values[~np.isnan(values)]
+        )
 
 
 def open_survey(folder: str | os.PathLike[str]) -> Survey:
