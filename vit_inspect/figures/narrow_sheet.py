@@ -210,4 +210,7 @@ def _stack(figure: go.Figure, parts: list[_Part], width: int, above: float) -> N
             # What the drawing at the left said for both.
             if part is right and panel.down.showticklabels is False and panel.down.visible is None:
                 panel.down.update(showticklabels=True, title=left.panels[0].down.title)
+    # A share of the drawing's height, which is another one now.
+    if layout.legend.y is not None:
+        layout.legend.y *= drawn / whole
     figure.update_layout(height=round(margin.t + whole + margin.b))
