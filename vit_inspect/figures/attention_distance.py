@@ -47,7 +47,7 @@ def draw(
     height = max(2.15, 0.5 * width)
     heads = result.distance_px.shape[2]
     columns = legend_columns(heads, width + 0.25)
-    top = 0.4 + LEGEND_ROW_IN * (_legend_rows(heads, columns) - 1)
+    top = 0.4 + LEGEND_ROW_IN * (legend_rows(heads, columns) - 1)
     below = top + 0.1 + height
     figure = print_sheet.page(width_in, below + 1.25)
     place = {"left": 0.55, "width": width}
@@ -77,8 +77,13 @@ def draw(
 def draw_panel(axes: Axes, result: AttentionDistance, limits: looks.Limits) -> None:
     """One dot per head, and a line for uniform attention; `limits` are the axis' ends in px."""
     _draw_heads(axes, result.distance_px.mean(axis=0), limits)
+    draw_uniform(axes, result.layout.uniform_distance_px())
+
+
+def draw_uniform(axes: Axes, value: float) -> None:
+    """A line at the value of a head that attends to all tokens alike."""
     axes.axhline(
-        result.layout.uniform_distance_px(),
+        value,
         color=looks.QUIET,
         linewidth=0.8,
         linestyle=(0, (4, 3)),
@@ -204,9 +209,12 @@ def _legend_names(heads: int) -> list[str]:
     return [f"Head{'s' if ',' in names[0] else ''} {names[0]}", *names[1:]]
 
 
-def legend_columns(heads: int, width_in: float) -> int:
-    """How many entries of the legend stand side by side in a width."""
-    names = [*_legend_names(heads), UNIFORM]
+def legend_columns(heads: int, width_in: float, *, uniform: bool = True) -> int:
+    """How many entries of the legend stand side by side in a width.
+
+    uniform: whether there is a line for uniform attention.
+    """
+    names = [*_legend_names(heads), *[UNIFORM][: int(uniform)]]
     for columns in range(len(names), 1, -1):
         widest = (max(map(len, names[start::columns])) for start in range(columns))
         if sum(ENTRY_IN + LETTER_IN * letters for letters in widest) <= width_in:
@@ -214,19 +222,21 @@ def legend_columns(heads: int, width_in: float) -> int:
     return 1
 
 
-def _legend_rows(heads: int, columns: int) -> int:
-    return -(-(len(_legend_names(heads)) + 1) // columns)
+def legend_rows(heads: int, columns: int, *, uniform: bool = True) -> int:
+    """In how many rows the entries of the legend stand."""
+    return -(-(len(_legend_names(heads)) + int(uniform)) // columns)
 
 
 def draw_legend(axes: Axes, *, heads: int, columns: int, **place: Any) -> None:
-    """The heads of each colour, and the line for uniform attention.
+    """The heads of each colour, and the line for uniform attention, where there is one.
 
     columns: names side by side, of `legend_columns`.
     place: matplotlib's words for it; above the axes if not given: inside, it would hide dots.
     """
-    handles, _ = axes.get_legend_handles_labels()
-    names = _legend_names(heads)
-    entries = [*zip(handles, names, strict=False), (handles[-1], UNIFORM)]
+    handles, labels = axes.get_legend_handles_labels()
+    entries = list(zip(handles, _legend_names(heads), strict=False))
+    if labels[-1] == UNIFORM:
+        entries.append((handles[-1], UNIFORM))
     # matplotlib fills column by column; numbers are read row by row.
     entries = [each for start in range(columns) for each in entries[start::columns]]
     axes.legend(

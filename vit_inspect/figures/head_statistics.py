@@ -39,9 +39,11 @@ small one."""
 class Statistic(NamedTuple):
     """A statistic of a head, which is never below 0: each scale begins there.
 
-    title: of its panel; words: its value in a sentence; meaning: what is measured.
+    name: by itself; title: of its panel, with its unit; words: its value in a sentence; meaning:
+        what is measured.
     """
 
+    name: str
     title: str
     words: str
     meaning: str
@@ -49,35 +51,44 @@ class Statistic(NamedTuple):
 
 STATISTICS = {
     "entropy": Statistic(
+        "Attention entropy",
         "Entropy (nats)",
         "entropy {:.2f} nats",
         "Of an attention row, in nats; 0 is attention to a single token.",
     ),
     "effective_tokens": Statistic(
         "Effective tokens",
+        "Effective tokens",
         "{:.1f} effective tokens",
         "exp of the entropy of a row, mean over the queries.",
     ),
     "nmi": Statistic(
+        "Query-key NMI",
         "Query-key NMI",
         "NMI {:.3f}",
         "Mutual information of query and key: 0 if all queries attend alike, 1 if each attends to "
         "tokens of its own.",
     ),
     "distance_px": Statistic(
+        "Attention distance",
         "Distance (px)",
         "distance {:.1f} px",
         "Mean attention distance; attention to special tokens counts as 0.",
     ),
     "prefix_mass": Statistic(
+        "Attention on special tokens",
         "Share on special tokens",
         "{:.1%} on special tokens",
         "Attention to special tokens: class token, registers and others before the patches.",
     ),
     "self_mass": Statistic(
-        "Share on itself", "{:.1%} on itself", "Attention of a patch to itself."
+        "Attention of a patch to itself",
+        "Share on itself",
+        "{:.1%} on itself",
+        "Attention of a patch to itself.",
     ),
     "local_mass": Statistic(
+        "Attention on 3 × 3 patches",
         "Share on 3 × 3 patches",
         "{:.1%} on the 3 × 3 patches around",
         "Attention to the patch and the up to 8 patches around it.",
