@@ -51,6 +51,7 @@ from vit_inspect.figures.patch_maps import FIGURE as PATCH_MAPS
 from vit_inspect.figures.position_bias import FIGURE as POSITION_BIAS
 from vit_inspect.figures.position_similarity import FIGURE as POSITION_SIMILARITY
 from vit_inspect.figures.rotary_similarity import FIGURE as ROTARY_SIMILARITY
+from vit_inspect.figures.spread import FIGURE as SPREAD
 from vit_inspect.figures.token_norms import FIGURE as TOKEN_NORMS
 from vit_inspect.figures.token_similarity import FIGURE as TOKEN_SIMILARITY
 from vit_inspect.model import Model
@@ -204,8 +205,10 @@ UNBUNDLED: tuple[FigureSpec[Any], ...] = (
     DISTRIBUTION,
     PATCH_MAP,
     PATCH_MAPS,
+    SPREAD,
 )
-"""Figures that are in no bundle: of what a user chose, and of what the network is made of."""
+"""Figures that are in no bundle: of what a user chose, of what the network is made of, and of a
+survey."""
 
 COMPOSED: tuple[FigureSpec[Any], ...] = (
     PAPER_FIGURE_6,

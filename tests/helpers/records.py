@@ -66,6 +66,7 @@ from vit_inspect.records.paper_figures import (
     PaperFigure10,
     PaperFigure11,
 )
+from vit_inspect.records.survey import QUANTILES, Spread
 
 Record = TypeVar("Record", bound=Result)
 
@@ -492,6 +493,37 @@ def head_statistics(size: Size, random: np.random.Generator) -> HeadStatistics:
     )
 
 
+def spread(size: Size, random: np.random.Generator) -> Spread:
+    """Of 2,000 pictures, as many of which are made as there are quantiles and more."""
+    return spread_of(random.uniform(0, 14, (41, size.layers, size.heads)), size, count=2000)
+
+
+def spread_of(
+    values: np.ndarray, size: Size, *, count: int, statistic: str = "distance_px"
+) -> Spread:
+    """The spread of these values, by picture, layer and head."""
+    order = np.moveaxis(np.argsort(values, axis=0, kind="stable"), 0, 2)
+    return Spread(
+        "toy",
+        layout_of(size),
+        statistic,
+        count,
+        values.mean(axis=0),
+        values.std(axis=0),
+        values.min(axis=0),
+        values.max(axis=0),
+        np.quantile(values, QUANTILES, axis=0),
+        order[..., :5].copy(),
+        order[..., ::-1][..., :5].copy(),
+    )
+
+
+def spread_of_one(size: Size, random: np.random.Generator) -> Spread:
+    """Of the masses on special tokens in a single picture."""
+    values = random.uniform(0, 1, (1, size.layers, size.heads))
+    return spread_of(values, size, count=1, statistic="prefix_mass")
+
+
 NORM = Normalisation("LayerNorm", 16, 1e-6, parameters=32)
 ATTENTION = Attention(2, 2, 8, inputs=16, output=16, bias=True, parameters=1088)
 MLP = Mlp(16, 64, 16, "GELU", gated=False, bias=True, parameters=2128)
@@ -667,6 +699,7 @@ MAKERS: dict[type[Result], Callable[[Size, np.random.Generator], Result]] = {
     PatchMap: patch_map,
     PatchMaps: patch_maps,
     Anatomy: anatomy,
+    Spread: spread,
     Predictions: predictions,
     PaperFigure6: paper_figure_6,
     PaperFigure7: paper_figure_7,
@@ -691,6 +724,7 @@ VARIANTS: dict[type[Result], tuple[Callable[[Size, np.random.Generator], Result]
     ),
     PatchMaps: (maps_of_layers, maps_of_ways),
     PaperFigure10: (mixed_figure_10, lone_figure_10),
+    Spread: (spread_of_one,),
 }
 """Further records of a kind whose figure looks different for them."""
 
