@@ -415,6 +415,10 @@ def dashboard(
         Path | None,
         typer.Option(help="A folder whose checkpoints are offered; each is loaded when chosen."),
     ] = None,
+    surveys: Annotated[
+        Path | None,
+        typer.Option(help="A folder whose surveys are shown, as vit-inspect survey writes them."),
+    ] = None,
     allow_weights: Annotated[
         bool,
         typer.Option("--allow-weights", help="Let visitors upload weights, as .safetensors files."),
@@ -453,6 +457,7 @@ def dashboard(
             host=host,
             browser=browser,
             folder=checkpoints,
+            surveys=surveys,
             weights_mb=(weights_mb or WEIGHTS_MB) if allow_weights else None,
             said=said,
         )

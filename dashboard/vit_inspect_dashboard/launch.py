@@ -48,6 +48,7 @@ def serve(
     browser: bool = True,
     said: Mapping[str, Any] | None = None,
     folder: Path | None = None,
+    surveys: Path | None = None,
     weights_mb: int | None = None,
 ) -> None:
     """Serve the dashboard until it is stopped, by Ctrl-C for example.
@@ -57,6 +58,7 @@ def serve(
     browser: whether to open the dashboard in a browser.
     said: of a checkpoint that is offered as the first model, as `vit_inspect.load` takes it.
     folder: whose checkpoints are offered too; what is said holds for them, but for `checkpoint`.
+    surveys: a folder of surveys that are shown.
     weights_mb: how large the files of weights may be that visitors bring; None allows none.
 
     Raises `BadParameter` for a host that has no address, and what `vit_inspect.load` raises.
@@ -80,6 +82,10 @@ def serve(
             offers.offer_folder(folder, of_all)
         if folder is None or "checkpoint" in said:
             offers.offer(said)
+    if surveys is not None:
+        from vit_inspect_dashboard import surveyed
+
+        surveyed.offer(surveys)
     if weights_mb is not None:
         from vit_inspect_dashboard import brought
 

@@ -19,7 +19,7 @@ import vit_inspect as vi
 from vit_inspect.errors import BadImage
 from vit_inspect.pictures.bands import CHOOSE_BANDS
 from vit_inspect.pictures.reading import ACCEPTED, MAX_PIXELS, SUFFIXES, printable
-from vit_inspect_dashboard import address, launched
+from vit_inspect_dashboard import address, launched, surveyed
 from vit_inspect_dashboard.wording import plain
 
 LARGEST_MB = 20
@@ -81,11 +81,16 @@ def unlike(name: str, taken: Collection[str]) -> str:
     return next(each for each in itertools.chain([name], copies) if each not in taken)
 
 
+def of_survey() -> list[Picture]:
+    """The picture of a survey that the address names, if it does."""
+    found = surveyed.named(address.get("image") or "")
+    return [Picture(*found)] if found else []
+
+
 def by_name() -> dict[str, Picture]:
     """All pictures that can be chosen, by the name that they have on the page."""
-    return {
-        picture.name: picture for picture in (*launched.here().pictures, *samples(), *uploads())
-    }
+    every = (*launched.here().pictures, *samples(), *of_survey(), *uploads())
+    return {picture.name: picture for picture in every}
 
 
 def choose_uploads(place: Any) -> None:

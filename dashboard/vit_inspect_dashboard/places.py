@@ -50,6 +50,7 @@ PLACES = (
         tuple(slug for slug in _FIGURES if slug not in (*_MAPS, *_TESTS, *OLD)),
     ),
     _place("Tests", _TESTS),
+    _place("Surveys", (), surveys="Surveys"),
     _place("Compare and export", (), compare="Compare", export="Export"),
     _place("Learn", (), learn="Learn")._replace(pictures=True),
     _place("About this model", (), about="About this model"),

@@ -132,6 +132,16 @@ def open_head(picked: list[int]) -> None:
     address.put(at=HOME, layer=picked[0], head=picked[1])
 
 
+def pick_head(picked: list[int]) -> None:
+    """What a click on a dot or a cell does where the head is shown on the page itself."""
+    address.put(layer=picked[0], head=picked[1])
+
+
+def open_picture(name: str, layer: int, head: int) -> None:
+    """What leads from a picture of a survey to its maps at this head."""
+    address.put(at=HOME, image=name, layer=layer, head=head)
+
+
 def remember(key: str, value: Any) -> None:
     """What a button does that begins or ends work of this session, which no address holds."""
     st.session_state[key] = value

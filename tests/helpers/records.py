@@ -66,7 +66,7 @@ from vit_inspect.records.paper_figures import (
     PaperFigure10,
     PaperFigure11,
 )
-from vit_inspect.records.survey import QUANTILES, Spread
+from vit_inspect.records.survey import QUANTILES, HeadValues, Spread
 
 Record = TypeVar("Record", bound=Result)
 
@@ -518,6 +518,12 @@ def spread_of(
     )
 
 
+def head_values(size: Size, random: np.random.Generator) -> HeadValues:
+    """The distances of a head on 200 pictures."""
+    values = random.normal(8, 1, 200)
+    return HeadValues("toy", layout_of(size), "distance_px", 1, 0, "crops", values)
+
+
 def spread_of_one(size: Size, random: np.random.Generator) -> Spread:
     """Of the masses on special tokens in a single picture."""
     values = random.uniform(0, 1, (1, size.layers, size.heads))
@@ -699,6 +705,7 @@ MAKERS: dict[type[Result], Callable[[Size, np.random.Generator], Result]] = {
     PatchMap: patch_map,
     PatchMaps: patch_maps,
     Anatomy: anatomy,
+    HeadValues: head_values,
     Spread: spread,
     Predictions: predictions,
     PaperFigure6: paper_figure_6,

@@ -1,0 +1,92 @@
+"""Which surveys does the operator offer, and which picture of one does an address name?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import streamlit as st
+from PIL import Image
+
+import vit_inspect as vi
+from vit_inspect.errors import BadParameter, InspectError
+from vit_inspect.pictures.reading import printable
+from vit_inspect.surveys.parts import MANIFEST
+from vit_inspect.surveys.sources import read
+
+_folders: list[Path] = []
+
+
+class Found(NamedTuple):
+    """A picture of a survey, as `pictures.Picture` has it."""
+
+    key: str
+    name: str
+    read: Callable[[], Image.Image]
+
+
+def offer(folder: Path) -> None:
+    """Offer the surveys in a folder, or the one that it is; they are looked for when asked for.
+
+    Raises `BadParameter` for what is no folder that can be read.
+    """
+    try:
+        next(folder.iterdir(), None)
+    except OSError as error:
+        raise BadParameter(
+            f"no folder that can be read at {str(folder)!r}", "a folder of surveys", "check it"
+        ) from error
+    _folders.append(folder)
+
+
+def listed() -> dict[str, Path]:
+    """The folders of surveys, by name."""
+    found: dict[str, Path] = {}
+    for folder in _folders:
+        for each in (folder, *sorted(folder.iterdir())):
+            if (each / MANIFEST).is_file():
+                found.setdefault(printable(each.resolve().name), each)
+    return found
+
+
+def opened(folder: Path) -> vi.Survey:
+    """The survey in a folder; raises `BadParameter` where it is not done, or damaged."""
+    return _opened(str(folder), _stamp(folder))
+
+
+def picture(survey: str, folder: Path, number: int) -> Found:
+    """A picture of a survey, by its number there."""
+    entry = opened(folder).entries[number]
+    key = f"{entry.place}?{entry.start}?{entry.row}?{_stamp(folder)}"
+    return Found(key, f"{survey}/{printable(entry.name)}", partial(read, entry))
+
+
+def named(name: str) -> Found | None:
+    """The picture of this name, which begins with that of its survey; None if there is none."""
+    for survey, folder in listed().items():
+        if name.startswith(f"{survey}/"):
+            try:
+                number = _numbers(str(folder), _stamp(folder)).get(name.removeprefix(f"{survey}/"))
+            except InspectError:
+                continue
+            if number is not None:
+                return picture(survey, folder, number)
+    return None
+
+
+@st.cache_resource(max_entries=8, show_spinner="Reading the survey")
+def _opened(folder: str, stamp: int) -> vi.Survey:
+    return vi.open_survey(folder)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _numbers(folder: str, stamp: int) -> dict[str, int]:
+    """The numbers of all pictures of a survey, by name."""
+    entries = _opened(folder, stamp).entries
+    return {printable(entry.name): number for number, entry in enumerate(entries)}
+
+
+def _stamp(folder: Path) -> int:
+    return (folder / MANIFEST).stat().st_mtime_ns

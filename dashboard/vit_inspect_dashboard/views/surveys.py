@@ -1,0 +1,113 @@
+"""View: what do the heads do over many pictures?"""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+import vit_inspect as vi
+from vit_inspect.figures.distribution import FIGURE as DISTRIBUTION
+from vit_inspect.figures.head_statistics import STATISTICS
+from vit_inspect.figures.looks import place_name
+from vit_inspect.figures.spread import FIGURE as SPREAD
+from vit_inspect_dashboard import address, controls, exports, page, pictures, state, surveyed
+from vit_inspect_dashboard.components import screen
+from vit_inspect_dashboard.wording import model_title, plain
+
+offered = surveyed.listed()
+place = page.heading("Surveys", "What do the heads do over many pictures?")
+if not offered:
+    st.write(
+        "A survey takes numbers of every head over a folder of pictures, as many as you like. Make "
+        "one in a terminal:"
+    )
+    page.show_command(["vit-inspect", "survey", "pictures", "--out", "surveys/mine"])
+    st.write("Then open the dashboard on the folder that holds it:")
+    page.show_command(["vit-inspect", "dashboard", "--surveys", "surveys"])
+    raise page.Ended
+
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    name = st.selectbox(
+        "Survey",
+        list(offered),
+        width=260,
+        help="The surveys of this server.",
+        **address.one_of("survey", offered, start=next(iter(offered))),
+    )
+    folder = offered[str(name)]
+    survey = surveyed.opened(folder)
+    titles = {STATISTICS[each].title: each for each in survey.statistics}
+    if titles:
+        title = st.selectbox(
+            "Statistic",
+            list(titles),
+            width=260,
+            help="What is measured of each head, for every picture.",
+            **address.one_of("statistic", titles, start=next(iter(titles))),
+        )
+rows, columns = survey.layout.input_px
+labels = {entry.label for entry in survey.entries} - {None}
+st.caption(
+    plain(
+        f"{survey.count:,} pictures, {model_title(survey.model)} at {rows} × {columns} px"
+        + (f", {len(labels)} labels" if labels else "")
+        + (f"; {len(survey.refused)} could not be read" if survey.refused else "")
+        + "."
+    )
+)
+if survey.refused:
+    with st.expander("Pictures that could not be read"):
+        for each, reason in survey.refused[:20]:
+            st.text(f"{each}: {reason}")
+if not titles:
+    raise page.Ended
+
+spread = survey.statistics[titles[title]]
+page.plot(
+    SPREAD.plot(spread),
+    key="spread",
+    alt=f"{title} of every head over {survey.count} pictures, with quantiles",
+    on_pick=state.pick_head,
+)
+st.caption(screen.in_words("Click a dot or a cell: below is that head."))
+with place:
+    exports.offer(SPREAD, spread, name=str(name))
+
+layers, heads = spread.mean.shape
+# At first the head that differs most between pictures, as a share of its mean.
+share = spread.std / np.maximum(np.abs(spread.mean), np.finfo(float).tiny)
+layer, head = (int(each) for each in np.unravel_index(share.argmax(), share.shape))
+with st.container(horizontal=True, vertical_alignment="top"):
+    layer = controls.choose_number("layer", "Layer", layers, start=layer, keys=("K", "J"))
+    head = controls.choose_number("head", "Head", heads, start=head, keys=("H", "L"))
+
+result = survey.of_head(spread.statistic, layer, head)
+page.plot(
+    DISTRIBUTION.plot(result),
+    key="distribution",
+    alt=f"{title} of {place_name(layer, head)} over {survey.count} pictures, as a histogram",
+)
+exports.offer(DISTRIBUTION, result, name=str(name), suffix=f"_L{layer}_H{head}")
+
+words = STATISTICS[spread.statistic].words
+values = survey.values(spread.statistic, layer, head)
+for ends, numbers in (("lowest", spread.lowest), ("highest", spread.highest)):
+    st.markdown(f"**The pictures with the {ends} values**")
+    with st.container(horizontal=True, key=f"{ends}_pictures"):
+        for number in numbers[layer, head].tolist():
+            picture = pictures.Picture(*surveyed.picture(str(name), folder, number))
+            with st.container(width=150):
+                try:
+                    st.image(pictures.thumbnail(picture.key, picture.read), width=150)
+                except vi.BadImage:
+                    # It was there when the survey was made.
+                    st.caption("This picture is gone.")
+                st.button(
+                    plain(survey.entries[number].name),
+                    key=f"{ends}_{number}",
+                    on_click=state.open_picture,
+                    args=(picture.name, layer, head),
+                    help=f"Open it in Explore at {place_name(layer, head)}",
+                )
+                st.caption(words.format(values[number]))
+page.explain(SPREAD, DISTRIBUTION)
