@@ -73,11 +73,7 @@ def draw(result: HeadImportance, *, image: int = 0, width_in: float | None = Non
     )
     axes = print_sheet.place(figure, left=LEFT_IN, top=HEAD_IN, width=width, height=height)
     draw_tiles(axes, tiles)
-    axes.set(
-        yticklabels=print_sheet.tick_labels(range(layers), height / layers),
-        xticklabels=print_sheet.tick_labels(range(heads), width / heads),
-    )
-    print_sheet.label(axes, x="Head", y="Layer")
+    print_sheet.name_places(axes, rows=("Layer", range(layers)), columns=("Head", range(heads)))
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
     print_sheet.bare(axes)

@@ -158,11 +158,7 @@ def draw(
         bar.xaxis.set_label_position("top")
         axes = print_sheet.place(figure, left=left, top=top + panel_top, width=width, height=height)
         draw_tiles(axes, tiles[name])
-        axes.set(
-            yticklabels=print_sheet.tick_labels(range(layers), height / layers),
-            xticklabels=print_sheet.tick_labels(range(heads), width / heads),
-        )
-        print_sheet.label(axes, x="Head", y="Layer")
+        print_sheet.name_places(axes, rows=("Layer", range(layers)), columns=("Head", range(heads)))
     print_sheet.write_head(figure, TITLE, _caption(result, several=limits is None))
     return figure
 

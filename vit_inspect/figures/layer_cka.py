@@ -29,16 +29,8 @@ def draw(result: LayerCka, *, width_in: float | None = None) -> Figure:
         interpolation="none",
         aspect="auto",
     )
-    width, height = print_sheet.size_in(axes)
-    axes.set(
-        xticks=range(columns),
-        yticks=range(rows),
-        xticklabels=print_sheet.tick_labels(range(columns), width / columns),
-        yticklabels=print_sheet.tick_labels(range(rows), height / rows),
-    )
-    print_sheet.bare(axes)
     down, across = _axis_names(result)
-    print_sheet.label(axes, x=across, y=down)
+    print_sheet.name_places(axes, rows=(down, range(rows)), columns=(across, range(columns)))
     print_sheet.colour_bar(bar, looks.SIMILARITY_MAP, LIMITS, name=UNIT, ticks=(0, 0.5, 1))
     print_sheet.end_map_sheet(figure, TITLE, _words(result))
     return figure

@@ -34,13 +34,9 @@ def draw(result: PositionSimilarity, *, width_in: float | None = None) -> Figure
 
 def draw_panel(axes: Axes, result: PositionSimilarity, tiles: Tiles) -> None:
     """The tiles with names along rows and columns; axes are of their proportions."""
-    (rows, columns), (width, height) = shown(result), print_sheet.size_in(axes)
+    rows, columns = shown(result)
     draw_tiles(axes, tiles)
-    axes.set(
-        xticklabels=print_sheet.tick_labels(columns, width / len(columns)),
-        yticklabels=print_sheet.tick_labels(rows, height / len(rows)),
-    )
-    print_sheet.label(axes, x=COLUMN, y=ROW)
+    print_sheet.name_places(axes, rows=(ROW, rows), columns=(COLUMN, columns))
 
 
 def draw_bar(axes: Axes, result: PositionSimilarity) -> None:

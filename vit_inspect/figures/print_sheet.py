@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -268,6 +268,24 @@ def similarity_bar(axes: Axes, name: str, **options: Any) -> None:
     limits = SIMILARITY_LIMITS
     bar = colour_bar(axes, SIMILARITY_MAP, limits, name=name, ticks=limits, **options)
     bar.set_ticklabels(["−1", "1"])
+
+
+def name_places(
+    axes: Axes,
+    *,
+    rows: tuple[str, Sequence[object]],
+    columns: tuple[str, Sequence[object]],
+) -> None:
+    """Writes title and names along the rows and columns of cells or tiles; no names overlap."""
+    (width, height), (row_title, row_names), (column_title, names) = size_in(axes), rows, columns
+    axes.set(
+        xticks=range(len(names)),
+        yticks=range(len(row_names)),
+        xticklabels=tick_labels(names, width / len(names)),
+        yticklabels=tick_labels(row_names, height / len(row_names)),
+    )
+    label(axes, x=column_title, y=row_title)
+    bare(axes)
 
 
 def tick_labels(numbers: Iterable[object], pitch_in: float) -> list[str]:

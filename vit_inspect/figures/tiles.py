@@ -78,13 +78,8 @@ def draw_tiles(axes: Axes, tiles: Tiles) -> None:
 def draw_heads(axes: Axes, tiles: Tiles) -> None:
     """Fills axes with one tile for each head of each layer, layers down and heads across."""
     draw_tiles(axes, tiles)
-    (rows, columns), (width, height) = tiles.count, print_sheet.size_in(axes)
     layers, heads = layers_and_heads(tiles.count)
-    axes.set(
-        yticklabels=print_sheet.tick_labels(layers, height / rows),
-        xticklabels=print_sheet.tick_labels(heads, width / columns),
-    )
-    print_sheet.label(axes, x="Head", y="Layer")
+    print_sheet.name_places(axes, rows=("Layer", layers), columns=("Head", heads))
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
     print_sheet.bare(axes)
