@@ -52,6 +52,8 @@ from .recording.recorder import capture as capture
 from .records.anatomy import Anatomy as Anatomy
 from .records.base import Photograph as Photograph
 from .records.base import Result as Result
+from .records.difference import Difference as Difference
+from .records.difference import difference as difference
 from .records.evidence import Ablation as Ablation
 from .records.evidence import AttentionRelevance as AttentionRelevance
 from .records.evidence import Faithfulness as Faithfulness

@@ -33,6 +33,7 @@ from vit_inspect.figures.attention_distance import FIGURE as ATTENTION_DISTANCE
 from vit_inspect.figures.attention_maps import FIGURE as ATTENTION_MAPS
 from vit_inspect.figures.attention_relevance import FIGURE as ATTENTION_RELEVANCE
 from vit_inspect.figures.attention_rollout import FIGURE as ATTENTION_ROLLOUT
+from vit_inspect.figures.difference import FIGURE as DIFFERENCE
 from vit_inspect.figures.distribution import FIGURE as DISTRIBUTION
 from vit_inspect.figures.embedding_filters import FIGURE as EMBEDDING_FILTERS
 from vit_inspect.figures.faithfulness import FIGURE as FAITHFULNESS
@@ -202,13 +203,14 @@ FIGURES: tuple[ModelFigure[Any] | CaptureFigure[Any], ...] = (
 UNBUNDLED: tuple[FigureSpec[Any], ...] = (
     ABLATION,
     ANATOMY,
+    DIFFERENCE,
     DISTRIBUTION,
     PATCH_MAP,
     PATCH_MAPS,
     SPREAD,
 )
-"""Figures that are in no bundle: of what a user chose, of what the network is made of, and of a
-survey."""
+"""Figures that are in no bundle: of what a user chose or compared, of what the network is made of,
+and of a survey."""
 
 COMPOSED: tuple[FigureSpec[Any], ...] = (
     PAPER_FIGURE_6,

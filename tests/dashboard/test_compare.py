@@ -80,7 +80,7 @@ def test_two_maps_have_one_scale_that_ends_with_the_brighter_one() -> None:
             ends = [float(np.percentile(each, float(clip))) for each in shown]
             assert (low, high) == (0, pytest.approx(max(ends)))
     title, words, _ = charts(app)[0]["layout"]["meta"]
-    assert title == "Values: right − left"
+    assert title == "Attention weight: right − left"
     query = "from class token (CLS)"
     assert words == f"L0 mean {query} − L2 H1 {query}"
     told = [each.value for each in app.markdown]

@@ -18,16 +18,17 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+import vit_inspect as vi
 from tests.helpers.records import Size, all_made, made
 from vit_inspect.catalog import FIGURES, UNBUNDLED
 from vit_inspect.figures import (
     attention_maps,
-    difference,
     logit_lens,
     position_similarity,
     token_norms,
 )
 from vit_inspect.records.base import Result
+from vit_inspect.records.difference import difference
 from vit_inspect.records.evidence import LogitLens, TokenNorms
 from vit_inspect.records.paper import AttentionMaps, PositionSimilarity
 
@@ -188,10 +189,10 @@ def test_the_screen_counts_from_0(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name, (each, _) in EVERY.items() if each.compared])
 def test_a_difference_counts_from_0(name: str) -> None:
     figure, record = EVERY[name]
-    plotted = difference.plot(record, record, figure.compared)
-    found = on_screen(plotted)
-    assert found
-    check(found, record)
+    found = difference(record, record, figure.compared)
+    for places in (on_screen(vi.plot(found)), in_print(vi.draw(found))):
+        assert places
+        check(places, record)
 
 
 def test_further_views_count_from_0() -> None:

@@ -34,6 +34,7 @@ from vit_inspect.records.anatomy import (
     Variant,
 )
 from vit_inspect.records.base import Photograph, Result
+from vit_inspect.records.difference import Difference, difference
 from vit_inspect.records.evidence import (
     LOG_PROBABILITY,
     SCORE,
@@ -605,6 +606,37 @@ def parallel_anatomy(size: Size, random: np.random.Generator) -> Anatomy:
     )
 
 
+def map_difference(size: Size, random: np.random.Generator) -> Difference:
+    """Of two maps of the patches."""
+    left, right = patch_map(size, random), patch_map(size, random)
+    return difference(left, replace(right, kind="relevance"), "values", words="attention weight")
+
+
+def head_difference(size: Size, random: np.random.Generator) -> Difference:
+    """Of a number of each head, of two models with long names."""
+    left, right = attention_distance(size, random), attention_distance(size, random)
+    return difference(
+        replace(left, model="vit_large_patch14_clip_quickgelu_336.openai_ft"),
+        replace(right, model="vit_base_patch16_clip_224.metaclip_2pt5b_and_a_longer_name"),
+        "distance_px",
+    )
+
+
+def grid_difference(size: Size, random: np.random.Generator) -> Difference:
+    """Of a map of each head, with one value that is far from all others."""
+    left = attention_maps(size, random)
+    weights = left.weights + random.normal(0, 0.001, left.weights.shape)
+    weights[0, -1, -1, 0, 0] += 0.5
+    return difference(left, replace(left, weights=weights), "weights")
+
+
+def position_difference(size: Size, random: np.random.Generator) -> Difference:
+    """Of a map of each patch, some of which are shown."""
+    left, right = position_similarity(size, random), position_similarity(size, random)
+    shown = {"row": range(0, size.grid[0], 2), "column": range(0, size.grid[1], 2)}
+    return difference(left, replace(right, model="other"), "similarity", shown=shown)
+
+
 def predictions(size: Size, random: np.random.Generator) -> Predictions:
     shares = -np.sort(-random.dirichlet(np.ones(4), size.images))
     return Predictions(
@@ -704,6 +736,7 @@ MAKERS: dict[type[Result], Callable[[Size, np.random.Generator], Result]] = {
     Ablation: ablation,
     PatchMap: patch_map,
     PatchMaps: patch_maps,
+    Difference: map_difference,
     Anatomy: anatomy,
     HeadValues: head_values,
     Spread: spread,
@@ -730,6 +763,7 @@ VARIANTS: dict[type[Result], tuple[Callable[[Size, np.random.Generator], Result]
         paper_figure_7_of(filters_of(2), nothing),
     ),
     PatchMaps: (maps_of_layers, maps_of_ways),
+    Difference: (head_difference, grid_difference, position_difference),
     PaperFigure10: (mixed_figure_10, lone_figure_10),
     Spread: (spread_of_one,),
 }

@@ -215,7 +215,12 @@ def show_difference(found: list[tuple[Side, Map]]) -> None:
     here, there = (
         canvas.record_of(shown.sheet, side.subject, shown.about) for side, shown in found
     )
-    page.plot(difference.plot(here, there, "values"), key="difference", alt="Right - left")
+    show_record(vi.difference(here, there, "values", words=first.unit))
+
+
+def show_record(found: vi.Difference) -> None:
+    """A difference."""
+    page.plot(difference.FIGURE.plot(found), key="difference", alt="Right - left")
 
 
 def show_figures(title: str, left: Subject, right: Subject, against: str) -> None:
@@ -252,12 +257,17 @@ def show_figures(title: str, left: Subject, right: Subject, against: str) -> Non
     elif figure.compared is None:
         st.caption("No difference is drawn for this figure.")
     else:
+        seen = (
+            ("", "") if isinstance(entry, ModelFigure) else (left.picture.name, right.picture.name)
+        )
         try:
-            drawn = difference.plot(first, second, figure.compared, shown=figure.shown(first))
+            found = vi.difference(
+                first, second, figure.compared, pictures=seen, shown=figure.shown(first)
+            )
         except InspectError as refusal:
             st.caption(plain(f"No difference: {refusal}"))
         else:
-            page.plot(drawn, key="difference", alt="Right - left")
+            show_record(found)
 
 
 subject = state.current()
