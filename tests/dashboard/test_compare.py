@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import vit_inspect as vi
 from tests.dashboard.apps import (
@@ -31,6 +33,7 @@ from vit_inspect.figures import (
     looks,
     token_norms,
 )
+from vit_inspect.figures.print_sheet import PRINT_DPI
 from vit_inspect_dashboard import models
 from vit_inspect_dashboard.pictures import sample
 from vit_inspect_dashboard.state import Subject
@@ -141,6 +144,42 @@ def test_what_is_compared_is_exported_on_the_scale_that_is_shown(
         ]
         assert isinstance(save, partial)
         assert save.keywords["limits"] == pytest.approx(shown)
+
+
+def test_the_difference_of_two_maps_is_exported_as_it_is_seen(
+    files: dict[str, Callable[[], bytes]],
+) -> None:
+    chosen = {"layer": 2, "head": 1, "right_layer": 0, "width": "3.25"}
+    app = opened("compare", against="layer or head", **chosen)
+    assert not app.exception
+    query = "from_class_token_CLS"
+    name = f"{CLASSIFIER}_chelsea.png_L0_mean_{query}_minus_L2_H1_{query}_difference"
+    offered = {each.removeprefix(name) for each in files if each.startswith(name)}
+    assert offered == {".svg", ".pdf", ".png", ".html", ".npz", ".csv"}
+    stored = np.load(io.BytesIO(files[f"{name}.npz"]()))
+    weights = vi.attention_maps(models.capture(app.session_state["subject"])).weights[0]
+    wanted = weights[0].mean(axis=0) - weights[2, 1]
+    np.testing.assert_allclose(stored["values"], wanted, atol=1e-6)
+    [shown] = (each for each in charts(app)[0]["data"] if each["type"] == "heatmap")
+    np.testing.assert_allclose(array(shown["z"]), stored["values"], atol=1e-6)
+    assert Image.open(io.BytesIO(files[f"{name}.png"]())).width == round(3.25 * PRINT_DPI)
+
+
+def test_the_difference_of_two_figures_is_exported(
+    files: dict[str, Callable[[], bytes]],
+) -> None:
+    app = opened("compare", figure=attention_rollout.FIGURE.title)
+    assert not app.exception
+    [make] = (each for name, each in files.items() if name.endswith("_difference.npz"))
+    stored = np.load(io.BytesIO(make()))
+    subject = app.session_state["subject"]
+    other = subject._replace(picture=sample(app.selectbox(key="right_image").value))
+    left, right = (
+        vi.attention_rollout(models.capture(each)).relevance[0] for each in (subject, other)
+    )
+    np.testing.assert_allclose(stored["values"], right - left, atol=1e-6)
+    for side, each in (("left", subject), ("right", other)):
+        assert str(stored[side]) == f"{each.picture.name}.png"
 
 
 def test_no_other_model_is_loaded_before_it_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:

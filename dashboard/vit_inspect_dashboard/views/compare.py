@@ -219,8 +219,10 @@ def show_difference(found: list[tuple[Side, Map]]) -> None:
 
 
 def show_record(found: vi.Difference) -> None:
-    """A difference."""
+    """A difference, and its files."""
     page.plot(difference.FIGURE.plot(found), key="difference", alt="Right - left")
+    name = " ".join(filter(None, (found.both, found.right, "minus", found.left)))
+    exports.offer(difference.FIGURE, found, name=name, label="Export the difference")
 
 
 def show_figures(title: str, left: Subject, right: Subject, against: str) -> None:
