@@ -465,15 +465,12 @@ def dashboard(
         _stop([error])
 
 
-def _said(
-    *, arch_options: list[str] | None, mean: str | None, std: str | None, **others: Any
-) -> dict[str, Any]:
+def _said(**said: Any) -> dict[str, Any]:
     """What was said of a checkpoint, as `vit_inspect.load` takes it, without what was not said."""
-    said = others | {
-        "arch_options": typed.options(arch_options or ()),
-        "mean": None if mean is None else typed.numbers("mean", mean),
-        "std": None if std is None else typed.numbers("std", std),
-    }
+    said["arch_options"] = typed.options(said["arch_options"] or ())
+    for name in ("mean", "std"):
+        if said[name] is not None:
+            said[name] = typed.numbers(name, said[name])
     return {name: value for name, value in said.items() if value not in (None, (), {}, [])}
 
 

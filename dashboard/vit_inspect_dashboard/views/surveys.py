@@ -10,7 +10,16 @@ from vit_inspect.figures.distribution import FIGURE as DISTRIBUTION
 from vit_inspect.figures.head_statistics import STATISTICS
 from vit_inspect.figures.looks import place_name
 from vit_inspect.figures.spread import FIGURE as SPREAD
-from vit_inspect_dashboard import address, controls, exports, page, pictures, state, surveyed
+from vit_inspect_dashboard import (
+    address,
+    controls,
+    exports,
+    models,
+    page,
+    pictures,
+    state,
+    surveyed,
+)
 from vit_inspect_dashboard.components import screen
 from vit_inspect_dashboard.wording import model_title, plain
 
@@ -46,6 +55,8 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
             **address.one_of("statistic", titles, start=next(iter(titles))),
         )
 rows, columns = survey.layout.input_px
+subject = state.current()
+here = models.model(subject)
 labels = {entry.label for entry in survey.entries} - {None}
 st.caption(
     plain(
@@ -53,6 +64,12 @@ st.caption(
         + (f", {len(labels)} labels" if labels else "")
         + (f"; {len(survey.refused)} could not be read" if survey.refused else "")
         + "."
+        + (
+            ""
+            if (here.id, here.layout) == (survey.model, survey.layout)
+            else f" Its pictures open in Explore with {subject.model_title} at "
+            f"{' × '.join(map(str, here.layout.input_px))} px, the model that is chosen."
+        )
     )
 )
 if survey.refused:

@@ -1,0 +1,131 @@
+"""Does the page of surveys show what is in them, and lead to the pictures at the ends?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vit_inspect as vi
+from tests.conftest import noise
+from tests.dashboard.apps import (
+    CLASSIFIER,
+    FEATURES,
+    canvas,
+    charts,
+    go,
+    labels_of_buttons,
+    opened,
+    refusals,
+)
+from vit_inspect.errors import BadParameter
+from vit_inspect_dashboard import surveyed
+
+pytestmark = pytest.mark.usefixtures("random_weights")
+
+SIDES = 40
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of surveys that is offered."""
+    monkeypatch.setattr(surveyed, "_folders", [])
+    (tmp_path / "surveys").mkdir()
+    surveyed.offer(tmp_path / "surveys")
+    return tmp_path / "surveys"
+
+
+@pytest.fixture
+def survey(folder: Path, tmp_path: Path) -> vi.Survey:
+    """Of seven pictures, one of which cannot be read, in two folders."""
+    for number in range(6):
+        place = tmp_path / "pictures" / ("left" if number < 3 else "right")
+        place.mkdir(parents=True, exist_ok=True)
+        noise((SIDES, SIDES + number), number).save(place / f"{number}.png")
+    (tmp_path / "pictures" / "right" / "bad.png").write_bytes(b"")
+    return vi.survey(
+        vi.load(CLASSIFIER, img_size=None),
+        tmp_path / "pictures",
+        folder / "mine",
+        statistics=["entropy"],
+        label_from="folder",
+    )
+
+
+def test_without_surveys_the_page_says_how_to_make_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surveyed, "_folders", [])
+    app = opened("surveys")
+    assert not app.exception
+    assert app.code[0].value.replace(" \\\n ", "") == (
+        "vit-inspect survey pictures --out surveys/mine"
+    )
+
+
+def test_a_head_its_distribution_and_the_pictures_at_its_ends(survey: vi.Survey) -> None:
+    app = opened("surveys", layer=1, head=2)
+    assert not app.exception
+    assert app.selectbox(key="survey").options == ["mine"]
+    assert any("6 pictures" in each.value and "2 labels" in each.value for each in app.caption)
+    assert any("bad.png" in each.value for each in app.text)
+    spread, distribution = charts(app)
+    means = survey.statistics["entropy"].mean
+    np.testing.assert_allclose(
+        next(trace["y"] for trace in spread["data"] if trace.get("name") == "Head 2"), means[:, 2]
+    )
+    assert sum(distribution["data"][0]["y"]) == 6
+    number = survey.statistics["entropy"].highest[1, 2, 0]
+    value = survey.values("entropy", 1, 2)[number]
+    assert any(f"entropy {value:.2f} nats" == each.value for each in app.caption)
+    app.button(key=f"highest_{number}").click().run()
+    assert not app.exception
+    assert app.query_params["image"] == f"mine/{survey.entries[number].name}"
+    assert canvas(app).header["opened"] == [1, 2]
+    # The link opens the picture in a session of its own, too.
+    other = opened("explore", image=f"mine/{survey.entries[number].name}", layer=1, head=2)
+    assert not other.exception
+    assert not other.warning
+    assert other.selectbox(key="image").value == f"mine/{survey.entries[number].name}"
+    assert canvas(other).header["opened"] == [1, 2]
+
+
+def test_the_head_that_varies_most_is_open_at_first_and_a_statistic_is_chosen(
+    survey: vi.Survey,
+) -> None:
+    app = opened("surveys", statistic="Effective tokens")
+    spread = survey.statistics["effective_tokens"]
+    layer, head = np.unravel_index((spread.std / spread.mean).argmax(), spread.mean.shape)
+    assert (app.selectbox(key="layer").value, app.selectbox(key="head").value) == (layer, head)
+    assert charts(app)[0]["layout"]["yaxis"]["title"]["text"] == "Effective tokens"
+    # Pictures open with the model of the sidebar, which can be another one.
+    assert not any("open in Explore with" in each.value for each in app.caption)
+    go(app, "surveys", model=FEATURES)
+    told = " ".join(each.value for each in app.caption).replace("\\", "")
+    assert f"open in Explore with {FEATURES} at" in told
+
+
+def test_a_picture_that_is_gone_is_told_and_the_page_stays(
+    survey: vi.Survey, tmp_path: Path
+) -> None:
+    for path in (tmp_path / "pictures").rglob("*.png"):
+        path.unlink()
+    app = opened("surveys")
+    assert not app.exception
+    assert [each.value for each in app.caption].count("This picture is gone.") == 10
+    # In Explore the picture is refused in a sentence.
+    go(app, "explore", image=f"mine/{survey.entries[0].name}")
+    assert not app.exception
+    assert refusals(app)
+
+
+def test_a_survey_that_is_not_done_is_told(survey: vi.Survey, folder: Path) -> None:
+    (folder / "mine" / "parts" / "000000.parquet").unlink()
+    app = opened("surveys")
+    assert not app.exception
+    assert any("1 of 1 parts are missing" in each for each in refusals(app))
+    assert "Export" not in " ".join(labels_of_buttons(app))
+
+
+def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadParameter, match="no folder that can be read"):
+        surveyed.offer(tmp_path / "none")
