@@ -125,6 +125,13 @@ def test_a_table_without_one_column_of_pictures_is_refused(tmp_path: Path) -> No
     pq.write_table(pa.table({"left": one, "right": one}), tmp_path / "two.parquet")
     with pytest.raises(vi.BadImage, match=r"columns of bytes left, right"):
         entries(tmp_path / "two.parquet")
+    (tmp_path / "two.parquet").unlink()
+    # One of numbers is refused where it is asked for, and passed over in a folder of pictures.
+    pq.write_table(pa.table({"number": [1]}), tmp_path / "numbers.parquet")
+    noise((30, 20), 1).save(tmp_path / "a.png")
+    assert [each.name for each in entries(tmp_path)] == ["a.png"]
+    with pytest.raises(vi.BadImage, match=r"columns of bytes \(none\)"):
+        entries(tmp_path / "numbers.parquet")
 
 
 def test_any_url_of_fsspec_is_a_place(tmp_path: Path) -> None:

@@ -150,6 +150,14 @@ def test_a_survey_that_was_stopped_again_and_again_has_the_same_bytes(
     assert bytes_of(torn) == bytes_of(whole)
 
 
+def test_a_survey_below_its_own_source_is_no_picture_of_it(tiny: vi.Model, photos: Path) -> None:
+    made = vi.survey(tiny, photos, photos / "survey")
+    again = vi.survey(tiny, photos, photos / "survey")
+    assert again.entries == made.entries
+    # Nor is one that another run left there.
+    vi.survey(tiny, photos, photos / "other")
+
+
 def test_nothing_is_computed_twice(
     tiny: vi.Model, photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,8 +304,6 @@ def test_a_damaged_part_is_named(tiny: vi.Model, photos: Path, out: Path) -> Non
 def test_wrong_arguments_are_refused(tiny: vi.Model, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(vi.BadParameter, match="the statistics"):
         vi.survey(tiny, photos, statistics=["distances"])  # type: ignore[list-item]
-    with pytest.raises(vi.BadParameter, match="engine"):
-        vi.survey(tiny, photos, engine="slurm")  # type: ignore[arg-type]
     with pytest.raises(vi.BadParameter, match="no survey in"):
         vi.open_survey(tmp_path)
     found = vi.survey(tiny, photos, statistics=["nmi"])

@@ -1,4 +1,4 @@
-"""How are many figures drawn side by side? In processes of their own, the results in order.
+"""How is work done side by side? In processes of their own, the results in order.
 
 matplotlib draws one figure at a time in a process, so that threads would not help.
 """
@@ -48,10 +48,19 @@ class InOrder:
 
     With one worker everything happens at once and in this process. An error of a call is raised
     where its result would be taken; nothing is taken after it, and nothing runs on.
+
+    doing: what they do, in one word.
+    fewer: what the user can do, so that fewer processes are needed.
     """
 
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
+    def __init__(
+        self,
+        workers: int,
+        *,
+        doing: str = "drawing",
+        fewer: str = f"give at most {2 * LEAST - 1} photographs at a time",
+    ) -> None:
+        self.workers, self.doing, self.fewer = workers, doing, fewer
         self.pool: ProcessPoolExecutor | None = None
         self.answered = False
         self.waiting: deque[tuple[Future[Any], Callable[[Any], None]]] = deque()
@@ -107,14 +116,14 @@ class InOrder:
         """What to say of a worker that ended: of the first one, that it cannot start at all."""
         if not self.answered:
             return BadParameter(
-                f"{self.workers} drawing processes that could not start",
+                f"{self.workers} {self.doing} processes that could not start",
                 'a script whose work stands below `if __name__ == "__main__":`, and free memory',
                 "put it there, or use workers=1",
             )
         return OutOfMemory(
-            "a drawing process that the system ended, most likely for want of memory",
-            f"memory for {self.workers} processes that draw",
-            f"free some memory, or give at most {2 * LEAST - 1} photographs at a time",
+            f"a {self.doing} process that the system ended, most likely for want of memory",
+            f"memory for {self.workers} {self.doing} processes",
+            f"free some memory, or {self.fewer}",
         )
 
 

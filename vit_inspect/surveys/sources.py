@@ -58,6 +58,7 @@ def entries(
     label_from: str | None = None,
     limit: int | None = None,
     seed: int | None = None,
+    without: str | os.PathLike[str] | None = None,
 ) -> list[Entry]:
     """The pictures of a source, in an order that depends on names alone.
 
@@ -69,12 +70,16 @@ def entries(
     label_from: "folder" takes the name of the folder that a picture lies in; for a `.csv` list or a
         table, a column; for a shard, the suffix of the files beside the pictures, such as "cls".
     limit: how many pictures at most: the first ones, or with a seed some at random, in order.
+    without: a folder of which nothing is taken.
 
     Raises `BadImage` where there is no picture or a place cannot be read, and `BadParameter` for
     a column that is not there.
     """
     several = [source] if isinstance(source, str | os.PathLike) else source
     found = [entry for each in several for entry in _entries_of(os.fspath(each), label_from)]
+    if without is not None:
+        below = os.path.join(os.path.abspath(without), "")
+        found = [entry for entry in found if not entry.place.startswith(below)]
     if not found:
         raise BadImage(
             f"no picture in '{printable(', '.join(map(str, several)))}'",
@@ -155,7 +160,7 @@ def _of_file(place: str, name: str, label_from: str | None, *, chosen: bool) -> 
         if suffix == ".tar":
             yield from _of_shard(place, name, label_from)
         elif suffix == ".parquet":
-            yield from _of_table(place, name, label_from)
+            yield from _of_table(place, name, label_from, chosen=chosen)
         elif chosen and suffix in LISTS:
             yield from _of_list(place, label_from)
         elif chosen or suffix in SUFFIXES:
@@ -200,12 +205,15 @@ def _of_shard(place: str, name: str, label_from: str | None) -> Iterator[Entry]:
             yield Entry(where, place, each.offset_data, each.size, label=label and label.strip())
 
 
-def _of_table(place: str, name: str, label_from: str | None) -> Iterator[Entry]:
+def _of_table(place: str, name: str, label_from: str | None, *, chosen: bool) -> Iterator[Entry]:
     """The pictures in a column of a table."""
     with fsspec.open(place, "rb") as file:
         table = pq.ParquetFile(file)
         columns = [each.name for each in table.schema_arrow if _holds_bytes(each.type)]
         column = "image" if "image" in columns else columns[0] if len(columns) == 1 else None
+        if not columns and not chosen:
+            # A table of something else, as a text that lies between pictures.
+            return
         if column is None:
             raise BadImage(
                 f"the columns of bytes {', '.join(columns) or '(none)'} in '{printable(place)}'",

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -33,8 +33,6 @@ from vit_inspect.version import __version__
 BATCH = 4
 """Pictures in one forward pass, unless it is said."""
 
-Engine = Literal["local"]
-
 
 @of_model
 def survey(
@@ -46,7 +44,6 @@ def survey(
     label_from: str | None = None,
     limit: int | None = None,
     seed: int | None = None,
-    engine: Engine = "local",
     workers: int = 1,
     batch: int = BATCH,
     resume: bool = True,
@@ -77,8 +74,6 @@ def survey(
     folder with another survey, and `OutputFailed` where a file cannot be written or another process
     fills the folder.
     """
-    if engine not in get_args(Engine):
-        raise BadParameter(f"the engine {engine!r}", "'local'", "leave it out")
     batch, workers = at_least_one(batch, "pictures in a batch"), at_least_one(workers, "workers")
     if limit is not None:
         limit = at_least_one(limit, "pictures")
@@ -87,7 +82,7 @@ def survey(
         kept = TemporaryDirectory(prefix="survey-", ignore_cleanup_errors=True)
         out = kept.name
     of_kind(out, str | os.PathLike, "out", "a path")
-    pictures = entries(source, label_from=label_from, limit=limit, seed=seed)
+    pictures = entries(source, label_from=label_from, limit=limit, seed=seed, without=out)
     store = Store(Path(out), _plan(model, tuple(statistics), batch), pictures)
     with store.claimed():
         if not resume and len(store.missing()) < len(store.chunks()):
@@ -96,7 +91,7 @@ def survey(
                 "an empty folder",
                 "choose another one, or leave out resume=False to go on",
             )
-        with InOrder(workers) as calls:
+        with InOrder(workers, doing="reading", fewer="use fewer workers") as calls:
             _fill(store, model, tuple(statistics), calls, on_progress)
         found = merged(store)
         write(store.folder / SUMMARY, written(found))
