@@ -24,7 +24,7 @@ from vit_inspect.exporting.files import ensure_folder, unwritable, write
 from vit_inspect.surveys.sources import Entry
 
 CHUNK = 64
-"""Pictures of a part."""
+"""Pictures of a part, in a new survey."""
 
 MANIFEST, PARTS = "manifest.parquet", "parts"
 PLAN = b"vit_inspect"
@@ -39,6 +39,7 @@ DEPENDS = {
     "recipe": "another preparation of pictures",
     "statistics": "other statistics",
     "batch": "another batch",
+    "chunk": "parts of another size",
     "versions": "other versions of packages",
 }
 """What sets two surveys of the same pictures apart, in words."""
@@ -113,6 +114,9 @@ class Store:
         except OSError as error:
             raise unwritable(self.folder, error) from error
         try:
+            # What a process was writing when it was killed; nobody else writes here.
+            for left in self.folder.rglob(".*.part"):
+                left.unlink(missing_ok=True)
             self._begin()
             yield
         finally:
@@ -120,11 +124,12 @@ class Store:
 
     def chunks(self) -> range:
         """The numbers of all parts."""
-        return range(-(-len(self.entries) // CHUNK))
+        return range(-(-len(self.entries) // self.plan["chunk"]))
 
     def chunk(self, number: int) -> Sequence[Entry]:
         """The pictures of a part."""
-        return self.entries[number * CHUNK : (number + 1) * CHUNK]
+        size = self.plan["chunk"]
+        return self.entries[number * size : (number + 1) * size]
 
     def missing(self) -> list[int]:
         """The parts that are still to be made."""

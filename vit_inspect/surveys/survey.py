@@ -25,6 +25,7 @@ from vit_inspect.exporting.files import write
 from vit_inspect.exporting.workers import InOrder
 from vit_inspect.model import Model, of_model
 from vit_inspect.pictures.preparing import Recipe, prepare
+from vit_inspect.surveys import parts
 from vit_inspect.surveys.parts import Row, Store
 from vit_inspect.surveys.results import SUMMARY, Survey, merged, written
 from vit_inspect.surveys.sources import Entry, Source, entries, read
@@ -206,6 +207,7 @@ def _plan(model: Model, statistics: Sequence[Statistic], batch: int) -> dict[str
         "dtype": dtype,
         "labels": classes,
         "batch": batch,
+        "chunk": parts.CHUNK,
         "versions": {
             "vit_inspect": __version__,
             "torch": torch.__version__,
