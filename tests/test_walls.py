@@ -29,7 +29,7 @@ BREACHES = {
     "Figures know arrays, not tensors": ("figures/looks.py", "from torch import nn"),
     "The core knows no Streamlit": ("drawing.py", "import streamlit"),
     "timm is known in three files": ("recording/recorder.py", "import timm.layers"),
-    "transformers is known in one file": (
+    "transformers is known in two files": (
         "loading/from_module.py",
         "from transformers import PreTrainedModel",
     ),

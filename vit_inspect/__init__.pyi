@@ -85,5 +85,6 @@ from .records.survey import Spread as Spread
 from .surveys.results import Survey as Survey
 from .surveys.results import open_survey as open_survey
 from .surveys.survey import survey as survey
+from .surveys.tracker import Tracker as Tracker
 
 __version__: str

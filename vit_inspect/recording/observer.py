@@ -178,7 +178,9 @@ def observed(
     observer = Observer(model, len(pixels), begin, entropy=entropy)
     with (
         memory_refusal(len(pixels), model.layout.token_count, model.device),
-        torch.inference_mode(),
+        # Not inference mode: what a network keeps of its first pass, such as a table of positions,
+        # could not be trained with afterwards.
+        torch.no_grad(),
         observer,
     ):
         output = model.module(pixels)

@@ -1,0 +1,140 @@
+"""Is a network surveyed while it is trained, and does training not notice?"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import vit_inspect as vi
+
+Make = Callable[..., vi.Model]
+
+
+@pytest.fixture
+def model(small: Make) -> vi.Model:
+    """With dropout, in training."""
+    made = small("vit_tiny_patch16_224", (32, 48), dtype=torch.float32)
+    for block in made.blocks:
+        block.mlp.drop1.p = 0.5
+    made.module.train().requires_grad_(True)
+    return made
+
+
+def trained(model: vi.Model, steps: int, after: Callable[[int], object]) -> dict[str, Any]:
+    """The weights and the gradients after some steps of training; the random numbers, too."""
+    torch.manual_seed(1)
+    optimiser = torch.optim.SGD(model.module.parameters(), lr=0.1)
+    for step in range(steps):
+        optimiser.zero_grad()
+        model.module(torch.randn(2, 3, 32, 48)).square().mean().backward()
+        optimiser.step()
+        after(step)
+    return {
+        "weights": {name: each.clone() for name, each in model.module.state_dict().items()},
+        "gradients": {name: each.grad for name, each in model.module.named_parameters()},
+        "modes": [each.training for each in model.module.modules()],
+        "random": torch.get_rng_state(),
+    }
+
+
+def test_training_goes_on_as_if_nothing_had_been(
+    model: vi.Model, photos: Path, tmp_path: Path
+) -> None:
+    # A part of it is frozen in evaluation, and stays so.
+    model.blocks[1].eval()
+    other = copy.deepcopy(model)
+    tracker = vi.Tracker(model, photos, tmp_path / "run", every=2)
+    with_it, without = trained(model, 5, tracker), trained(other, 5, lambda step: None)
+    for kind in ("weights", "gradients"):
+        for name, values in without[kind].items():
+            assert (values is None) == (with_it[kind][name] is None)
+            assert values is None or torch.equal(values, with_it[kind][name]), name
+    assert with_it["modes"] == without["modes"]
+    assert torch.equal(with_it["random"], without["random"])
+    steps = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert steps == ["step-00000000", "step-00000002", "step-00000004"]
+
+
+def test_each_survey_is_of_the_weights_of_its_step(
+    model: vi.Model, photos: Path, tmp_path: Path
+) -> None:
+    tracker = vi.Tracker(model, photos, tmp_path, statistics=["entropy"])
+    first = tracker(0)
+    assert first
+    alone = vi.survey(copy.deepcopy(model_in_evaluation(model)), photos, statistics=["entropy"])
+    np.testing.assert_array_equal(
+        first.statistics["entropy"].mean, alone.statistics["entropy"].mean
+    )
+    with torch.no_grad():
+        model.blocks[0].attn.qkv.weight.mul_(2)
+    second = tracker(1)
+    assert second
+    assert first.plan["weights_sha256"] != second.plan["weights_sha256"]
+    assert not np.array_equal(first.statistics["entropy"].mean, second.statistics["entropy"].mean)
+    assert vi.open_survey(tmp_path / "step-00000001").count == 6
+
+
+def model_in_evaluation(model: vi.Model) -> vi.Model:
+    found = copy.deepcopy(model)
+    found.module.eval()
+    return found
+
+
+def test_what_a_network_keeps_of_its_first_pass_can_be_trained_with(
+    model: vi.Model, photos: Path, tmp_path: Path
+) -> None:
+    class Lazy(nn.Module):
+        """A table that is made in the first pass, as many rotary embeddings are."""
+
+        table: torch.Tensor | None = None
+
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            if self.table is None:
+                self.table = torch.ones_like(tokens[:1])
+            return tokens * self.table
+
+    model.module.norm_pre = Lazy()
+    vi.Tracker(model, photos, tmp_path)(0)
+    trained(model, 1, lambda step: None)
+
+
+def test_a_callback_for_transformers_sees_the_steps_of_the_optimiser(
+    model: vi.Model, photos: Path, tmp_path: Path
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    callback = vi.Tracker(model, photos, tmp_path, every=10).for_transformers()
+    assert isinstance(callback, transformers.TrainerCallback)
+    for step in (0, 1, 10, 11, 20):
+        state = SimpleNamespace(global_step=step, is_world_process_zero=step < 20)
+        event = callback.on_step_end if step else callback.on_train_begin
+        event(None, state, None, model=None)
+    steps = sorted(path.name for path in tmp_path.glob("step-*"))
+    assert steps == ["step-00000000", "step-00000010"]
+
+
+def test_a_callback_for_lightning_sees_a_step_once(
+    model: vi.Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its base class is all that is needed of the package.
+    package = ModuleType("lightning.pytorch")
+    package.Callback = type("Callback", (), {})  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "lightning", ModuleType("lightning"))
+    monkeypatch.setitem(sys.modules, "lightning.pytorch", package)
+    seen: list[int] = []
+    monkeypatch.setattr(vi.Tracker, "__call__", lambda self, step: seen.append(step))
+    callback = vi.Tracker(model, photos, tmp_path).for_lightning()
+    trainer = SimpleNamespace(global_step=0, is_global_zero=True)
+    callback.on_train_start(trainer, None)
+    for step in (0, 1, 1, 2):
+        trainer.global_step = step
+        callback.on_train_batch_end(trainer, None, None, None, 0)
+    assert seen == [0, 1, 2]
