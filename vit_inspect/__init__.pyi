@@ -31,6 +31,7 @@ from .errors import DashboardMissing as DashboardMissing
 from .errors import InspectError as InspectError
 from .errors import OutOfMemory as OutOfMemory
 from .errors import OutputFailed as OutputFailed
+from .errors import Unreachable as Unreachable
 from .errors import UnsupportedModel as UnsupportedModel
 from .errors import WeightsUnavailable as WeightsUnavailable
 from .exporting.bundle import export as export

@@ -310,6 +310,7 @@ def survey(
     from tqdm import tqdm
 
     from vit_inspect.loading.load import load
+    from vit_inspect.pictures.reading import printable
     from vit_inspect.surveys.survey import survey
 
     gc.freeze()
@@ -364,10 +365,12 @@ def survey(
         typer.echo("Stopped. The same command goes on where it was.", err=True)
         raise typer.Exit(130) from None
     for name, reason in found.refused[:TOLD]:
-        typer.echo(f"{name}: {reason}", err=True)
+        typer.echo(f"{printable(name)}: {reason}", err=True)
     if len(found.refused) > TOLD:
         typer.echo(f"and {len(found.refused) - TOLD:,} more in {out / 'survey.json'}", err=True)
     typer.echo(f"{found.count:,} of {len(found.entries):,} pictures in {out}")
+    if not found.count:
+        raise typer.Exit(2)
 
 
 @app.command()

@@ -29,6 +29,10 @@ class BadImage(InspectError):
     """The bytes are not an image that can be shown correctly."""
 
 
+class Unreachable(InspectError):
+    """A place cannot be read at the moment, through no fault of what lies there."""
+
+
 class BadParameter(InspectError):
     """A value is outside what the model or the analysis allows."""
 

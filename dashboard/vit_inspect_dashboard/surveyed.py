@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import streamlit as st
 from PIL import Image
 
@@ -45,8 +47,13 @@ def listed() -> dict[str, Path]:
     """The folders of surveys, by name."""
     found: dict[str, Path] = {}
     for folder in _folders:
-        for each in (folder, *sorted(folder.iterdir())):
-            if (each / MANIFEST).is_file():
+        try:
+            inside = sorted(folder.iterdir())
+        except OSError:
+            # It is gone, or nobody may look into it any more.
+            continue
+        for each in (folder, *inside):
+            if os.path.isfile(each / MANIFEST):
                 found.setdefault(printable(each.resolve().name), each)
     return found
 
@@ -56,15 +63,23 @@ def opened(folder: Path) -> vi.Survey:
     return _opened(str(folder), _stamp(folder))
 
 
+def values(folder: Path, statistic: str, layer: int, head: int) -> np.ndarray:
+    """A number of one head for every picture; of many pictures it takes seconds to read."""
+    return _values(str(folder), _stamp(folder), statistic, layer, head)
+
+
 def picture(survey: str, folder: Path, number: int) -> Found:
     """A picture of a survey, by its number there."""
     entry = opened(folder).entries[number]
     key = f"{entry.place}?{entry.start}?{entry.row}?{_stamp(folder)}"
-    return Found(key, f"{survey}/{printable(entry.name)}", partial(read, entry))
+    name = f"{survey}/{printable(entry.name)}"
+    return Found(key, name, partial(read, entry))
 
 
 def named(name: str) -> Found | None:
     """The picture of this name, which begins with that of its survey; None if there is none."""
+    if "/" not in name:
+        return None
     for survey, folder in listed().items():
         if name.startswith(f"{survey}/"):
             try:
@@ -78,7 +93,27 @@ def named(name: str) -> Found | None:
 
 @st.cache_resource(max_entries=8, show_spinner="Reading the survey")
 def _opened(folder: str, stamp: int) -> vi.Survey:
-    return vi.open_survey(folder)
+    try:
+        return vi.open_survey(folder)
+    except InspectError as refusal:
+        # Visitors see names, and no path.
+        told = (str(each).replace(folder, Path(folder).name) for each in refusal.args)
+        raise type(refusal)(*told) from refusal
+
+
+@st.cache_data(max_entries=64, show_spinner="Reading the survey")
+def _values(folder: str, stamp: int, statistic: str, layer: int, head: int) -> np.ndarray:
+    return _opened(folder, stamp).values(statistic, layer, head)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _labels(folder: str, stamp: int) -> int:
+    return len({entry.label for entry in _opened(folder, stamp).entries} - {None})
+
+
+def label_count(folder: Path) -> int:
+    """How many labels its pictures have."""
+    return _labels(str(folder), _stamp(folder))
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -89,4 +124,9 @@ def _numbers(folder: str, stamp: int) -> dict[str, int]:
 
 
 def _stamp(folder: Path) -> int:
-    return (folder / MANIFEST).stat().st_mtime_ns
+    try:
+        return (folder / MANIFEST).stat().st_mtime_ns
+    except OSError as error:
+        raise BadParameter(
+            f"nothing to read in '{folder.name}'", "a survey", "choose another one"
+        ) from error

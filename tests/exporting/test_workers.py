@@ -39,11 +39,10 @@ def test_one_worker_is_this_process() -> None:
         assert calls.pool is None
 
 
-def test_results_are_taken_in_the_order_of_the_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "AHEAD", 1)
+def test_results_are_taken_in_the_order_of_the_calls() -> None:
     seconds = [0.3, 0.0, 0.2, 0.0, 0.1, 0.0]
     taken: list[tuple[int, float]] = []
-    with InOrder(2) as calls:
+    with InOrder(2, ahead=1) as calls:
         for each in seconds:
             calls.call(taken.append, where, each)
             assert len(calls.waiting) <= 2

@@ -51,6 +51,8 @@ def test_few_or_equal_values_have_bars_too(result: vi.HeadValues, count: int) ->
     few = replace(result, values=np.full(count, 3.5))
     assert bars(few)[0].sum() == count
     assert vi.draw(few).axes[0].patches
+    nearly = replace(result, values=np.nextafter(3.5, 4) - np.array([0.0, 4e-16, 0.0, 0.0]))
+    assert bars(nearly)[0].sum() == 4
 
 
 @pytest.mark.parametrize("width_in", [3.25, 5.5, 6.9])

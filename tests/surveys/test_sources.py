@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -182,9 +184,73 @@ def test_a_damaged_shard_or_table_is_refused_in_a_sentence(tmp_path: Path) -> No
             entries(tmp_path / name)
 
 
-def test_a_picture_that_is_gone_is_refused_when_it_is_read(tmp_path: Path) -> None:
+def test_a_picture_that_is_gone_is_refused_by_its_name_alone(photos: Path) -> None:
+    found = entries(photos)
+    (photos / found[0].name).unlink()
+    with pytest.raises(vi.BadImage, match=r"cats/0\.png.*cannot be read") as refusal:
+        read(found[0])
+    assert str(photos) not in str(refusal.value)
+
+
+def test_a_shard_that_is_gone_is_no_fault_of_its_pictures(tmp_path: Path) -> None:
     shard(tmp_path / "000.tar")
     found = entries(tmp_path / "000.tar")
     (tmp_path / "000.tar").unlink()
-    with pytest.raises(vi.BadImage, match=r"000\.tar.*cannot be read"):
+    with pytest.raises(vi.Unreachable, match=r"000\.tar.*try again later") as refusal:
         read(found[0])
+    assert str(tmp_path) not in str(refusal.value)
+
+
+def test_names_of_a_list_do_not_say_where_it_lies(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text(f"{photos}/dogs/5.png\n{photos}/cats/0.png\n")
+    found = entries(tmp_path / "list.txt")
+    assert [each.name for each in found] == ["dogs/5.png", "cats/0.png"]
+    assert_read(found, [vi.read_image(photos / each.name) for each in found])
+
+
+def test_a_list_without_names_of_columns_is_refused(photos: Path) -> None:
+    (photos / "list.csv").write_text("dogs/5.png\ncats/0.png\n")
+    with pytest.raises(vi.BadParameter, match="no names of columns"):
+        entries(photos / "list.csv")
+
+
+def test_hidden_files_of_a_shard_are_passed_over(tmp_path: Path) -> None:
+    data = encoded(noise((30, 20), 1))
+    with tarfile.open(tmp_path / "mac.tar", "w") as file:
+        for name in ("./a/cat.png", "./a/._cat.png"):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            file.addfile(member, io.BytesIO(data))
+    assert [each.name for each in entries(tmp_path)] == ["mac.tar/./a/cat.png"]
+
+
+def test_a_table_of_paths_alone_is_refused(tmp_path: Path) -> None:
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    column = pa.array([{"bytes": None, "path": "x.png"}], kind)
+    pq.write_table(pa.table({"image": column}), tmp_path / "paths.parquet")
+    [entry] = entries(tmp_path)
+    with pytest.raises(vi.BadImage, match=r"no bytes in 'paths\.parquet#0'"):
+        read(entry)
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/\xff.png"
+    with open(path, "wb") as file:
+        file.write(encoded(noise((30, 20), 1)))
+    with pytest.raises(vi.BadParameter, match="whose name is no text"):
+        entries(tmp_path)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("source", [None, 3, [Image.new("RGB", (2, 2))]])
+def test_what_is_no_source_is_refused(source: Any) -> None:
+    with pytest.raises(vi.BadParameter, match="source"):
+        entries(source)
+
+
+def test_a_folder_inside_an_archive_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as file:
+        file.writestr("a.png", encoded(noise((30, 20), 1)))
+    with pytest.raises(vi.BadParameter, match="inside an archive"):
+        entries(f"zip://::{tmp_path}/all.zip")
+    assert_read(entries(f"zip://a.png::{tmp_path}/all.zip"), [noise((30, 20), 1)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from filelock import FileLock
 
 import vit_inspect as vi
 from tests.conftest import noise
 from vit_inspect.records.survey import QUANTILES
-from vit_inspect.surveys import parts, results
+from vit_inspect.surveys import parts, results, sources
 from vit_inspect.surveys.sources import Entry
 from vit_inspect.surveys.survey import read_batch
 
@@ -161,6 +163,48 @@ def test_a_survey_below_its_own_source_is_no_picture_of_it(tiny: vi.Model, photo
     vi.survey(tiny, photos, photos / "other")
 
 
+def test_results_among_the_pictures_themselves_are_refused(tiny: vi.Model, photos: Path) -> None:
+    with pytest.raises(vi.BadParameter, match="in which all pictures lie"):
+        vi.survey(tiny, photos, photos)
+    with pytest.raises(vi.BadParameter, match="which is a URL"):
+        vi.survey(tiny, photos, "memory://out")
+
+
+def test_weights_that_changed_make_another_survey(tiny: vi.Model, photos: Path, out: Path) -> None:
+    model = copy.deepcopy(tiny)
+    vi.survey(model, photos, out)
+    with torch.no_grad():
+        model.blocks[0].attn.qkv.weight.mul_(2)
+    with pytest.raises(vi.BadParameter, match="other weights"):
+        vi.survey(model, photos, out)
+
+
+def test_files_of_others_in_the_folder_stay(tiny: vi.Model, photos: Path, out: Path) -> None:
+    (out / "films").mkdir(parents=True)
+    (out / "films" / ".film.mkv.part").write_bytes(b"half")
+    (out / ".film.mkv.part").write_bytes(b"half")
+    vi.survey(tiny, photos, out)
+    assert (out / "films" / ".film.mkv.part").exists()
+    assert (out / ".film.mkv.part").exists()
+
+
+def test_a_place_that_fails_for_a_while_stops_a_survey_and_refuses_no_picture(
+    tiny: vi.Model, photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, failing = sources._bytes_of, True
+
+    def bytes_of_entry(entry: Entry) -> bytes:
+        if failing and entry.name == "dogs/3.png":
+            raise TimeoutError("the host does not answer")
+        return real(entry)
+
+    monkeypatch.setattr(sources, "_bytes_of", bytes_of_entry)
+    with pytest.raises(vi.Unreachable, match=r"does not answer.*try again later"):
+        vi.survey(tiny, photos, out)
+    failing = False
+    assert vi.survey(tiny, photos, out).count == 6
+
+
 def test_nothing_is_computed_twice(
     tiny: vi.Model, photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,7 +248,7 @@ def test_another_survey_is_never_mixed_in(
         vi.survey(tiny, photos / "dogs", out)
     with pytest.raises(vi.BadParameter, match="with other statistics in"):
         vi.survey(tiny, photos, out, statistics=["nmi"])
-    with pytest.raises(vi.BadParameter, match="with other weights in"):
+    with pytest.raises(vi.BadParameter, match="other weights"):
         vi.survey(vi.randomised(tiny), photos, out)
     with pytest.raises(vi.BadParameter, match="begun"):
         vi.survey(tiny, photos, out, resume=False)

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 import vit_inspect as vi
+from tests.conftest import noise
 
 Make = Callable[..., vi.Model]
 
@@ -67,7 +68,7 @@ def test_training_goes_on_as_if_nothing_had_been(
 def test_each_survey_is_of_the_weights_of_its_step(
     model: vi.Model, photos: Path, tmp_path: Path
 ) -> None:
-    tracker = vi.Tracker(model, photos, tmp_path, statistics=["entropy"])
+    tracker = vi.Tracker(model, photos, tmp_path / "run", statistics=["entropy"])
     first = tracker(0)
     assert first
     alone = vi.survey(copy.deepcopy(model_in_evaluation(model)), photos, statistics=["entropy"])
@@ -80,7 +81,7 @@ def test_each_survey_is_of_the_weights_of_its_step(
     assert second
     assert first.plan["weights_sha256"] != second.plan["weights_sha256"]
     assert not np.array_equal(first.statistics["entropy"].mean, second.statistics["entropy"].mean)
-    assert vi.open_survey(tmp_path / "step-00000001").count == 6
+    assert vi.open_survey(tmp_path / "run" / "step-00000001").count == 6
 
 
 def model_in_evaluation(model: vi.Model) -> vi.Model:
@@ -103,21 +104,48 @@ def test_what_a_network_keeps_of_its_first_pass_can_be_trained_with(
             return tokens * self.table
 
     model.module.norm_pre = Lazy()
-    vi.Tracker(model, photos, tmp_path)(0)
+    vi.Tracker(model, photos, tmp_path / "run")(0)
     trained(model, 1, lambda step: None)
+
+
+def test_modes_are_restored_of_modules_that_do_more_when_they_change(
+    model: vi.Model, photos: Path, tmp_path: Path
+) -> None:
+    class Merging(nn.Identity):
+        """Merges weights for evaluation, as adapters do."""
+
+        merged = False
+
+        def train(self, mode: bool = True) -> Merging:
+            self.merged = not mode
+            return super().train(mode)
+
+    model.module.norm_pre = merging = Merging()
+    tracker = vi.Tracker(model, photos, tmp_path / "run", statistics=["nmi"])
+    tracker(0)
+    assert (merging.training, merging.merged) == (True, False)
+    # The pictures are those of the beginning.
+    noise((30, 30), 99).save(photos / "cats" / "new.png")
+    second = tracker(1)
+    assert second
+    assert len(second.entries) == 6
 
 
 def test_a_callback_for_transformers_sees_the_steps_of_the_optimiser(
     model: vi.Model, photos: Path, tmp_path: Path
 ) -> None:
     transformers = pytest.importorskip("transformers")
-    callback = vi.Tracker(model, photos, tmp_path, every=10).for_transformers()
+    callback = vi.Tracker(model, photos, tmp_path / "run", every=10).for_transformers()
     assert isinstance(callback, transformers.TrainerCallback)
+    # One of several processes surveys.
+    other = SimpleNamespace(global_step=0, is_world_process_zero=False)
+    callback.on_train_begin(None, other, None)
+    assert not list(tmp_path.glob("run/step-*"))
     for step in (0, 1, 10, 11, 20):
         state = SimpleNamespace(global_step=step, is_world_process_zero=step < 20)
         event = callback.on_step_end if step else callback.on_train_begin
         event(None, state, None, model=None)
-    steps = sorted(path.name for path in tmp_path.glob("step-*"))
+    steps = sorted(path.name for path in tmp_path.glob("run/step-*"))
     assert steps == ["step-00000000", "step-00000010"]
 
 
@@ -131,7 +159,7 @@ def test_a_callback_for_lightning_sees_a_step_once(
     monkeypatch.setitem(sys.modules, "lightning.pytorch", package)
     seen: list[int] = []
     monkeypatch.setattr(vi.Tracker, "__call__", lambda self, step: seen.append(step))
-    callback = vi.Tracker(model, photos, tmp_path).for_lightning()
+    callback = vi.Tracker(model, photos, tmp_path / "run").for_lightning()
     trainer = SimpleNamespace(global_step=0, is_global_zero=True)
     callback.on_train_start(trainer, None)
     for step in (0, 1, 1, 2):

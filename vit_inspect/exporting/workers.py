@@ -23,7 +23,7 @@ LEAST = 2
 """Photographs for each worker: one alone takes no longer to draw than a worker to start."""
 
 AHEAD = 8
-"""Calls of each worker that wait for their turn or whose results wait to be taken."""
+"""What is ahead of figures that are drawn."""
 
 MOST = 8
 """Workers at most: one process makes the records for all."""
@@ -49,6 +49,7 @@ class InOrder:
     With one worker everything happens at once and in this process. An error of a call is raised
     where its result would be taken; nothing is taken after it, and nothing runs on.
 
+    ahead: calls of each worker that wait for their turn or whose results wait to be taken.
     doing: what they do, in one word.
     fewer: what the user can do, so that fewer processes are needed.
     """
@@ -57,10 +58,11 @@ class InOrder:
         self,
         workers: int,
         *,
+        ahead: int = AHEAD,
         doing: str = "drawing",
         fewer: str = f"give at most {2 * LEAST - 1} photographs at a time",
     ) -> None:
-        self.workers, self.doing, self.fewer = workers, doing, fewer
+        self.workers, self.ahead, self.doing, self.fewer = workers, ahead, doing, fewer
         self.pool: ProcessPoolExecutor | None = None
         self.answered = False
         self.waiting: deque[tuple[Future[Any], Callable[[Any], None]]] = deque()
@@ -94,7 +96,7 @@ class InOrder:
             return
         self.waiting.append((self.pool.submit(function, *given), take))
         # What is ahead fills the memory.
-        while len(self.waiting) > self.workers * AHEAD:
+        while len(self.waiting) > self.workers * self.ahead:
             self._take_first()
 
     def take_all(self) -> None:

@@ -20,6 +20,8 @@ WIDTH_IN, HEIGHT_IN = 5.5, 2.0
 LEFT_IN, RIGHT_IN, TOP_IN, BELOW_IN = 0.55, 0.15, 0.3, 0.45
 SCREEN_HEIGHT_PX = 340
 MOST_BARS = 40
+ALIKE = 1e-9
+"""Values that differ by no more than this share of the largest are one."""
 COUNTED = "Pictures"
 MEAN = "Mean"
 
@@ -78,8 +80,11 @@ def bars(
 
     As many bars as the square root of the number of pictures, of one width.
     """
-    count = min(MOST_BARS, max(1, round(np.sqrt(len(result.values)))))
-    counts, edges = np.histogram(result.values.astype(np.float64), bins=count)
+    values = result.values.astype(np.float64)
+    count = min(MOST_BARS, max(1, round(np.sqrt(len(values)))))
+    if np.ptp(values) <= ALIKE * np.abs(values).max():
+        count = 1
+    counts, edges = np.histogram(values, bins=count)
     return counts, edges
 
 

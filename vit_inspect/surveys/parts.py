@@ -31,6 +31,9 @@ PLAN = b"vit_inspect"
 """Where the manifest keeps what the survey is of."""
 
 DEPENDS = {
+    "model": "another model",
+    "weights": "weights of another source",
+    "labels": "other classes",
     "weights_sha256": "other weights",
     "stage": "another stage",
     "device": "another device",
@@ -114,10 +117,12 @@ class Store:
         except OSError as error:
             raise unwritable(self.folder, error) from error
         try:
-            # What a process was writing when it was killed; nobody else writes here.
-            for left in self.folder.rglob(".*.part"):
-                left.unlink(missing_ok=True)
             self._begin()
+            # What a process was writing when it was killed; nobody else writes these.
+            for name in (MANIFEST, "survey.json", f"{PARTS}/??????.parquet"):
+                place, _, file = name.rpartition("/")
+                for left in (self.folder / place).glob(f".{file}.*.part"):
+                    left.unlink(missing_ok=True)
             yield
         finally:
             lock.release()
@@ -165,7 +170,8 @@ class Store:
         found = []
         for number in self.chunks():
             column = self._read(self._part(number), [name])[name].combine_chunks().drop_null()
-            found.append(column.flatten().to_numpy().reshape(shape)[:, layers])
+            # A copy, as a view would keep all layers.
+            found.append(column.flatten().to_numpy().reshape(shape)[:, layers].copy())
         return np.concatenate(found)
 
     def _begin(self) -> None:
@@ -179,8 +185,11 @@ class Store:
             if any(self.folder.joinpath(PARTS).glob("*.parquet")):
                 raise self._other("parts of another survey")
             write(path, data)
-        elif path.read_bytes() != data:
-            raise self._other(_difference(Store.opened(self.folder), self))
+            return
+        # Not by bytes: they also say which package wrote them.
+        there = Store.opened(self.folder)
+        if (there.plan, list(there.entries)) != (self.plan, list(self.entries)):
+            raise self._other(_difference(there, self))
 
     def _other(self, found: str) -> BadParameter:
         return BadParameter(
@@ -205,7 +214,7 @@ class Store:
 
 def _difference(there: Store, wanted: Store) -> str:
     """What sets the survey of a folder apart from the one that is wanted."""
-    if there.entries != wanted.entries:
+    if list(there.entries) != list(wanted.entries):
         return "a survey of other pictures"
     others = {words for name, words in DEPENDS.items() if there.plan.get(name) != wanted.plan[name]}
     return f"a survey of the same pictures with {' and '.join(sorted(others)) or 'other settings'}"

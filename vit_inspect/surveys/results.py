@@ -23,7 +23,7 @@ from vit_inspect.surveys.sources import Entry
 SUMMARY = "survey.json"
 """The file of the merge, beside the parts."""
 
-READ_BYTES = 256 * 2**20
+READ_BYTES = 2**26
 """About the most numbers that are in memory at once when the parts are merged."""
 
 EXTREMES = 5
@@ -78,7 +78,7 @@ class Survey:
     def of_head(self, statistic: str, layer: int, head: int) -> HeadValues:
         """The same without the pictures that have no number, as a record with a figure."""
         values = self.values(statistic, layer, head)
-        name = self._store.folder.name if self._kept is None else "a survey"
+        name = self._store.folder.resolve().name if self._kept is None else "a survey"
         return HeadValues(
             self.model, self.layout, statistic, layer, head, name, values[~np.isnan(values)]
         )

@@ -15,6 +15,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
 import fsspec
@@ -22,12 +23,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from vit_inspect.errors import BadImage, BadParameter, short_reason
-from vit_inspect.pictures.reading import SUFFIXES, printable, read_image
+from vit_inspect.arguments import of_kind, several
+from vit_inspect.errors import BadImage, BadParameter, Unreachable, short_reason
+from vit_inspect.pictures.reading import MAX_BYTES, SUFFIXES, printable, read_image
 from vit_inspect.pictures.samples import SAMPLES, sample_path
 
 SHARDS = (".tar", ".parquet")
 LISTS = (".txt", ".csv")
+GONE = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 """A file, folder, glob, list, shard, table or sample, as a path or a URL of fsspec; or several."""
@@ -75,27 +78,58 @@ def entries(
     Raises `BadImage` where there is no picture or a place cannot be read, and `BadParameter` for
     a column that is not there.
     """
-    several = [source] if isinstance(source, str | os.PathLike) else source
-    found = [entry for each in several for entry in _entries_of(os.fspath(each), label_from)]
+    places: Sequence[str | os.PathLike[str]] = (
+        [source]
+        if isinstance(source, str | os.PathLike)
+        else several(source, "source", "['pictures']")
+    )
+    for each in places:
+        of_kind(each, str | os.PathLike, "source", "a path or a URL, or several")
+    by_source = [list(_entries_of(os.fspath(each), label_from)) for each in places]
+    names = Counter(entry.name for found in by_source for entry in found)
+    found = [
+        # Where sources have pictures of one name, the last folder tells them apart.
+        entry
+        if names[entry.name] == 1
+        else entry._replace(name=f"{_last(os.fspath(place))}/{entry.name}")
+        for place, some in zip(places, by_source, strict=True)
+        for entry in some
+    ]
     if without is not None:
-        below = os.path.join(os.path.abspath(without), "")
-        found = [entry for entry in found if not entry.place.startswith(below)]
+        here = Path(without).absolute()
+        outside = [
+            entry
+            for entry in found
+            if "://" in entry.place or not Path(entry.place).is_relative_to(here)
+        ]
+        if found and not outside:
+            raise BadParameter(
+                f"'{printable(str(without))}' for the results, in which all pictures lie",
+                "a folder of its own",
+                "choose another folder",
+            )
+        found = outside
     if not found:
         raise BadImage(
-            f"no picture in '{printable(', '.join(map(str, several)))}'",
+            f"no picture in '{printable(', '.join(map(str, places)))}'",
             f"files that end in {', '.join((*SUFFIXES, *SHARDS))}",
             "choose another source",
         )
     counts = Counter(entry.name for entry in found)
-    found = [
-        entry if counts[entry.name] == 1 else entry._replace(name=_whole_name(entry))
-        for entry in found
-    ]
-    if len({entry.name for entry in found}) < len(found):
-        twice = Counter(entry.name for entry in found).most_common(1)[0][0]
+    twice, most = counts.most_common(1)[0]
+    if most > 1:
         raise BadParameter(
             f"the picture '{printable(twice)}' twice", "each picture once", "leave one of them out"
         )
+    for name in counts:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise BadParameter(
+                f"the file '{printable(name)}', whose name is no text",
+                "names in UTF-8",
+                "give it another name",
+            ) from error
     if limit is None or limit >= len(found):
         return found
     if seed is None:
@@ -105,16 +139,26 @@ def entries(
 
 
 def read(entry: Entry) -> Image.Image:
-    """The picture; raises `BadImage` where it cannot be read."""
-    name = posixpath.basename(entry.name)
-    if entry.row is None and entry.start is None and "://" not in entry.place:
-        return read_image(entry.place, name=name)
+    """The picture; in errors it has its name, as where it lies is nobody's business.
+
+    Raises `BadImage` where it is none or is gone, and `Unreachable` where its shard, its table or
+    its URL cannot be read at the moment.
+    """
     try:
         data = _bytes_of(entry)
+    except BadImage:
+        raise
     # What lies behind a URL raises what it likes.
     except Exception as error:
-        raise unreadable(entry.place, error) from error
-    return read_image(data, name=name)
+        alone = entry.start is None and entry.row is None
+        reason = short_reason(error).replace(entry.place, entry.name)
+        found = f"'{printable(entry.name)}', which cannot be read ({printable(reason)})"
+        if alone and isinstance(error, GONE):
+            raise BadImage(found, "a picture that is there", "choose another one") from error
+        raise Unreachable(
+            found, "a place that can be reached", "try again later: what is done is kept"
+        ) from error
+    return read_image(io.BytesIO(data), name=posixpath.basename(entry.name))
 
 
 def unreadable(place: str, error: Exception) -> BadImage:
@@ -134,9 +178,9 @@ def _entries_of(source: str, label_from: str | None) -> Iterator[Entry]:
     try:
         system, path = fsspec.url_to_fs(source)
         if system.isdir(path):
-            files, root = sorted(system.find(path)), path
+            files, root = system.find(path, detail=True), path
         elif any(mark in source for mark in "*?[") and not system.exists(path):
-            files, root = sorted(system.glob(path)), _fixed_part(path)
+            files, root = system.glob(path, detail=True), _fixed_part(path)
         else:
             # One that is not there is said when it is opened.
             place = source if "://" in source else path
@@ -146,11 +190,19 @@ def _entries_of(source: str, label_from: str | None) -> Iterator[Entry]:
         raise
     except Exception as error:
         raise unreadable(source, error) from error
-    for file in files:
+    if "::" in source:
+        raise BadParameter(
+            f"'{printable(source)}', a folder inside an archive",
+            "a folder, or a file of an archive",
+            "unpack it, or take a .tar shard",
+        )
+    for file in sorted(files):
         name = posixpath.relpath(file, root)
-        if not any(part.startswith(".") for part in name.split("/")):
+        if not _hidden(name):
             place = file if "://" not in source else system.unstrip_protocol(file)
-            yield from _of_file(place, name, label_from, chosen=False)
+            for entry in _of_file(place, name, label_from, chosen=False):
+                # A file that was replaced has most likely another size.
+                yield entry if entry.size else entry._replace(size=files[file].get("size"))
 
 
 def _of_file(place: str, name: str, label_from: str | None, *, chosen: bool) -> Iterator[Entry]:
@@ -178,15 +230,24 @@ def _of_list(place: str, label_from: str | None) -> Iterator[Entry]:
     root = posixpath.dirname(place)
     if place.lower().endswith(".csv"):
         table = csv.DictReader(text)
-        columns = list(table.fieldnames or ())
+        columns = list(table.fieldnames or [""])
+        if posixpath.splitext(columns[0])[1].lower() in SUFFIXES:
+            raise BadParameter(
+                f"no names of columns in '{printable(place)}'",
+                "a first line with names, such as path,label",
+                "add this line",
+            )
         if label_from not in (None, "folder", *columns):
             raise _no_column(label_from, place, columns)
         lines = [(row[columns[0]], row.get(label_from or "")) for row in table]
     else:
         lines = [(line.strip(), None) for line in text if line.strip()]
+    whole = [line for line, _ in lines if os.path.isabs(line)]
+    above = os.path.commonpath([os.path.dirname(line) for line in whole]) if whole else ""
     for line, label in lines:
         there = line if "://" in line or os.path.isabs(line) else posixpath.join(root, line)
-        yield Entry(line, there, label=label or _folder(there, label_from))
+        name = os.path.relpath(line, above) if os.path.isabs(line) else line
+        yield Entry(name, there, label=label or _folder(there, label_from))
 
 
 def _of_shard(place: str, name: str, label_from: str | None) -> Iterator[Entry]:
@@ -199,7 +260,7 @@ def _of_shard(place: str, name: str, label_from: str | None) -> Iterator[Entry]:
             if label_from and each.name.lower().endswith(f".{label_from.lower()}")
         }
     for each in members:
-        if posixpath.splitext(each.name)[1].lower() in SUFFIXES:
+        if posixpath.splitext(each.name)[1].lower() in SUFFIXES and not _hidden(each.name):
             label = told.get(_stem(each.name), _folder(each.name, label_from))
             where = f"{name}/{each.name}"
             yield Entry(where, place, each.offset_data, each.size, label=label and label.strip())
@@ -239,11 +300,20 @@ def _bytes_of(entry: Entry) -> bytes:
     if entry.row is not None:
         value = _rows_of(entry.place, str(entry.column), *_group_of(entry.place, entry.row))
         data = value[entry.row - _group_of(entry.place, entry.row)[1]].as_py()
-        return cast(bytes, data["bytes"] if isinstance(data, dict) else data)
+        data = data["bytes"] if isinstance(data, dict) else data
+        if data is None:
+            raise BadImage(
+                f"no bytes in '{printable(entry.name)}'",
+                "a table that holds the pictures themselves",
+                "save the table with the pictures in it",
+            )
+        return cast(bytes, data)
+    # Of a larger file no more is read than tells that it is too large.
+    most = MAX_BYTES + 1
     with fsspec.open(entry.place, "rb") as opened:
         file = cast(BinaryIO, opened)
         file.seek(entry.start or 0)
-        return file.read(-1 if entry.size is None else entry.size)
+        return file.read(most if entry.start is None else min(entry.size or 0, most))
 
 
 @lru_cache(maxsize=8)
@@ -301,7 +371,10 @@ def _fixed_part(path: str) -> str:
     return posixpath.dirname(re.split(r"[*?\[]", path)[0])
 
 
-def _whole_name(entry: Entry) -> str:
-    if entry.row is not None:
-        return f"{entry.place}#{entry.row}"
-    return entry.place if entry.start is None else f"{entry.place}/{entry.name.partition('/')[2]}"
+def _hidden(name: str) -> bool:
+    """Whether a file, or a folder that it lies in, is not for people to see."""
+    return any(part.startswith(".") for part in posixpath.normpath(name).split("/"))
+
+
+def _last(place: str) -> str:
+    return posixpath.basename(place.replace(os.sep, "/").rstrip("/"))

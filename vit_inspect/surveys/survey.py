@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, get_args
@@ -19,8 +19,8 @@ from torch import Tensor
 from vit_inspect.analyses.head_statistics import Statistic
 from vit_inspect.analyses.observation import observe_heads
 from vit_inspect.analyses.outputs import output_values
-from vit_inspect.arguments import at_least_one, of_kind
-from vit_inspect.errors import BadParameter, InspectError
+from vit_inspect.arguments import at_least_one, of_kind, several
+from vit_inspect.errors import BadImage, BadParameter
 from vit_inspect.exporting.files import write
 from vit_inspect.exporting.workers import InOrder
 from vit_inspect.model import Model, of_model
@@ -33,6 +33,12 @@ from vit_inspect.version import __version__
 
 BATCH = 4
 """Pictures in one forward pass, unless it is said."""
+
+AHEAD = 2
+"""Batches of each worker that wait for the device."""
+
+VERSIONS = ("torch", "timm", "numpy", "pillow")
+"""Packages that numbers depend on."""
 
 
 @of_model
@@ -68,23 +74,58 @@ def survey(
     on_progress: is told how many pictures are done, of how many.
 
     A picture that cannot be read is left out and named. A survey that was stopped goes on where it
-    was left, with the same call: what is there is whole, and the result is the same to the byte,
-    whatever the number of workers or of attempts.
+    was left, with the same call, but for a part that was open: what is there is whole, and the
+    result is the same to the byte, whatever the number of workers or of attempts.
 
-    Raises what `observe` raises, `BadImage` for a source without pictures, `BadParameter` for a
-    folder with another survey, and `OutputFailed` where a file cannot be written or another process
-    fills the folder.
+    Raises what `observe` raises, `BadImage` for a source without pictures, `Unreachable` where a
+    place cannot be read at the moment, `BadParameter` for a folder with another survey, and
+    `OutputFailed` where a file cannot be written or another process fills the folder.
     """
     batch, workers = at_least_one(batch, "pictures in a batch"), at_least_one(workers, "workers")
     if limit is not None:
         limit = at_least_one(limit, "pictures")
+    of_kind(out, str | os.PathLike | None, "out", "a path")
     kept = None
     if out is None:
         kept = TemporaryDirectory(prefix="survey-", ignore_cleanup_errors=True)
         out = kept.name
-    of_kind(out, str | os.PathLike, "out", "a path")
     pictures = entries(source, label_from=label_from, limit=limit, seed=seed, without=out)
-    store = Store(Path(out), _plan(model, tuple(statistics), batch), pictures)
+    found = survey_of(
+        model,
+        pictures,
+        out,
+        statistics=statistics,
+        workers=workers,
+        batch=batch,
+        resume=resume,
+        on_progress=on_progress,
+    )
+    return replace(found, _kept=kept)
+
+
+def survey_of(
+    model: Model,
+    pictures: Sequence[Entry],
+    out: str | os.PathLike[str],
+    *,
+    statistics: Sequence[Statistic],
+    workers: int = 1,
+    batch: int = BATCH,
+    resume: bool = True,
+    on_progress: Callable[[int, int], object] = lambda done, count: None,
+) -> Survey:
+    """The same of pictures that were found already."""
+    if "://" in os.fspath(out):
+        raise BadParameter(
+            f"the folder {os.fspath(out)!r}, which is a URL",
+            "a folder of this computer",
+            "copy the survey from there when it is done",
+        )
+    # What a model knows of its weights, such as their hash, it knows for good; they may have
+    # changed since.
+    model = replace(model)
+    wanted = several(statistics, "statistics", "['distance']")
+    store = Store(Path(out), _plan(model, wanted, batch), pictures)
     with store.claimed():
         if not resume and len(store.missing()) < len(store.chunks()):
             raise BadParameter(
@@ -92,11 +133,12 @@ def survey(
                 "an empty folder",
                 "choose another one, or leave out resume=False to go on",
             )
-        with InOrder(workers, doing="reading", fewer="use fewer workers") as calls:
-            _fill(store, model, tuple(statistics), calls, on_progress)
+        how = {"doing": "reading", "fewer": "use fewer workers"}
+        with InOrder(workers, ahead=AHEAD, **how) as calls:
+            _fill(store, model, wanted, calls, on_progress)
         found = merged(store)
         write(store.folder / SUMMARY, written(found))
-    return replace(found, _kept=kept)
+    return found
 
 
 def read_batch(
@@ -107,7 +149,7 @@ def read_batch(
     for entry in pictures:
         try:
             pixels, _ = prepare(read(entry), recipe, input_px)
-        except InspectError as refusal:
+        except BadImage as refusal:
             found.append(str(refusal))
         else:
             found.append(pixels[0].numpy())
@@ -199,7 +241,7 @@ def _plan(model: Model, statistics: Sequence[Statistic], batch: int) -> dict[str
         "precision": str(model.dtype).removeprefix("torch."),
         "layout": asdict(model.layout),
         "recipe": asdict(replace(model.recipe, processor=None))
-        | {"processor": processor and type(processor).__name__},
+        | {"processor": processor and _settings(processor)},
         "statistics": sorted(set(statistics)),
         "numbers": list(means),
         "layers": layers,
@@ -210,9 +252,15 @@ def _plan(model: Model, statistics: Sequence[Statistic], batch: int) -> dict[str
         "chunk": parts.CHUNK,
         "versions": {
             "vit_inspect": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
+            **{name: version(name) for name in VERSIONS},
+            **({"transformers": version("transformers")} if processor else {}),
         },
     }
     # As it is read again from a file.
     return json.loads(json.dumps(plan))
+
+
+def _settings(processor: Any) -> str:
+    """What an image processor of transformers does."""
+    told = getattr(processor, "to_json_string", None)
+    return str(told()) if told else type(processor).__name__

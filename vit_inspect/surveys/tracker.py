@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,8 +15,8 @@ from vit_inspect.analyses.head_statistics import Statistic
 from vit_inspect.arguments import at_least_one, of_kind
 from vit_inspect.model import Model
 from vit_inspect.surveys.results import Survey
-from vit_inspect.surveys.sources import Source
-from vit_inspect.surveys.survey import BATCH, survey
+from vit_inspect.surveys.sources import Source, entries
+from vit_inspect.surveys.survey import BATCH, survey_of
 
 
 class Tracker:
@@ -28,9 +27,10 @@ class Tracker:
             ...  # train
             tracker(step)
 
-    Each survey is a folder of its own in `out`, such as `step-00000500`; another run needs another
-    folder. Training goes on as if nothing had been: no gradient is touched, and the modes of all
-    modules and the state of torch's random numbers are restored to the bit.
+    Each survey is a folder of its own in `out`, such as `step-00000500`. Another run, and one that
+    goes on from an earlier checkpoint, needs another folder: numbers are never mixed. Training goes
+    on as if nothing had been: no gradient is touched, and the modes of all modules and the state of
+    torch's random numbers are restored to the bit.
 
     model: of the network that is trained, as `vi.wrap` or `vi.load` returns it.
     source, statistics, label_from, limit, seed, batch: as for `survey`. A hundred pictures are
@@ -55,13 +55,14 @@ class Tracker:
     ) -> None:
         of_kind(model, Model, "model", "what vit_inspect.load or vit_inspect.wrap returns")
         of_kind(out, str | os.PathLike, "out", "a path")
-        self.model, self.source, self.out = model, source, Path(out)
+        self.model, self.out = model, Path(out)
+        # Once, so that they are the same in every step.
+        self.pictures = entries(
+            source, label_from=label_from, limit=limit, seed=seed, without=self.out
+        )
         self.every = at_least_one(every, "steps")
         self.options: dict[str, Any] = {
             "statistics": statistics,
-            "label_from": label_from,
-            "limit": limit,
-            "seed": seed,
             "batch": batch,
         }
 
@@ -69,10 +70,9 @@ class Tracker:
         """Survey the network as it is, if it is time to; call it once in each step, from 0."""
         if step % self.every:
             return None
-        # A copy, since what a model knows of its weights, such as their hash, it knows for good.
-        now = replace(self.model)
-        with _as_it_was(now.module):
-            return survey(now, self.source, self.out / f"step-{step:08d}", **self.options)
+        with _as_it_was(self.model.module):
+            folder = self.out / f"step-{step:08d}"
+            return survey_of(self.model, self.pictures, folder, **self.options)
 
     def for_transformers(self) -> Any:
         """A callback for `transformers.Trainer`; steps are those of the optimiser."""
@@ -84,7 +84,9 @@ class Tracker:
             """Surveys at the begin of the training and after each step."""
 
             def on_train_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:
-                tracker(state.global_step)
+                # Of several processes one surveys.
+                if state.is_world_process_zero:
+                    tracker(state.global_step)
 
             def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
                 if state.is_world_process_zero:
@@ -121,12 +123,16 @@ class Tracker:
 
 @contextmanager
 def _as_it_was(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and then every module's own mode and torch's random numbers again."""
+    """Evaluation mode, and then every module's own mode and torch's random numbers again.
+
+    Modes are set module by module: `eval()` may do more, such as merge weights, and undo less.
+    """
     modes = [(each, each.training) for each in module.modules()]
     numbers = torch.get_rng_state()
     devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     try:
-        module.eval()
+        for each, _ in modes:
+            each.training = False
         yield
     finally:
         for each, training in modes:

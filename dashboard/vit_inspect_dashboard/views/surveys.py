@@ -6,6 +6,7 @@ import numpy as np
 import streamlit as st
 
 import vit_inspect as vi
+from vit_inspect.errors import InspectError
 from vit_inspect.figures.distribution import FIGURE as DISTRIBUTION
 from vit_inspect.figures.head_statistics import STATISTICS
 from vit_inspect.figures.looks import place_name
@@ -57,11 +58,11 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
 rows, columns = survey.layout.input_px
 subject = state.current()
 here = models.model(subject)
-labels = {entry.label for entry in survey.entries} - {None}
+labels = surveyed.label_count(folder)
 st.caption(
     plain(
         f"{survey.count:,} pictures, {model_title(survey.model)} at {rows} × {columns} px"
-        + (f", {len(labels)} labels" if labels else "")
+        + (f", {labels:,} labels" if labels else "")
         + (f"; {len(survey.refused)} could not be read" if survey.refused else "")
         + "."
         + (
@@ -74,8 +75,9 @@ st.caption(
 )
 if survey.refused:
     with st.expander("Pictures that could not be read"):
-        for each, reason in survey.refused[:20]:
-            st.text(f"{each}: {reason}")
+        # Names alone: reasons can say where pictures lie.
+        for each, _ in survey.refused[:20]:
+            st.text(each)
 if not titles:
     raise page.Ended
 
@@ -98,7 +100,16 @@ with st.container(horizontal=True, vertical_alignment="top"):
     layer = controls.choose_number("layer", "Layer", layers, start=layer, keys=("K", "J"))
     head = controls.choose_number("head", "Head", heads, start=head, keys=("H", "L"))
 
-result = survey.of_head(spread.statistic, layer, head)
+values = surveyed.values(folder, spread.statistic, layer, head)
+result = vi.HeadValues(
+    survey.model,
+    survey.layout,
+    spread.statistic,
+    layer,
+    head,
+    str(name),
+    values[~np.isnan(values)],
+)
 page.plot(
     DISTRIBUTION.plot(result),
     key="distribution",
@@ -107,7 +118,6 @@ page.plot(
 exports.offer(DISTRIBUTION, result, name=str(name), suffix=f"_L{layer}_H{head}")
 
 words = STATISTICS[spread.statistic].words
-values = survey.values(spread.statistic, layer, head)
 for ends, numbers in (("lowest", spread.lowest), ("highest", spread.highest)):
     st.markdown(f"**The pictures with the {ends} values**")
     with st.container(horizontal=True, key=f"{ends}_pictures"):
@@ -116,7 +126,7 @@ for ends, numbers in (("lowest", spread.lowest), ("highest", spread.highest)):
             with st.container(width=150):
                 try:
                     st.image(pictures.thumbnail(picture.key, picture.read), width=150)
-                except vi.BadImage:
+                except InspectError:
                     # It was there when the survey was made.
                     st.caption("This picture is gone.")
                 st.button(
