@@ -16,7 +16,7 @@ from tests.surveys.test_survey import bytes_of
 
 PICTURES = 200
 """Of four parts."""
-KILLS = int(os.environ.get("VIT_INSPECT_KILLS", "2"))
+KILLS = int(os.environ.get("VIT_INSPECT_KILLS", "1"))
 
 
 def command(pictures: Path, out: Path) -> list[str]:

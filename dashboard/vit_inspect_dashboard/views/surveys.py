@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import streamlit as st
 
@@ -24,9 +26,9 @@ from vit_inspect_dashboard import (
 from vit_inspect_dashboard.components import screen
 from vit_inspect_dashboard.wording import model_title, plain
 
-offered = surveyed.listed()
-place = page.heading("Surveys", "What do the heads do over many pictures?")
-if not offered:
+
+def say_how() -> None:
+    """How a survey is made and opened, where there is none."""
     st.write(
         "A survey takes numbers of every head over a folder of pictures, as many as you like. Make "
         "one in a terminal:"
@@ -34,107 +36,120 @@ if not offered:
     page.show_command(["vit-inspect", "survey", "pictures", "--out", "surveys/mine"])
     st.write("Then open the dashboard on the folder that holds it:")
     page.show_command(["vit-inspect", "dashboard", "--surveys", "surveys"])
-    raise page.Ended
 
-with st.container(horizontal=True, vertical_alignment="bottom"):
-    name = st.selectbox(
-        "Survey",
-        list(offered),
-        width=260,
-        help="The surveys of this server.",
-        **address.one_of("survey", offered, start=next(iter(offered))),
-    )
-    folder = offered[str(name)]
-    survey = surveyed.opened(folder)
-    titles = {STATISTICS[each].title: each for each in survey.statistics}
-    if titles:
-        title = st.selectbox(
-            "Statistic",
-            list(titles),
+
+def show_survey(offered: dict[str, Path]) -> None:
+    """A survey and a statistic are chosen; what it says of all heads, and of one."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        name = st.selectbox(
+            "Survey",
+            list(offered),
             width=260,
-            help="What is measured of each head, for every picture.",
-            **address.one_of("statistic", titles, start=next(iter(titles))),
+            help="The surveys of this server.",
+            **address.one_of("survey", offered, start=next(iter(offered))),
         )
-rows, columns = survey.layout.input_px
-subject = state.current()
-here = models.model(subject)
-labels = surveyed.label_count(folder)
-st.caption(
-    plain(
-        f"{survey.count:,} pictures, {model_title(survey.model)} at {rows} × {columns} px"
-        + (f", {labels:,} labels" if labels else "")
-        + (f"; {len(survey.refused)} could not be read" if survey.refused else "")
-        + "."
-        + (
-            ""
-            if (here.id, here.layout) == (survey.model, survey.layout)
-            else f" Its pictures open in Explore with {subject.model_title} at "
-            f"{' × '.join(map(str, here.layout.input_px))} px, the model that is chosen."
+        folder = offered[str(name)]
+        survey = surveyed.opened(folder)
+        titles = {STATISTICS[each].title: each for each in survey.statistics}
+        if titles:
+            title = st.selectbox(
+                "Statistic",
+                list(titles),
+                width=260,
+                help="What is measured of each head, for every picture.",
+                **address.one_of("statistic", titles, start=next(iter(titles))),
+            )
+    rows, columns = survey.layout.input_px
+    subject = state.current()
+    here = models.model(subject)
+    labels = surveyed.label_count(folder)
+    st.caption(
+        plain(
+            f"{survey.count:,} pictures, {model_title(survey.model)} at {rows} × {columns} px"
+            + (f", {labels:,} labels" if labels else "")
+            + (f"; {len(survey.refused)} could not be read" if survey.refused else "")
+            + "."
+            + (
+                ""
+                if (here.id, here.layout) == (survey.model, survey.layout)
+                else f" Its pictures open in Explore with {subject.model_title} at "
+                f"{' × '.join(map(str, here.layout.input_px))} px, the model that is chosen."
+            )
         )
     )
-)
-if survey.refused:
-    with st.expander("Pictures that could not be read"):
-        # Names alone: reasons can say where pictures lie.
-        for each, _ in survey.refused[:20]:
-            st.text(each)
-if not titles:
-    raise page.Ended
+    if survey.refused:
+        with st.expander("Pictures that could not be read"):
+            # Names alone: reasons can say where pictures lie.
+            for each, _ in survey.refused[:20]:
+                st.text(each)
+    if titles:
+        show_heads(str(name), folder, survey.statistics[titles[title]])
 
-spread = survey.statistics[titles[title]]
-page.plot(
-    SPREAD.plot(spread),
-    key="spread",
-    alt=f"{title} of every head over {survey.count} pictures, with quantiles",
-    on_pick=state.pick_head,
-)
-st.caption(screen.in_words("Click a dot or a cell: below is that head."))
-with place:
-    exports.offer(SPREAD, spread, name=str(name))
 
-layers, heads = spread.mean.shape
-# At first the head that differs most between pictures, as a share of its mean.
-share = spread.std / np.maximum(np.abs(spread.mean), np.finfo(float).tiny)
-layer, head = (int(each) for each in np.unravel_index(share.argmax(), share.shape))
-with st.container(horizontal=True, vertical_alignment="top"):
-    layer = controls.choose_number("layer", "Layer", layers, start=layer, keys=("K", "J"))
-    head = controls.choose_number("head", "Head", heads, start=head, keys=("H", "L"))
+def show_heads(name: str, folder: Path, spread: vi.Spread) -> None:
+    """How every head is spread; of one its distribution, and the pictures at its ends."""
+    survey, title = surveyed.opened(folder), STATISTICS[spread.statistic].title
+    page.plot(
+        SPREAD.plot(spread),
+        key="spread",
+        alt=f"{title} of every head over {survey.count} pictures, with quantiles",
+        on_pick=state.pick_head,
+    )
+    st.caption(screen.in_words("Click a dot or a cell: below is that head."))
+    with place:
+        exports.offer(SPREAD, spread, name=str(name))
 
-values = surveyed.values(folder, spread.statistic, layer, head)
-result = vi.HeadValues(
-    survey.model,
-    survey.layout,
-    spread.statistic,
-    layer,
-    head,
-    str(name),
-    values[~np.isnan(values)],
-)
-page.plot(
-    DISTRIBUTION.plot(result),
-    key="distribution",
-    alt=f"{title} of {place_name(layer, head)} over {survey.count} pictures, as a histogram",
-)
-exports.offer(DISTRIBUTION, result, name=str(name), suffix=f"_L{layer}_H{head}")
+    layers, heads = spread.mean.shape
+    # At first the head that differs most between pictures, as a share of its mean.
+    share = spread.std / np.maximum(np.abs(spread.mean), np.finfo(float).tiny)
+    layer, head = (int(each) for each in np.unravel_index(share.argmax(), share.shape))
+    with st.container(horizontal=True, vertical_alignment="top"):
+        layer = controls.choose_number("layer", "Layer", layers, start=layer, keys=("K", "J"))
+        head = controls.choose_number("head", "Head", heads, start=head, keys=("H", "L"))
 
-words = STATISTICS[spread.statistic].words
-for ends, numbers in (("lowest", spread.lowest), ("highest", spread.highest)):
-    st.markdown(f"**The pictures with the {ends} values**")
-    with st.container(horizontal=True, key=f"{ends}_pictures"):
-        for number in numbers[layer, head].tolist():
-            picture = pictures.Picture(*surveyed.picture(str(name), folder, number))
-            with st.container(width=150):
-                try:
-                    st.image(pictures.thumbnail(picture.key, picture.read), width=150)
-                except InspectError:
-                    # It was there when the survey was made.
-                    st.caption("This picture is gone.")
-                st.button(
-                    plain(survey.entries[number].name),
-                    key=f"{ends}_{number}",
-                    on_click=state.open_picture,
-                    args=(picture.name, layer, head),
-                    help=f"Open it in Explore at {place_name(layer, head)}",
-                )
-                st.caption(words.format(values[number]))
-page.explain(SPREAD, DISTRIBUTION)
+    values = surveyed.values(folder, spread.statistic, layer, head)
+    result = vi.HeadValues(
+        survey.model,
+        survey.layout,
+        spread.statistic,
+        layer,
+        head,
+        str(name),
+        values[~np.isnan(values)],
+    )
+    page.plot(
+        DISTRIBUTION.plot(result),
+        key="distribution",
+        alt=f"{title} of {place_name(layer, head)} over {survey.count} pictures, as a histogram",
+    )
+    exports.offer(DISTRIBUTION, result, name=str(name), suffix=f"_L{layer}_H{head}")
+
+    words = STATISTICS[spread.statistic].words
+    for ends, numbers in (("lowest", spread.lowest), ("highest", spread.highest)):
+        st.markdown(f"**The pictures with the {ends} values**")
+        with st.container(horizontal=True, key=f"{ends}_pictures"):
+            for number in numbers[layer, head].tolist():
+                picture = pictures.Picture(*surveyed.picture(str(name), folder, number))
+                with st.container(width=150):
+                    try:
+                        st.image(pictures.thumbnail(picture.key, picture.read), width=150)
+                    except InspectError:
+                        # It was there when the survey was made.
+                        st.caption("This picture is gone.")
+                    st.button(
+                        plain(survey.entries[number].name),
+                        key=f"{ends}_{number}",
+                        on_click=state.open_picture,
+                        args=(picture.name, layer, head),
+                        help=f"Open it in Explore at {place_name(layer, head)}",
+                    )
+                    st.caption(words.format(values[number]))
+
+
+offered = surveyed.listed()
+place = page.heading("Surveys", "What do the heads do over many pictures?")
+if offered:
+    show_survey(offered)
+    page.explain(SPREAD, DISTRIBUTION)
+else:
+    say_how()
