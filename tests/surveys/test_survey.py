@@ -344,6 +344,19 @@ def test_a_full_disk_leaves_what_is_done(
     assert bytes_of(out) == bytes_of(whole)
 
 
+def test_a_manifest_that_lacks_what_is_needed_is_refused(
+    tiny: vi.Model, photos: Path, out: Path
+) -> None:
+    vi.survey(tiny, photos, out)
+    table = pq.read_table(out / "manifest.parquet")
+    plan = json.loads(table.schema.metadata[parts.PLAN])
+    del plan["chunk"]
+    said = {parts.PLAN: json.dumps(plan).encode()}
+    pq.write_table(table.replace_schema_metadata(said), out / "manifest.parquet")
+    with pytest.raises(vi.BadParameter, match="its plan lacks chunk"):
+        vi.open_survey(out)
+
+
 def test_a_damaged_part_is_named(tiny: vi.Model, photos: Path, out: Path) -> None:
     vi.survey(tiny, photos, out)
     (out / "survey.json").unlink()

@@ -47,6 +47,9 @@ DEPENDS = {
 }
 """What sets two surveys of the same pictures apart, in words."""
 
+NEEDED = ("model", "layout", "numbers", "layers", "heads", "dtype", "labels", "chunk")
+"""What a plan must say, so that the parts can be read."""
+
 KINDS = pa.schema(
     [
         ("name", pa.string()),
@@ -89,6 +92,8 @@ class Store:
         try:
             table = pq.read_table(folder / MANIFEST)
             plan = json.loads(table.schema.metadata[PLAN])
+            if missing := [name for name in NEEDED if name not in plan]:
+                raise ValueError(f"its plan lacks {', '.join(missing)}")
             return cls(folder, plan, [Entry(**row) for row in table.to_pylist()])
         except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
             raise BadParameter(
