@@ -94,7 +94,7 @@ def on_device(work: Callable[..., Value], *arguments: Any, **parameters: Any) ->
 def timed_on_device(
     work: Callable[..., Value], of: vi.Model | vi.Capture, *arguments: Any, **parameters: Any
 ) -> Value:
-    """The same for work on pictures; the page says for how long it goes on, and takes in all.
+    """The same for work on pictures; the page counts its seconds, and says about how many it takes.
 
     work: `vi.capture` of a model and a list of pictures, or an analysis of a capture. Before a
         network's first pass on this server nobody can know how long it takes.

@@ -41,7 +41,8 @@ class Entry(NamedTuple):
 
     name: of the picture within its source; no two of a manifest have the same.
     place: the path or URL of the file that holds it.
-    start, size: where its bytes lie in a shard.
+    start: where its bytes begin in a shard; None for a file of its own.
+    size: how many bytes it has, where that is known.
     row, column: where it lies in a table.
     label: what its source says it shows.
     """

@@ -85,8 +85,8 @@ export default function ({ data, setTriggerValue }) {
   document.addEventListener("touchstart", keepFromPlotly, { capture: true, passive: true });
   const page = document.querySelector('[data-testid="stMainBlockContainer"]');
   if (page) watcher.observe(page);
-  // What was laid out for a wide page is not to be seen on a narrow one.
   if (first && data.ahead) loadAhead(data.ahead);
+  // What was laid out for a wide page is not to be seen on a narrow one.
   if (first) tell();
   else tellSoon();
   if (data.view === shown) return;
