@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from vit_inspect.records.evidence import Outputs
+
+
+def largest(
+    output: Float[Tensor, "row class"], count: int, outputs: Outputs
+) -> tuple[Float[Tensor, "row rank"], Int[Tensor, "row rank"]]:
+    """What the largest outputs of each row say, and of which classes they are."""
+    # On the CPU: not every device has float64, and there are few numbers.
+    scores = output.cpu().double()
+    best, places = scores.topk(count, dim=1)
+    return output_values(best, scores, outputs), places
 
 
 def output_values(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from vit_inspect.analyses.outputs import output_values
+from vit_inspect.analyses.outputs import largest
 from vit_inspect.analyses.targets import checked_labels
 from vit_inspect.arguments import at_least_one
 from vit_inspect.recording.recorder import Capture, of_capture
@@ -23,13 +23,11 @@ def predictions(capture: Capture, *, count: int = 5) -> Predictions:
     labels, outputs = checked_labels(capture.model), capture.model.outputs
     count = at_least_one(count, "classes")
     with torch.inference_mode():
-        # On the CPU: not every device has float64, and there are few numbers.
-        scores = capture.output.cpu().double()
-        best, places = scores.topk(min(count, len(labels)), dim=1)
+        value, places = largest(capture.output, min(count, len(labels)), outputs)
     return Predictions(
         model=capture.model.id,
         labels=tuple(tuple(labels[place] for place in image) for image in places.tolist()),
-        value=output_values(best, scores, outputs).numpy(),
+        value=value.numpy(),
         class_index=places.numpy(),
         outputs=outputs,
     )

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vit_inspect.analyses.head_statistics import Statistic
 from vit_inspect.analyses.observation import observe_heads
-from vit_inspect.analyses.outputs import output_values
+from vit_inspect.analyses.outputs import largest
 from vit_inspect.arguments import at_least_one, of_kind, several
 from vit_inspect.errors import BadImage, BadParameter
 from vit_inspect.exporting.files import write
@@ -217,9 +217,7 @@ def _chosen(model: Model, output: Tensor) -> list[tuple[int, float] | None]:
     """The class of each picture's largest output, and its probability."""
     if model.labels is None or model.outputs == "scores":
         return [None] * len(output)
-    scores = output.cpu().double()
-    best, places = scores.topk(1, dim=1)
-    shares = output_values(best, scores, model.outputs)
+    shares, places = largest(output, 1, model.outputs)
     return list(zip(places[:, 0].tolist(), shares[:, 0].tolist(), strict=True))
 
 
