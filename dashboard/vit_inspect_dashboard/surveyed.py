@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import streamlit as st
 from PIL import Image
 
@@ -63,9 +62,9 @@ def opened(folder: Path) -> vi.Survey:
     return _opened(str(folder), _stamp(folder))
 
 
-def values(folder: Path, statistic: str, layer: int, head: int) -> np.ndarray:
-    """A number of one head for every picture; of many pictures it takes seconds to read."""
-    return _values(str(folder), _stamp(folder), statistic, layer, head)
+def of_head(folder: Path, statistic: str, layer: int, head: int) -> vi.HeadValues:
+    """A number of one head on every picture; of many pictures it takes seconds to read."""
+    return _of_head(str(folder), _stamp(folder), statistic, layer, head)
 
 
 def picture(survey: str, folder: Path, number: int) -> Found:
@@ -101,9 +100,9 @@ def _opened(folder: str, stamp: int) -> vi.Survey:
         raise type(refusal)(*told) from refusal
 
 
-@st.cache_data(max_entries=64, show_spinner="Reading the survey")
-def _values(folder: str, stamp: int, statistic: str, layer: int, head: int) -> np.ndarray:
-    return _opened(folder, stamp).values(statistic, layer, head)
+@st.cache_resource(max_entries=64, show_spinner="Reading the survey")
+def _of_head(folder: str, stamp: int, statistic: str, layer: int, head: int) -> vi.HeadValues:
+    return _opened(folder, stamp).of_head(statistic, layer, head)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

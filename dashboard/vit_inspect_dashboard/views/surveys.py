@@ -97,7 +97,7 @@ def show_heads(name: str, folder: Path, spread: vi.Spread) -> None:
     )
     st.caption(screen.in_words("Click a dot or a cell: below is that head."))
     with place:
-        exports.offer(SPREAD, spread, name=str(name))
+        exports.offer(SPREAD, spread, name=name)
 
     layers, heads = spread.mean.shape
     # At first the head that differs most between pictures, as a share of its mean.
@@ -107,29 +107,21 @@ def show_heads(name: str, folder: Path, spread: vi.Spread) -> None:
         layer = controls.choose_number("layer", "Layer", layers, start=layer, keys=("K", "J"))
         head = controls.choose_number("head", "Head", heads, start=head, keys=("H", "L"))
 
-    values = surveyed.values(folder, spread.statistic, layer, head)
-    result = vi.HeadValues(
-        survey.model,
-        survey.layout,
-        spread.statistic,
-        layer,
-        head,
-        str(name),
-        values[~np.isnan(values)],
-    )
+    result = surveyed.of_head(folder, spread.statistic, layer, head)
     page.plot(
         DISTRIBUTION.plot(result),
         key="distribution",
         alt=f"{title} of {place_name(layer, head)} over {survey.count} pictures, as a histogram",
     )
-    exports.offer(DISTRIBUTION, result, name=str(name), suffix=f"_L{layer}_H{head}")
+    exports.offer(DISTRIBUTION, result, name=name, suffix=f"_L{layer}_H{head}")
 
-    words = STATISTICS[spread.statistic].words
-    for ends, numbers in (("lowest", spread.lowest), ("highest", spread.highest)):
+    words, values = STATISTICS[spread.statistic].words, np.sort(result.values)
+    at_ends = (("lowest", spread.lowest, values), ("highest", spread.highest, values[::-1]))
+    for ends, numbers, extreme in at_ends:
         st.markdown(f"**The pictures with the {ends} values**")
         with st.container(horizontal=True, key=f"{ends}_pictures"):
-            for number in numbers[layer, head].tolist():
-                picture = pictures.Picture(*surveyed.picture(str(name), folder, number))
+            for number, value in zip(numbers[layer, head].tolist(), extreme, strict=False):
+                picture = pictures.Picture(*surveyed.picture(name, folder, number))
                 with st.container(width=150):
                     try:
                         st.image(pictures.thumbnail(picture.key, picture.read), width=150)
@@ -143,7 +135,7 @@ def show_heads(name: str, folder: Path, spread: vi.Spread) -> None:
                         args=(picture.name, layer, head),
                         help=f"Open it in Explore at {place_name(layer, head)}",
                     )
-                    st.caption(words.format(values[number]))
+                    st.caption(words.format(value))
 
 
 offered = surveyed.listed()
