@@ -20,6 +20,7 @@ from tests.dashboard.apps import (
     refusals,
 )
 from vit_inspect.errors import BadParameter
+from vit_inspect.figures.head_statistics import STATISTICS
 from vit_inspect_dashboard import surveyed
 
 pytestmark = pytest.mark.usefixtures("random_weights")
@@ -62,7 +63,12 @@ def test_without_surveys_the_page_says_how_to_make_one(monkeypatch: pytest.Monke
     )
 
 
-def test_a_head_its_distribution_and_the_pictures_at_its_ends(survey: vi.Survey) -> None:
+def test_a_head_its_distribution_and_the_pictures_at_its_ends(
+    survey: vi.Survey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Made pictures differ in the last digits.
+    exact = STATISTICS["entropy"]._replace(words="entropy {:.9f} nats")
+    monkeypatch.setitem(STATISTICS, "entropy", exact)
     app = opened("surveys", layer=1, head=2)
     assert not app.exception
     assert app.selectbox(key="survey").options == ["mine"]
@@ -79,7 +85,7 @@ def test_a_head_its_distribution_and_the_pictures_at_its_ends(survey: vi.Survey)
     values = survey.values("entropy", 1, 2)
     told = [each.value for each in app.caption if each.value.startswith("entropy ")]
     shown = [*ends.lowest[1, 2], *ends.highest[1, 2]]
-    assert told == [f"entropy {values[each]:.2f} nats" for each in shown]
+    assert told == [f"entropy {values[each]:.9f} nats" for each in shown]
     app.button(key=f"highest_{number}").click().run()
     assert not app.exception
     assert app.query_params["image"] == f"mine/{survey.entries[number].name}"
