@@ -279,9 +279,22 @@ def survey(
             "table, or the suffix of files beside them in a shard.",
         ),
     ] = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="This computer, or the computers of a Ray cluster."),
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="The cluster of --engine ray.  [a new one, here]"),
+    ] = None,
     workers: Annotated[
-        int, typer.Option(min=1, help="Processes that read pictures; the results are the same.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes that read pictures; of --engine ray, models at once. The results are "
+            "the same.",
+        ),
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Photographs in one forward pass.")] = 4,
     model: ModelId = None,
     img_size: InputSize = None,
@@ -315,6 +328,13 @@ def survey(
 
     gc.freeze()
     try:
+        if engine == "ray" and device == "auto":
+            # Each computer of the cluster takes the model to its own device.
+            device = "cpu"
+        if ray_address is not None:
+            if engine != "ray":
+                raise BadParameter("--ray-address without --engine ray", "both", "add --engine ray")
+            os.environ["RAY_ADDRESS"] = ray_address
         subject = load(
             model,
             img_size=None if img_size is None else typed.size(img_size),
@@ -355,6 +375,7 @@ def survey(
                 label_from=label_from,
                 limit=limit,
                 seed=seed,
+                engine=engine,
                 workers=workers,
                 batch=batch,
                 on_progress=tell,

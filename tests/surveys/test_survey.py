@@ -19,7 +19,7 @@ from tests.conftest import noise
 from vit_inspect.records.survey import QUANTILES
 from vit_inspect.surveys import parts, results, sources
 from vit_inspect.surveys.sources import Entry
-from vit_inspect.surveys.survey import read_batch
+from vit_inspect.surveys.work import read_batch
 
 Make = Callable[..., vi.Model]
 
@@ -218,7 +218,7 @@ def test_nothing_is_computed_twice(
         seen.extend(entry.name for entry in pictures)
         return read_batch(pictures, *how)
 
-    monkeypatch.setattr("vit_inspect.surveys.survey.read_batch", watched)
+    monkeypatch.setattr("vit_inspect.surveys.engine_local.read_batch", watched)
     vi.survey(tiny, photos, out)
     assert seen == ["dogs/2.png", "dogs/3.png"]
     assert bytes_of(out) == before

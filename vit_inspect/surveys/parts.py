@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +22,9 @@ from jaxtyping import Float
 from vit_inspect.errors import BadParameter, OutputFailed, short_reason
 from vit_inspect.exporting.files import ensure_folder, unwritable, write
 from vit_inspect.surveys.sources import Entry
+
+Progress = Callable[[int, int], object]
+"""Is told how many pictures are done, of how many."""
 
 CHUNK = 64
 """Pictures of a part, in a new survey."""
@@ -144,6 +147,10 @@ class Store:
     def missing(self) -> list[int]:
         """The parts that are still to be made."""
         return [number for number in self.chunks() if not self._part(number).exists()]
+
+    def done(self) -> int:
+        """How many pictures are in the parts that are there."""
+        return len(self.entries) - sum(len(self.chunk(number)) for number in self.missing())
 
     def put(self, number: int, rows: Sequence[Row]) -> None:
         """Write a part; raises `OutputFailed` where there is no room."""

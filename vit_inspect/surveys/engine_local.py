@@ -1,0 +1,59 @@
+"""How is a survey made on one computer? Pictures are read ahead of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+from vit_inspect.analyses.head_statistics import Statistic
+from vit_inspect.exporting.workers import InOrder
+from vit_inspect.model import Model
+from vit_inspect.surveys.parts import Progress, Row, Store
+from vit_inspect.surveys.sources import Entry
+from vit_inspect.surveys.work import Engine, Inputs, read_batch, rows_of
+
+AHEAD = 2
+"""Batches of each worker that wait for the device."""
+
+
+@contextmanager
+def local(model: Model, workers: int | None) -> Iterator[Engine]:
+    """This process and its model, and others that read and prepare pictures.
+
+    workers: processes that read; None or 1 is this one alone.
+    """
+    how = {"doing": "reading", "fewer": "use fewer workers"}
+    with InOrder(workers or 1, ahead=AHEAD, **how) as calls:
+        yield Engine(model.device.type, partial(_fill, calls))
+
+
+def _fill(
+    calls: InOrder,
+    store: Store,
+    model: Model,
+    statistics: Sequence[Statistic],
+    on_progress: Progress,
+) -> None:
+    """Make the parts that are missing, one after the other."""
+    batch, done, count = store.plan["batch"], store.done(), len(store.entries)
+    rows: list[Row] = []
+
+    def take(number: int, pictures: Sequence[Entry], inputs: Inputs) -> None:
+        nonlocal done
+        rows.extend(rows_of(model, statistics, pictures, inputs))
+        done += len(pictures)
+        if len(rows) == len(store.chunk(number)):
+            store.put(number, rows)
+            rows.clear()
+        on_progress(done, count)
+
+    on_progress(done, count)
+    for number in store.missing():
+        chunk = store.chunk(number)
+        for first in range(0, len(chunk), batch):
+            some = chunk[first : first + batch]
+            calls.call(
+                partial(take, number, some), read_batch, some, model.recipe, model.layout.input_px
+            )
+    calls.take_all()

@@ -1,0 +1,76 @@
+"""What is done with some pictures of a survey? They are read, and go through the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vit_inspect.analyses.head_statistics import Statistic
+from vit_inspect.analyses.observation import observe_heads
+from vit_inspect.analyses.outputs import largest
+from vit_inspect.errors import BadImage
+from vit_inspect.model import Model
+from vit_inspect.pictures.preparing import Recipe, prepare
+from vit_inspect.surveys.parts import Progress, Row, Store
+from vit_inspect.surveys.sources import Entry, read
+
+Inputs = list[np.ndarray | str]
+"""Of each picture its model input, (channel, row, column), or why there is none."""
+
+
+class Engine(NamedTuple):
+    """Who does it.
+
+    device: the kind of device that models run on.
+    fill: makes the parts of a store that are missing, and tells how far it is.
+    """
+
+    device: str
+    fill: Callable[[Store, Model, Sequence[Statistic], Progress], None]
+
+
+def read_batch(pictures: Sequence[Entry], recipe: Recipe, input_px: tuple[int, int]) -> Inputs:
+    """The model input of some pictures."""
+    found: Inputs = []
+    for entry in pictures:
+        try:
+            pixels, _ = prepare(read(entry), recipe, input_px)
+        except BadImage as refusal:
+            found.append(str(refusal))
+        else:
+            found.append(pixels[0].numpy())
+    return found
+
+
+def rows_of(
+    model: Model, statistics: Sequence[Statistic], pictures: Sequence[Entry], inputs: Inputs
+) -> list[Row]:
+    """What a batch of pictures comes to, in one forward pass."""
+    arrays = [each for each in inputs if not isinstance(each, str)]
+    numbers: list[dict[str, np.ndarray]] = []
+    chosen: list[tuple[int, float] | None] = []
+    if arrays:
+        pixels = torch.from_numpy(np.stack(arrays)).to(model.device, model.dtype)
+        seen = observe_heads(model, pixels, statistics)
+        means = seen.sums.means()
+        numbers = [
+            {name: values[place] for name, values in means.items()} for place in range(len(arrays))
+        ]
+        chosen = _chosen(model, seen.output)
+    known = zip(numbers, chosen, strict=True)
+    return [
+        Row(entry, given) if isinstance(given, str) else Row(entry, None, *next(known))
+        for entry, given in zip(pictures, inputs, strict=True)
+    ]
+
+
+def _chosen(model: Model, output: Tensor) -> list[tuple[int, float] | None]:
+    """The class of each picture's largest output, and its probability."""
+    if model.labels is None or model.outputs == "scores":
+        return [None] * len(output)
+    shares, places = largest(output, 1, model.outputs)
+    return list(zip(places[:, 0].tolist(), shares[:, 0].tolist(), strict=True))
