@@ -83,8 +83,10 @@ from .records.paper_figures import PaperFigure10 as PaperFigure10
 from .records.paper_figures import PaperFigure11 as PaperFigure11
 from .records.survey import HeadValues as HeadValues
 from .records.survey import Spread as Spread
+from .records.survey import Steps as Steps
 from .surveys.results import Survey as Survey
 from .surveys.results import open_survey as open_survey
+from .surveys.steps import open_steps as open_steps
 from .surveys.survey import survey as survey
 from .surveys.tracker import Tracker as Tracker
 

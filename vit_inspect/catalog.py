@@ -53,6 +53,7 @@ from vit_inspect.figures.position_bias import FIGURE as POSITION_BIAS
 from vit_inspect.figures.position_similarity import FIGURE as POSITION_SIMILARITY
 from vit_inspect.figures.rotary_similarity import FIGURE as ROTARY_SIMILARITY
 from vit_inspect.figures.spread import FIGURE as SPREAD
+from vit_inspect.figures.steps import FIGURE as STEPS
 from vit_inspect.figures.token_norms import FIGURE as TOKEN_NORMS
 from vit_inspect.figures.token_similarity import FIGURE as TOKEN_SIMILARITY
 from vit_inspect.model import Model
@@ -208,6 +209,7 @@ UNBUNDLED: tuple[FigureSpec[Any], ...] = (
     PATCH_MAP,
     PATCH_MAPS,
     SPREAD,
+    STEPS,
 )
 """Figures that are in no bundle: of what a user chose or compared, of what the network is made of,
 and of a survey."""

@@ -67,7 +67,7 @@ from vit_inspect.records.paper_figures import (
     PaperFigure10,
     PaperFigure11,
 )
-from vit_inspect.records.survey import QUANTILES, HeadValues, Spread
+from vit_inspect.records.survey import QUANTILES, HeadValues, Spread, Steps
 
 Record = TypeVar("Record", bound=Result)
 
@@ -525,6 +525,12 @@ def head_values(size: Size, random: np.random.Generator) -> HeadValues:
     return HeadValues("toy", layout_of(size), "distance_px", 1, 0, "crops", values)
 
 
+def steps(size: Size, random: np.random.Generator) -> Steps:
+    """Of five surveys that are not equally far from each other."""
+    mean = random.uniform(0, 14, (5, size.layers, size.heads))
+    return Steps("toy", layout_of(size), "distance_px", 100, np.array([0, 10, 20, 50, 1500]), mean)
+
+
 def spread_of_one(size: Size, random: np.random.Generator) -> Spread:
     """Of the masses on special tokens in a single picture."""
     values = random.uniform(0, 1, (1, size.layers, size.heads))
@@ -740,6 +746,7 @@ MAKERS: dict[type[Result], Callable[[Size, np.random.Generator], Result]] = {
     Anatomy: anatomy,
     HeadValues: head_values,
     Spread: spread,
+    Steps: steps,
     Predictions: predictions,
     PaperFigure6: paper_figure_6,
     PaperFigure7: paper_figure_7,

@@ -19,7 +19,7 @@ from vit_inspect.figures.figure import VIT_PAPER, FigureSpec
 from vit_inspect.figures.head_statistics import COLOUR_MAP, STATISTICS
 from vit_inspect.figures.tiles import compose, draw_tiles, fit
 from vit_inspect.records.names import special_names
-from vit_inspect.records.survey import QUANTILES, Spread
+from vit_inspect.records.survey import QUANTILES, Spread, Steps
 
 BARS = ((0.05, 0.95, 0.25), (0.25, 0.75, 0.6))
 """From which quantile to which a bar reaches, and its width by that of a dot."""
@@ -312,7 +312,7 @@ def limits_of(result: Spread) -> looks.Limits:
     return 0.0, 1.05 * highest or 1.0
 
 
-def uniform_of(result: Spread) -> float | None:
+def uniform_of(result: Spread | Steps) -> float | None:
     """The statistic of a head that attends to all tokens alike, where a line tells it."""
     layout = result.layout
     if result.statistic == "distance_px":

@@ -1,4 +1,4 @@
-"""What does a survey return? How a number of each head is spread over many pictures."""
+"""What do surveys return? How a number of each head is spread over pictures, or over steps."""
 
 from __future__ import annotations
 
@@ -51,3 +51,42 @@ class HeadValues(Result):
     head: int
     over: str
     values: Float[np.ndarray, "picture"]
+
+
+@dataclass(frozen=True, eq=False)
+class Steps(Result):
+    """One statistic of each head, as in `HeadStatistics`, at the steps of a training.
+
+    count: of the pictures, which are the same at every step.
+    step: the number of each step, in order.
+    mean: over the pictures.
+    """
+
+    layout: TokenLayout
+    statistic: str
+    count: int
+    step: Int[np.ndarray, "step"]
+    mean: Float[np.ndarray, "step layer head"]
+
+    @property
+    def layer_mean(self) -> Float[np.ndarray, "step layer"]:
+        """The mean over the heads of each layer."""
+        return np.asarray(self.mean.mean(axis=-1))
+
+    @property
+    def layer_std(self) -> Float[np.ndarray, "step layer"]:
+        """How the heads of each layer differ; divided by their count and not by one less."""
+        return np.asarray(self.mean.std(axis=-1))
+
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """The names of the places along an axis, for axes that have names."""
+        return {**super().names(), "step": tuple(map(str, self.step.tolist()))}
+
+    def written(self) -> dict[str, np.ndarray]:
+        """The arrays for files: the record's own, and those computed from them for the figure."""
+        return {**self.arrays(), "layer_mean": self.layer_mean, "layer_std": self.layer_std}
+
+    def axes(self) -> dict[str, tuple[str, ...]]:
+        """The names of every array's axes."""
+        of_layers = ("step", "layer")
+        return {**super().axes(), "layer_mean": of_layers, "layer_std": of_layers}

@@ -228,8 +228,13 @@ def _difference(there: Store, wanted: Store) -> str:
     """What sets the survey of a folder apart from the one that is wanted."""
     if list(there.entries) != list(wanted.entries):
         return "a survey of other pictures"
-    others = {words for name, words in DEPENDS.items() if there.plan.get(name) != wanted.plan[name]}
-    return f"a survey of the same pictures with {' and '.join(sorted(others)) or 'other settings'}"
+    return f"a survey of the same pictures with {difference(there.plan, wanted.plan)}"
+
+
+def difference(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """What sets a plan apart from the one that is wanted."""
+    others = {words for name, words in DEPENDS.items() if there.get(name) != wanted.get(name)}
+    return " and ".join(sorted(others)) or "other settings"
 
 
 def _parquet(table: pa.Table) -> bytes:

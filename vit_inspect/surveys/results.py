@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -177,7 +178,7 @@ def _spread(store: Store, name: str, said: Mapping[str, Any]) -> Spread:
     fields = {each: values for each, values in said.items() if each != "count"}
     return Spread(
         model=store.plan["model"],
-        layout=_layout(store),
+        layout=layout_of(store.plan),
         statistic=name,
         count=said["count"],
         **{each: np.array(values) for each, values in fields.items()},
@@ -188,14 +189,17 @@ def _of(
     store: Store, refused: tuple[tuple[str, str], ...], spreads: Mapping[str, Spread]
 ) -> Survey:
     count = len(store.entries) - len(refused)
-    return Survey(store.plan["model"], _layout(store), count, refused, spreads, store.plan, store)
+    return Survey(
+        store.plan["model"], layout_of(store.plan), count, refused, spreads, store.plan, store
+    )
 
 
-def _layout(store: Store) -> TokenLayout:
+def layout_of(plan: Mapping[str, Any]) -> TokenLayout:
+    """The layout that a plan says."""
     # A file knows lists alone.
     said: Any = {
         name: tuple(each) if isinstance(each, list) else each
-        for name, each in store.plan["layout"].items()
+        for name, each in plan["layout"].items()
     }
     return TokenLayout(**said)
 
@@ -205,6 +209,7 @@ def written(found: Survey) -> bytes:
     said = {
         "plan": found.plan,
         "pictures": len(found.entries),
+        "pictures_sha256": sha256(json.dumps(list(found.entries)).encode()).hexdigest(),
         "count": found.count,
         "refused": found.refused,
         "quantiles": QUANTILES,

@@ -16,6 +16,7 @@ from vit_inspect.arguments import at_least_one, of_kind
 from vit_inspect.model import Model
 from vit_inspect.surveys.results import Survey
 from vit_inspect.surveys.sources import Source, entries
+from vit_inspect.surveys.steps import step_folder
 from vit_inspect.surveys.survey import BATCH, survey_of
 
 
@@ -27,7 +28,8 @@ class Tracker:
             ...  # train
             tracker(step)
 
-    Each survey is a folder of its own in `out`, such as `step-00000500`. Another run, and one that
+    Each survey is a folder of its own in `out`, such as `step-00000500`; `open_steps` reads them
+    as curves. Another run, and one that
     goes on from an earlier checkpoint, needs another folder: numbers are never mixed. Training goes
     on as if nothing had been: no gradient is touched, and the modes of all modules and the state of
     torch's random numbers are restored to the bit.
@@ -71,7 +73,7 @@ class Tracker:
         if step % self.every:
             return None
         with _as_it_was(self.model.module):
-            folder = self.out / f"step-{step:08d}"
+            folder = step_folder(self.out, step)
             return survey_of(self.model, self.pictures, folder, **self.options)
 
     def for_transformers(self) -> Any:
