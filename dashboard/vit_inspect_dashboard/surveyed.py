@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,10 @@ from vit_inspect.errors import BadParameter, InspectError
 from vit_inspect.pictures.reading import printable
 from vit_inspect.surveys.parts import MANIFEST
 from vit_inspect.surveys.sources import read
+from vit_inspect.surveys.steps import FOLDER
+
+TRAINING = "training: "
+"""What stands before the name of a training in a list."""
 
 _folders: list[Path] = []
 
@@ -43,18 +48,46 @@ def offer(folder: Path) -> None:
 
 
 def listed() -> dict[str, Path]:
-    """The folders of surveys, by name."""
+    """The folders of surveys and of trainings, by name."""
     found: dict[str, Path] = {}
     for folder in _folders:
         try:
-            inside = sorted(folder.iterdir())
+            # The steps of a training are chosen in it.
+            inside = [] if is_training(folder) else sorted(folder.iterdir())
         except OSError:
             # It is gone, or nobody may look into it any more.
             continue
         for each in (folder, *inside):
             if os.path.isfile(each / MANIFEST):
-                found.setdefault(printable(each.resolve().name), each)
+                found.setdefault(_name(each), each)
+            elif is_training(each):
+                found.setdefault(f"{TRAINING}{_name(each)}", each)
     return found
+
+
+def is_training(folder: Path) -> bool:
+    """Whether a folder holds surveys of the steps of a training."""
+    try:
+        inside = os.scandir(folder)
+    except OSError:
+        return False
+    with inside:
+        return any(
+            FOLDER.fullmatch(each.name) and os.path.isfile(os.path.join(each, MANIFEST))
+            for each in inside
+        )
+
+
+def of_step(folder: Path, step: Path) -> str:
+    """What the survey of a step of a training is called."""
+    return f"{_name(folder)}/{step.name}"
+
+
+def steps(folder: Path) -> Mapping[str, vi.Steps]:
+    """The steps of a training; raises `BadParameter` as `open_steps` does."""
+    # Of many steps it takes seconds, once.
+    with st.spinner("Reading the training"), _names_alone(folder):
+        return vi.open_steps(folder)
 
 
 def opened(folder: Path) -> vi.Survey:
@@ -80,6 +113,12 @@ def named(name: str) -> Found | None:
     if "/" not in name:
         return None
     for survey, folder in listed().items():
+        if survey.startswith(TRAINING):
+            step = name.removeprefix(f"{_name(folder)}/").partition("/")[0]
+            if not FOLDER.fullmatch(step):
+                continue
+            folder = folder / step
+            survey = of_step(folder.parent, folder)
         if name.startswith(f"{survey}/"):
             try:
                 number = _numbers(str(folder), _stamp(folder)).get(name.removeprefix(f"{survey}/"))
@@ -92,12 +131,8 @@ def named(name: str) -> Found | None:
 
 @st.cache_resource(max_entries=8, show_spinner="Reading the survey")
 def _opened(folder: str, stamp: int) -> vi.Survey:
-    try:
+    with _names_alone(Path(folder)):
         return vi.open_survey(folder)
-    except InspectError as refusal:
-        # Visitors see names, and no path.
-        told = (str(each).replace(folder, Path(folder).name) for each in refusal.args)
-        raise type(refusal)(*told) from refusal
 
 
 @st.cache_resource(max_entries=64, show_spinner="Reading the survey")
@@ -120,6 +155,20 @@ def _numbers(folder: str, stamp: int) -> dict[str, int]:
     """The numbers of all pictures of a survey, by name."""
     entries = _opened(folder, stamp).entries
     return {printable(entry.name): number for number, entry in enumerate(entries)}
+
+
+@contextmanager
+def _names_alone(folder: Path) -> Iterator[None]:
+    """Visitors see names, and no path."""
+    try:
+        yield
+    except InspectError as refusal:
+        told = (str(each).replace(str(folder), folder.name) for each in refusal.args)
+        raise type(refusal)(*told) from refusal
+
+
+def _name(folder: Path) -> str:
+    return printable(folder.resolve().name)
 
 
 def _stamp(folder: Path) -> int:

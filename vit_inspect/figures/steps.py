@@ -155,12 +155,12 @@ def plot(
         )
     ends = limits or limits_of(result, layer=layer)
     figure.update_layout(
-        xaxis=screen_sheet.screen_axis(STEP, range=_ends(result), tickformat=",d"),
+        xaxis=screen_sheet.screen_axis(range=_ends(result), tickformat=",d"),
         yaxis=screen_sheet.screen_axis(STATISTICS[result.statistic].title, range=ends),
         showlegend=layer is not None,
     )
     figure.update_layout(legend=screen_sheet.screen_legend(figure))
-    return figure
+    return screen_sheet.name_below(figure, STEP)
 
 
 def limits_of(result: Steps, *, layer: int | None = None) -> looks.Limits:

@@ -13,6 +13,7 @@ from vit_inspect.figures.distribution import FIGURE as DISTRIBUTION
 from vit_inspect.figures.head_statistics import STATISTICS
 from vit_inspect.figures.looks import place_name
 from vit_inspect.figures.spread import FIGURE as SPREAD
+from vit_inspect.figures.steps import FIGURE as STEPS
 from vit_inspect_dashboard import (
     address,
     controls,
@@ -22,6 +23,7 @@ from vit_inspect_dashboard import (
     pictures,
     state,
     surveyed,
+    trainings,
 )
 from vit_inspect_dashboard.components import screen
 from vit_inspect_dashboard.wording import model_title, plain
@@ -40,15 +42,17 @@ def say_how() -> None:
 
 def show_survey(offered: dict[str, Path]) -> None:
     """A survey and a statistic are chosen; what it says of all heads, and of one."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        name = st.selectbox(
-            "Survey",
-            list(offered),
-            width=260,
-            help="The surveys of this server.",
-            **address.one_of("survey", offered, start=next(iter(offered))),
+    with st.container(horizontal=True, vertical_alignment="top"):
+        chosen = str(
+            st.selectbox(
+                "Survey",
+                list(offered),
+                width=260,
+                help="The surveys of this server, and the trainings that were surveyed.",
+                **address.one_of("survey", offered, start=next(iter(offered))),
+            )
         )
-        folder = offered[str(name)]
+        name, folder = trainings.at_step(chosen, offered[chosen])
         survey = surveyed.opened(folder)
         titles = {STATISTICS[each].title: each for each in survey.statistics}
         if titles:
@@ -83,7 +87,10 @@ def show_survey(offered: dict[str, Path]) -> None:
             for each, _ in survey.refused[:20]:
                 st.text(each)
     if titles:
-        show_heads(str(name), folder, survey.statistics[titles[title]])
+        trainings.show_curves(offered[chosen], titles[title])
+        show_heads(name, folder, survey.statistics[titles[title]])
+    of_training = [STEPS] if surveyed.is_training(offered[chosen]) else []
+    page.explain(*of_training, SPREAD, DISTRIBUTION)
 
 
 def show_heads(name: str, folder: Path, spread: vi.Spread) -> None:
@@ -142,6 +149,5 @@ offered = surveyed.listed()
 place = page.heading("Surveys", "What do the heads do over many pictures?")
 if offered:
     show_survey(offered)
-    page.explain(SPREAD, DISTRIBUTION)
 else:
     say_how()
