@@ -131,6 +131,55 @@ def test_modes_are_restored_of_modules_that_do_more_when_they_change(
     assert len(second.entries) == 6
 
 
+def test_a_writer_is_given_the_means_of_each_layer_and_one_image(
+    model: vi.Model, photos: Path, tmp_path: Path
+) -> None:
+    writer = Recorder()
+    tracker = vi.Tracker(model, photos, tmp_path / "run", every=5, writer=writer)
+    found, _ = tracker(5), tracker(6)
+    assert found
+    layers = len(model.blocks)
+    wanted = {
+        (f"heads_{name}/layer_{layer:02d}", 5): spread.mean[layer].mean()
+        for name, spread in found.statistics.items()
+        for layer in range(layers)
+    }
+    assert len(wanted) == 7 * layers
+    assert writer.scalars == pytest.approx(wanted)
+    [(tag, pixels, step)] = writer.images
+    assert (tag, step) == ("heads/statistics", 5)
+    # A page of panels, in colours on white.
+    assert (pixels.dtype, pixels.shape[1:]) == (np.uint8, (1035, 3))
+    assert pixels[0, 0].tolist() == [255, 255, 255]
+    assert np.ptp(pixels.astype(int), axis=2).max() > 100
+
+
+def test_a_writer_of_few_statistics_and_what_is_none(
+    model: vi.Model, photos: Path, tmp_path: Path
+) -> None:
+    writer = Recorder()
+    vi.Tracker(model, photos, tmp_path / "run", statistics=["nmi"], writer=writer)(0)
+    assert {tag.partition("/")[0] for tag, _ in writer.scalars} == {"heads_nmi"}
+    assert len(writer.images) == 1
+    with pytest.raises(vi.BadParameter, match=r"type list as writer.*add_scalar and add_image"):
+        vi.Tracker(model, photos, tmp_path / "other", writer=[])
+
+
+class Recorder:
+    """What TensorBoard's writer has, and nothing else of it."""
+
+    def __init__(self) -> None:
+        self.scalars: dict[tuple[str, int], float] = {}
+        self.images: list[tuple[str, np.ndarray, int]] = []
+
+    def add_scalar(self, tag: str, value: float, step: int) -> None:
+        self.scalars[tag, step] = value
+
+    def add_image(self, tag: str, pixels: np.ndarray, step: int, *, dataformats: str) -> None:
+        assert dataformats == "HWC"
+        self.images.append((tag, pixels, step))
+
+
 def test_a_callback_for_transformers_sees_the_steps_of_the_optimiser(
     model: vi.Model, photos: Path, tmp_path: Path
 ) -> None:

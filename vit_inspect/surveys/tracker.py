@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
 from vit_inspect.analyses.head_statistics import Statistic
 from vit_inspect.arguments import at_least_one, of_kind
+from vit_inspect.drawing import draw
+from vit_inspect.errors import BadParameter
 from vit_inspect.model import Model
+from vit_inspect.records.base import Result
+from vit_inspect.records.evidence import HeadStatistics
 from vit_inspect.surveys.results import Survey
 from vit_inspect.surveys.sources import Source, entries
 from vit_inspect.surveys.steps import step_folder
 from vit_inspect.surveys.survey import BATCH, survey_of
+
+METHODS = ("add_scalar", "add_image")
+"""What is called of a writer."""
+
+IMAGE_DPI = 150
+"""Of the image that a writer is given: about a thousand px wide."""
 
 
 class Tracker:
@@ -38,6 +52,10 @@ class Tracker:
     source, statistics, label_from, limit, seed, batch: as for `survey`. A hundred pictures are
         enough for most.
     every: steps from one survey to the next; the first one is at step 0.
+    writer: such as `torch.utils.tensorboard.SummaryWriter`. It is given, for each statistic and
+        layer, the mean over the heads, such as `heads_entropy/layer_03`, and an image
+        `heads/statistics`: every statistic of every head in colours, as `HeadStatistics` is
+        printed; where some were not asked for, the spread of the first one.
 
     Raises what `survey` raises.
     """
@@ -54,10 +72,17 @@ class Tracker:
         limit: int | None = None,
         seed: int | None = None,
         batch: int = BATCH,
+        writer: Any = None,
     ) -> None:
         of_kind(model, Model, "model", "what vit_inspect.load or vit_inspect.wrap returns")
         of_kind(out, str | os.PathLike, "out", "a path")
-        self.model, self.out = model, Path(out)
+        if writer is not None and not all(hasattr(writer, each) for each in METHODS):
+            raise BadParameter(
+                f"an object of type {type(writer).__name__} as writer",
+                f"one with {' and '.join(METHODS)}",
+                "give a torch.utils.tensorboard.SummaryWriter",
+            )
+        self.model, self.out, self.writer = model, Path(out), writer
         # Once, so that they are the same in every step.
         self.pictures = entries(
             source, label_from=label_from, limit=limit, seed=seed, without=self.out
@@ -74,7 +99,10 @@ class Tracker:
             return None
         with _as_it_was(self.model.module):
             folder = step_folder(self.out, step)
-            return survey_of(self.model, self.pictures, folder, **self.options)
+            found = survey_of(self.model, self.pictures, folder, **self.options)
+        if self.writer is not None and found.statistics:
+            _tell(self.writer, found, step)
+        return found
 
     def for_transformers(self) -> Any:
         """A callback for `transformers.Trainer`; steps are those of the optimiser."""
@@ -121,6 +149,26 @@ class Tracker:
                     tracker(trainer.global_step)
 
         return Callback()
+
+
+def _tell(writer: Any, found: Survey, step: int) -> None:
+    """What a writer of TensorBoard is given of a survey."""
+    for name, spread in found.statistics.items():
+        for layer, value in enumerate(spread.mean.mean(axis=1).tolist()):
+            writer.add_scalar(f"heads_{name}/layer_{layer:02d}", value, step)
+    file = io.BytesIO()
+    draw(_shown(found)).savefig(file, format="png", dpi=IMAGE_DPI)
+    pixels = np.asarray(Image.open(file).convert("RGB"))
+    writer.add_image("heads/statistics", pixels, step, dataformats="HWC")
+
+
+def _shown(found: Survey) -> Result:
+    """What an image shows of a survey: all statistics, or the spread of the first one."""
+    wanted = [each.name for each in fields(HeadStatistics) if each.name not in ("model", "layout")]
+    if not found.statistics.keys() >= set(wanted):
+        return next(iter(found.statistics.values()))
+    means = {name: found.statistics[name].mean[None] for name in wanted}
+    return HeadStatistics(found.model, found.layout, **means)
 
 
 @contextmanager
