@@ -17,7 +17,6 @@ from torch import nn
 
 from vit_inspect.analyses.head_statistics import Statistic
 from vit_inspect.arguments import at_least_one, of_kind
-from vit_inspect.drawing import draw
 from vit_inspect.errors import BadParameter
 from vit_inspect.model import Model
 from vit_inspect.records.base import Result
@@ -153,11 +152,15 @@ class Tracker:
 
 def _tell(writer: Any, found: Survey, step: int) -> None:
     """What a writer of TensorBoard is given of a survey."""
+    # Late: most trainings need nothing that draws.
+    from vit_inspect.drawing import draw
+
     for name, spread in found.statistics.items():
         for layer, value in enumerate(spread.mean.mean(axis=1).tolist()):
             writer.add_scalar(f"heads_{name}/layer_{layer:02d}", value, step)
     file = io.BytesIO()
-    draw(_shown(found)).savefig(file, format="png", dpi=IMAGE_DPI)
+    # Without the caption, which would count the mean over all pictures as one.
+    draw(_shown(found), caption=False).savefig(file, format="png", dpi=IMAGE_DPI)
     pixels = np.asarray(Image.open(file).convert("RGB"))
     writer.add_image("heads/statistics", pixels, step, dataformats="HWC")
 
