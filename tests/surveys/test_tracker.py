@@ -198,6 +198,46 @@ def test_a_callback_for_transformers_sees_the_steps_of_the_optimiser(
     assert steps == ["step-00000000", "step-00000010"]
 
 
+@pytest.mark.slow
+def test_a_real_training_of_transformers_comes_to_the_same_weights(
+    photos: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("accelerate")
+    from transformers import Trainer, TrainingArguments, ViTConfig, ViTForImageClassification
+    from transformers import ViTImageProcessorFast as Processor
+
+    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes |= {"intermediate_size": 24, "image_size": 32, "patch_size": 16, "num_labels": 3}
+    config = ViTConfig(**sizes, hidden_dropout_prob=0.5, attention_probs_dropout_prob=0.5)
+    # Two batches to a step of the optimiser.
+    options: dict[str, Any] = {"max_steps": 3, "gradient_accumulation_steps": 2}
+    options |= {"per_device_train_batch_size": 1, "use_cpu": True, "report_to": []}
+    options |= {"save_strategy": "no", "disable_tqdm": True}
+    values = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    data = [{"pixel_values": each, "labels": place % 3} for place, each in enumerate(values)]
+
+    def trained_weights(tracked: bool) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        network = ViTForImageClassification(config).eval()
+        callbacks = []
+        if tracked:
+            processor = Processor(size={"height": 32, "width": 32})
+            model = vi.wrap(network, transform=processor)
+            tracker = vi.Tracker(model, photos, tmp_path / "run", statistics=["nmi"])
+            callbacks.append(tracker.for_transformers())
+        arguments = TrainingArguments(output_dir=str(tmp_path / "out"), **options)
+        Trainer(network, arguments, train_dataset=data, callbacks=callbacks).train()
+        return network.state_dict()
+
+    with_it, without = trained_weights(True), trained_weights(False)
+    assert all(torch.equal(with_it[name], values) for name, values in without.items())
+    hashes = [
+        vi.open_survey(each).plan["weights_sha256"] for each in sorted(tmp_path.glob("run/*"))
+    ]
+    assert vi.open_steps(tmp_path / "run")["nmi"].step.tolist() == [0, 1, 2, 3]
+    assert len(set(hashes)) == 4
+
+
 def test_a_callback_for_lightning_sees_a_step_once(
     model: vi.Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
