@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -85,11 +86,15 @@ def test_steps_of_another_training_are_refused(
 
 def test_damaged_files_and_folders_without_steps_are_refused(run: Path, tmp_path: Path) -> None:
     path = run / "step-00000005" / "survey.json"
-    said = json.loads(path.read_text())
+    whole = path.read_text()
+    said = json.loads(whole)
     del said["pictures_sha256"]
-    path.write_text(json.dumps(said))
-    with pytest.raises(vi.BadParameter, match=r"step-00000005.*damaged"):
-        vi.open_steps(run)
+    cut = whole[: whole.rindex('"mean"')]
+    for number, text in enumerate((json.dumps(said, indent=1), cut, "")):
+        path.write_text(text)
+        os.utime(path, (number, number))
+        with pytest.raises(vi.BadParameter, match=r"step-00000005.*damaged"):
+            vi.open_steps(run)
     shutil.rmtree(run / "step-00000005")
     assert vi.open_steps(run)["entropy"].step.tolist() == [0, 10**8]
     for none in (tmp_path / "nowhere", tmp_path):

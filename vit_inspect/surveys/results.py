@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -26,6 +27,9 @@ SUMMARY = "survey.json"
 
 READ_BYTES = 2**26
 """About the most numbers that are in memory at once when the parts are merged."""
+
+MEANS = re.compile(r'\n  "(\w+)": \{\n   "count": \d+,\n   "mean": ')
+"""Where the means of a statistic begin in that file. No text in it can hold a new line."""
 
 EXTREMES = 5
 """Pictures that are named at each end of a statistic of a head."""
@@ -220,3 +224,19 @@ def written(found: Survey) -> bytes:
         },
     }
     return (json.dumps(said, indent=1) + "\n").encode()
+
+
+def means_of(text: str) -> dict[str, Any]:
+    """What `written` wrote, with the "means" of each statistic in place of all that is said of it.
+
+    The rest is nine tenths of the file: to leave it unread takes a fifth of the time, where
+    thousands of surveys are read. Raises `ValueError` for a text of another form.
+    """
+    head, _, numbers = text.partition('\n "statistics": ')
+    said: dict[str, Any] = json.loads(head.rstrip(",") + "}")
+    decode = json.JSONDecoder().raw_decode
+    means = {each[1]: decode(numbers, each.end())[0] for each in MEANS.finditer(numbers)}
+    wanted = said["plan"]["numbers"] if said["count"] else []
+    if set(means) != set(wanted):
+        raise ValueError(f"the means of {', '.join(means) or 'nothing'}")
+    return said | {"means": means}
