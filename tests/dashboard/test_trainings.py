@@ -11,7 +11,7 @@ import torch
 import vit_inspect as vi
 from tests.conftest import noise
 from tests.dashboard.apps import CLASSIFIER, canvas, charts, opened, refusals
-from vit_inspect_dashboard import surveyed
+from vit_inspect_dashboard import address, surveyed, trainings
 
 pytestmark = pytest.mark.usefixtures("random_weights")
 
@@ -67,7 +67,9 @@ def test_curves_lead_to_the_survey_of_each_step(run: Path) -> None:
     assert canvas(other).header["opened"] == [layer, head]
 
 
-def test_curves_of_heads_and_what_a_click_on_them_chooses(run: Path) -> None:
+def test_curves_of_heads_and_what_a_click_on_them_chooses(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # A folder that holds the steps themselves is one training, too.
     surveyed._folders[:] = [run]
     link = {"curves": "Heads of layer 1", "statistic": "Effective tokens", "training_step": 10}
@@ -80,6 +82,15 @@ def test_curves_of_heads_and_what_a_click_on_them_chooses(run: Path) -> None:
     assert heads[2]["customdata"] == [[step, 1, 2] for step in (0, 10, 1000)]
     assert charts(app)[0]["layout"]["yaxis"]["title"]["text"] == "Effective tokens"
     assert "layer 1" in str(charts(app)[0]["layout"]["meta"])
+    chosen: list[dict] = []
+    monkeypatch.setattr(address, "put", lambda **values: chosen.append(values))
+    trainings._pick_head([10, 1, 2])
+    # The third number of a point of a layer is how its heads differ.
+    trainings._pick_layer([1000, 1, 0.25])
+    assert chosen == [
+        {"training_step": 10, "layer": 1, "head": 2},
+        {"training_step": 1000, "layer": 1},
+    ]
 
 
 def test_steps_that_do_not_fit_together_are_told_without_paths(run: Path) -> None:
