@@ -42,10 +42,12 @@ class Tracker:
             tracker(step)
 
     Each survey is a folder of its own in `out`, such as `step-00000500`; `open_steps` reads them
-    as curves. Another run, and one that
-    goes on from an earlier checkpoint, needs another folder: numbers are never mixed. Training goes
-    on as if nothing had been: no gradient is touched, and the modes of all modules and the state of
-    torch's random numbers are restored to the bit.
+    as curves. Another run, and one that goes on from an earlier checkpoint, needs another folder:
+    numbers are never mixed. Training goes on as if nothing had been: no gradient is touched, and
+    the modes of all modules and the state of torch's random numbers are restored to the bit.
+
+    Under autocast a survey is computed in its precision, as training is: so it is with `bf16` or
+    `fp16` of `transformers.Trainer`, and not in Lightning, whose callbacks run outside of it.
 
     model: of the network that is trained, as `vi.wrap` or `vi.load` returns it.
     source, statistics, label_from, limit, seed, batch: as for `survey`. A hundred pictures are
