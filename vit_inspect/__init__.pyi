@@ -81,9 +81,15 @@ from .records.paper_figures import PaperFigure6 as PaperFigure6
 from .records.paper_figures import PaperFigure7 as PaperFigure7
 from .records.paper_figures import PaperFigure10 as PaperFigure10
 from .records.paper_figures import PaperFigure11 as PaperFigure11
+from .records.survey import GroupDifference as GroupDifference
+from .records.survey import HeadGroups as HeadGroups
 from .records.survey import HeadValues as HeadValues
 from .records.survey import Spread as Spread
 from .records.survey import Steps as Steps
+from .surveys.groups import compare_groups as compare_groups
+from .surveys.groups import compare_surveys as compare_surveys
+from .surveys.groups import correct as correct
+from .surveys.groups import head_groups as head_groups
 from .surveys.results import Survey as Survey
 from .surveys.results import open_survey as open_survey
 from .surveys.steps import open_steps as open_steps

@@ -39,6 +39,8 @@ from vit_inspect.figures.embedding_filters import FIGURE as EMBEDDING_FILTERS
 from vit_inspect.figures.faithfulness import FIGURE as FAITHFULNESS
 from vit_inspect.figures.feature_pca import FIGURE as FEATURE_PCA
 from vit_inspect.figures.figure import FigureSpec, Record
+from vit_inspect.figures.group_difference import FIGURE as GROUP_DIFFERENCE
+from vit_inspect.figures.group_distribution import FIGURE as GROUP_DISTRIBUTION
 from vit_inspect.figures.head_importance import FIGURE as HEAD_IMPORTANCE
 from vit_inspect.figures.head_statistics import FIGURE as HEAD_STATISTICS
 from vit_inspect.figures.layer_cka import FIGURE as LAYER_CKA
@@ -206,6 +208,8 @@ UNBUNDLED: tuple[FigureSpec[Any], ...] = (
     ANATOMY,
     DIFFERENCE,
     DISTRIBUTION,
+    GROUP_DIFFERENCE,
+    GROUP_DISTRIBUTION,
     PATCH_MAP,
     PATCH_MAPS,
     SPREAD,

@@ -67,7 +67,14 @@ from vit_inspect.records.paper_figures import (
     PaperFigure10,
     PaperFigure11,
 )
-from vit_inspect.records.survey import QUANTILES, HeadValues, Spread, Steps
+from vit_inspect.records.survey import (
+    QUANTILES,
+    GroupDifference,
+    HeadGroups,
+    HeadValues,
+    Spread,
+    Steps,
+)
 
 Record = TypeVar("Record", bound=Result)
 
@@ -531,6 +538,38 @@ def steps(size: Size, random: np.random.Generator) -> Steps:
     return Steps("toy", layout_of(size), "distance_px", 100, np.array([0, 10, 20, 50, 1500]), mean)
 
 
+def group_difference(size: Size, random: np.random.Generator) -> GroupDifference:
+    """Of 30 and 12 pictures, in distances; one head has no spread."""
+    shape = size.layers, size.heads
+    first, second = random.uniform(4, 9, (2, *shape))
+    reach, effect = random.uniform(0.5, 4, shape), (first - second) / random.uniform(1, 3, shape)
+    low, high = first - second - reach, first - second + reach
+    for each in (effect, low, high):
+        each[0, 0] = np.nan
+    groups, counts = ("cats", "$x$ cars"), (30, 12)
+    numbers = first, second, first - second, effect, low, high
+    return GroupDifference(
+        "toy", layout_of(size), "distance_px", "crops", groups, counts, False, *numbers
+    )
+
+
+def pair_of_one(size: Size, random: np.random.Generator) -> GroupDifference:
+    """Of one picture in two surveys, in shares."""
+    first, second = random.uniform(0, 1, (2, size.layers, size.heads))
+    unknown = [np.full(first.shape, np.nan) for _ in range(3)]
+    numbers = first, second, first - second, *unknown
+    return GroupDifference(
+        "toy", layout_of(size), "prefix_mass", "a and b", ("a", "b"), (1, 1), True, *numbers
+    )
+
+
+def head_groups(size: Size, random: np.random.Generator) -> HeadGroups:
+    """The distances of a head on 30 and on 12 pictures."""
+    values = random.normal(6, 1, 30), random.normal(8, 1, 12)
+    groups = "cats", "$x$ cars"
+    return HeadGroups("toy", layout_of(size), "distance_px", 1, 0, groups, *values)
+
+
 def spread_of_one(size: Size, random: np.random.Generator) -> Spread:
     """Of the masses on special tokens in a single picture."""
     values = random.uniform(0, 1, (1, size.layers, size.heads))
@@ -744,6 +783,8 @@ MAKERS: dict[type[Result], Callable[[Size, np.random.Generator], Result]] = {
     PatchMaps: patch_maps,
     Difference: map_difference,
     Anatomy: anatomy,
+    GroupDifference: group_difference,
+    HeadGroups: head_groups,
     HeadValues: head_values,
     Spread: spread,
     Steps: steps,
@@ -772,6 +813,7 @@ VARIANTS: dict[type[Result], tuple[Callable[[Size, np.random.Generator], Result]
     PatchMaps: (maps_of_layers, maps_of_ways),
     Difference: (head_difference, grid_difference, position_difference),
     PaperFigure10: (mixed_figure_10, lone_figure_10),
+    GroupDifference: (pair_of_one,),
     Spread: (spread_of_one,),
 }
 """Further records of a kind whose figure looks different for them."""

@@ -81,11 +81,15 @@ def bars(
     As many bars as the square root of the number of pictures, of one width.
     """
     values = result.values.astype(np.float64)
+    return np.histogram(values, edges_of(values))
+
+
+def edges_of(values: Float[np.ndarray, "picture"]) -> Float[np.ndarray, "edge"]:
+    """Between which values the bars lie."""
     count = min(MOST_BARS, max(1, round(np.sqrt(len(values)))))
     if np.ptp(values) <= ALIKE * np.abs(values).max():
         count = 1
-    counts, edges = np.histogram(values, bins=count)
-    return counts, edges
+    return np.histogram_bin_edges(values, count)
 
 
 def _statistic(result: HeadValues) -> str:

@@ -1,4 +1,4 @@
-"""What do surveys return? How a number of each head is spread over pictures, or over steps."""
+"""What do surveys return? How a number of each head is spread over pictures, steps and groups."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from vit_inspect.layout import TokenLayout
 from vit_inspect.records.base import Result
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+SURE = 0.95
+"""The chance that all intervals of a comparison of groups hold, at the least."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,3 +93,49 @@ class Steps(Result):
         """The names of every array's axes."""
         of_layers = ("step", "layer")
         return {**super().axes(), "layer_mean": of_layers, "layer_std": of_layers}
+
+
+@dataclass(frozen=True, eq=False)
+class GroupDifference(Result):
+    """How two groups of pictures differ in one statistic of each head.
+
+    over: which pictures these are, in words.
+    groups, counts: what the groups are called, and how many pictures each has that have numbers.
+    paired: whether both groups are the same pictures in two surveys.
+    first, second: the mean of each group; difference: first - second.
+    effect: the difference by the standard deviation within the groups, or where they are paired by
+        that of the differences; corrected for few pictures (Hedges' g). NaN where there is no
+        spread, a group has one picture, or there are two pairs.
+    low, high: ends of the interval of the difference. With a chance of `SURE` or more, all
+        intervals of all heads together hold their true differences. NaN as for `effect`.
+    """
+
+    layout: TokenLayout
+    statistic: str
+    over: str
+    groups: tuple[str, str]
+    counts: tuple[int, int]
+    paired: bool
+    first: Float[np.ndarray, "layer head"]
+    second: Float[np.ndarray, "layer head"]
+    difference: Float[np.ndarray, "layer head"]
+    effect: Float[np.ndarray, "layer head"]
+    low: Float[np.ndarray, "layer head"]
+    high: Float[np.ndarray, "layer head"]
+
+
+@dataclass(frozen=True, eq=False)
+class HeadGroups(Result):
+    """One statistic of one head on each picture of two groups.
+
+    groups: what they are called.
+    first, second: of the pictures of each group, in order.
+    """
+
+    layout: TokenLayout
+    statistic: str
+    layer: int
+    head: int
+    groups: tuple[str, str]
+    first: Float[np.ndarray, "picture"]
+    second: Float[np.ndarray, "other_picture"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from vit_inspect.arguments import one_of
 from vit_inspect.errors import BadParameter
@@ -66,13 +66,7 @@ class Survey:
 
         Raises `BadParameter` for a statistic, a layer or a head that is not there.
         """
-        if statistic not in self.statistics:
-            raise BadParameter(
-                f"the statistic {statistic!r}",
-                f"one of {', '.join(self.statistics)}",
-                "choose one of these",
-            )
-        layers, heads = self.statistics[statistic].mean.shape
+        layers, heads = self._shape(statistic)
         layer, head = one_of(layer, layers, "layer"), one_of(head, heads, "head")
         found = np.full(len(self.entries), np.nan)
         found[_numbered(self._store)] = self._store.numbers(statistic, slice(layer, layer + 1))[
@@ -80,13 +74,66 @@ class Survey:
         ]
         return found
 
-    def of_head(self, statistic: str, layer: int, head: int) -> HeadValues:
-        """The same without the pictures that have no number, as a record with a figure."""
+    def by_layers(self, statistic: str) -> Iterator[Float[np.ndarray, "picture layer head"]]:
+        """The same of all heads, of as many layers at a time as memory holds, in order."""
+        layers, heads = self._shape(statistic)
+        numbered = _numbered(self._store)
+        for some in _steps(layers, heads, len(self.entries)):
+            numbers = self._store.numbers(statistic, some)
+            found = np.full((len(self.entries), *numbers.shape[1:]), np.nan)
+            found[numbered] = numbers
+            yield found
+
+    def of_head(
+        self,
+        statistic: str,
+        layer: int,
+        head: int,
+        *,
+        pictures: Sequence[int] | Int[np.ndarray, "picture"] | None = None,
+        over: str | None = None,
+    ) -> HeadValues:
+        """The same as `values` without the pictures that have no number, as a record.
+
+        pictures: numbers of some pictures; over: what they are called.
+        """
         values = self.values(statistic, layer, head)
-        name = self._store.folder.resolve().name if self._kept is None else "a survey"
+        values = values if pictures is None else values[np.asarray(pictures)]
         return HeadValues(
-            self.model, self.layout, statistic, layer, head, name, values[~np.isnan(values)]
+            self.model,
+            self.layout,
+            statistic,
+            layer,
+            head,
+            over or self.name,
+            values[~np.isnan(values)],
         )
+
+    def chosen(self) -> tuple[Int[np.ndarray, "picture"], Float[np.ndarray, "picture"]]:
+        """The class of each picture's largest output and its probability; -1 and NaN for none."""
+        count = len(self.entries)
+        if self.plan["labels"] is None:
+            return np.full(count, -1), np.full(count, np.nan)
+        table = self._store.table(["class", "confidence"])
+        return (
+            table["class"].fill_null(-1).to_numpy().astype(np.int64),
+            table["confidence"].fill_null(np.nan).to_numpy(),
+        )
+
+    @property
+    def name(self) -> str:
+        """What it is called: as its folder, if it was given one."""
+        return self._store.folder.resolve().name if self._kept is None else "a survey"
+
+    def _shape(self, statistic: str) -> tuple[int, int]:
+        if statistic not in self.statistics:
+            raise BadParameter(
+                f"the statistic {statistic!r}",
+                f"one of {', '.join(self.statistics)}",
+                "choose one of these",
+            )
+        layers, heads = self.statistics[statistic].mean.shape
+        return layers, heads
 
 
 def open_survey(folder: str | os.PathLike[str]) -> Survey:
@@ -139,12 +186,11 @@ def merged(store: Store) -> Survey:
     if not len(numbered):
         return _of(store, refused, {})
     layers, heads = store.plan["layers"], store.plan["heads"]
-    step = max(1, READ_BYTES // (len(numbered) * heads * np.dtype(np.float64).itemsize))
     spreads = {}
     for name in store.plan["numbers"]:
         found = [
-            _spread_of(store.numbers(name, slice(first, first + step)), numbered)
-            for first in range(0, layers, step)
+            _spread_of(store.numbers(name, some), numbered)
+            for some in _steps(layers, heads, len(numbered))
         ]
         joined = {
             each: np.concatenate(
@@ -154,6 +200,12 @@ def merged(store: Store) -> Survey:
         }
         spreads[name] = _spread(store, name, joined | {"count": len(numbered)})
     return _of(store, refused, spreads)
+
+
+def _steps(layers: int, heads: int, pictures: int) -> Iterator[slice]:
+    """The layers whose numbers are in memory at once."""
+    step = max(1, READ_BYTES // (pictures * heads * np.dtype(np.float64).itemsize))
+    return (slice(first, first + step) for first in range(0, layers, step))
 
 
 def _spread_of(
