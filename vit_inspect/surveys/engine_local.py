@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
+
+from PIL import Image
 
 from vit_inspect.analyses.head_statistics import Statistic
 from vit_inspect.exporting.workers import InOrder
 from vit_inspect.model import Model
 from vit_inspect.surveys.parts import Progress, Row, Store
-from vit_inspect.surveys.sources import Entry
+from vit_inspect.surveys.sources import Entry, read
 from vit_inspect.surveys.work import Engine, Inputs, read_batch, rows_of
 
 AHEAD = 2
@@ -18,18 +21,27 @@ AHEAD = 2
 
 
 @contextmanager
-def local(model: Model, workers: int | None) -> Iterator[Engine]:
+def local(
+    model: Model,
+    workers: int | None = None,
+    *,
+    read: Callable[[Entry], Image.Image] = read,
+    run: Callable[..., Any] = lambda work, *given: work(*given),
+) -> Iterator[Engine]:
     """This process and its model, and others that read and prepare pictures.
 
     workers: processes that read; None or 1 is this one alone.
+    read: opens a picture; run: calls each forward pass, for those who share a device.
     """
     how = {"doing": "reading", "fewer": "use fewer workers"}
     with InOrder(workers or 1, ahead=AHEAD, **how) as calls:
-        yield Engine(model.device.type, partial(_fill, calls))
+        yield Engine(model.device.type, partial(_fill, calls, read, run), run)
 
 
 def _fill(
     calls: InOrder,
+    read: Callable[[Entry], Image.Image],
+    run: Callable[..., Any],
     store: Store,
     model: Model,
     statistics: Sequence[Statistic],
@@ -41,7 +53,7 @@ def _fill(
 
     def take(number: int, pictures: Sequence[Entry], inputs: Inputs) -> None:
         nonlocal done
-        rows.extend(rows_of(model, statistics, pictures, inputs))
+        rows.extend(run(rows_of, model, statistics, pictures, inputs))
         done += len(pictures)
         if len(rows) == len(store.chunk(number)):
             store.put(number, rows)
@@ -53,7 +65,6 @@ def _fill(
         chunk = store.chunk(number)
         for first in range(0, len(chunk), batch):
             some = chunk[first : first + batch]
-            calls.call(
-                partial(take, number, some), read_batch, some, model.recipe, model.layout.input_px
-            )
+            how = model.recipe, model.layout.input_px, read
+            calls.call(partial(take, number, some), read_batch, some, *how)
     calls.take_all()

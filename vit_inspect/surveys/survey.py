@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +26,7 @@ from vit_inspect.surveys.engine_ray import on_ray
 from vit_inspect.surveys.parts import Progress, Store
 from vit_inspect.surveys.results import SUMMARY, Survey, merged, written
 from vit_inspect.surveys.sources import Entry, Source, entries
+from vit_inspect.surveys.work import Engine
 from vit_inspect.version import __version__
 
 BATCH = 4
@@ -101,8 +103,7 @@ def survey(
         pictures,
         out,
         statistics=statistics,
-        engine=engine,
-        workers=workers,
+        engine=ENGINES[engine](model, workers),
         batch=batch,
         resume=resume,
         on_progress=on_progress,
@@ -116,8 +117,7 @@ def survey_of(
     out: str | os.PathLike[str],
     *,
     statistics: Sequence[Statistic],
-    engine: EngineName = "local",
-    workers: int | None = None,
+    engine: AbstractContextManager[Engine],
     batch: int = BATCH,
     resume: bool = True,
     on_progress: Progress = lambda done, count: None,
@@ -133,8 +133,9 @@ def survey_of(
     # changed since.
     model = replace(model)
     wanted = several(statistics, "statistics", "['distance']")
-    with ENGINES[engine](model, workers) as engaged:
-        store = Store(Path(out), _plan(model, wanted, batch, engaged.device), pictures)
+    with engine as engaged:
+        plan = engaged.run(_plan, model, wanted, batch, engaged.device)
+        store = Store(Path(out), plan, pictures)
         with store.claimed():
             if not resume and len(store.missing()) < len(store.chunks()):
                 raise BadParameter(

@@ -21,6 +21,7 @@ from vit_inspect.errors import BadParameter
 from vit_inspect.model import Model
 from vit_inspect.records.base import Result
 from vit_inspect.records.evidence import HeadStatistics
+from vit_inspect.surveys.engine_local import local
 from vit_inspect.surveys.results import Survey
 from vit_inspect.surveys.sources import Source, entries
 from vit_inspect.surveys.steps import step_folder
@@ -100,7 +101,9 @@ class Tracker:
             return None
         with _as_it_was(self.model.module):
             folder = step_folder(self.out, step)
-            found = survey_of(self.model, self.pictures, folder, **self.options)
+            found = survey_of(
+                self.model, self.pictures, folder, engine=local(self.model), **self.options
+            )
         if self.writer is not None and found.statistics:
             _tell(self.writer, found, step)
         return found

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from vit_inspect.analyses.head_statistics import Statistic
@@ -27,13 +28,20 @@ class Engine(NamedTuple):
 
     device: the kind of device that models run on.
     fill: makes the parts of a store that are missing, and tells how far it is.
+    run: calls what takes this process's model, for those who share its device.
     """
 
     device: str
     fill: Callable[[Store, Model, Sequence[Statistic], Progress], None]
+    run: Callable[..., Any] = lambda work, *given: work(*given)
 
 
-def read_batch(pictures: Sequence[Entry], recipe: Recipe, input_px: tuple[int, int]) -> Inputs:
+def read_batch(
+    pictures: Sequence[Entry],
+    recipe: Recipe,
+    input_px: tuple[int, int],
+    read: Callable[[Entry], Image.Image] = read,
+) -> Inputs:
     """The model input of some pictures."""
     found: Inputs = []
     for entry in pictures:
