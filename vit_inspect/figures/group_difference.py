@@ -98,7 +98,7 @@ def _draw_forest(axes: Axes, result: GroupDifference) -> None:
             color=looks.INK,
             markerfacecolor=looks.INK if _apart(result)[head] else looks.PAPER,
         )
-    axes.set(ylim=(len(named) - 0.5, -0.5), yticks=range(len(named)))
+    axes.set(xlim=_reach(result), ylim=(len(named) - 0.5, -0.5), yticks=range(len(named)))
     axes.set_yticklabels([looks.place_name(*head) for head in named])
     axes.spines[["top", "right"]].set_visible(False)
     axes.xaxis.set_major_locator(print_sheet.round_ticks(4))
@@ -134,7 +134,13 @@ def plot(result: GroupDifference, *, width: int = screen_sheet.SCREEN_PX) -> go.
         ygap=1,
         hoverinfo="skip",
         colorbar=screen_sheet.screen_colour_bar(
-            UNIT, tickvals=[-end, 0, end], ticktext=[looks.number(x, ".2g") for x in (-end, 0, end)]
+            UNIT,
+            tickvals=[-end, 0, end],
+            ticktext=[looks.number(each, ".2g") for each in (-end, 0, end)],
+            # Hung from above: plotly misplaces the axes' titles under one that stands on them.
+            y=1 + BAR_PX / DRAWN_PX,
+            yanchor="top",
+            ypad=6,
         ),
     )
     screen_sheet.add_squares(
@@ -156,7 +162,9 @@ def plot(result: GroupDifference, *, width: int = screen_sheet.SCREEN_PX) -> go.
         yaxis=screen_sheet.screen_axis(
             "Layer", range=[layers - 0.5, -0.5], tickvals=_ticks(layers), **bare
         ),
-        xaxis2=screen_sheet.screen_axis(escape(_across(result)), anchor="y2", domain=right),
+        xaxis2=screen_sheet.screen_axis(
+            _across(result), anchor="y2", domain=right, range=_reach(result)
+        ),
         yaxis2=screen_sheet.screen_axis(
             anchor="x2",
             range=[len(named) - 0.5, -0.5],
@@ -228,6 +236,16 @@ def _named(result: GroupDifference) -> list[tuple[int, int]]:
     order = np.argsort(-sizes, axis=None, kind="stable")[:NAMED]
     places = [(int(at) // sizes.shape[1], int(at) % sizes.shape[1]) for at in order]
     return [place for place in places if not np.isnan(sizes[place])]
+
+
+def _reach(result: GroupDifference) -> looks.Limits:
+    """From where to where the named heads reach, with 0, and some air."""
+    ends = [
+        [result.difference[head], result.low[head], result.high[head]] for head in _named(result)
+    ]
+    low, high = min(0.0, float(np.nanmin(ends))), max(0.0, float(np.nanmax(ends)))
+    air = 0.06 * (high - low) or 1.0
+    return low - air, high + air
 
 
 def _apart(result: GroupDifference) -> np.ndarray:
