@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -85,6 +86,13 @@ def of_survey() -> list[Picture]:
     """The picture of a survey that the address names, if it does."""
     found = surveyed.named(address.get("image") or "")
     return [Picture(*found)] if found else []
+
+
+def of_entry(survey: str, folder: Path, number: int) -> Picture | None:
+    """A picture of a survey, by its number there; None where the session has it no more."""
+    if surveyed.is_own(folder):
+        return by_name().get(surveyed.opened(folder).entries[number].name)
+    return Picture(*surveyed.picture(survey, folder, number))
 
 
 def by_name() -> dict[str, Picture]:

@@ -1,14 +1,17 @@
-"""Which surveys does the operator offer, and which picture of one does an address name?"""
+"""Which surveys are there to look at, what do they say, and which picture does an address name?"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+import numpy as np
 import streamlit as st
 from PIL import Image
 
@@ -18,9 +21,13 @@ from vit_inspect.pictures.reading import printable
 from vit_inspect.surveys.parts import MANIFEST
 from vit_inspect.surveys.sources import read
 from vit_inspect.surveys.steps import FOLDER
+from vit_inspect_dashboard import kept
 
 TRAINING = "training: "
 """What stands before the name of a training in a list."""
+
+OWN = "your pictures"
+"""What the survey of a visitor is called, and where the session has it."""
 
 _folders: list[Path] = []
 
@@ -48,7 +55,25 @@ def offer(folder: Path) -> None:
 
 
 def listed() -> dict[str, Path]:
-    """The folders of surveys and of trainings, by name."""
+    """The folders of surveys and of trainings by name, the survey of this session last."""
+    own: TemporaryDirectory[str] | None = st.session_state.get(OWN)
+    return _offered() | ({OWN: Path(own.name)} if own else {})
+
+
+def take(folder: TemporaryDirectory[str]) -> None:
+    """Keep a survey for this session alone, in place of the one before; it goes with the session.
+
+    Its pictures are those of the session of the same names.
+    """
+    st.session_state[OWN] = folder
+
+
+def is_own(folder: Path) -> bool:
+    """Whether this is the survey of the session."""
+    return listed().get(OWN) == folder
+
+
+def _offered() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in _folders:
         try:
@@ -95,9 +120,20 @@ def opened(folder: Path) -> vi.Survey:
     return _opened(str(folder), _stamp(folder))
 
 
-def of_head(folder: Path, statistic: str, layer: int, head: int) -> vi.HeadValues:
-    """A number of one head on every picture; of many pictures it takes seconds to read."""
-    return _of_head(str(folder), _stamp(folder), statistic, layer, head)
+def of_head(
+    folder: Path,
+    statistic: str,
+    layer: int,
+    head: int,
+    *,
+    over: str,
+    pictures: np.ndarray | None = None,
+) -> vi.HeadValues:
+    """As `Survey.of_head`, from numbers that are kept for a while."""
+    found, survey = values(folder, statistic, layer, head), opened(folder)
+    found = found if pictures is None else found[pictures]
+    known = found[~np.isnan(found)]
+    return vi.HeadValues(survey.model, survey.layout, statistic, layer, head, over, known)
 
 
 def picture(survey: str, folder: Path, number: int) -> Found:
@@ -112,7 +148,7 @@ def named(name: str) -> Found | None:
     """The picture of this name, which begins with that of its survey; None if there is none."""
     if "/" not in name:
         return None
-    for survey, folder in listed().items():
+    for survey, folder in _offered().items():
         if survey.startswith(TRAINING):
             step = name.removeprefix(f"{_name(folder)}/").partition("/")[0]
             if not FOLDER.fullmatch(step):
@@ -135,19 +171,60 @@ def _opened(folder: str, stamp: int) -> vi.Survey:
         return vi.open_survey(folder)
 
 
-@st.cache_resource(max_entries=64, show_spinner="Reading the survey")
-def _of_head(folder: str, stamp: int, statistic: str, layer: int, head: int) -> vi.HeadValues:
-    return _opened(folder, stamp).of_head(statistic, layer, head)
+def labels(folder: Path) -> dict[str, np.ndarray]:
+    """The numbers of the pictures of each label, in the order of their names."""
+    return _labels(str(folder), _stamp(folder))
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _labels(folder: str, stamp: int) -> int:
-    return len({entry.label for entry in _opened(folder, stamp).entries} - {None})
+def _labels(folder: str, stamp: int) -> dict[str, np.ndarray]:
+    found: dict[str, list[int]] = {}
+    for number, entry in enumerate(_opened(folder, stamp).entries):
+        if entry.label is not None:
+            found.setdefault(entry.label, []).append(number)
+    return {label: np.array(found[label]) for label in sorted(found)}
 
 
-def label_count(folder: Path) -> int:
-    """How many labels its pictures have."""
-    return _labels(str(folder), _stamp(folder))
+def correct(folder: Path) -> np.ndarray:
+    """As `vi.correct`."""
+    return _correct(str(folder), _stamp(folder))
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _correct(folder: str, stamp: int) -> np.ndarray:
+    return vi.correct(_opened(folder, stamp))
+
+
+def values(folder: Path, statistic: str, layer: int, head: int) -> np.ndarray:
+    """As `Survey.values`; of many pictures it takes seconds to read."""
+    return _values(str(folder), _stamp(folder), statistic, layer, head)
+
+
+@st.cache_resource(max_entries=64, show_spinner="Reading the survey")
+def _values(folder: str, stamp: int, statistic: str, layer: int, head: int) -> np.ndarray:
+    return _opened(folder, stamp).values(statistic, layer, head)
+
+
+def compared(
+    folder: Path, statistic: str, groups: tuple[np.ndarray, np.ndarray], names: tuple[str, str]
+) -> vi.GroupDifference:
+    """As `vi.compare_groups`, kept for a while."""
+    asked = hashlib.sha256(b"".join(each.tobytes() + b" " for each in groups)).hexdigest()
+    record: vi.GroupDifference = kept.results().get(
+        ("groups", str(folder), _stamp(folder), statistic, asked, names),
+        lambda: vi.compare_groups(opened(folder), statistic, *groups, names=names),
+    )
+    return record
+
+
+def beside(folder: Path, other: Path, statistic: str, names: tuple[str, str]) -> vi.GroupDifference:
+    """As `vi.compare_surveys`, kept for a while."""
+    stamps = _stamp(folder), _stamp(other)
+    record: vi.GroupDifference = kept.results().get(
+        ("surveys", str(folder), str(other), stamps, statistic, names),
+        lambda: vi.compare_surveys(opened(folder), opened(other), statistic, names=names),
+    )
+    return record
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import streamlit as st
 
 import vit_inspect as vi
-from vit_inspect.errors import InspectError
 from vit_inspect.figures.distribution import FIGURE as DISTRIBUTION
+from vit_inspect.figures.group_difference import FIGURE as GROUP_DIFFERENCE
 from vit_inspect.figures.head_statistics import STATISTICS
 from vit_inspect.figures.looks import place_name
 from vit_inspect.figures.spread import FIGURE as SPREAD
@@ -20,12 +21,16 @@ from vit_inspect_dashboard import (
     exports,
     models,
     page,
-    pictures,
     state,
+    survey_beside,
+    survey_groups,
+    survey_own,
+    survey_thumbnails,
     surveyed,
     trainings,
 )
 from vit_inspect_dashboard.components import screen
+from vit_inspect_dashboard.survey_thumbnails import Head
 from vit_inspect_dashboard.wording import model_title, plain
 
 
@@ -48,7 +53,8 @@ def show_survey(offered: dict[str, Path]) -> None:
                 "Survey",
                 list(offered),
                 width=260,
-                help="The surveys of this server, and the trainings that were surveyed.",
+                help="The surveys of this server, the trainings that were surveyed, and the "
+                "survey of your own pictures once it is made.",
                 **address.one_of("survey", offered, start=next(iter(offered))),
             )
         )
@@ -63,10 +69,19 @@ def show_survey(offered: dict[str, Path]) -> None:
                 help="What is measured of each head, for every picture.",
                 **address.one_of("statistic", titles, start=next(iter(titles))),
             )
+            other = survey_beside.choose(name, offered)
+    tell_what(folder, survey)
+    if titles:
+        trainings.show_curves(offered[chosen], titles[title])
+        show_heads(name, folder, survey.statistics[titles[title]], other)
+
+
+def tell_what(folder: Path, survey: vi.Survey) -> None:
+    """Of what a survey is, and which pictures could not be read."""
     rows, columns = survey.layout.input_px
     subject = state.current()
     here = models.model(subject)
-    labels = surveyed.label_count(folder)
+    labels = len(surveyed.labels(folder))
     st.caption(
         plain(
             f"{survey.count:,} pictures, {model_title(survey.model)} at {rows} × {columns} px"
@@ -86,25 +101,30 @@ def show_survey(offered: dict[str, Path]) -> None:
             # Names alone: reasons can say where pictures lie.
             for each, _ in survey.refused[:20]:
                 st.text(each)
-    if titles:
-        trainings.show_curves(offered[chosen], titles[title])
-        show_heads(name, folder, survey.statistics[titles[title]])
-    of_training = [STEPS] if surveyed.is_training(offered[chosen]) else []
-    page.explain(*of_training, SPREAD, DISTRIBUTION)
 
 
-def show_heads(name: str, folder: Path, spread: vi.Spread) -> None:
-    """How every head is spread; of one its distribution, and the pictures at its ends."""
+def show_heads(name: str, folder: Path, spread: vi.Spread, beside: str | None) -> None:
+    """How every head is spread; of one its distribution, and the pictures at its ends.
+
+    beside: the name of another survey, which is shown beside this one.
+    """
     survey, title = surveyed.opened(folder), STATISTICS[spread.statistic].title
-    page.plot(
-        SPREAD.plot(spread),
-        key="spread",
-        alt=f"{title} of every head over {survey.count} pictures, with quantiles",
-        on_pick=state.pick_head,
-    )
+    there = beside and surveyed.listed()[beside]
+    if beside and there and spread.statistic in surveyed.opened(there).statistics:
+        survey_beside.show_spreads(name, survey, beside, surveyed.opened(there), spread.statistic)
+    else:
+        if beside:
+            st.caption(plain(f"{beside} has no {title}."))
+        page.plot(
+            SPREAD.plot(spread),
+            key="spread",
+            alt=f"{title} of every head over {survey.count} pictures, with quantiles",
+            on_pick=state.pick_head,
+        )
+        with place:
+            exports.offer(SPREAD, spread, name=name)
+        there = None
     st.caption(screen.in_words("Click a dot or a cell: below is that head."))
-    with place:
-        exports.offer(SPREAD, spread, name=name)
 
     layers, heads = spread.mean.shape
     # At first the head that differs most between pictures, as a share of its mean.
@@ -114,40 +134,33 @@ def show_heads(name: str, folder: Path, spread: vi.Spread) -> None:
         layer = controls.choose_number("layer", "Layer", layers, start=layer, keys=("K", "J"))
         head = controls.choose_number("head", "Head", heads, start=head, keys=("H", "L"))
 
-    result = surveyed.of_head(folder, spread.statistic, layer, head)
+    of = Head(name, folder, spread.statistic, layer, head)
+    result = surveyed.of_head(folder, spread.statistic, layer, head, over=name)
     page.plot(
         DISTRIBUTION.plot(result),
         key="distribution",
         alt=f"{title} of {place_name(layer, head)} over {survey.count} pictures, as a histogram",
     )
     exports.offer(DISTRIBUTION, result, name=name, suffix=f"_L{layer}_H{head}")
-
-    words, values = STATISTICS[spread.statistic].words, np.sort(result.values)
-    at_ends = (("lowest", spread.lowest, values), ("highest", spread.highest, values[::-1]))
-    for ends, numbers, extreme in at_ends:
+    for ends, numbers in (("lowest", spread.lowest), ("highest", spread.highest)):
         st.markdown(f"**The pictures with the {ends} values**")
-        with st.container(horizontal=True, key=f"{ends}_pictures"):
-            for number, value in zip(numbers[layer, head].tolist(), extreme, strict=False):
-                picture = pictures.Picture(*surveyed.picture(name, folder, number))
-                with st.container(width=150):
-                    try:
-                        st.image(pictures.thumbnail(picture.key, picture.read), width=150)
-                    except InspectError:
-                        # It was there when the survey was made.
-                        st.caption("This picture is gone.")
-                    st.button(
-                        plain(survey.entries[number].name),
-                        key=f"{ends}_{number}",
-                        on_click=state.open_picture,
-                        args=(picture.name, layer, head),
-                        help=f"Open it in Explore at {place_name(layer, head)}",
-                    )
-                    st.caption(words.format(value))
+        survey_thumbnails.show(of, numbers[layer, head].tolist(), key=ends)
+    if beside and there:
+        survey_beside.show_difference(of, beside, there)
+    survey_groups.show(of)
 
 
 offered = surveyed.listed()
 place = page.heading("Surveys", "What do the heads do over many pictures?")
 if offered:
-    show_survey(offered)
+    with suppress(page.Ended), page.refusals():
+        show_survey(offered)
 else:
     say_how()
+own = st.container()
+if offered:
+    of_trainings = [STEPS] if any(map(surveyed.is_training, offered.values())) else []
+    page.explain(*of_trainings, SPREAD, DISTRIBUTION, GROUP_DIFFERENCE)
+# Last, so that the rest of the page is there while it runs.
+with own:
+    survey_own.offer()
