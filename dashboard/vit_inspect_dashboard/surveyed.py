@@ -56,8 +56,8 @@ def offer(folder: Path) -> None:
 
 def listed() -> dict[str, Path]:
     """The folders of surveys and of trainings by name, the survey of this session last."""
-    own: TemporaryDirectory[str] | None = st.session_state.get(OWN)
-    return _offered() | ({OWN: Path(own.name)} if own else {})
+    own = _own()
+    return _offered() | ({OWN: own} if own else {})
 
 
 def take(folder: TemporaryDirectory[str]) -> None:
@@ -70,7 +70,12 @@ def take(folder: TemporaryDirectory[str]) -> None:
 
 def is_own(folder: Path) -> bool:
     """Whether this is the survey of the session."""
-    return listed().get(OWN) == folder
+    return folder == _own()
+
+
+def _own() -> Path | None:
+    kept_here: TemporaryDirectory[str] | None = st.session_state.get(OWN)
+    return Path(kept_here.name) if kept_here else None
 
 
 def _offered() -> dict[str, Path]:
