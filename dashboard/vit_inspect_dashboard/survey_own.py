@@ -39,6 +39,9 @@ def offer() -> None:
             )
         )
         return
+    if st.session_state.get(survey.RUNNING) == work:
+        # In the place of the button, which would else stay below the bar until the work is done.
+        st.empty()
     left = f" The first {MOST}, as more are not taken." if len(uploads) > MOST else ""
     more = "" if uploads else " Upload pictures in the sidebar to survey them instead."
     folder = survey.when_asked(

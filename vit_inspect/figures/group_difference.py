@@ -281,7 +281,10 @@ def _words(result: GroupDifference) -> str:
         if min(result.counts) > 1:
             sure = "No head has any spread: there are no effect sizes and no intervals."
         return f"{groups}\n{sure}"
-    missing = "" if known == heads else f" {heads - known} heads have no spread, and no colour."
+    missing = ""
+    if known < heads:
+        those = "1 head has" if heads - known == 1 else f"{heads - known} heads have"
+        missing = f" {those} no spread, and no colour."
     chance = looks.number((1 - SURE) * heads, ".2g")
     apart = int(_apart(result).sum())
     return (
