@@ -28,7 +28,8 @@ import torch
 import vit_inspect as vi
 from vit_inspect.exporting.workers import InOrder
 from vit_inspect.surveys.sources import entries
-from vit_inspect.surveys.survey import BATCH, read_batch
+from vit_inspect.surveys.survey import BATCH
+from vit_inspect.surveys.work import read_batch
 
 MODULE = "tests.benchmarks.survey"
 
