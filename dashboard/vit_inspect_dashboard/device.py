@@ -27,6 +27,9 @@ PASSES = {vi.attention_relevance: 3, default_maps: 3}
 _pass_seconds: WeakKeyDictionary[torch.nn.Module, float] = WeakKeyDictionary()
 """How long a pass of a network took for one picture, once it did."""
 
+_product_seconds: dict[str, float] = {}
+"""The least that a product took on each kind of device, of those that a pass makes for certain."""
+
 Value = TypeVar("Value")
 
 
@@ -96,12 +99,17 @@ def timed_on_device(
 ) -> Value:
     """The same for work on pictures; the page counts its seconds, and says about how many it takes.
 
-    work: `vi.capture` of a model and a list of pictures, or an analysis of a capture. Before a
-        network's first pass on this server nobody can know how long it takes.
+    work: `vi.capture` of a model and a list of pictures, or an analysis of a capture. How long a
+        network's first pass takes follows from those of others; before the server's very first one
+        nobody can know.
     """
     model, pictures = (of.model, of.photographs) if isinstance(of, vi.Capture) else (of, *arguments)
     key = model.module
+    products = _products(model)
+    device = model.device.type
     first = _pass_seconds.get(key)
+    if first is None and device in _product_seconds:
+        first = products * _product_seconds[device]
     total = None if first is None else first * len(pictures) * PASSES.get(work, 1)
 
     def timed() -> Value:
@@ -111,10 +119,18 @@ def timed_on_device(
             spent = (time.perf_counter() - began) / len(pictures)
             # The first pass of a network takes longer than those after it.
             _pass_seconds[key] = min(spent, _pass_seconds.get(key, spent))
+            each = spent / products
+            _product_seconds[device] = min(each, _product_seconds.get(device, each))
         return done
 
     with st.spinner(computing_words(total), show_time=True):
         return on_device(timed)
+
+
+def _products(model: vi.Model) -> int:
+    """How many products a pass over one picture makes at least: of each weight with each token."""
+    weights = sum(each.numel() for each in model.module.parameters())
+    return weights * model.layout.token_count
 
 
 def computing_words(seconds: float | None) -> str:

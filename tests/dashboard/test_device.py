@@ -84,6 +84,7 @@ def test_work_says_for_how_long_it_goes_on_and_how_long_it_will_take(
         said.append("done")
 
     monkeypatch.setattr(device.st, "spinner", spinner)
+    monkeypatch.setattr(device, "_product_seconds", {})
     model, pictures = small("vit_tiny_patch16_224", 64), [noise((64, 64), seed) for seed in (0, 1)]
     capture = device.timed_on_device(vi.capture, model, pictures)
     assert said == ["Computing", "done"], "of its first pass nothing is known"
@@ -95,6 +96,12 @@ def test_work_says_for_how_long_it_goes_on_and_how_long_it_will_take(
     assert said[2::2] == ["Computing, about 4 s", "Computing, about 12 s"]
     device.timed_on_device(vi.capture, model, pictures[:1])
     assert device._pass_seconds[model.module] < 2, "a pass that took longer was no first one"
+    # Another network, of as many weights and four times the patches.
+    device._product_seconds["cpu"] = 4 / device._products(model)
+    larger = small("vit_tiny_patch16_224", 128)
+    device.timed_on_device(vi.capture, larger, [noise((128, 128), 0)])
+    # 65 tokens in place of 17, and their position embeddings.
+    assert said[-2] == "Computing, about 15 s"
 
 
 def test_what_is_done_at_once_has_no_estimate() -> None:
