@@ -33,6 +33,7 @@ from vit_inspect.figures.attention_distance import FIGURE as ATTENTION_DISTANCE
 from vit_inspect.figures.attention_maps import FIGURE as ATTENTION_MAPS
 from vit_inspect.figures.attention_relevance import FIGURE as ATTENTION_RELEVANCE
 from vit_inspect.figures.attention_rollout import FIGURE as ATTENTION_ROLLOUT
+from vit_inspect.figures.chosen_classes import FIGURE as CHOSEN_CLASSES
 from vit_inspect.figures.difference import FIGURE as DIFFERENCE
 from vit_inspect.figures.distribution import FIGURE as DISTRIBUTION
 from vit_inspect.figures.embedding_filters import FIGURE as EMBEDDING_FILTERS
@@ -206,6 +207,7 @@ FIGURES: tuple[ModelFigure[Any] | CaptureFigure[Any], ...] = (
 UNBUNDLED: tuple[FigureSpec[Any], ...] = (
     ABLATION,
     ANATOMY,
+    CHOSEN_CLASSES,
     DIFFERENCE,
     DISTRIBUTION,
     GROUP_DIFFERENCE,

@@ -69,6 +69,7 @@ from vit_inspect.records.paper_figures import (
 )
 from vit_inspect.records.survey import (
     QUANTILES,
+    ChosenClasses,
     GroupDifference,
     HeadGroups,
     HeadValues,
@@ -570,6 +571,31 @@ def head_groups(size: Size, random: np.random.Generator) -> HeadGroups:
     return HeadGroups("toy", layout_of(size), "distance_px", 1, 0, groups, *values)
 
 
+def chosen_classes(size: Size, random: np.random.Generator) -> ChosenClasses:
+    """Of pictures without a label, of two labels that are classes, and of one that is none."""
+    labels = (
+        "",
+        "ant",
+        NAMES[3],
+        "no class, of a long name that is more than most sheets have room for",
+    )
+    pictures = np.array([[3, 0, 1], [90, 6, 4], [0, 20, 0], [1, 2, 3]])
+    confidence = np.where(pictures, np.linspace(0.2, 0.9, 12).reshape(4, 3), 0)
+    classes, numbers = (NAMES[0], NAMES[2], NAMES[3]), np.array([0, 2, 3])
+    own = np.array([-1, 0, 2, -1])
+    return ChosenClasses("toy", "crops", labels, classes, numbers, pictures, confidence, own)
+
+
+def unlabelled_classes(size: Size, random: np.random.Generator) -> ChosenClasses:
+    """More classes than are shown, of pictures that have no label."""
+    names = tuple(f"class {number}" for number in range(30))
+    pictures, numbers = np.arange(30, 0, -1)[None], 2 * np.arange(30)
+    confidence = random.uniform(0.1, 1, (1, 30))
+    return ChosenClasses(
+        "toy", "crops", ("",), names, numbers, pictures, confidence, np.array([-1])
+    )
+
+
 def spread_of_one(size: Size, random: np.random.Generator) -> Spread:
     """Of the masses on special tokens in a single picture."""
     values = random.uniform(0, 1, (1, size.layers, size.heads))
@@ -786,6 +812,7 @@ MAKERS: dict[type[Result], Callable[[Size, np.random.Generator], Result]] = {
     GroupDifference: group_difference,
     HeadGroups: head_groups,
     HeadValues: head_values,
+    ChosenClasses: chosen_classes,
     Spread: spread,
     Steps: steps,
     Predictions: predictions,
@@ -815,6 +842,7 @@ VARIANTS: dict[type[Result], tuple[Callable[[Size, np.random.Generator], Result]
     PaperFigure10: (mixed_figure_10, lone_figure_10),
     GroupDifference: (pair_of_one,),
     Spread: (spread_of_one,),
+    ChosenClasses: (unlabelled_classes,),
 }
 """Further records of a kind whose figure looks different for them."""
 

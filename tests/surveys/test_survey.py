@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -305,6 +306,39 @@ def test_classes_and_confidence_are_those_of_the_predictions(
         best = vi.predictions(vi.capture(model, vi.read_image(photos / entry.name)), count=1)
         assert chosen == best.class_index[0, 0]
         assert share == pytest.approx(best.value[0, 0], rel=1e-9)
+
+
+def test_classes_are_counted_by_label(tiny: vi.Model, photos: Path, out: Path) -> None:
+    names = ("none", "Cats ", "dogs", "DOGS", *(f"class {index}" for index in range(4, 1000)))
+    model = replace(tiny, labels=names)
+    (photos / "dogs" / "bad.png").write_bytes(b"not a picture")
+    found = vi.survey(model, photos, out, statistics=["distance"], label_from="folder")
+    chosen, confidence = found.chosen()
+    assert np.flatnonzero(chosen < 0).tolist() == [6]
+    np.testing.assert_array_equal(np.isnan(confidence), chosen < 0)
+    classes = found.classes()
+    assert classes.label_names == ("cats", "dogs")
+    # A class that two have the name of is not a label's own.
+    assert [names[classes.class_index[classes.own[0]]], classes.own[1]] == ["Cats ", -1]
+    np.testing.assert_array_equal(classes.class_index, np.unique([1, *chosen[:6]]))
+    for row, part in enumerate((slice(2), slice(2, 6))):
+        for column, index in enumerate(classes.class_index):
+            of = chosen[part] == index
+            assert classes.pictures[row, column] == of.sum()
+            if of.any():
+                mean = confidence[part][of].mean()
+                assert classes.confidence[row, column] == pytest.approx(mean, rel=1e-12)
+    np.testing.assert_array_equal(classes.correct, [(chosen[:2] == 1).mean(), np.nan])
+    assert vi.open_survey(out).classes().pictures.sum() == 6
+    assert classes.over == "out"
+
+
+def test_without_labels_classes_are_counted_over_all(tiny: vi.Model, photos: Path) -> None:
+    classes = vi.survey(tiny, photos, statistics=["distance"]).classes()
+    assert (classes.label_names, classes.pictures.sum(), classes.own[0]) == (("",), 6, -1)
+    assert classes.class_names == tuple(tiny.labels[each] for each in classes.class_index)
+    with pytest.raises(vi.BadParameter, match="which has none with a probability"):
+        vi.survey(replace(tiny, outputs="scores"), photos, statistics=["distance"]).classes()
 
 
 def test_many_pictures_are_merged_a_few_layers_at_a_time(

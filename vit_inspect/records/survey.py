@@ -139,3 +139,38 @@ class HeadGroups(Result):
     groups: tuple[str, str]
     first: Float[np.ndarray, "picture"]
     second: Float[np.ndarray, "other_picture"]
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenClasses(Result):
+    """Which class a model chose for each picture of a survey, and how surely, by their labels.
+
+    over: which pictures these are, in words.
+    label_names: the labels of the pictures, in the order of letters; "" stands for pictures without
+        one, and comes first.
+    class_names: the classes that were chosen or that a label names, in the model's order.
+    class_index: their numbers in the model.
+    pictures: how many pictures of a label a class was chosen for.
+    confidence: the mean probability of the chosen class over these pictures; 0 where there are
+        none.
+    own: the place in `class_names` of the class that a label names, -1 where it names none. It
+        names the only class with this name, but for upper case and blanks around it.
+    """
+
+    over: str
+    label_names: tuple[str, ...]
+    class_names: tuple[str, ...]
+    class_index: Int[np.ndarray, "class"]
+    pictures: Int[np.ndarray, "label class"]
+    confidence: Float[np.ndarray, "label class"]
+    own: Int[np.ndarray, "label"]
+
+    @property
+    def correct(self) -> Float[np.ndarray, "label"]:
+        """The share of a label's pictures whose class is that of the label; NaN without one."""
+        counts = np.where(self.own < 0, np.nan, self.pictures[np.arange(len(self.own)), self.own])
+        return np.asarray(counts / self.pictures.sum(axis=1))
+
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """The names of the places along an axis, for axes that have names."""
+        return {"label": self.label_names, "class": self.class_names}

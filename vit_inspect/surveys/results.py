@@ -6,6 +6,8 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +20,7 @@ from jaxtyping import Float, Int
 from vit_inspect.arguments import one_of
 from vit_inspect.errors import BadParameter
 from vit_inspect.layout import TokenLayout
-from vit_inspect.records.survey import QUANTILES, HeadValues, Spread
+from vit_inspect.records.survey import QUANTILES, ChosenClasses, HeadValues, Spread
 from vit_inspect.surveys.parts import Store
 from vit_inspect.surveys.sources import Entry
 
@@ -120,6 +122,46 @@ class Survey:
             table["confidence"].fill_null(np.nan).to_numpy(),
         )
 
+    def classes(self) -> ChosenClasses:
+        """Which classes were chosen, and how surely, by the labels of the pictures.
+
+        Raises `BadParameter` for a survey of a model that has no classes, and where no picture
+        could be read.
+        """
+        if self.plan["labels"] is None:
+            raise BadParameter(
+                f"the classes of {self.model}, which has none with a probability",
+                "a survey of a classifier",
+                "use its statistics",
+            )
+        chosen, confidence = self.chosen()
+        numbered = chosen >= 0
+        if not numbered.any():
+            raise BadParameter(
+                "a survey without a picture that could be read",
+                "one picture or more",
+                "look at why each was refused",
+            )
+        labels = np.array([entry.label or "" for entry in self.entries])[numbered]
+        names, rows = np.unique(labels, return_inverse=True)
+        numbers = _named(self.plan["labels"])
+        own = np.array([numbers.get(_plain(name), -1) for name in names.tolist()])
+        index = np.union1d(chosen[numbered], own[own >= 0])
+        shape = len(names), len(index)
+        cells = rows * shape[1] + np.searchsorted(index, chosen[numbered])
+        pictures = np.bincount(cells, minlength=shape[0] * shape[1])
+        sums = np.bincount(cells, confidence[numbered], minlength=shape[0] * shape[1])
+        return ChosenClasses(
+            self.model,
+            self.name,
+            tuple(names.tolist()),
+            tuple(self.plan["labels"][each] for each in index),
+            index,
+            pictures.reshape(shape),
+            (sums / np.maximum(pictures, 1)).reshape(shape),
+            np.where(own < 0, -1, np.searchsorted(index, own)),
+        )
+
     @property
     def name(self) -> str:
         """What it is called: as its folder, if it was given one."""
@@ -160,6 +202,18 @@ def open_survey(folder: str | os.PathLike[str]) -> Survey:
             "remove it: it is made again from the parts",
         ) from error
     return _of(store, refused, spreads)
+
+
+def _plain(name: str) -> str:
+    """What two names of one class share."""
+    return name.casefold().strip()
+
+
+def _named(classes: Sequence[str]) -> dict[str, int]:
+    """The number of each class by its plain name, where no other class has it."""
+    plain = [_plain(name) for name in classes]
+    counts = Counter(plain)
+    return {name: number for number, name in enumerate(plain) if name and counts[name] == 1}
 
 
 def _numbered(store: Store) -> np.ndarray:
