@@ -81,9 +81,10 @@ from .records.paper_figures import PaperFigure6 as PaperFigure6
 from .records.paper_figures import PaperFigure7 as PaperFigure7
 from .records.paper_figures import PaperFigure10 as PaperFigure10
 from .records.paper_figures import PaperFigure11 as PaperFigure11
+from .records.survey import ArtefactRate as ArtefactRate
+from .records.survey import ChosenClasses as ChosenClasses
 from .records.survey import GroupDifference as GroupDifference
 from .records.survey import HeadGroups as HeadGroups
-from .records.survey import ChosenClasses as ChosenClasses
 from .records.survey import HeadValues as HeadValues
 from .records.survey import Spread as Spread
 from .records.survey import Steps as Steps

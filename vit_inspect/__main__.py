@@ -296,6 +296,14 @@ def survey(
         ),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Photographs in one forward pass.")] = 4,
+    tokens: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="artefacts|cka",
+            help="Also take of the tokens after each block how many are artefacts, or how similar "
+            "layers are; can be given twice.",
+        ),
+    ] = None,
     model: ModelId = None,
     img_size: InputSize = None,
     fit: FitName = "crop",
@@ -372,6 +380,7 @@ def survey(
                 subject,
                 sources,
                 out,
+                tokens=tokens or (),  # type: ignore[arg-type]
                 label_from=label_from,
                 limit=limit,
                 seed=seed,

@@ -29,6 +29,7 @@ from vit_inspect.attention.sweep import Reduction, sweep
 from vit_inspect.errors import BadParameter, InspectError
 from vit_inspect.figures.ablation import FIGURE as ABLATION
 from vit_inspect.figures.anatomy import FIGURE as ANATOMY
+from vit_inspect.figures.artefact_rate import FIGURE as ARTEFACT_RATE
 from vit_inspect.figures.attention_distance import FIGURE as ATTENTION_DISTANCE
 from vit_inspect.figures.attention_maps import FIGURE as ATTENTION_MAPS
 from vit_inspect.figures.attention_relevance import FIGURE as ATTENTION_RELEVANCE
@@ -207,6 +208,7 @@ FIGURES: tuple[ModelFigure[Any] | CaptureFigure[Any], ...] = (
 UNBUNDLED: tuple[FigureSpec[Any], ...] = (
     ABLATION,
     ANATOMY,
+    ARTEFACT_RATE,
     CHOSEN_CLASSES,
     DIFFERENCE,
     DISTRIBUTION,

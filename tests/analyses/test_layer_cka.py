@@ -12,7 +12,7 @@ import vit_inspect as vi
 from tests.conftest import noise
 from tests.helpers.held import WHOLE, holding, photograph
 from tests.helpers.made import layout_of
-from vit_inspect.analyses.layer_cka import _same_places
+from vit_inspect.analyses.layer_cka import same_places
 from vit_inspect.layout import Box
 from vit_inspect.records.base import join
 
@@ -126,9 +126,10 @@ def test_models_of_other_grids_and_crops_are_compared_at_the_same_places(
 ) -> None:
     subjects = ((4, 5), WHOLE), (grid, seen)
     for (one, first), (other, second) in (subjects, subjects[::-1]):
-        chosen = _same_places(
-            (layout_of("cls", grid=one), photograph(0, first)),
-            (layout_of("cls", grid=other), photograph(0, second)),
+        chosen = same_places(
+            photograph(0, first).picture_px,
+            (layout_of("cls", grid=one), first),
+            (layout_of("cls", grid=other), second),
         )
         assert [len(set(each.tolist())) for each in chosen] == [samples] * 2
         apart = centres(one, first)[0, chosen[0]] - centres(other, second)[0, chosen[1]]

@@ -198,6 +198,26 @@ def test_every_gate_alone_keeps_tokens_from_being_called_artefacts(
     assert token_norms.find_artefacts(norms).reason == ""
 
 
+@pytest.mark.parametrize("spread", [0.05, 0.1, 0.2])
+def test_artefacts_are_counted_as_they_are_found(
+    spread: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(3)
+    norms = np.exp(random.normal(3, spread, 200))
+    norms[0] = 0
+    ratio = norms.max() / norms[1:].min()
+    plain = int((norms > token_norms.find_artefacts(norms).threshold).sum())
+    assert (token_norms.count_artefacts(norms), plain) == (0, 0)
+    assert token_norms.count_artefacts(np.append(norms, [300, 310])) == 2
+    assert token_norms.count_artefacts(np.zeros(200)) == 0
+    monkeypatch.setattr(token_norms, "find_artefacts", None)
+    if ratio < token_norms.RATIO:
+        assert token_norms.count_artefacts(norms) == 0
+    else:
+        with pytest.raises(TypeError):
+            token_norms.count_artefacts(norms)
+
+
 def test_each_image_has_its_own_threshold_above_which_its_artefacts_lie(
     random: np.random.Generator,
 ) -> None:

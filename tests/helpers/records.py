@@ -69,6 +69,7 @@ from vit_inspect.records.paper_figures import (
 )
 from vit_inspect.records.survey import (
     QUANTILES,
+    ArtefactRate,
     ChosenClasses,
     GroupDifference,
     HeadGroups,
@@ -586,6 +587,18 @@ def chosen_classes(size: Size, random: np.random.Generator) -> ChosenClasses:
     return ChosenClasses("toy", "crops", labels, classes, numbers, pictures, confidence, own)
 
 
+def artefact_rate(size: Size, random: np.random.Generator) -> ArtefactRate:
+    """Of 2,000 pictures, with artefacts from layer 1 on."""
+    depth = np.arange(size.layers)
+    share, mean = np.minimum(0.3 * depth, 0.9), 1.7 * depth
+    return ArtefactRate("toy", layout_of(size), "crops", 2000, share, mean, 4 * depth)
+
+
+def no_artefacts(size: Size, random: np.random.Generator) -> ArtefactRate:
+    none = np.zeros(size.layers)
+    return ArtefactRate("toy", layout_of(size), "crops", 1, none, none, none.astype(int))
+
+
 def unlabelled_classes(size: Size, random: np.random.Generator) -> ChosenClasses:
     """More classes than are shown, of pictures that have no label."""
     names = tuple(f"class {number}" for number in range(30))
@@ -813,6 +826,7 @@ MAKERS: dict[type[Result], Callable[[Size, np.random.Generator], Result]] = {
     HeadGroups: head_groups,
     HeadValues: head_values,
     ChosenClasses: chosen_classes,
+    ArtefactRate: artefact_rate,
     Spread: spread,
     Steps: steps,
     Predictions: predictions,
@@ -843,6 +857,7 @@ VARIANTS: dict[type[Result], tuple[Callable[[Size, np.random.Generator], Result]
     GroupDifference: (pair_of_one,),
     Spread: (spread_of_one,),
     ChosenClasses: (unlabelled_classes,),
+    ArtefactRate: (no_artefacts,),
 }
 """Further records of a kind whose figure looks different for them."""
 

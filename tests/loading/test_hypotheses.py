@@ -14,6 +14,7 @@ from transformers import ViTMAEConfig, ViTMAEModel
 
 import vit_inspect as vi
 from tests.conftest import noise
+from tests.helpers.observed import check_observation
 from tests.helpers.padded import GRID as PADDED_GRID
 from tests.helpers.padded import sam
 from tests.loading.test_from_module import LAYOUT, RECIPE, Block, Own, own, wrapped
@@ -611,6 +612,11 @@ def test_a_mean_is_tried_where_tokens_go_around_the_blocks() -> None:
     assert (model.branches, model.notices) == (True, ())
     with pytest.raises(vi.BadParameter, match="in which the share of a patch depends on what the"):
         wrapped(own(Added, read=NO_MEANS["gate"]), layout=layout)
+
+
+def test_tokens_that_go_around_the_blocks_are_seen_without_a_capture() -> None:
+    model = wrapped(own(Added, read=MEANS["norm before"]), layout=replace(LAYOUT, readout=MEAN))
+    check_observation(model, [noise((40, 40), 1), noise((40, 40), 2)])
 
 
 def test_a_mean_is_not_tried_where_the_last_tokens_are_unknown() -> None:

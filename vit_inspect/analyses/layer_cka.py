@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vit_inspect.analyses.tokens import block_tokens
 from vit_inspect.errors import BadParameter
-from vit_inspect.layout import TokenLayout
+from vit_inspect.layout import Box, TokenLayout
 from vit_inspect.recording.recorder import Capture, of_capture
 from vit_inspect.records.base import Photograph
 from vit_inspect.records.evidence import LayerCka
@@ -48,7 +48,9 @@ def cka(capture: Capture, other: Capture) -> LayerCka:
     _check_images(capture.photographs, other.photographs)
     samples, cross, own, others = [], [], [], []
     for image, (left, right) in enumerate(zip(capture.photographs, other.photographs, strict=True)):
-        places = _same_places((capture.layout, left), (other.layout, right))
+        places = same_places(
+            left.picture_px, (capture.layout, left.seen), (other.layout, right.seen)
+        )
         count = len(places[0])
         mine = _centred_grams([layer[image] for layer in first], capture.layout, places[0])
         theirs = (
@@ -81,28 +83,34 @@ def _centred_grams(
     HSIC_1 of two layers is the product of their rows divided by n (n - 3). This form, by Szekely
     and Rizzo (2014), equals Song's formula, which subtracts large numbers of similar size.
     """
-    found = []
-    for layer in layers:
-        tokens = layer[layout.prefix_count + places].cpu().double().numpy()
-        # The mean does not change the estimate, but could be so large that digits are lost.
-        tokens = tokens - tokens.mean(axis=0)
-        gram = tokens @ tokens.T
-        np.fill_diagonal(gram, 0)
-        count = len(gram)
-        sums = gram.sum(axis=0)
-        gram -= (sums[:, None] + sums) / (count - 2)
-        gram += sums.sum() / ((count - 1) * (count - 2))
-        np.fill_diagonal(gram, 0)
-        found.append(gram.ravel())
-    return np.stack(found)
+    return np.stack([centred_gram(layer[layout.prefix_count + places]) for layer in layers])
 
 
-def _same_places(
-    *subjects: tuple[TokenLayout, Photograph],
+def centred_gram(rows: Float[Tensor, "sample _"]) -> Float[np.ndarray, "pair"]:
+    """One row of `_centred_grams`, of the tokens that are compared."""
+    tokens = rows.cpu().double().numpy()
+    # The mean does not change the estimate, but could be so large that digits are lost.
+    tokens = tokens - tokens.mean(axis=0)
+    gram = tokens @ tokens.T
+    np.fill_diagonal(gram, 0)
+    count = len(gram)
+    sums = gram.sum(axis=0)
+    gram -= (sums[:, None] + sums) / (count - 2)
+    gram += sums.sum() / ((count - 1) * (count - 2))
+    np.fill_diagonal(gram, 0)
+    return np.asarray(gram.ravel())
+
+
+def same_places(
+    picture_px: tuple[int, int], *subjects: tuple[TokenLayout, Box]
 ) -> tuple[Int[np.ndarray, "sample"], ...]:
-    """For each layout, the patches on a regular raster over the part that all models saw."""
-    boxes = [photograph.seen for _, photograph in subjects]
-    bottom, right = subjects[0][1].picture_px
+    """For each layout, the patches on a regular raster over the part that all models saw.
+
+    picture_px: (rows px, columns px) of the picture, and in its px for each layout the part on
+        which its patches lie.
+    """
+    boxes = [seen for _, seen in subjects]
+    bottom, right = picture_px
     rows = _along(
         [(box.top, box.bottom) for box in boxes], [each.grid[0] for each, _ in subjects], bottom
     )

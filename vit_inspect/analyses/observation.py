@@ -12,7 +12,7 @@ from vit_inspect.analyses.head_statistics import HeadReduction, Statistic, needs
 from vit_inspect.errors import BadParameter
 from vit_inspect.model import Model, of_model
 from vit_inspect.recording.inputs import Given, input_of
-from vit_inspect.recording.observer import Pass, observed
+from vit_inspect.recording.observer import Pass, TokenSums, observed
 from vit_inspect.records.evidence import Observation
 
 
@@ -44,8 +44,12 @@ def observe_heads(
     model: Model,
     pixels: Float[Tensor, "image channel row column"],
     statistics: Sequence[Statistic],
+    tokens: TokenSums | None = None,
 ) -> Pass[HeadReduction]:
-    """The pass that `observe` makes, whose `pixels` are the model's input."""
+    """The pass that `observe` makes, whose `pixels` are the model's input.
+
+    tokens: is given those after each block too.
+    """
     known = get_args(Statistic)
     if isinstance(statistics, str) or not statistics or not set(statistics) <= set(known):
         raise BadParameter(
@@ -58,4 +62,5 @@ def observe_heads(
         pixels,
         lambda heads: HeadReduction(heads, statistics),
         entropy=needs_entropy(statistics),
+        tokens=tokens,
     )

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from vit_inspect.analyses.attention_rollout import RolloutReduction
 from vit_inspect.attention.blocks import RowBlock
@@ -141,6 +142,23 @@ def find_artefacts(norms: Float[np.ndarray, "token"]) -> Groups:
     return Groups(float(np.exp(crossing)), separation, ratio, "")
 
 
+def count_artefacts(norms: Float[np.ndarray, "token"]) -> int:
+    """How many tokens are above the threshold of `find_artefacts`.
+
+    The means of two groups lie between the smallest and the largest norm. Where these differ by
+    less than `RATIO`, nothing is fitted, which takes most of the time.
+    """
+    positive = norms[norms > 0]
+    if not positive.size or positive.max() < RATIO * positive.min():
+        return 0
+    return int((norms > find_artefacts(norms).threshold).sum())
+
+
+def norms_of(tokens: Float[Tensor, "image token width"]) -> Float[Tensor, "image token"]:
+    """The norm of each token, in a type that holds it."""
+    return torch.linalg.vector_norm(tokens, dim=-1, dtype=compute_type(tokens.dtype))
+
+
 class TokenNormsReduction:
     """Finds the artefacts, then sums the attention to them over all attention rows."""
 
@@ -156,13 +174,7 @@ class TokenNormsReduction:
                 "one row for each token from every block",
                 "choose a plain vision transformer of timm or transformers",
             )
-        norms = torch.stack(
-            [
-                torch.linalg.vector_norm(tokens, dim=-1, dtype=compute_type(tokens.dtype))
-                for tokens in capture.tokens
-            ],
-            dim=1,
-        )
+        norms = torch.stack([norms_of(tokens) for tokens in capture.tokens], dim=1)
         self.norms = norms.cpu().numpy()
         patches = self.norms[:, self.layer, layout.prefix_count :]
         self.groups = [find_artefacts(each) for each in patches]

@@ -13,6 +13,7 @@ from torch import Tensor
 from vit_inspect.analyses.readout import checked_head
 from vit_inspect.errors import UnsupportedModel
 from vit_inspect.recording.recorder import Capture
+from vit_inspect.recording.token_order import no_rows
 
 
 class PatchTokens(NamedTuple):
@@ -44,13 +45,7 @@ def patch_tokens(capture: Capture, layer: int | None) -> PatchTokens:
 def block_tokens(capture: Capture) -> tuple[Float[Tensor, "image token width"], ...]:
     """The output of each block; raises `UnsupportedModel` if it is not one row for each token."""
     if not capture.tokens:
-        rows, columns = capture.layout.grid
-        raise UnsupportedModel(
-            f"{capture.model.id}, whose blocks do not return one row for each token of its "
-            f"{rows} × {columns} patches",
-            "one row for each token, in the order of the layout",
-            "choose a plain vision transformer of timm or transformers",
-        )
+        raise no_rows(capture.model)
     return capture.tokens
 
 

@@ -73,7 +73,7 @@ def _axis_names(result: LayerCka) -> tuple[str, str]:
 def _words(result: LayerCka) -> str:
     images, samples = len(result.hsic), result.samples
     models = dict.fromkeys((result.model, result.other_model))
-    count = "One image" if images == 1 else f"{images} images"
+    count = result.over or ("One image" if images == 1 else f"{images} images")
     least, most = int(samples.min()), int(samples.max())
     patches = f"{most}" if least == most else f"{least} to {most}"
     return f"{' and '.join(models)}\n{count}, {patches} patches in each."

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -23,10 +23,18 @@ from vit_inspect.device import memory_refusal
 from vit_inspect.model import Model
 from vit_inspect.recording.inputs import Given, input_of, refuse_both
 from vit_inspect.recording.recorder import Capture, Heads, Recorder
-from vit_inspect.recording.token_order import as_in_network
+from vit_inspect.recording.token_order import as_in_network, no_rows, token_rows
 from vit_inspect.recording.verification import relative_error, spread_rows
 
 Sums = TypeVar("Sums", bound=Reduction)
+
+
+@runtime_checkable
+class TokenSums(Protocol):
+    """Takes what it needs of the tokens after each block."""
+
+    def add(self, layer: int, tokens: Float[Tensor, "image token width"]) -> None:
+        """Take the tokens after a block; they may change later."""
 
 
 class Observer(Recorder, Generic[Sums]):
@@ -34,6 +42,7 @@ class Observer(Recorder, Generic[Sums]):
 
     begin: makes the reduction, once it is known how many heads there are.
     entropy: whether blocks bring that of their rows.
+    tokens: is given what each block returns, in order.
     """
 
     def __init__(
@@ -43,16 +52,20 @@ class Observer(Recorder, Generic[Sums]):
         begin: Callable[[Heads], Sums],
         *,
         entropy: bool,
+        tokens: TokenSums | None = None,
     ) -> None:
         super().__init__(model, images)
+        self.tokens = tokens
         self.begin = begin
         self.entropy = entropy
         self.numbers = {block: layer for layer, block in enumerate(model.blocks)}
         self.reduction: Sums | None = None
 
     def leave(self, block: nn.Module, output: Any) -> None:
-        """The output of a block is not kept."""
+        """What a block returns is seen, where somebody asks for it, and not kept."""
         self.block = None
+        if self.tokens and not self.stream and block in self.numbers:
+            self._see(self.numbers[block], output)
 
     def call(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Attention of a block in blocks of rows; all else as the network computes it."""
@@ -71,9 +84,25 @@ class Observer(Recorder, Generic[Sums]):
     def ended(self, output: Tensor) -> Sums:
         """The reduction; raises `UnsupportedModel` if what it holds cannot be trusted."""
         self.checked_layers()
+        if self.tokens and self.stream:
+            returned = self.stream.tokens()
+            if not returned:
+                raise no_rows(self.model)
+            for layer, each in enumerate(returned):
+                self._see(layer, each)
         if self.reduction is None or not output.isfinite().all():
             raise self._undefined("the output")
         return self.reduction
+
+    def _see(self, layer: int, output: Any) -> None:
+        """Show the tokens after a block to who asks for them."""
+        assert self.tokens is not None
+        rows = token_rows(output, self.images, self.model.layout)
+        if rows is None:
+            raise no_rows(self.model)
+        if not rows.isfinite().all():
+            raise self._undefined("the tokens")
+        self.tokens.add(layer, rows)
 
     def _attend(
         self,
@@ -170,12 +199,13 @@ def observed(
     begin: Callable[[Heads], Sums],
     *,
     entropy: bool = False,
+    tokens: TokenSums | None = None,
 ) -> Pass[Sums]:
     """Run the model once and sum over all rows of its blocks; parameters as of an `Observer`.
 
     Raises what `capture` raises of a network.
     """
-    observer = Observer(model, len(pixels), begin, entropy=entropy)
+    observer = Observer(model, len(pixels), begin, entropy=entropy, tokens=tokens)
     with (
         memory_refusal(len(pixels), model.layout.token_count, model.device),
         # Not inference mode: what a network keeps of its first pass, such as a table of positions,

@@ -12,7 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vit_inspect.errors import UnsupportedModel
 from vit_inspect.layout import TokenLayout
+from vit_inspect.model import Model
 
 
 def tensor_of(output: Any) -> Any:
@@ -35,6 +37,17 @@ def token_rows(
     if tokens.shape[:-1] != (images, layout.token_count):
         return None
     return as_recorded(tokens, layout, 1)
+
+
+def no_rows(model: Model) -> UnsupportedModel:
+    """That blocks of a model return something else than one row for each token."""
+    rows, columns = model.layout.grid
+    return UnsupportedModel(
+        f"{model.id}, whose blocks do not return one row for each token of its "
+        f"{rows} × {columns} patches",
+        "one row for each token, in the order of the layout",
+        "choose a plain vision transformer of timm or transformers",
+    )
 
 
 def as_returned(

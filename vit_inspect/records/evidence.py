@@ -188,6 +188,7 @@ class LayerCka(Result):
     samples: the number of patches compared, per image.
     hsic: unbiased estimate of HSIC between a layer and a layer of the other model.
     self_hsic, other_self_hsic: the same between each layer and itself.
+    over: which pictures the only image stands for, where the arrays are means over a survey.
     """
 
     other_model: str
@@ -195,6 +196,7 @@ class LayerCka(Result):
     hsic: Float[np.ndarray, "image layer other_layer"]
     self_hsic: Float[np.ndarray, "image layer"]
     other_self_hsic: Float[np.ndarray, "image other_layer"]
+    over: str | None = None
 
     @property
     def similarity(self) -> Float[np.ndarray, "layer other_layer"]:

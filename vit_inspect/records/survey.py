@@ -174,3 +174,21 @@ class ChosenClasses(Result):
     def names(self) -> dict[str, tuple[str, ...]]:
         """The names of the places along an axis, for axes that have names."""
         return {"label": self.label_names, "class": self.class_names}
+
+
+@dataclass(frozen=True, eq=False)
+class ArtefactRate(Result):
+    """How many artefacts the pictures of a survey have in each layer, as `TokenNorms` finds them.
+
+    over: which pictures these are, in words.
+    count: of the pictures.
+    share: of the pictures, those with one artefact or more.
+    mean, maximum: the number of artefacts of a picture.
+    """
+
+    layout: TokenLayout
+    over: str
+    count: int
+    share: Float[np.ndarray, "layer"]
+    mean: Float[np.ndarray, "layer"]
+    maximum: Int[np.ndarray, "layer"]

@@ -53,7 +53,7 @@ def _fill(
 
     def take(number: int, pictures: Sequence[Entry], inputs: Inputs) -> None:
         nonlocal done
-        rows.extend(run(rows_of, model, statistics, pictures, inputs))
+        rows.extend(run(rows_of, model, statistics, store.plan["tokens"], pictures, inputs))
         done += len(pictures)
         if len(rows) == len(store.chunk(number)):
             store.put(number, rows)

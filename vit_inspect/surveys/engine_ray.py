@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 
 from vit_inspect.analyses.head_statistics import Statistic
+from vit_inspect.analyses.token_sums import TokenStatistic
 from vit_inspect.errors import BadParameter, InspectError, Unreachable, short_reason
 from vit_inspect.model import Model
 from vit_inspect.pictures.preparing import Recipe
@@ -165,7 +166,12 @@ def _worked(
             .map(_read, fn_args=(model.recipe, model.layout.input_px), num_cpus=1)
             .map(
                 _Worker,
-                fn_constructor_args=(held, statistics, torch.get_num_threads()),
+                fn_constructor_args=(
+                    held,
+                    statistics,
+                    store.plan["tokens"],
+                    torch.get_num_threads(),
+                ),
                 num_cpus=room.cpus,
                 num_gpus=room.gpus,
                 # Of a kind of its own, so that reading is not joined to it, and runs ahead.
@@ -204,21 +210,27 @@ def _read(batch: Batch, recipe: Recipe, input_px: tuple[int, int]) -> Batch:
 class _Worker:
     """An actor: holds a model, and takes batches through it."""
 
-    def __init__(self, model: Any, statistics: Sequence[Statistic], threads: int) -> None:
+    def __init__(
+        self,
+        model: Any,
+        statistics: Sequence[Statistic],
+        tokens: Sequence[TokenStatistic],
+        threads: int,
+    ) -> None:
         import ray
 
         # As many as in the process that began, whatever the computer has: sums are rounded alike.
         torch.set_num_threads(threads)
         self.model: Model = ray.get(model)
         self.model.module.to("cuda" if ray.get_gpu_ids() else "cpu")
-        self.statistics = statistics
+        self.statistics, self.tokens = statistics, tokens
 
     def __call__(self, batch: Batch) -> Batch:
         found = pickle.loads(batch["inputs"])
         if not isinstance(found, InspectError):
             try:
                 pictures = pickle.loads(batch["pictures"])
-                found = rows_of(self.model, self.statistics, pictures, found)
+                found = rows_of(self.model, self.statistics, self.tokens, pictures, found)
             except InspectError as error:
                 found = error
         return {"part": batch["part"], "first": batch["first"], "rows": pickle.dumps(found)}

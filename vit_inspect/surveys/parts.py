@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from vit_inspect.errors import BadParameter, OutputFailed, short_reason
 from vit_inspect.exporting.files import ensure_folder, unwritable, write
@@ -44,6 +44,7 @@ DEPENDS = {
     "layout": "another input",
     "recipe": "another preparation of pictures",
     "statistics": "other statistics",
+    "tokens": "other numbers of tokens",
     "batch": "another batch",
     "chunk": "parts of another size",
     "versions": "other versions of packages",
@@ -72,12 +73,14 @@ class Row(NamedTuple):
     refused: why there are no numbers.
     numbers: of each statistic, (layer, head).
     chosen: the class of the largest output and its probability, where there are probabilities.
+    tokens: numbers that were asked for of the tokens, by their columns.
     """
 
     entry: Entry
     refused: str | None = None
     numbers: Mapping[str, Float[np.ndarray, "layer head"]] = {}
     chosen: tuple[int, float] | None = None
+    tokens: Mapping[str, Shaped[np.ndarray, "number"]] = {}
 
 
 class Store:
@@ -164,6 +167,10 @@ class Store:
         for name in self.plan["numbers"]:
             values = [None if row.refused else row.numbers[name].ravel() for row in rows]
             columns[name] = pa.array(values, pa.list_(kind, shape[0] * shape[1]))
+        for asked in self.plan["tokens"]:
+            name, of, width = _column(asked, shape[0])
+            values = [row.tokens.get(name) for row in rows]
+            columns[name] = pa.array(values, pa.list_(of, width))
         if self.plan["labels"] is not None:
             chosen = [row.chosen or (None, None) for row in rows]
             columns["class"] = pa.array([each for each, _ in chosen], pa.int32())
@@ -185,6 +192,22 @@ class Store:
             # A copy, as a view would keep all layers.
             found.append(column.flatten().to_numpy().reshape(shape)[:, layers].copy())
         return np.concatenate(found)
+
+    def of_tokens(self, asked: str) -> Iterator[Shaped[np.ndarray, "image number"]]:
+        """What was taken of the tokens, part by part, of all pictures that were not refused.
+
+        Raises `BadParameter` where it was not asked for.
+        """
+        if asked not in self.plan.get("tokens", ()):
+            raise BadParameter(
+                f"{asked!r} of a survey that was made without it",
+                "a survey that took it of the tokens",
+                f"make one with tokens=[{asked!r}]",
+            )
+        name, _, width = _column(asked, self.plan["layers"])
+        for number in self.chunks():
+            column = self._read(self._part(number), [name])[name].combine_chunks().drop_null()
+            yield column.flatten().to_numpy().reshape(-1, width)
 
     def _begin(self) -> None:
         """Write the manifest, or see that the one that is there is the same."""
@@ -222,6 +245,14 @@ class Store:
                 "a part of the survey",
                 "remove it, and run the survey again: all else is kept",
             ) from error
+
+
+def _column(asked: str, layers: int) -> tuple[str, pa.DataType, int]:
+    """The column of what is taken of the tokens, its kind, and how many numbers a row of it has."""
+    if asked == "artefacts":
+        return asked, pa.int32(), layers
+    # Of each pair of layers, and of each layer with itself.
+    return "hsic", pa.float64(), layers * (layers + 1) // 2
 
 
 def _difference(there: Store, wanted: Store) -> str:

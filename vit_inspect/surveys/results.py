@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -17,10 +16,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from vit_inspect.analyses.layer_cka import same_places
 from vit_inspect.arguments import one_of
 from vit_inspect.errors import BadParameter
 from vit_inspect.layout import TokenLayout
-from vit_inspect.records.survey import QUANTILES, ChosenClasses, HeadValues, Spread
+from vit_inspect.records.evidence import LayerCka
+from vit_inspect.records.survey import QUANTILES, ArtefactRate, ChosenClasses, HeadValues, Spread
 from vit_inspect.surveys.parts import Store
 from vit_inspect.surveys.sources import Entry
 
@@ -136,12 +137,7 @@ class Survey:
             )
         chosen, confidence = self.chosen()
         numbered = chosen >= 0
-        if not numbered.any():
-            raise BadParameter(
-                "a survey without a picture that could be read",
-                "one picture or more",
-                "look at why each was refused",
-            )
+        _any_of(chosen[numbered])
         labels = np.array([entry.label or "" for entry in self.entries])[numbered]
         names, rows = np.unique(labels, return_inverse=True)
         numbers = _named(self.plan["labels"])
@@ -160,6 +156,45 @@ class Survey:
             pictures.reshape(shape),
             (sums / np.maximum(pictures, 1)).reshape(shape),
             np.where(own < 0, -1, np.searchsorted(index, own)),
+        )
+
+    def artefacts(self) -> ArtefactRate:
+        """How many artefacts the pictures have in each layer.
+
+        Raises `BadParameter` for a survey that was made without `tokens=["artefacts"]`, and where
+        no picture could be read.
+        """
+        found = _any_of(np.concatenate(list(self._store.of_tokens("artefacts"))))
+        return ArtefactRate(
+            self.model,
+            self.layout,
+            self._name,
+            len(found),
+            (found > 0).mean(axis=0),
+            found.mean(axis=0),
+            found.max(axis=0),
+        )
+
+    def cka(self) -> LayerCka:
+        """How similar the layers are; each picture is a minibatch of its own, as in `layer_cka`.
+
+        Patches are taken on a regular raster over the input. Raises `BadParameter` for a survey
+        that was made without `tokens=["cka"]`, and where no picture could be read.
+        """
+        parts = [part.sum(axis=0) for part in self._store.of_tokens("cka") if len(part)]
+        layers = self.plan["layers"]
+        hsic = np.zeros((layers, layers))
+        hsic[np.triu_indices(layers)] = np.sum(_any_of(np.array(parts)), axis=0) / self.count
+        hsic = np.triu(hsic) + np.triu(hsic, 1).T
+        (places,) = same_places(self.layout.input_px, (self.layout, self.layout.mapped))
+        return LayerCka(
+            self.model,
+            self.model,
+            np.array([len(places)]),
+            hsic[None],
+            hsic.diagonal()[None].copy(),
+            hsic.diagonal()[None].copy(),
+            f"{'One picture' if self.count == 1 else f'{self.count:,} pictures'} of {self._name}",
         )
 
     @property
@@ -202,6 +237,17 @@ def open_survey(folder: str | os.PathLike[str]) -> Survey:
             "remove it: it is made again from the parts",
         ) from error
     return _of(store, refused, spreads)
+
+
+def _any_of(found: np.ndarray) -> np.ndarray:
+    """The same; raises `BadParameter` where there is nothing."""
+    if not len(found):
+        raise BadParameter(
+            "a survey without a picture that could be read",
+            "one picture or more",
+            "look at why each was refused",
+        )
+    return found
 
 
 def _plain(name: str) -> str:

@@ -16,8 +16,9 @@ import torch
 
 from vit_inspect.analyses.head_statistics import Statistic
 from vit_inspect.analyses.observation import observe_heads
+from vit_inspect.analyses.token_sums import TokenReduction, TokenStatistic, check_statistics
 from vit_inspect.arguments import at_least_one, in_words, of_kind, several
-from vit_inspect.errors import BadParameter
+from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.exporting.files import write
 from vit_inspect.model import Model, of_model
 from vit_inspect.surveys import parts
@@ -46,6 +47,7 @@ def survey(
     out: str | os.PathLike[str] | None = None,
     *,
     statistics: Sequence[Statistic] = get_args(Statistic),
+    tokens: Sequence[TokenStatistic] = (),
     label_from: str | None = None,
     limit: int | None = None,
     seed: int | None = None,
@@ -62,6 +64,8 @@ def survey(
     out: a folder for the results, of Parquet parts with one row a picture, which other programs
         read too; without it they are kept as long as the survey is used.
     statistics: as for `observe`.
+    tokens: what is taken of the tokens after each block too, which takes more time: "artefacts",
+        how many there are as `token_norms` finds them, and "cka", the similarity of layers.
     label_from: where the label of a picture stands: "folder", or the name of a column, or the
         suffix of the files beside it in a shard.
     limit, seed: at most so many pictures: the first ones, or with a seed some at random.
@@ -103,6 +107,7 @@ def survey(
         pictures,
         out,
         statistics=statistics,
+        tokens=tokens,
         engine=ENGINES[engine](model, workers),
         batch=batch,
         resume=resume,
@@ -117,6 +122,7 @@ def survey_of(
     out: str | os.PathLike[str],
     *,
     statistics: Sequence[Statistic],
+    tokens: Sequence[TokenStatistic] = (),
     engine: AbstractContextManager[Engine],
     batch: int = BATCH,
     resume: bool = True,
@@ -133,8 +139,9 @@ def survey_of(
     # changed since.
     model = replace(model)
     wanted = several(statistics, "statistics", "['distance']")
+    taken = several(tokens, "tokens", "['artefacts']")
     with engine as engaged:
-        plan = engaged.run(_plan, model, wanted, batch, engaged.device)
+        plan = engaged.run(_plan, model, wanted, taken, batch, engaged.device)
         store = Store(Path(out), plan, pictures)
         with store.claimed():
             if not resume and len(store.missing()) < len(store.chunks()):
@@ -149,11 +156,26 @@ def survey_of(
     return found
 
 
-def _plan(model: Model, statistics: Sequence[Statistic], batch: int, device: str) -> dict[str, Any]:
+def _plan(
+    model: Model,
+    statistics: Sequence[Statistic],
+    tokens: Sequence[TokenStatistic],
+    batch: int,
+    device: str,
+) -> dict[str, Any]:
     """What the numbers depend on; raises what `observe` raises, before any picture is read."""
+    check_statistics(tokens)
+    recipe = model.recipe
+    if "cka" in tokens and recipe.fit == "crop" and recipe.crop_mode == "pad":
+        raise UnsupportedModel(
+            f"the similarity of layers of {model.id}, whose pictures do not fill its input",
+            "pictures that fill the input",
+            "load the model with fit='whole', or leave out 'cka'",
+        )
     rows, columns = model.layout.input_px
     blank = torch.zeros(1, model.channels, rows, columns, dtype=model.dtype, device=model.device)
-    means = observe_heads(model, blank, statistics).sums.means()
+    of_tokens = TokenReduction(model, 1, tokens) if tokens else None
+    means = observe_heads(model, blank, statistics, of_tokens).sums.means()
     [(layers, heads)] = {values.shape[1:] for values in means.values()}
     [dtype] = {values.dtype.name for values in means.values()}
     classes = None if model.outputs == "scores" else model.labels
@@ -169,6 +191,7 @@ def _plan(model: Model, statistics: Sequence[Statistic], batch: int, device: str
         "recipe": asdict(replace(model.recipe, processor=None))
         | {"processor": processor and _settings(processor)},
         "statistics": sorted(set(statistics)),
+        "tokens": sorted(set(tokens)),
         "numbers": list(means),
         "layers": layers,
         "heads": heads,
@@ -179,6 +202,7 @@ def _plan(model: Model, statistics: Sequence[Statistic], batch: int, device: str
         "versions": {
             "vit_inspect": __version__,
             **{name: version(name) for name in VERSIONS},
+            **({"scikit-learn": version("scikit-learn")} if "artefacts" in tokens else {}),
             **({"transformers": version("transformers")} if processor else {}),
         },
     }

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import nn
 
 from vit_inspect.analyses.head_statistics import Statistic
+from vit_inspect.analyses.token_sums import TokenStatistic
 from vit_inspect.arguments import at_least_one, of_kind
 from vit_inspect.errors import BadParameter
 from vit_inspect.model import Model
@@ -51,8 +52,8 @@ class Tracker:
     `fp16` of `transformers.Trainer`, and not in Lightning, whose callbacks run outside of it.
 
     model: of the network that is trained, as `vi.wrap` or `vi.load` returns it.
-    source, statistics, label_from, limit, seed, batch: as for `survey`. A hundred pictures are
-        enough for most.
+    source, statistics, tokens, label_from, limit, seed, batch: as for `survey`. A hundred pictures
+        are enough for most.
     every: steps from one survey to the next; the first one is at step 0.
     writer: such as `torch.utils.tensorboard.SummaryWriter`. It is given, for each statistic and
         layer, the mean over the heads, such as `heads_entropy/layer_03`, and an image
@@ -70,6 +71,7 @@ class Tracker:
         *,
         every: int = 1,
         statistics: Sequence[Statistic] = get_args(Statistic),
+        tokens: Sequence[TokenStatistic] = (),
         label_from: str | None = None,
         limit: int | None = None,
         seed: int | None = None,
@@ -92,6 +94,7 @@ class Tracker:
         self.every = at_least_one(every, "steps")
         self.options: dict[str, Any] = {
             "statistics": statistics,
+            "tokens": tokens,
             "batch": batch,
         }
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from vit_inspect.analyses.head_statistics import Statistic
 from vit_inspect.analyses.observation import observe_heads
 from vit_inspect.analyses.outputs import largest
+from vit_inspect.analyses.token_sums import TokenReduction, TokenStatistic
 from vit_inspect.errors import BadImage
 from vit_inspect.model import Model
 from vit_inspect.pictures.preparing import Recipe, prepare
@@ -55,25 +56,34 @@ def read_batch(
 
 
 def rows_of(
-    model: Model, statistics: Sequence[Statistic], pictures: Sequence[Entry], inputs: Inputs
+    model: Model,
+    statistics: Sequence[Statistic],
+    tokens: Sequence[TokenStatistic],
+    pictures: Sequence[Entry],
+    inputs: Inputs,
 ) -> list[Row]:
     """What a batch of pictures comes to, in one forward pass."""
     arrays = [each for each in inputs if not isinstance(each, str)]
     numbers: list[dict[str, np.ndarray]] = []
     chosen: list[tuple[int, float] | None] = []
+    taken: list[dict[str, np.ndarray]] = []
     if arrays:
         pixels = torch.from_numpy(np.stack(arrays)).to(model.device, model.dtype)
-        seen = observe_heads(model, pixels, statistics)
-        means = seen.sums.means()
-        numbers = [
-            {name: values[place] for name, values in means.items()} for place in range(len(arrays))
-        ]
+        of_tokens = TokenReduction(model, len(arrays), tokens)
+        seen = observe_heads(model, pixels, statistics, of_tokens if tokens else None)
+        numbers = _each(seen.sums.means(), len(arrays))
+        taken = _each(of_tokens.numbers(), len(arrays))
         chosen = _chosen(model, seen.output)
-    known = zip(numbers, chosen, strict=True)
+    known = zip(numbers, chosen, taken, strict=True)
     return [
         Row(entry, given) if isinstance(given, str) else Row(entry, None, *next(known))
         for entry, given in zip(pictures, inputs, strict=True)
     ]
+
+
+def _each(found: dict[str, np.ndarray], images: int) -> list[dict[str, np.ndarray]]:
+    """The numbers of each image, from those of all."""
+    return [{name: values[image] for name, values in found.items()} for image in range(images)]
 
 
 def _chosen(model: Model, output: Tensor) -> list[tuple[int, float] | None]:
