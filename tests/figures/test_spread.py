@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from tests.helpers.printed import check_sheet
 from tests.helpers.records import Size, spread_of
+from vit_inspect.errors import BadParameter
 from vit_inspect.figures import looks
 from vit_inspect.figures.head_statistics import COLOUR_MAP, STATISTICS
 from vit_inspect.figures.spread import draw, limits_of, plot, uniform_of
@@ -149,7 +150,9 @@ def test_a_dot_and_a_cell_tell_all_numbers_of_their_head():
         for layer, text in enumerate(each.text):
             assert text == told[layer, head]
             assert f"L{layer} H{head}" in text
-            assert f"distance {spread.mean[layer, head]:.1f} px, mean over 2,000 pictures" in text
+            mean = spread.mean[layer, head]
+            share = f"{mean / np.hypot(16, 24):.1%} of the diagonal"
+            assert f"distance {mean:.1f} px ({share}), mean over 2,000 pictures" in text
             low, lower, median, upper, high = spread.quantiles[:, layer, head]
             assert f"Standard deviation {spread.std[layer, head]:.1f}<br>" in text
             assert f"Median {median:.1f}<br>" in text
@@ -157,6 +160,16 @@ def test_a_dot_and_a_cell_tell_all_numbers_of_their_head():
             assert f"5% to 95% quantile: {low:.1f} to {high:.1f}<br>" in text
             ends = spread.minimum[layer, head], spread.maximum[layer, head]
             assert "Minimum {:.1f}, maximum {:.1f}".format(*ends) in text
+
+
+def test_a_distance_is_a_share_of_the_diagonal_and_nothing_else_is():
+    spread = of(2, 2)
+    np.testing.assert_allclose(spread.diagonal_share, spread.mean / np.hypot(16, 24))
+    assert "The diagonal of the input is 29 px." in " ".join(plot(spread).layout.meta)
+    other = of(2, 2, "entropy")
+    assert "diagonal" not in plot(other).to_json()
+    with pytest.raises(BadParameter, match="of the diagonal of entropy"):
+        _ = other.diagonal_share
 
 
 def test_small_shares_are_told_with_enough_digits():

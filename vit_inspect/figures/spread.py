@@ -381,6 +381,8 @@ def _words(result: Spread) -> str:
             f"{low:.0%} to {high:.0%}."
         )
     measured = statistic.meaning[0].lower() + statistic.meaning[1:]
+    if result.statistic == "distance_px":
+        measured += f" The diagonal of the input is {result.layout.diagonal_px:.0f} px."
     line = " The dashed line is uniform attention." if uniform_of(result) is not None else ""
     return (
         f"{dots} Heads stand side by side, head 0 at the left; the matrix shows the same numbers "
@@ -393,6 +395,8 @@ def _hover(result: Spread, layer: int, head: int) -> str:
     """All numbers of a head."""
     words = STATISTICS[result.statistic].words
     mean = words.format(result.mean[layer, head])
+    if result.statistic == "distance_px":
+        mean += f" ({result.diagonal_share[layer, head]:.1%} of the diagonal)"
     name = f"<b>{looks.place_name(layer, head)}</b>"
     if result.count == 1:
         return f"{name}<br>{mean}, one picture"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from vit_inspect.errors import BadParameter
 from vit_inspect.layout import TokenLayout
 from vit_inspect.records.base import Result
 
@@ -38,6 +39,20 @@ class Spread(Result):
     quantiles: Float[np.ndarray, "quantile layer head"]
     lowest: Int[np.ndarray, "layer head rank"]
     highest: Int[np.ndarray, "layer head rank"]
+
+    @property
+    def diagonal_share(self) -> Float[np.ndarray, "layer head"]:
+        """The mean distance as a share of the input's diagonal, to compare inputs of other sizes.
+
+        Raises `BadParameter` for another statistic, which is no length.
+        """
+        if self.statistic != "distance_px":
+            raise BadParameter(
+                f"the share of the diagonal of {self.statistic}",
+                "a length, which is distance_px",
+                "take the spread of distance_px",
+            )
+        return np.asarray(self.mean / self.layout.diagonal_px)
 
 
 @dataclass(frozen=True, eq=False)
