@@ -219,8 +219,8 @@ UNBUNDLED: tuple[FigureSpec[Any], ...] = (
     SPREAD,
     STEPS,
 )
-"""Figures that are in no bundle: of what a user chose or compared, of what the network is made of,
-and of a survey."""
+"""Figures that no entry makes: of what a user chose or compared, of what the network is made of,
+and of a survey. A bundle of several pictures has the spread of their attention distance too."""
 
 COMPOSED: tuple[FigureSpec[Any], ...] = (
     PAPER_FIGURE_6,

@@ -23,6 +23,9 @@ from tests.exporting.conftest import OTHERS
 from vit_inspect.catalog import FIGURES, ModelFigure
 from vit_inspect.exporting.bundle import bundle, export
 from vit_inspect.exporting.render import BUNDLE_FORMATS
+from vit_inspect.figures.attention_distance import FIGURE as DISTANCE
+from vit_inspect.figures.attention_maps import FIGURE as ATTENTION_MAPS
+from vit_inspect.figures.spread import FIGURE as SPREAD
 
 pytestmark = pytest.mark.slow
 
@@ -59,7 +62,7 @@ def test_the_bundle_holds_every_figure_in_every_format(whole: Written) -> None:
         for entry in USUAL
         for folder in folders(entry)
         for kind in BUNDLE_FORMATS
-    }
+    } | {f"spread.{kind}" for kind in BUNDLE_FORMATS}
     there = {path for path in whole.root.rglob("*") if path.is_file()}
     assert there == set(whole.files)
     for path in there:
@@ -116,6 +119,10 @@ def test_the_report_shows_every_figure_with_its_question(whole: Written) -> None
         usual = entry in USUAL
         assert (entry.figure.question in report) == usual
         plots += usual * len(folders(entry)) * (1 + FURTHER.get(entry.figure.slug, 0))
+    # Right after the figure whose numbers it spreads.
+    places = [report.index(figure.question) for figure in (DISTANCE, SPREAD, ATTENTION_MAPS)]
+    assert places == sorted(places)
+    plots += 1
     ids = re.findall(r'<div id="([^"]+)" class="plotly', report)
     assert len(set(ids)) == len(ids) == report.count("Plotly.newPlot(") == plots
     assert report.count('<div role="img" aria-label="') == plots
@@ -171,6 +178,10 @@ def test_batches_are_averaged_as_one(capture: vi.Capture, tiny: vi.Model, tmp_pa
     export(singles, tmp_path)
     joined = np.load(tmp_path / "attention_distance.npz")["distance_px"]
     assert np.allclose(joined, vi.attention_distance(capture).distance_px, atol=1e-4)
+    spread = np.load(tmp_path / "spread.npz")
+    np.testing.assert_allclose(spread["mean"], joined.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(spread["quantiles"][1], np.quantile(joined, 0.25, axis=0), rtol=1e-6)
+    np.testing.assert_array_equal(spread["highest"][..., 0], joined.argmax(axis=0))
 
 
 def test_names_from_strangers_become_plain_folders_and_text(

@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from vit_inspect.analyses.spread import spread_of
 from vit_inspect.arguments import at_least_one, of_kind, several
 from vit_inspect.catalog import FIGURES, CaptureFigure, ModelFigure, analyse
 from vit_inspect.errors import BadParameter, InspectError, UnsupportedModel
@@ -26,9 +27,11 @@ from vit_inspect.exporting.report import REPORT_PHOTOGRAPHS, Section, report
 from vit_inspect.exporting.workers import InOrder
 from vit_inspect.figures.figure import FigureSpec, Record
 from vit_inspect.figures.printing import USUAL, Font, Print
+from vit_inspect.figures.spread import FIGURE as SPREAD
 from vit_inspect.model import Model
 from vit_inspect.recording.recorder import Capture
 from vit_inspect.records.base import Photograph, Result, join
+from vit_inspect.records.paper import AttentionDistance
 from vit_inspect.version import __version__
 
 PACKAGES = ("torch", "timm", "numpy", "scikit-learn", "pillow", "matplotlib", "plotly")
@@ -51,7 +54,8 @@ def export(
     """Write the bundle of figures into a folder; returns the files.
 
     captures: one, or batches of the same model, such as a generator that runs it batch by batch;
-    attention distance, head statistics and CKA are averaged over all their images. Figures of
+    attention distance, head statistics and CKA are averaged over all their images, and of several
+    the spread of attention distance is shown. Figures of
     single images go into a folder each, named like the photograph. A figure that the model has not
     is left out, and the report says why. What an earlier bundle wrote there and this one does not,
     is removed.
@@ -191,7 +195,11 @@ class _Bundle:
                 else:
                     self._put_figure(entry.figure, record)
             elif slug in self.joint:
-                self._put_figure(entry.figure, join(self.joint[slug]))
+                joined = join(self.joint[slug])
+                self._put_figure(entry.figure, joined)
+                if isinstance(joined, AttentionDistance) and len(joined.distance_px) > 1:
+                    named = joined.model, joined.layout, "distance_px"
+                    self._put_figure(SPREAD, spread_of(*named, joined.distance_px))
         # What follows tells of all that was written.
         self.calls.take_all()
         facts = self._provenance(self.model, command)
@@ -297,7 +305,7 @@ def _earlier_files(root: Path) -> set[Path]:
         parts = [Path(name).parts for name in names]
     except (OSError, ValueError, KeyError, TypeError):
         return set()
-    slugs = {entry.figure.slug for entry in FIGURES}
+    slugs = {entry.figure.slug for entry in FIGURES} | {SPREAD.slug}
     # The file may be anybody's: nothing but a figure is ever removed, in no other folder.
     return {
         root.joinpath(*part)

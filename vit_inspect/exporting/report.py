@@ -11,6 +11,7 @@ from plotly.offline import get_plotlyjs
 
 from vit_inspect.catalog import FIGURES
 from vit_inspect.figures.figure import FigureSpec
+from vit_inspect.figures.spread import FIGURE as SPREAD
 from vit_inspect.recording.verification import VERIFIED_ROWS
 from vit_inspect.records.base import Photograph
 
@@ -39,6 +40,7 @@ def report(
         undefined=jinja2.StrictUndefined,
     )
     order = [entry.figure.slug for entry in FIGURES]
+    order.insert(order.index("attention_distance") + 1, SPREAD.slug)
     places = [None, *photographs]
     ordered = sorted(
         sections,

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from vit_inspect.analyses.layer_cka import same_places
+from vit_inspect.analyses.spread import fields_of
 from vit_inspect.arguments import one_of
 from vit_inspect.errors import BadParameter
 from vit_inspect.layout import TokenLayout
@@ -33,9 +34,6 @@ READ_BYTES = 2**26
 
 MEANS = re.compile(r'\n  "(\w+)": \{\n   "count": \d+,\n   "mean": ')
 """Where the means of a statistic begin in that file. No text in it can hold a new line."""
-
-EXTREMES = 5
-"""Pictures that are named at each end of a statistic of a head."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,7 +287,7 @@ def merged(store: Store) -> Survey:
     spreads = {}
     for name in store.plan["numbers"]:
         found = [
-            _spread_of(store.numbers(name, some), numbered)
+            fields_of(store.numbers(name, some), numbered)
             for some in _steps(layers, heads, len(numbered))
         ]
         joined = {
@@ -306,28 +304,6 @@ def _steps(layers: int, heads: int, pictures: int) -> Iterator[slice]:
     """The layers whose numbers are in memory at once."""
     step = max(1, READ_BYTES // (pictures * heads * np.dtype(np.float64).itemsize))
     return (slice(first, first + step) for first in range(0, layers, step))
-
-
-def _spread_of(
-    values: Float[np.ndarray, "image layer head"], numbered: np.ndarray
-) -> dict[str, np.ndarray]:
-    """The fields of a `Spread` for some layers."""
-    wide = values.astype(np.float64)
-    # From the first picture on: copies of one have its mean, and no spread, to the bit.
-    beyond = wide - wide[0]
-    ranks = min(EXTREMES, len(wide))
-    # Stable, so that of equal ones the earlier comes first.
-    lowest = np.argsort(wide, axis=0, kind="stable")[:ranks]
-    highest = np.argsort(-wide, axis=0, kind="stable")[:ranks]
-    return {
-        "mean": wide[0] + beyond.mean(axis=0),
-        "std": beyond.std(axis=0),
-        "minimum": wide.min(axis=0),
-        "maximum": wide.max(axis=0),
-        "quantiles": np.quantile(wide, QUANTILES, axis=0),
-        "lowest": np.moveaxis(numbered[lowest], 0, 2),
-        "highest": np.moveaxis(numbered[highest], 0, 2),
-    }
 
 
 def _spread(store: Store, name: str, said: Mapping[str, Any]) -> Spread:
