@@ -17,7 +17,7 @@ from tests.helpers.records import Size, spread_of
 from vit_inspect.errors import BadParameter
 from vit_inspect.figures import looks
 from vit_inspect.figures.head_statistics import COLOUR_MAP, STATISTICS
-from vit_inspect.figures.spread import draw, limits_of, plot, uniform_of
+from vit_inspect.figures.spread import DEPTH_PX, draw, limits_of, plot, uniform_of
 from vit_inspect.records.survey import QUANTILES, Spread
 
 SHARES = {share: place for place, share in enumerate(QUANTILES)}
@@ -170,6 +170,10 @@ def test_a_distance_is_a_share_of_the_diagonal_and_nothing_else_is():
     assert "diagonal" not in plot(other).to_json()
     with pytest.raises(BadParameter, match="of the diagonal of entropy"):
         _ = other.diagonal_share
+
+
+def test_words_that_need_no_second_line_leave_a_figure_too():
+    assert plot(of(2, 2), width=2500).layout.height > DEPTH_PX
 
 
 def test_small_shares_are_told_with_enough_digits():

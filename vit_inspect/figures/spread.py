@@ -175,7 +175,9 @@ def plot(
     drawn_px = DEPTH_PX + (0 if beside else BELOW_PX + BAR_PX + matrix_px)
     wide = max(width, screen_sheet.SCREEN_PX)
     above = BAR_PX if beside else 0
-    figure = screen_sheet.screen(_title(result), _words(result), height=0, above=above, width=wide)
+    figure = screen_sheet.screen(
+        _title(result), _words(result), height=DEPTH_PX, above=above, width=wide
+    )
     margin = figure.layout.margin
     figure.update_layout(height=margin.t + drawn_px + margin.b)
     hover = [_hover(result, *place) for place in np.ndindex(layers, heads)]
