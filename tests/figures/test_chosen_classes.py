@@ -8,7 +8,7 @@ import pytest
 import vit_inspect as vi
 from tests.helpers.printed import check_sheet
 from tests.helpers.records import all_made, made
-from vit_inspect.figures.chosen_classes import rows
+from vit_inspect.figures.chosen_classes import ROW_PX, rows
 
 
 @pytest.fixture
@@ -49,7 +49,10 @@ def test_print_and_screen_show_these_rows(result: vi.ChosenClasses) -> None:
     assert list(screen.data[0].x) == [90, 0, 0, 0]
     assert list(screen.data[1].x) == [result.confidence[1, 0]]
     assert list(screen.data[2].x) == [10, 20, 6, 4]
-    assert "75.0% of them" in " ".join(screen.layout.meta)
+    # Rows keep their height below any number of words.
+    drawn = screen.layout.height - screen.layout.margin.t - screen.layout.margin.b
+    assert drawn == 4 * ROW_PX
+    assert "75.0% were given this class" in " ".join(screen.layout.meta)
 
 
 def test_what_is_no_name_of_a_class_is_not_compared(result: vi.ChosenClasses) -> None:

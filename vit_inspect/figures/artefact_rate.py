@@ -18,7 +18,7 @@ TITLE = "Artefact rate over depth"
 SHARE, NUMBER = "Pictures with\nartefacts", "Artefacts per\npicture"
 LINE = looks.HEAD_COLOURS[0]
 LEFT_IN, RIGHT_IN, TOP_IN, PANEL_IN, GAP_IN, BELOW_IN = 0.72, 0.12, 0.32, 0.95, 0.14, 0.42
-SCREEN_HEIGHT_PX, UPPER, LOWER = 460, (0.55, 1.0), (0.0, 0.45)
+DRAWN_PX, UPPER, LOWER = 400, (0.55, 1.0), (0.0, 0.45)
 DOT_PT, DOT_PX = 3.5, 7
 ENDS = 0.5
 """What is free before the first layer and after the last one, in layers."""
@@ -60,9 +60,9 @@ def plot(result: ArtefactRate, *, width: int = screen_sheet.SCREEN_PX) -> go.Fig
 
     width: px of the place that the figure is shown in.
     """
-    figure = screen_sheet.screen(
-        _title(result), _words(result), height=SCREEN_HEIGHT_PX, width=width
-    )
+    figure = screen_sheet.screen(_title(result), _words(result), height=DRAWN_PX, width=width)
+    margin = figure.layout.margin
+    figure.update_layout(height=margin.t + DRAWN_PX + margin.b)
     layers = list(range(len(result.share)))
     hover = [_hover(result, layer) for layer in layers]
     names: list[dict[str, Any]] = []
@@ -78,7 +78,7 @@ def plot(result: ArtefactRate, *, width: int = screen_sheet.SCREEN_PX) -> go.Fig
             text=hover,
             hovertemplate="%{text}<extra></extra>",
         )
-        names.append({"title": name.replace("\n", "<br>"), "range": [0, top], "nticks": 4})
+        names.append({"title": name.replace("\n", " "), "range": [0, top], "nticks": 4})
     along: dict[str, Any] = {"range": [-ENDS, len(layers) - 1 + ENDS], "anchor": "y2"}
     if len(layers) == 1:
         along["tickvals"] = layers

@@ -22,7 +22,7 @@ OWN, OTHER = looks.HEAD_COLOURS[0], looks.QUIET
 WIDTH_IN, ROW_IN, TOP_IN, BELOW_IN, GAP_IN, RIGHT_IN = 5.5, 0.17, 0.32, 0.42, 0.15, 0.17
 NAMES_SHARE, BARS_SHARE = 0.34, 0.58
 """How much of a print the names take at most, and of what is left the bars."""
-ROW_PX, AROUND_PX, DOT_PX, DOT_PT = 22, 96, 8, 12
+ROW_PX, EDGE_PX, LETTER_PX, DOT_PX, DOT_PT = 22, 14, 7, 8, 12
 BARS, DOTS = (0.0, 0.56), (0.64, 1.0)
 """Where the panels are on a screen, as shares of its width."""
 
@@ -88,9 +88,12 @@ def plot(result: ChosenClasses, *, width: int = screen_sheet.SCREEN_PX) -> go.Fi
     width: px of the place that the figure is shown in.
     """
     found = rows(result)
-    figure = screen_sheet.screen(
-        _title(result), _words(result), height=AROUND_PX + ROW_PX * len(found), width=width
-    )
+    figure = screen_sheet.screen(_title(result), _words(result), height=ROW_PX, width=width)
+    names, margin = [looks.short(row.name) for row in found], figure.layout.margin
+    left = max(margin.l, EDGE_PX + LETTER_PX * max(map(len, names)))
+    # The heading stays at the edge of the sheet.
+    figure.layout.annotations[0].xshift = margin.l - left
+    figure.update_layout(height=margin.t + ROW_PX * len(found) + margin.b, margin_l=left)
     places, hover = list(range(len(found))), [row.hover for row in found]
     told = {"text": hover, "hovertemplate": "%{text}<extra></extra>"}
     for counted, sure, colour in (("own", "own_sure", OWN), ("others", "others_sure", OTHER)):
@@ -118,9 +121,7 @@ def plot(result: ChosenClasses, *, width: int = screen_sheet.SCREEN_PX) -> go.Fi
         bargap=0.3,
         showlegend=False,
         xaxis=screen_sheet.screen_axis(COUNTED, domain=BARS, rangemode="tozero"),
-        yaxis=screen_sheet.screen_axis(
-            ticktext=[escape(looks.short(row.name)) for row in found], automargin=True, **along
-        ),
+        yaxis=screen_sheet.screen_axis(ticktext=list(map(escape, names)), **along),
         xaxis2=screen_sheet.screen_axis(SURE, domain=DOTS, range=[-0.03, 1.03], anchor="y2"),
         yaxis2=screen_sheet.screen_axis(showticklabels=False, anchor="x2", showgrid=True, **along),
     )
@@ -181,8 +182,9 @@ def _words(result: ChosenClasses) -> str:
         own = result.own >= 0
         if own.any():
             lines.append(
-                "Blue: the class with the name of the label. Grey: another class. Where there is "
-                f"a class of this name, {looks.percent(_share(result))} of them have it."
+                "Blue: the class with the name of the label. Grey: another class. Of the "
+                "pictures whose label is the name of a class, "
+                f"{looks.percent(_share(result))} were given this class."
             )
         if not own.all():
             lines.append(f"{(~own).sum():,} of {count:,} labels are no name of a class: all grey.")
