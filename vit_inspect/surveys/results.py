@@ -166,7 +166,7 @@ class Survey:
         return ArtefactRate(
             self.model,
             self.layout,
-            self._name,
+            self.name,
             len(found),
             (found > 0).mean(axis=0),
             found.mean(axis=0),
@@ -192,7 +192,7 @@ class Survey:
             hsic[None],
             hsic.diagonal()[None].copy(),
             hsic.diagonal()[None].copy(),
-            f"{'One picture' if self.count == 1 else f'{self.count:,} pictures'} of {self._name}",
+            f"{'One picture' if self.count == 1 else f'{self.count:,} pictures'} of {self.name}",
         )
 
     @property
