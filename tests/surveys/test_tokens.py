@@ -75,6 +75,7 @@ def images_of(found: vi.Survey, photos: Path) -> list:
     ]
 
 
+@pytest.mark.slow
 def test_artefacts_are_those_of_token_norms(
     with_artefacts: vi.Model, photos: Path, tmp_path: Path
 ) -> None:
@@ -104,6 +105,7 @@ def test_the_similarity_of_layers_is_that_of_a_capture(plain: vi.Model, photos: 
     assert "6 pictures of a survey, 24 patches in each." in vi.plot(cka).layout.meta
 
 
+@pytest.mark.slow
 def test_bytes_do_not_depend_on_attempts_and_means_not_on_parts(
     plain: vi.Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
