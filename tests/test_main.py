@@ -16,6 +16,7 @@ from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
 
+import vit_inspect as vi
 from tests.conftest import noise
 from tests.helpers.picture_files import tiff_of
 from vit_inspect import typed
@@ -218,3 +219,11 @@ def test_only_bad_photographs_write_nothing(tmp_path: Path) -> None:
 )
 def test_options_of_an_architecture_are_numbers_lists_or_words(text: str, value: object) -> None:
     assert typed.options([f"each={text}"]) == {"each": value}
+
+
+def test_a_survey_takes_of_the_tokens_what_is_asked_for(tmp_path: Path) -> None:
+    noise((60, 60), 1).save(tmp_path / "a.png")
+    words = "survey", tmp_path / "a.png", "--out", tmp_path / "out", "--img-size", 56
+    assert invoke(*words, "--tokens", "cka", "--tokens", "artefacts").exit_code == 0
+    found = vi.open_survey(tmp_path / "out")
+    assert (found.cka().similarity.shape, found.artefacts().count) == ((12, 12), 1)

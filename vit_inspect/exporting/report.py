@@ -10,6 +10,7 @@ import jinja2
 from plotly.offline import get_plotlyjs
 
 from vit_inspect.catalog import FIGURES
+from vit_inspect.figures.attention_distance import FIGURE as ATTENTION_DISTANCE
 from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.spread import FIGURE as SPREAD
 from vit_inspect.recording.verification import VERIFIED_ROWS
@@ -39,8 +40,11 @@ def report(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
-    order = [entry.figure.slug for entry in FIGURES]
-    order.insert(order.index("attention_distance") + 1, SPREAD.slug)
+    order: list[str] = []
+    for entry in FIGURES:
+        order.append(entry.figure.slug)
+        if entry.figure is ATTENTION_DISTANCE:
+            order.append(SPREAD.slug)
     places = [None, *photographs]
     ordered = sorted(
         sections,
