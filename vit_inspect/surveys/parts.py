@@ -167,7 +167,7 @@ class Store:
         for name in self.plan["numbers"]:
             values = [None if row.refused else row.numbers[name].ravel() for row in rows]
             columns[name] = pa.array(values, pa.list_(kind, shape[0] * shape[1]))
-        for asked in self.plan["tokens"]:
+        for asked in self.plan.get("tokens", ()):
             name, of, width = _column(asked, shape[0])
             values = [row.tokens.get(name) for row in rows]
             columns[name] = pa.array(values, pa.list_(of, width))
