@@ -58,7 +58,8 @@ def test_two_nodes_make_the_same_bytes_as_one_process_also_when_a_worker_is_kill
         noise((40, 36), index).save(photos / "dogs" / f"{index}.png")
     (photos / "bad.png").write_bytes(b"no picture")
     model = small("vit_tiny_patch16_224", (32, 48))
-    vi.survey(model, photos, tmp_path / "alone", batch=2)
+    asked: dict[str, Any] = {"batch": 2, "tokens": ("artefacts", "cka")}
+    vi.survey(model, photos, tmp_path / "alone", **asked)
     nodes: set[int] = set()
     killed: list[int] = []
 
@@ -72,7 +73,13 @@ def test_two_nodes_make_the_same_bytes_as_one_process_also_when_a_worker_is_kill
             os.kill(killed[0], signal.SIGKILL)
 
     found = vi.survey(
-        model, photos, tmp_path / "cluster", batch=2, engine="ray", workers=2, on_progress=kill_one
+        model,
+        photos,
+        tmp_path / "cluster",
+        engine="ray",
+        workers=2,
+        on_progress=kill_one,
+        **asked,
     )
     assert killed
     assert len(nodes) == 2, "one node did it all"

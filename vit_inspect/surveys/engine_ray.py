@@ -100,6 +100,12 @@ def _room(ray: Any) -> _Room:
     if gpus := sum(int(each.get("GPU", 0)) for each in nodes):
         return _Room(1, 1, gpus)
     cpus = [int(each["CPU"]) for each in nodes if each.get("CPU", 0) >= 1]
+    if not cpus:
+        raise Unreachable(
+            "a Ray cluster without a processor for tasks",
+            "computers with processors or GPUs",
+            "add one to the cluster",
+        )
     # One processor of each computer reads.
     each = max(1, min(torch.get_num_threads(), *cpus) - 1)
     return _Room(each, 0, sum(max(1, count - 1) // each for count in cpus))
