@@ -199,7 +199,8 @@ def test_a_picture_is_correct_where_its_label_names_its_class(
         refused=(3,),
     )
     assert survey.chosen()[0].tolist() == [0, 1, 3, -1, 1, 1, 1]
-    assert vi.correct(survey).tolist() == [1, 0, 1, -1, 0, -1, -1]
+    # Two classes are called crane: nobody knows which one is meant.
+    assert vi.correct(survey).tolist() == [1, 0, -1, -1, 0, -1, -1]
     # Without classes nothing is known.
     assert vi.correct(made(tmp_path / "other", values)).tolist() == [-1] * PICTURES
 

@@ -168,8 +168,8 @@ class ChosenClasses(Result):
     pictures: how many pictures of a label a class was chosen for.
     confidence: the mean probability of the chosen class over these pictures; 0 where there are
         none.
-    own: the place in `class_names` of the class that a label names, -1 where it names none. It
-        names the only class with this name, but for upper case and blanks around it.
+    own: the place in `class_names` of the class that a label names, as `correct` reads it, -1 where
+        it names none.
     """
 
     over: str

@@ -18,6 +18,7 @@ from scipy.stats import t as student
 from vit_inspect.arguments import in_words, of_kind, whole
 from vit_inspect.errors import BadParameter
 from vit_inspect.records.survey import SURE, GroupDifference, HeadGroups, HeadValues
+from vit_inspect.surveys.labels import class_of
 from vit_inspect.surveys.results import Survey
 
 ALIKE = 1e-6
@@ -153,23 +154,9 @@ def correct(survey: Survey) -> Int[np.ndarray, "picture"]:
     with commas between them; upper case, underscores and hyphens do not matter.
     """
     of_kind(survey, Survey, "survey", "what vi.survey or vi.open_survey returns")
-    by_class = [_names_of(each) for each in survey.plan["labels"] or ()]
-    known = {name for names in by_class for name in names}
-    found = np.full(len(survey.entries), -1)
+    own = np.array([*map(class_of(survey.plan["labels"] or ()), (e.label for e in survey.entries))])
     classes, _ = survey.chosen()
-    for number, (entry, chosen) in enumerate(zip(survey.entries, classes.tolist(), strict=True)):
-        label = _folded(entry.label or "")
-        if chosen >= 0 and label in known:
-            found[number] = label in by_class[chosen]
-    return found
-
-
-def _names_of(label: str) -> set[str]:
-    return {_folded(each) for each in (label, *label.split(","))} - {""}
-
-
-def _folded(name: str) -> str:
-    return name.casefold().replace("_", " ").replace("-", " ").strip()
+    return np.where((classes < 0) | (own < 0), -1, classes == own)
 
 
 def head_groups(first: HeadValues, second: HeadValues) -> HeadGroups:

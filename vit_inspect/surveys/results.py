@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -23,13 +22,14 @@ from vit_inspect.errors import BadParameter
 from vit_inspect.layout import TokenLayout
 from vit_inspect.records.evidence import LayerCka
 from vit_inspect.records.survey import QUANTILES, ArtefactRate, ChosenClasses, HeadValues, Spread
+from vit_inspect.surveys.labels import class_of
 from vit_inspect.surveys.parts import Store
 from vit_inspect.surveys.sources import Entry
 
 SUMMARY = "survey.json"
 """The file of the merge, beside the parts."""
 
-READ_BYTES = 2**26
+READ_BYTES = 2**28
 """About the most numbers that are in memory at once when the parts are merged."""
 
 MEANS = re.compile(r'\n  "(\w+)": \{\n   "count": \d+,\n   "mean": ')
@@ -138,8 +138,7 @@ class Survey:
         _any_of(chosen[numbered])
         labels = np.array([entry.label or "" for entry in self.entries])[numbered]
         names, rows = np.unique(labels, return_inverse=True)
-        numbers = _named(self.plan["labels"])
-        own = np.array([numbers.get(_plain(name), -1) for name in names.tolist()])
+        own = np.array([*map(class_of(self.plan["labels"]), names.tolist())])
         index = np.union1d(chosen[numbered], own[own >= 0])
         shape = len(names), len(index)
         cells = rows * shape[1] + np.searchsorted(index, chosen[numbered])
@@ -246,18 +245,6 @@ def _any_of(found: np.ndarray) -> np.ndarray:
             "look at why each was refused",
         )
     return found
-
-
-def _plain(name: str) -> str:
-    """What two names of one class share."""
-    return name.casefold().strip()
-
-
-def _named(classes: Sequence[str]) -> dict[str, int]:
-    """The number of each class by its plain name, where no other class has it."""
-    plain = [_plain(name) for name in classes]
-    counts = Counter(plain)
-    return {name: number for number, name in enumerate(plain) if name and counts[name] == 1}
 
 
 def _numbered(store: Store) -> np.ndarray:
