@@ -91,7 +91,10 @@ def of_survey() -> list[Picture]:
 def of_entry(survey: str, folder: Path, number: int) -> Picture | None:
     """A picture of a survey, by its number there; None where the session has it no more."""
     if surveyed.is_own(folder):
-        return by_name().get(surveyed.opened(folder).entries[number].name)
+        entry = surveyed.opened(folder).entries[number]
+        found = by_name().get(entry.name)
+        # Another one may have come by this name.
+        return found if found and found.key == entry.place else None
     return Picture(*surveyed.picture(survey, folder, number))
 
 

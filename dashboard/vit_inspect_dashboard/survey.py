@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
+from vit_inspect.errors import InspectError
 from vit_inspect.figures.figure import Record
 from vit_inspect_dashboard import address, page, pictures, records, state
 from vit_inspect_dashboard.controls import choose
@@ -90,7 +91,12 @@ def when_asked(
             )
         return None
     with progress(partial(state.remember, RUNNING, None)) as on_progress:
-        result = run(on_progress)
+        try:
+            result = run(on_progress)
+        except InspectError:
+            # Else the next rerun would begin it again.
+            del st.session_state[RUNNING]
+            raise
     del st.session_state[RUNNING]
     return result
 

@@ -197,7 +197,8 @@ def correct(folder: Path) -> np.ndarray:
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _correct(folder: str, stamp: int) -> np.ndarray:
-    return vi.correct(_opened(folder, stamp))
+    with _names_alone(Path(folder)):
+        return vi.correct(_opened(folder, stamp))
 
 
 def values(folder: Path, statistic: str, layer: int, head: int) -> np.ndarray:
@@ -207,7 +208,8 @@ def values(folder: Path, statistic: str, layer: int, head: int) -> np.ndarray:
 
 @st.cache_resource(max_entries=64, show_spinner="Reading the survey")
 def _values(folder: str, stamp: int, statistic: str, layer: int, head: int) -> np.ndarray:
-    return _opened(folder, stamp).values(statistic, layer, head)
+    with _names_alone(Path(folder)):
+        return _opened(folder, stamp).values(statistic, layer, head)
 
 
 def compared(
@@ -215,20 +217,22 @@ def compared(
 ) -> vi.GroupDifference:
     """As `vi.compare_groups`, kept for a while."""
     asked = hashlib.sha256(b"".join(each.tobytes() + b" " for each in groups)).hexdigest()
-    record: vi.GroupDifference = kept.results().get(
-        ("groups", str(folder), _stamp(folder), statistic, asked, names),
-        lambda: vi.compare_groups(opened(folder), statistic, *groups, names=names),
-    )
+    with st.spinner("Comparing the pictures"), _names_alone(folder):
+        record: vi.GroupDifference = kept.results().get(
+            ("groups", str(folder), _stamp(folder), statistic, asked, names),
+            lambda: vi.compare_groups(opened(folder), statistic, *groups, names=names),
+        )
     return record
 
 
 def beside(folder: Path, other: Path, statistic: str, names: tuple[str, str]) -> vi.GroupDifference:
     """As `vi.compare_surveys`, kept for a while."""
     stamps = _stamp(folder), _stamp(other)
-    record: vi.GroupDifference = kept.results().get(
-        ("surveys", str(folder), str(other), stamps, statistic, names),
-        lambda: vi.compare_surveys(opened(folder), opened(other), statistic, names=names),
-    )
+    with st.spinner("Comparing the surveys"), _names_alone(folder), _names_alone(other):
+        record: vi.GroupDifference = kept.results().get(
+            ("surveys", str(folder), str(other), stamps, statistic, names),
+            lambda: vi.compare_surveys(opened(folder), opened(other), statistic, names=names),
+        )
     return record
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -124,7 +125,9 @@ def test_two_surveys_are_side_by_side_on_one_scale(
     assert any("No difference of heads" in each.value for each in app.caption)
 
 
-def test_a_visitor_surveys_own_pictures_and_nobody_else_sees_them(folder: Path) -> None:
+def test_a_visitor_surveys_own_pictures_and_nobody_else_sees_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app = opened("surveys")
     press(app, "Survey the samples")
     assert not app.exception
@@ -136,6 +139,13 @@ def test_a_visitor_surveys_own_pictures_and_nobody_else_sees_them(folder: Path) 
     place = Path(app.session_state[surveyed.OWN].name)
     # No picture lies on the disk.
     assert {each.suffix for each in place.rglob("*") if each.is_file()} <= {".parquet", ".json", ""}
+    there = pictures.samples()
+    with monkeypatch.context() as patch:
+        # As if another picture had come by each name.
+        others = {each.name: replace(each, key=f"not {each.key}") for each in there}
+        patch.setattr(pictures, "by_name", lambda: others)
+        assert [each.value for each in app.run().caption].count("This picture is gone.") == 10
+    app.run()
     number = shown(app, "highest")[0]
     name = next(each.label for each in app.button if each.key == f"highest_{number}")
     app.button(key=f"highest_{number}").click().run()

@@ -127,6 +127,13 @@ def test_a_picture_that_is_gone_is_told_and_the_page_stays(
     assert refusals(app)
 
 
+def test_a_damaged_part_is_told_without_a_path(survey: vi.Survey, folder: Path) -> None:
+    (folder / "mine" / "parts" / "000000.parquet").write_bytes(b"none")
+    (told,) = refusals(opened("surveys"))
+    assert "mine/parts/000000.parquet" in told
+    assert str(folder) not in told
+
+
 def test_a_survey_that_is_not_done_is_told(survey: vi.Survey, folder: Path) -> None:
     (folder / "mine" / "parts" / "000000.parquet").unlink()
     app = opened("surveys")

@@ -41,6 +41,8 @@ def made(
     chosen: tuple[int, ...] = (),
     statistic: str = "entropy",
     refused: tuple[int, ...] = REFUSED,
+    size: int | None = None,
+    place: str = "",
 ) -> vi.Survey:
     """A survey of these numbers, by picture, layer and head."""
     plan = dict.fromkeys(NEEDED) | {
@@ -54,7 +56,12 @@ def made(
         "chunk": CHUNK,
     }
     entries = [
-        Entry(f"{number}.png", f"{number}.png", label=labels[number] if labels else None)
+        Entry(
+            f"{number}.png",
+            f"{place}{number}.png",
+            size=size,
+            label=labels[number] if labels else None,
+        )
         for number in range(len(values))
     ]
     store = Store(folder, plan, entries)
@@ -183,6 +190,30 @@ def test_surveys_that_do_not_fit_are_refused(tmp_path: Path, values: np.ndarray)
         vi.compare_surveys(left, larger, "distance_px")
     with pytest.raises(BadParameter, match="no nmi in the survey 'left'"):
         vi.compare_surveys(left, right, "nmi")
+
+
+def test_pictures_of_one_name_are_the_same_where_their_sizes_or_places_are(
+    tmp_path: Path, values: np.ndarray
+) -> None:
+    def survey(name: str, place: str, size: int | None) -> vi.Survey:
+        return made(tmp_path / name, values, place=place, size=size)
+
+    here, moved, other = survey("a", "a/", 10), survey("b", "b/", 10), survey("c", "c/", 11)
+    assert vi.compare_surveys(here, moved, "entropy").counts == (38, 38)
+    unknown = survey("d", "a/", None), survey("e", "e/", None)
+    for pair in ((here, other), unknown):
+        with pytest.raises(BadParameter, match="share no picture with numbers"):
+            vi.compare_surveys(*pair, "entropy")
+
+
+def test_what_is_no_picture_or_another_head_is_refused(tmp_path: Path, values: np.ndarray) -> None:
+    survey = made(tmp_path, values)
+    for none in (40, -1):
+        with pytest.raises(BadParameter, match=f"the picture {none}; expected"):
+            survey.of_head("entropy", 0, 1, pictures=[none])
+    assert len(survey.of_head("entropy", 0, 1, pictures=[]).values) == 0
+    with pytest.raises(BadParameter, match="layer 0, head 1 and entropy of layer 1, head 1"):
+        vi.head_groups(survey.of_head("entropy", 0, 1), survey.of_head("entropy", 1, 1))
 
 
 def test_a_picture_is_correct_where_its_label_names_its_class(

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import vit_inspect as vi
 from tests.conftest import noise
 from tests.surveys.test_survey import bytes_of
 from vit_inspect.surveys import engine_ray, parts
 from vit_inspect.surveys.sources import Entry
+from vit_inspect.surveys.work import versions_of
 
 Make = Callable[..., vi.Model]
 
@@ -94,6 +96,30 @@ def test_without_the_package_it_is_said_how_to_install_it(
     with pytest.raises(vi.BadParameter, match=r"without the package ray.*vit-inspect\[ray\]"):
         vi.survey(small("vit_tiny_patch16_224", (32, 48)), photos, tmp_path / "out", engine="ray")
     assert not (tmp_path / "out").exists()
+
+
+def test_where_models_run_a_processor_is_left_that_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+
+    def room(*computers: dict[str, int]) -> tuple[int, int, int]:
+        return engine_ray._room([{"Alive": True, "Resources": each} for each in computers])
+
+    # Processors and GPUs of a model, and how many models there are.
+    assert room({"CPU": 2}) == (1, 0, 1)
+    assert room({"CPU": 2}, {"CPU": 2}) == (1, 0, 2)
+    assert room({"CPU": 16}, {}) == (3, 0, 5)
+    assert room({"CPU": 1}, {"CPU": 1}) == (1, 0, 1)
+    assert room({"CPU": 8, "GPU": 8}, {"CPU": 1}) == (0, 1, 8)
+    for none in ({}, {"CPU": 1}, {"GPU": 1}):
+        with pytest.raises(vi.Unreachable, match="without a processor that could read"):
+            room(none)
+
+
+def test_a_computer_with_other_versions_is_told() -> None:
+    here = versions_of(["torch", "numpy"])
+    engine_ray._check_versions(here)
+    with pytest.raises(vi.BadParameter, match=r"torch \S+ on the computer .*expected torch 1\.0;"):
+        engine_ray._check_versions(here | {"torch": "1.0"})
 
 
 def test_a_picture_that_another_computer_does_not_see_is_not_refused_but_said() -> None:

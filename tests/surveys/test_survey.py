@@ -308,7 +308,9 @@ def test_classes_and_confidence_are_those_of_the_predictions(
         assert share == pytest.approx(best.value[0, 0], rel=1e-9)
 
 
-def test_classes_are_counted_by_label(tiny: vi.Model, photos: Path, out: Path) -> None:
+def test_classes_are_counted_by_label(
+    tiny: vi.Model, photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names = ("none", "Cats ", "dogs", "DOGS", *(f"class {index}" for index in range(4, 1000)))
     model = replace(tiny, labels=names)
     (photos / "dogs" / "bad.png").write_bytes(b"not a picture")
@@ -331,6 +333,9 @@ def test_classes_are_counted_by_label(tiny: vi.Model, photos: Path, out: Path) -
     np.testing.assert_array_equal(classes.correct, [(chosen[:2] == 1).mean(), np.nan])
     assert vi.open_survey(out).classes().pictures.sum() == 6
     assert classes.over == "out"
+    monkeypatch.setattr(results, "MOST_LABELS", 1)
+    with pytest.raises(vi.BadParameter, match="2 labels; expected at most 1"):
+        found.classes()
 
 
 def test_without_labels_classes_are_counted_over_all(tiny: vi.Model, photos: Path) -> None:

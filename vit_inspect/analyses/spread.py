@@ -29,8 +29,8 @@ def fields_of(
     beyond = wide - wide[0]
     ranks = min(EXTREMES, len(wide))
     # Stable, so that of equal ones the earlier comes first.
-    lowest = np.argsort(wide, axis=0, kind="stable")[:ranks]
-    highest = np.argsort(-wide, axis=0, kind="stable")[:ranks]
+    lowest = np.argsort(wide, axis=0, kind="stable")[:ranks].copy()
+    highest = np.argsort(-wide, axis=0, kind="stable")[:ranks].copy()
     return {
         "mean": wide[0] + beyond.mean(axis=0),
         "std": beyond.std(axis=0),

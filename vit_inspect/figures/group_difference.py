@@ -275,6 +275,8 @@ def _words(result: GroupDifference) -> str:
         counts = [_pictures(count) for count in result.counts]
         groups = f"{first}: {counts[0]}; {second}: {counts[1]}. Of {result.over}, {result.model}."
     colours = f"Red is more in {first}, blue is more in {second}."
+    if np.isnan(result.effect).all():
+        colours = "Two pairs have no effect size, and no cell has a colour."
     known = int((~np.isnan(result.low)).sum())
     if not known:
         sure = "One picture has no spread: there are no effect sizes and no intervals."
@@ -333,7 +335,8 @@ FIGURE = FigureSpec(
     "groups may also differ in what nobody named. Pictures that were chosen by the value of a head "
     "differ in it by choice.",
     formula="g = J · (mean₁ − mean₂) / s, s pooled within the groups, or of the differences where "
-    "they are paired, J = Γ(ν/2) / (√(ν/2) Γ((ν−1)/2)); interval: Welch's t at level "
+    "they are paired, J = Γ(ν/2) / (√(ν/2) Γ((ν−1)/2)); interval: Welch's t, or of pairs "
+    "Student's, at level "
     "1 − 0.05 / heads",
     source="Hedges, J. Educ. Stat. 6 (1981); Welch, Biometrika 34 (1947); Dunn, J. Am. Stat. "
     "Assoc. 56 (1961)",

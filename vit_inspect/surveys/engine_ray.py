@@ -8,7 +8,7 @@ import pickle
 import platform
 import socket
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,14 +16,13 @@ from typing import Any, NamedTuple
 import torch
 
 from vit_inspect.analyses.head_statistics import Statistic
-from vit_inspect.analyses.token_sums import TokenStatistic
 from vit_inspect.errors import BadParameter, InspectError, Unreachable, short_reason
 from vit_inspect.model import Model
 from vit_inspect.pictures.preparing import Recipe
 from vit_inspect.pictures.reading import printable
 from vit_inspect.surveys.parts import Progress, Row, Store
 from vit_inspect.surveys.sources import Entry
-from vit_inspect.surveys.work import Engine, read_batch, rows_of
+from vit_inspect.surveys.work import Engine, read_batch, rows_of, versions_of
 
 PROCESS_BYTES = 2**29
 """About what a process takes that has loaded torch and holds no model."""
@@ -40,6 +39,10 @@ def on_ray(model: Model, workers: int | None) -> Iterator[Engine]:
 
     workers: models at once; None for as many as there is room for, one on each GPU if there are
         some.
+
+    Raises `BadParameter` without the package ray, for a model that is not on a CPU and for more
+    workers than there is room for, and `Unreachable` for a cluster that does not answer or is too
+    small.
     """
     if model.device.type != "cpu":
         raise BadParameter(
@@ -62,7 +65,8 @@ def on_ray(model: Model, workers: int | None) -> Iterator[Engine]:
         address = os.environ.get("RAY_ADDRESS", "")
         try:
             _check_answers(address)
-            ray.init(log_to_driver=False, logging_level=logging.ERROR)
+            # Not a cluster of somebody else, which Ray would find by itself.
+            ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, RuntimeError, ValueError) as error:
             raise Unreachable(
                 f"no Ray cluster at {printable(address or 'this computer')!r} "
@@ -73,7 +77,13 @@ def on_ray(model: Model, workers: int | None) -> Iterator[Engine]:
         # It speaks of how it goes about its work.
         logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
-        room = _room(ray)
+        room = _room(ray.nodes())
+        if workers is not None and workers > room.models:
+            raise BadParameter(
+                f"{workers} workers on a Ray cluster that has room for {room.models}",
+                "room for each, and a processor that reads",
+                "use fewer workers, or leave the number out",
+            )
         yield Engine("cuda" if room.gpus else "cpu", partial(_fill, ray, room, workers))
     finally:
         if own:
@@ -95,20 +105,21 @@ class _Room(NamedTuple):
     models: int
 
 
-def _room(ray: Any) -> _Room:
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if gpus := sum(int(each.get("GPU", 0)) for each in nodes):
-        return _Room(1, 1, gpus)
-    cpus = [int(each["CPU"]) for each in nodes if each.get("CPU", 0) >= 1]
-    if not cpus:
+def _room(nodes: Sequence[Mapping[str, Any]]) -> _Room:
+    """Where models run; processors that they leave read. `nodes` as `ray.nodes` tells of them."""
+    there = [node["Resources"] for node in nodes if node["Alive"]]
+    cpus = [int(each["CPU"]) for each in there if each.get("CPU", 0) >= 1]
+    gpus = sum(int(each.get("GPU", 0)) for each in there)
+    if sum(cpus) < (1 if gpus else 2):
         raise Unreachable(
-            "a Ray cluster without a processor for tasks",
-            "computers with processors or GPUs",
-            "add one to the cluster",
+            "a Ray cluster without a processor that could read pictures",
+            "a processor beside those, or the GPUs, on which models run",
+            "add a computer to the cluster, or use the engine 'local'",
         )
-    # One processor of each computer reads.
+    if gpus:
+        return _Room(0, 1, gpus)
     each = max(1, min(torch.get_num_threads(), *cpus) - 1)
-    return _Room(each, 0, sum(max(1, count - 1) // each for count in cpus))
+    return _Room(each, 0, max(1, sum((count - 1) // each for count in cpus)))
 
 
 def _fill(
@@ -172,12 +183,7 @@ def _worked(
             .map(_read, fn_args=(model.recipe, model.layout.input_px), num_cpus=1)
             .map(
                 _Worker,
-                fn_constructor_args=(
-                    held,
-                    statistics,
-                    store.plan["tokens"],
-                    torch.get_num_threads(),
-                ),
+                fn_constructor_args=(held, statistics, store.plan, torch.get_num_threads()),
                 num_cpus=room.cpus,
                 num_gpus=room.gpus,
                 # Of a kind of its own, so that reading is not joined to it, and runs ahead.
@@ -220,7 +226,7 @@ class _Worker:
         self,
         model: Any,
         statistics: Sequence[Statistic],
-        tokens: Sequence[TokenStatistic],
+        plan: Mapping[str, Any],
         threads: int,
     ) -> None:
         import ray
@@ -229,17 +235,30 @@ class _Worker:
         torch.set_num_threads(threads)
         self.model: Model = ray.get(model)
         self.model.module.to("cuda" if ray.get_gpu_ids() else "cpu")
-        self.statistics, self.tokens = statistics, tokens
+        self.statistics, self.plan = statistics, plan
 
     def __call__(self, batch: Batch) -> Batch:
         found = pickle.loads(batch["inputs"])
         if not isinstance(found, InspectError):
             try:
+                _check_versions(self.plan["versions"])
                 pictures = pickle.loads(batch["pictures"])
-                found = rows_of(self.model, self.statistics, self.tokens, pictures, found)
+                found = rows_of(self.model, self.statistics, self.plan["tokens"], pictures, found)
             except InspectError as error:
                 found = error
         return {"part": batch["part"], "first": batch["first"], "rows": pickle.dumps(found)}
+
+
+def _check_versions(wanted: Mapping[str, str]) -> None:
+    """Raises `BadParameter` on a computer whose packages round in ways that nobody wrote down."""
+    here = versions_of(wanted)
+    if others := [name for name in wanted if here[name] != wanted[name]]:
+        found = ", ".join(f"{name} {here[name]}" for name in others)
+        raise BadParameter(
+            f"{found} on the computer {platform.node()}",
+            ", ".join(f"{name} {wanted[name]}" for name in others),
+            "install the same versions on every computer of the cluster",
+        )
 
 
 def _check_there(entry: Entry) -> None:

@@ -15,16 +15,17 @@ from jaxtyping import Bool, Float, Int
 from scipy.special import gammaln
 from scipy.stats import t as student
 
-from vit_inspect.arguments import in_words, of_kind, whole
+from vit_inspect.arguments import of_kind, several
 from vit_inspect.errors import BadParameter
+from vit_inspect.layout import TokenLayout
 from vit_inspect.records.survey import SURE, GroupDifference, HeadGroups, HeadValues
 from vit_inspect.surveys.labels import class_of
-from vit_inspect.surveys.results import Survey
+from vit_inspect.surveys.results import Numbers, Survey, numbers_of
+from vit_inspect.surveys.sources import Entry
 
 ALIKE = 1e-6
 """A spread that is no larger than this share of the largest value is one of rounding alone."""
 
-Numbers = Sequence[int] | Int[np.ndarray, "picture"] | Int[np.ndarray, "other_picture"]
 Heads = Float[np.ndarray, "layer head"]
 Values = Float[np.ndarray, "picture layer head"]
 Others = Float[np.ndarray, "other_picture layer head"]
@@ -48,8 +49,10 @@ def compare_groups(
     picture, and for a group without pictures that have numbers.
     """
     of_kind(survey, Survey, "survey", "what vi.survey or vi.open_survey returns")
+    if len(several(names, "names", "('cats', 'dogs')")) != 2:
+        raise BadParameter(f"{len(names)} names", "one for each group", "give two")
     chosen = [
-        _numbers(each, len(survey.entries), name)
+        numbers_of(each, len(survey.entries), f" in the group {name!r}")
         for each, name in zip((first, second), names, strict=True)
     ]
     if shared := set(chosen[0].tolist()) & set(chosen[1].tolist()):
@@ -78,8 +81,9 @@ def compare_surveys(
 ) -> GroupDifference:
     """How the pictures that two surveys share differ between them, for each head.
 
-    Pictures are the same where they have the same name. names: what the surveys are called; as
-    their folders, without it. A survey and itself have no difference.
+    Pictures are the same where they have the same name, and as many bytes, or where their size is
+    not known lie in the same place. names: what the surveys are called; as their folders, without
+    it. A survey and itself have no difference.
 
     Raises `BadParameter` for a statistic that one of them lacks, for other layers and heads, for
     distances at another input size, and where they share no picture that has numbers in both.
@@ -87,11 +91,11 @@ def compare_surveys(
     for each in (first, second):
         of_kind(each, Survey, "survey", "what vi.survey or vi.open_survey returns")
     check_alike(first, second, statistic)
-    there = {entry.name: number for number, entry in enumerate(second.entries)}
+    there = {_same(entry): number for number, entry in enumerate(second.entries)}
     pairs = [
-        (number, there[entry.name])
+        (number, there[_same(entry)])
         for number, entry in enumerate(first.entries)
-        if entry.name in there
+        if _same(entry) in there
     ]
     numbers = np.array(pairs, dtype=np.int64).reshape(-1, 2)
     found, count = [], 0
@@ -112,6 +116,11 @@ def compare_surveys(
         found.append(_paired(values[both][:, None], others[both][:, None]))
     names = names or (first.name, second.name)
     return _record(first, statistic, " and ".join(names), names, (count, count), found, paired=True)
+
+
+def _same(entry: Entry) -> Entry:
+    """What two pictures share that are the same, wherever the folder of one has been moved."""
+    return entry._replace(label=None, place="" if entry.size else entry.place)
 
 
 def check_alike(first: Survey, second: Survey, statistic: str) -> None:
@@ -136,7 +145,11 @@ def check_alike(first: Survey, second: Survey, statistic: str) -> None:
 
 def check_units(first: Survey, second: Survey, statistic: str) -> None:
     """Raises `BadParameter` for distances in px of inputs of two sizes."""
-    inputs = [survey.layout.input_px for survey in (first, second)]
+    _check_units(first.layout, second.layout, statistic)
+
+
+def _check_units(first: TokenLayout, second: TokenLayout, statistic: str) -> None:
+    inputs = [layout.input_px for layout in (first, second)]
     if statistic.endswith("_px") and inputs[0] != inputs[1]:
         sizes = " and ".join(f"{rows} × {columns}" for rows, columns in inputs)
         raise BadParameter(
@@ -165,7 +178,8 @@ def head_groups(first: HeadValues, second: HeadValues) -> HeadGroups:
     first, second: as `survey.of_head` returns them, of one survey or of two. `over` of each is the
     name of its group.
 
-    Raises `BadParameter` where they are of two statistics, or have no pictures.
+    Raises `BadParameter` where they are of two statistics or heads, of distances at two input
+    sizes, or have no pictures.
     """
     for each in (first, second):
         of_kind(each, HeadValues, "values", "what survey.of_head returns")
@@ -173,10 +187,14 @@ def head_groups(first: HeadValues, second: HeadValues) -> HeadGroups:
             raise BadParameter(
                 f"no picture with numbers in {each.over!r}", "one or more", "choose other pictures"
             )
-    if first.statistic != second.statistic:
+    asked = [(each.statistic, each.layer, each.head) for each in (first, second)]
+    if asked[0] != asked[1]:
         raise BadParameter(
-            f"{first.statistic} and {second.statistic}", "one statistic", "choose one for both"
+            " and ".join(f"{name} of layer {layer}, head {head}" for name, layer, head in asked),
+            "one statistic of one head",
+            "choose one for both",
         )
+    _check_units(first.layout, second.layout, first.statistic)
     return HeadGroups(
         first.model,
         first.layout,
@@ -187,19 +205,6 @@ def head_groups(first: HeadValues, second: HeadValues) -> HeadGroups:
         first.values,
         second.values,
     )
-
-
-def _numbers(given: Numbers, count: int, name: str) -> Int[np.ndarray, "picture"]:
-    """The numbers of pictures, each once; raises `BadParameter` for what is none."""
-    found = [whole(each) for each in given]
-    for each, number in zip(given, found, strict=False):
-        if number is None or not 0 <= number < count:
-            raise BadParameter(
-                f"the picture {in_words(each)} in the group {name!r}",
-                f"numbers of 0..{count - 1}",
-                "take them from survey.entries",
-            )
-    return np.unique(np.array(found, dtype=np.int64))
 
 
 def _all_layers(

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 
 from vit_inspect.analyses.layer_cka import same_places
 from vit_inspect.analyses.spread import fields_of
-from vit_inspect.arguments import one_of
+from vit_inspect.arguments import one_of, several
 from vit_inspect.errors import BadParameter
 from vit_inspect.layout import TokenLayout
 from vit_inspect.records.evidence import LayerCka
@@ -30,7 +30,15 @@ SUMMARY = "survey.json"
 """The file of the merge, beside the parts."""
 
 READ_BYTES = 2**28
-"""About the most numbers that are in memory at once when the parts are merged."""
+"""About the most bytes of numbers that are read at once; the merge takes six times as much.
+
+Of a million pictures every part is read a few times for each statistic.
+"""
+
+MOST_LABELS = 10_000
+"""The most labels whose classes are counted: more than any set of classes has."""
+
+Numbers = Sequence[int] | Int[np.ndarray, "picture"] | Int[np.ndarray, "other_picture"]
 
 MEANS = re.compile(r'\n  "(\w+)": \{\n   "count": \d+,\n   "mean": ')
 """Where the means of a statistic begin in that file. No text in it can hold a new line."""
@@ -91,15 +99,17 @@ class Survey:
         layer: int,
         head: int,
         *,
-        pictures: Sequence[int] | Int[np.ndarray, "picture"] | None = None,
+        pictures: Numbers | None = None,
         over: str | None = None,
     ) -> HeadValues:
         """The same as `values` without the pictures that have no number, as a record.
 
-        pictures: numbers of some pictures; over: what they are called.
+        pictures: numbers of some pictures; over: what they are called. Raises what `values` raises,
+        and `BadParameter` for a picture that is not there.
         """
         values = self.values(statistic, layer, head)
-        values = values if pictures is None else values[np.asarray(pictures)]
+        if pictures is not None:
+            values = values[numbers_of(pictures, len(values))]
         return HeadValues(
             self.model,
             self.layout,
@@ -124,8 +134,8 @@ class Survey:
     def classes(self) -> ChosenClasses:
         """Which classes were chosen, and how surely, by the labels of the pictures.
 
-        Raises `BadParameter` for a survey of a model that has no classes, and where no picture
-        could be read.
+        Raises `BadParameter` for a survey of a model that has no classes, where no picture could be
+        read, and for more than `MOST_LABELS`, which are no classes but texts.
         """
         if self.plan["labels"] is None:
             raise BadParameter(
@@ -136,9 +146,17 @@ class Survey:
         chosen, confidence = self.chosen()
         numbered = chosen >= 0
         _any_of(chosen[numbered])
-        labels = np.array([entry.label or "" for entry in self.entries])[numbered]
-        names, rows = np.unique(labels, return_inverse=True)
-        own = np.array([*map(class_of(self.plan["labels"]), names.tolist())])
+        labels = [self.entries[each].label or "" for each in np.flatnonzero(numbered).tolist()]
+        names = sorted(set(labels))
+        if len(names) > MOST_LABELS:
+            raise BadParameter(
+                f"{len(names):,} labels",
+                f"at most {MOST_LABELS:,}, one for many pictures",
+                "make the survey with labels that are classes",
+            )
+        place = {name: row for row, name in enumerate(names)}
+        rows = np.array([place[each] for each in labels])
+        own = np.array([*map(class_of(self.plan["labels"]), names)])
         index = np.union1d(chosen[numbered], own[own >= 0])
         shape = len(names), len(index)
         cells = rows * shape[1] + np.searchsorted(index, chosen[numbered])
@@ -147,7 +165,7 @@ class Survey:
         return ChosenClasses(
             self.model,
             self.name,
-            tuple(names.tolist()),
+            tuple(names),
             tuple(self.plan["labels"][each] for each in index),
             index,
             pictures.reshape(shape),
@@ -234,6 +252,16 @@ def open_survey(folder: str | os.PathLike[str]) -> Survey:
             "remove it: it is made again from the parts",
         ) from error
     return _of(store, refused, spreads)
+
+
+def numbers_of(given: Numbers, count: int, where: str = "") -> Int[np.ndarray, "picture"]:
+    """The numbers of pictures, each once; raises `BadParameter` for what is none, said of where."""
+    if isinstance(given, np.ndarray) and given.dtype == bool:
+        raise BadParameter(
+            f"a mask of pictures{where}", "their numbers", "give numpy.flatnonzero(mask)"
+        )
+    chosen = [one_of(each, count, "picture", where) for each in several(given, "pictures", "[0]")]
+    return np.unique(np.array(chosen, dtype=np.int64))
 
 
 def _any_of(found: np.ndarray) -> np.ndarray:

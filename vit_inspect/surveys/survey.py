@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, get_args
@@ -27,8 +26,7 @@ from vit_inspect.surveys.engine_ray import on_ray
 from vit_inspect.surveys.parts import Progress, Store
 from vit_inspect.surveys.results import SUMMARY, Survey, merged, written
 from vit_inspect.surveys.sources import Entry, Source, entries
-from vit_inspect.surveys.work import Engine
-from vit_inspect.version import __version__
+from vit_inspect.surveys.work import Engine, versions_of
 
 BATCH = 4
 """Pictures in one forward pass, unless it is said."""
@@ -74,7 +72,7 @@ def survey(
     workers: of the engine "local", processes that read and prepare pictures; one is this process
         alone. More start the program's main module again, so it must do nothing when it is
         imported. Of the engine "ray", models at once; without a number as many as there is room
-        for. The results are the same.
+        for. The results are the same, on computers of one kind.
     batch: pictures in one forward pass. Rounding depends on it.
     resume: go on with the parts that are in `out`; without it, a folder with parts is refused.
     on_progress: is told how many pictures are done, of how many.
@@ -199,12 +197,14 @@ def _plan(
         "labels": classes,
         "batch": batch,
         "chunk": parts.CHUNK,
-        "versions": {
-            "vit_inspect": __version__,
-            **{name: version(name) for name in VERSIONS},
-            **({"scikit-learn": version("scikit-learn")} if "artefacts" in tokens else {}),
-            **({"transformers": version("transformers")} if processor else {}),
-        },
+        "versions": versions_of(
+            [
+                "vit_inspect",
+                *VERSIONS,
+                *(["scikit-learn"] if "artefacts" in tokens else []),
+                *(["transformers"] if processor else []),
+            ]
+        ),
     }
     # As it is read again from a file.
     return json.loads(json.dumps(plan))

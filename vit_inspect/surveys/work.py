@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from vit_inspect.model import Model
 from vit_inspect.pictures.preparing import Recipe, prepare
 from vit_inspect.surveys.parts import Progress, Row, Store
 from vit_inspect.surveys.sources import Entry, read
+from vit_inspect.version import __version__
 
 Inputs = list[np.ndarray | str]
 """Of each picture its model input, (channel, row, column), or why there is none."""
@@ -35,6 +37,11 @@ class Engine(NamedTuple):
     device: str
     fill: Callable[[Store, Model, Sequence[Statistic], Progress], None]
     run: Callable[..., Any] = lambda work, *given: work(*given)
+
+
+def versions_of(packages: Iterable[str]) -> dict[str, str]:
+    """Which version of each package this process has."""
+    return {name: __version__ if name == "vit_inspect" else version(name) for name in packages}
 
 
 def read_batch(
