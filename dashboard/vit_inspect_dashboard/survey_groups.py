@@ -14,6 +14,7 @@ from vit_inspect.figures import looks
 from vit_inspect.figures.group_difference import FIGURE as DIFFERENCE
 from vit_inspect.figures.group_distribution import FIGURE as DISTRIBUTION
 from vit_inspect.figures.head_statistics import STATISTICS
+from vit_inspect.surveys.results import MOST_LABELS
 from vit_inspect_dashboard import (
     address,
     controls,
@@ -48,7 +49,8 @@ def show(of: Head) -> None:
     st.subheader("Compare groups of pictures", anchor=False)
     ways = [NONE, RANGE]
     labels, correct = surveyed.labels(of.folder), surveyed.correct(of.folder)
-    if len(labels) > 1:
+    # More are no classes but texts, and no list that anybody reads.
+    if 1 < len(labels) <= MOST_LABELS:
         ways.insert(1, LABELS)
     if {0, 1} <= set(correct.tolist()):
         ways.insert(-1, CORRECT)
