@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +29,9 @@ TRAINING = "training: "
 
 OWN = "your pictures"
 """What the survey of a visitor is called, and where the session has it."""
+
+Whole = vi.ChosenClasses | vi.ArtefactRate | vi.LayerCka
+"""What is said of all pictures of a survey at once."""
 
 _folders: list[Path] = []
 
@@ -233,6 +237,23 @@ def beside(folder: Path, other: Path, statistic: str, names: tuple[str, str]) ->
             ("surveys", str(folder), str(other), stamps, statistic, names),
             lambda: vi.compare_surveys(opened(folder), opened(other), statistic, names=names),
         )
+    return record
+
+
+def whole(folder: Path, asked: str, make: Callable[[vi.Survey], Whole], *, over: str) -> Whole:
+    """What `make` counts over all pictures of a survey, kept for a while.
+
+    asked: tells it from others; over: what the survey is called.
+    """
+
+    def counted() -> Whole:
+        with st.spinner("Reading the survey"), _names_alone(folder):
+            survey = opened(folder)
+            record = make(survey)
+            # A survey is called as its folder, which of this session has a made-up name.
+            return replace(record, over=f"{str(record.over).removesuffix(survey.name)}{over}")
+
+    record: Whole = kept.results().get(("whole", str(folder), _stamp(folder), asked, over), counted)
     return record
 
 

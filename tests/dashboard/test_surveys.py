@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +133,41 @@ def test_a_damaged_part_is_told_without_a_path(survey: vi.Survey, folder: Path) 
     (told,) = refusals(opened("surveys"))
     assert "mine/parts/000000.parquet" in told
     assert str(folder) not in told
+
+
+@pytest.mark.slow
+def test_what_is_there_beside_the_heads_is_shown_when_it_is_chosen(
+    survey: vi.Survey, folder: Path, tmp_path: Path
+) -> None:
+    deep = vi.survey(
+        vi.load(CLASSIFIER, img_size=None),
+        tmp_path / "pictures",
+        folder / "deep",
+        statistics=["nmi"],
+        tokens=["artefacts", "cka"],
+    )
+    app = opened("surveys", survey="deep")
+    assert app.selectbox(key="show").options == ["heads", "classes", "artefacts", "layers (CKA)"]
+    go(app, "surveys", show="classes")
+    [classes] = charts(app)
+    bars = [each for each in classes["data"] if each["type"] == "bar"]
+    assert sum(sum(each["x"]) for each in bars) == 6
+    assert "6 pictures of deep." in str(classes["layout"]["meta"])
+    go(app, "surveys", show="layers (CKA)")
+    [matrix] = charts(app)
+    cells = matrix["data"][0]["z"]
+    shown = np.frombuffer(base64.b64decode(cells["bdata"]), cells["dtype"]).reshape(3, 3)
+    np.testing.assert_allclose(shown, deep.cka().similarity, rtol=1e-6)
+    assert "Statistic" not in [each.label for each in app.selectbox]
+    assert any("HSIC" in each.value for each in app.text)
+    go(app, "surveys", show="artefacts")
+    [rate] = charts(app)
+    assert rate["data"][0]["y"] == deep.artefacts().share.tolist()
+    # What a survey does not have gives way to what is shown at first.
+    go(app, "surveys", survey="mine")
+    assert not app.exception
+    assert app.selectbox(key="show").options == ["heads", "classes"]
+    assert app.selectbox(key="show").value == "heads"
 
 
 def test_a_survey_that_is_not_done_is_told(survey: vi.Survey, folder: Path) -> None:

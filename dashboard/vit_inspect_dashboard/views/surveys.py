@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import streamlit as st
 
 import vit_inspect as vi
 from vit_inspect.figures.distribution import FIGURE as DISTRIBUTION
+from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.group_difference import FIGURE as GROUP_DIFFERENCE
 from vit_inspect.figures.head_statistics import STATISTICS
 from vit_inspect.figures.looks import place_name
@@ -26,12 +29,16 @@ from vit_inspect_dashboard import (
     survey_groups,
     survey_own,
     survey_thumbnails,
+    survey_whole,
     surveyed,
     trainings,
 )
 from vit_inspect_dashboard.components import screen
 from vit_inspect_dashboard.survey_thumbnails import Head
 from vit_inspect_dashboard.wording import model_title, plain
+
+OF_HEADS: Sequence[FigureSpec[Any]] = (SPREAD, DISTRIBUTION, GROUP_DIFFERENCE)
+"""What is shown of the heads of a survey."""
 
 
 def say_how() -> None:
@@ -45,8 +52,8 @@ def say_how() -> None:
     page.show_command(["vit-inspect", "dashboard", "--surveys", "surveys"])
 
 
-def show_survey(offered: dict[str, Path]) -> None:
-    """A survey and a statistic are chosen; what it says of all heads, and of one."""
+def show_survey(offered: dict[str, Path]) -> Sequence[FigureSpec[Any]]:
+    """A survey is chosen, and what is shown of it; returns the figures of which it shows some."""
     with st.container(horizontal=True, vertical_alignment="top"):
         chosen = str(
             st.selectbox(
@@ -61,7 +68,8 @@ def show_survey(offered: dict[str, Path]) -> None:
         name, folder = trainings.at_step(chosen, offered[chosen])
         survey = surveyed.opened(folder)
         titles = {STATISTICS[each].title: each for each in survey.statistics}
-        if titles:
+        shown = survey_whole.choose(survey)
+        if titles and shown == survey_whole.HEADS:
             title = st.selectbox(
                 "Statistic",
                 list(titles),
@@ -71,9 +79,14 @@ def show_survey(offered: dict[str, Path]) -> None:
             )
             other = survey_beside.choose(name, offered)
     tell_what(folder, survey)
+    if shown != survey_whole.HEADS:
+        survey_whole.show(name, folder, shown)
+        return [survey_whole.SHOWN[shown].figure]
     if titles:
         trainings.show_curves(offered[chosen], titles[title])
         show_heads(name, folder, survey.statistics[titles[title]], other)
+    curves = [STEPS] if surveyed.is_training(offered[chosen]) else []
+    return [*curves, *OF_HEADS]
 
 
 def tell_what(folder: Path, survey: vi.Survey) -> None:
@@ -153,14 +166,14 @@ def show_heads(name: str, folder: Path, spread: vi.Spread, beside: str | None) -
 offered = surveyed.listed()
 place = page.heading("Surveys", "What do the heads do over many pictures?")
 if offered:
+    told = OF_HEADS
     with suppress(page.Ended), page.refusals():
-        show_survey(offered)
+        told = show_survey(offered)
 else:
     say_how()
 own = st.container()
 if offered:
-    of_trainings = [STEPS] if any(map(surveyed.is_training, offered.values())) else []
-    page.explain(*of_trainings, SPREAD, DISTRIBUTION, GROUP_DIFFERENCE)
+    page.explain(*told)
 # Last, so that the rest of the page is there while it runs.
 with own:
     survey_own.offer()
