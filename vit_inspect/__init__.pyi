@@ -86,6 +86,7 @@ from .records.survey import ChosenClasses as ChosenClasses
 from .records.survey import GroupDifference as GroupDifference
 from .records.survey import HeadGroups as HeadGroups
 from .records.survey import HeadValues as HeadValues
+from .records.survey import LayerSteps as LayerSteps
 from .records.survey import Spread as Spread
 from .records.survey import Steps as Steps
 from .surveys.groups import compare_groups as compare_groups
@@ -94,6 +95,7 @@ from .surveys.groups import correct as correct
 from .surveys.groups import head_groups as head_groups
 from .surveys.results import Survey as Survey
 from .surveys.results import open_survey as open_survey
+from .surveys.steps import open_layer_steps as open_layer_steps
 from .surveys.steps import open_steps as open_steps
 from .surveys.survey import survey as survey
 from .surveys.tracker import Tracker as Tracker

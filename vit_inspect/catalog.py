@@ -46,6 +46,7 @@ from vit_inspect.figures.group_distribution import FIGURE as GROUP_DISTRIBUTION
 from vit_inspect.figures.head_importance import FIGURE as HEAD_IMPORTANCE
 from vit_inspect.figures.head_statistics import FIGURE as HEAD_STATISTICS
 from vit_inspect.figures.layer_cka import FIGURE as LAYER_CKA
+from vit_inspect.figures.layer_steps import FIGURE as LAYER_STEPS
 from vit_inspect.figures.logit_lens import FIGURE as LOGIT_LENS
 from vit_inspect.figures.paper_figure_6 import FIGURE as PAPER_FIGURE_6
 from vit_inspect.figures.paper_figure_7 import FIGURE as PAPER_FIGURE_7
@@ -214,6 +215,7 @@ UNBUNDLED: tuple[FigureSpec[Any], ...] = (
     DISTRIBUTION,
     GROUP_DIFFERENCE,
     GROUP_DISTRIBUTION,
+    LAYER_STEPS,
     PATCH_MAP,
     PATCH_MAPS,
     SPREAD,

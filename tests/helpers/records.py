@@ -74,6 +74,7 @@ from vit_inspect.records.survey import (
     GroupDifference,
     HeadGroups,
     HeadValues,
+    LayerSteps,
     Spread,
     Steps,
 )
@@ -540,6 +541,18 @@ def steps(size: Size, random: np.random.Generator) -> Steps:
     return Steps("toy", layout_of(size), "distance_px", 100, np.array([0, 10, 20, 50, 1500]), mean)
 
 
+def layer_steps(size: Size, random: np.random.Generator) -> LayerSteps:
+    """Of the similarity of layers, at the same steps."""
+    value = random.uniform(-0.1, 1, (5, size.layers))
+    return LayerSteps("toy", "cka", 100, np.array([0, 10, 20, 50, 1500]), value)
+
+
+def artefact_steps(size: Size, random: np.random.Generator) -> LayerSteps:
+    """Of one picture at one step, which has artefacts in the last layer."""
+    value = (np.arange(size.layers) == size.layers - 1).astype(float)[None]
+    return LayerSteps("toy", "artefacts", 1, np.array([0]), value)
+
+
 def group_difference(size: Size, random: np.random.Generator) -> GroupDifference:
     """Of 30 and 12 pictures, in distances; one head has no spread."""
     shape = size.layers, size.heads
@@ -829,6 +842,7 @@ MAKERS: dict[type[Result], Callable[[Size, np.random.Generator], Result]] = {
     ArtefactRate: artefact_rate,
     Spread: spread,
     Steps: steps,
+    LayerSteps: layer_steps,
     Predictions: predictions,
     PaperFigure6: paper_figure_6,
     PaperFigure7: paper_figure_7,
@@ -856,6 +870,7 @@ VARIANTS: dict[type[Result], tuple[Callable[[Size, np.random.Generator], Result]
     PaperFigure10: (mixed_figure_10, lone_figure_10),
     GroupDifference: (pair_of_one,),
     Spread: (spread_of_one,),
+    LayerSteps: (artefact_steps,),
     ChosenClasses: (unlabelled_classes,),
     ArtefactRate: (no_artefacts,),
 }

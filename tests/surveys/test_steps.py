@@ -69,6 +69,36 @@ def test_a_training_that_goes_on_is_read_on(
     assert sorted(read) == ["step-00000000", "step-00000006"]
 
 
+def test_numbers_of_tokens_are_read_from_the_merge_alone(
+    run: Path, model: vi.Model, photos: Path, tmp_path: Path
+) -> None:
+    assert vi.open_layer_steps(run) == {}
+    deep = tmp_path / "deep"
+    tracker = vi.Tracker(
+        model, photos, deep, statistics=["entropy"], tokens=["cka", "artefacts"], batch=2
+    )
+    for step in (0, 7):
+        tracker(step)
+        with torch.no_grad():
+            model.blocks[1].mlp.fc2.weight.mul_(4)
+    surveys = [vi.open_survey(each) for each in sorted(deep.iterdir())]
+    wanted = [[each.cka().similarity[layer, layer + 1] for layer in range(2)] for each in surveys]
+    assert wanted[0][0] - wanted[1][0] > 0.005
+    # No token is an artefact here: a share tells itself from all else in the file.
+    path = deep / "step-00000007" / "survey.json"
+    said = json.loads(path.read_text())
+    said["tokens"]["artefacts"]["share"] = [0.0, 0.25, 0.5]
+    path.write_text(json.dumps(said, indent=1))
+    for each in deep.glob("*/parts"):
+        shutil.rmtree(each)
+    found = vi.open_layer_steps(deep)
+    assert list(found) == ["artefacts", "cka"]
+    assert (found["cka"].step.tolist(), found["cka"].count) == ([0, 7], 6)
+    np.testing.assert_allclose(found["cka"].value, wanted, rtol=1e-12)
+    assert found["artefacts"].value.tolist() == [[0, 0, 0], [0, 0.25, 0.5]]
+    assert list(vi.open_steps(deep)) == ["entropy", "effective_tokens"]
+
+
 @pytest.mark.parametrize("other", ["pictures", "statistics", "batch"])
 def test_steps_of_another_training_are_refused(
     run: Path, model: vi.Model, photos: Path, other: str

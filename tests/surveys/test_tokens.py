@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -92,6 +93,8 @@ def test_artefacts_are_those_of_token_norms(
     np.testing.assert_allclose(rate.share, (wanted > 0).mean(axis=0))
     np.testing.assert_allclose(rate.mean, wanted.mean(axis=0))
     assert (rate.maximum.tolist(), rate.count, rate.over) == ([0, 3, 3, 3], 6, "out")
+    said = json.loads((out / "survey.json").read_text())["tokens"]
+    assert said["artefacts"] == {name: each.tolist() for name, each in rate.arrays().items()}
     assert vi.open_survey(out).artefacts().share.tolist() == rate.share.tolist()
 
 

@@ -111,6 +111,27 @@ class Steps(Result):
 
 
 @dataclass(frozen=True, eq=False)
+class LayerSteps(Result):
+    """A number of each layer at the steps of a training.
+
+    quantity: "artefacts", the share of the pictures that have an artefact in a layer, as in
+        `ArtefactRate`; or "cka", the similarity of a layer to the next one, as in `LayerCka`.
+    count: of the pictures, which are the same at every step.
+    step: the number of each step, in order.
+    value: of each layer; of "cka" the last layer has none.
+    """
+
+    quantity: str
+    count: int
+    step: Int[np.ndarray, "step"]
+    value: Float[np.ndarray, "step layer"]
+
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """The names of the places along an axis, for axes that have names."""
+        return {**super().names(), "step": tuple(map(str, self.step.tolist()))}
+
+
+@dataclass(frozen=True, eq=False)
 class GroupDifference(Result):
     """How two groups of pictures differ in one statistic of each head.
 

@@ -353,20 +353,30 @@ def layout_of(plan: Mapping[str, Any]) -> TokenLayout:
 
 def written(found: Survey) -> bytes:
     """The file of a survey's provenance and merge."""
-    said = {
+    said: dict[str, Any] = {
         "plan": found.plan,
         "pictures": len(found.entries),
         "pictures_sha256": sha256(json.dumps(list(found.entries)).encode()).hexdigest(),
         "count": found.count,
         "refused": found.refused,
         "quantiles": QUANTILES,
-        "statistics": {
-            name: {"count": spread.count}
-            | {each: values.tolist() for each, values in spread.arrays().items()}
-            for name, spread in found.statistics.items()
-        },
+    }
+    if found.count and (asked := found.plan.get("tokens")):
+        said["tokens"] = {each: _of_tokens(found, each) for each in sorted(asked)}
+    # Last, so that `means_of` can leave most of it unread.
+    said["statistics"] = {
+        name: {"count": spread.count}
+        | {each: values.tolist() for each, values in spread.arrays().items()}
+        for name, spread in found.statistics.items()
     }
     return (json.dumps(said, indent=1) + "\n").encode()
+
+
+def _of_tokens(found: Survey, asked: str) -> dict[str, Any]:
+    """What the file says of numbers of the tokens."""
+    if asked == "artefacts":
+        return {name: each.tolist() for name, each in found.artefacts().arrays().items()}
+    return {"similarity": found.cka().similarity.tolist()}
 
 
 def means_of(text: str) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from vit_inspect.errors import BadParameter
-from vit_inspect.records.survey import Steps
+from vit_inspect.records.survey import LayerSteps, Steps
 from vit_inspect.surveys.parts import difference
 from vit_inspect.surveys.results import SUMMARY, layout_of, means_of
 
@@ -50,6 +50,47 @@ def open_steps(folder: str | os.PathLike[str]) -> Mapping[str, Steps]:
     Raises `BadParameter` where there is no such step, where a file is damaged, and for steps that
     are not of one training: of other pictures, or made in another way.
     """
+    said, step, read = _read(folder)
+    plan = said["plan"]
+    return {
+        name: Steps(
+            plan["model"],
+            layout_of(plan),
+            name,
+            said["count"],
+            step,
+            np.stack([means.by_name[name] for means in read]),
+        )
+        for name in read[0].by_name
+    }
+
+
+def open_layer_steps(folder: str | os.PathLike[str]) -> Mapping[str, LayerSteps]:
+    """What the surveys that a `Tracker` wrote took of the tokens, as a record for each of it.
+
+    There are "artefacts" and "cka", as far as the tracker was made with these `tokens`. Files are
+    read, and refused, as by `open_steps`.
+
+    A layer is compared with the next one: a curve then changes only with its own two layers. Were
+    each compared with the last layer, a change of that layer alone would move all curves.
+    """
+    said, step, read = _read(folder)
+    # A survey that was made by an older version may have them in its parts alone.
+    there = [name for name in read[0].by_layer if all(name in each.by_layer for each in read)]
+    return {
+        name: LayerSteps(
+            said["plan"]["model"],
+            name,
+            said["count"],
+            step,
+            np.stack([each.by_layer[name] for each in read]),
+        )
+        for name in there
+    }
+
+
+def _read(folder: str | os.PathLike[str]) -> tuple[Any, Int[np.ndarray, "step"], list[_Means]]:
+    """What the file of the first step says, the steps, and what is kept of each of them."""
     try:
         folders = done_steps(folder)
     except OSError as error:
@@ -66,29 +107,19 @@ def open_steps(folder: str | os.PathLike[str]) -> Mapping[str, Steps]:
                 "steps of the same pictures, surveyed in the same way",
                 "move those of the other training to a folder of their own",
             )
-    said = _said(first)
-    plan, steps = said["plan"], np.array(list(folders))
-    return {
-        name: Steps(
-            plan["model"],
-            layout_of(plan),
-            name,
-            said["count"],
-            steps,
-            np.stack([means.by_name[name] for means in read]),
-        )
-        for name in read[0].by_name
-    }
+    return _said(first), np.array(list(folders)), read
 
 
 class _Means(NamedTuple):
     """What is kept of a step.
 
     of: a hash of all that must be the same at each step.
+    by_layer: what `LayerSteps` has of it.
     """
 
     of: str
     by_name: dict[str, Float[np.ndarray, "layer head"]]
+    by_layer: dict[str, Float[np.ndarray, "layer"]]
 
 
 @lru_cache(maxsize=KEPT)
@@ -96,7 +127,18 @@ def _means(folder: str, stamp: int) -> _Means:
     """The means of a step; a file that was changed has another stamp."""
     said = _said(Path(folder))
     of = sha256(json.dumps(_fixed(said), sort_keys=True).encode()).hexdigest()
-    return _Means(of, {name: np.array(values) for name, values in said["means"].items()})
+    means = {name: np.array(values) for name, values in said["means"].items()}
+    return _Means(of, means, _by_layer(said))
+
+
+def _by_layer(said: Mapping[str, Any]) -> dict[str, Float[np.ndarray, "layer"]]:
+    """The share of pictures with artefacts, and the similarity of each layer to the next one."""
+    tokens, found = said.get("tokens", {}), {}
+    if "artefacts" in tokens:
+        found["artefacts"] = np.array(tokens["artefacts"]["share"])
+    if "cka" in tokens and len(similarity := np.array(tokens["cka"]["similarity"])) > 1:
+        found["cka"] = similarity.diagonal(1).copy()
+    return found
 
 
 def _fixed(said: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,6 +161,7 @@ def _said(folder: Path) -> Any:
     try:
         said = means_of(path.read_text())
         _fixed(said)
+        _by_layer(said)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(path) from error
     return said
