@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,8 @@ from vit_inspect.figures.artefact_rate import FIGURE as ARTEFACT_RATE
 from vit_inspect.figures.chosen_classes import FIGURE as CHOSEN_CLASSES
 from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.layer_cka import FIGURE as LAYER_CKA
-from vit_inspect_dashboard import address, exports, page, surveyed
+from vit_inspect.figures.layer_steps import FIGURE as LAYER_STEPS
+from vit_inspect_dashboard import address, exports, page, surveyed, trainings
 
 HEADS = "heads"
 
@@ -22,12 +23,14 @@ class Whole(NamedTuple):
     """A figure of all pictures of a survey.
 
     there: whether a survey has what it shows. alt: its words for who cannot see it.
+    quantity: of `LayerSteps`, which shows the same over the steps of a training; "" for none.
     """
 
     figure: FigureSpec[Any]
     there: Callable[[vi.Survey], bool]
     make: Callable[[vi.Survey], surveyed.Whole]
     alt: str
+    quantity: str = ""
 
 
 SHOWN = {
@@ -42,12 +45,14 @@ SHOWN = {
         lambda survey: "artefacts" in survey.plan.get("tokens", ()),
         vi.Survey.artefacts,
         "The share of pictures with artefacts in each layer, and their mean number",
+        "artefacts",
     ),
     "layers (CKA)": Whole(
         LAYER_CKA,
         lambda survey: "cka" in survey.plan.get("tokens", ()),
         vi.Survey.cka,
         "The similarity of each layer to each other layer, as a matrix",
+        "cka",
     ),
 }
 
@@ -70,9 +75,14 @@ def choose(survey: vi.Survey) -> str:
     )
 
 
-def show(name: str, folder: Path, shown: str) -> None:
-    """The figure, and its files."""
+def show(name: str, folder: Path, shown: str, *, training: Path) -> Sequence[FigureSpec[Any]]:
+    """The figure and its files, of a training below its curves; returns the figures.
+
+    training: the folder that was chosen, which may be no training.
+    """
     whole = SHOWN[shown]
+    curves = [LAYER_STEPS] if trainings.show_layers(training, whole.quantity) else []
     record = surveyed.whole(folder, shown, whole.make, over=name)
     page.plot(whole.figure.plot(record), key="whole", alt=whole.alt)
     exports.offer(whole.figure, record, name=name)
+    return [*curves, whole.figure]

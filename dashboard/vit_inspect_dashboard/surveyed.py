@@ -124,6 +124,12 @@ def steps(folder: Path) -> Mapping[str, vi.Steps]:
         return vi.open_steps(folder)
 
 
+def layer_steps(folder: Path) -> Mapping[str, vi.LayerSteps]:
+    """The same of what was taken of the tokens, as `open_layer_steps` has it."""
+    with _names_alone(folder):
+        return vi.open_layer_steps(folder)
+
+
 def opened(folder: Path) -> vi.Survey:
     """The survey in a folder; raises `BadParameter` where it is not done, or damaged."""
     return _opened(str(folder), _stamp(folder))

@@ -7,6 +7,8 @@ from pathlib import Path
 import streamlit as st
 
 from vit_inspect.figures.head_statistics import STATISTICS
+from vit_inspect.figures.layer_steps import FIGURE as LAYER_STEPS
+from vit_inspect.figures.layer_steps import QUANTITIES
 from vit_inspect.figures.steps import FIGURE as STEPS
 from vit_inspect.surveys.steps import done_steps
 from vit_inspect_dashboard import address, controls, exports, page, surveyed
@@ -65,6 +67,24 @@ def show_curves(folder: Path, statistic: str) -> None:
     st.caption(screen.in_words("Click a point: below is the survey of that step."))
     suffix = "" if layer is None else f"_L{layer}"
     exports.offer(STEPS, result, name=folder.resolve().name, suffix=suffix, layer=layer)
+
+
+def show_layers(folder: Path, quantity: str) -> bool:
+    """How a number of each layer changes over the steps; returns whether there is one."""
+    if not surveyed.is_training(folder):
+        return False
+    result = surveyed.layer_steps(folder).get(quantity)
+    if result is None:
+        return False
+    page.plot(
+        LAYER_STEPS.plot(result),
+        key="layers_over_steps",
+        alt=f"{QUANTITIES[quantity].axis} of every layer over {len(result.step)} steps",
+        on_pick=_pick_layer,
+    )
+    st.caption(screen.in_words("Click a point: below is the survey of that step."))
+    exports.offer(LAYER_STEPS, result, name=folder.resolve().name, suffix=f"_{quantity}")
+    return True
 
 
 def _pick_layer(picked: list[int]) -> None:

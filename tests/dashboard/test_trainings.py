@@ -10,7 +10,7 @@ import torch
 
 import vit_inspect as vi
 from tests.conftest import noise
-from tests.dashboard.apps import CLASSIFIER, canvas, charts, opened, refusals
+from tests.dashboard.apps import CLASSIFIER, canvas, charts, go, opened, refusals
 from vit_inspect_dashboard import address, surveyed, trainings
 
 pytestmark = pytest.mark.usefixtures("random_weights")
@@ -91,6 +91,31 @@ def test_curves_of_heads_and_what_a_click_on_them_chooses(
         {"training_step": 10, "layer": 1, "head": 2},
         {"training_step": 1000, "layer": 1},
     ]
+
+
+@pytest.mark.slow
+def test_numbers_of_tokens_have_curves_over_the_steps(run: Path) -> None:
+    model = vi.load(CLASSIFIER, img_size=None)
+    pictures = run.parents[1] / "pictures"
+    tokens = {"statistics": ["nmi"], "tokens": ["cka"]}
+    tracker = vi.Tracker(model, pictures, run.parent / "deep", every=10, **tokens)
+    for step in (0, 10):
+        tracker(step)
+        with torch.no_grad():
+            model.blocks[1].mlp.fc2.weight.mul_(4)
+    app = opened("surveys", survey="training: deep", show="layers (CKA)", training_step=10)
+    assert not app.exception
+    assert app.selectbox(key="show").options == ["heads", "classes", "layers (CKA)"]
+    curves, matrix = charts(app)
+    layers = [each for each in curves["data"] if "customdata" in each]
+    assert [each["customdata"][1] for each in layers] == [[10, 0], [10, 1]]
+    assert [each["name"] for each in layers] == ["Layers 0 and 1", "Layers 1 and 2"]
+    assert matrix["data"][0]["type"] == "heatmap"
+    assert "4 pictures of deep/step-00000010" in str(matrix["layout"]["meta"])
+    # Classes are those of the step alone.
+    go(app, "surveys", show="classes")
+    assert not app.exception
+    assert len(charts(app)) == 1
 
 
 def test_steps_that_do_not_fit_together_are_told_without_paths(run: Path) -> None:

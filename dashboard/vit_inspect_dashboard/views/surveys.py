@@ -80,8 +80,7 @@ def show_survey(offered: dict[str, Path]) -> Sequence[FigureSpec[Any]]:
             other = survey_beside.choose(name, offered)
     tell_what(folder, survey)
     if shown != survey_whole.HEADS:
-        survey_whole.show(name, folder, shown)
-        return [survey_whole.SHOWN[shown].figure]
+        return survey_whole.show(name, folder, shown, training=offered[chosen])
     if titles:
         trainings.show_curves(offered[chosen], titles[title])
         show_heads(name, folder, survey.statistics[titles[title]], other)
