@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-from vit_inspect.errors import InspectError
 from vit_inspect.figures.figure import Record
 from vit_inspect_dashboard import address, page, pictures, records, state
 from vit_inspect_dashboard.controls import choose
@@ -91,12 +90,7 @@ def when_asked(
             )
         return None
     with progress(partial(state.remember, RUNNING, None)) as on_progress:
-        try:
-            result = run(on_progress)
-        except InspectError:
-            # Else the next rerun would begin it again.
-            del st.session_state[RUNNING]
-            raise
+        result = run(on_progress)
     del st.session_state[RUNNING]
     return result
 

@@ -257,7 +257,7 @@ def _of_layers(result: Steps) -> Iterator[Curve]:
         ]
         told = (
             f"{words.replace('{:', '%{y:')}, mean over {heads} heads"
-            f"<br>Standard deviation of the heads %{{customdata[2]:{form}}}"
+            f"<br>Standard deviation of the heads: %{{customdata[2]:{form}}}"
         )
         name, colour = f"Layer {layer}", depth_colour(layer, layers)
         values = result.layer_mean[:, layer]
