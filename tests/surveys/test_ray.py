@@ -62,6 +62,8 @@ def test_two_nodes_make_the_same_bytes_as_one_process_also_when_a_worker_is_kill
     model = small("vit_tiny_patch16_224", (32, 48))
     asked: dict[str, Any] = {"batch": 2, "tokens": ("artefacts", "cka")}
     vi.survey(model, photos, tmp_path / "alone", **asked)
+    with pytest.raises(vi.BadParameter, match="3 workers on a Ray cluster that has room for 2"):
+        vi.survey(model, photos, tmp_path / "crowded", engine="ray", workers=3, **asked)
     nodes: set[int] = set()
     killed: list[int] = []
 
