@@ -55,10 +55,9 @@ def export(
 
     captures: one, or batches of the same model, such as a generator that runs it batch by batch;
     attention distance, head statistics and CKA are averaged over all their images, and of several
-    the spread of attention distance is shown. Figures of
-    single images go into a folder each, named like the photograph. A figure that the model has not
-    is left out, and the report says why. What an earlier bundle wrote there and this one does not,
-    is removed.
+    the spread of attention distance is shown. Figures of single images go into a folder each, named
+    like the photograph. A figure that the model has not is left out, and the report says why. What
+    an earlier bundle wrote there and this one does not, is removed.
     command: repeats the export, for its provenance.
     thorough: also make the figures that run the model many times.
     formats: some of `BUNDLE_FORMATS`; None for all. The report always comes.
