@@ -73,14 +73,14 @@ class DistanceReduction:
         layout = self.heads.layout
         first, prefix = max(layout.prefix_count - block.queries.start, 0), len(layout.key_prefix)
         patches = block.weights[:, :, first:]
-        self.prefix_mass[block.images, layer] += patches[..., :prefix].sum(dim=(2, 3))
+        self.prefix_mass[block.images, layer].add_(patches[..., :prefix].sum(dim=(2, 3)))
         summed = torch.linalg.vecdot(block.weights, self._table(block.queries))
         if self.definition == "renormalised":
             # Summed, not 1 - prefix mass, which loses all digits where special tokens get nearly
             # all attention. Where they get all of it, the distance counts as 0.
             share = patches[..., prefix:].sum(dim=3)
             summed = summed[:, :, first:] / share.clamp_min(torch.finfo(share.dtype).tiny)
-        self.distance[block.images, layer] += summed.sum(dim=2)
+        self.distance[block.images, layer].add_(summed.sum(dim=2))
 
     def _table(self, queries: slice) -> Float[Tensor, "query key"]:
         """Distances of the block's queries to all keys; 0 to and from what is no patch.

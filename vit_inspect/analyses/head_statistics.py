@@ -68,15 +68,16 @@ class HeadReduction:
         self.local_mass = heads.zeros()
         # The padding is a key, and no token.
         self.padding = int(layout.padded)
-        keys = self.padding + layout.token_count
-        self.summed_rows = heads.zeros(keys if "nmi" in statistics else 0)
+        self.keys = self.padding + layout.token_count
+        self.summed_rows = heads.zeros(self.keys if "nmi" in statistics else 0)
         self.patches = self.entropy.new_zeros(heads.images, layout.token_count)
         self.patches[:, layout.prefix_count :] = 1
         pairs = neighbours(layout)
         # Pairs are sorted by query, so those of a block are contiguous.
         every = torch.arange(layout.token_count + 1)
         self.bounds = torch.searchsorted(pairs[0].contiguous(), every).tolist()
-        self.query, self.key = pairs.to(heads.device)
+        # Of the weights of a layer in a single row.
+        self.near = (pairs[0] * self.keys + self.padding + pairs[1]).to(heads.device)
 
     def add(self, layer: int, block: RowBlock) -> None:
         """Add the rows of one block."""
@@ -87,17 +88,18 @@ class HeadReduction:
             self.distance.add(layer, block)
         if "masses" in self.statistics:
             itself = block.weights.diagonal(offset=start + self.padding, dim1=2, dim2=3)
-            self.self_mass[place] += itself[:, :, first:].sum(dim=2)
-            near = slice(self.bounds[start], self.bounds[block.queries.stop])
-            local = block.weights[:, :, self.query[near] - start, self.key[near] + self.padding]
-            self.local_mass[place] += local.sum(dim=2)
+            self.self_mass[place].add_(itself[:, :, first:].sum(dim=2))
+            near = self.near[self.bounds[start] : self.bounds[block.queries.stop]]
+            heads = block.weights.flatten(2).flatten(0, 1)
+            local = heads.index_select(1, near - start * self.keys).sum(dim=1)
+            self.local_mass[place].add_(local.unflatten(0, block.weights.shape[:2]))
         if needs_entropy(self.statistics):
             whole = row_entropy(block.weights) if block.entropy is None else block.entropy
             entropy = whole[:, :, first:]
-            self.entropy[place] += entropy.sum(dim=2)
-            self.effective_tokens[place] += entropy.exp().sum(dim=2)
+            self.entropy[place].add_(entropy.sum(dim=2))
+            self.effective_tokens[place].add_(entropy.exp().sum(dim=2))
         if "nmi" in self.statistics:
-            self.summed_rows[place] += block.product(self.patches)
+            self.summed_rows[place].add_(block.product(self.patches))
 
     def means(self) -> dict[str, Float[np.ndarray, "image layer head"]]:
         """What was asked for, after all blocks were added, by the names of `HeadStatistics`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import ceil
 from typing import NamedTuple
 
 import torch
@@ -12,8 +13,8 @@ from torch import Tensor
 from vit_inspect.attention.layer import LayerAttention, compute_type
 from vit_inspect.attention.rows import weights_and_entropy, weights_of
 
-CPU_BLOCK_BYTES = 3 * 2**19
-"""Size of a block on a CPU: with its sums it stays in the cache of two cores between operations."""
+CPU_BLOCK_BYTES = 2**21
+"""Size of a block on a CPU: small enough for its caches, large enough that calls cost little."""
 
 DEVICE_MEMORY_SHARE = 1 / 16
 """Size of a block on a GPU, as a share of the free memory."""
@@ -48,13 +49,17 @@ def row_blocks(
     A block holds several whole images, or some queries of one image. entropy: whether it is wanted.
     """
     kind = compute_type(layer.queries.dtype)
-    scaled = layer.queries.to(kind).mul(layer.scale).contiguous()
-    keys = layer.keys.to(kind).contiguous()
+    scaled, keys = layer.queries.to(kind) * layer.scale, layer.keys.to(kind)
+    if layer.windows is None:
+        # As they are multiplied: each block would arrange them anew.
+        keys = keys.mT.contiguous().mT
     images, heads, query_count, _ = scaled.shape
     budget = block_bytes or _block_bytes(scaled.device)
     row_bytes = heads * keys.shape[2] * keys.element_size()
     images_per_block = max(1, budget // (query_count * row_bytes))
-    queries_per_block = min(query_count, max(1, budget // row_bytes))
+    # Equally many in each: a rest of a few rows would cost nearly as much as a whole block.
+    parts = ceil(query_count / max(1, budget // row_bytes))
+    queries_per_block = ceil(query_count / parts)
     for first_image in range(0, images, images_per_block):
         image = slice(first_image, min(first_image + images_per_block, images))
         for first_query in range(0, query_count, queries_per_block):

@@ -141,7 +141,10 @@ class Observer(Recorder, Generic[Sums]):
         self.check_shape(number, layer)
         if self.reduction is None:
             self.reduction = self.begin(Heads.of(self.model, layer))
-        output = layer.values.new_empty(*layer.queries.shape[:3], layer.values.shape[3])
+        images, heads, queries, _ = layer.queries.shape
+        # Heads of a token lie together, as in the output of torch's kernel: nothing is moved again.
+        output = layer.values.new_empty(images, queries, heads, layer.values.shape[3])
+        output = output.transpose(1, 2)
         values = layer.values.to(compute_type(layer.queries.dtype)).contiguous()
         for block in row_blocks(layer, entropy=self.entropy):
             output[block.images, :, block.queries] = block.weights @ values[block.images]
