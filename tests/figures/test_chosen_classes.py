@@ -9,6 +9,11 @@ import vit_inspect as vi
 from tests.helpers.printed import check_sheet
 from tests.helpers.records import all_made, made
 from vit_inspect.figures.chosen_classes import ROW_PX, rows
+from vit_inspect.figures.looks import short
+from vit_inspect.figures.narrow_sheet import narrow
+
+LONG = "no class, of a long name that is more than most sheets have room for"
+NAMES = ["ant", "a dog of a race with a long name", LONG, "(no label)"]
 
 
 @pytest.fixture
@@ -18,8 +23,7 @@ def result() -> vi.ChosenClasses:
 
 def test_rows_are_the_labels_with_most_pictures(result: vi.ChosenClasses) -> None:
     found = rows(result)
-    names = ["ant", "a dog of a race with a long name", result.label_names[3], "(no label)"]
-    assert [row.name for row in found] == names
+    assert [row.name for row in found] == NAMES
     assert [(row.own, row.others) for row in found] == [(90, 10), (0, 20), (0, 6), (0, 4)]
     first = found[0]
     assert first.own_sure == result.confidence[1, 0]
@@ -53,6 +57,10 @@ def test_print_and_screen_show_these_rows(result: vi.ChosenClasses) -> None:
     drawn = screen.layout.height - screen.layout.margin.t - screen.layout.margin.b
     assert drawn == 4 * ROW_PX
     assert "75.0% were given this class" in " ".join(screen.layout.meta)
+    # Below each other, as on a phone, each panel has the names of the rows.
+    below = narrow(screen, 390).layout
+    assert below.yaxis2.showticklabels
+    assert below.yaxis2.ticktext == below.yaxis.ticktext == (*map(short, NAMES),)
 
 
 def test_what_is_no_name_of_a_class_is_not_compared(result: vi.ChosenClasses) -> None:

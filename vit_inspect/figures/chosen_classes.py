@@ -115,13 +115,19 @@ def plot(result: ChosenClasses, *, width: int = screen_sheet.SCREEN_PX) -> go.Fi
             marker={"color": colour, "size": DOT_PX},
             **told | {"text": [hover[place] for place in known]},
         )
-    along: dict[str, Any] = {"range": [len(found) - 0.4, -0.6], "tickvals": places, "ticks": ""}
+    along: dict[str, Any] = {
+        "range": [len(found) - 0.4, -0.6],
+        "tickvals": places,
+        # Of both panels: on a narrow screen the dots stand below the bars, with names of their own.
+        "ticktext": list(map(escape, names)),
+        "ticks": "",
+    }
     return figure.update_layout(
         barmode="stack",
         bargap=0.3,
         showlegend=False,
         xaxis=screen_sheet.screen_axis(COUNTED, domain=BARS, rangemode="tozero"),
-        yaxis=screen_sheet.screen_axis(ticktext=list(map(escape, names)), **along),
+        yaxis=screen_sheet.screen_axis(**along),
         xaxis2=screen_sheet.screen_axis(SURE, domain=DOTS, range=[-0.03, 1.03], anchor="y2"),
         yaxis2=screen_sheet.screen_axis(showticklabels=False, anchor="x2", showgrid=True, **along),
     )

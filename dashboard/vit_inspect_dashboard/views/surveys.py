@@ -65,6 +65,9 @@ def show_survey(offered: dict[str, Path]) -> Sequence[FigureSpec[Any]]:
                 **address.one_of("survey", offered, start=next(iter(offered))),
             )
         )
+        asked = address.get("survey")
+        if asked and asked not in offered:
+            st.caption(plain(f"There is no survey {asked} here: this is {chosen}."))
         name, folder = trainings.at_step(chosen, offered[chosen])
         survey = surveyed.opened(folder)
         titles = {STATISTICS[each].title: each for each in survey.statistics}
