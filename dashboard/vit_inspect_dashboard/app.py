@@ -44,7 +44,7 @@ def main() -> None:
     try:
         with suppress(page.Ended), page.refusals():
             _show(view, place)
-        screen(view)
+        screen()
     finally:
         address.finish()
 

@@ -140,6 +140,18 @@ def test_no_page_can_be_moved_sideways_and_the_title_that_is_open_is_seen_in_its
     assert not wrong
 
 
+def test_a_title_that_is_drawn_late_is_brought_into_sight(phone: Page) -> None:
+    show(phone, "/?size=224&at=layer_cka")
+    titles = phone.locator(".st-key-view [role=radio]")
+    far, near = titles.last, titles.first
+    expect(far).to_be_in_viewport(ratio=0.99)
+    # As a slow machine draws it: none is open at first.
+    far.evaluate("e => e.setAttribute('aria-checked', false)")
+    near.evaluate("e => e.setAttribute('aria-checked', true)")
+    expect(near).to_be_in_viewport(ratio=0.99)
+    expect(far).not_to_be_in_viewport()
+
+
 @pytest.mark.parametrize(
     ("path", "key"),
     [

@@ -5,16 +5,17 @@ const PAUSE = 200; // ms; the page is still when its width is told
 const STILL = 5500; // ms without a hand on the page; the demonstration is over by then
 const STEP = 20; // px
 const MUCH = 40; // px; a scroll bar that comes and goes is no wider page
+const CHECKED = "aria-checked";
 
 /** @typedef {{width: number, touched: boolean}} Told */
 /**
  * What Python knows is `told`; `ahead` is the file of Streamlit's charts.
- * @typedef {{view: string, asked: boolean, full: number, told: Told, ahead: string | null}} Given
+ * @typedef {{asked: boolean, full: number, told: Told, ahead: string | null}} Given
  */
 
 /** @type {Given | null} */
 let given = null;
-let shown = "";
+let seen = { title: /** @type {Element | null} */ (null), text: /** @type {string | null} */ (null) };
 /** @type {(told: Told) => void} */
 let report = () => {};
 /** @type {ReturnType<typeof setTimeout> | null} */
@@ -77,6 +78,21 @@ const loadAhead = (file) => {
 
 const watcher = new ResizeObserver(tellSoon);
 
+/**
+ * Bring the title of the view that is open into sight, once for each time that it is drawn: on a
+ * slow machine it comes long after this part, or is drawn anew.
+ */
+const bringIntoSight = () => {
+  const row = document.querySelector('.st-key-view [role="radiogroup"]');
+  const open = row?.querySelector(`[${CHECKED}="true"]`);
+  if (!row || !open || (open === seen.title && open.textContent === seen.text)) return;
+  seen = { title: open, text: open.textContent };
+  const [whole, part] = [row.getBoundingClientRect(), open.getBoundingClientRect()];
+  row.scrollLeft += part.left + part.width / 2 - whole.left - whole.width / 2;
+};
+
+const titles = new MutationObserver(bringIntoSight);
+
 /** @param {{data: Given, setTriggerValue: (name: string, value: unknown) => void}} called */
 export default function ({ data, setTriggerValue }) {
   const first = given === null;
@@ -89,11 +105,6 @@ export default function ({ data, setTriggerValue }) {
   // What was laid out for a wide page is not to be seen on a narrow one.
   if (first) tell();
   else tellSoon();
-  if (data.view === shown) return;
-  shown = data.view;
-  const row = document.querySelector('.st-key-view [role="radiogroup"]');
-  const open = row?.querySelector('[aria-checked="true"]');
-  if (!row || !open) return;
-  const [whole, part] = [row.getBoundingClientRect(), open.getBoundingClientRect()];
-  row.scrollLeft += part.left + part.width / 2 - whole.left - whole.width / 2;
+  titles.observe(document.body, { subtree: true, childList: true, attributeFilter: [CHECKED] });
+  bringIntoSight();
 }

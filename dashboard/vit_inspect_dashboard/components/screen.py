@@ -39,16 +39,12 @@ def in_words(text: str) -> str:
     return re.sub(r"\bclick\b", "tap", re.sub(r"\b(Click|Hover over)\b", "Tap", text))
 
 
-def screen(view: str) -> None:
-    """What does all this in the browser; it shows nothing, and comes last on a page.
-
-    view: which one is open.
-    """
+def screen() -> None:
+    """What does all this in the browser; it shows nothing, and comes last on a page."""
     asked = st.session_state.get(_ASKED, False)
     component(__file__)(
         key="screen",
         data={
-            "view": view,
             "asked": asked,
             "full": FULL,
             "told": {"width": width(), "touched": touched()},
