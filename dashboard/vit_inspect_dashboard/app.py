@@ -69,8 +69,7 @@ def _show(view: str, place: places.Place) -> None:
         offered = list(pictures.by_name().values())
         strip(offered, picture, key="strip", on_pick=state.pick_picture)
     places.show(view)
-    # About says them by itself, and a survey is of its own model.
-    if view not in ("about", "surveys"):
+    if view != "about":
         page.tell_notices(subject)
     with facts:
         sidebar.show_facts(subject)
