@@ -145,7 +145,7 @@ def test_a_title_that_is_drawn_late_is_brought_into_sight(phone: Page) -> None:
     titles = phone.locator(".st-key-view [role=radio]")
     far, near = titles.last, titles.first
     expect(far).to_be_in_viewport(ratio=0.99)
-    # As a slow machine draws it: none is open at first.
+    # As on a slow machine: another title is open, long after the page was drawn.
     far.evaluate("e => e.setAttribute('aria-checked', false)")
     near.evaluate("e => e.setAttribute('aria-checked', true)")
     expect(near).to_be_in_viewport(ratio=0.99)

@@ -67,7 +67,7 @@ def show_survey(offered: dict[str, Path]) -> Sequence[FigureSpec[Any]]:
         )
         asked = address.get("survey")
         if asked and asked not in offered:
-            st.caption(plain(f"There is no survey {asked} here: this is {chosen}."))
+            st.caption(plain(f"There is no survey {asked} here; {chosen} is shown instead."))
         name, folder = trainings.at_step(chosen, offered[chosen])
         survey = surveyed.opened(folder)
         titles = {STATISTICS[each].title: each for each in survey.statistics}
