@@ -115,7 +115,7 @@ def test_the_head_that_varies_most_is_open_at_first_and_a_statistic_is_chosen(
     assert "There is no survey" not in told
     # A link to a survey that is not here does not pass another one off as it.
     go(app, "surveys", survey="yours")
-    assert any("There is no survey yours here" in each.value for each in app.caption)
+    assert any("There is no survey “yours” here" in each.value for each in app.caption)
 
 
 def test_a_picture_that_is_gone_is_told_and_the_page_stays(

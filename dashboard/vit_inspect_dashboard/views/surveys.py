@@ -65,9 +65,6 @@ def show_survey(offered: dict[str, Path]) -> Sequence[FigureSpec[Any]]:
                 **address.one_of("survey", offered, start=next(iter(offered))),
             )
         )
-        asked = address.get("survey")
-        if asked and asked not in offered:
-            st.caption(plain(f"There is no survey {asked} here; {chosen} is shown instead."))
         name, folder = trainings.at_step(chosen, offered[chosen])
         survey = surveyed.opened(folder)
         titles = {STATISTICS[each].title: each for each in survey.statistics}
@@ -81,6 +78,9 @@ def show_survey(offered: dict[str, Path]) -> Sequence[FigureSpec[Any]]:
                 **address.one_of("statistic", titles, start=next(iter(titles))),
             )
             other = survey_beside.choose(name, offered)
+    asked = address.get("survey")
+    if asked and asked not in offered:
+        st.caption(plain(f"There is no survey “{asked}” here; “{chosen}” is shown instead."))
     tell_what(folder, survey)
     if shown != survey_whole.HEADS:
         return survey_whole.show(name, folder, shown, training=offered[chosen])
