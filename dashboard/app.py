@@ -11,6 +11,10 @@ for folder in map(str, (HERE, HERE.parent)):
     if folder not in sys.path:
         sys.path.insert(0, folder)
 
+from vit_inspect_dashboard import launch  # noqa: E402
+
+launch.import_app()
+
 from vit_inspect_dashboard.app import main  # noqa: E402
 
 main()

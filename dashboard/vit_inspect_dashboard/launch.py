@@ -7,8 +7,10 @@ Streamlit looks for them whatever the current folder is.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import socket
+import sys
 import threading
 from collections.abc import Mapping
 from importlib import import_module
@@ -24,6 +26,7 @@ CONTEXT = "streamlit.runtime.scriptrunner_utils.script_run_context"
 UPLOAD_MB = 20
 """The size of an upload in `.streamlit/config.toml`, in MB."""
 APP = Path(__file__).with_name("app.py")
+APP_MODULE = "vit_inspect_dashboard.app"
 
 
 def options(
@@ -91,25 +94,44 @@ def serve(
 
         brought.allow(weights_mb)
     # Whoever opens a browser at once need not wait for libraries and weights one after the other.
-    threading.Thread(target=warm, daemon=True).start()
+    threading.Thread(target=warm, kwargs={"own": True}, daemon=True).start()
     cli.main(
         ["run", str(APP), *options(port=port, host=host, browser=browser, weights_mb=weights_mb)],
         prog_name="vit-inspect dashboard",
     )
 
 
-def warm(name: str | None = None) -> None:
+def import_app() -> None:
+    """Import what a page needs, once, in a process that is the dashboard's own.
+
+    Libraries bring half a million objects that stay. Python would look through them for garbage
+    again and again while they are imported, and after every click.
+    """
+    if APP_MODULE in sys.modules:
+        return
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        import_module(APP_MODULE)
+    finally:
+        gc.freeze()
+        if was:
+            gc.enable()
+
+
+def warm(name: str | None = None, *, own: bool = False) -> None:
     """Load what the first page, the list of models, token norms and the model's page need.
 
     What goes wrong here, the page meets and tells itself.
 
     name: of the model that is opened first; None for the first one of the list.
+    own: whether the process does nothing else, as `import_app` has to know.
     """
     # Streamlit warns of whoever uses its caches without a page.
     mine = threading.get_ident()
     logging.getLogger(CONTEXT).addFilter(lambda record: record.thread != mine)
     with contextlib.suppress(Exception):
-        import_module("vit_inspect_dashboard.app")
+        import_app() if own else import_module(APP_MODULE)
         first = import_module("vit_inspect_dashboard.sidebar").load_first(name)
         # The list of models opens at once.
         import_module("vit_inspect.loading.timm_names").served()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -47,6 +48,24 @@ def test_the_list_of_models_and_slow_imports_are_there_before_anybody_needs_them
     assert timm_names.served.cache_info().currsize == 1
     assert "sklearn.mixture" in sys.modules
     assert made == [(vi.anatomy, first)]
+
+
+def test_what_libraries_leave_is_never_looked_through_for_garbage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[bool] = []
+    monkeypatch.setitem(sys.modules, launch.APP_MODULE, object())
+    monkeypatch.setattr(launch, "import_module", lambda _: seen.append(gc.isenabled()))
+    launch.import_app()
+    assert not seen, "it is imported already, and what a visitor left since then is no library"
+    monkeypatch.delitem(sys.modules, launch.APP_MODULE)
+    try:
+        launch.import_app()
+        assert seen == [False]
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > 100_000
+    finally:
+        gc.unfreeze()
 
 
 @pytest.mark.slow

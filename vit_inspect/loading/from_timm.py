@@ -52,9 +52,17 @@ def load(
     """
     notices: tuple[str, ...] = ()
     if name == BUNDLED:
-        module = create(BUNDLED_ARCHITECTURE, pretrained=False, img_size=None, num_classes=0)
+        # Without memory of their own, weights that a file gives need not be drawn at random.
+        with torch.device("meta") if pretrained else nullcontext():
+            module = create(
+                BUNDLED_ARCHITECTURE,
+                pretrained=False,
+                img_size=None,
+                num_classes=0,
+                weight_init="skip" if pretrained else "",
+            )
         if pretrained:
-            module.load_state_dict(load_file(DINOV2_SMALL), strict=True)
+            module.load_state_dict(load_file(DINOV2_SMALL), strict=True, assign=True)
         source = "bundled file"
     else:
         module = create(name, pretrained=pretrained, img_size=img_size)

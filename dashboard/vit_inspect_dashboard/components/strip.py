@@ -46,8 +46,8 @@ def strip(
 @st.cache_data(max_entries=512, show_spinner=False)
 def _encoded(key: str, _picture: Picture) -> str:
     file = io.BytesIO()
-    pictures.thumbnail(key, _picture.read).save(file, "WEBP", quality=80)
-    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+    pictures.thumbnail(key, _picture.read).save(file, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _source(picture: Picture) -> str:
