@@ -12,6 +12,7 @@ from .analyses.head_importance import head_importance as head_importance
 from .analyses.head_statistics import head_statistics as head_statistics
 from .analyses.layer_cka import cka as cka
 from .analyses.layer_cka import layer_cka as layer_cka
+from .analyses.localisation import localisation as localisation
 from .analyses.logit_lens import logit_lens as logit_lens
 from .analyses.observation import observe as observe
 from .analyses.paper_figure import paper_figure as paper_figure
@@ -62,6 +63,7 @@ from .records.evidence import FeaturePca as FeaturePca
 from .records.evidence import HeadImportance as HeadImportance
 from .records.evidence import HeadStatistics as HeadStatistics
 from .records.evidence import LayerCka as LayerCka
+from .records.evidence import Localisation as Localisation
 from .records.evidence import LogitLens as LogitLens
 from .records.evidence import Observation as Observation
 from .records.evidence import PatchMap as PatchMap

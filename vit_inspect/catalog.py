@@ -47,6 +47,7 @@ from vit_inspect.figures.head_importance import FIGURE as HEAD_IMPORTANCE
 from vit_inspect.figures.head_statistics import FIGURE as HEAD_STATISTICS
 from vit_inspect.figures.layer_cka import FIGURE as LAYER_CKA
 from vit_inspect.figures.layer_steps import FIGURE as LAYER_STEPS
+from vit_inspect.figures.localisation import FIGURE as LOCALISATION
 from vit_inspect.figures.logit_lens import FIGURE as LOGIT_LENS
 from vit_inspect.figures.paper_figure_6 import FIGURE as PAPER_FIGURE_6
 from vit_inspect.figures.paper_figure_7 import FIGURE as PAPER_FIGURE_7
@@ -216,13 +217,15 @@ UNBUNDLED: tuple[FigureSpec[Any], ...] = (
     GROUP_DIFFERENCE,
     GROUP_DISTRIBUTION,
     LAYER_STEPS,
+    LOCALISATION,
     PATCH_MAP,
     PATCH_MAPS,
     SPREAD,
     STEPS,
 )
 """Figures that no entry makes: of what a user chose or compared, of what the network is made of,
-and of a survey. A bundle of several pictures has the spread of their attention distance too."""
+of where things are, and of a survey. A bundle of several pictures has the spread of their attention
+distance too."""
 
 COMPOSED: tuple[FigureSpec[Any], ...] = (
     PAPER_FIGURE_6,

@@ -45,6 +45,7 @@ from vit_inspect.records.evidence import (
     HeadImportance,
     HeadStatistics,
     LayerCka,
+    Localisation,
     LogitLens,
     PatchMap,
     PatchMaps,
@@ -495,6 +496,31 @@ def curves_of(areas: dict[str, tuple[float, float]], size: Size | None = None) -
     )
 
 
+def localisation(size: Size, random: np.random.Generator) -> Localisation:
+    """A map that lies in the boxes, one that has no positive values, and baselines."""
+    names = ("relevance", "input × gradient", "centre", *(f"random {each}" for each in range(1, 6)))
+    inside = random.uniform(0.2, 0.3, (size.images, len(names)))
+    inside[:, 0], inside[:, 1] = random.uniform(0.6, 0.9, size.images), np.nan
+    hit = random.integers(0, 2, inside.shape).astype(float)
+    return Localisation(
+        "toy",
+        layout_of(size),
+        (photograph(),) * size.images,
+        names,
+        tuple(NAMES[: size.images]),
+        (Box(20, 5, 40, 30),) * size.images,
+        inside,
+        np.full(size.images, 0.25),
+        hit,
+        np.full(size.images, 1 / 6),
+    )
+
+
+def located_once(size: Size, random: np.random.Generator) -> Localisation:
+    """Of one picture: no intervals."""
+    return localisation(replace(size, images=1), random)
+
+
 def head_statistics(size: Size, random: np.random.Generator) -> HeadStatistics:
     layout, shape = layout_of(size), (size.images, size.layers, size.heads)
     entropy = random.uniform(0, np.log(layout.token_count), shape)
@@ -829,6 +855,7 @@ MAKERS: dict[type[Result], Callable[[Size, np.random.Generator], Result]] = {
     TokenNorms: token_norms,
     HeadImportance: head_importance,
     Faithfulness: faithfulness,
+    Localisation: localisation,
     HeadStatistics: head_statistics,
     Ablation: ablation,
     PatchMap: patch_map,
@@ -856,6 +883,7 @@ VARIANTS: dict[type[Result], tuple[Callable[[Size, np.random.Generator], Result]
     EmbeddingFilters: (filters_of(1), filters_of(2), filters_of(13)),
     Ablation: (ablated_features, raw_ablation),
     Faithfulness: (raw_curves,),
+    Localisation: (located_once,),
     HeadImportance: (raw_importance,),
     LogitLens: (raw_lens, lens_of_one),
     RotarySimilarity: (mixed_rotary,),

@@ -121,8 +121,10 @@ class Curves:
         self._model, self._layout, self._outputs = capture.model.id, layout, capture.model.outputs
         self._photographs = capture.photographs
         self.score, self.targets, self._measure = _score(capture, target)
-        tested = default_maps(capture, target) if maps is None else _checked(maps, images, layout)
-        orders = {**tested, **_baselines(images, layout)}
+        tested = (
+            default_maps(capture, target) if maps is None else checked_maps(maps, images, layout)
+        )
+        orders = {**tested, **baselines(images, layout)}
         self.maps = tuple(orders)
         self._rank = np.stack([_rank(values) for values in orders.values()], axis=1)
         self._count = np.linspace(0, patches, min(steps, patches) + 1).round().astype(int)
@@ -240,7 +242,7 @@ def rank_correlation(
     return float(spearmanr(first, second, axis=None).statistic)
 
 
-def _checked(maps: Mapping[str, Map], images: int, layout: TokenLayout) -> dict[str, Map]:
+def checked_maps(maps: Mapping[str, Map], images: int, layout: TokenLayout) -> dict[str, Map]:
     """The maps as float64, also masks; raises `BadParameter` for maps that cannot be tested."""
     of_kind(maps, Mapping, "maps", "a dictionary of names and maps")
     shape = (images, *layout.grid)
@@ -261,12 +263,16 @@ def _checked(maps: Mapping[str, Map], images: int, layout: TokenLayout) -> dict[
     return checked
 
 
-def _baselines(images: int, layout: TokenLayout) -> dict[str, Map]:
-    """Orders that do not depend on the model; the same for every image of any batch."""
+def baselines(images: int, layout: TokenLayout) -> dict[str, Map]:
+    """Maps that do not depend on the model; the same for every image of any batch.
+
+    None is negative: that of the centre is 0 where a patch is farthest from it.
+    """
     (rows, columns), (height, width) = layout.grid, layout.cell_px
     down = (np.arange(rows) - (rows - 1) / 2) * height
     right = (np.arange(columns) - (columns - 1) / 2) * width
-    values = {CENTRE: -np.hypot(down[:, None], right)}
+    far = np.hypot(down[:, None], right)
+    values = {CENTRE: far.max() - far}
     for order in range(1, RANDOM_ORDERS + 1):
         values[f"{RANDOM} {order}"] = np.random.default_rng(order).random(layout.grid)
     return {name: np.broadcast_to(each, (images, *layout.grid)) for name, each in values.items()}

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from vit_inspect.arguments import of_kind, several
 from vit_inspect.errors import BadParameter
-from vit_inspect.layout import TokenLayout
+from vit_inspect.layout import Box, TokenLayout
 from vit_inspect.records.base import Photograph, Result
 
 Outputs = Literal["single-label", "multi-label", "scores"]
@@ -362,6 +362,66 @@ class Faithfulness(Result):
     deletion_auc: Float[np.ndarray, "image map"]
     insertion_auc: Float[np.ndarray, "image map"]
     outputs: Outputs
+
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """The names of the places along an axis, for axes that have names."""
+        return super().names() | {"map": self.maps}
+
+
+DRAWS = 2_000
+"""Draws of a bootstrap: its ends move by a fiftieth of the interval, or less."""
+
+
+def mean_ends(values: Float[np.ndarray, "image *rest"]) -> Float[np.ndarray, "end *rest"]:
+    """The ends of the means over images in 95 of 100 draws of as many, with replacement.
+
+    A percentile bootstrap (Efron 1979), the same for the same number of images. NaN counts as an
+    image that is not there; the ends are NaN where there are fewer than two images.
+    """
+    count = len(values)
+    flat = values.reshape(count, -1)
+    there = np.isfinite(flat)
+    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), DRAWS)
+    weights = (drawn @ there).astype(float)
+    sums = drawn @ np.where(there, flat, 0)
+    enough = (there.sum(axis=0) > 1) & (weights > 0)
+    means = np.divide(sums, weights, out=np.full_like(sums, np.nan), where=enough)
+    ends = np.full((2, flat.shape[1]), np.nan)
+    known = np.isfinite(means).any(axis=0)
+    ends[:, known] = np.nanquantile(means[:, known], [0.025, 0.975], axis=0)
+    return ends.reshape(2, *values.shape[1:])
+
+
+@dataclass(frozen=True, eq=False)
+class Localisation(Result):
+    """How much of several maps lies where the thing is that they should show.
+
+    maps: names along the axis "map": the tested maps, then the baselines, as in `Faithfulness`.
+    targets: the class that the maps are of, per image; "" where they are of none.
+    boxes: where the thing is, per image, in pixels of its photograph.
+    inside: share of a map's positive values inside the box, each spread evenly over its patch; NaN
+        for a map without positive values.
+    area: share of the mapped part of the photograph that the box takes: `inside` of an even map.
+    hit: 1 if the centre of the patch of the largest value is inside the box, 0 if not; of several
+        patches with the largest value, the share that is.
+    centres: share of all patches whose centre is inside: `hit` of an even map.
+    """
+
+    per_image: ClassVar = ("photographs", "targets", "boxes")
+
+    layout: TokenLayout
+    photographs: tuple[Photograph, ...]
+    maps: tuple[str, ...]
+    targets: tuple[str, ...]
+    boxes: tuple[Box, ...]
+    inside: Float[np.ndarray, "image map"]
+    area: Float[np.ndarray, "image"]
+    hit: Float[np.ndarray, "image map"]
+    centres: Float[np.ndarray, "image"]
+
+    def tested(self) -> tuple[str, ...]:
+        """The names of the maps that are no baselines."""
+        return self.maps[: self.maps.index(CENTRE)]
 
     def names(self) -> dict[str, tuple[str, ...]]:
         """The names of the places along an axis, for axes that have names."""
