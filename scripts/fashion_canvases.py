@@ -13,19 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
+from vit_inspect.assets import FASHION_CLASSES as CLASSES
+
 FOLDER = Path("/usr/share/datasets/fashion-mnist")
-CLASSES = (
-    "T-shirt",
-    "trouser",
-    "pullover",
-    "dress",
-    "coat",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "bag",
-    "ankle boot",
-)
 GARMENT_PX = 28
 CANVAS_PX = 56
 MOST = 4

@@ -27,7 +27,6 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from scripts.fashion_canvases import (
-    CANVAS_PX,
     CLASSES,
     FOLDER,
     Garments,
@@ -36,25 +35,17 @@ from scripts.fashion_canvases import (
     garments,
     places_by_class,
 )
+from vit_inspect.assets import FASHION_STEPS
+from vit_inspect.loading.bundled import BUNDLED, FASHION
 
-ARCHITECTURE = "vit_tiny_patch16_224"
-OPTIONS = {
-    "img_size": CANVAS_PX,
-    "patch_size": 7,
-    "embed_dim": 96,
-    "depth": 6,
-    "num_heads": 4,
-    "mlp_ratio": 2,
-    "num_classes": len(CLASSES),
-}
 MEAN = STD = 0.5
 BATCH = 128
-STEPS = 8_000
-"""Of 128 canvases: 1,024,000 canvases, each garment about 43 times."""
+STEPS = max(FASHION_STEPS)
+"""8,000, of 128 canvases: 1,024,000 canvases, each garment about 43 times."""
 WARM_UP = 400
 RATE = 1e-3
 DECAY = 0.05
-SNAPSHOTS = (0, 100, 400, 1_000, 2_500, STEPS)
+SNAPSHOTS = tuple(FASHION_STEPS)
 """Steps after which the weights are kept, closer together where more changes."""
 EVERY = 250
 """Steps between two lines of the curves, and between two states to go on from."""
@@ -67,7 +58,8 @@ TRAINING, WATCHED, HELD_OUT, SHOWN = range(4)
 def build() -> nn.Module:
     """The network with random weights, the same ones each time."""
     torch.manual_seed(0)
-    return timm.create_model(ARCHITECTURE, **OPTIONS)
+    made = BUNDLED[FASHION]
+    return timm.create_model(made.architecture, **made.options)
 
 
 def scaled(pictures: UInt8[np.ndarray, "canvas 56 56"]) -> Float32[Tensor, "canvas 3 56 56"]:
@@ -189,17 +181,16 @@ def judge(folder: Path, held_out: Garments, count: int = 4_000, draws: int = 1_0
 
 def show(folder: Path, held_out: Garments) -> None:
     """Write held-out canvases as PNG, and `canvases.json` with what is where in each."""
-    (folder / "canvases").mkdir(exist_ok=True)
     by_class, told = places_by_class(held_out), {}
     for i in range(SAMPLES):
         each = canvas(held_out, by_class, [SHOWN, i])
-        name = f"canvas_{i:02d}.png"
-        Image.fromarray(each.picture).save(folder / "canvases" / name, optimize=True)
+        name = f"canvas_{i:02d}"
+        Image.fromarray(each.picture).save(folder / f"{name}.png", optimize=True)
         told[name] = [
             {"class": CLASSES[label], "box_px": [*map(int, box)]}
             for label, box in zip(each.labels, each.boxes, strict=True)
         ]
-    (folder / "canvases" / "canvases.json").write_text(json.dumps(told, indent=1) + "\n")
+    (folder / "canvases.json").write_text(json.dumps(told, indent=1) + "\n")
 
 
 def main() -> None:
