@@ -195,7 +195,7 @@ print(json.dumps({
 def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the source in which the steps are done."""
     root = tmp_path_factory.mktemp("house")
-    left_out = shutil.ignore_patterns("__pycache__", "*.safetensors", "browser*", "data")
+    left_out = shutil.ignore_patterns("__pycache__", "dino*.safetensors", "browser*", "data")
     for folder in ("vit_inspect", "dashboard", "tests"):
         shutil.copytree(ROOT / folder, root / folder, ignore=left_out)
     shutil.copy(ROOT / "pyproject.toml", root)

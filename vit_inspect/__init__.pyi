@@ -47,6 +47,7 @@ from .loading.randomising import randomised as randomised
 from .model import Model as Model
 from .pictures.preparing import Recipe as Recipe
 from .pictures.reading import read_image as read_image
+from .pictures.samples import CANVASES as CANVASES
 from .pictures.samples import SAMPLES as SAMPLES
 from .pictures.samples import sample as sample
 from .recording.recorder import Capture as Capture

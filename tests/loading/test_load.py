@@ -18,7 +18,8 @@ from PIL import Image
 
 import vit_inspect as vi
 from vit_inspect.layout import MEAN, MEAN_ALL, MEAN_PREFIX, NONLINEAR, POOL
-from vit_inspect.loading.recommended import BUNDLED, ZOO
+from vit_inspect.loading.bundled import FASHION
+from vit_inspect.loading.recommended import DEFAULT, ZOO
 from vit_inspect.loading.timm_anatomy import _imagenet_names, model_of
 
 TINY = "vit_tiny_patch16_224"
@@ -407,9 +408,10 @@ def test_hybrids_show_the_filters_of_their_stem() -> None:
 
 def test_the_zoo_is_in_timm_or_bundled() -> None:
     names = [checkpoint.name for checkpoint in ZOO]
-    assert names[0] == BUNDLED
+    assert names[0] == DEFAULT
     assert len(set(names)) == len(names)
-    assert set(names[1:]) <= set(timm.list_pretrained())
+    assert names[1] == FASHION
+    assert set(names[2:]) <= set(timm.list_pretrained())
     assert all(checkpoint.shows and checkpoint.why for checkpoint in ZOO)
 
 

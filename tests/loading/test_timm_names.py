@@ -11,7 +11,8 @@ import timm
 import vit_inspect as vi
 from tests.helpers.windowed import WINDOWED
 from tests.helpers.zoo import SERVED, Served
-from vit_inspect.loading.recommended import BUNDLED, ZOO
+from vit_inspect.loading.bundled import FASHION
+from vit_inspect.loading.recommended import DEFAULT, ZOO
 from vit_inspect.loading.timm_names import Named, is_here, named, served
 
 GIVEN = "vit_base_patch16_224.mae"
@@ -61,7 +62,9 @@ def test_families_with_windows_are_named_too() -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        (BUNDLED, ("DINOv2", "small", 14, (518, 518), 0)),
+        (DEFAULT, ("DINOv2", "small", 14, (518, 518), 0)),
+        # Narrower than the architecture that it was made of: no size has its name.
+        (FASHION, ("ViT", None, 7, (56, 56), 10)),
         ("vit_large_patch32_224.orig_in21k", ("ViT", "large", 32, (224, 224), 0)),
         ("vit_base_patch16_224.augreg_in21k", ("ViT", "base", 16, (224, 224), 21843)),
         ("vit_so400m_patch14_siglip_384.webli", ("SigLIP", "so400m", 14, (384, 384), 0)),
@@ -105,7 +108,7 @@ def test_what_is_not_served_has_no_facts(name: str) -> None:
 
 def test_the_list_has_every_recommended_model_and_all_are_told() -> None:
     listed = {each.name: each for each in served()}
-    assert {each.name for each in ZOO} - set(listed) == {BUNDLED}
+    assert {each.name for each in ZOO} - set(listed) == {DEFAULT, FASHION}
     assert len(listed) > 400
     assert all(each.patch_px and each.size for name, each in listed.items() if "test_" not in name)
     assert set(listed) <= set(timm.list_models(pretrained=True))
@@ -117,7 +120,8 @@ def test_refused_names_are_refused_for_their_blocks() -> None:
 
 
 def test_weights_are_here_once_their_file_is_complete(caches: Path) -> None:
-    assert is_here(BUNDLED)
+    assert is_here(DEFAULT)
+    assert is_here(f"{FASHION}@400")
     assert not is_here(GIVEN)
     put(caches, GIVEN, file="config.json")
     assert not is_here(GIVEN)

@@ -22,8 +22,9 @@ from tests.helpers.zoo import PATCHES, SERVED, Served, shallow
 from vit_inspect.analyses.readout import readout_weights
 from vit_inspect.attention.rows import rows
 from vit_inspect.layout import MERGED
+from vit_inspect.loading.bundled import BUNDLED
 from vit_inspect.loading.positions import RELATIVE_RESAMPLED
-from vit_inspect.loading.recommended import BUNDLED, ZOO
+from vit_inspect.loading.recommended import ZOO
 from vit_inspect.loading.refused_families import OTHER_FAMILIES
 from vit_inspect.loading.stages import PADDED
 from vit_inspect.loading.timm_anatomy import model_of
@@ -187,7 +188,7 @@ def test_positions_are_what_is_added_to_the_patches(architecture: str) -> None:
 
 def test_what_is_offered_is_in_the_table() -> None:
     known = {served.architecture.partition(".")[0] for served in SERVED}
-    offered = {each.name.partition(".")[0] for each in ZOO} - {BUNDLED}
+    offered = {each.name.partition(".")[0] for each in ZOO} - set(BUNDLED)
     assert offered <= known | {each.architecture for each in WINDOWED}
     assert len({served.architecture for served in SERVED}) == len(SERVED)
     assert len(known) > 60

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vit_inspect.assets import FASHION_CLASSES
 from vit_inspect.errors import BadImage
 from vit_inspect.pictures.finding import find_photographs
 from vit_inspect.pictures.reading import describe
-from vit_inspect.pictures.samples import SAMPLES, sample
+from vit_inspect.pictures.samples import CANVASES, SAMPLES, sample
 
 
 @pytest.mark.parametrize("name", list(SAMPLES))
@@ -22,6 +23,23 @@ def test_every_sample_is_a_photograph_in_a_wheel(name: str) -> None:
     assert describe(picture).name.startswith(name)
     assert SAMPLES[name].title
     assert SAMPLES[name].licence
+
+
+def test_a_canvas_is_small_and_each_thing_lies_in_its_box() -> None:
+    assert len(CANVASES) == 24
+    labels = {thing.label for each in CANVASES.values() for thing in each.things}
+    assert labels == set(FASHION_CLASSES)
+    for name, told in CANVASES.items():
+        pixels = np.asarray(sample(name)).copy()
+        assert pixels.shape == (56, 56, 3)
+        assert 1 <= len(told.things) <= 4
+        for _, (left, top, right, bottom) in told.things:
+            assert (right - left, bottom - top) == (28, 28)
+            box = np.s_[int(top) : int(bottom), int(left) : int(right)]
+            # No box overlaps another: what was in one that came before is gone.
+            assert pixels[box].max() > 20
+            pixels[box] = 0
+        assert pixels.max() == 0, "nothing is outside of the boxes"
 
 
 def test_a_sample_that_does_not_exist_names_those_that_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +67,9 @@ def test_words_of_a_command_line_become_files(
 
 
 def test_words_that_stand_for_nothing_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadImage, match=r"nothing at 'dgo.png'; .* samples chelsea, astronaut"):
+    with pytest.raises(
+        BadImage, match=r"nothing at 'dgo.png'; .* sample: one of chelsea, astronaut"
+    ):
         find_photographs(["chelsea", "dgo.png"])
     with pytest.raises(BadImage, match=r"no picture in the folder '.*'; expected .*\.png, \.jpg"):
         find_photographs([tmp_path])

@@ -60,6 +60,6 @@ def checked_labels(model: Model) -> tuple[str, ...]:
         raise UnsupportedModel(
             f"{model.id}, which has no known classes",
             "a classifier",
-            "load one, such as 'vit_base_patch16_224.augreg_in21k_ft_in1k'",
+            "load one, such as 'fashion_vit', which is bundled",
         )
     return model.labels

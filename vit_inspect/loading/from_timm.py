@@ -18,18 +18,18 @@ from timm.data.imagenet_info import infer_imagenet_subset
 from timm.models import is_model_in_modules
 from torch import Tensor, nn
 
-from vit_inspect.assets import DINOV2_SMALL
 from vit_inspect.errors import BadParameter, WeightsUnavailable, short_reason
 from vit_inspect.layout import MEAN
+from vit_inspect.loading.bundled import BUNDLED
 from vit_inspect.loading.hub import REPOSITORY, check_repository_name, reachable_hub
-from vit_inspect.loading.outputs import GUESSED
+from vit_inspect.loading.outputs import GUESSED, with_outputs
 from vit_inspect.loading.positions import RELATIVE_RESAMPLED
-from vit_inspect.loading.recommended import BUNDLED
+from vit_inspect.loading.recommended import DEFAULT
 from vit_inspect.loading.timm_anatomy import check_family, is_timm, model_of, not_a_vit, readout_of
 from vit_inspect.model import Model
 from vit_inspect.recording.hooks import instrument
 
-BUNDLED_ARCHITECTURE = "vit_small_patch14_dinov2.lvd142m"
+RANDOM = "random weights"
 
 HUB = "hf-hub:"
 """Put before the name of a repository of a timm model."""
@@ -43,40 +43,56 @@ def load(
     dtype: torch.dtype,
     pretrained: bool,
 ) -> Model:
-    """The bundled model, or the model with this timm id or "hf-hub:" repository.
+    """A bundled model, or the model with this timm id or "hf-hub:" repository.
 
     img_size: the input as (rows px, columns px), or None for the size it was trained for.
 
     Raises `BadParameter` for a name or a size that does not exist, `WeightsUnavailable` where the
     weights cannot be fetched, `UnsupportedModel` where it is not a plain vision transformer.
     """
-    notices: tuple[str, ...] = ()
-    if name == BUNDLED:
-        # Without memory of their own, weights that a file gives need not be drawn at random.
-        with torch.device("meta") if pretrained else nullcontext():
-            module = create(
-                BUNDLED_ARCHITECTURE,
-                pretrained=False,
-                img_size=None,
-                num_classes=0,
-                weight_init="skip" if pretrained else "",
-            )
-        if pretrained:
-            module.load_state_dict(load_file(DINOV2_SMALL), strict=True, assign=True)
-        source = "bundled file"
-    else:
-        module = create(name, pretrained=pretrained, img_size=img_size)
-        notices = _resampled(module, img_size) if pretrained else ()
-        source = "hub"
+    if name in BUNDLED:
+        return _bundled(name, img_size=img_size, device=device, dtype=dtype, pretrained=pretrained)
+    module = create(name, pretrained=pretrained, img_size=img_size)
+    notices = _resampled(module, img_size) if pretrained else ()
     return ready(
         name,
         module,
-        source=source if pretrained else "random weights",
+        source="hub" if pretrained else RANDOM,
         img_size=img_size,
         device=device,
         dtype=dtype,
         notices=notices,
     )
+
+
+def _bundled(
+    name: str,
+    *,
+    img_size: tuple[int, int] | None,
+    device: torch.device,
+    dtype: torch.dtype,
+    pretrained: bool,
+) -> Model:
+    """A network that comes with the program."""
+    own = BUNDLED[name]
+    options = dict(own.options)
+    if pretrained:
+        options["weight_init"] = "skip"
+    # Without memory of their own, weights that a file gives need not be drawn at random.
+    with torch.device("meta") if pretrained else nullcontext():
+        module = create(own.architecture, pretrained=False, img_size=None, **options)
+    if pretrained:
+        module.load_state_dict(load_file(own.file), strict=True, assign=True)
+    model = ready(
+        name,
+        module,
+        source="bundled file" if pretrained else RANDOM,
+        img_size=img_size,
+        device=device,
+        dtype=dtype,
+        notices=(),
+    )
+    return with_outputs(model, configured=own.outputs)
 
 
 def ready(
@@ -143,11 +159,11 @@ def check_name(name: str) -> None:
         )
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
-        known = [BUNDLED, *timm.list_models()]
+        known = [*BUNDLED, *timm.list_models()]
         similar = ", ".join(repr(each) for each in get_close_matches(architecture, known, n=3))
         raise BadParameter(
             f"the unknown model {name!r}",
-            f"{BUNDLED!r}, a timm id or '{HUB}organisation/name'",
+            f"{DEFAULT!r}, a timm id or '{HUB}organisation/name'",
             f"perhaps you mean {similar}" if similar else "choose one from the list of models",
         )
     tagged = timm.list_models(f"{architecture}.*", include_tags=True)
@@ -229,5 +245,5 @@ def _unavailable(name: str, missing: str, error: Exception) -> WeightsUnavailabl
         f"no {missing} for {name!r} ({short_reason(error)})",
         f"a hub that can be reached, or {missing} in its local cache",
         "connect to the hub, or give a downloaded file as checkpoint=FILE, "
-        f"architecture={architecture}; {BUNDLED!r} works without a connection",
+        f"architecture={architecture}; {DEFAULT!r} works without a connection",
     )

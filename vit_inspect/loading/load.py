@@ -14,7 +14,7 @@ from vit_inspect.device import choose_device
 from vit_inspect.errors import BadParameter
 from vit_inspect.loading import from_file, from_timm, from_transformers
 from vit_inspect.loading.outputs import with_labels, with_outputs
-from vit_inspect.loading.recommended import BUNDLED
+from vit_inspect.loading.recommended import DEFAULT
 from vit_inspect.model import Model
 from vit_inspect.pictures.preparing import CropMode, Fit
 from vit_inspect.records.evidence import Outputs
@@ -140,7 +140,7 @@ def load(
                 dtype=dtype,
             )
     else:
-        name = BUNDLED if name is None else name
+        name = DEFAULT if name is None else name
         from_hub = name.startswith(from_transformers.PREFIX)
         source = from_transformers.load if from_hub else from_timm.load
         model = source(name, img_size=size, device=target, dtype=dtype, pretrained=pretrained)

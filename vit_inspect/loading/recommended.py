@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-BUNDLED = "dinov2_small"
+DEFAULT = "dinov2_small"
+"""The model that is loaded where none is named: it is bundled."""
 
 
 class Checkpoint(NamedTuple):
@@ -20,9 +21,14 @@ class Checkpoint(NamedTuple):
 
 ZOO = (
     Checkpoint(
-        BUNDLED,
+        DEFAULT,
         "all figures, offline",
         "DINOv2 ViT-S/14 tuned for saliency, bundled: its heads attend to parts of objects",
+    ),
+    Checkpoint(
+        "fashion_vit",
+        "classes: predictions, relevance, lens, faithfulness, offline",
+        "bundled classifier of ten garments, trained here: it is known what lies where",
     ),
     Checkpoint(
         "vit_large_patch32_224.orig_in21k",

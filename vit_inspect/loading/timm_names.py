@@ -6,6 +6,7 @@ Everything comes from timm's own list and from the disk: no network is made, and
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,9 +16,8 @@ import timm
 import torch
 from timm.models import get_pretrained_cfg, is_model_in_modules
 
-from vit_inspect.loading.from_timm import BUNDLED_ARCHITECTURE
+from vit_inspect.loading.bundled import BUNDLED
 from vit_inspect.loading.hub import is_cached
-from vit_inspect.loading.recommended import BUNDLED
 from vit_inspect.loading.refused_families import OTHER_ARCHITECTURES, OTHER_FAMILIES
 from vit_inspect.loading.timm_anatomy import SERVED_CROPS, class_count
 
@@ -121,7 +121,9 @@ def named(name: str) -> Named | None:
         or config.crop_mode not in SERVED_CROPS
     ):
         return None
-    size = SIZE.search(architecture)
+    options = BUNDLED[name].options if name in BUNDLED else {}
+    # Another width than its architecture's has another size than that name says.
+    size = None if "embed_dim" in options else SIZE.search(architecture)
     patch = PATCH.search(architecture)
     other = (px for pattern, px in OTHER_PATCHES if pattern.search(architecture))
     _, rows, columns = config.input_size
@@ -129,7 +131,8 @@ def named(name: str) -> Named | None:
         name=name,
         family=family,
         size=f"{size[1]}{(size[3] or '').replace('_', ' ')}" if size else None,
-        patch_px=int(patch[1] or patch[2]) if patch else next(other, None),
+        patch_px=options.get("patch_size")
+        or (int(patch[1] or patch[2]) if patch else next(other, None)),
         input_px=(rows, columns),
         class_count=class_count(config.to_dict()),
     )
@@ -140,7 +143,7 @@ def is_here(name: str) -> bool | None:
 
     None where timm has no weights of it at all.
     """
-    if name == BUNDLED:
+    if name in BUNDLED:
         return True
     config = _config(name)
     if config is None or not config.has_weights:
@@ -154,7 +157,11 @@ def is_here(name: str) -> bool | None:
 @lru_cache(KEPT)
 def _config(name: str) -> Any:
     """timm's entry of a name; None where it has no such architecture or no such tag."""
+    if own := BUNDLED.get(name):
+        overlay = own.options.get("pretrained_cfg_overlay", {})
+        config: Any = get_pretrained_cfg(own.architecture)
+        return replace(config, **overlay)
     try:
-        return get_pretrained_cfg(BUNDLED_ARCHITECTURE if name == BUNDLED else name)
+        return get_pretrained_cfg(name)
     except RuntimeError:
         return None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vit_inspect.errors import BadImage
 from vit_inspect.pictures.reading import SUFFIXES, printable, unopened
-from vit_inspect.pictures.samples import SAMPLES, sample_path
+from vit_inspect.pictures.samples import EVERY, in_words, sample_path
 
 
 def find_photographs(arguments: Iterable[str | os.PathLike[str]]) -> list[Path]:
@@ -24,7 +24,7 @@ def find_photographs(arguments: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
 def _photographs(argument: str) -> list[Path]:
     path = Path(argument)
-    if argument in SAMPLES and not path.exists():
+    if argument in EVERY and not path.exists():
         return [sample_path(argument)]
     try:
         if not stat.S_ISDIR(path.stat().st_mode):
@@ -38,7 +38,7 @@ def _photographs(argument: str) -> list[Path]:
         raise unopened(
             argument,
             error,
-            remedy=f"check the path, or take one of the samples {', '.join(SAMPLES)}",
+            remedy=f"check the path, or take a sample: {in_words()}",
         ) from error
     if not pictures:
         raise BadImage(

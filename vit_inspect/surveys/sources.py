@@ -26,7 +26,7 @@ from PIL import Image
 from vit_inspect.arguments import of_kind, several
 from vit_inspect.errors import BadImage, BadParameter, Unreachable, short_reason
 from vit_inspect.pictures.reading import MAX_BYTES, SUFFIXES, printable, read_image
-from vit_inspect.pictures.samples import SAMPLES, sample_path
+from vit_inspect.pictures.samples import EVERY, sample_path
 
 SHARDS = (".tar", ".parquet")
 LISTS = (".txt", ".csv")
@@ -173,7 +173,7 @@ def unreadable(place: str, error: Exception) -> BadImage:
 
 def _entries_of(source: str, label_from: str | None) -> Iterator[Entry]:
     """The pictures of one argument."""
-    if source in SAMPLES and not os.path.exists(source):
+    if source in EVERY and not os.path.exists(source):
         yield Entry(source, str(sample_path(source)), label=_folder(source, label_from))
         return
     try:
