@@ -55,6 +55,7 @@ def _show(view: str, place: places.Place) -> None:
     with st.sidebar:
         picture = sidebar.choose_picture(told_here)
         name = picker.choose()
+        picker.choose_steps(name)
         said = told.choose(of_a_file=offers.is_file(name))
         size, fit = sidebar.wanted_size(name), sidebar.choose_fit()
         subject = state.Subject(name, size, fit, picture, said=said)

@@ -9,6 +9,7 @@ from typing import Any
 
 import vit_inspect as vi
 from vit_inspect.figures.printing import Print
+from vit_inspect.pictures.samples import EVERY
 from vit_inspect_dashboard import models, offers
 from vit_inspect_dashboard.pictures import Picture
 from vit_inspect_dashboard.state import Subject
@@ -86,7 +87,7 @@ def _loaded(subject: Subject) -> str:
 
 def picture(given: Picture) -> str:
     """A picture as an argument: a sample, or the name of the user's file."""
-    if given.key in vi.SAMPLES:
+    if given.key in EVERY:
         return f"vi.sample({given.key!r})"
     return given.written or repr(given.name)
 

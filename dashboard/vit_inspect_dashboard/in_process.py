@@ -30,6 +30,7 @@ import vit_inspect as vi
 from vit_inspect.errors import BadParameter
 from vit_inspect.pictures.given import Picture as Given
 from vit_inspect.pictures.given import as_picture
+from vit_inspect.pictures.samples import EVERY
 from vit_inspect_dashboard import launched, offers, pictures
 from vit_inspect_dashboard.launch import APP, warm
 from vit_inspect_dashboard.pictures import Picture
@@ -145,7 +146,7 @@ def _pictures(images: Given | Sequence[Given] | None) -> tuple[Picture, ...]:
     found: dict[str, Picture] = {}
     for index, each in enumerate(given):
         picture = _picture(each, f"images[{index}]" if several or batch else "images")
-        name = pictures.unlike(picture.name, {*vi.SAMPLES, *found})
+        name = pictures.unlike(picture.name, {*EVERY, *found})
         found[name] = replace(picture, name=name)
     return tuple(found.values())
 

@@ -16,7 +16,7 @@ from vit_inspect.errors import InspectError
 from vit_inspect.exporting.render import PLOTLY_CONFIG
 from vit_inspect.figures import looks, narrow_sheet, outputs, overlay, screen_sheet
 from vit_inspect.figures.figure import FigureSpec, Record
-from vit_inspect.loading.recommended import BUNDLED
+from vit_inspect.loading.recommended import DEFAULT
 from vit_inspect.records.base import Photograph
 from vit_inspect.records.evidence import Predictions
 from vit_inspect_dashboard import address, kept, models, offers, records, state, told
@@ -58,7 +58,7 @@ def failed_model(subject: Subject, place: Any, second: str = "") -> Iterator[Non
     try:
         yield
     except InspectError as refusal:
-        first = next(iter(offers.listed()), BUNDLED)
+        first = next(iter(offers.listed()), DEFAULT)
         with place:
             st.error(plain(str(refusal)))
             with st.container(horizontal=True):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import streamlit as st
 
 from vit_inspect.errors import InspectError
+from vit_inspect.loading.bundled import BUNDLED, FASHION, LAST_STEP
 from vit_inspect.loading.recommended import ZOO
 from vit_inspect.loading.timm_names import is_here, named, served
 from vit_inspect_dashboard import address, brought, offers, state, told
@@ -20,6 +21,7 @@ SHOWN = 12
 
 HERE = "on this machine"
 
+STEPS = "steps_of_training"
 COUNT, SOUGHT, OPENED, UPLOAD = "models_shown", "sought_model", "times_opened", "weights"
 """Where a session keeps how many models the dialog shows, the words that are searched for, how
 often it was opened, and what was uploaded since."""
@@ -118,11 +120,51 @@ def choose() -> str:
     return name
 
 
-def offer(label: str, words: str) -> None:
-    """A button on a page that opens the list with what these words find."""
+def offer_classes(words: str) -> None:
+    """What a page says that needs classes, for a model without; with two ways to go on."""
+    st.info(words)
     first = next(iter(listed()))
-    if st.button(label, on_click=_begin, args=(words,), help=f"The list of models, for {words!r}"):
+    with st.container(horizontal=True):
+        st.button(
+            "Open the bundled classifier",
+            type="primary",
+            on_click=state.take_classifier,
+            args=(told.KEYS,),
+            help="It tells ten garments apart, on pictures of which it is known what lies where. "
+            "Nothing is downloaded.",
+        )
+        sought = "1,000 classes"
+        opened = st.button(
+            "Choose another model with classes",
+            on_click=_begin,
+            args=(sought,),
+            help=f"The list of models, for {sought!r}",
+        )
+    if opened:
         _dialog((address.get("model") or first)[:NAME_LENGTH], first)
+
+
+def choose_steps(model: str) -> None:
+    """Of the bundled classifier, how long it was trained: each step is a model of its own."""
+    names = {int(name.partition("@")[2] or LAST_STEP): name for name in BUNDLED if _trained(name)}
+    here = next((steps for steps, name in names.items() if name == model), None)
+    if here is None:
+        return
+    st.session_state[STEPS] = here
+    st.select_slider(
+        "Steps of training",
+        sorted(names),
+        key=STEPS,
+        on_change=state.take_steps,
+        args=(names, STEPS),
+        format_func="{:,}".format,
+        help="The same network, kept on the way: at 0 its weights are random. Move it to see how "
+        "attention comes to be.",
+    )
+
+
+def _trained(name: str) -> bool:
+    return name.partition("@")[0] == FASHION
 
 
 @st.dialog("Choose a model", width="medium")

@@ -18,8 +18,10 @@ from PIL import Image, ImageOps
 
 import vit_inspect as vi
 from vit_inspect.errors import BadImage
+from vit_inspect.loading.bundled import FASHION
 from vit_inspect.pictures.bands import CHOOSE_BANDS
 from vit_inspect.pictures.reading import ACCEPTED, MAX_PIXELS, SUFFIXES, printable
+from vit_inspect.pictures.samples import EVERY
 from vit_inspect_dashboard import address, launched, surveyed
 from vit_inspect_dashboard.wording import plain
 
@@ -45,7 +47,7 @@ class Picture:
     @property
     def title(self) -> str:
         """What it shows, as far as that is known."""
-        return vi.SAMPLES[self.key].title if self.key in vi.SAMPLES else self.name
+        return EVERY[self.key].title if self.key in EVERY else self.name
 
 
 def sample(name: str) -> Picture:
@@ -54,8 +56,23 @@ def sample(name: str) -> Picture:
 
 
 def samples() -> list[Picture]:
-    """All samples."""
-    return [sample(name) for name in vi.SAMPLES]
+    """The samples of the model that is open; a canvas of the address is there with every model."""
+    found = samples_of(address.get("model") or launched.here().model or "")
+    names = [picture.name for picture in found]
+    return found + [
+        sample(name) for name in vi.CANVASES if name == address.get("image") and name not in names
+    ]
+
+
+def samples_of(model: str) -> list[Picture]:
+    """The photographs; for the classifier of canvases, those before them."""
+    canvases = vi.CANVASES if of_canvases(model) else ()
+    return [sample(name) for name in (*canvases, *vi.SAMPLES)]
+
+
+def of_canvases(model: str) -> bool:
+    """Whether this is the bundled classifier, at any step of its training."""
+    return model.partition("@")[0] == FASHION
 
 
 def uploads() -> list[Picture]:
@@ -65,7 +82,7 @@ def uploads() -> list[Picture]:
         for file in st.session_state.get("uploads") or []
         if _problem(_digest(file), file.name, file.getvalue()) is None
     }
-    taken = {*vi.SAMPLES, *(each.name for each in launched.here().pictures)}
+    taken = {*EVERY, *(each.name for each in launched.here().pictures)}
     found = []
     for key, file in files.items():
         name = unlike(file.name, taken)

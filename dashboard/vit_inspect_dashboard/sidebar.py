@@ -8,7 +8,7 @@ from typing import Any, get_args
 import streamlit as st
 
 from vit_inspect.figures.looks import parameter_count
-from vit_inspect.loading.recommended import BUNDLED
+from vit_inspect.loading.recommended import DEFAULT
 from vit_inspect.model import Model
 from vit_inspect.pictures.preparing import Fit
 from vit_inspect.pictures.reading import printable
@@ -57,7 +57,7 @@ def missing_picture(found: Collection[str]) -> str | None:
 def load_first(name: str | None = None) -> Subject:
     """Load the model that a new visitor sees, by default the first one of the list."""
     name = name or next(iter(picker.listed()))
-    first = Subject(name, own_size(name), "crop", pictures.samples()[0])
+    first = Subject(name, own_size(name), "crop", pictures.samples_of(name)[0])
     models.model(first)
     return first
 
@@ -86,7 +86,7 @@ def wanted_size(model: str) -> int | None:
 
 def own_size(model: str) -> int | None:
     """The input size where a model starts; None for the size that it was trained for."""
-    return DEFAULT_PX if model == BUNDLED else None
+    return DEFAULT_PX if model == DEFAULT else None
 
 
 def sizes_px(patch_px: int) -> set[int]:

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import streamlit as st
 
+import vit_inspect as vi
+from vit_inspect.loading.bundled import FASHION
 from vit_inspect.pictures.preparing import Fit
 from vit_inspect.records.names import place_name
 from vit_inspect_dashboard import address
@@ -98,6 +100,17 @@ def take_model(chosen: str, start: str, said: Sequence[str]) -> None:
     """
     address.put(model=None if chosen == start else chosen, size=None, stage=None)
     address.put(**dict.fromkeys(said))
+
+
+def take_classifier(said: Sequence[str]) -> None:
+    """What leads from a model without classes to the bundled one that has some."""
+    take_model(FASHION, "", said)
+    address.put(image=next(iter(vi.CANVASES)))
+
+
+def take_steps(names: Mapping[int, str], key: str) -> None:
+    """The same network after other steps of its training; all else stays as it is."""
+    address.put(model=names[st.session_state[key]])
 
 
 def back_to_first_model(said: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
 from tests.dashboard.serving import CLASSIFIER
 from tests.dashboard.windows import new_window, ready, show
 from vit_inspect.catalog import FIGURES
-from vit_inspect.loading.recommended import BUNDLED
+from vit_inspect.loading.recommended import DEFAULT
 from vit_inspect_dashboard.places import PLACES, VIEW_NAMES, place_of
 from vit_inspect_dashboard.state import HOME
 
@@ -33,7 +33,7 @@ SHOWN = [
     *(("bundled", view) for view in VIEW_NAMES),
     *(("classifier", view) for view in OF_BOTH),
 ]
-MODELS = {"bundled": BUNDLED, "classifier": CLASSIFIER}
+MODELS = {"bundled": DEFAULT, "classifier": CLASSIFIER}
 RESAMPLED = "Position table resampled from 37 × 37 to 16 × 16."
 """What every view has to tell of the bundled model."""
 REFUSED = {("bundled", "logit_lens"): "This model has none."}

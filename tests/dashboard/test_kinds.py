@@ -314,7 +314,7 @@ def test_a_model_without_classes_says_so_and_offers_one_where_classes_are_read()
     assert any("This model has none." in each.value for each in app.info)
     # The rest of the page is there.
     assert any(" parameters\\, " in each.value for each in app.caption)
-    [button] = [each for each in app.button if each.label == "Choose a model with classes"]
+    [button] = [each for each in app.button if each.label == "Choose another model with classes"]
     button.click().run()
     assert not app.exception
     assert app.text_input(key="sought_model").value == "1,000 classes"

@@ -28,7 +28,7 @@ from tests.dashboard.apps import (
 )
 from vit_inspect.catalog import COMPOSED, FIGURES
 from vit_inspect.figures.figure import FigureSpec
-from vit_inspect.loading.recommended import BUNDLED
+from vit_inspect.loading.recommended import DEFAULT
 from vit_inspect_dashboard import places
 from vit_inspect_dashboard.wording import COUNTING
 
@@ -209,9 +209,9 @@ def numbers_on_all_pages(*, model: str) -> dict[str, set[int]]:
 
 @pytest.mark.slow
 def test_layers_heads_and_patches_of_the_bundled_model_count_from_0() -> None:
-    model = vi.load(BUNDLED, img_size=224)
+    model = vi.load(DEFAULT, img_size=224)
     heads = vi.capture(model, vi.sample("chelsea")).head_count
-    found = numbers_on_all_pages(model=BUNDLED)
+    found = numbers_on_all_pages(model=DEFAULT)
     assert found["layer"] == set(range(len(model.blocks)))
     assert found["head"] == set(range(heads))
     # The position table is larger than the grid at this size.

@@ -49,7 +49,7 @@ def test_facts_are_one_line_before_anything_is_loaded(
     )
     assert "1024 × 768 px" in facts("vit_base_patch16_sapiens2")
     assert facts("hf-hub:someone/something") == ""
-    assert len(picker.entries()) == len(served()) + 1
+    assert len(picker.entries()) == len(served()) + 2
 
 
 def test_what_is_on_this_machine_comes_first_then_what_is_recommended(
@@ -61,10 +61,11 @@ def test_what_is_on_this_machine_comes_first_then_what_is_recommended(
     (cached / "model.safetensors").touch()
     found = picker.entries()
     recommended = [each.name for each in ZOO]
-    assert [each.name for each in found[:3]] == ["epoch1.pth", "dinov2_small", MAE]
-    assert [each.here for each in found[:4]] == [True, True, True, False]
-    rest = [name for name in recommended if name not in ("dinov2_small", MAE)]
-    assert [each.name for each in found[3:]][: len(rest)] == rest
+    here = ["dinov2_small", "fashion_vit", MAE]
+    assert [each.name for each in found[:4]] == ["epoch1.pth", *here]
+    assert [each.here for each in found[:5]] == [True, True, True, True, False]
+    rest = [name for name in recommended if name not in here]
+    assert [each.name for each in found[4:]][: len(rest)] == rest
     assert len({each.name for each in found}) == len(found)
 
 

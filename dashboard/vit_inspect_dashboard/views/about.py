@@ -8,7 +8,7 @@ import vit_inspect as vi
 from vit_inspect.errors import UnsupportedModel
 from vit_inspect.figures.anatomy import FIGURE
 from vit_inspect.figures.looks import parameter_count
-from vit_inspect_dashboard import exports, models, page, records, state
+from vit_inspect_dashboard import exports, models, page, picker, records, state
 from vit_inspect_dashboard.components import screen
 from vit_inspect_dashboard.wording import COUNTING, class_names, plain, query_name, token_name
 
@@ -59,7 +59,7 @@ with facts:
         found = records.of_capture(vi.predictions, subject)
     except UnsupportedModel:
         st.markdown("**Predictions**")
-        st.write("No classifier: the model outputs a feature vector.")
+        picker.offer_classes("No classifier: the model outputs a feature vector.")
     else:
         scored = found.outputs == "scores"
         st.markdown("**Largest raw scores**" if scored else "**Five most probable classes**")

@@ -6,8 +6,8 @@ from functools import partial
 
 import streamlit as st
 
-import vit_inspect as vi
 from vit_inspect.catalog import FIGURES
+from vit_inspect.pictures.samples import EVERY
 from vit_inspect_dashboard import as_python, exports, models, offers, page, records, state, survey
 from vit_inspect_dashboard.wording import file_stem
 
@@ -51,7 +51,7 @@ if offers.is_in_memory(subject.model):
 else:
     st.markdown("**The same from a terminal**")
     words = ["python", "-m", "vit_inspect", "figures"]
-    words += [subject.picture.key if subject.picture.key in vi.SAMPLES else "PHOTO", "--out", "out"]
+    words += [subject.picture.key if subject.picture.key in EVERY else "PHOTO", "--out", "out"]
     words += models.options(subject)
     words += [] if subject.size is None else ["--img-size", str(subject.size)]
     words += [] if subject.stage is None else ["--stage", str(subject.stage)]

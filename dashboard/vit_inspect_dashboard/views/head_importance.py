@@ -12,7 +12,17 @@ from vit_inspect.analyses.ablation import Replacement
 from vit_inspect.figures import ablation
 from vit_inspect.figures.head_importance import FIGURE
 from vit_inspect.records.names import place_name
-from vit_inspect_dashboard import controls, exports, models, page, records, state, survey, trials
+from vit_inspect_dashboard import (
+    controls,
+    exports,
+    models,
+    page,
+    picker,
+    records,
+    state,
+    survey,
+    trials,
+)
 from vit_inspect_dashboard.components import screen
 from vit_inspect_dashboard.wording import query_name
 
@@ -101,7 +111,7 @@ with answer:
             alt="The largest outputs before and after",
         )
     else:
-        st.caption(
+        picker.offer_classes(
             "No classifier: the model outputs a feature vector. The numbers below say how much it "
             "changes."
         )

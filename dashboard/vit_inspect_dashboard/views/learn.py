@@ -20,6 +20,7 @@ from vit_inspect.figures.attention_relevance import WAYS
 from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.position_bias import FIGURE as POSITION_BIAS
 from vit_inspect.figures.rotary_similarity import FIGURE as ROTARY_SIMILARITY
+from vit_inspect.loading.bundled import FASHION
 from vit_inspect.records.base import Result
 from vit_inspect_dashboard import (
     address,
@@ -28,6 +29,7 @@ from vit_inspect_dashboard import (
     models,
     offers,
     page,
+    picker,
     records,
     sheets,
     state,
@@ -37,6 +39,9 @@ from vit_inspect_dashboard.components.magnifier import magnifier
 from vit_inspect_dashboard.sheets import all_rows_fit
 from vit_inspect_dashboard.state import HOME
 from vit_inspect_dashboard.wording import class_names
+
+SUPPORT_INSIDE = "70%"
+"""Of relevance for a garment, over held-out canvases: `python -m tests.benchmarks.truth`."""
 
 
 class Task(NamedTuple):
@@ -199,9 +204,10 @@ def show_rollout() -> None:
 def show_output() -> int | None:
     """Features, or classes, of which one is chosen where its relevance can be shown."""
     if model.labels is None:
-        st.write(
+        picker.offer_classes(
             f"This model is no classifier. It outputs {capture.output.shape[-1]} numbers that "
-            "describe the picture: similar pictures get similar numbers."
+            "describe the picture: similar pictures get similar numbers. With a classifier you can "
+            "ask which patches speak for a class."
         )
         return None
     found, names = records.of_capture(vi.predictions, subject), class_names(model.labels)
@@ -378,19 +384,36 @@ def steps() -> list[Step]:
             "to them would raise it most.",
             show_support,
             "attention_relevance",
-            Task(
-                "Would the output change without the strongest squares?",
-                screen.in_words(
-                    "Open Tests, click the same squares there, and read 'Cosine of the outputs': 1 "
-                    "is no change."
-                ),
-                "Often hardly, if only a few are missing: other squares say the same. That is the "
-                "test of every map: a strong square that can go without a change of the output "
-                "was not needed. Now choose + your photo above, and begin again with step 1: "
-                "what do you expect of each step?",
-            ),
+            _last_task(),
         ),
     ]
+
+
+def _last_task() -> Task:
+    """What to find out of the squares that support the output."""
+    begin = (
+        "Now choose + your photo above, and begin again with step 1: what do you expect of each "
+        "step?"
+    )
+    if subject.model == FASHION and subject.picture.key in vi.CANVASES:
+        return Task(
+            "Which squares speak for this class?",
+            "Choose one of the garments in 'Patches that support', then another one.",
+            "Those of this garment, and they move to the other one. On pictures like these it is "
+            "known what lies where, so a map can be judged: over a thousand of them, "
+            f"{SUPPORT_INSIDE} of this map lies in the box of the garment, which takes 25% of the "
+            f"picture. {begin}",
+        )
+    return Task(
+        "Would the output change without the strongest squares?",
+        screen.in_words(
+            "Open Tests, click the same squares there, and read 'Cosine of the outputs': 1 is no "
+            "change."
+        ),
+        "Often hardly, if only a few are missing: other squares say the same. That is the test of "
+        "every map: a strong square that can go without a change of the output was not needed. "
+        f"{begin}",
+    )
 
 
 def _resampled(result: Result) -> str:

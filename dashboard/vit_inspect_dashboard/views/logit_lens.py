@@ -14,10 +14,9 @@ FIGURE = logit_lens.FIGURE
 subject = state.current()
 place = page.heading(FIGURE.title, FIGURE.question)
 if models.model(subject).labels is None:
-    st.info(
+    picker.offer_classes(
         "The lens asks the model's own classifier what it reads in each layer. This model has none."
     )
-    picker.offer("Choose a model with classes", "1,000 classes")
 else:
     result = records.of_capture(vi.logit_lens, subject)
     name, layer = result.labels[0], controls.choose_layer(len(models.model(subject).blocks))

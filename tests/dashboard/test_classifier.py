@@ -1,0 +1,47 @@
+"""Is the bundled classifier one click away where classes are asked for, with its own pictures?"""
+
+from __future__ import annotations
+
+import pytest
+
+import vit_inspect as vi
+from tests.dashboard.apps import opened
+from vit_inspect_dashboard import pictures
+
+pytestmark = pytest.mark.slow
+
+OFFER = "Open the bundled classifier"
+
+
+@pytest.mark.parametrize("view", ["logit_lens", "learn", "about", "head_importance"])
+def test_a_page_that_needs_classes_offers_it_in_one_click(view: str) -> None:
+    app = opened(view, model="dinov2_small", step="8")
+    app.button(key=next(each.key for each in app.button if each.label == OFFER)).click().run()
+    assert not app.exception
+    assert not app.error
+    shown = app.session_state["subject"]
+    assert (shown.model, shown.picture.name) == ("fashion_vit", "canvas_00")
+    assert all(each.label != OFFER for each in app.button)
+
+
+def test_its_own_pictures_come_first_and_other_models_have_none_but_the_one_of_a_link() -> None:
+    def offered(**asked: str) -> list[str]:
+        return list(opened("attention_rollout", **asked).selectbox(key="image").options)
+
+    assert offered(model="fashion_vit@400") == [*vi.CANVASES, *vi.SAMPLES]
+    assert offered(model="dinov2_small") == list(vi.SAMPLES)
+    assert offered(model="dinov2_small", image="canvas_05") == [*vi.SAMPLES, "canvas_05"]
+    assert pictures.sample("canvas_03").title == "Sandal, pullover"
+
+
+def test_its_steps_are_a_slider_that_keeps_all_else() -> None:
+    app = opened("attention_rollout", model="fashion_vit", image="canvas_03", start="2")
+    slider = app.select_slider(key="steps_of_training")
+    assert slider.value == 8_000
+    slider.set_value(400).run()
+    assert not app.exception
+    shown = app.session_state["subject"]
+    assert (shown.model, shown.picture.name) == ("fashion_vit@400", "canvas_03")
+    app.select_slider(key="steps_of_training").set_value(8_000).run()
+    assert app.session_state["subject"].model == "fashion_vit"
+    assert not opened("attention_rollout", model="dinov2_small").select_slider
