@@ -29,6 +29,7 @@ from vit_inspect.figures.overlay import unseen
 from vit_inspect.layout import CLS_MEAN, MEAN, MEAN_PREFIX, POOL
 from vit_inspect.loading.transformers_anatomy import ANATOMIES, OUTPUTS, recipe
 from vit_inspect.pictures.preparing import prepare
+from vit_inspect.recording.gradients import differentiate
 
 SIZE: dict[str, Any] = {
     "hidden_size": 32,
@@ -293,6 +294,21 @@ def test_siglips_pool_is_seen() -> None:
     pooled = rows(capture.pool, [0]).mean(dim=1)
     torch.testing.assert_close(pooled, given[0], rtol=0, atol=1e-12)
     torch.testing.assert_close(readout_weights(capture), given[0][:, 0], rtol=0, atol=1e-12)
+
+
+def test_siglips_pool_has_a_gradient_at_its_heads() -> None:
+    """It has one query and 16 keys; the gradient there is the outer one through the projection."""
+    network = network_of(BY_KIND["SiglipVisionModel"])
+    model = vi.wrap(network, transform=RECIPE)
+    outer: list[Tensor] = []
+    handle = network.head.attention.register_forward_hook(
+        lambda _, __, output: output[0].register_hook(outer.append) and None
+    )
+    found = differentiate(model, IMAGES, score=lambda seen: seen.output.square().sum(dim=1))
+    handle.remove()
+    wanted = (outer[0] @ network.head.attention.out_proj.weight).unflatten(-1, (2, 16))
+    torch.testing.assert_close(found.pool, wanted.transpose(1, 2), rtol=1e-12, atol=1e-12)
+    assert vi.attention_relevance(model, IMAGES).relevance.std() > 0
 
 
 def test_siglip_without_its_pool_reads_the_mean() -> None:

@@ -444,11 +444,13 @@ def _reordered(layer: LayerAttention, layout: TokenLayout) -> LayerAttention:
 
 def _before_projection(
     project: Callable[[Tensor], Tensor],
-    values: Float[Tensor, "image head token value_width"],
-    gradient: Float[Tensor, "token image all_widths"],
-) -> Float[Tensor, "image head token value_width"]:
+    values: Float[Tensor, "image head key value_width"],
+    gradient: Float[Tensor, "query image all_widths"],
+) -> Float[Tensor, "image head query value_width"]:
     """The gradient at the input of the linear output projection, from that at its output."""
     with torch.enable_grad():
-        heads = torch.zeros_like(values, requires_grad=True)
+        # A pool has fewer queries than keys.
+        shape = (*values.shape[:2], len(gradient), values.shape[-1])
+        heads = values.new_zeros(shape, requires_grad=True)
         (before,) = torch.autograd.grad(project(heads), heads, gradient.transpose(0, 1))
     return before
