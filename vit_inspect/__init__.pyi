@@ -44,6 +44,7 @@ from .loading.anatomy import anatomy as anatomy
 from .loading.from_module import wrap as wrap
 from .loading.load import load as load
 from .loading.randomising import randomised as randomised
+from .loading.words import with_texts as with_texts
 from .model import Model as Model
 from .pictures.preparing import Recipe as Recipe
 from .pictures.reading import read_image as read_image

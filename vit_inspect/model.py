@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -36,6 +36,33 @@ class Stage:
     blocks: tuple[nn.Module, ...]
     layout: TokenLayout
     windows: tuple[Int[Tensor, "_ _"] | None, ...]
+
+
+class Comparison(NamedTuple):
+    """How a network's output is compared with some texts.
+
+    cosines: takes the network's output, (image, width), and returns its cosine with each text,
+        (image, text).
+    scale, bias: the score of a text is scale × cosine + bias.
+    """
+
+    cosines: nn.Module
+    scale: float
+    bias: float
+
+
+@dataclass(frozen=True, eq=False)
+class Words:
+    """The text tower that a network was trained with: it can make any texts the classes.
+
+    compare: function from texts to their `Comparison`; it loads the tower when first called.
+    outputs: what the scores of several texts are, as in a `Model`.
+    head: function from the last block's output, (image, token, width), to the network's output.
+    """
+
+    compare: Callable[[Sequence[str]], Comparison]
+    outputs: Outputs
+    head: Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +110,7 @@ class Model:
     stage: the current stage, from 0; `at_stage` chooses another one.
     stages: all stages in order; a single one if tokens attend inside windows but do not merge;
         empty if they do neither.
+    words: its text tower, for `vit_inspect.with_texts`; None if it has none.
     """
 
     id: str
@@ -105,6 +133,7 @@ class Model:
     merged: int = 1
     stage: int = 0
     stages: tuple[Stage, ...] = ()
+    words: Words | None = None
 
     @property
     def channels(self) -> int:
@@ -198,6 +227,16 @@ class Model:
                 "the same tokens in every layer",
                 "choose a plain vision transformer, or look at the attention maps of one stage",
             )
+
+    def checked_words(self) -> Words:
+        """Its text tower; raises `UnsupportedModel` for a model that has none."""
+        if self.words is None:
+            raise UnsupportedModel(
+                f"{self.id}, which has no text tower",
+                "a CLIP or SigLIP of transformers, loaded with its weights and no adapter",
+                "load one, such as 'transformers:openai/clip-vit-base-patch32'",
+            )
+        return self.words
 
     def prepare(self, image: Picture) -> Float[Tensor, "1 channel row column"]:
         """The model input for a picture, on the model's device and in its type.

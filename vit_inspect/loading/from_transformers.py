@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from types import ModuleType
@@ -21,6 +22,7 @@ from vit_inspect.errors import BadParameter, InspectError, WeightsUnavailable, s
 from vit_inspect.loading.adapters import CONFIG, Adapter, adapter_in, merged
 from vit_inspect.loading.from_module import wrap
 from vit_inspect.loading.hub import REPOSITORY, check_repository_name, reachable_hub
+from vit_inspect.loading.text_towers import Lazy, Tower, checked_tower, has_words, words_of
 from vit_inspect.loading.transformers_anatomy import ANATOMIES, TOWERS, describe, unknown
 from vit_inspect.model import Model
 from vit_inspect.pictures.preparing import in_words
@@ -80,7 +82,9 @@ def load_folder(
     _package(name)
     if not any((folder / each).is_file() for each in (MODEL_CONFIG, CONFIG)):
         raise _without_model(folder)
-    model = _load(name, str(folder), "main", img_size, device, dtype, pretrained)
+    # Its text tower may be loaded when the program works in another folder.
+    place = str(folder.absolute())
+    model = _load(name, place, "main", img_size, device, dtype, pretrained)
     return replace(model, source=f"folder {folder.name}" if pretrained else "random weights")
 
 
@@ -127,8 +131,9 @@ def _load(
             repository, revision = _base(adapter, name), adapter.revision
         with nullcontext() if Path(repository).is_dir() else reachable_hub():
             place = {"trust_remote_code": False, "revision": revision}
+            whole = package.AutoConfig.from_pretrained(repository, **place)
             module, kind = _network(
-                package, name, repository, place, adapter, dtype if pretrained else None
+                package, name, repository, whole, place, adapter, dtype if pretrained else None
             )
             processor, assumed = _processor(package, kind, repository, place, adapter)
     except InspectError:
@@ -151,7 +156,46 @@ def _load(
         )
     if adapter is not None and pretrained:
         notices.append(f"The adapter was merged into its base model, {_short(repository)}.")
-    return replace(model, notices=tuple(notices))
+    words = None
+    # An adapter of the image encoder was not made for the texts of its base.
+    if pretrained and adapter is None and has_words(whole):
+        # The hub may get other weights before the text tower is loaded.
+        place["revision"] = getattr(whole, "_commit_hash", None) or revision
+        tower = Lazy(partial(_tower, name, repository, place, device, dtype))
+        words = words_of(whole, model.module, tower, name=name)
+    return replace(model, notices=tuple(notices), words=words)
+
+
+def _tower(
+    name: str,
+    repository: str,
+    place: Mapping[str, Any],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Tower:
+    """The text tower beside the image encoder, with its tokenizer."""
+    package = _package(name)
+    try:
+        with nullcontext() if Path(repository).is_dir() else reachable_hub():
+            config = package.AutoConfig.from_pretrained(repository, **place)
+            # The image encoder is loaded already; only its projection is needed again.
+            config.vision_config.num_hidden_layers = 0
+            network, report = getattr(package, config.architectures[0]).from_pretrained(
+                repository, config=config, dtype=dtype, output_loading_info=True, **place
+            )
+            tokenizer = package.AutoTokenizer.from_pretrained(repository, **place)
+    # As in `_load`.
+    except Exception as error:
+        text = str(error).replace(repository, _short(repository)) or type(error).__name__
+        raise WeightsUnavailable(
+            f"no text tower for {name!r} ({short_reason(OSError(text))})",
+            "the weights of both towers and a tokenizer, where the image encoder is from",
+            "connect to the hub, or add the files of the tokenizer to the folder",
+        ) from error
+    missing = {*report["mismatched_keys"], *report["missing_keys"]}
+    _check_complete({str(each) for each in missing}, name)
+    network.eval().requires_grad_(False).to(device, dtype)
+    return checked_tower(network, tokenizer, name=name)
 
 
 def _base(adapter: Adapter, name: str) -> str:
@@ -178,12 +222,12 @@ def _network(
     package: ModuleType,
     name: str,
     repository: str,
+    config: Any,
     place: Mapping[str, Any],
     adapter: Adapter | None,
     dtype: torch.dtype | None,
 ) -> tuple[nn.Module, str]:
     """The network with its weights in this type, or with random ones for None, and its class."""
-    config = package.AutoConfig.from_pretrained(repository, **place)
     kind = (adapter and adapter.kind) or (config.architectures or ["no class"])[0]
     kind = TOWERS.get(kind, kind)
     if kind not in ANATOMIES:
