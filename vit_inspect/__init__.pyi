@@ -20,6 +20,7 @@ from .analyses.position_bias import position_bias as position_bias
 from .analyses.position_similarity import position_similarity as position_similarity
 from .analyses.predictions import predictions as predictions
 from .analyses.rotary_similarity import rotary_similarity as rotary_similarity
+from .analyses.text_similarity import text_similarity as text_similarity
 from .analyses.token_norms import token_norms as token_norms
 from .analyses.token_similarity import token_similarity as token_similarity
 from .catalog import FIGURES as FIGURES
