@@ -304,6 +304,21 @@ def test_a_folder_without_a_tokenizer_is_refused_until_it_is_there(
     assert unreachable == []
 
 
+def test_a_package_that_a_tokenizer_needs_is_named(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(*_: object, **__: object) -> None:
+        raise ImportError("\nSiglipTokenizer requires the SentencePiece library but " + 20 * "so ")
+
+    monkeypatch.setattr(hf.AutoTokenizer, "from_pretrained", without)
+    with pytest.raises(vi.WeightsUnavailable) as refusal:
+        vi.with_texts(load(folders["SiglipModel"]), TEXTS)
+    assert refusal.value.found.startswith(
+        "no package that the tokenizer of 'SiglipModel' needs (SiglipTokenizer requires the Sente"
+    )
+    assert refusal.value.remedy == "run 'pip install sentencepiece protobuf'"
+
+
 def test_a_folder_is_found_from_elsewhere(
     folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

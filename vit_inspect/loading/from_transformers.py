@@ -184,6 +184,12 @@ def _tower(
                 repository, config=config, dtype=dtype, output_loading_info=True, **place
             )
             tokenizer = package.AutoTokenizer.from_pretrained(repository, **place)
+    except ImportError as error:
+        raise WeightsUnavailable(
+            f"no package that the tokenizer of {name!r} needs ({short_reason(error)[:80]} ...)",
+            "those of SigLIP's tokenizer",
+            "run 'pip install sentencepiece protobuf'",
+        ) from error
     # As in `_load`.
     except Exception as error:
         text = str(error).replace(repository, _short(repository)) or type(error).__name__
