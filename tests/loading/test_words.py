@@ -218,7 +218,8 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "long": (["a" * (MAX_LETTERS + 1)], {}, "a text of 301 letters, 'aaaa"),
     "long with its template": (["a" * 290], {"template": f"{LETTERS}" + "{}"}, "a text of "),
     "many tokens": (["cat", LONG], {}, f"of {CONTEXT + 1} tokens; expected at most {CONTEXT}"),
-    "no Unicode": (["\ud83d"], {}, "letters that are no Unicode"),
+    "no Unicode": (["\ud83d"], {}, "signs that cannot be printed, '\\ud83d'"),
+    "two lines": (["a cat\na dog"], {}, "signs that cannot be printed, 'a cat\\na dog'"),
     "a mark of the end": (["cat <|endoftext|> dog"], {}, "the start or end of a text"),
     "twice": (["cat", "dog", "cat"], {}, "the text 'cat' twice"),
     "no place": (

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
+from unicodedata import category
 
 import torch
 from jaxtyping import Float
@@ -164,11 +165,11 @@ def checked_texts(texts: Sequence[str]) -> tuple[str, ...]:
                 f"at most {MAX_LETTERS} letters, with the template",
                 "make it shorter",
             )
-        # Text that is no Unicode, such as half of an emoji, would stop the tokenizer.
-        if any("\ud800" <= letter <= "\udfff" for letter in text):
+        # Half of an emoji would stop the tokenizer, and a line break would spoil a figure.
+        if any(category(letter) in ("Cs", "Cc") for letter in text):
             raise BadParameter(
-                f"a text with letters that are no Unicode, {short(text)}",
-                "letters of any language",
+                f"a text with signs that cannot be printed, {short(text)}",
+                "letters of any language on one line",
                 "leave them out",
             )
     return texts
