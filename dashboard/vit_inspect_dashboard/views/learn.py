@@ -40,7 +40,7 @@ from vit_inspect_dashboard.sheets import all_rows_fit
 from vit_inspect_dashboard.state import HOME
 from vit_inspect_dashboard.wording import class_names
 
-SUPPORT_INSIDE = "70%"
+SUPPORT_INSIDE = "57%"
 """Of relevance for a garment, over held-out canvases: `python -m tests.benchmarks.truth`."""
 
 
