@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import streamlit as st
 
-import vit_inspect as vi
 from vit_inspect.loading.bundled import FASHION
 from vit_inspect.pictures.preparing import Fit
 from vit_inspect.records.names import place_name
@@ -102,10 +101,14 @@ def take_model(chosen: str, start: str, said: Sequence[str]) -> None:
     address.put(**dict.fromkeys(said))
 
 
+FOUR_GARMENTS = "canvas_16"
+"""A canvas with four garments, all of which it finds."""
+
+
 def take_classifier(said: Sequence[str]) -> None:
     """What leads from a model without classes to the bundled one that has some."""
     take_model(FASHION, "", said)
-    address.put(image=next(iter(vi.CANVASES)))
+    address.put(image=FOUR_GARMENTS)
 
 
 def take_steps(names: Mapping[int, str], key: str) -> None:

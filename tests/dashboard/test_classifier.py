@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 import vit_inspect as vi
 from tests.dashboard.apps import opened
+from tests.dashboard.serving import ROOT
 from vit_inspect_dashboard import pictures
 
 pytestmark = pytest.mark.slow
@@ -20,7 +23,7 @@ def test_a_page_that_needs_classes_offers_it_in_one_click(view: str) -> None:
     assert not app.exception
     assert not app.error
     shown = app.session_state["subject"]
-    assert (shown.model, shown.picture.name) == ("fashion_vit", "canvas_00")
+    assert (shown.model, shown.picture.name) == ("fashion_vit", "canvas_16")
     assert all(each.label != OFFER for each in app.button)
 
 
@@ -45,3 +48,17 @@ def test_its_steps_are_a_slider_that_keeps_all_else() -> None:
     app.select_slider(key="steps_of_training").set_value(8_000).run()
     assert app.session_state["subject"].model == "fashion_vit"
     assert not opened("attention_rollout", model="dinov2_small").select_slider
+
+
+def test_the_tour_asks_which_squares_speak_for_a_class_and_tells_what_was_measured() -> None:
+    app = opened("learn", model="fashion_vit", step="8", image="canvas_16")
+    assert not app.exception
+    said = " ".join(str(each.value) for each in (*app.markdown, *app.caption, *app.subheader))
+    assert "Which squares speak for this class?" in said
+    table = (ROOT / "docs" / "truth.md").read_text(encoding="utf-8")
+    [share, *_] = re.findall(r"^\| relevance \| ([\d.]+) ", table, re.MULTILINE)
+    told = [each.value for each in app.expander[0].markdown] if app.expander else [said]
+    assert any(f"{float(share):.0%} of this map" in words for words in (*told, said))
+    choice = next(each for each in app.selectbox if each.label == "Patches that support")
+    labels = {thing.label for thing in vi.CANVASES["canvas_16"].things}
+    assert labels <= {str(each) for each in choice.options}
