@@ -43,9 +43,12 @@ def test_the_python_api_runs_as_printed(tmp_path: Path, monkeypatch: pytest.Monk
     assert (named.layout.grid, named.layout.prefix) == (layout.grid, layout.prefix)
     assert len(named.module.blocks) == len(narrow(256).module.blocks)
     asked: list[object] = []
+    real = vi.load
 
     def load(name: str, **options: object) -> vi.Model:
         asked.append((name, options))
+        if name == "fashion_vit":
+            return real(name)
         return narrow(256)
 
     monkeypatch.setattr(vi, "load", load)
@@ -54,7 +57,7 @@ def test_the_python_api_runs_as_printed(tmp_path: Path, monkeypatch: pytest.Monk
     for snippet in blocks("python"):
         exec(snippet, names)
         lines += snippet.splitlines()
-    assert asked == [("dinov2_small", {"img_size": 224})]
+    assert asked == [("dinov2_small", {"img_size": 224}), ("fashion_vit", {})]
     assert (tmp_path / "out" / "report.html").exists()
     for line in lines:
         if match := re.match(r"(vi\.\w+\(.*\)\.\w+) +# \((.*?)\)(;.*)?$", line):

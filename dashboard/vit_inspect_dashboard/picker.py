@@ -120,9 +120,8 @@ def choose() -> str:
     return name
 
 
-def offer_classes(words: str) -> None:
-    """What a page says that needs classes, for a model without; with two ways to go on."""
-    st.info(words)
+def offer_classes() -> None:
+    """Two ways to go on from a page that has more for a model with classes."""
     first = next(iter(listed()))
     with st.container(horizontal=True):
         st.button(

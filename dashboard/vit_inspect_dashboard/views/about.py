@@ -59,7 +59,8 @@ with facts:
         found = records.of_capture(vi.predictions, subject)
     except UnsupportedModel:
         st.markdown("**Predictions**")
-        picker.offer_classes("No classifier: the model outputs a feature vector.")
+        st.write("No classifier: the model outputs a feature vector.")
+        picker.offer_classes()
     else:
         scored = found.outputs == "scores"
         st.markdown("**Largest raw scores**" if scored else "**Five most probable classes**")

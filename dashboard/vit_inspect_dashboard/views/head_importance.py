@@ -111,10 +111,11 @@ with answer:
             alt="The largest outputs before and after",
         )
     else:
-        picker.offer_classes(
+        st.caption(
             "No classifier: the model outputs a feature vector. The numbers below say how much it "
             "changes."
         )
+        picker.offer_classes()
     with st.container(horizontal=True):
         st.metric(
             "Cosine of the outputs",

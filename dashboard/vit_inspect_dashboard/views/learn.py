@@ -204,11 +204,12 @@ def show_rollout() -> None:
 def show_output() -> int | None:
     """Features, or classes, of which one is chosen where its relevance can be shown."""
     if model.labels is None:
-        picker.offer_classes(
+        st.write(
             f"This model is no classifier. It outputs {capture.output.shape[-1]} numbers that "
             "describe the picture: similar pictures get similar numbers. With a classifier you can "
             "ask which patches speak for a class."
         )
+        picker.offer_classes()
         return None
     found, names = records.of_capture(vi.predictions, subject), class_names(model.labels)
     chosen: int | None = None

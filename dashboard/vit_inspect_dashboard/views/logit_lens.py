@@ -14,9 +14,10 @@ FIGURE = logit_lens.FIGURE
 subject = state.current()
 place = page.heading(FIGURE.title, FIGURE.question)
 if models.model(subject).labels is None:
-    picker.offer_classes(
+    st.info(
         "The lens asks the model's own classifier what it reads in each layer. This model has none."
     )
+    picker.offer_classes()
 else:
     result = records.of_capture(vi.logit_lens, subject)
     name, layer = result.labels[0], controls.choose_layer(len(models.model(subject).blocks))
