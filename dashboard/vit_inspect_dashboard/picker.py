@@ -9,7 +9,7 @@ from typing import NamedTuple
 import streamlit as st
 
 from vit_inspect.errors import InspectError
-from vit_inspect.loading.bundled import BUNDLED, FASHION, LAST_STEP
+from vit_inspect.loading.bundled import FASHION_NAMES
 from vit_inspect.loading.recommended import ZOO
 from vit_inspect.loading.timm_names import is_here, named, served
 from vit_inspect_dashboard import address, brought, offers, state, told
@@ -145,25 +145,20 @@ def offer_classes() -> None:
 
 def choose_steps(model: str) -> None:
     """Of the bundled classifier, how long it was trained: each step is a model of its own."""
-    names = {int(name.partition("@")[2] or LAST_STEP): name for name in BUNDLED if _trained(name)}
-    here = next((steps for steps, name in names.items() if name == model), None)
+    here = next((steps for steps, name in FASHION_NAMES.items() if name == model), None)
     if here is None:
         return
     st.session_state[STEPS] = here
     st.select_slider(
         "Steps of training",
-        sorted(names),
+        sorted(FASHION_NAMES),
         key=STEPS,
         on_change=state.take_steps,
-        args=(names, STEPS),
+        args=(FASHION_NAMES, STEPS),
         format_func="{:,}".format,
         help="The same network, kept on the way: at 0 its weights are random. Move it to see how "
         "attention comes to be.",
     )
-
-
-def _trained(name: str) -> bool:
-    return name.partition("@")[0] == FASHION
 
 
 @st.dialog("Choose a model", width="medium")

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 
 import vit_inspect as vi
 from vit_inspect.errors import BadImage
-from vit_inspect.loading.bundled import FASHION
+from vit_inspect.loading.bundled import FASHION_NAMES
 from vit_inspect.pictures.bands import CHOOSE_BANDS
 from vit_inspect.pictures.reading import ACCEPTED, MAX_PIXELS, SUFFIXES, printable
 from vit_inspect.pictures.samples import EVERY
@@ -72,7 +72,7 @@ def samples_of(model: str) -> list[Picture]:
 
 def of_canvases(model: str) -> bool:
     """Whether this is the bundled classifier, at any step of its training."""
-    return model.partition("@")[0] == FASHION
+    return model in FASHION_NAMES.values()
 
 
 def uploads() -> list[Picture]:

@@ -12,7 +12,14 @@ from vit_inspect.assets import DINOV2_SMALL, FASHION_CLASSES, FASHION_STEPS
 from vit_inspect.records.evidence import Outputs
 
 FASHION = "fashion_vit"
-"""A small classifier; with "@" and a number it is this network after so many steps of training."""
+"""A small classifier, whose training can be followed."""
+
+LAST_STEP = max(FASHION_STEPS)
+
+FASHION_NAMES: Mapping[int, str] = MappingProxyType(
+    {step: FASHION if step == LAST_STEP else f"{FASHION}@{step}" for step in FASHION_STEPS}
+)
+"""Its names after steps of training: each is a model of its own."""
 
 
 @dataclass(frozen=True)
@@ -52,19 +59,12 @@ def _fashion(file: Path) -> Bundled:
     return Bundled(file, "vit_tiny_patch16_224", FASHION_OPTIONS, "multi-label")
 
 
-LAST_STEP = max(FASHION_STEPS)
-
 BUNDLED: Mapping[str, Bundled] = MappingProxyType(
     {
         "dinov2_small": Bundled(
             DINOV2_SMALL, "vit_small_patch14_dinov2.lvd142m", {"num_classes": 0}
         ),
-        FASHION: _fashion(FASHION_STEPS[LAST_STEP]),
-        **{
-            f"{FASHION}@{step}": _fashion(file)
-            for step, file in FASHION_STEPS.items()
-            if step != LAST_STEP
-        },
+        **{name: _fashion(FASHION_STEPS[step]) for step, name in FASHION_NAMES.items()},
     }
 )
 """All of them by the names that `vit_inspect.load` takes."""
