@@ -28,7 +28,8 @@ from scripts.fashion_canvases import CLASSES, FOLDER, Canvas, canvas, garments, 
 from scripts.train_fashion_vit import HELD_OUT
 from vit_inspect.figures.faithfulness import conclusions, verdict
 from vit_inspect.records.base import join
-from vit_inspect.records.evidence import RANDOM, Faithfulness, mean_ends
+from vit_inspect.records.evidence import RANDOM, Faithfulness
+from vit_inspect.records.resampling import mean_ends
 
 BATCH = 50
 ORDERS = 5

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from vit_inspect.figures import looks, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
-from vit_inspect.records.evidence import CENTRE, RANDOM, Localisation, mean_ends
+from vit_inspect.records.evidence import CENTRE, RANDOM, Localisation
+from vit_inspect.records.resampling import mean_ends
 
 INSIDE, HIT = "Share of the map in the box", "Largest value in the box"
 CHANCE = "an even map"
@@ -169,12 +170,10 @@ def verdict(result: Localisation) -> str:
         return "One picture: chance cannot be told from skill."
     more = [name for place, name in enumerate(result.tested()) if _gain(result, place)[0] > 0]
     rest = [name for name in result.tested() if name not in more]
-    found = (
-        f"More in the box than {CHANCE}: {', '.join(more)}."
-        if more
-        else (f"No map has more in the box than {CHANCE}.")
-    )
-    return f"{found} Not: {', '.join(rest)}." if more and rest else found
+    if not more:
+        return f"No map has more in the box than {CHANCE}."
+    found = f"More in the box than {CHANCE}: {', '.join(more)}."
+    return f"{found} Not: {', '.join(rest)}." if rest else found
 
 
 def _gain(result: Localisation, place: int) -> tuple[float, float]:
