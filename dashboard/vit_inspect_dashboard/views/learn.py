@@ -400,10 +400,10 @@ def _last_task() -> Task:
         return Task(
             "Which squares speak for this class?",
             "Choose one of the garments in 'Patches that support', then another one.",
-            "Those of this garment, and they move to the other one. On pictures like these it is "
-            "known what lies where, so a map can be judged: over a thousand of them, "
-            f"{SUPPORT_INSIDE} of this map lies in the box of the garment, which takes 25% of the "
-            f"picture. {begin}",
+            "Mostly those of this garment, and they move with your choice; some lie on others. It "
+            "is known what lies where in these pictures, so a map can be judged: over a thousand "
+            f"of them, {SUPPORT_INSIDE} of this map lies in the box of the garment, which takes "
+            f"25% of the picture. {begin}",
         )
     return Task(
         "Would the output change without the strongest squares?",
