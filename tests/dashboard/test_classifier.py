@@ -7,7 +7,7 @@ import re
 import pytest
 
 import vit_inspect as vi
-from tests.dashboard.apps import opened
+from tests.dashboard.apps import opened, press
 from tests.dashboard.serving import ROOT
 from vit_inspect_dashboard import pictures
 
@@ -61,3 +61,13 @@ def test_the_tour_asks_which_squares_speak_for_a_class_and_tells_what_was_measur
     choice = next(each for each in app.selectbox if each.label == "Patches that support")
     labels = {thing.label for thing in vi.CANVASES["canvas_16"].things}
     assert labels <= {str(each) for each in choice.options}
+
+
+def test_the_class_that_was_chosen_in_the_tour_stays_on_the_full_page() -> None:
+    app = opened("learn", model="fashion_vit", step="8", image="canvas_16")
+    [choice] = [each for each in app.selectbox if each.label == "Patches that support"]
+    choice.select("sneaker").run()
+    press(app, "Open the full page")
+    assert not app.exception
+    assert app.selectbox(key="class").value == "sneaker"
+    assert any("Probability of sneaker" in str(each.value) for each in app.caption)

@@ -214,14 +214,15 @@ def show_output() -> int | None:
     found, names = records.of_capture(vi.predictions, subject), class_names(model.labels)
     chosen: int | None = None
     if not staged:
-        best = found.class_index[0].tolist()
-        chosen = st.selectbox(
+        # By name, as the full page does, which goes on with the class of the address.
+        best = {names[index]: index for index in found.class_index[0].tolist()}
+        name = st.selectbox(
             "Patches that support",
-            best,
-            format_func=names.__getitem__,
-            **address.one_of("class", best, start=best[0]),
+            list(best),
+            **address.one_of("class", best, start=next(iter(best))),
             help="One of the five largest outputs.",
         )
+        chosen = best[name]
     page.show_classes(found, names)
     return chosen
 
