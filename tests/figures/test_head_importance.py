@@ -11,6 +11,7 @@ from tests.helpers.records import Size, made
 from vit_inspect.figures import looks
 from vit_inspect.figures.head_importance import RANKED, draw, limits_of, plot, ranking
 from vit_inspect.figures.print_sheet import size_in
+from vit_inspect.figures.screen_sheet import TEXT_PX
 from vit_inspect.records.evidence import LOG_PROBABILITY, TURNED, HeadImportance
 
 
@@ -36,6 +37,14 @@ def test_a_long_list_is_cut(importance: HeadImportance) -> None:
     many = replace(importance, effect=np.arange(2.0 * 5 * 8).reshape(2, 5, 8))
     assert len(ranking(many)) == RANKED
     assert ranking(many)[0] == (4, 7)
+
+
+def test_each_bar_of_a_small_network_has_room_for_its_name(importance: HeadImportance) -> None:
+    figure = plot(replace(importance, effect=np.arange(2.0 * 6 * 4).reshape(2, 6, 4)))
+    bars, margin = figure.data[1], figure.layout.margin
+    assert len(bars.y) == RANKED
+    assert figure.layout.yaxis2.dtick == 1
+    assert (figure.layout.height - margin.t - margin.b) / RANKED > 1.3 * TEXT_PX
 
 
 def test_the_scale_is_centred_where_both_signs_occur(signed: HeadImportance) -> None:

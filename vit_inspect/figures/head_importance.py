@@ -15,8 +15,8 @@ from vit_inspect.figures.figure import FigureSpec
 from vit_inspect.figures.tiles import Tiles, compose, draw_tiles, fit, name_tiles, plot_tiles
 from vit_inspect.records.evidence import SCORE, TURNED, HeadImportance
 
-RANKED = 12
-"""Heads in the list."""
+RANKED, ROW_PX = 12, 17
+"""Heads in the list, and the least height of one on a screen, where its name has room."""
 HEAD_IN, ROW_IN, MOST_ROW_IN = 1.4, 0.17, 0.36
 """Height of the head of the sheet, with the colour bar, and of a row of the list: at least, and at
 most where the list is as high as the tiles beside it."""
@@ -116,7 +116,7 @@ def plot(
     """
     limits, tiles = limits_of(result, image), _tiles(result, image)
     layers, heads = tiles.count
-    height = int(np.clip(30 * layers, 13 * RANKED, 900))
+    height = int(np.clip(30 * layers, ROW_PX * RANKED, 900))
     title, words = _words(result, image).split("\n", 1)
     figure = screen_sheet.screen(title, words, height=height + 270, above=110)
     picked = list(np.ndindex(tiles.count))
@@ -182,7 +182,13 @@ def plot(
             zerolinecolor=looks.QUIET,
         ),
         yaxis2=screen_sheet.screen_axis(
-            autorange="reversed", anchor="x2", showline=False, ticks="", domain=(0, 1)
+            # Plotly leaves names out where it thinks that they are too near to each other.
+            autorange="reversed",
+            anchor="x2",
+            showline=False,
+            ticks="",
+            domain=(0, 1),
+            dtick=1,
         ),
     )
 
