@@ -42,7 +42,9 @@ def test_print_and_screen_show_these_bars_and_the_mean(result: vi.HeadValues) ->
     plot = vi.plot(result)
     assert list(plot.data[0].y) == counts.tolist()
     np.testing.assert_allclose(plot.data[0].x, (edges[:-1] + edges[1:]) / 2)
-    assert plot.layout.shapes[0].x0 == pytest.approx(result.values.mean())
+    [mean] = plot.layout.shapes
+    assert mean.x0 == pytest.approx(result.values.mean())
+    assert mean.line.color != plot.data[0].marker.color, "the bars hide the mean"
     assert "200 pictures of crops" in plot.to_json()
 
 

@@ -63,8 +63,9 @@ def plot(result: HeadValues, *, width: int = screen_sheet.SCREEN_PX) -> go.Figur
         textposition="none",
         hovertemplate="%{text}<br>%{y} pictures<extra></extra>",
     )
+    # In a colour that is seen on the bars, and on light and dark pages.
     figure.add_vline(
-        x=float(result.values.mean()), line={"width": 1, "dash": "dash", "color": looks.QUIET}
+        x=float(result.values.mean()), line={"width": 1.5, "dash": "dash", "color": looks.ACCENT}
     )
     return figure.update_layout(
         xaxis=screen_sheet.screen_axis(_statistic(result), range=[edges[0], edges[-1]]),
