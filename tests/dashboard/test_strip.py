@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import streamlit as st
 
+import vit_inspect as vi
 from vit_inspect_dashboard.components import strip as module
 from vit_inspect_dashboard.components.strip import MOST, strip
-from vit_inspect_dashboard.pictures import Picture, sample, samples
+from vit_inspect_dashboard.pictures import Picture, sample, samples, samples_of
 
 
 def shown(
@@ -36,18 +37,36 @@ def test_all_pictures_are_sent_and_the_open_one_is_told(monkeypatch: pytest.Monk
     assert heard == [offered[4].name]
 
 
-def test_of_very_many_pictures_the_first_and_the_newest_are_sent(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("here", [0, 50, 98])
+def test_of_very_many_pictures_the_first_the_open_one_and_the_newest_are_sent(
+    monkeypatch: pytest.MonkeyPatch, here: int
 ) -> None:
     offered = [
         Picture(str(number), f"{number}.png", sample("chelsea").read) for number in range(99)
     ]
-    data, heard = shown(monkeypatch, offered, offered[50], picked=MOST - 1)
+    count = MOST + (here == 50)
+    data, heard = shown(monkeypatch, offered, offered[here], picked=count - 1)
     sources = [each["source"] for each in data["pictures"]]
-    assert len(sources) == MOST
+    assert len(sources) == len(set(sources)) == count
     assert (sources[0], sources[-1]) == ("of 0.png", "of 98.png")
-    assert data["here"] == -1
+    assert sources[data["here"]] == f"of {here}.png"
     assert heard == ["98.png"]
+
+
+@pytest.mark.parametrize("count", [1, MOST // 2, MOST // 2 + 1, MOST, MOST + 1])
+def test_pictures_that_have_room_are_sent_once_and_in_order(
+    monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    offered = [Picture(str(place), f"{place}", sample("chelsea").read) for place in range(count)]
+    sources = [each["source"] for each in shown(monkeypatch, offered, offered[0])[0]["pictures"]]
+    missing = [f"of {MOST // 2}"] if count > MOST else []
+    assert sources == [f"of {place}" for place in range(count) if f"of {place}" not in missing]
+
+
+def test_all_that_is_bundled_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    offered = samples_of("fashion_vit")
+    data, _ = shown(monkeypatch, offered, offered[16])
+    assert len(data["pictures"]) == len(vi.CANVASES) + len(vi.SAMPLES)
 
 
 @pytest.mark.parametrize("picked", [None, -1, 7, 10**30, True, 1.0, math.nan, "0", [0], {"a": 0}])

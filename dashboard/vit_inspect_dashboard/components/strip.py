@@ -16,8 +16,9 @@ from vit_inspect_dashboard import pictures
 from vit_inspect_dashboard.components import component
 from vit_inspect_dashboard.pictures import Picture
 
-MOST = 24
-"""Pictures that are shown; the list of the sidebar has all."""
+MOST = 48
+"""Pictures that are shown, and the one that is open; the list of the sidebar has all. All that are
+bundled have room, and some uploads."""
 
 
 def strip(
@@ -28,7 +29,9 @@ def strip(
     on_pick: is called before the rerun with the name of the picture that was clicked.
     """
     # The newest uploads come last, and first where not all have room.
-    shown = offered if len(offered) <= MOST else (*offered[: MOST // 2], *offered[-MOST // 2 :])
+    first, newest = offered[: MOST // 2], offered[MOST // 2 :][-MOST // 2 :]
+    between = [each for each in offered[MOST // 2 : -MOST // 2] if each.name == here.name]
+    shown = [*first, *between, *newest]
     names = [picture.name for picture in shown]
 
     def picked() -> None:
