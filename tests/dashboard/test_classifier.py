@@ -71,3 +71,10 @@ def test_the_class_that_was_chosen_in_the_tour_stays_on_the_full_page() -> None:
     assert not app.exception
     assert app.selectbox(key="class").value == "sneaker"
     assert any("Probability of sneaker" in str(each.value) for each in app.caption)
+
+
+@pytest.mark.parametrize(("image", "faded"), [("canvas_16", False), ("chelsea", True)])
+def test_a_part_that_was_not_seen_is_told_where_there_is_one(image: str, faded: bool) -> None:
+    app = opened("about", model="fashion_vit", image=image)
+    [told] = [each.value for each in app.caption if "patches of" in str(each.value)]
+    assert ("never saw the faded part" in told) == faded

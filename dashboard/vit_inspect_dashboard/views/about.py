@@ -8,6 +8,7 @@ import vit_inspect as vi
 from vit_inspect.errors import UnsupportedModel
 from vit_inspect.figures.anatomy import FIGURE
 from vit_inspect.figures.looks import parameter_count
+from vit_inspect.records.base import Photograph
 from vit_inspect_dashboard import exports, models, page, picker, records, state
 from vit_inspect_dashboard.components import screen
 from vit_inspect_dashboard.wording import COUNTING, class_names, plain, query_name, token_name
@@ -16,6 +17,12 @@ from vit_inspect_dashboard.wording import COUNTING, class_names, plain, query_na
 def shown(count: int | None) -> str:
     """A number of a row, where all blocks have the same."""
     return "differs" if count is None else f"{count:,}"
+
+
+def is_whole(photograph: Photograph) -> bool:
+    """Whether the model saw all of the picture, to half a pixel: then nothing of it is faded."""
+    (rows, columns), (left, top, right, bottom) = photograph.size_px, photograph.seen
+    return max(left, top, columns - right, rows - bottom) < 0.5
 
 
 subject = state.current()
@@ -29,7 +36,8 @@ with picture:
     page.show_input(photograph, layout.grid)
     st.caption(
         f"{layout.grid[0]} × {layout.grid[1]} patches of {layout.patch_px[0]} × "
-        f"{layout.patch_px[1]} px. The model never saw the faded part."
+        f"{layout.patch_px[1]} px."
+        + ("" if is_whole(photograph) else " The model never saw the faded part.")
     )
     st.caption(f"{COUNTING} L7 H2 is head 2 of layer 7; patch (5, 7) is in row 5, column 7.")
 with facts:
