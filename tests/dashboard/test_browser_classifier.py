@@ -66,6 +66,9 @@ def test_the_offer_opens_it_on_garments_and_the_map_moves_with_the_class(page: P
     small = page.get_by_role("button", name=vi.CANVASES[PICTURE].title, exact=True)
     expect(small).to_have_attribute("aria-pressed", "true")
     expect(small).to_be_in_viewport()
+    sides = "e => [e, e.parentElement].map((each) => each.getBoundingClientRect().right)"
+    right, end = small.evaluate(sides)
+    assert right + 2.5 <= end, "its outline is cut"
     page.wait_for_function(DRAWN, polling=PAUSE_MS)
 
     turn_to(page, "Learn")
