@@ -140,7 +140,9 @@ def choose_uploads(place: Any) -> None:
 @st.cache_data(max_entries=512, show_spinner=False)
 def thumbnail(key: str, _read: Callable[[], Image.Image]) -> Image.Image:
     """A small copy of one shape, for the gallery; the key stands for the pixels."""
-    return ImageOps.fit(_read(), (256, 192))
+    # Beside a canvas there is room, as black as the canvas: no garment is cut.
+    shaped = ImageOps.pad if key in vi.CANVASES else ImageOps.fit
+    return shaped(_read(), (256, 192))
 
 
 def _show_newest() -> None:

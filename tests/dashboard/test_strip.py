@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import streamlit as st
 
 import vit_inspect as vi
 from vit_inspect_dashboard.components import strip as module
 from vit_inspect_dashboard.components.strip import MOST, strip
-from vit_inspect_dashboard.pictures import Picture, sample, samples, samples_of
+from vit_inspect_dashboard.pictures import Picture, sample, samples, samples_of, thumbnail
 
 
 def shown(
@@ -72,3 +73,15 @@ def test_all_that_is_bundled_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("picked", [None, -1, 7, 10**30, True, 1.0, math.nan, "0", [0], {"a": 0}])
 def test_what_was_not_offered_is_not_heard(monkeypatch: pytest.MonkeyPatch, picked: object) -> None:
     assert shown(monkeypatch, samples(), samples()[0], picked)[1] == []
+
+
+def test_a_small_copy_of_a_canvas_cuts_no_garment_and_one_of_a_photograph_is_full() -> None:
+    [canvas, photograph] = [
+        np.asarray(thumbnail(name, sample(name).read)) for name in ("canvas_16", "chelsea")
+    ]
+    assert canvas.shape == photograph.shape == (192, 256, 3)
+    whole = np.asarray(vi.sample("canvas_16").convert("RGB").resize((192, 192)))
+    assert np.abs(canvas[:, 32:-32].astype(int) - whole).mean() < 2
+    assert not canvas[:, :32].any()
+    assert not canvas[:, -32:].any()
+    assert photograph[:, [0, -1]].mean() > 100
