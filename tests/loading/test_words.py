@@ -290,6 +290,17 @@ def test_the_text_tower_is_loaded_when_it_is_used_and_once(
     assert len(loads) == 2
 
 
+def test_nothing_is_printed_of_weights_that_are_not_needed(
+    folders: dict[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("WARNING", "transformers.modeling_utils"):
+        vi.with_texts(load(folders["CLIPModel"]), TEXTS)
+        assert not caplog.records
+        # It prints to others as before.
+        hf.CLIPVisionModel.from_pretrained(folders["CLIPModel"])
+    assert "LOAD REPORT" in caplog.text
+
+
 def test_a_folder_without_a_tokenizer_is_refused_until_it_is_there(
     folders: dict[str, Path], tmp_path: Path, unreachable: list[str]
 ) -> None:

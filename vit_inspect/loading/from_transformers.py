@@ -5,9 +5,11 @@ The package is optional: only this module imports it, and only when such a netwo
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping
-from contextlib import nullcontext
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,6 +36,12 @@ MODEL_CONFIG = "config.json"
 
 PREFIX = f"{PACKAGE}:"
 """Put before the name of a repository of a model of transformers."""
+
+REPORTS = {
+    "transformers.modeling_utils": "LOAD REPORT",
+    "transformers.distributed.tensor_parallel": "were not sharded",
+}
+"""Who prints a list of weights, and by which words it is known."""
 
 
 def load(
@@ -180,9 +188,10 @@ def _tower(
             config = package.AutoConfig.from_pretrained(repository, **place)
             # The image encoder is loaded already; only its projection is needed again.
             config.vision_config.num_hidden_layers = 0
-            network, report = getattr(package, config.architectures[0]).from_pretrained(
-                repository, config=config, dtype=dtype, output_loading_info=True, **place
-            )
+            with _without_report():
+                network, report = getattr(package, config.architectures[0]).from_pretrained(
+                    repository, config=config, dtype=dtype, output_loading_info=True, **place
+                )
             tokenizer = package.AutoTokenizer.from_pretrained(repository, **place)
     except ImportError as error:
         raise WeightsUnavailable(
@@ -248,15 +257,16 @@ def _network(
     options = {"add_pooling_layer": False} if ANATOMIES[kind].pooler else {}
     if dtype is None:
         return getattr(package, kind)(config, **options), kind
-    module, report = getattr(package, kind).from_pretrained(
-        repository,
-        config=config,
-        dtype=dtype,
-        output_loading_info=True,
-        ignore_mismatched_sizes=adapter is not None,
-        **place,
-        **options,
-    )
+    with _without_report():
+        module, report = getattr(package, kind).from_pretrained(
+            repository,
+            config=config,
+            dtype=dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=adapter is not None,
+            **place,
+            **options,
+        )
     other = {each[0] for each in report["mismatched_keys"]}
     _check_complete((other | set(report["missing_keys"])) - renamed.keys(), name)
     return (module if adapter is None else merged(module, adapter, name=name)), kind
@@ -278,6 +288,28 @@ def _processor(
         if not holder.is_dir() or any((holder / each).exists() for each in names):
             return package.AutoImageProcessor.from_pretrained(str(holder), **place), False
     return getattr(package, ANATOMIES[kind].processor)(**ANATOMIES[kind].prepared), True
+
+
+@contextmanager
+def _without_report() -> Iterator[None]:
+    """Keep back the lists of weights that transformers prints.
+
+    What is missing is refused here, and the other half of two towers is not needed.
+    """
+    here = threading.get_ident()
+
+    def kept(record: logging.LogRecord) -> bool:
+        said = record.getMessage()
+        return record.thread != here or not any(each in said for each in REPORTS.values())
+
+    loggers = [logging.getLogger(name) for name in REPORTS]
+    for each in loggers:
+        each.addFilter(kept)
+    try:
+        yield
+    finally:
+        for each in loggers:
+            each.removeFilter(kept)
 
 
 def _average(processor: Any, module: Any) -> bool:
