@@ -18,6 +18,7 @@ from vit_inspect_dashboard import (
     places,
     sidebar,
     state,
+    texts,
     told,
 )
 from vit_inspect_dashboard.components.screen import screen
@@ -62,6 +63,11 @@ def _show(view: str, place: places.Place) -> None:
         with page.failed_model(subject, told_here):
             offers.check_unchanged(name)
             model = models.model(subject)
+        if model.words is not None:
+            texts.choose()
+            with page.failed_texts(told_here):
+                subject = subject._replace(texts=texts.chosen(), template=texts.template())
+                models.model(subject)
         sidebar.choose_size(subject, model.layout.input_px[0], model.input_step_px[0])
         subject = subject._replace(stage=sidebar.choose_stage(model))
         facts = st.container()

@@ -9,6 +9,7 @@ from typing import Any
 
 import vit_inspect as vi
 from vit_inspect.figures.printing import Print
+from vit_inspect.loading.words import PLACE
 from vit_inspect.pictures.samples import EVERY
 from vit_inspect_dashboard import models, offers
 from vit_inspect_dashboard.pictures import Picture
@@ -58,6 +59,10 @@ def _given(subjects: Sequence[Subject], pictures: Sequence[Picture]) -> list[str
 
 def _loaded(subject: Subject) -> str:
     """The call that loads the model, or that brings one in memory to what is looked at."""
+    if subject.texts and models.model(subject).words is not None:
+        template = "" if subject.template == PLACE else f", template={subject.template!r}"
+        without = _loaded(subject._replace(texts=()))
+        return f"vi.with_texts({without}, {list(subject.texts)!r}{template})"
     if subject.randomised:
         return f"vi.randomised({_loaded(subject._replace(randomised=False))})"
     if offers.is_in_memory(subject.model):

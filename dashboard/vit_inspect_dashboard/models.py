@@ -16,6 +16,7 @@ import torch
 import vit_inspect as vi
 from vit_inspect.device import memory_refusal
 from vit_inspect.errors import InspectError
+from vit_inspect.loading.words import network_of
 from vit_inspect_dashboard import brought, kept, offers
 from vit_inspect_dashboard.device import on_device, timed_on_device
 from vit_inspect_dashboard.pictures import Picture
@@ -70,9 +71,22 @@ def _both(name: str, said: Said) -> dict[str, Any]:
 
 
 def model(subject: Subject) -> vi.Model:
-    """The model of the selection, with pictures fitted as chosen, at its stage."""
+    """The model of the selection, with pictures fitted as chosen, at its stage.
+
+    Beside a model with a text tower there may be one without, which no texts are for.
+    """
     load = _randomised if subject.randomised else _as_it_is
-    found = load(subject.model, subject.size, subject.said).fitted(subject.fit)
+    found = load(subject.model, subject.size, subject.said)
+    if subject.texts and found.words is not None:
+        found = _worded(
+            subject.model,
+            subject.size,
+            subject.said,
+            subject.randomised,
+            subject.texts,
+            subject.template,
+        )
+    found = found.fitted(subject.fit)
     return found if subject.stage is None else found.at_stage(subject.stage)
 
 
@@ -82,7 +96,7 @@ def capture(subject: Subject) -> vi.Capture:
         subject.key,
         lambda: timed_on_device(vi.capture, model(subject), [subject.picture.read()]),
     )
-    if found.model.module in _released:
+    if network_of(found.model) in _released:
         # The model was let go while the capture waited for the device.
         kept.captures().drop(lambda capture: capture is found)
     return found
@@ -98,7 +112,8 @@ def batch(subject: Subject, pictures: Sequence[Picture]) -> vi.Capture:
 def let_go(model: vi.Model) -> None:
     """Keep nothing of a network whose program takes it back."""
     _randomised.clear()
-    kept.captures().drop(lambda capture: capture.model.module is model.module)
+    _worded.clear()
+    kept.captures().drop(lambda capture: network_of(capture.model) is network_of(model))
 
 
 def _as_it_is(name: str, size: int | None, said: Said) -> vi.Model:
@@ -109,8 +124,9 @@ def _as_it_is(name: str, size: int | None, said: Said) -> vi.Model:
 
 def _release(model: vi.Model) -> None:
     """A model that is no longer kept must not live on in its captures."""
-    _released.add(model.module)
-    kept.captures().drop(lambda capture: capture.model.module in _released)
+    _released.add(network_of(model))
+    _worded.clear()
+    kept.captures().drop(lambda capture: network_of(capture.model) in _released)
 
 
 @st.cache_resource(max_entries=MODELS, show_spinner="Loading the model", on_release=_release)
@@ -150,3 +166,17 @@ def _randomised(name: str, size: int | None, said: Said) -> vi.Model:
             return vi.randomised(trained)
 
     return on_device(permuted)
+
+
+@st.cache_resource(max_entries=4 * MODELS, show_spinner="Reading the words")
+def _worded(
+    name: str,
+    size: int | None,
+    said: Said,
+    randomised: bool,
+    texts: tuple[str, ...],
+    template: str,
+) -> vi.Model:
+    """The model with these texts as its classes."""
+    load = _randomised if randomised else _as_it_is
+    return on_device(partial(vi.with_texts, load(name, size, said), texts, template=template))

@@ -19,7 +19,7 @@ from vit_inspect.figures.figure import FigureSpec, Record
 from vit_inspect.loading.recommended import DEFAULT
 from vit_inspect.records.base import Photograph
 from vit_inspect.records.evidence import Predictions
-from vit_inspect_dashboard import address, kept, models, offers, records, state, told
+from vit_inspect_dashboard import address, kept, models, offers, records, state, texts, told
 from vit_inspect_dashboard.components import screen
 from vit_inspect_dashboard.state import Subject
 from vit_inspect_dashboard.wording import plain
@@ -89,6 +89,24 @@ def failed_model(subject: Subject, place: Any, second: str = "") -> Iterator[Non
                 words = ["vit-inspect", "figures", "chelsea", "--out", "out"]
                 st.caption("The same from a terminal, where it says more:")
                 show_command([*words, *models.options(subject)])
+        raise Ended from refusal
+
+
+@contextmanager
+def failed_texts(place: Any) -> Iterator[None]:
+    """Texts that cannot be classes are a sentence, with the form to mend them."""
+    try:
+        yield
+    except InspectError as refusal:
+        with place:
+            st.error(plain(str(refusal)))
+            texts.form("refused")
+            st.button(
+                "Leave out the words",
+                type="primary",
+                on_click=texts.leave_out,
+                help="The model as it is without them",
+            )
         raise Ended from refusal
 
 

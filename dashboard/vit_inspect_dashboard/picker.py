@@ -12,7 +12,8 @@ from vit_inspect.errors import InspectError
 from vit_inspect.loading.bundled import FASHION_NAMES
 from vit_inspect.loading.recommended import ZOO
 from vit_inspect.loading.timm_names import is_here, named, served
-from vit_inspect_dashboard import address, brought, offers, state, told
+from vit_inspect.model import Model
+from vit_inspect_dashboard import address, brought, offers, state, texts, told
 from vit_inspect_dashboard.controls import NAME_LENGTH
 from vit_inspect_dashboard.wording import model_title, plain
 
@@ -120,8 +121,12 @@ def choose() -> str:
     return name
 
 
-def offer_classes() -> None:
-    """Two ways to go on from a page that has more for a model with classes."""
+def offer_classes(model: Model) -> None:
+    """Ways to go on from a page that has more for a model with classes."""
+    if model.words is not None:
+        st.write("It was trained with texts: whatever you write here can be a class.")
+        texts.form("page")
+        return
     first = next(iter(listed()))
     with st.container(horizontal=True):
         st.button(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +21,7 @@ from vit_inspect.records.base import Photograph
 from vit_inspect.records.evidence import (
     AttentionRelevance,
     FeaturePca,
+    PatchMap,
     TokenNorms,
     TokenSimilarity,
 )
@@ -246,6 +247,26 @@ def relevance(found: AttentionRelevance, column: int = 0) -> Sheet:
         opened=(0, column),
         rows=NO_ROWS,
         limits={},
+        from_zero=False,
+    )
+
+
+def matches(each: Mapping[str, PatchMap], column: int) -> Sheet:
+    """How the patches match some texts, which have one scale; `each` is by the text."""
+    first = next(iter(each.values()))
+    maps = np.stack([record.values[0] for record in each.values()])[None].astype(np.float32)
+    return Sheet(
+        kind="Match",
+        unit="cosine similarity",
+        photograph=first.photographs[0],
+        layout=first.layout,
+        columns=tuple(each),
+        values=maps,
+        prefix=np.zeros((*maps.shape[:2], 0), np.float32),
+        query=None,
+        opened=(0, column),
+        rows=NO_ROWS,
+        limits=shared_limits(maps, from_zero=False),
         from_zero=False,
     )
 

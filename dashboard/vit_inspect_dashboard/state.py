@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import streamlit as st
 
 from vit_inspect.loading.bundled import FASHION
+from vit_inspect.loading.words import PLACE
 from vit_inspect.pictures.preparing import Fit
 from vit_inspect.records.names import place_name
 from vit_inspect_dashboard import address
@@ -34,6 +35,7 @@ class Subject(NamedTuple):
     stage: of a hierarchical model the stage that is looked at; None for where it opens.
     randomised: whether the model's weights are permuted, for a sanity check.
     said: what the user says of the model, as `told.choose` returns it.
+    texts, template: of a model with a text tower, what its classes are, as `with_texts` takes it.
     """
 
     model: str
@@ -43,6 +45,8 @@ class Subject(NamedTuple):
     stage: int | None = None
     randomised: bool = False
     said: Said = ()
+    texts: tuple[str, ...] = ()
+    template: str = PLACE
 
     def beside(self, model: str, size: int | None) -> Subject:
         """The same of another model, of which nothing was said."""

@@ -77,8 +77,7 @@ def with_texts(model: Model, texts: Sequence[str], *, template: str = PLACE) -> 
         raise BadParameter(f"the text {short(twice)} twice", "different texts", "leave one out")
     # A template can have signs that `str.format` would follow.
     comparison = words.compare([template.replace(PLACE, text) for text in texts])
-    network = model.module.network if isinstance(model.module, Scored) else model.module
-    scored = Scored(network, comparison)
+    scored = Scored(network_of(model), comparison)
     one = len(texts) == 1 and words.outputs == "single-label"
     bias = f" {'-' if comparison.bias < 0 else '+'} {abs(comparison.bias):.4g}"
     told = (
@@ -95,6 +94,11 @@ def with_texts(model: Model, texts: Sequence[str], *, template: str = PLACE) -> 
         head=partial(_read, words.head, scored),
         notices=(*kept, told, *((ONE,) if one else ())),
     )
+
+
+def network_of(model: Model) -> nn.Module:
+    """The network itself, which a model shares with all models of other texts."""
+    return model.module.network if isinstance(model.module, Scored) else model.module
 
 
 def _read(head: Callable[[Tensor], Tensor], scored: Scored, tokens: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ with facts:
     except UnsupportedModel:
         st.markdown("**Predictions**")
         st.write("No classifier: the model outputs a feature vector.")
-        picker.offer_classes()
+        picker.offer_classes(model)
     else:
         scored = found.outputs == "scores"
         st.markdown("**Largest raw scores**" if scored else "**Five most probable classes**")

@@ -16,6 +16,7 @@ from vit_inspect_dashboard import (
     controls,
     models,
     page,
+    picker,
     records,
     sanity,
     sheets,
@@ -26,7 +27,7 @@ from vit_inspect_dashboard.state import Subject
 from vit_inspect_dashboard.wording import class_names, plain
 
 OWN, PATCH, PICTURE = "its own output", "a patch", "another picture"
-CLASS, OUTPUT = "a class", "a score"
+CLASS, OUTPUT, TEXT = "a class", "a score", "a text"
 BEST = "the most probable"
 
 subject = state.current()
@@ -35,14 +36,17 @@ target: int | tuple[int, int] | None = None
 other: Picture | None = None
 told = ""
 named = OUTPUT if model.outputs == "scores" else CLASS
+if subject.texts:
+    named = TEXT
+asked_for = [TEXT] if model.labels is None and model.words is not None else []
 above, below = page.controls_and_picture()
 with above, st.container(horizontal=True, vertical_alignment="bottom"):
     kind = controls.choose(
         "target",
         "Relevance for",
-        (OWN if model.labels is None else named, PATCH, PICTURE),
-        help="What the patches support: a class or a score of the model, or how similar its output "
-        "is to the output for one patch alone, or for another picture.",
+        (*([OWN] if model.labels is None else [named]), *asked_for, PATCH, PICTURE),
+        help="What the patches support: a class, a score or a text of the model, or how similar "
+        "its output is to the output for one patch alone, or for another picture.",
     )
     if kind == named:
         names = class_names(model.labels or ())
@@ -54,7 +58,7 @@ with above, st.container(horizontal=True, vertical_alignment="bottom"):
         # Without their shares: its text is all that tells a choice from one of another picture.
         options = ["the largest score" if found.outputs == "scores" else BEST, *shares]
         name = st.selectbox(
-            "Score" if found.outputs == "scores" else "Class",
+            named.removeprefix("a ").capitalize(),
             options,
             **address.one_of("class", options, start=options[0]),
             width=360,
@@ -75,6 +79,9 @@ with above, st.container(horizontal=True, vertical_alignment="bottom"):
             key="like_image",
             help="Patches high on the scale make the two pictures similar for the model.",
         )
+if kind in asked_for:
+    with above:
+        picker.offer_classes(model)
 if told:
     above.caption(plain(told))
 

@@ -115,7 +115,7 @@ with answer:
             "No classifier: the model outputs a feature vector. The numbers below say how much it "
             "changes."
         )
-        picker.offer_classes()
+        picker.offer_classes(models.model(subject))
     with st.container(horizontal=True):
         st.metric(
             "Cosine of the outputs",

@@ -209,7 +209,7 @@ def show_output() -> int | None:
             "describe the picture: similar pictures get similar numbers. With a classifier you can "
             "ask which patches speak for a class."
         )
-        picker.offer_classes()
+        picker.offer_classes(model)
         return None
     found, names = records.of_capture(vi.predictions, subject), class_names(model.labels)
     chosen: int | None = None

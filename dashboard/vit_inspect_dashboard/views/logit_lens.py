@@ -17,7 +17,7 @@ if models.model(subject).labels is None:
     st.info(
         "The lens asks the model's own classifier what it reads in each layer. This model has none."
     )
-    picker.offer_classes()
+    picker.offer_classes(models.model(subject))
 else:
     result = records.of_capture(vi.logit_lens, subject)
     name, layer = result.labels[0], controls.choose_layer(len(models.model(subject).blocks))
