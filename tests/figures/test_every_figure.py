@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from functools import cache
+from html import unescape
 from typing import Any
 
 import matplotlib
@@ -41,8 +42,8 @@ EVERY = {
 """Each figure with each made record of its kind."""
 
 LONG_ID = "vit_large_patch14_clip_quickgelu_336.openai_ft"
-LONG_NAME = "IMG_20240817_a_photograph_that_nobody_ever_gave_a_short_name.jpeg"
-LONG_CLASS = "Staffordshire bullterrier, Staffordshire bull terrier, of a race with a long name"
+LONG_NAME = r"IMG_$\frac{$_a_photograph_that_nobody_ever_gave_a_short_name.jpeg"
+LONG_CLASS = r"Staffordshire $\frac{$ <b>, Staffordshire bull terrier, of a race with a long name"
 
 
 def with_long_names(result: Result, size_px: tuple[int, int]) -> Result:
@@ -272,7 +273,7 @@ def test_words_on_a_screen_are_no_wider_than_the_figure(
     free = screen_sheet.SCREEN_PX - screen_sheet.MARGIN_LEFT_PX - screen_sheet.MARGIN_RIGHT_PX
     heading, small = re.findall(r"px[^>]*>(.*?)</span>", screen.layout.annotations[0].text)
     for text, size in ((heading, screen_sheet.TITLE_PX), (small, screen_sheet.TEXT_PX)):
-        assert max(map(len, text.split("<br>"))) * size * 0.53 <= free
+        assert max(map(len, unescape(text).split("<br>"))) * size * 0.53 <= free
     lines = 2 + heading.count("<br>") + small.count("<br>")
     assert screen.layout.margin.t >= 26 + 20 * lines
     # What is shown is what is told, but for names in the middle of which letters are left out.

@@ -85,7 +85,7 @@ def printed(figure: FigureSpec[Any], record: Result, print: Print = USUAL, **loo
     for part, shown in ((print_sheet.TITLE, print.title), (print_sheet.CAPTION, print.caption)):
         if not shown:
             _leave_out(sheet, part)
-    _set_font(sheet, FAMILIES[print.font])
+    _set_text(sheet, FAMILIES[print.font])
     return sheet
 
 
@@ -104,8 +104,10 @@ def _leave_out(sheet: Figure, part: str) -> None:
     print_sheet.trim(sheet)
 
 
-def _set_font(sheet: Figure, family: list[str]) -> None:
+def _set_text(sheet: Figure, family: list[str]) -> None:
     for text in sheet.findobj(Text):
+        # Names are others' words, and no formulas.
+        text.set_parse_math(False)
         text.set_fontfamily(family)
         # Without a number, each font has its own: with STIX, every other line would be free.
         if "\n" in text.get_text():
