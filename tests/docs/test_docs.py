@@ -18,6 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import vit_inspect as vi
+from tests.helpers import two_towers
 from tests.helpers.made import capture_of, layout_of
 from vit_inspect.__main__ import app
 from vit_inspect.layout import MEAN
@@ -68,6 +69,8 @@ def test_the_snippets_of_a_page_run(
 ) -> None:
     """One after the other, as somebody who reads the page would run them."""
     monkeypatch.chdir(tmp_path)
+    if name == "how-to/my-words.md":
+        two_towers.saved(tmp_path / "clip", "CLIPModel")
     names: dict[str, object] = {"__name__": "page"}
     for snippet in blocks(TEXTS[name], "python"):
         # Annotations of its own, not those of this file.

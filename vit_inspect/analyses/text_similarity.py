@@ -46,6 +46,6 @@ def text_similarity(capture: Capture, text: str) -> PatchMap:
         model=model.id,
         layout=layout,
         photographs=capture.photographs,
-        kind=f"similarity to {text!r}",
+        kind=f"similarity to '{text}'",
         values=values.to(compute_type(values.dtype)).cpu().numpy(),
     )
