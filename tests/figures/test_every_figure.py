@@ -43,7 +43,7 @@ EVERY = {
 
 LONG_ID = "vit_large_patch14_clip_quickgelu_336.openai_ft"
 LONG_NAME = r"IMG_$\frac{$_a_photograph_that_nobody_ever_gave_a_short_name.jpeg"
-LONG_CLASS = r"Staffordshire $\frac{$ <b>, Staffordshire bull terrier, of a race with a long name"
+LONG_CLASS = r"$\frac{$ <b> Staffordshire, Staffordshire bull terrier, of a race with a long name"
 
 
 def with_long_names(result: Result, size_px: tuple[int, int]) -> Result:
