@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import streamlit as st
+from playwright.sync_api import Browser, expect
 from streamlit.testing.v1 import AppTest
 
 import vit_inspect as vi
 from tests.dashboard.apps import APP, canvas, canvases, labels_of_buttons, press, refusals
+from tests.dashboard.serving import started
+from tests.dashboard.windows import user_with
 from tests.helpers import two_towers
 from vit_inspect_dashboard import kept, models, offers, texts
 
@@ -164,3 +168,22 @@ def test_a_model_beside_it_needs_no_text_tower_and_nothing_outlives_the_network(
     gc.collect()
     assert network() is None
     assert {each.model.id for each in kept.captures().values()} == {"dinov2_small"}
+
+
+def test_words_are_typed_in_a_browser_and_back_takes_them_away(
+    folders: Path, browser: Browser
+) -> None:
+    server = started("--checkpoints", str(folders), "--architecture", "transformers")
+    with server as address, user_with(browser, address) as page:
+        page.goto("/?model=clip&at=token_similarity&like=a text")
+        words = page.get_by_role("textbox", name="Words as classes")
+        words.fill("\n".join(TEXTS))
+        page.get_by_role("textbox", name="Read as").fill(TEMPLATE)
+        page.get_by_role("button", name="Take these words").click()
+        shown = page.get_by_text("Which patches match each text?")
+        expect(shown).to_be_visible()
+        expect(page).to_have_url(re.compile(r"text=a\+cat&text=red\+shoe"))
+        page.go_back()
+        expect(words).to_have_value("")
+        page.go_forward()
+        expect(shown).to_be_visible()
