@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from html import escape
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from vit_inspect.figures import looks, print_sheet, screen_sheet
+from vit_inspect.figures import looks, named_rows, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
+from vit_inspect.figures.named_rows import BELOW_IN, RIGHT_IN, TOP_IN, WIDTH_IN
 from vit_inspect.records.survey import ChosenClasses
 
 SHOWN, TOLD = 20, 5
@@ -19,10 +20,10 @@ SHOWN, TOLD = 20, 5
 COUNTED, SURE, NO_LABEL = "Pictures", "Mean probability", "(no label)"
 OWN, OTHER = looks.HEAD_COLOURS[0], looks.QUIET
 """The colours of pictures whose class is that of their label, and of all other pictures."""
-WIDTH_IN, ROW_IN, TOP_IN, BELOW_IN, GAP_IN, RIGHT_IN = 5.5, 0.17, 0.32, 0.42, 0.15, 0.17
-NAMES_SHARE, BARS_SHARE = 0.34, 0.58
-"""How much of a print the names take at most, and of what is left the bars."""
-ROW_PX, EDGE_PX, LETTER_PX, DOT_PX, DOT_PT = 22, 14, 7, 8, 12
+ROW_IN, GAP_IN, DOT_PT = 0.17, 0.15, 12
+BARS_SHARE = 0.58
+"""How much of what the names leave of a print the bars take."""
+ROW_PX, DOT_PX = 22, 8
 BARS, DOTS = (0.0, 0.56), (0.64, 1.0)
 """Where the panels are on a screen, as shares of its width."""
 
@@ -48,10 +49,7 @@ def draw(result: ChosenClasses, *, width_in: float | None = None) -> Figure:
     width_in: of the sheet, in inches.
     """
     sheet, found = width_in or WIDTH_IN, rows(result)
-    names = [
-        print_sheet.fitted_at(each.name, NAMES_SHARE * sheet, print_sheet.TEXT_PT) for each in found
-    ]
-    left = 0.12 + max(print_sheet.text_width(name, print_sheet.TEXT_PT) for name in names) / 72
+    names, left = named_rows.fitted([each.name for each in found], sheet)
     free, height = sheet - left - GAP_IN - RIGHT_IN, ROW_IN * len(found)
     figure = print_sheet.page(sheet, TOP_IN + height + BELOW_IN)
     place = {"top": TOP_IN, "height": height}
@@ -69,12 +67,9 @@ def draw(result: ChosenClasses, *, width_in: float | None = None) -> Figure:
     bars.xaxis.set_major_locator(MaxNLocator(3, integer=True))
     bars.set(xlim=(0, 1.05 * (own + others).max()))
     dots.set(xlim=(-0.03, 1.03), xticks=(0, 0.5, 1))
-    dots.grid(axis="y", color=OTHER, alpha=0.25, linewidth=print_sheet.RULE_PT)
-    for axes in (bars, dots):
-        axes.set(yticks=places, ylim=(len(found) - 0.4, -0.6), yticklabels=[])
-        axes.tick_params(axis="y", length=0)
-        axes.spines[["top", "right"]].set_visible(False)
-    bars.set_yticklabels(names, parse_math=False)
+    named_rows.draw(bars, len(found), names)
+    named_rows.draw(dots, len(found))
+    named_rows.draw_rules(dots)
     print_sheet.label(bars, x=COUNTED)
     print_sheet.label(dots, x=SURE)
     print_sheet.write_title(figure, _title(result))
@@ -88,12 +83,8 @@ def plot(result: ChosenClasses, *, width: int = screen_sheet.SCREEN_PX) -> go.Fi
     width: px of the place that the figure is shown in.
     """
     found = rows(result)
-    figure = screen_sheet.screen(_title(result), _words(result), height=ROW_PX, width=width)
-    names, margin = [looks.short(row.name) for row in found], figure.layout.margin
-    left = max(margin.l, EDGE_PX + LETTER_PX * max(map(len, names)))
-    # The heading stays at the edge of the sheet.
-    figure.layout.annotations[0].xshift = margin.l - left
-    figure.update_layout(height=margin.t + ROW_PX * len(found) + margin.b, margin_l=left)
+    names = [row.name for row in found]
+    figure = named_rows.screen(_title(result), _words(result), names, row_px=ROW_PX, width=width)
     places, hover = list(range(len(found))), [row.hover for row in found]
     told = {"text": hover, "hovertemplate": "%{text}<extra></extra>"}
     for counted, sure, colour in (("own", "own_sure", OWN), ("others", "others_sure", OTHER)):
@@ -115,21 +106,13 @@ def plot(result: ChosenClasses, *, width: int = screen_sheet.SCREEN_PX) -> go.Fi
             marker={"color": colour, "size": DOT_PX},
             **told | {"text": [hover[place] for place in known]},
         )
-    along: dict[str, Any] = {
-        "range": [len(found) - 0.4, -0.6],
-        "tickvals": places,
-        # Of both panels: on a narrow screen the dots stand below the bars, with names of their own.
-        "ticktext": list(map(escape, names)),
-        "ticks": "",
-    }
     return figure.update_layout(
         barmode="stack",
         bargap=0.3,
-        showlegend=False,
         xaxis=screen_sheet.screen_axis(COUNTED, domain=BARS, rangemode="tozero"),
-        yaxis=screen_sheet.screen_axis(**along),
+        yaxis=named_rows.screen_axis(names),
         xaxis2=screen_sheet.screen_axis(SURE, domain=DOTS, range=[-0.03, 1.03], anchor="y2"),
-        yaxis2=screen_sheet.screen_axis(showticklabels=False, anchor="x2", showgrid=True, **along),
+        yaxis2=named_rows.screen_axis(names, showticklabels=False, anchor="x2", showgrid=True),
     )
 
 

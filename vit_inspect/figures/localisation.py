@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from html import escape
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
@@ -11,17 +11,16 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vit_inspect.figures import looks, print_sheet, screen_sheet
+from vit_inspect.figures import looks, named_rows, print_sheet, screen_sheet
 from vit_inspect.figures.figure import FigureSpec
+from vit_inspect.figures.named_rows import BELOW_IN, RIGHT_IN, TOP_IN, WIDTH_IN
 from vit_inspect.records.evidence import CENTRE, RANDOM, Localisation
 from vit_inspect.records.resampling import mean_ends
 
 INSIDE, HIT = "Share of the map in the box", "Largest value in the box"
 CHANCE = "an even map"
-WIDTH_IN, ROW_IN, TOP_IN, BELOW_IN, GAP_IN, RIGHT_IN = 5.5, 0.19, 0.32, 0.42, 0.4, 0.17
-NAMES_SHARE = 0.34
-"""How much of a print the names take at most."""
-ROW_PX, EDGE_PX, LETTER_PX, DOT_PX, DOT_PT = 26, 14, 7, 9, 14
+ROW_IN, GAP_IN, DOT_PT = 0.19, 0.4, 14
+ROW_PX, DOT_PX = 26, 9
 PANELS = (0.0, 0.48), (0.52, 1.0)
 """Where the panels are on a screen, as shares of its width."""
 
@@ -43,10 +42,7 @@ def draw(result: Localisation, *, width_in: float | None = None) -> Figure:
     width_in: of the sheet, in inches.
     """
     sheet, found = width_in or WIDTH_IN, rows(result)
-    names = [
-        print_sheet.fitted_at(each.name, NAMES_SHARE * sheet, print_sheet.TEXT_PT) for each in found
-    ]
-    left = 0.12 + max(print_sheet.text_width(name, print_sheet.TEXT_PT) for name in names) / 72
+    names, left = named_rows.fitted([each.name for each in found], sheet)
     wide, height = (sheet - left - GAP_IN - RIGHT_IN) / 2, ROW_IN * len(found)
     panels = [
         (shown, print_sheet.folded_at(name, wide, print_sheet.TEXT_PT), chance)
@@ -58,26 +54,23 @@ def draw(result: Localisation, *, width_in: float | None = None) -> Figure:
     for place, (shown, name, chance) in enumerate(panels):
         start = left + place * (wide + GAP_IN)
         axes = print_sheet.place(figure, left=start, top=TOP_IN, width=wide, height=height)
-        _draw_rows(axes, found, shown, chance)
-        axes.set_yticklabels([] if place else names, parse_math=False)
+        _draw_dots(axes, found, shown, chance)
+        named_rows.draw(axes, len(found), () if place else names)
+        named_rows.draw_rules(axes)
         print_sheet.label(axes, x=name)
     print_sheet.write_title(figure, _title(result))
     print_sheet.write_foot(figure, _words(result), top=float(figure.get_size_inches()[1]))
     return figure
 
 
-def _draw_rows(axes: Axes, found: list[Row], shown: str, chance: float) -> None:
+def _draw_dots(axes: Axes, found: list[Row], shown: str, chance: float) -> None:
     axes.axvline(chance, color=looks.QUIET, linestyle=":", linewidth=1.0, zorder=1)
     for place, row in enumerate(found):
         ends, mean = getattr(row, f"{shown}_ends"), getattr(row, shown)
         axes.plot(ends, (place, place), color=row.colour, linewidth=1.2, zorder=2)
         axes.scatter([mean], [place], s=DOT_PT, color=row.colour, linewidths=0, zorder=3)
     axes.set(xlim=(-0.03, 1.03), xticks=(0, 0.5, 1))
-    axes.set(yticks=range(len(found)), ylim=(len(found) - 0.4, -0.6))
     axes.xaxis.set_major_formatter(print_sheet.percent_ticks())
-    axes.grid(axis="y", color=looks.QUIET, alpha=0.25, linewidth=print_sheet.RULE_PT)
-    axes.tick_params(axis="y", length=0)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def plot(result: Localisation, *, width: int = screen_sheet.SCREEN_PX) -> go.Figure:
@@ -86,20 +79,8 @@ def plot(result: Localisation, *, width: int = screen_sheet.SCREEN_PX) -> go.Fig
     width: px of the place that the figure is shown in.
     """
     found = rows(result)
-    figure = screen_sheet.screen(_title(result), _words(result), height=ROW_PX, width=width)
-    names, margin = [looks.short(row.name) for row in found], figure.layout.margin
-    left = max(margin.l, EDGE_PX + LETTER_PX * max(map(len, names)))
-    # The heading stays at the edge of the sheet.
-    figure.layout.annotations[0].xshift = margin.l - left
-    figure.update_layout(height=margin.t + ROW_PX * len(found) + margin.b, margin_l=left)
-    along: dict[str, Any] = {
-        "range": [len(found) - 0.4, -0.6],
-        "tickvals": list(range(len(found))),
-        # Of both panels: on a narrow screen the second stands below the first.
-        "ticktext": list(map(escape, names)),
-        "ticks": "",
-        "showgrid": True,
-    }
+    names = [row.name for row in found]
+    figure = named_rows.screen(_title(result), _words(result), names, row_px=ROW_PX, width=width)
     for place, (shown, name, chance) in enumerate(_panels(result)):
         axis = str(place + 1) if place else ""
         on = {"xaxis": f"x{axis}", "yaxis": f"y{axis}"}
@@ -142,12 +123,12 @@ def plot(result: Localisation, *, width: int = screen_sheet.SCREEN_PX) -> go.Fig
         figure.update_layout(
             {
                 f"xaxis{axis}": screen_sheet.screen_axis(name, anchor=f"y{axis}", **axes),
-                f"yaxis{axis}": screen_sheet.screen_axis(
-                    anchor=f"x{axis}", showticklabels=not place, **along
+                f"yaxis{axis}": named_rows.screen_axis(
+                    names, anchor=f"x{axis}", showticklabels=not place, showgrid=True
                 ),
             }
         )
-    return figure.update_layout(showlegend=False)
+    return figure
 
 
 def rows(result: Localisation) -> list[Row]:
