@@ -56,10 +56,18 @@ TRAINING, WATCHED, HELD_OUT, SHOWN = range(4)
 
 
 def build() -> nn.Module:
-    """The network with random weights, the same ones each time."""
+    """The network with random weights, the same ones each time.
+
+    Canvases are grey, so that all channels of a filter learn the same. They begin alike, too: else
+    what differs between them would stay as it began, and hide in the filters what was learned.
+    """
     torch.manual_seed(0)
     made = BUNDLED[FASHION]
-    return timm.create_model(made.architecture, **made.options)
+    network = timm.create_model(made.architecture, **made.options)
+    with torch.no_grad():
+        filters = network.patch_embed.proj.weight
+        filters.copy_(filters.mean(dim=1, keepdim=True).expand_as(filters))
+    return network
 
 
 def scaled(pictures: UInt8[np.ndarray, "canvas 56 56"]) -> Float32[Tensor, "canvas 3 56 56"]:

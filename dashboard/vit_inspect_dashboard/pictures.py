@@ -56,18 +56,20 @@ def sample(name: str) -> Picture:
 
 
 def samples() -> list[Picture]:
-    """The samples of the model that is open; a canvas of the address is there with every model."""
-    found = samples_of(address.get("model") or launched.here().model or "")
-    names = [picture.name for picture in found]
-    return found + [
-        sample(name) for name in vi.CANVASES if name == address.get("image") and name not in names
-    ]
+    """The samples of the model that is open, over which figures of many pictures are."""
+    return samples_of(address.get("model") or launched.here().model or "")
 
 
 def samples_of(model: str) -> list[Picture]:
-    """The photographs; for the classifier of canvases, those before them."""
-    canvases = vi.CANVASES if of_canvases(model) else ()
-    return [sample(name) for name in (*canvases, *vi.SAMPLES)]
+    """The photographs, or the canvases of the classifier that was trained on such."""
+    return [sample(name) for name in (vi.CANVASES if of_canvases(model) else vi.SAMPLES)]
+
+
+def _others() -> list[Picture]:
+    """The samples of other models that can be looked at: photographs, and a canvas of a link."""
+    names = {picture.name for picture in samples()}
+    offered = (*vi.SAMPLES, *(name for name in vi.CANVASES if name == address.get("image")))
+    return [sample(name) for name in offered if name not in names]
 
 
 def of_canvases(model: str) -> bool:
@@ -117,7 +119,7 @@ def of_entry(survey: str, folder: Path, number: int) -> Picture | None:
 
 def by_name() -> dict[str, Picture]:
     """All pictures that can be chosen, by the name that they have on the page."""
-    every = (*launched.here().pictures, *samples(), *of_survey(), *uploads())
+    every = (*launched.here().pictures, *samples(), *_others(), *of_survey(), *uploads())
     return {picture.name: picture for picture in every}
 
 

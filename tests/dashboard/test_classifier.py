@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 
 import vit_inspect as vi
-from tests.dashboard.apps import opened, press
+from tests.dashboard.apps import charts, opened, press
 from tests.dashboard.serving import ROOT
 from vit_inspect_dashboard import pictures
 
@@ -23,7 +24,7 @@ def test_a_page_that_needs_classes_offers_it_in_one_click(view: str) -> None:
     assert not app.exception
     assert not app.error
     shown = app.session_state["subject"]
-    assert (shown.model, shown.picture.name) == ("fashion_vit", "canvas_16")
+    assert (shown.model, shown.picture.name) == ("fashion_vit", "canvas_14")
     assert all(each.label != OFFER for each in app.button)
 
 
@@ -34,6 +35,10 @@ def test_its_own_pictures_come_first_and_other_models_have_none_but_the_one_of_a
     assert offered(model="fashion_vit@400") == [*vi.CANVASES, *vi.SAMPLES]
     assert offered(model="dinov2_small") == list(vi.SAMPLES)
     assert offered(model="dinov2_small", image="canvas_05") == [*vi.SAMPLES, "canvas_05"]
+    # Figures over many pictures are over those that the model is for.
+    app = opened("attention_distance", model="fashion_vit@400", over="all samples")
+    words = json.dumps(charts(app))
+    assert f"{len(vi.CANVASES)} images" in words
     assert pictures.sample("canvas_03").title == "Sandal, pullover"
 
 
@@ -51,7 +56,7 @@ def test_its_steps_are_a_slider_that_keeps_all_else() -> None:
 
 
 def test_the_tour_asks_which_squares_speak_for_a_class_and_tells_what_was_measured() -> None:
-    app = opened("learn", model="fashion_vit", step="8", image="canvas_16")
+    app = opened("learn", model="fashion_vit", step="8", image="canvas_14")
     assert not app.exception
     said = " ".join(str(each.value) for each in (*app.markdown, *app.caption, *app.subheader))
     assert "Which squares speak for this class?" in said
@@ -59,21 +64,21 @@ def test_the_tour_asks_which_squares_speak_for_a_class_and_tells_what_was_measur
     [share, *_] = re.findall(r"^\| relevance \| ([\d.]+) ", table, re.MULTILINE)
     assert f"{float(share):.0%} of this map" in said
     choice = next(each for each in app.selectbox if each.label == "Patches that support")
-    labels = {thing.label for thing in vi.CANVASES["canvas_16"].things}
+    labels = {thing.label for thing in vi.CANVASES["canvas_14"].things}
     assert labels <= {str(each) for each in choice.options}
 
 
 def test_the_class_that_was_chosen_in_the_tour_stays_on_the_full_page() -> None:
-    app = opened("learn", model="fashion_vit", step="8", image="canvas_16")
+    app = opened("learn", model="fashion_vit", step="8", image="canvas_14")
     [choice] = [each for each in app.selectbox if each.label == "Patches that support"]
-    choice.select("sneaker").run()
+    choice.select("coat").run()
     press(app, "Open the full page")
     assert not app.exception
-    assert app.selectbox(key="class").value == "sneaker"
-    assert any("Probability of sneaker" in str(each.value) for each in app.caption)
+    assert app.selectbox(key="class").value == "coat"
+    assert any("Probability of coat" in str(each.value) for each in app.caption)
 
 
-@pytest.mark.parametrize(("image", "faded"), [("canvas_16", False), ("chelsea", True)])
+@pytest.mark.parametrize(("image", "faded"), [("canvas_14", False), ("chelsea", True)])
 def test_a_part_that_was_not_seen_is_told_where_there_is_one(image: str, faded: bool) -> None:
     app = opened("about", model="fashion_vit", image=image)
     [told] = [each.value for each in app.caption if "patches of" in str(each.value)]

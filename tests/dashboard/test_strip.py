@@ -10,9 +10,10 @@ import pytest
 import streamlit as st
 
 import vit_inspect as vi
+from vit_inspect.pictures.samples import EVERY
 from vit_inspect_dashboard.components import strip as module
 from vit_inspect_dashboard.components.strip import MOST, strip
-from vit_inspect_dashboard.pictures import Picture, sample, samples, samples_of, thumbnail
+from vit_inspect_dashboard.pictures import Picture, sample, samples, thumbnail
 
 
 def shown(
@@ -65,9 +66,9 @@ def test_pictures_that_have_room_are_sent_once_and_in_order(
 
 
 def test_all_that_is_bundled_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    offered = samples_of("fashion_vit")
+    offered = [sample(name) for name in EVERY]
     data, _ = shown(monkeypatch, offered, offered[16])
-    assert len(data["pictures"]) == len(vi.CANVASES) + len(vi.SAMPLES)
+    assert len(data["pictures"]) == len(EVERY)
 
 
 @pytest.mark.parametrize("picked", [None, -1, 7, 10**30, True, 1.0, math.nan, "0", [0], {"a": 0}])

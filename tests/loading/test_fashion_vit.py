@@ -56,6 +56,14 @@ def test_it_has_its_classes_each_of_which_may_be_there_and_sees_a_canvas_as_it_i
     torch.testing.assert_close(capture.pixels[0], grey, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", [each for each in BUNDLED if each.startswith("fashion")])
+def test_its_filters_are_grey_as_canvases_are(name: str) -> None:
+    filters = vi.load(name).filters
+    assert filters is not None
+    assert filters.std() > 0.01
+    torch.testing.assert_close(filters, filters[:, :1].expand_as(filters), rtol=0, atol=0)
+
+
 def test_it_finds_the_garments_of_canvases_that_it_never_saw_and_learned_to() -> None:
     found = {}
     for step in (0, 1_000, LAST_STEP):
