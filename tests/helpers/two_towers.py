@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers as hf
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor, nn
 
 import vit_inspect as vi
+from vit_inspect.analyses.readout import readout_weights
+from vit_inspect.layout import POOL
 
 CONTEXT = 26
 """Most tokens of a text; other numbers than those of the tokens of a picture."""
@@ -101,3 +104,27 @@ def own_logits(
 ) -> Tensor:
     """The whole network's own scores, (image, text)."""
     return network(**tokens(kind, texts), pixel_values=pixels, **options).logits_per_image
+
+
+def relevance_by(capture: vi.Capture, score: Tensor, maps: list[Tensor]) -> np.ndarray:
+    """The relevance of each token (image, token) for a score, from the maps that it came from.
+
+    maps: those of all layers and of the attention pool, (..., query, key), in a graph.
+    """
+    layout, images = capture.layout, len(capture.output)
+    raising = [
+        (each * gradient)
+        .clamp(min=0)
+        .reshape(images, -1, *each.shape[-2:])
+        .mean(dim=1)
+        .detach()
+        .numpy()
+        for each, gradient in zip(maps, torch.autograd.grad(score.sum(), maps), strict=True)
+    ]
+    pooled = layout.readout == POOL
+    assert len(raising) == capture.layer_count + pooled
+    row = raising.pop()[:, 0] if pooled else readout_weights(capture).numpy()
+    product = np.tile(np.eye(layout.token_count), (images, 1, 1))
+    for each in raising:
+        product = product + each @ product
+    return np.einsum("iq,iqk->ik", row, product)

@@ -24,11 +24,10 @@ from tests.helpers.two_towers import (
     PLAIN,
     load,
     own_logits,
+    relevance_by,
     saved,
     whole,
 )
-from vit_inspect.analyses.readout import readout_weights
-from vit_inspect.layout import POOL
 from vit_inspect.loading.text_towers import MAX_LETTERS, MAX_TEXTS
 
 KINDS = ("CLIPModel", "SiglipModel")
@@ -123,23 +122,7 @@ def explicit_relevance(
         patch.setattr(nn.functional, "softmax", softmax)
         pixels = pixels_of(model).requires_grad_()
         score = own_logits(network, kind, FILLED, pixels)[:, 1]
-    gradients = torch.autograd.grad(score.sum(), maps)
-    raising = [
-        (each * gradient)
-        .clamp(min=0)
-        .reshape(len(IMAGES), -1, *each.shape[-2:])
-        .mean(dim=1)
-        .detach()
-        .numpy()
-        for each, gradient in zip(maps, gradients, strict=True)
-    ]
-    pooled = model.layout.readout == POOL
-    assert len(raising) == 3 + pooled
-    row = raising.pop()[:, 0] if pooled else readout_weights(capture).numpy()
-    product = np.tile(np.eye(model.layout.token_count), (len(IMAGES), 1, 1))
-    for each in raising:
-        product = product + each @ product
-    return np.einsum("iq,iqk->ik", row, product)
+    return relevance_by(capture, score, maps)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,9 +25,23 @@ from vit_inspect.layout import TokenLayout
 from vit_inspect.loading.adapters import check_filters, without_wrapper
 from vit_inspect.loading.from_timm import guessed_names
 from vit_inspect.loading.hypotheses import are_equal, try_blocks, try_readout, try_tokens
-from vit_inspect.loading.outputs import with_outputs
+from vit_inspect.loading.open_clip_anatomy import (
+    WHOLE,
+    check_size,
+    head_of,
+    image_encoder,
+    kind_of,
+    layout_of,
+    norm_of,
+    positions_of,
+    recipe_of,
+    trunk_head_of,
+)
+from vit_inspect.loading.open_clip_words import checked_tower, words_of
+from vit_inspect.loading.outputs import GUESSED, with_outputs
 from vit_inspect.loading.positions import rotation, score_bias, transformers_score_bias
 from vit_inspect.loading.stages import PADDED, deepest, unmerged_stages
+from vit_inspect.loading.text_towers import Lazy
 from vit_inspect.loading.timm_anatomy import (
     is_averaged,
     is_patch_embed,
@@ -52,6 +67,7 @@ def wrap(
     labels: Sequence[str] | None = None,
     outputs: Outputs | None = None,
     name: str | None = None,
+    tokenizer: Any = None,
 ) -> Model:
     """Get your own network ready to be inspected.
 
@@ -60,14 +76,17 @@ def wrap(
         from all tokens to all tokens or inside squares of `block.window_size` tokens, by
         `torch.nn.functional.scaled_dot_product_attention`, by `nn.MultiheadAttention`, or by a
         product of queries and keys, a softmax and a product with the values. Or a vision
-        transformer of timm, or of Hugging Face's `transformers`. Wrappers of torch.compile, data
-        parallel training and PEFT are taken off; adapters such as LoRA stay in the network.
-    layout: its tokens; `layout.input_px` is the input size. Networks of timm and the known models
-        of `transformers` need none: it is read from their attributes, as for `load`.
+        transformer of timm, or of Hugging Face's `transformers`; or a CLIP of open_clip, whose
+        image encoder is inspected. Wrappers of torch.compile, data parallel training and PEFT are
+        taken off; adapters such as LoRA stay in the network.
+    layout: its tokens; `layout.input_px` is the input size. Networks of timm and of open_clip and
+        the known models of `transformers` need none: it is read from their attributes, as for
+        `load`.
     transform: how a photograph becomes the input: a `Recipe`, or the image processor of a model
         of `transformers`. A function is not accepted: it cannot say which part of a photograph
         the network sees, so maps would be drawn in the wrong place. None for a network of timm
-        takes what timm's configuration says, with a notice.
+        takes what timm's configuration says, with a notice; for one of open_clip, what its
+        `preprocess_cfg` says.
     blocks: the transformer's blocks, in the order in which they run. By default the longest
         `nn.ModuleList` or `nn.Sequential` whose members attend once each; of a member that is
         itself a list, the part that attends.
@@ -75,6 +94,8 @@ def wrap(
     labels: name of every class that the output (image, class) scores.
     outputs: as for `load`.
     name: what figures call the network; by default its class.
+    tokenizer: for a CLIP of open_clip, what `open_clip.get_tokenizer` returns for its weights.
+        With it, `with_texts` makes any texts the classes.
 
     The network is shared, not copied, and gets hooks. They do not change its output, except for
     the rounding of `nn.TransformerEncoderLayer`, whose fast path runs only without hooks.
@@ -94,6 +115,21 @@ def wrap(
     if any(part.training for part in module.modules()):
         raise BadParameter(f"{name} in training mode", "evaluation mode", "call its eval() first")
     _check_weights(module, name)
+    if kind_of(module) in WHOLE or (kind_of(module) and layout is None and blocks is None):
+        if layout is not None or blocks is not None:
+            raise BadParameter(
+                f"{'a layout' if blocks is None else 'blocks'} for {name} of open_clip",
+                "none: they are read from its image encoder",
+                "leave them out, or wrap its `visual` alone",
+            )
+        model = _of_open_clip(module, name, transform, positions, labels, tokenizer)
+        return with_outputs(model, outputs)
+    if tokenizer is not None:
+        raise BadParameter(
+            f"a tokenizer for {name}, which is no whole network of open_clip",
+            f"the {' or '.join(WHOLE)} of open_clip",
+            "leave out tokenizer",
+        )
     if layout is None and blocks is None and is_timm(module):
         return with_outputs(_of_timm(module, name, transform, positions, labels), outputs)
     network, configured = module, None
@@ -251,6 +287,74 @@ def _of_timm(
         ),
         positions=model.positions if positions is None else positions,
         labels=model.labels if labels is None else _checked_labels(labels, seen.output, name),
+    )
+
+
+def _of_open_clip(
+    module: nn.Module,
+    name: str,
+    transform: Any,
+    positions: Float[Tensor, "grid_row grid_column width"] | None,
+    labels: Sequence[str] | None,
+    tokenizer: Any,
+) -> Model:
+    """The model of a network of open_clip, or of its image encoder."""
+    encoder = image_encoder(module, name=name)
+    made = _checked_recipe(recipe_of(encoder, name=name) if transform is None else transform, name)
+    trunk: nn.Module | None = getattr(encoder, "trunk", None)
+    if trunk is None:
+        head = head_of(encoder)
+        model = _of_attributes(encoder, name, made)
+    else:
+        model = _of_timm(trunk, name, made, None, None)
+        if model.head is None:
+            raise UnsupportedModel(
+                f"{name}, whose image encoder merges its tokens from stage to stage",
+                "a plain vision transformer",
+                "wrap its `visual.trunk` alone",
+            )
+        head = trunk_head_of(encoder, model.head)
+        notices = tuple(each for each in model.notices if GUESSED not in each)
+        model = replace(model, module=encoder, notices=notices)
+    if transform is None:
+        check_size(encoder, model.layout, name=name)
+    seen = _first_pass(model.module, model.layout, model.channels, name)
+    words = None
+    if tokenizer is not None:
+        # The tower is here already. A copy of the image encoder takes the same texts.
+        tower = Lazy(partial(checked_tower, module, tokenizer, name=name))
+        tower()
+        words = words_of(module, tower, head, name=name)
+    return replace(
+        model,
+        head=head,
+        positions=model.positions if positions is None else positions,
+        labels=_checked_labels(labels, seen.output, name),
+        words=words,
+    )
+
+
+def _of_attributes(encoder: Any, name: str, made: Recipe) -> Model:
+    """The model of a VisionTransformer of open_clip."""
+    layout, network = layout_of(encoder), _PlainPath(encoder)
+    blocks = tuple(encoder.transformer.resblocks)
+    seen = _described_pass(network, layout, made, name)
+    check_filters(encoder, seen.channels, name=name)
+    _check_order(blocks, seen, name)
+    instrument(blocks)
+    return Model(
+        id=name,
+        module=network,
+        blocks=blocks,
+        layout=layout,
+        recipe=made.of_channels(seen.channels),
+        source="a network in memory",
+        filters=seen.filters,
+        filters_name="patch embedding",
+        positions=positions_of(encoder),
+        labels=None,
+        norm=norm_of(encoder),
+        notices=(*_of_pixels(layout), *((AS_GREY,) if seen.channels == 1 else ())),
     )
 
 

@@ -35,7 +35,7 @@ OUTPUTS: Mapping[str, Outputs] = MappingProxyType(
 
 
 class Tower(NamedTuple):
-    """A network of transformers with a text tower, and its tokenizer."""
+    """A network with a text tower, and its tokenizer."""
 
     network: Any
     tokenizer: Any
@@ -103,7 +103,7 @@ def words_of(config: Any, network: Any, tower: Callable[[], Tower], *, name: str
     """
     kind = config.architectures[0]
     return Words(
-        compare=partial(_compare, tower, name=name),
+        compare=partial(compared, tower, _features, name=name),
         outputs=OUTPUTS[kind],
         # A partial, not a closure: a deep copy of it uses the copied network.
         head=partial(_read_token if kind == "CLIPModel" else _read_pool, network.network),
@@ -120,15 +120,28 @@ def _read_pool(encoder: Any, tokens: Float[Tensor, "image token width"]) -> Tens
     return encoder.head(encoder.post_layernorm(tokens))
 
 
-def _compare(tower: Callable[[], Tower], texts: Sequence[str], *, name: str) -> Comparison:
-    """How the output of a network is compared with these texts."""
+def _features(tower: Tower, texts: tuple[str, ...], *, name: str) -> Tensor:
+    given = _tokens(tower.network, tower.tokenizer, texts, name=name)
+    return tower.network.get_text_features(**given).pooler_output
+
+
+def compared(
+    tower: Callable[[], Tower],
+    features: Callable[..., Float[Tensor, "text width"]],
+    texts: Sequence[str],
+    *,
+    name: str,
+) -> Comparison:
+    """How the output of a network is compared with these texts.
+
+    features: function of tower, texts and name that returns what the text tower makes of them.
+    """
     texts = checked_texts(texts)
     # Tensors made in inference mode cannot be part of a graph.
     with torch.inference_mode(False), torch.no_grad():
-        network, tokenizer = tower()
+        held = tower()
         try:
-            given = _tokens(network, tokenizer, texts, name=name)
-            features = network.get_text_features(**given).pooler_output
+            units = normalize(features(held, texts, name=name), dim=-1)
         except (BadParameter, WeightsUnavailable):
             raise
         # Tokenizers and networks of others fail in any way.
@@ -138,11 +151,10 @@ def _compare(tower: Callable[[], Tower], texts: Sequence[str], *, name: str) -> 
                 "the tokenizer that its weights were trained with",
                 "choose another model with a text tower, such as a CLIP of its authors",
             ) from error
+        network = held.network
         bias = getattr(network, "logit_bias", None)
         return Comparison(
-            cosines=Cosines(
-                getattr(network, "visual_projection", nn.Identity()), normalize(features, dim=-1)
-            ),
+            cosines=Cosines(getattr(network, "visual_projection", nn.Identity()), units),
             scale=network.logit_scale.exp().item(),
             bias=0.0 if bias is None else bias.item(),
         )
@@ -188,11 +200,7 @@ def _tokens(
     whole = tokenizer(list(texts), **plain)["input_ids"]
     for text, words, ids in zip(texts, inner, whole, strict=True):
         if marks & {*words}:
-            raise BadParameter(
-                f"the text {short(text)}, in which the tokenizer finds the start or end of a text",
-                "words such as 'a cat'",
-                "leave out signs such as '<|endoftext|>' and '</s>'",
-            )
+            raise refused_mark(text)
         if len(ids) > most:
             raise BadParameter(
                 f"the text {short(text)} of {len(ids)} tokens",
@@ -208,6 +216,15 @@ def _tokens(
         padded = tokenizer(list(texts), padding="max_length", max_length=most, return_tensors="pt")
         return {"input_ids": padded["input_ids"].to(network.device)}
     return tokenizer(list(texts), padding=True, return_tensors="pt").to(network.device)
+
+
+def refused_mark(text: str) -> BadParameter:
+    """The error for a text with a mark of its start or end inside."""
+    return BadParameter(
+        f"the text {short(text)}, in which the tokenizer finds the start or end of a text",
+        "words such as 'a cat'",
+        "leave out signs such as '<|endoftext|>' and '</s>'",
+    )
 
 
 def _no_tokenizer(config: Any, name: str) -> WeightsUnavailable:
