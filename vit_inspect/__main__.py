@@ -413,7 +413,8 @@ def models() -> None:
         typer.echo(f"{each.name:<{width}}  {each.shows}\n{'':<{width}}  {each.why}")
     typer.echo(
         "\nEvery other vision transformer of timm loads by its id, or from a hub by "
-        "hf-hub:organisation/name,\none of transformers by transformers:organisation/name.\n"
+        "hf-hub:organisation/name,\none of transformers by transformers:organisation/name, one of "
+        "open_clip by open_clip:organisation/name.\n"
         "Weights in a file: --checkpoint FILE --architecture ID."
     )
 

@@ -233,8 +233,8 @@ class Model:
         if self.words is None:
             raise UnsupportedModel(
                 f"{self.id}, which has no text tower",
-                "a CLIP or SigLIP of transformers, loaded with its weights and no adapter, or one "
-                "of open_clip with its tokenizer",
+                "a CLIP or SigLIP of transformers or open_clip, loaded with its weights and no "
+                "adapter",
                 "load one, such as 'transformers:openai/clip-vit-base-patch32'; a network of "
                 "open_clip in memory needs wrap(network, tokenizer=open_clip.get_tokenizer(NAME))",
             )

@@ -18,7 +18,7 @@ import torch
 
 import vit_inspect as vi
 from vit_inspect.errors import BadParameter, WeightsUnavailable
-from vit_inspect.loading.from_transformers import PACKAGE
+from vit_inspect.loading.load import FOLDERS
 from vit_inspect.loading.outputs import with_outputs
 from vit_inspect.pictures.reading import printable
 from vit_inspect_dashboard import brought, launched
@@ -184,13 +184,13 @@ def network(name: str, size: int | None, said: Said) -> vi.Model:
 
 
 def _checkpoints(folder: Path, architecture: str | None) -> Iterator[Path]:
-    """The files of weights in a folder; of transformers, the folders in it."""
+    """The files of weights in a folder; of a package whose models are folders, those in it."""
     try:
         entries = sorted(each for each in folder.iterdir() if not each.name.startswith("."))
     except OSError:
         return
     for path in entries:
-        if architecture == PACKAGE:
+        if architecture in FOLDERS:
             fits = path.is_dir()
         else:
             fits = path.suffix.lower() in SUFFIXES and path.is_file()

@@ -195,6 +195,12 @@ def test_folders_of_transformers_are_listed(run_with: Any, folder: Path) -> None
     assert "secret place" not in said
 
 
+def test_folders_of_open_clip_are_listed(run_with: Any, folder: Path) -> None:
+    (folder / "step-100").mkdir()
+    assert run_with("--architecture", "open_clip").exit_code == 0
+    assert list(offers.listed()) == ["inner", "step-100"]
+
+
 def test_what_is_no_folder_is_said_before_the_server_starts(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["dashboard", "--checkpoints", str(tmp_path / "none")])
     assert done.exit_code == 2

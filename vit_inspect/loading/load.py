@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -12,12 +13,34 @@ import torch
 from vit_inspect.arguments import in_words, of_kind, several, whole
 from vit_inspect.device import choose_device
 from vit_inspect.errors import BadParameter
-from vit_inspect.loading import from_file, from_timm, from_transformers
+from vit_inspect.loading import (
+    from_file,
+    from_open_clip,
+    from_timm,
+    from_transformers,
+    open_clip_anatomy,
+)
 from vit_inspect.loading.outputs import with_labels, with_outputs
 from vit_inspect.loading.recommended import DEFAULT
 from vit_inspect.model import Model
 from vit_inspect.pictures.preparing import CropMode, Fit
 from vit_inspect.records.evidence import Outputs
+
+FOLDERS: Mapping[str | None, Callable[..., Model]] = MappingProxyType(
+    {
+        from_transformers.PACKAGE: from_transformers.load_folder,
+        open_clip_anatomy.PACKAGE: from_open_clip.load_folder,
+    }
+)
+"""The packages whose models lie in a folder, and what loads them."""
+
+HUBS: Mapping[str, Callable[..., Model]] = MappingProxyType(
+    {
+        from_transformers.PREFIX: from_transformers.load,
+        from_open_clip.PREFIX: from_open_clip.load,
+    }
+)
+"""How names begin that are not of timm, and what loads them."""
 
 
 def load(
@@ -46,18 +69,18 @@ def load(
     """Load a vision transformer and get it ready to be inspected.
 
     name: the bundled "dinov2_small" (the default), a timm id, "hf-hub:organisation/name" for a
-        model of timm, or "transformers:organisation/name" for one of that package; never a path.
-        With `checkpoint`, it is only the name in figures, by default the file's name without its
-        suffix.
+        model of timm, or "transformers:organisation/name" or "open_clip:organisation/name" for one
+        of these packages; never a path. With `checkpoint`, it is only the name in figures, by
+        default the file's name without its suffix.
     img_size: side of the model input in px, or (rows px, columns px); a multiple of the patch.
         By default the size the model was trained for.
     checkpoint: a file of weights: .safetensors, .pth of torch.save, or .npz of the official JAX
         programs. The number of classes and the position table come from the file; the model's
         `notices` say what was adapted and what was not used. Or a folder written by
-        `save_pretrained` of transformers.
-    architecture: the timm id of the checkpoint's network, or "transformers" for such a folder;
-        only with `checkpoint`. By default what is said in the file, or in a `config.json` of timm
-        beside it.
+        `save_pretrained` of transformers, or with a model of open_clip as it lies on the hub.
+    architecture: the timm id of the checkpoint's network, or "transformers" or "open_clip" for
+        such a folder; only with `checkpoint`. By default what is said in the file, or in a
+        `config.json` of timm beside it.
     arch_options: what the checkpoint's network was made with, where it differs from the
         architecture: options of timm's `create_model`, such as {"num_heads": 12, "depth": 6,
         "reg_tokens": 4, "init_values": 1e-5, "qk_norm": True}. No file holds the number of heads.
@@ -113,7 +136,7 @@ def load(
         )
     of_a_file = {"part": part, "ignore": ignore, "arch_options": arch_options}
     given = [each for each, value in of_a_file.items() if value]
-    if given and (checkpoint is None or architecture == from_transformers.PACKAGE):
+    if given and (checkpoint is None or architecture in FOLDERS):
         raise BadParameter(
             f"{given[0]}={of_a_file[given[0]]!r} without a file of weights",
             "a checkpoint of a timm network",
@@ -122,8 +145,8 @@ def load(
     if checkpoint is not None:
         path = Path(checkpoint)
         name = path.stem if name is None else name
-        if architecture == from_transformers.PACKAGE:
-            model = from_transformers.load_folder(
+        if architecture in FOLDERS:
+            model = FOLDERS[architecture](
                 name, path, img_size=size, device=target, dtype=dtype, pretrained=pretrained
             )
         else:
@@ -141,8 +164,7 @@ def load(
             )
     else:
         name = DEFAULT if name is None else name
-        from_hub = name.startswith(from_transformers.PREFIX)
-        source = from_transformers.load if from_hub else from_timm.load
+        source = next((of for start, of in HUBS.items() if name.startswith(start)), from_timm.load)
         model = source(name, img_size=size, device=target, dtype=dtype, pretrained=pretrained)
     model = model.with_recipe(fit=fit, **recipe)
     if readout is not None:

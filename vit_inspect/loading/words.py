@@ -56,8 +56,9 @@ def with_texts(model: Model, texts: Sequence[str], *, template: str = PLACE) -> 
 
     The text tower is loaded when it is first used, from where the model is from. Works for CLIP
     and SigLIP of transformers (SigLIP 2 of a fixed input size among them, which was trained on
-    texts in lower case), loaded by `load` with their weights; and for networks of open_clip, by
-    `wrap` with their tokenizer. A model that has texts gets these instead.
+    texts in lower case) and for networks of open_clip, loaded by `load` with their weights; and
+    for those of open_clip in memory, by `wrap` with their tokenizer. A model that has texts gets
+    these instead.
 
     Raises `BadParameter` for texts or a template that cannot be taken, also for a text with more
     tokens than the text tower reads; `UnsupportedModel` for a model without a text tower, and
