@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 import vit_inspect as vi
 from tests.conftest import noise
+from tests.helpers import two_towers
 from tests.helpers.picture_files import tiff_of
 from vit_inspect import typed
 from vit_inspect.__main__ import app
@@ -227,3 +228,33 @@ def test_a_survey_takes_of_the_tokens_what_is_asked_for(tmp_path: Path) -> None:
     assert invoke(*words, "--tokens", "cka", "--tokens", "artefacts").exit_code == 0
     found = vi.open_survey(tmp_path / "out")
     assert (found.cka().similarity.shape, found.artefacts().count) == ((12, 12), 1)
+
+
+def test_texts_are_classes_of_figures_and_of_a_survey(tmp_path: Path) -> None:
+    two_towers.saved(tmp_path / "clip", "CLIPModel")
+    noise((60, 60), 1).save(tmp_path / "a.png")
+    model = "--checkpoint", tmp_path / "clip", "--architecture", "transformers"
+    words = *model, "--text", "a cat", "--text", "red shoe", "--template", "my {}"
+    expected = vi.predictions(
+        vi.capture(
+            vi.with_texts(
+                two_towers.load(tmp_path / "clip"), ["a cat", "red shoe"], template="my {}"
+            ),
+            tmp_path / "a.png",
+        )
+    )
+    found = tmp_path / "figures"
+    done = invoke("figures", tmp_path / "a.png", "--out", found, "--formats", "npz", *words)
+    assert done.exit_code == 0, done.output
+    assert "reads as 'my {}'" in done.stderr
+    told = json.loads((found / "provenance.json").read_text())
+    assert "reads as 'my {}'" in " ".join(told["model"]["notices"])
+    [lens] = found.rglob("*logit_lens.npz")
+    best = expected.labels[0][0]
+    assert np.load(lens)["labels"].tolist() == [best]
+    survey = tmp_path / "survey"
+    assert invoke("survey", tmp_path / "a.png", "--out", survey, *words).exit_code == 0
+    assert set(vi.open_survey(survey).classes().class_names) <= {"a cat", "red shoe"}
+    done = invoke("figures", tmp_path / "a.png", "--out", found, *model, "--template", "my {}")
+    assert done.exit_code == 2
+    assert "add --text TEXT" in done.stderr

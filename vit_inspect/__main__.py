@@ -115,6 +115,14 @@ OutputKind = Annotated[
     typer.Option(help="What the outputs are: classes (softmax), labels (sigmoids) or raw numbers."),
 ]
 
+Text = Annotated[
+    list[str] | None,
+    typer.Option(help="A text as a class, of a model with a text tower; may be repeated."),
+]
+Template = Annotated[
+    str | None, typer.Option(help="What each text is put into, at {}, such as 'a photo of a {}'.")
+]
+
 
 @app.command()
 def figures(
@@ -152,6 +160,8 @@ def figures(
     device: DeviceName = "auto",
     stage: StageNumber = None,
     outputs: OutputKind = None,
+    text: Text = None,
+    template: Template = None,
     thorough: Annotated[
         bool,
         typer.Option("--thorough", help="Also figures that run the model many times."),
@@ -234,6 +244,7 @@ def figures(
                 outputs=outputs,
             ),
         )
+        subject = _with_words(subject, text, template)
         for notice in subject.notices:
             typer.echo(notice, err=True)
         with tqdm(total=len(paths), unit="photo", disable=None) as bar:
@@ -320,6 +331,8 @@ def survey(
     readout: Readout = None,
     labels: LabelFile = None,
     outputs: OutputKind = None,
+    text: Text = None,
+    template: Template = None,
     device: DeviceName = "auto",
     stage: StageNumber = None,
 ) -> None:
@@ -365,6 +378,7 @@ def survey(
                 outputs=outputs,
             ),
         )
+        subject = _with_words(subject, text, template)
         for notice in subject.notices:
             typer.echo(notice, err=True)
         with tqdm(unit="photo", disable=None) as bar:
@@ -401,6 +415,17 @@ def survey(
     typer.echo(f"{found.count:,} of {len(found.entries):,} pictures in {out}")
     if not found.count:
         raise typer.Exit(2)
+
+
+def _with_words(model: Model, texts: list[str] | None, template: str | None) -> Model:
+    """The model with texts as its classes, where some are given."""
+    from vit_inspect.loading.words import PLACE, with_texts
+
+    if not texts:
+        if template is not None:
+            raise BadParameter("--template without --text", "both", "add --text TEXT")
+        return model
+    return with_texts(model, texts, template=template or PLACE)
 
 
 @app.command()
