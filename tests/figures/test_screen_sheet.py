@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from itertools import combinations
 from typing import Any
 
@@ -147,7 +148,9 @@ def test_nothing_of_a_figure_lies_on_another_drawing_on_a_narrow_screen(entry: A
         for one, other in combinations(boxes, 2):
             apart = one[1] <= other[0] or other[1] <= one[0]
             assert apart or one[3] <= other[2] or other[3] <= one[2], boxes
-        for words in figure.select_annotations({"name": screen_sheet.BELOW}):
+        for words in figure.select_annotations(
+            lambda each: (each.name or "").startswith(screen_sheet.BELOW)
+        ):
             assert words.y == 0, "words below the figure lie on a drawing"
             lines = re.sub("<span[^>]*>|</span>", "", words.text).split("<br>")
             assert max(map(len, lines)) * 13 * 0.53 <= 366
@@ -155,3 +158,15 @@ def test_nothing_of_a_figure_lies_on_another_drawing_on_a_narrow_screen(entry: A
         heat = [trace.colorbar for trace in figure.select_traces({"type": "heatmap"})]
         for bar in (bar for bar in heat if bar.y is not None):
             assert 0 <= bar.x < 1, "the colour bar is not on the sheet"
+
+
+def test_words_below_keep_their_lines_at_another_width() -> None:
+    figure = screen_sheet.screen("a", "b", height=100)
+    words = "First <i> & more words than a narrow screen has room for in a line.\nSecond."
+    screen_sheet.write_below(figure, words)
+    narrowed = narrow_sheet.narrow(figure, 220)
+    [below] = [each.text for each in narrowed.layout.annotations if "Second" in each.text]
+    *lines, last = re.sub("</?span[^>]*>", "", below).split("<br>")
+    assert last == "Second."
+    assert len(lines) > 1
+    assert unescape(" ".join(lines)) == words.split("\n")[0]

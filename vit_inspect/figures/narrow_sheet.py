@@ -5,9 +5,7 @@ Its drawings are found by their axes, so a figure has nothing to do for it.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from html import unescape
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -71,13 +69,13 @@ def narrow(figure: go.Figure, width: int) -> go.Figure:
 
 
 def _take_below(figure: go.Figure) -> str:
-    """Takes the words below a figure from it, and their room; returns them as one paragraph."""
+    """Takes the words below a figure from it, and their room; returns them."""
     layout = figure.layout
-    text = "".join(each.text for each in layout.annotations if each.name == BELOW)
-    layout.annotations = [each for each in layout.annotations if each.name != BELOW]
-    room = LINE_PX * (1 + text.count("<br>")) if text else 0
+    words = [each for each in layout.annotations if (each.name or "").startswith(BELOW)]
+    layout.annotations = [each for each in layout.annotations if each not in words]
+    room = LINE_PX * sum(1 + each.text.count("<br>") for each in words)
     figure.update_layout(height=layout.height - room, margin_b=layout.margin.b - room)
-    return unescape(re.sub("<[^>]*>", " ", text)).strip()
+    return "\n".join(each.name.removeprefix(BELOW) for each in words)
 
 
 def least_width(figure: go.Figure) -> int:

@@ -17,7 +17,7 @@ TITLE_PX, TEXT_PX, LETTER_EM = 16, 13, 0.53
 """Font sizes on a screen, and the usual width of a letter relative to its size."""
 TOP_PX, LINE_PX = 26, 20
 """Height of the room above the words of the head, and of each of their lines."""
-BELOW = "below"
+BELOW = "below: "
 """The name that plotly knows the words below a figure by."""
 SCREEN_FONT = "Inter, Helvetica, Arial, sans-serif"
 
@@ -84,7 +84,8 @@ def write_below(
     added = LINE_PX * (1 + folded.count("\n"))
     figure.update_layout(height=figure.layout.height + added, margin_b=below + added)
     return figure.add_annotation(
-        name=BELOW,
+        # With the words as they are, for another width.
+        name=f"{BELOW}{words}",
         text=f'<span style="color:{QUIET}">{folded}</span>'.replace("\n", "<br>"),
         align="left",
         x=0,
