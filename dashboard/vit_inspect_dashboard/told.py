@@ -138,6 +138,13 @@ def choose(*, of_a_file: bool) -> Said:
                 kwargs=dict.fromkeys(KEYS),
                 help="The model as it is without this form",
             )
+    for key in words:
+        label, _, options = words[key]
+        # A link may say anything.
+        if key in said and said[key] not in options:
+            raise BadParameter(
+                f"{label.lower()} {said[key][:40]!r}", ", ".join(options), "choose one of these"
+            )
     found = {key: _read(key, held) if key in lines else held for key, held in said.items()}
     network = tuple((key, found.pop(key)) for key in ARCHITECTURE if key in found)
     return (*found.items(), *([("arch_options", network)] if network else []))
