@@ -240,7 +240,7 @@ def test_what_is_said_of_a_model_is_not_said_of_another() -> None:
 
 def test_a_key_of_what_is_kept_holds_no_picture() -> None:
     models.capture(SUBJECT)
-    assert SUBJECT.key == ("vit_tiny_patch16_224", 32, "crop", "chelsea", None, False, ())
+    assert SUBJECT.key == ("vit_tiny_patch16_224", 32, "crop", "chelsea", None, False, (), (), "{}")
 
 
 def test_rows_and_predictions_wait_for_the_device_and_are_made_once(
