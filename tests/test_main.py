@@ -22,6 +22,7 @@ from tests.helpers import two_towers
 from tests.helpers.picture_files import tiff_of
 from vit_inspect import typed
 from vit_inspect.__main__ import app
+from vit_inspect.pictures.finding import find_photographs
 
 pytestmark = pytest.mark.slow
 
@@ -258,3 +259,37 @@ def test_texts_are_classes_of_figures_and_of_a_survey(tmp_path: Path) -> None:
     done = invoke("figures", tmp_path / "a.png", "--out", found, *model, "--template", "my {}")
     assert done.exit_code == 2
     assert "add --text TEXT" in done.stderr
+
+
+def test_figures_that_a_run_wrote_beside_its_photographs_are_no_photographs(
+    tmp_path: Path,
+) -> None:
+    for number in range(2):
+        noise((60, 60), number).save(tmp_path / f"{number}.png")
+    words = "figures", tmp_path, "--out", tmp_path, "--img-size", 56, "--formats", "png"
+    first = invoke(*words)
+    assert first.exit_code == 0
+    assert "left out" not in first.stderr
+    made = sorted(tmp_path.glob("*.png"))
+    second = invoke(*words)
+    assert second.exit_code == 0
+    assert f"{len(made) - 2} figures of an earlier run in '{tmp_path}' are left out." in (
+        second.stderr
+    )
+    assert sorted(tmp_path.glob("*.png")) == made
+    told = json.loads((tmp_path / "provenance.json").read_text())
+    assert [each["name"] for each in told["photographs"]] == ["0.png", "1.png"]
+    for number in range(2):
+        (tmp_path / f"{number}.png").unlink()
+    third = invoke(*words)
+    assert third.exit_code == 2
+    assert "but figures of an earlier run" in third.stderr
+    # Who names a figure wants it.
+    assert find_photographs([made[-1]]) == [made[-1]]
+
+
+@pytest.mark.parametrize("listed", ['["../a.png"]', '["/a.png"]', '[""]', "[3]", "{", '"a.png"'])
+def test_a_strange_provenance_hides_no_picture(tmp_path: Path, listed: str) -> None:
+    noise((60, 60), 1).save(tmp_path / "a.png")
+    (tmp_path / "provenance.json").write_text(f'{{"files": {listed}}}')
+    assert find_photographs([tmp_path]) == [tmp_path / "a.png"]

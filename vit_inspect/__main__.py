@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -212,7 +213,7 @@ def figures(
     paths: list[Path] = []
     for argument in photographs:
         try:
-            paths += find_photographs([argument])
+            paths += find_photographs([argument], tell=partial(typer.echo, err=True))
         except InspectError as error:
             refused.append(error)
     if not paths:

@@ -29,6 +29,7 @@ from vit_inspect.figures.figure import FigureSpec, Record
 from vit_inspect.figures.printing import USUAL, Font, Print
 from vit_inspect.figures.spread import FIGURE as SPREAD
 from vit_inspect.model import Model
+from vit_inspect.pictures.finding import PROVENANCE, figures_in
 from vit_inspect.recording.recorder import Capture
 from vit_inspect.records.base import Photograph, Result, join
 from vit_inspect.records.paper import AttentionDistance
@@ -202,7 +203,7 @@ class _Bundle:
         # What follows tells of all that was written.
         self.calls.take_all()
         facts = self._provenance(self.model, command)
-        self._put("provenance.json", (json.dumps(facts, indent=2) + "\n").encode())
+        self._put(PROVENANCE, (json.dumps(facts, indent=2) + "\n").encode())
         page = report(self.sections, list(self.photographs.values()), facts)
         self._put("report.html", page.encode())
         for left_over in earlier - set(self.written):
@@ -299,19 +300,10 @@ class _Bundle:
 
 def _earlier_files(root: Path) -> set[Path]:
     """The figures that an earlier bundle in this folder says it wrote."""
-    try:
-        names = json.loads((root / "provenance.json").read_text())["files"]
-        parts = [Path(name).parts for name in names]
-    except (OSError, ValueError, KeyError, TypeError):
-        return set()
     slugs = {entry.figure.slug for entry in FIGURES} | {SPREAD.slug}
-    # The file may be anybody's: nothing but a figure is ever removed, in no other folder.
+    # Nothing but a figure is ever removed.
     return {
-        root.joinpath(*part)
-        for part in parts
-        if len(part) <= 2
-        and ".." not in part
-        and Path(part[-1]).stem in slugs
-        and Path(part[-1]).suffix[1:] in BUNDLE_FORMATS
-        and not Path(*part).is_absolute()
+        path
+        for path in figures_in(root)
+        if path.stem in slugs and path.suffix[1:] in BUNDLE_FORMATS
     }

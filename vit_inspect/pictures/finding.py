@@ -2,27 +2,52 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from vit_inspect.errors import BadImage
 from vit_inspect.pictures.reading import SUFFIXES, printable, unopened
 from vit_inspect.pictures.samples import EVERY, in_words, sample_path
 
+PROVENANCE = "provenance.json"
+"""What a folder of figures tells about them."""
 
-def find_photographs(arguments: Iterable[str | os.PathLike[str]]) -> list[Path]:
+
+def find_photographs(
+    arguments: Iterable[str | os.PathLike[str]],
+    *,
+    tell: Callable[[str], object] = lambda sentence: None,
+) -> list[Path]:
     """The picture files that some arguments name, in the same order.
 
     An argument is a file, a folder or the name of a sample. A folder stands for the picture files
-    in it, chosen by suffix and sorted, without hidden files and subfolders. A file goes before a
-    sample of the same name.
+    in it, chosen by suffix and sorted, without hidden files, subfolders, and figures that were
+    written there. A file goes before a sample of the same name.
+
+    tell: is told in a sentence which figures were left out.
     """
-    return [path for argument in arguments for path in _photographs(os.fspath(argument))]
+    return [path for argument in arguments for path in _photographs(os.fspath(argument), tell)]
 
 
-def _photographs(argument: str) -> list[Path]:
+def figures_in(folder: Path) -> set[Path]:
+    """The files that an earlier bundle in this folder says it wrote there, or one folder below."""
+    try:
+        names = json.loads((folder / PROVENANCE).read_text())["files"]
+        parts = [Path(name).parts for name in names]
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+    # The file may be anybody's.
+    return {
+        folder.joinpath(*part)
+        for part in parts
+        if 1 <= len(part) <= 2 and ".." not in part and not Path(*part).is_absolute()
+    }
+
+
+def _photographs(argument: str, tell: Callable[[str], object]) -> list[Path]:
     path = Path(argument)
     if argument in EVERY and not path.exists():
         return [sample_path(argument)]
@@ -40,10 +65,18 @@ def _photographs(argument: str) -> list[Path]:
             error,
             remedy=f"check the path, or take a sample: {in_words()}",
         ) from error
-    if not pictures:
+    figures = figures_in(path)
+    given = [file for file in pictures if file not in figures]
+    if left_out := len(pictures) - len(given):
+        tell(
+            f"{left_out} {'figure' if left_out == 1 else 'figures'} of an earlier run in "
+            f"'{printable(argument)}' {'is' if left_out == 1 else 'are'} left out."
+        )
+    if not given:
         raise BadImage(
-            f"no picture in the folder '{printable(argument)}'",
+            f"no picture in the folder '{printable(argument)}'"
+            + (" but figures of an earlier run" if pictures else ""),
             f"files that end in {', '.join(SUFFIXES)}",
             "choose another folder, or name the files themselves",
         )
-    return pictures
+    return given
