@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vit_inspect.errors import BadParameter, WeightsUnavailable, short_reason
 from vit_inspect.loading.from_module import wrap
-from vit_inspect.loading.hub import check_repository_name, reachable_hub
+from vit_inspect.loading.hub import check_repository_name, is_cached, reachable_hub
 from vit_inspect.loading.open_clip_anatomy import PACKAGE
 from vit_inspect.loading.open_clip_words import checked_tower, words_of
 from vit_inspect.loading.text_towers import Lazy, Tower
@@ -110,7 +110,7 @@ def _load(
     package = _package(name)
     try:
         # Also for a folder: its configuration may name a text tower of transformers.
-        with reachable_hub():
+        with reachable_hub(cached=_is_here(name, folder)):
             module: nn.Module = package.create_model(
                 place,
                 load_weights=pretrained,
@@ -143,11 +143,15 @@ def _load(
     return replace(model, words=words_of(module, tower, head, name=name))
 
 
+def _is_here(name: str, folder: Path | None) -> bool:
+    return folder is not None or is_cached(name.removeprefix(PREFIX), [CONFIG])
+
+
 def _tower(name: str, place: str, folder: Path | None, module: nn.Module) -> Tower:
     """The text tower, with the tokenizer beside its weights."""
     package = _package(name)
     try:
-        with reachable_hub():
+        with reachable_hub(cached=_is_here(name, folder)):
             tokenizer = package.get_tokenizer(place)
     # As in `_load`.
     except Exception as error:

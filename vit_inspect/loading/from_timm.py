@@ -26,6 +26,7 @@ from vit_inspect.loading.outputs import GUESSED, with_outputs
 from vit_inspect.loading.positions import RELATIVE_RESAMPLED
 from vit_inspect.loading.recommended import DEFAULT
 from vit_inspect.loading.timm_anatomy import check_family, is_timm, model_of, not_a_vit, readout_of
+from vit_inspect.loading.timm_names import is_here
 from vit_inspect.model import Model
 from vit_inspect.recording.hooks import instrument
 
@@ -120,7 +121,7 @@ def create(
     # A repository's configuration is fetched even for random weights.
     missing = "weights" if pretrained else "configuration" if name.startswith(HUB) else None
     try:
-        with reachable_hub() if missing else nullcontext():
+        with reachable_hub(cached=is_here(name) is True) if missing else nullcontext():
             try:
                 # The position table stays as trained; timm resamples it in each forward pass.
                 return timm.create_model(

@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from torch import nn
 from vit_inspect.errors import BadParameter, InspectError, WeightsUnavailable, short_reason
 from vit_inspect.loading.adapters import CONFIG, Adapter, adapter_in, merged
 from vit_inspect.loading.from_module import wrap
-from vit_inspect.loading.hub import REPOSITORY, check_repository_name, reachable_hub
+from vit_inspect.loading.hub import REPOSITORY, check_repository_name, is_cached, reachable_hub
 from vit_inspect.loading.text_towers import Lazy, Tower, checked_tower, has_words, words_of
 from vit_inspect.loading.transformers_anatomy import ANATOMIES, TOWERS, describe, unknown
 from vit_inspect.model import Model
@@ -137,7 +137,7 @@ def _load(
         adapter = adapter_in(Path(repository), name=name)
         if adapter is not None:
             repository, revision = _base(adapter, name), adapter.revision
-        with nullcontext() if Path(repository).is_dir() else reachable_hub():
+        with _hub(repository, revision):
             place = {"trust_remote_code": False, "revision": revision}
             whole = package.AutoConfig.from_pretrained(repository, **place)
             module, kind = _network(
@@ -184,7 +184,7 @@ def _tower(
     """The text tower beside the image encoder, with its tokenizer."""
     package = _package(name)
     try:
-        with nullcontext() if Path(repository).is_dir() else reachable_hub():
+        with _hub(repository, place["revision"]):
             config = package.AutoConfig.from_pretrained(repository, **place)
             # The image encoder is loaded already; only its projection is needed again.
             config.vision_config.num_hidden_layers = 0
@@ -231,6 +231,13 @@ def _base(adapter: Adapter, name: str) -> str:
 def _short(repository: str) -> str:
     """The name of a folder without its path, or the repository."""
     return repository if REPOSITORY.fullmatch(repository) else Path(repository).name
+
+
+def _hub(repository: str, revision: str) -> AbstractContextManager[None]:
+    """Where the hub is asked, what is done if it does not answer; a folder needs none."""
+    if Path(repository).is_dir():
+        return nullcontext()
+    return reachable_hub(cached=is_cached(f"{repository}@{revision}", [MODEL_CONFIG]))
 
 
 def _network(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-import socket
 import threading
 import urllib.request
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
-from urllib.parse import urlparse
+from http.client import HTTPException
+from ssl import SSLError
+from urllib.error import HTTPError
 
 import huggingface_hub.constants
 from huggingface_hub import try_to_load_from_cache
@@ -17,6 +19,10 @@ from vit_inspect.errors import BadParameter
 
 REPOSITORY = re.compile(r"[^/:@]+/[^/:@]+(@[^@]+)?")
 """A repository on the hub, with or without a revision."""
+
+PATIENCE_SECONDS, PATIENCE_IF_CACHED_SECONDS = 10.0, 2.0
+"""How long a hub may say nothing before only the local cache is used; less where the model seems
+to be in it."""
 
 _hub_lock = threading.Lock()
 
@@ -39,21 +45,44 @@ def is_cached(repository: str, files: Iterable[str]) -> bool:
 
 
 @contextmanager
-def reachable_hub() -> Iterator[None]:
-    """While weights are fetched, use only the local cache if the hub cannot be reached.
+def reachable_hub(*, cached: bool = False) -> Iterator[None]:
+    """While weights are fetched, use only the local cache if the hub does not answer.
 
-    Without this, huggingface_hub tries again for most of a minute before it gives up.
+    cached: whether they seem to be in it.
+
+    Without this, huggingface_hub tries again for most of a minute before it gives up, and for
+    minutes where packets are swallowed on the way.
     """
     constants = huggingface_hub.constants
-    host = urlparse(constants.ENDPOINT).hostname or "huggingface.co"
+    patience = PATIENCE_IF_CACHED_SECONDS if cached else PATIENCE_SECONDS
     with _hub_lock:
         before = constants.HF_HUB_OFFLINE
-        try:
-            if not urllib.request.getproxies():
-                socket.getaddrinfo(host, 443)
-        except OSError:
-            constants.HF_HUB_OFFLINE = True
+        constants.HF_HUB_OFFLINE = before or not _answers(constants.ENDPOINT, patience)
         try:
             yield
         finally:
             constants.HF_HUB_OFFLINE = before
+
+
+def _answers(endpoint: str, seconds: float) -> bool:
+    """Whether a hub says anything at all in time, through a proxy where one is set."""
+    heard: Future[bool] = Future()
+
+    def ask() -> None:
+        try:
+            request = urllib.request.Request(endpoint, method="HEAD")
+            with urllib.request.urlopen(request, timeout=seconds):
+                heard.set_result(True)
+        # What is no address is explained by huggingface_hub.
+        except (OSError, ValueError, HTTPException) as error:
+            # A refusal is an answer. A certificate that Python does not know may be one that
+            # huggingface_hub knows.
+            refused = isinstance(error, HTTPError | HTTPException)
+            heard.set_result(refused or isinstance(getattr(error, "reason", None), SSLError))
+
+    # A name that is not found and each address of a host have a time limit of their own.
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        return heard.result(seconds)
+    except TimeoutError:
+        return False
