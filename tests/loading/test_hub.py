@@ -20,6 +20,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     """Takes connections, and says nothing by itself."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listening:
         address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        listening.settimeout(10)
         monkeypatch.setattr(constants, "ENDPOINT", address)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         yield listening
@@ -47,7 +48,7 @@ def test_whatever_a_hub_says_it_is_asked(server: socket.socket, answer: bytes) -
             connection.recv(1000)
             connection.sendall(answer)
 
-    thread = threading.Thread(target=serve)
+    thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     with hub.reachable_hub():
         assert not constants.HF_HUB_OFFLINE
