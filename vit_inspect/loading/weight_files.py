@@ -40,6 +40,7 @@ from vit_inspect.loading.averages import (
     tensors,
     with_dots,
 )
+from vit_inspect.loading.pickles import ALWAYS_UNPACKED, MAX_PACKING, check_pickle
 from vit_inspect.pictures.reading import printable
 
 ACCEPTED = "weights as .safetensors, .pth or .npz"
@@ -77,14 +78,6 @@ MAX_HEADER = 25_000_000
 MAX_WEIGHTS, MAX_NAME = 10_000, 200
 """Most weights of a stranger's file, and most letters of their names. Names are compared with each
 other; the largest networks have about 1,000 weights."""
-
-MAX_PACKING = 20
-"""How many times larger than their file weights may be; trained weights compress to half at best.
-
-Weights of at most `ALWAYS_UNPACKED` bytes have no such limit.
-"""
-
-ALWAYS_UNPACKED = 256_000_000
 
 _ZIP, _PICKLE, _NUMPY = b"PK", b"\x80", b"\x93NUMPY"
 
@@ -132,6 +125,8 @@ def read_weights(path: Path, part: str | None = None) -> WeightFile:
         elif head[8:9] == b"{":
             saved = _from_safetensors(path, name, size, int.from_bytes(head[:8], "little"))
         elif head.startswith(_TORCH):
+            with path.open("rb") as file:
+                check_pickle(file, name, size)
             saved = _from_torch(path, name)
         else:
             raise _other(head, name)
@@ -258,12 +253,27 @@ def _from_archive(path: Path, name: str, size: int) -> object:
                 "save the state_dict() of its network",
             )
         if "data.pkl" in files:
+            _check_pickles(archive, members, name, size)
             return _from_torch(path, name)
         if not all(each.filename.endswith(".npy") for each in members):
             raise WeightsUnavailable(
                 f"an archive without weights in {name!r}", ACCEPTED, "choose another file"
             )
         return {each.filename.removesuffix(".npy"): _array(archive, each, name) for each in members}
+
+
+def _check_pickles(
+    archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], name: str, size: int
+) -> None:
+    """Refuse an archive of torch.save whose pickle asks for more than there is."""
+    # torch finds names in any case, and of two of a name perhaps the other.
+    records: dict[str, int] = {}
+    for each in members:
+        key = each.filename.lower().partition("/data/")[2]
+        records[key] = min(each.file_size, records.get(key, each.file_size))
+    for each in members:
+        if Path(each.filename).name.lower() == "data.pkl":
+            check_pickle(archive.read(each), name, size, records)
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Tensor:
