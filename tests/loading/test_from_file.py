@@ -42,7 +42,7 @@ from vit_inspect.layout import MEAN
 from vit_inspect.loading.from_file import load_checkpoint
 from vit_inspect.loading.from_timm import _resampled
 from vit_inspect.loading.jax_names import torch_names
-from vit_inspect.loading.weight_files import read_weights
+from vit_inspect.loading.weight_files import check_safetensors, read_weights
 
 pytestmark = pytest.mark.slow
 
@@ -1709,6 +1709,76 @@ def test_a_file_that_was_cut_off_is_damaged(
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
     with pytest.raises(vi.WeightsUnavailable, match=r"damaged or cut off checkpoint 'cut' \(."):
         loaded(path)
+
+
+@pytest.mark.parametrize("save", [torch.save, archived_weights])
+def test_a_wrong_bit_is_told_by_its_checksum(
+    tiny: Weights, tmp_path: Path, save: Callable[[Weights, Path], object]
+) -> None:
+    path = tmp_path / "bit"
+    save(tiny, path)
+    with zipfile.ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda each: each.file_size)
+    # The last bytes of the largest member: a weight, which another bit leaves a number.
+    content = bytearray(path.read_bytes())
+    name = largest.filename.encode()
+    start = content.index(name, largest.header_offset) + len(name)
+    content[start + largest.file_size // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(vi.WeightsUnavailable) as refusal:
+        loaded(path)
+    assert refusal.value.found == (
+        f"a damaged or cut off checkpoint 'bit' (the bytes of {largest.filename!r} have another "
+        "checksum than it says)"
+    )
+
+
+def test_a_file_that_was_saved_without_checksums_is_read(tiny: Weights, tmp_path: Path) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        path = saved(tmp_path / "x.pth", tiny)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    with zipfile.ZipFile(path) as archive:
+        assert not any(each.CRC for each in archive.infolist())
+    assert same(loaded(path), tiny)
+
+
+@pytest.mark.parametrize(
+    ("offsets", "kept", "reason"),
+    [
+        ([(0, 8), (4, 12)], 12, "invalid offset for tensor `b`"),
+        ([(0, 4), (8, 12)], 12, "invalid offset for tensor `b`"),
+        ([(0, 4), (0, 4)], 4, "invalid offset for tensor `"),
+        ([(0, 4), (4, 8)], 12, "file not fully covered"),
+        ([(0, 4), (4, 8)], 6, "file not fully covered"),
+        ([(0, 4), (4, 40)], 8, "invalid shape, data type, or offset"),
+    ],
+    ids=["overlap", "hole", "same bytes", "bytes too many", "cut off", "shape"],
+)
+@pytest.mark.parametrize("read", [read_weights, lambda path: check_safetensors(path, "x")])
+def test_the_bytes_of_a_safetensors_are_those_of_its_header(
+    tmp_path: Path,
+    read: Callable[[Path], object],
+    offsets: list[tuple[int, int]],
+    kept: int,
+    reason: str,
+) -> None:
+    header = json.dumps(
+        {
+            name: {
+                "dtype": "F32",
+                "shape": [min(2, (end - start) // 4)],
+                "data_offsets": [start, end],
+            }
+            for name, (start, end) in zip("ab", offsets, strict=True)
+        }
+    ).encode()
+    (tmp_path / "x").write_bytes(len(header).to_bytes(8, "little") + header + bytes(kept))
+    with pytest.raises(vi.WeightsUnavailable) as refusal:
+        read(tmp_path / "x")
+    assert "a damaged or cut off checkpoint 'x' (" in refusal.value.found
+    assert reason in refusal.value.found
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,9 @@ MAX_WEIGHTS, MAX_NAME = 10_000, 200
 """Most weights of a stranger's file, and most letters of their names. Names are compared with each
 other; the largest networks have about 1,000 weights."""
 
+CHUNK = 2**20
+"""Bytes that are read at a time to compare a checksum."""
+
 _ZIP, _PICKLE, _NUMPY = b"PK", b"\x80", b"\x93NUMPY"
 
 _TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -114,8 +117,9 @@ def read_weights(path: Path, part: str | None = None) -> WeightFile:
     part: which network of the file, such as "model.teacher"; None for the one that is meant for
         use.
 
-    Raises `WeightsUnavailable` for anything else: code, objects, damaged files, archives that
-    unpack to far more than their size, or files without weights.
+    Raises `WeightsUnavailable` for anything else: code, objects, damaged files (also those whose
+    checksums or sizes do not agree), files that unpack to far more than their size, or without
+    weights.
     """
     name = printable(path.name)
     head, size = _head(path, name)
@@ -201,7 +205,10 @@ def _head(path: Path, name: str) -> tuple[bytes, int]:
 
 
 def _damaged(name: str, error: Exception) -> WeightsUnavailable:
-    reason = shown(" ".join(str(error).split())) or "it ends too early"
+    said = " ".join(str(error).split())
+    reason = shown(said) or "it ends too early"
+    if summed := re.fullmatch(r"Bad CRC-32 for file '(.*)'", said):
+        reason = f"the bytes of {shown(summed[1])!r} have another checksum than it says"
     return WeightsUnavailable(
         f"a damaged or cut off checkpoint {name!r} ({reason})",
         "a complete file",
@@ -265,15 +272,26 @@ def _from_archive(path: Path, name: str, size: int) -> object:
 def _check_pickles(
     archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], name: str, size: int
 ) -> None:
-    """Refuse an archive of torch.save whose pickle asks for more than there is."""
+    """Refuse an archive of torch.save whose pickle asks for more than there is, or with damage.
+
+    torch compares no checksums. Those that are wrong end as an error of `zipfile`.
+    """
     # torch finds names in any case, and of two of a name perhaps the other.
     records: dict[str, int] = {}
     for each in members:
         key = each.filename.lower().partition("/data/")[2]
         records[key] = min(each.file_size, records.get(key, each.file_size))
     for each in members:
+        summed = each.CRC != 0
+        if not summed:
+            # torch writes 0 where it was told to compute no checksums; zipfile compares none then.
+            each.CRC = None  # type: ignore[assignment]
         if Path(each.filename).name.lower() == "data.pkl":
             check_pickle(archive.read(each), name, size, records)
+        elif summed:
+            with archive.open(each) as file:
+                while file.read(CHUNK):
+                    pass
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Tensor:
