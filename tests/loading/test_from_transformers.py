@@ -719,6 +719,12 @@ def with_code(folder: Path) -> None:
     ("change", "found", "told"),
     [
         (incomplete, "4 weights missing for 'mine', such as", "choose another checkpoint"),
+        (
+            partial(rewritten, intermediate_size=40),
+            "9 weights of other sizes for 'mine', such as vit.layers.0.mlp.fc1.bias of 48, where "
+            "the network has 40",
+            "choose another checkpoint, or put the config.json of these weights beside them",
+        ),
         (without_config, "no config.json in the folder '", "the configuration and the weights"),
         (damaged, "no model of transformers for 'mine' (", "check the name"),
         (with_code, "no model of transformers for 'mine' (", ""),

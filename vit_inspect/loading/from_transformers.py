@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -190,7 +190,13 @@ def _tower(
             config.vision_config.num_hidden_layers = 0
             with _without_report():
                 network, report = getattr(package, config.architectures[0]).from_pretrained(
-                    repository, config=config, dtype=dtype, output_loading_info=True, **place
+                    repository,
+                    config=config,
+                    dtype=dtype,
+                    output_loading_info=True,
+                    # Refused here, by their names.
+                    ignore_mismatched_sizes=True,
+                    **place,
                 )
             tokenizer = package.AutoTokenizer.from_pretrained(repository, **place)
     except ImportError as error:
@@ -207,8 +213,7 @@ def _tower(
             "the weights of both towers and a tokenizer, where the image encoder is from",
             "connect to the hub, or add the files of the tokenizer to the folder",
         ) from error
-    missing = {*report["mismatched_keys"], *report["missing_keys"]}
-    _check_complete({str(each) for each in missing}, name)
+    _check_complete(report, name)
     network.eval().requires_grad_(False).to(device, dtype)
     return checked_tower(network, tokenizer, name=name)
 
@@ -270,12 +275,12 @@ def _network(
             config=config,
             dtype=dtype,
             output_loading_info=True,
-            ignore_mismatched_sizes=adapter is not None,
+            # Refused here, by their names.
+            ignore_mismatched_sizes=True,
             **place,
             **options,
         )
-    other = {each[0] for each in report["mismatched_keys"]}
-    _check_complete((other | set(report["missing_keys"])) - renamed.keys(), name)
+    _check_complete(report, name, renamed)
     return (module if adapter is None else merged(module, adapter, name=name)), kind
 
 
@@ -352,8 +357,19 @@ def _unavailable(name: str, error: Exception) -> WeightsUnavailable:
     )
 
 
-def _check_complete(missing: Any, name: str) -> None:
-    if missing:
+def _check_complete(report: Mapping[str, Any], name: str, renewed: Collection[str] = ()) -> None:
+    """Refuse weights that are missing or of other sizes, but for those that an adapter renews."""
+    other = [each for each in report["mismatched_keys"] if each[0] not in renewed]
+    if other:
+        weight, held, wanted = min(other)
+        sides = [" × ".join(map(str, each)) for each in (held, wanted)]
+        raise WeightsUnavailable(
+            f"{len(other)} weight{'s' if len(other) > 1 else ''} of other sizes for {name!r}, "
+            f"such as {weight} of {sides[0]}, where the network has {sides[1]}",
+            f"weights that fit {MODEL_CONFIG}",
+            f"choose another checkpoint, or put the {MODEL_CONFIG} of these weights beside them",
+        )
+    if missing := set(report["missing_keys"]) - set(renewed):
         raise WeightsUnavailable(
             f"{len(missing)} weights missing for {name!r}, such as {min(missing)}",
             "all weights of the network",
