@@ -71,6 +71,10 @@ ArchOption = Annotated[
         help="What the checkpoint's network was made with, such as num_heads=12; may be repeated.",
     ),
 ]
+Sha256 = Annotated[
+    str | None,
+    typer.Option(metavar="HEX", help="The SHA-256 that the checkpoint's file must have."),
+]
 Part = Annotated[
     str | None,
     typer.Option(help="Which network of the checkpoint, such as teacher or student."),
@@ -149,6 +153,7 @@ def figures(
     checkpoint: Checkpoint = None,
     architecture: Architecture = None,
     arch_option: ArchOption = None,
+    sha256: Sha256 = None,
     part: Part = None,
     ignore: Ignore = None,
     mean: Mean = None,
@@ -233,6 +238,7 @@ def figures(
                 checkpoint=checkpoint,
                 architecture=architecture,
                 arch_options=arch_option,
+                sha256=sha256,
                 part=part,
                 ignore=ignore,
                 mean=mean,
@@ -322,6 +328,7 @@ def survey(
     checkpoint: Checkpoint = None,
     architecture: Architecture = None,
     arch_option: ArchOption = None,
+    sha256: Sha256 = None,
     part: Part = None,
     ignore: Ignore = None,
     mean: Mean = None,
@@ -367,6 +374,7 @@ def survey(
                 checkpoint=checkpoint,
                 architecture=architecture,
                 arch_options=arch_option,
+                sha256=sha256,
                 part=part,
                 ignore=ignore,
                 mean=mean,
@@ -461,6 +469,7 @@ def dashboard(
     checkpoint: Checkpoint = None,
     architecture: Architecture = None,
     arch_option: ArchOption = None,
+    sha256: Sha256 = None,
     part: Part = None,
     ignore: Ignore = None,
     mean: Mean = None,
@@ -501,6 +510,7 @@ def dashboard(
             checkpoint=checkpoint,
             architecture=architecture,
             arch_options=arch_option,
+            sha256=sha256,
             part=part,
             ignore=ignore,
             mean=mean,

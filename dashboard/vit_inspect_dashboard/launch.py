@@ -27,6 +27,8 @@ UPLOAD_MB = 20
 """The size of an upload in `.streamlit/config.toml`, in MB."""
 APP = Path(__file__).with_name("app.py")
 APP_MODULE = "vit_inspect_dashboard.app"
+OF_ONE = ("checkpoint", "sha256")
+"""What is said of one checkpoint, and not of a folder of them."""
 
 
 def options(
@@ -60,7 +62,7 @@ def serve(
     host: the address to listen at; None is this computer alone.
     browser: whether to open the dashboard in a browser.
     said: of a checkpoint that is offered as the first model, as `vit_inspect.load` takes it.
-    folder: whose checkpoints are offered too; what is said holds for them, but for `checkpoint`.
+    folder: whose checkpoints are offered too; what is said holds for them, but for `OF_ONE`.
     surveys: a folder of surveys that are shown.
     weights_mb: how large the files of weights may be that visitors bring; None allows none.
 
@@ -81,9 +83,9 @@ def serve(
 
         said = dict(said or {})
         if folder is not None:
-            of_all = {name: value for name, value in said.items() if name != "checkpoint"}
+            of_all = {name: value for name, value in said.items() if name not in OF_ONE}
             offers.offer_folder(folder, of_all)
-        if folder is None or "checkpoint" in said:
+        if folder is None or not said.keys().isdisjoint(OF_ONE):
             offers.offer(said)
     if surveys is not None:
         from vit_inspect_dashboard import surveyed

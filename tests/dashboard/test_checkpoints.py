@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -103,6 +104,18 @@ def test_files_of_weights_are_listed_and_loaded_when_chosen(
     # A state that is saved later is there without a new start.
     (folder / "epoch3.pth").write_bytes((folder / "epoch1.pth").read_bytes())
     assert "epoch3.pth" in offered_models(page)
+
+
+@pytest.mark.slow
+def test_a_hash_is_of_the_first_checkpoint_and_not_of_a_folder(run_with: Any, folder: Path) -> None:
+    done = run_with("--sha256", "0" * 64)
+    assert done.exit_code == 2
+    assert "without a file of weights; expected a checkpoint that is a single file" in done.stderr
+    digest = hashlib.sha256((folder / "epoch1.pth").read_bytes()).hexdigest()
+    first = "--architecture", TINY, "--checkpoint", folder / "epoch1.pth"
+    assert run_with(*first, "--sha256", digest).exit_code == 0
+    assert offers.said("epoch1")["sha256"] == digest
+    assert "sha256" not in offers.said("epoch2.pth")
 
 
 @pytest.mark.slow

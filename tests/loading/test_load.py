@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import io
 import re
 import socket
@@ -15,8 +16,10 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
 import vit_inspect as vi
+from vit_inspect.__main__ import app
 from vit_inspect.layout import MEAN, MEAN_ALL, MEAN_PREFIX, NONLINEAR, POOL
 from vit_inspect.loading.bundled import FASHION
 from vit_inspect.loading.recommended import DEFAULT, ZOO
@@ -149,6 +152,46 @@ def test_a_checkpoint_is_a_path(checkpoint: object, kind: str, architecture: str
         vi.load(checkpoint=checkpoint, architecture=architecture)
     assert refusal.value.found == f"a checkpoint that is a {kind}"
     assert refusal.value.expected == "the path of a file"
+
+
+def test_a_checkpoint_is_read_only_if_it_has_the_hash_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.pth"
+    torch.save(timm.create_model("test_vit").state_dict(), path)
+    right, other = hashlib.sha256(path.read_bytes()).hexdigest(), "0" * 63 + "A"
+    options = {"checkpoint": path, "architecture": "test_vit", "device": "cpu"}
+    assert vi.load(**options, sha256=right.upper()).source == "file x.pth, as test_vit"
+    monkeypatch.setattr("vit_inspect.loading.from_file.read_weights", None)
+    with pytest.raises(vi.WeightsUnavailable) as refusal:
+        vi.load(**options, sha256=other)
+    assert str(refusal.value) == (
+        f"Found the SHA-256 {right} of 'x.pth'; expected {other.lower()}; download the file again, "
+        "or correct the hash if you trust this file."
+    )
+    said = "--checkpoint", path, "--architecture", "test_vit", "--sha256", other
+    done = CliRunner().invoke(
+        app, [str(each) for each in ("survey", "chelsea", "--out", tmp_path / "out", *said)]
+    )
+    assert done.exit_code == 2
+    assert done.stderr == f"{refusal.value}\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({}, "without a file of weights"),
+        ({"checkpoint": "."}, "without a file of weights"),
+        ({"checkpoint": "x", "architecture": "transformers"}, "without a file of weights"),
+        ({"checkpoint": "x", "sha256": "abc"}, "the hash sha256='abc'"),
+        ({"checkpoint": "x", "sha256": "\uff11" * 64}, "the hash sha256='"),
+    ],
+)
+def test_a_hash_is_of_a_file(options: dict[str, str], found: str) -> None:
+    with pytest.raises(vi.BadParameter) as refusal:
+        vi.load(**{"sha256": "0" * 64, **options})  # type: ignore[arg-type]
+    assert found in refusal.value.found
+    assert refusal.value.found.startswith("the hash sha256='")
 
 
 def test_an_architecture_needs_its_checkpoint() -> None:

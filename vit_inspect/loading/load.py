@@ -22,6 +22,7 @@ from vit_inspect.loading import (
 )
 from vit_inspect.loading.outputs import with_labels, with_outputs
 from vit_inspect.loading.recommended import DEFAULT
+from vit_inspect.loading.weight_files import check_sha256
 from vit_inspect.model import Model
 from vit_inspect.pictures.preparing import CropMode, Fit
 from vit_inspect.records.evidence import Outputs
@@ -50,6 +51,7 @@ def load(
     checkpoint: str | os.PathLike[str] | None = None,
     architecture: str | None = None,
     arch_options: Mapping[str, Any] | None = None,
+    sha256: str | None = None,
     part: str | None = None,
     ignore: Sequence[str] = (),
     mean: Sequence[float] | None = None,
@@ -84,6 +86,9 @@ def load(
     arch_options: what the checkpoint's network was made with, where it differs from the
         architecture: options of timm's `create_model`, such as {"num_heads": 12, "depth": 6,
         "reg_tokens": 4, "init_values": 1e-5, "qk_norm": True}. No file holds the number of heads.
+    sha256: the SHA-256 hash, in hexadecimal digits, that the checkpoint's file must have; by
+        default any. Settings beside the file are not part of it. Only with `checkpoint`, for a
+        file.
     part: which network of the checkpoint, by its name there, such as "momentum_encoder". By default
         the one that is meant for use: an average over training steps or a teacher, where there is
         one. Only with `checkpoint`, for a file.
@@ -108,8 +113,9 @@ def load(
         one output is a score, and several are single-label.
 
     Raises `BadParameter` for a name, size, device or combination that does not exist,
-    `WeightsUnavailable` where the weights cannot be fetched or do not fit, and `UnsupportedModel`
-    where the network is not a plain vision transformer or needs another kind of input.
+    `WeightsUnavailable` where the weights cannot be fetched, do not fit or have another hash, and
+    `UnsupportedModel` where the network is not a plain vision transformer or needs another kind of
+    input.
     """
     of_kind(name, str | None, "name", "the name of a model, or vit_inspect.wrap for a network")
     size, target = _sides(img_size), choose_device(device, dtype)
@@ -142,6 +148,14 @@ def load(
             "a checkpoint of a timm network",
             f"add checkpoint=FILE, or leave out {given[0]}",
         )
+    if sha256 is not None:
+        if checkpoint is None or architecture in FOLDERS or os.path.isdir(checkpoint):
+            raise BadParameter(
+                f"the hash sha256={sha256!r} without a file of weights",
+                "a checkpoint that is a single file: of a folder there is no such hash",
+                "leave out sha256, or give the file as checkpoint",
+            )
+        check_sha256(Path(checkpoint), sha256)
     if checkpoint is not None:
         path = Path(checkpoint)
         name = path.stem if name is None else name

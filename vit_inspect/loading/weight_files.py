@@ -7,6 +7,7 @@ raises `WeightsUnavailable`.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import pickle
@@ -28,7 +29,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vit_inspect.errors import WeightsUnavailable
+from vit_inspect.errors import BadParameter, WeightsUnavailable
 from vit_inspect.loading.averages import (
     AVERAGES,
     CALLBACKS,
@@ -171,6 +172,31 @@ def check_safetensors(path: Path, name: str) -> None:
             "letters",
             f"at most {MAX_WEIGHTS:,}, with names of at most {MAX_NAME}",
             "save the weights of one network",
+        )
+
+
+def check_sha256(path: Path, wanted: str) -> None:
+    """Compare the SHA-256 of a file with the one that it must have, before anything is read of it.
+
+    wanted: 64 hexadecimal digits.
+
+    Raises `BadParameter` for other words than these, `WeightsUnavailable` for another hash.
+    """
+    if not isinstance(wanted, str) or not re.fullmatch(r"[0-9a-fA-F]{64}", wanted):
+        raise BadParameter(
+            f"the hash sha256={wanted!r}"[:200],
+            "the 64 hexadecimal digits of a SHA-256",
+            "copy them from where the file is from, or run sha256sum on a file that you trust",
+        )
+    name = printable(path.name)
+    _head(path, name)
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != wanted.lower():
+        raise WeightsUnavailable(
+            f"the SHA-256 {found} of {name!r}",
+            wanted.lower(),
+            "download the file again, or correct the hash if you trust this file",
         )
 
 
