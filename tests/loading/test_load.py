@@ -5,16 +5,19 @@ from __future__ import annotations
 import ast
 import hashlib
 import io
+import json
 import re
 import socket
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub.constants
 import pytest
 import timm
 import torch
+from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -130,6 +133,55 @@ def test_a_hub_model_that_cannot_be_reached_is_explained(
 
 
 @pytest.mark.usefixtures("unreachable")
+@pytest.mark.parametrize(
+    ("files", "found", "remedy"),
+    [
+        (
+            {"config.json": {"model_type": "vit", "architectures": ["ViTModel"]}},
+            "no model of timm in 'hf-hub:a/b@c', but one of transformers",
+            "use 'transformers:a/b@c'",
+        ),
+        (
+            {"open_clip_config.json": {"model_cfg": {}}},
+            "no model of timm in 'hf-hub:a/b@c', but one of open_clip",
+            "use 'open_clip:a/b'",
+        ),
+        ({"config.json": {"a": 1}}, "whose config.json names no architecture", "check the name"),
+        ({"config.json": [1]}, "whose config.json names no architecture", "check the name"),
+        ({"config.json": {"architecture": 3}}, "names no architecture of it", "check the name"),
+        ({}, "whose config.json names no architecture of it", "check the name"),
+        (None, "no model 'a/b@c' on the hub, or none that you may read", "check the name; for a"),
+    ],
+)
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_a_repository_that_is_not_of_timm_says_whose_it_is(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    files: dict[str, object] | None,
+    found: str,
+    remedy: str,
+    pretrained: bool,
+) -> None:
+    for file, content in (files or {}).items():
+        (tmp_path / file).write_text(json.dumps(content))
+
+    def fetched(repo_id: str, filename: str, *, revision: str | None, **_: object) -> str:
+        assert (repo_id, revision) == ("a/b", "c")
+        if files is None:
+            answer = SimpleNamespace(headers={}, request=None, status_code=404)
+            raise RepositoryNotFoundError("404", response=answer)  # type: ignore[arg-type]
+        if not (tmp_path / filename).exists():
+            raise EntryNotFoundError("404")
+        return str(tmp_path / filename)
+
+    monkeypatch.setattr("timm.models._hub.hf_hub_download", fetched)
+    monkeypatch.setattr("vit_inspect.loading.hub.hf_hub_download", fetched)
+    with pytest.raises(vi.WeightsUnavailable) as refusal:
+        vi.load("hf-hub:a/b@c", pretrained=pretrained, device="cpu")
+    assert found in refusal.value.found
+    assert refusal.value.remedy.startswith(remedy)
+
+
 def test_an_architecture_without_pretrained_weights_says_so() -> None:
     with pytest.raises(vi.WeightsUnavailable, match="no weights for 'vit_small_patch16_36x1_224'"):
         vi.load("vit_small_patch16_36x1_224")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Mapping
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import replace
 from difflib import get_close_matches
@@ -12,6 +13,11 @@ from typing import Any
 
 import timm
 import torch
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.data.imagenet_info import infer_imagenet_subset
@@ -21,7 +27,7 @@ from torch import Tensor, nn
 from vit_inspect.errors import BadParameter, WeightsUnavailable, short_reason
 from vit_inspect.layout import MEAN
 from vit_inspect.loading.bundled import BUNDLED
-from vit_inspect.loading.hub import REPOSITORY, check_repository_name, reachable_hub
+from vit_inspect.loading.hub import REPOSITORY, check_repository_name, reachable_hub, settings_in
 from vit_inspect.loading.outputs import GUESSED, with_outputs
 from vit_inspect.loading.positions import RELATIVE_RESAMPLED
 from vit_inspect.loading.recommended import DEFAULT
@@ -134,9 +140,14 @@ def create(
                 fixed = not is_model_in_modules(name.split(".")[0], {"vision_transformer_sam"})
                 size: dict[str, Any] = {"img_size": img_size} if fixed else {}
                 return timm.create_model(name, pretrained=pretrained, **size, **options)
-    except TypeError as error:
-        raise not_a_vit(name) from error
-    except (RuntimeError, ValueError, OSError, SafetensorError) as error:
+    # A repository that is not of timm makes it raise any error: KeyError, AttributeError, ...
+    except Exception as error:
+        if name.startswith(HUB) and (other := _of_another_package(name, error)):
+            raise other from error
+        if isinstance(error, TypeError):
+            raise not_a_vit(name) from error
+        if not isinstance(error, RuntimeError | ValueError | OSError | SafetensorError):
+            raise
         resized = img_size is not None and "size mismatch" in str(error)
         if missing is None or resized:
             raise BadParameter(
@@ -145,6 +156,42 @@ def create(
                 "leave out img_size, or choose another size",
             ) from error
         raise _unavailable(name, missing, error) from error
+
+
+def _of_another_package(name: str, error: Exception) -> WeightsUnavailable | None:
+    """What to say of a repository without a model of timm; None if it has one, or who knows."""
+    repository = name.removeprefix(HUB)
+    if isinstance(error, RepositoryNotFoundError):
+        return WeightsUnavailable(
+            f"no model {repository!r} on the hub, or none that you may read",
+            "a repository of a model, not one of data",
+            "check the name; for a private one, log in to the hub",
+        )
+    absent = isinstance(error, EntryNotFoundError)
+    if isinstance(error, LocalEntryNotFoundError) or (isinstance(error, OSError) and not absent):
+        return None
+    try:
+        settings = settings_in(repository, "config.json")
+        of_open_clip = settings is None and settings_in(repository, "open_clip_config.json")
+    except OSError:
+        return None
+    said = settings if isinstance(settings, Mapping) else {}
+    if isinstance(said.get("architecture"), str):
+        return None
+    of_transformers = "model_type" in said or "architectures" in said
+    package = "transformers" if of_transformers else "open_clip" if of_open_clip else None
+    if of_open_clip:
+        # It takes no revision.
+        repository = repository.partition("@")[0]
+    return WeightsUnavailable(
+        f"no model of timm in {name!r}, "
+        + (f"but one of {package}" if package else "whose config.json names no architecture of it"),
+        "a repository with timm's config.json",
+        f"use '{package}:{repository}'"
+        if package
+        else "check the name, or give one of its files as checkpoint=FILE, architecture=ID, its "
+        "timm id",
+    )
 
 
 def check_name(name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import urllib.request
@@ -9,11 +10,13 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from http.client import HTTPException
+from pathlib import Path
 from ssl import SSLError
 from urllib.error import HTTPError
 
 import huggingface_hub.constants
-from huggingface_hub import try_to_load_from_cache
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from vit_inspect.errors import BadParameter
 
@@ -42,6 +45,23 @@ def is_cached(repository: str, files: Iterable[str]) -> bool:
     name, _, revision = repository.partition("@")
     found = (try_to_load_from_cache(name, file, revision=revision or None) for file in files)
     return any(isinstance(each, str) for each in found)
+
+
+def settings_in(repository: str, file: str) -> object:
+    """What a JSON file of a repository holds; None where it has no such file, or no JSON in it.
+
+    Raises `OSError` where the hub cannot be reached.
+    """
+    name, _, revision = repository.partition("@")
+    try:
+        with reachable_hub():
+            path = hf_hub_download(name, file, revision=revision or None)
+        return json.loads(Path(path).read_text())
+    except LocalEntryNotFoundError:
+        # The hub was not asked.
+        raise
+    except (EntryNotFoundError, ValueError):
+        return None
 
 
 @contextmanager
