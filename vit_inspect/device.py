@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
+from torch import nn
 
 from vit_inspect.arguments import of_kind
 from vit_inspect.errors import BadParameter, OutOfMemory
@@ -14,6 +17,16 @@ PASS_TOKENS = {"cpu": 2048}
 """About how many tokens go into one of many forward passes. More are not faster on a CPU, and other
 users of the device wait until a pass ends."""
 PASS_TOKENS_ELSEWHERE = 2**16
+
+MOST_LAYERS = 1000
+"""Most layers of a network; the largest vision transformers have about 60. Each takes 10 ms to
+make, whatever its width."""
+
+KEPT = 5
+"""How many numbers a capture keeps of each token, layer and dimension: the query, the key, the
+value, what attention returns and what the block returns."""
+
+PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 
 
 def choose_device(device: str | torch.device, dtype: torch.dtype) -> torch.device:
@@ -72,3 +85,103 @@ def memory_refusal(images: int, tokens: int, device: torch.device) -> Iterator[N
             f"room for {images} {'image' if images == 1 else 'images'} of {tokens:,} tokens",
             "use fewer images at once, a smaller input or another device",
         ) from error
+
+
+def memory_left() -> int | None:
+    """Bytes of memory that this process may still take, as Linux says it; None elsewhere."""
+    if sys.platform != "linux":
+        return None
+    import resource
+
+    left = [
+        1024 * int(words[1])
+        for words in map(str.split, (PROC / "meminfo").read_text().splitlines())
+        if words[0] == "MemAvailable:"
+    ]
+    groups = (PROC / "self/cgroup").read_text().splitlines()
+    for _, kinds, group in (each.split(":", 2) for each in groups):
+        if kinds in ("", "memory"):
+            # A container sees its own group at the root.
+            folders = CGROUPS / kinds / group.lstrip("/"), CGROUPS / kinds
+            left += filter(None, map(_left_in_group, folders))
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY:
+        pages = int((PROC / "self/statm").read_text().split()[0])
+        left.append(limit - pages * resource.getpagesize())
+    return max(0, min(left)) if left else None
+
+
+def _left_in_group(folder: Path) -> int | None:
+    """Bytes that a control group of Linux, of either version, may still take; None for no limit."""
+    for most, now in (
+        ("memory.max", "memory.current"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ):
+        try:
+            limit = (folder / most).read_text().strip()
+            used = int((folder / now).read_text())
+            told = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        except OSError:
+            continue
+        # Files that were read are let go before memory ends.
+        spare = int(told.get("total_inactive_file", told.get("inactive_file", 0)))
+        return None if limit == "max" else int(limit) - used + spare
+    return None
+
+
+def check_memory(wanted: int, found: str, remedy: str) -> None:
+    """Refuse what takes more memory than is left, before it is made.
+
+    wanted: bytes, as an estimate.
+    found: what takes them, in words.
+
+    Raises `OutOfMemory` with the estimate and with what is left.
+    """
+    left = memory_left()
+    if left is not None and wanted > left:
+        raise OutOfMemory(
+            f"{found} of about {_gigabytes(wanted)} of memory",
+            f"at most the {_gigabytes(left)} that are free",
+            remedy,
+        )
+
+
+def check_network(make: Callable[[], nn.Module], name: str, remedy: str) -> None:
+    """Refuse a network that does not fit into memory; it is counted without being given any.
+
+    Raises `OutOfMemory`.
+    """
+    try:
+        with torch.device("meta"):
+            sketch = make()
+    except RuntimeError as error:
+        if "overflow" not in str(error):
+            raise
+        raise OutOfMemory(
+            f"sizes of {name} whose product no computer can count",
+            "those of a network",
+            remedy,
+        ) from error
+    held = (*sketch.parameters(), *sketch.buffers())
+    wanted = sum(each.numel() * each.element_size() for each in held)
+    check_memory(wanted, f"weights of {name}", remedy)
+
+
+def check_layers(counts: Iterable[object], name: str) -> None:
+    """Refuse a number of layers that no network has; only to count their weights takes hours.
+
+    counts: those that settings say, of which some may be no numbers.
+
+    Raises `BadParameter`.
+    """
+    layers = sum(each for each in counts if isinstance(each, int))
+    if layers > MOST_LAYERS:
+        raise BadParameter(
+            f"{layers:,} layers of {name!r}"[:200],
+            f"at most {MOST_LAYERS:,}",
+            "correct its settings, or choose another model",
+        )
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB"

@@ -16,10 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vit_inspect.errors import BadParameter, WeightsUnavailable
+from vit_inspect.device import check_memory
+from vit_inspect.errors import BadParameter, OutOfMemory, WeightsUnavailable
 from vit_inspect.loading import assumed
 from vit_inspect.loading.averages import CALLBACKS, is_average, path_of_average
 from vit_inspect.loading.from_timm import (
+    check_depth,
     check_name,
     convert,
     create,
@@ -114,7 +116,8 @@ def load(
     img_size: the input as (rows px, columns px), or None for the size the file was trained for.
     given: what else the user says, by name, such as "mean": no notice tells it.
 
-    Raises what `load_checkpoint` raises, and `BadParameter` for an unknown architecture.
+    Raises what `load_checkpoint` raises, `BadParameter` for an unknown architecture or more layers
+    than a network has, and `OutOfMemory` for tables that memory has no room for.
     """
     if kept := [each for each in arch_options if each in NO_OPTIONS]:
         raise BadParameter(
@@ -132,10 +135,11 @@ def load(
         believed = (f"Architecture {architecture}, as the settings beside the weights say.",)
     options = {**said.options, **arch_options}
     made = ", ".join(f"{each}={value!r}" for each, value in options.items())
+    check_depth(options, architecture)
     try:
         _check_count(file, architecture, options)
         module = create(architecture, pretrained=False, img_size=img_size, **options)
-    except WeightsUnavailable:
+    except (WeightsUnavailable, OutOfMemory):
         raise
     # The name is good, and timm's networks do not check their options: these are at fault.
     except Exception as error:
@@ -192,6 +196,12 @@ def _check_count(file: WeightFile, architecture: str, options: Mapping[str, Any]
         raise _another(
             f"{held:,} weights in {file.name!r}, but {wanted:,} in {architecture}", architecture
         )
+    tables = sum(each.numel() * each.element_size() for each in sketch.buffers())
+    check_memory(
+        tables,
+        f"tables of {architecture!r} with these options",
+        "give the options that it was trained with",
+    )
 
 
 def load_checkpoint(

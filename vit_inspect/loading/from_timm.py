@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import math
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import partial
 from inspect import signature
 from typing import Any
 
@@ -21,10 +23,11 @@ from huggingface_hub.errors import (
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.data.imagenet_info import infer_imagenet_subset
-from timm.models import is_model_in_modules
+from timm.models import is_model_in_modules, load_model_config_from_hf
 from torch import Tensor, nn
 
-from vit_inspect.errors import BadParameter, WeightsUnavailable, short_reason
+from vit_inspect.device import check_layers, check_network
+from vit_inspect.errors import BadParameter, InspectError, WeightsUnavailable, short_reason
 from vit_inspect.layout import MEAN
 from vit_inspect.loading.bundled import BUNDLED
 from vit_inspect.loading.hub import REPOSITORY, check_repository_name, reachable_hub, settings_in
@@ -37,6 +40,10 @@ from vit_inspect.model import Model
 from vit_inspect.recording.hooks import instrument
 
 RANDOM = "random weights"
+
+LARGE = 2048**2
+"""Pixels of an input from which on a network is counted before it is made: some have tables of its
+size."""
 
 HUB = "hf-hub:"
 """Put before the name of a repository of a timm model."""
@@ -128,18 +135,19 @@ def create(
     missing = "weights" if pretrained else "configuration" if name.startswith(HUB) else None
     try:
         with reachable_hub(cached=is_here(name) is True) if missing else nullcontext():
-            try:
-                # The position table stays as trained; timm resamples it in each forward pass.
-                return timm.create_model(
-                    name, pretrained=pretrained, dynamic_img_size=True, **options
+            if name.startswith(HUB):
+                # A stranger's settings may name any size.
+                _, _, said = load_model_config_from_hf(name.removeprefix(HUB))
+                check_depth(said, name)
+            if name.startswith(HUB) or (img_size and math.prod(img_size) > LARGE):
+                check_network(
+                    partial(_made, name, False, img_size, options),
+                    f"{name!r}",
+                    "choose a smaller input or another model",
                 )
-            except TypeError as error:
-                if "dynamic_img_size" not in str(error):
-                    raise
-                # SAM takes any size, and resamples its tables in each forward pass.
-                fixed = not is_model_in_modules(name.split(".")[0], {"vision_transformer_sam"})
-                size: dict[str, Any] = {"img_size": img_size} if fixed else {}
-                return timm.create_model(name, pretrained=pretrained, **size, **options)
+            return _made(name, pretrained, img_size, options)
+    except InspectError:
+        raise
     # A repository that is not of timm makes it raise any error: KeyError, AttributeError, ...
     except Exception as error:
         if name.startswith(HUB) and (other := _of_another_package(name, error)):
@@ -156,6 +164,35 @@ def create(
                 "leave out img_size, or choose another size",
             ) from error
         raise _unavailable(name, missing, error) from error
+
+
+def _made(
+    name: str, pretrained: bool, img_size: tuple[int, int] | None, options: Mapping[str, Any]
+) -> nn.Module:
+    """The network as timm makes it; raises what timm raises."""
+    try:
+        # The position table stays as trained; timm resamples it in each forward pass.
+        return timm.create_model(name, pretrained=pretrained, dynamic_img_size=True, **options)
+    except TypeError as error:
+        if "dynamic_img_size" not in str(error):
+            raise
+        # SAM takes any size, and resamples its tables in each forward pass.
+        fixed = not is_model_in_modules(name.split(".")[0], {"vision_transformer_sam"})
+        size: dict[str, Any] = {"img_size": img_size} if fixed else {}
+        return timm.create_model(name, pretrained=pretrained, **size, **options)
+
+
+def check_depth(options: Mapping[str, Any], name: str) -> None:
+    """Refuse options of timm that name more layers than a network has; raises `BadParameter`."""
+    depths = (options.get("depth"), options.get("depths"))
+    check_layers(
+        [
+            inner
+            for each in depths
+            for inner in (each if isinstance(each, list | tuple) else [each])
+        ],
+        name,
+    )
 
 
 def _of_another_package(name: str, error: Exception) -> WeightsUnavailable | None:

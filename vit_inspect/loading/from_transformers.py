@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from vit_inspect.device import check_layers, check_network
 from vit_inspect.errors import BadParameter, InspectError, WeightsUnavailable, short_reason
 from vit_inspect.loading.adapters import CONFIG, Adapter, adapter_in, merged
 from vit_inspect.loading.from_module import wrap
@@ -188,8 +190,10 @@ def _tower(
             config = package.AutoConfig.from_pretrained(repository, **place)
             # The image encoder is loaded already; only its projection is needed again.
             config.vision_config.num_hidden_layers = 0
+            kind = getattr(package, config.architectures[0])
+            _check_size(partial(kind, deepcopy(config)), config.text_config, name)
             with _without_report():
-                network, report = getattr(package, config.architectures[0]).from_pretrained(
+                network, report = kind.from_pretrained(
                     repository,
                     config=config,
                     dtype=dtype,
@@ -205,6 +209,8 @@ def _tower(
             "those of SigLIP's tokenizer",
             "run 'pip install sentencepiece protobuf'",
         ) from error
+    except InspectError:
+        raise
     # As in `_load`.
     except Exception as error:
         text = str(error).replace(repository, _short(repository)) or type(error).__name__
@@ -267,6 +273,7 @@ def _network(
         # The names of the base model's classes go with it.
         config.num_labels = len(classes)
     options = {"add_pooling_layer": False} if ANATOMIES[kind].pooler else {}
+    _check_size(partial(getattr(package, kind), deepcopy(config), **options), config, name)
     if dtype is None:
         return getattr(package, kind)(config, **options), kind
     with _without_report():
@@ -282,6 +289,14 @@ def _network(
         )
     _check_complete(report, name, renamed)
     return (module if adapter is None else merged(module, adapter, name=name)), kind
+
+
+def _check_size(make: Callable[[], nn.Module], config: Any, name: str) -> None:
+    """Refuse a network whose configuration names more layers or memory than there can be."""
+    depths = getattr(config, "depths", None)
+    counts = depths if isinstance(depths, list | tuple) else []
+    check_layers([getattr(config, "num_hidden_layers", 0), *counts], name)
+    check_network(make, f"{name!r}", f"correct its {MODEL_CONFIG}, or choose another model")
 
 
 def _processor(

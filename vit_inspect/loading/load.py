@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from vit_inspect.arguments import in_words, of_kind, several, whole
-from vit_inspect.device import choose_device
+from vit_inspect.device import KEPT, check_memory, choose_device
 from vit_inspect.errors import BadParameter
 from vit_inspect.loading import (
     from_file,
@@ -115,7 +115,7 @@ def load(
     Raises `BadParameter` for a name, size, device or combination that does not exist,
     `WeightsUnavailable` where the weights cannot be fetched, do not fit or have another hash, and
     `UnsupportedModel` where the network is not a plain vision transformer or needs another kind of
-    input.
+    input, and `OutOfMemory` where it, or a capture at `img_size`, takes more memory than is free.
     """
     of_kind(name, str | None, "name", "the name of a model, or vit_inspect.wrap for a network")
     size, target = _sides(img_size), choose_device(device, dtype)
@@ -180,6 +180,8 @@ def load(
         name = DEFAULT if name is None else name
         source = next((of for start, of in HUBS.items() if name.startswith(start)), from_timm.load)
         model = source(name, img_size=size, device=target, dtype=dtype, pretrained=pretrained)
+    if size is not None:
+        _check_capture(model)
     model = model.with_recipe(fit=fit, **recipe)
     if readout is not None:
         model = from_timm.read_by(model, readout)
@@ -188,6 +190,20 @@ def load(
     if outputs is not None:
         model = with_outputs(model, outputs)
     return model if stage is None else model.at_stage(stage)
+
+
+def _check_capture(model: Model) -> None:
+    """Refuse an input of so many patches that what a capture of one picture keeps has no room."""
+    width = model.filters if model.positions is None else model.positions.movedim(2, 0)
+    if model.device.type != "cpu" or width is None:
+        return
+    tokens, item = model.layout.token_count, width.element_size()
+    rows, columns = model.layout.input_px
+    check_memory(
+        KEPT * item * len(width) * len(model.blocks) * tokens,
+        f"a capture at {rows:,} × {columns:,} px ({tokens:,} tokens)",
+        "use a smaller img_size",
+    )
 
 
 def _sides(img_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
