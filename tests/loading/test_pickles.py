@@ -19,6 +19,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+import vit_inspect as vi
 from vit_inspect.loading.weight_files import read_weights
 
 SPARE = 1_500_000_000
@@ -252,6 +253,23 @@ def test_what_claims_more_than_its_file_is_refused_before_it_is_made(
 ) -> None:
     assert refusals[name].startswith(f"Found a damaged or cut off checkpoint {name!r} (it claims ")
     assert BOMBS[name][2] in refusals[name]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "config", "weights"),
+    [
+        ("transformers", "config.json", "pytorch_model.bin"),
+        ("open_clip", "open_clip_config.json", "open_clip_pytorch_model.bin"),
+    ],
+)
+def test_what_another_package_would_read_is_refused_too(
+    tmp_path: Path, architecture: str, config: str, weights: str
+) -> None:
+    write, made, words = BOMBS["bytearray"]
+    (tmp_path / config).write_text("{}")
+    write(tmp_path / weights, made)
+    with pytest.raises(vi.WeightsUnavailable, match=words):
+        vi.load(checkpoint=tmp_path, architecture=architecture, device="cpu")
 
 
 class Unusual:

@@ -21,6 +21,7 @@ from vit_inspect.loading.hub import check_repository_name, is_cached, reachable_
 from vit_inspect.loading.open_clip_anatomy import PACKAGE
 from vit_inspect.loading.open_clip_words import checked_tower, words_of
 from vit_inspect.loading.text_towers import Lazy, Tower
+from vit_inspect.loading.weight_files import check_torch_file
 from vit_inspect.model import Model
 from vit_inspect.pictures.reading import printable
 
@@ -92,6 +93,9 @@ def load_folder(
             f"one, or one that is called {OWN[0]}.safetensors or {OWN[1]}.bin",
             "give the right one this name",
         )
+    for path in files if pretrained else ():
+        if path.suffix != ".safetensors":
+            check_torch_file(path)
     # Its tokenizer may be loaded when the program works in another folder.
     place = str(folder.absolute())
     model = _load(name, f"local-dir:{place}", folder, img_size, device, dtype, pretrained)

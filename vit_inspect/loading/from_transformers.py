@@ -28,6 +28,7 @@ from vit_inspect.loading.from_module import wrap
 from vit_inspect.loading.hub import REPOSITORY, check_repository_name, is_cached, reachable_hub
 from vit_inspect.loading.text_towers import Lazy, Tower, checked_tower, has_words, words_of
 from vit_inspect.loading.transformers_anatomy import ANATOMIES, TOWERS, describe, unknown
+from vit_inspect.loading.weight_files import check_torch_file
 from vit_inspect.model import Model
 from vit_inspect.pictures.preparing import in_words
 from vit_inspect.pictures.reading import printable
@@ -92,6 +93,8 @@ def load_folder(
     _package(name)
     if not any((folder / each).is_file() for each in (MODEL_CONFIG, CONFIG)):
         raise _without_model(folder)
+    for path in sorted(folder.glob("*_model*.bin")) if pretrained else ():
+        check_torch_file(path)
     # Its text tower may be loaded when the program works in another folder.
     place = str(folder.absolute())
     model = _load(name, place, "main", img_size, device, dtype, pretrained)

@@ -175,6 +175,29 @@ def check_safetensors(path: Path, name: str) -> None:
         )
 
 
+def check_torch_file(path: Path) -> None:
+    """Refuse a file of torch.save that another package is to read, if it claims more than it has.
+
+    Raises `WeightsUnavailable` for that, and for damage.
+    """
+    name = printable(path.name)
+    head, size = _head(path, name)
+    try:
+        if head.startswith(_ZIP):
+            with zipfile.ZipFile(path) as archive:
+                members = [each for each in archive.infolist() if not each.is_dir()]
+                _check_packed(members, name, size)
+                _check_pickles(archive, members, name, size)
+        elif head.startswith(_TORCH):
+            with path.open("rb") as file:
+                check_pickle(file, name, size)
+    except WeightsUnavailable:
+        raise
+    # As in `read_weights`.
+    except Exception as error:
+        raise _damaged(name, error) from error
+
+
 def check_sha256(path: Path, wanted: str) -> None:
     """Compare the SHA-256 of a file with the one that it must have, before anything is read of it.
 
@@ -271,13 +294,7 @@ def _check_header(name: str, size: int, header: int) -> None:
 def _from_archive(path: Path, name: str, size: int) -> object:
     with zipfile.ZipFile(path) as archive:
         members = [each for each in archive.infolist() if not each.is_dir()]
-        unpacked = sum(each.file_size for each in members)
-        if unpacked > max(MAX_PACKING * size, ALWAYS_UNPACKED):
-            raise WeightsUnavailable(
-                f"{unpacked:,} bytes packed into the {size:,} of {name!r}",
-                f"weights at most {MAX_PACKING} times as large as their file",
-                "choose another file, or save the weights without compression",
-            )
+        _check_packed(members, name, size)
         files = {Path(each.filename).name for each in members}
         if "constants.pkl" in files:
             raise WeightsUnavailable(
@@ -293,6 +310,17 @@ def _from_archive(path: Path, name: str, size: int) -> object:
                 f"an archive without weights in {name!r}", ACCEPTED, "choose another file"
             )
         return {each.filename.removesuffix(".npy"): _array(archive, each, name) for each in members}
+
+
+def _check_packed(members: list[zipfile.ZipInfo], name: str, size: int) -> None:
+    """Refuse an archive that unpacks to far more than its size."""
+    unpacked = sum(each.file_size for each in members)
+    if unpacked > max(MAX_PACKING * size, ALWAYS_UNPACKED):
+        raise WeightsUnavailable(
+            f"{unpacked:,} bytes packed into the {size:,} of {name!r}",
+            f"weights at most {MAX_PACKING} times as large as their file",
+            "choose another file, or save the weights without compression",
+        )
 
 
 def _check_pickles(
