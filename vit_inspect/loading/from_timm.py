@@ -62,7 +62,8 @@ def load(
     img_size: the input as (rows px, columns px), or None for the size it was trained for.
 
     Raises `BadParameter` for a name or a size that does not exist, `WeightsUnavailable` where the
-    weights cannot be fetched, `UnsupportedModel` where it is not a plain vision transformer.
+    weights cannot be fetched or the repository is not of timm, `OutOfMemory` where memory has no
+    room for it, `UnsupportedModel` where it is not a plain vision transformer.
     """
     if name in BUNDLED:
         return _bundled(name, img_size=img_size, device=device, dtype=dtype, pretrained=pretrained)

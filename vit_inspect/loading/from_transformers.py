@@ -60,8 +60,9 @@ def load(
     img_size: the input as (rows px, columns px), or None for the size it was trained for.
 
     Raises `BadParameter` for a malformed name, `WeightsUnavailable` where the package, the
-    repository or some weights are missing, and `UnsupportedModel` for a class that is not in
-    `ANATOMIES`.
+    repository or some weights are missing or of other sizes than its configuration says,
+    `OutOfMemory` for one that memory has no room for, and `UnsupportedModel` for a class that is
+    not in `ANATOMIES`.
     """
     check_repository_name(name, PREFIX)
     repository, _, revision = name.removeprefix(PREFIX).partition("@")
