@@ -18,9 +18,10 @@ from PIL import Image, ImageOps
 
 import vit_inspect as vi
 from vit_inspect.errors import BadImage
+from vit_inspect.limits import MAX_PIXELS
 from vit_inspect.loading.bundled import FASHION_NAMES
 from vit_inspect.pictures.bands import CHOOSE_BANDS
-from vit_inspect.pictures.reading import ACCEPTED, MAX_PIXELS, SUFFIXES, printable
+from vit_inspect.pictures.reading import ACCEPTED, SUFFIXES, printable
 from vit_inspect.pictures.samples import EVERY
 from vit_inspect_dashboard import address, launched, surveyed
 from vit_inspect_dashboard.wording import plain

@@ -16,7 +16,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from vit_inspect.errors import BadImage
-from vit_inspect.pictures.reading import MAX_BYTES, MAX_SCANS, MAX_TIFF_PARTS, describe, read_image
+from vit_inspect.limits import MAX_BYTES
+from vit_inspect.pictures.reading import MAX_SCANS, MAX_TIFF_PARTS, describe, read_image
 
 LOSSLESS = ("PNG", "BMP", "GIF", "TIFF", "WEBP")
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)

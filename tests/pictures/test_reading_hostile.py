@@ -14,7 +14,8 @@ from PIL import Image, ImageCms
 
 from tests.helpers.picture_files import png_of_16_bits, tiff_of
 from vit_inspect.errors import BadImage
-from vit_inspect.pictures.reading import MAX_PIXELS, describe, read_image
+from vit_inspect.limits import MAX_PIXELS
+from vit_inspect.pictures.reading import describe, read_image
 
 COLOURS = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 17, 3), dtype=np.uint8))
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

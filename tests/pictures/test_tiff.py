@@ -33,7 +33,7 @@ LAYOUTS = [
 def values_of(data: bytes, bands: tuple[int, ...]) -> tuple[np.ndarray, Layout]:
     tags = tiff.tags_of(data)
     layout = tiff.layout_of(tags, "x")
-    return tiff.read_values(data, tags, layout, bands, "x"), layout
+    return tiff.read_values(data, tags, layout, bands), layout
 
 
 def numbers(kind: str, bands: int = 5) -> np.ndarray:
@@ -245,3 +245,43 @@ def test_tags_that_are_text_are_damaged_and_not_quoted() -> None:
         read_image(data, name="x")
     assert str(refusal.value).isprintable()
     assert refusal.value.found == "a damaged or cut off picture in 'x'"
+
+
+@pytest.mark.parametrize("tag", [256, 257, 278])
+def test_sizes_that_are_no_whole_numbers_are_damaged(tag: int) -> None:
+    data = bytearray(tiff_of(numbers("u2", 1), "<u2"))
+    place = re.search(struct.pack("<HHL", tag, 4, 1), data).start()
+    # A fraction, of which the pixels are the two numbers.
+    data[place : place + 12] = struct.pack("<HHLL", tag, 5, 1, 8)
+    assert "damaged or cut off" in refusal(bytes(data))
+
+
+def test_the_checksum_of_a_strip_that_is_unpacked_in_pieces_is_checked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values = numbers("u2", 1)
+    data = bytearray(tiff_of(values, "<u2", packed=True))
+    for name, size in (("_LARGE", 100), ("_FED", 16), ("_BLOCK", 50)):
+        monkeypatch.setattr(tiff, name, size)
+    np.testing.assert_array_equal(values_of(bytes(data), (0,))[0], values)
+    end = (
+        8
+        + struct.unpack(
+            "<L", re.search(struct.pack("<HHL", 279, 4, 1) + b"(.{4})", data, re.DOTALL)[1]
+        )[0]
+    )
+    cut = data[: end - 60] + bytes(60) + data[end:]
+    data[end - 1] ^= 1
+    for damaged in (data, cut):
+        assert "damaged or cut off" in refusal(bytes(damaged))
+
+
+def test_strips_and_tiles_that_are_unpacked_a_few_together_are_all_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values = numbers("u2")
+    monkeypatch.setattr(tiff, "_LARGE", 700)
+    monkeypatch.setattr(tiff, "_FED", 16)
+    for options in LAYOUTS:
+        read, _ = values_of(tiff_of(values, "<u2", **options), (0, 1, 2, 3, 4))
+        np.testing.assert_array_equal(read, values)

@@ -16,6 +16,7 @@ from jaxtyping import UInt16
 from PIL import Image, ImageFile
 
 from vit_inspect.pictures.bands import Layout
+from vit_inspect.pictures.blocks import blocks
 
 _COLOURS: dict[str, Literal["L", "RGB"]] = {
     "I;16B": "L",
@@ -36,38 +37,64 @@ def read_deep_png(
     file: the picture in these bytes, opened and not yet loaded. A colour of it that stands for
         transparency is made a band.
     """
-    raw_mode = file.tile[0].args if file.tile else None
-    if file.format != "PNG" or not isinstance(raw_mode, str) or raw_mode not in _COLOURS:
+    raw_mode = _raw_mode(file)
+    if raw_mode is None:
         return None
+    clear = file.info.get("transparency")
+    bands = _bands(raw_mode, clear)
     colours = _COLOURS[raw_mode]
+    values = np.empty((file.height, file.width, bands), np.uint16)
     if raw_mode == "I;16B":
-        values = np.asarray(file)[..., None]
+        for rows, part in blocks(file):
+            values[rows, :, 0] = np.asarray(part)
     elif raw_mode == "LA;16B":
-        values = _grey_with_alpha(data)
+        for rows, part in blocks(_grey_with_alpha(data)):
+            values[rows, :, :2] = np.asarray(part).view(">u2")
     else:
-        high = np.asarray(file)
+        stored = 3 if raw_mode == "RGB;16B" else 4
+        for rows, part in blocks(file):
+            values[rows, :, :stored] = np.asarray(part).astype(np.uint16) << 8
         with Image.open(io.BytesIO(data), formats=("PNG",)) as again:
             # The order of bytes in a TIFF, the other way round: so the low bytes are kept.
             again.tile = [again.tile[0]._replace(args=raw_mode[:-1] + "L")]
-            values = high.astype(np.uint16) << 8 | np.asarray(again)
-    shown = values[..., : len(colours)]
-    white = _white(data, shown)
-    if (clear := file.info.get("transparency")) is not None:
-        opaque = (shown != np.array(clear)).any(axis=2, keepdims=True)
-        values = np.concatenate([shown, opaque * np.uint16(0xFFFF)], axis=2)
-    alpha = len(colours) if values.shape[2] > len(colours) else None
-    return values, Layout(colours, values.shape[2], 16, alpha=alpha, white=white)
+            for rows, part in blocks(again):
+                values[rows, :, :stored] |= np.asarray(part)
+    white = _white(data, values[..., : len(colours)])
+    if clear is not None:
+        for row in values:
+            shown = row[:, : len(colours)]
+            row[:, -1] = (shown != np.array(clear)).any(axis=1) * np.uint16(0xFFFF)
+    alpha = len(colours) if bands > len(colours) else None
+    return values, Layout(colours, bands, 16, alpha=alpha, white=white)
 
 
-def _grey_with_alpha(data: bytes) -> UInt16[np.ndarray, "row column 2"]:
+def deep_bands(file: ImageFile.ImageFile) -> int:
+    """How many bands `read_deep_png` would read; 0 for a picture that is none of 16 bits."""
+    raw_mode = _raw_mode(file)
+    return 0 if raw_mode is None else _bands(raw_mode, file.info.get("transparency"))
+
+
+def _raw_mode(file: ImageFile.ImageFile) -> str | None:
+    """What Pillow calls the values of a PNG of 16 bits."""
+    raw_mode = file.tile[0].args if file.tile else None
+    if file.format != "PNG" or not isinstance(raw_mode, str) or raw_mode not in _COLOURS:
+        return None
+    return raw_mode
+
+
+def _bands(raw_mode: str, clear: object) -> int:
+    """With that of transparency."""
+    return len(_COLOURS[raw_mode]) + (raw_mode in ("LA;16B", "RGBA;16B") or clear is not None)
+
+
+def _grey_with_alpha(data: bytes) -> Image.Image:
     """Two values of two bytes, read as four values of one byte: they are packed alike."""
     start = _SIGNATURE + 4
     header = bytearray(data[start : start + 4 + 13])
     # Depth and colour type.
     header[12:14] = 8, 6
     chunk = bytes(header) + struct.pack(">L", zlib.crc32(header))
-    with Image.open(io.BytesIO(data[:start] + chunk + data[start + len(chunk) :])) as file:
-        return np.asarray(file).view(">u2").astype(np.uint16)
+    return Image.open(io.BytesIO(data[:start] + chunk + data[start + len(chunk) :]))
 
 
 def _white(data: bytes, values: UInt16[np.ndarray, "row column band"]) -> int | None:
@@ -83,6 +110,7 @@ def _white(data: bytes, values: UInt16[np.ndarray, "row column band"]) -> int | 
             if bits >= 16:
                 # All bits: what programs state that do not know.
                 return None
-            return (1 << bits) - 1 if (values & (0xFFFF >> bits)).any() else 0xFFFF
+            low = any((row & (0xFFFF >> bits)).any() for row in values)
+            return (1 << bits) - 1 if low else 0xFFFF
         place += 12 + length
     return None

@@ -31,7 +31,7 @@ from torch.nn.functional import pad
 
 from vit_inspect.errors import BadImage, BadParameter
 from vit_inspect.layout import Box
-from vit_inspect.pictures.reading import MAX_PIXELS
+from vit_inspect.limits import MAX_PIXELS
 
 Fit = Literal["crop", "whole"]
 """Which part of a photograph a model sees: its usual crop, or all of it, with other proportions."""

@@ -2,7 +2,8 @@
 
 A picture that would fill the memory or take minutes is refused by its header. Any other is turned
 upright, converted to sRGB, put on white where it is transparent, and scaled to 8 bits. Every
-problem with a picture raises `BadImage`.
+problem with a picture raises `BadImage`. Readers wait until there is memory for what their pictures
+take, as their headers tell; memory that is missing all the same raises `OutOfMemory`.
 
 Pictures are plain Pillow images. Their origin is stored in `image.info["origin"]`, because copies
 of an image keep its `info`. `describe` reads it.
@@ -17,8 +18,10 @@ import re
 import stat
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -36,16 +39,22 @@ from PIL.TiffImagePlugin import (
     ImageFileDirectory_v2,
 )
 
-from vit_inspect.errors import BadImage, BadParameter
+from vit_inspect.errors import BadImage, BadParameter, OutOfMemory
+from vit_inspect.limits import MAX_BYTES, MAX_PIXELS, MAX_READING, READING
 from vit_inspect.pictures import tiff
 from vit_inspect.pictures.bands import Chosen, Layout, checked_bands, choose
+from vit_inspect.pictures.blocks import blocks
+from vit_inspect.pictures.cost import (
+    memory_before_opening,
+    memory_for_file,
+    memory_for_tiff,
+    size_before_opening,
+)
 from vit_inspect.pictures.deep_png import read_deep_png
 from vit_inspect.pictures.tones import picture_of
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-MAX_PIXELS = 40_000_000
-MAX_BYTES = 100_000_000
 MAX_NAME = 80
 
 MAX_SCANS = 100
@@ -87,7 +96,8 @@ _KINDS = (
 _MAKE_SMALLER = "make it smaller first"
 _SEVERAL_FRAMES = "It has several frames; the first one is shown."
 
-_WARNINGS = threading.Lock()
+_NO_MEMORY = r"out of memory|decoder error -9\b"
+"""What Pillow says where a decoder got no memory."""
 
 # At run time an io.BytesIO is not a BinaryIO.
 BinaryFile = BinaryIO | io.BufferedIOBase
@@ -128,30 +138,42 @@ def read_image(
     profiles are applied, and the first of several frames is used. `describe(image).notices` tells
     what was assumed or left out. Safe to call from any thread.
 
+    All threads together take at most 800 MB of memory while they read: where it could be more, they
+    wait for each other.
+
     Raises `BadImage` for a file that cannot be shown: one that is damaged, of another kind, of more
-    than 40 megapixels or 100 MB, or with several bands of which nothing says which are colours.
-    Raises `BadParameter` for `bands` that are not one or three numbers.
+    than 40 megapixels or 100 MB, which would take more than 800 MB of memory alone, or with several
+    bands of which nothing says which are colours. Raises `BadParameter` for `bands` that are not
+    one or three numbers, and `OutOfMemory` where the computer has too little memory at the moment.
     """
     chosen_bands = None if bands is None else checked_bands(bands)
-    path = None
-    if isinstance(source, bytes):
-        data, own_name = source, None
-    elif isinstance(source, (str, os.PathLike)):
-        path = own_name = os.fspath(source)
-        data = _file_bytes(path)
-    else:
-        data, own_name = _stream_bytes(source), getattr(source, "name", None)
+    path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
+    own_name = getattr(source, "name", None) if path is None else path
     name = _display_name(name if name is not None else own_name)
-    image, file_notices = _decoded(data, name, chosen_bands)
-    image, pixel_notices = _as_rgb(image)
-    image.info = {}
-    image.info["origin"] = ImageOrigin(
-        name=name,
-        sha256=hashlib.sha256(data).hexdigest(),
-        source=path,
-        notices=(*file_notices, *pixel_notices),
-        pixels_sha256=_pixels_sha256(image),
-    )
+    with _memory_told(name):
+        data = _bytes_of(source)
+        with _refusals(data, name), _quiet:
+            plan = _plan(data, name, chosen_bands)
+        if plan.memory > MAX_READING:
+            raise BadImage(
+                f"a picture that takes about {plan.memory / 1e6:,.0f} MB of memory in '{name}'",
+                f"at most {MAX_READING // 10**6} MB while it is read",
+                _MAKE_SMALLER,
+            )
+        with READING.part(plan.memory):
+            with _refusals(data, name, plan.memory), _quiet:
+                image, file_notices = plan.read()
+            # It holds the file as Pillow opened it, with its pixels and its decoder.
+            del plan
+            image, pixel_notices = _as_rgb(image)
+            image.info = {}
+            image.info["origin"] = ImageOrigin(
+                name=name,
+                sha256=hashlib.sha256(data).hexdigest(),
+                source=path,
+                notices=(*file_notices, *pixel_notices),
+                pixels_sha256=_pixels_sha256(image),
+            )
     return image
 
 
@@ -169,6 +191,14 @@ def describe(image: Image.Image) -> ImageOrigin:
         return origin
     edited = (*origin.notices, "The picture was changed after it was read.")
     return replace(origin, sha256=pixels, source=None, notices=edited, pixels_sha256=pixels)
+
+
+def _bytes_of(source: str | os.PathLike[str] | bytes | BinaryFile) -> bytes:
+    if isinstance(source, bytes):
+        return source
+    if isinstance(source, (str, os.PathLike)):
+        return _file_bytes(os.fspath(source))
+    return _stream_bytes(source)
 
 
 def _file_bytes(path: str) -> bytes:
@@ -230,21 +260,42 @@ def unopened(
     )
 
 
-def _decoded(
-    data: bytes, name: str, bands: tuple[int, ...] | None
-) -> tuple[Image.Image, list[str]]:
-    """The first frame, loaded and upright, in the file's own colours; and notices."""
-    if not data:
-        raise BadImage(f"0 bytes in '{name}'", ACCEPTED, "choose another file")
-    if len(data) > MAX_BYTES:
-        raise BadImage(f"more than {MAX_BYTES // 10**6} MB in '{name}'", ACCEPTED, _MAKE_SMALLER)
+@dataclass(frozen=True)
+class _Plan:
+    """What the headers say.
+
+    memory: bytes that are taken at most until the picture is RGB, with those of the file.
+    read: gives the first frame, loaded and upright, in the file's own colours; and notices.
+    """
+
+    memory: int
+    read: Callable[[], tuple[Image.Image, list[str]]]
+
+    def __post_init__(self) -> None:
+        # In a damaged file, a width can be a fraction, or less than 0.
+        if not isinstance(self.memory, int) or self.memory < 0:
+            raise ValueError(f"{self.memory} bytes of memory")
+
+
+@contextmanager
+def _memory_told(name: str) -> Iterator[None]:
+    """Turns a lack of memory into an `OutOfMemory`."""
     try:
-        # Warning filters belong to the whole process: if two threads changed them at once, they
-        # would stay changed. The lock also limits memory: one file is decoded at a time.
-        with _WARNINGS, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-            return _first_frame(data, name, bands)
-    except BadImage:
+        yield
+    except MemoryError as error:
+        raise OutOfMemory(
+            f"too little free memory to read '{name}'",
+            "room for the picture",
+            "try again in a moment, or make the picture smaller",
+        ) from error
+
+
+@contextmanager
+def _refusals(data: bytes, name: str, memory: int = 0) -> Iterator[None]:
+    """Turns what Pillow raises into `BadImage`, and a lack of memory into `MemoryError`."""
+    try:
+        yield
+    except (BadImage, MemoryError):
         raise
     except UnidentifiedImageError as error:
         # Pillow also raises this for its own formats when their headers are damaged.
@@ -255,52 +306,131 @@ def _decoded(
         raise _too_many_pixels(f"far more than {MAX_PIXELS // 10**6} megapixels", name) from error
     # Damaged bytes make Pillow's plugins raise almost any error: no list of them is complete.
     except Exception as error:
+        if isinstance(error, OSError) and re.search(_NO_MEMORY, str(error)):
+            raise MemoryError from error
+        # Some decoders report a lack of memory as damage. So this asks for it all at once: it costs
+        # nothing, because nothing is written there.
+        np.empty(memory, np.uint8)
         raise _damaged(name) from error
 
 
-def _first_frame(
-    data: bytes, name: str, bands: tuple[int, ...] | None
-) -> tuple[Image.Image, list[str]]:
+class _Quiet:
+    """Hides Pillow's warnings while anybody reads.
+
+    Warning filters belong to the whole process: if two threads changed them at once, they would
+    stay changed. So the first one changes them, and the last one changes them back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._readers = 0
+        self._before = ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._readers:
+                self._before.enter_context(warnings.catch_warnings())
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+            self._readers += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._readers -= 1
+            if not self._readers:
+                self._before.close()
+
+
+_quiet = _Quiet()
+
+
+def _plan(data: bytes, name: str, bands: tuple[int, ...] | None) -> _Plan:
+    """What the headers say; raises `BadImage` for what they say is no picture to read."""
+    if not data:
+        raise BadImage(f"0 bytes in '{name}'", ACCEPTED, "choose another file")
+    if len(data) > MAX_BYTES:
+        raise BadImage(f"more than {MAX_BYTES // 10**6} MB in '{name}'", ACCEPTED, _MAKE_SMALLER)
     tags = None
     # These two bytes cannot follow each other in a JPEG's compressed pixels.
-    if data.startswith(b"\xff\xd8") and (scans := data.count(b"\xff\xda")) > MAX_SCANS:
+    scans = data.count(b"\xff\xda") if data.startswith(b"\xff\xd8") else 0
+    if scans > MAX_SCANS:
         raise _slow(f"a JPEG of {scans} passes", name)
     if tiff.is_tiff(data):
         tags = tiff.tags_of(data)
         _refuse_slow_tiff(tags, name)
         layout = tiff.layout_of(tags, name)
         if layout is not None:
-            return _first_of_tiff(data, tags, layout, bands, name)
+            return _plan_of_tiff(data, tags, layout, bands, name)
+    if size := size_before_opening(data):
+        _refuse_large(*size, name)
+        memory = memory_before_opening(data, size, chosen=bands is not None)
+        return _Plan(memory, partial(_first_of_unopened, data, bands, name))
     try:
-        opened = Image.open(io.BytesIO(data), formats=FORMATS)
+        file = _opened(data)
     except UnidentifiedImageError as error:
         if tags is not None and tiff.is_complete(tags):
             raise tiff.unsupported(tags, name) from error
         raise
-    with opened as file:
-        _refuse_large(file.width, file.height, name)
-        shown = len(file.getbands())
-        stored = shown if tags is None else tags.get(SAMPLESPERPIXEL, 1)
-        if tags is not None and bands is not None and stored > shown:
-            raise BadImage(
-                f"{stored} bands in '{name}', of which only {shown} can be read",
-                "a TIFF whose bands can all be read, to choose among them",
-                "save it again without JPEG compression and palette, or leave out the bands",
-            )
-        frame, notices = _frame_of(file, data, bands, name)
-        if stored > shown:
-            notices.append(f"Only {shown} of its {stored} bands are shown.")
-        try:
-            orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
-        except Exception:
-            # The pixels are complete, and most pictures with such data are upright.
-            orientation = 1
-            notices.append("Its EXIF data is damaged, so it may not be upright.")
-        # Not the number of frames: counting reads a whole animation. The extra pictures in a
-        # phone's MPO (previews, depth) are not frames.
-        if file.format != "MPO" and getattr(file, "is_animated", False):
-            notices.append(_SEVERAL_FRAMES)
-        return _upright(frame, orientation), notices
+    _refuse_large(file.width, file.height, name)
+    shown = len(file.getbands())
+    stored = shown if tags is None else tags.get(SAMPLESPERPIXEL, 1)
+    if tags is not None and bands is not None and stored > shown:
+        raise BadImage(
+            f"{stored} bands in '{name}', of which only {shown} can be read",
+            "a TIFF whose bands can all be read, to choose among them",
+            "save it again without JPEG compression and palette, or leave out the bands",
+        )
+    told = [f"Only {shown} of its {stored} bands are shown."] if stored > shown else []
+    memory = memory_for_file(file, data, scans=scans, chosen=bands is not None)
+    return _Plan(memory, partial(_first_frame, file, data, bands, name, told))
+
+
+def _opened(data: bytes) -> ImageFile.ImageFile:
+    return Image.open(io.BytesIO(data), formats=FORMATS)
+
+
+def _first_of_unopened(
+    data: bytes, bands: tuple[int, ...] | None, name: str
+) -> tuple[Image.Image, list[str]]:
+    file = _opened(data)
+    _refuse_large(file.width, file.height, name)
+    return _first_frame(file, data, bands, name, [])
+
+
+def _first_frame(
+    file: ImageFile.ImageFile,
+    data: bytes,
+    bands: tuple[int, ...] | None,
+    name: str,
+    told: list[str],
+) -> tuple[Image.Image, list[str]]:
+    frame, notices = _frame_of(file, data, bands, name)
+    notices += told
+    try:
+        orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
+    except MemoryError:
+        raise
+    except Exception:
+        # The pixels are complete, and most pictures with such data are upright.
+        orientation = 1
+        notices.append("Its EXIF data is damaged, so it may not be upright.")
+    # Not the number of frames: counting reads a whole animation. The extra pictures in a
+    # phone's MPO (previews, depth) are not frames.
+    if file.format != "MPO" and getattr(file, "is_animated", False):
+        notices.append(_SEVERAL_FRAMES)
+    return _upright(frame, orientation), notices
+
+
+def _plan_of_tiff(
+    data: bytes,
+    tags: ImageFileDirectory_v2,
+    layout: Layout,
+    bands: tuple[int, ...] | None,
+    name: str,
+) -> _Plan:
+    _refuse_large(tags[IMAGEWIDTH], tags[IMAGELENGTH], name)
+    chosen = choose(layout, bands, name)
+    memory = memory_for_tiff(data, tags, layout, chosen, name)
+    return _Plan(memory, partial(_first_of_tiff, data, tags, layout, bands, chosen))
 
 
 def _first_of_tiff(
@@ -308,12 +438,9 @@ def _first_of_tiff(
     tags: ImageFileDirectory_v2,
     layout: Layout,
     bands: tuple[int, ...] | None,
-    name: str,
+    chosen: Chosen,
 ) -> tuple[Image.Image, list[str]]:
-    _refuse_large(tags[IMAGEWIDTH], tags[IMAGELENGTH], name)
-    chosen = choose(layout, bands, name)
-    values = tiff.read_values(data, tags, layout, chosen.bands, name)
-    frame, notices = _shown(values, layout, chosen)
+    frame, notices = _shown(tiff.read_values(data, tags, layout, chosen.bands), layout, chosen)
     if bands is None:
         frame.info["icc_profile"] = tags.get(ICCPROFILE)
     if layout.first_page:
@@ -331,7 +458,9 @@ def _frame_of(
         return file, []
     values, layout = deep or _values_of(file)
     chosen = choose(layout, bands, name)
-    frame, notices = _shown(values[..., list(chosen.bands)], layout, chosen)
+    if chosen.bands != tuple(range(layout.bands)):
+        deep, values = None, values[..., list(chosen.bands)]
+    frame, notices = _shown(values, layout, chosen)
     if bands is None:
         frame.info["icc_profile"] = file.info.get("icc_profile")
     return frame, notices
@@ -343,7 +472,9 @@ def _values_of(image: Image.Image) -> tuple[Shaped[np.ndarray, "row column band"
         image = image.convert("L")
     elif image.mode not in ("L", "LA", "RGB", "RGBA", "CMYK") and not _is_deep(image):
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    values = np.asarray(image).reshape(image.height, image.width, -1)
+    values = np.concatenate(
+        [np.asarray(part).reshape(part.height, part.width, -1) for _, part in blocks(image)]
+    )
     layout = Layout(
         "CMYK" if image.mode == "CMYK" else "RGB" if values.shape[2] > 2 else "L",
         values.shape[2],
@@ -415,10 +546,9 @@ def _as_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
     if _is_deep(image):
         image, notices = picture_of(*_values_of(image), "L")
     elif image.has_transparency_data:
-        layer = image.convert("RGBA")
-        if layer.getchannel("A").getextrema() != (255, 255):
+        image, clear = _on_white(image)
+        if clear:
             notices.append("Its transparency was replaced by white.")
-        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
     elif image.mode not in ("L", "RGB", "CMYK"):
         image = image.convert("RGB")
     if profile is not None:
@@ -428,7 +558,18 @@ def _as_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
             notices.append("Its colour profile could not be applied.")
     elif image.mode == "CMYK":
         notices.append("Its print colours (CMYK) were converted without a profile.")
-    return image.convert("RGB"), notices
+    return image if image.mode == "RGB" else image.convert("RGB"), notices
+
+
+def _on_white(image: Image.Image) -> tuple[Image.Image, bool]:
+    """A picture with transparency on white; and whether any of it is to be seen."""
+    rgb, clear = Image.new("RGB", image.size), False
+    for rows, part in blocks(image):
+        layer = part.convert("RGBA")
+        clear = clear or layer.getchannel("A").getextrema() != (255, 255)
+        white = Image.new("RGBA", layer.size, "white")
+        rgb.paste(Image.alpha_composite(white, layer).convert("RGB"), (0, rows.start))
+    return rgb, clear
 
 
 def _is_deep(image: Image.Image) -> bool:
@@ -448,7 +589,8 @@ def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
 def _pixels_sha256(image: Image.Image) -> str:
     rgb = image if image.mode == "RGB" else _as_rgb(image)[0]
     digest = hashlib.sha256(f"{rgb.width} x {rgb.height}:".encode())
-    digest.update(rgb.tobytes())
+    for _, part in blocks(rgb):
+        digest.update(part.tobytes())
     return digest.hexdigest()
 
 

@@ -8,7 +8,10 @@ then read as numbers. So all depths are read, in all lossless compressions that 
 from __future__ import annotations
 
 import io
+import itertools
 import struct
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -52,7 +55,9 @@ _COLOURS: dict[int, Literal["L", "RGB", "CMYK"]] = {0: "L", 1: "L", 2: "RGB", 5:
 """The photometric tags whose values are read here; 0 is grey with white as zero."""
 
 _NO_COMPRESSION, _PACKBITS = 1, 32773
-_LOSSLESS = (_NO_COMPRESSION, 5, 8, _PACKBITS, 32946, 34925, 50000)
+_DEFLATE = (8, 32946)
+_WITH_WINDOW = (34925, 50000)
+_LOSSLESS = (_NO_COMPRESSION, 5, *_DEFLATE, _PACKBITS, *_WITH_WINDOW)
 """Compressions of bytes: none, LZW, deflate (of two numbers), PackBits, LZMA, Zstandard."""
 
 _HORIZONTAL, _FLOATING_POINT = 2, 3
@@ -67,8 +72,17 @@ _DEPTHS = {"u": (*range(1, 17), 32, 64), "i": _WHOLE, "f": (16, 32, 64)}
 _PREMULTIPLIED, _ALPHA = 1, 2
 """The extra samples that are transparency."""
 
-_BLOCK = 1 << 22
-"""Values that become numbers at once: on the way they take up to 16 bytes each."""
+_BLOCK = 1 << 20
+"""Values that become numbers at once."""
+
+_AT_ONCE = 40
+"""Most bytes that each of them takes on the way: those of few bits are spread to a byte a bit."""
+
+_FED = 1 << 16
+"""Bytes that are given to zlib at once: it copies what it did not need."""
+
+_LARGE = 1 << 23
+"""Bytes of a strip that is unpacked in pieces, and of the strips or tiles that are together."""
 
 
 def is_tiff(data: bytes) -> bool:
@@ -94,7 +108,7 @@ def layout_of(tags: ImageFileDirectory_v2, name: str) -> Layout | None:
     Raises `BadImage` for numbers that are not read, such as complex ones.
     """
     photometric = tags.get(PHOTOMETRIC_INTERPRETATION)
-    compression = tags.get(COMPRESSION, _NO_COMPRESSION)
+    compression = _compression(tags)
     if photometric not in _COLOURS or compression not in _LOSSLESS:
         return None
     colours, bands = _COLOURS[photometric], tags.get(SAMPLESPERPIXEL, 1)
@@ -147,7 +161,7 @@ def unsupported(tags: ImageFileDirectory_v2, name: str) -> BadImage:
     all_bits, bands = _each(tags, BITSPERSAMPLE, 1), tags.get(SAMPLESPERPIXEL, 1)
     details = {
         "photometric tag": tags.get(PHOTOMETRIC_INTERPRETATION),
-        "compression": tags.get(COMPRESSION, _NO_COMPRESSION),
+        "compression": _compression(tags),
         "sample format": max(_each(tags, SAMPLEFORMAT, 1)),
         "predictor": _predictor(tags),
     }
@@ -163,37 +177,50 @@ def unsupported(tags: ImageFileDirectory_v2, name: str) -> BadImage:
     )
 
 
-def read_values(
+def memory_for_values(
     data: bytes, tags: ImageFileDirectory_v2, layout: Layout, bands: tuple[int, ...], name: str
-) -> Shaped[np.ndarray, "row column band"]:
-    """The values of some bands, in their order.
+) -> tuple[int, int]:
+    """Bytes of the values of some bands, and what they take at most while they are read.
 
-    Raises `BadImage` where they would fill the memory, and any error where they are damaged.
+    Raises `BadImage` where they would fill the memory.
     """
     width, height = tags[IMAGEWIDTH], tags[IMAGELENGTH]
-    planar = tags.get(PLANAR_CONFIGURATION, 1) == 2
-    parts = _parts_of(tags, layout.bits, 1 if planar else layout.bands)
-    dtype = np.dtype(f"{layout.kind}{_container(layout.bits) // 8}")
-    size = max(parts.columns * parts.rows, height * width * len(bands) * dtype.itemsize)
-    if size > MAX_UNPACKED:
+    parts = _parts_of(tags, layout)
+    values = height * width * len(bands) * _container(layout.bits) // 8
+    if (size := max(parts.columns * parts.rows, values)) > MAX_UNPACKED:
         raise BadImage(
             f"{size / 1e6:,.0f} MB of values in '{name}'",
             f"at most {MAX_UNPACKED // 10**6} MB of them",
             "make it smaller first",
         )
+    runs = [run for plane in _planes(parts, bands) for run in _runs(data, tags, parts, plane)]
+    row = parts.across * parts.width * parts.bands
+    numbers = _AT_ONCE * max(row, min(_BLOCK, row * height))
+    return values, values + numbers + max(_memory_for(run, data, tags, parts) for run in runs)
+
+
+def read_values(
+    data: bytes, tags: ImageFileDirectory_v2, layout: Layout, bands: tuple[int, ...]
+) -> Shaped[np.ndarray, "row column band"]:
+    """The values of some bands, in their order; raises any error where they are damaged."""
+    width, height = tags[IMAGEWIDTH], tags[IMAGELENGTH]
+    parts = _parts_of(tags, layout)
+    dtype = np.dtype(f"{layout.kind}{_container(layout.bits) // 8}")
     values = np.empty((height, width, len(bands)), dtype)
     # All bands lie in one plane, or each in its own.
-    sources: list[tuple[slice, int, list[int]]] = [(slice(None), 0, list(bands))]
-    if planar:
-        sources = [(slice(place, place + 1), band, [0]) for place, band in enumerate(bands)]
-    step = max(1, _BLOCK // (parts.across * parts.width * parts.bands))
-    for places, plane, inside in sources:
-        packed = _unpacked(data, tags, parts, plane)
-        for top in range(0, height, step):
-            below = min(top + step, height)
-            raw = np.asarray(packed.crop((0, top, parts.columns, below)))
-            numbers = _numbers(raw.reshape(below - top, parts.across, -1), tags, layout, parts)
-            values[top:below, :, places] = numbers[:, :width, inside]
+    shown: list[tuple[slice, list[int]]] = [(slice(None), list(bands))]
+    if parts.planar:
+        shown = [(slice(place, place + 1), [0]) for place in range(len(bands))]
+    for (places, inside), plane in zip(shown, _planes(parts, bands), strict=True):
+        for run in _runs(data, tags, parts, plane):
+            top = run.rows.start * parts.height
+            for raw in _rows_of(run, data, tags, parts):
+                # Without those that fill up the last tiles.
+                apart = raw[: height - top].reshape(-1, parts.across, parts.columns // parts.across)
+                if len(apart):
+                    numbers = _numbers(apart, tags, layout, parts)[:, :width, inside]
+                    values[top : top + len(apart), :, places] = numbers
+                top += len(apart)
     return values
 
 
@@ -201,6 +228,7 @@ def read_values(
 class _Parts:
     """The strips or tiles of one plane.
 
+    planar: whether each band has a plane of its own.
     tiled: whether they are tiles; a strip is as wide as the picture.
     across, down: how many there are.
     width, height: of one, in pixels.
@@ -208,6 +236,7 @@ class _Parts:
     columns, rows: of the plane, in bytes and pixels, with those that fill up the last tiles.
     """
 
+    planar: bool
     tiled: bool
     across: int
     down: int
@@ -217,54 +246,190 @@ class _Parts:
     columns: int
     rows: int
 
+    @property
+    def size(self) -> int:
+        """Bytes of a strip, or of a row of tiles."""
+        return self.columns * self.height
 
-def _parts_of(tags: ImageFileDirectory_v2, bits: int, bands: int) -> _Parts:
+
+@dataclass(frozen=True)
+class _Run:
+    """Strips or rows of tiles that are unpacked together.
+
+    rows: their numbers.
+    offsets, sizes: where each strip or tile lies in the file; the sizes can be missing.
+    whole: whether all of them lie inside of the file.
+    """
+
+    rows: range
+    offsets: tuple[int, ...]
+    sizes: tuple[int, ...]
+    whole: bool
+
+
+def _parts_of(tags: ImageFileDirectory_v2, layout: Layout) -> _Parts:
     width, height = tags[IMAGEWIDTH], tags[IMAGELENGTH]
+    planar = tags.get(PLANAR_CONFIGURATION, 1) == 2
+    bands = 1 if planar else layout.bands
     tiled = TILEOFFSETS in tags
     part_width, part_height = width, min(tags.get(ROWSPERSTRIP, height), height)
     if tiled:
         part_width, part_height = tags[TILEWIDTH], tags[TILELENGTH]
     across, down = -(-width // part_width), -(-height // part_height)
     return _Parts(
+        planar,
         tiled,
         across,
         down,
         part_width,
         part_height,
         bands,
-        columns=across * -(-part_width * bands * bits // 8),
+        columns=across * -(-part_width * bands * layout.bits // 8),
         rows=down * part_height if tiled else height,
     )
 
 
-def _unpacked(data: bytes, tags: ImageFileDirectory_v2, parts: _Parts, plane: int) -> Image.Image:
-    """The bytes of one plane, as a grey picture of 8 bits."""
+def _planes(parts: _Parts, bands: tuple[int, ...]) -> tuple[int, ...]:
+    return bands if parts.planar else (0,)
+
+
+def _runs(data: bytes, tags: ImageFileDirectory_v2, parts: _Parts, plane: int) -> list[_Run]:
+    """All strips or tiles of a plane, a few together, so that it is never unpacked as a whole.
+
+    They are all together if the file does not say where each of them ends, or is cut off: Pillow
+    knows what can be read then.
+    """
     count = parts.across * parts.down
     own = slice(plane * count, (plane + 1) * count)
+    where, how_long = STRIPOFFSETS, STRIPBYTECOUNTS
+    if parts.tiled:
+        where, how_long = TILEOFFSETS, TILEBYTECOUNTS
+    offsets, sizes = _each(tags, where)[own], _each(tags, how_long)[own]
+    if len(offsets) != count:
+        raise ValueError(f"{len(offsets)} of {count} strips or tiles")
+    if _compression(tags) == _NO_COMPRESSION:
+        # What the file says of their sizes may be wrong, and nobody needs it.
+        each = parts.size // parts.across
+        sizes = (
+            *[each] * (count - 1),
+            each - (parts.down * parts.height - parts.rows) * parts.columns,
+        )
+    if len(sizes) != count or not all(
+        size > 0 and start + size <= len(data) for start, size in zip(offsets, sizes, strict=True)
+    ):
+        return [_Run(range(parts.down), offsets, sizes, whole=False)]
+    step = max(1, _LARGE // parts.size)
+    return [
+        _Run(
+            range(top, min(top + step, parts.down)),
+            offsets[top * parts.across : (top + step) * parts.across],
+            sizes[top * parts.across : (top + step) * parts.across],
+            whole=True,
+        )
+        for top in range(0, parts.down, step)
+    ]
+
+
+def _in_pieces(run: _Run, tags: ImageFileDirectory_v2, parts: _Parts) -> bool:
+    """Whether this is one large strip, which would be a large block for Pillow.
+
+    Python itself can unpack only some kinds of it.
+    """
+    return (
+        run.whole
+        and not parts.tiled
+        and len(run.rows) == 1
+        and parts.size > _LARGE
+        and tags.get(FILLORDER, 1) == 1
+        and _compression(tags) in (_NO_COMPRESSION, *_DEFLATE)
+    )
+
+
+def _memory_for(run: _Run, data: bytes, tags: ImageFileDirectory_v2, parts: _Parts) -> int:
+    """Bytes that are taken at most while it is unpacked, beside its numbers."""
+    if _in_pieces(run, tags, parts):
+        return 4 * _LARGE
+    packed = sum(run.sizes) if run.whole else len(data)
+    # Pillow unpacks a strip or tile on its own before it stands in the picture, and some
+    # compressions keep a window of what was unpacked.
+    buffers = 2 if _compression(tags) in _WITH_WINDOW else 1
+    return 2 * packed + (len(run.rows) + buffers) * parts.size
+
+
+def _rows_of(
+    run: _Run, data: bytes, tags: ImageFileDirectory_v2, parts: _Parts
+) -> Iterator[UInt8[np.ndarray, "row byte"]]:
+    """The bytes of its rows, some rows at a time."""
+    step = max(1, _BLOCK // (parts.across * parts.width * parts.bands))
+    if not _in_pieces(run, tags, parts):
+        packed = _unpacked(run, data, tags, parts)
+        for top in range(0, packed.height, step):
+            below = min(top + step, packed.height)
+            yield np.asarray(packed.crop((0, top, parts.columns, below)))
+        return
+    (start,), (size,) = run.offsets, run.sizes
+    stored = memoryview(data)[start : start + size]
+    count = min(parts.height, parts.rows - run.rows.start * parts.height)
+    wanted = [parts.columns * min(step, count - top) for top in range(0, count, step)]
+    pieces = _cut if _compression(tags) == _NO_COMPRESSION else _inflated
+    for piece in pieces(stored, wanted):
+        yield np.frombuffer(piece, np.uint8).reshape(-1, parts.columns)
+
+
+def _cut(stored: memoryview, wanted: list[int]) -> Iterator[memoryview]:
+    """Pieces of these sizes."""
+    for size, end in zip(wanted, itertools.accumulate(wanted), strict=True):
+        yield stored[end - size : end]
+
+
+def _inflated(stored: memoryview, wanted: list[int]) -> Iterator[bytes]:
+    """Pieces of these sizes of what was packed by deflate."""
+    unpack = zlib.decompressobj()
+    given = b""
+    for size in wanted:
+        piece = bytearray()
+        while len(piece) < size:
+            if not given:
+                given, stored = bytes(stored[:_FED]), stored[_FED:]
+            part = unpack.decompress(given, size - len(piece))
+            if not part and not stored:
+                raise ValueError(f"a strip that ends {size - len(piece)} bytes too early")
+            piece += part
+            given = unpack.unconsumed_tail
+        yield bytes(piece)
+    # The checksum of all pieces lies at the end, and raises an error of its own.
+    unpack.decompress(given or stored[:_FED], 1)
+
+
+def _unpacked(run: _Run, data: bytes, tags: ImageFileDirectory_v2, parts: _Parts) -> Image.Image:
+    """Its bytes, as a grey picture of 8 bits."""
     where, how_long = STRIPOFFSETS, STRIPBYTECOUNTS
     entries: dict[int, tuple[int, ...]] = {ROWSPERSTRIP: (parts.height,)}
     if parts.tiled:
         where, how_long = TILEOFFSETS, TILEBYTECOUNTS
         entries = {TILEWIDTH: (parts.columns // parts.across,), TILELENGTH: (parts.height,)}
-    offsets, sizes = _each(tags, where)[own], _each(tags, how_long)[own]
-    if len(offsets) != count:
-        raise ValueError(f"{len(offsets)} of {count} strips or tiles")
+    body, offsets = data, run.offsets
+    if run.whole:
+        spans = zip(run.offsets, run.sizes, strict=True)
+        body = b"".join(data[start : start + size] for start, size in spans)
+        offsets = (0, *itertools.accumulate(run.sizes[:-1]))
+    top, below = run.rows.start * parts.height, run.rows.stop * parts.height
     entries |= {
         IMAGEWIDTH: (parts.columns,),
-        IMAGELENGTH: (parts.rows,),
+        IMAGELENGTH: (min(below, parts.rows) - top,),
         BITSPERSAMPLE: (8,),
-        COMPRESSION: (tags.get(COMPRESSION, _NO_COMPRESSION),),
+        COMPRESSION: (_compression(tags),),
         PHOTOMETRIC_INTERPRETATION: (1,),
         FILLORDER: (tags.get(FILLORDER, 1),),
         where: offsets,
     }
-    if sizes:
-        entries[how_long] = sizes
-    # The new header goes before the file, so that a file that is cut off still ends where it ends.
+    if run.sizes:
+        entries[how_long] = run.sizes
+    # The new header goes before the bytes, so that a file that is cut off still ends where it ends.
     shift = len(_header(entries))
     entries[where] = tuple(offset + shift for offset in offsets)
     # Not Image.open, which limits the pixels.
-    packed = _Bytes(io.BytesIO(_header(entries) + data))
+    packed = _Bytes(io.BytesIO(_header(entries) + body))
     packed.load()
     return packed
 
@@ -325,9 +490,13 @@ def _container(bits: int) -> int:
     return next(size for size in _WHOLE if bits <= size)
 
 
+def _compression(tags: ImageFileDirectory_v2) -> Any:
+    return tags.get(COMPRESSION, _NO_COMPRESSION)
+
+
 def _predictor(tags: ImageFileDirectory_v2) -> int:
     """What was done to the values before they were compressed; only some compressions do it."""
-    plain = tags.get(COMPRESSION, _NO_COMPRESSION) in (_NO_COMPRESSION, _PACKBITS)
+    plain = _compression(tags) in (_NO_COMPRESSION, _PACKBITS)
     return 1 if plain else tags.get(PREDICTOR, 1)
 
 

@@ -25,7 +25,8 @@ from PIL import Image
 
 from vit_inspect.arguments import of_kind, several
 from vit_inspect.errors import BadImage, BadParameter, Unreachable, short_reason
-from vit_inspect.pictures.reading import MAX_BYTES, SUFFIXES, printable, read_image
+from vit_inspect.limits import MAX_BYTES
+from vit_inspect.pictures.reading import SUFFIXES, printable, read_image
 from vit_inspect.pictures.samples import EVERY, sample_path
 
 SHARDS = (".tar", ".parquet")

@@ -1,0 +1,247 @@
+"""What a picture takes while it is read is never more than its headers tell, alone or with others.
+
+The lack of memory is told as such, and never as damage.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile
+
+from tests.helpers.peaks import MEASURABLE, peaks_of
+from tests.helpers.picture_files import png_of_16_bits, tiff_of
+from vit_inspect.errors import BadImage, OutOfMemory
+from vit_inspect.limits import MAX_READING, READING
+from vit_inspect.pictures import reading
+from vit_inspect.pictures.reading import read_image
+
+measured = pytest.mark.skipif(not MEASURABLE, reason="this system does not tell peaks")
+
+SIDE = 1300
+TOO_LITTLE = "Found too little free memory to read 'x'; expected room for the picture; "
+
+
+def colours(bands: int) -> np.ndarray:
+    tile = np.random.default_rng(0).integers(0, 256, (50, 50, bands), dtype=np.uint8)
+    return np.tile(tile, (SIDE // 50, SIDE // 50, 1))
+
+
+def encoded(mode: str, format: str, **options: object) -> bytes:
+    values = colours({"P": 1, "RGB": 3}.get(mode, 4))
+    image = Image.fromarray(values[..., 0] if mode == "P" else values, mode if mode != "P" else "L")
+    if mode == "P":
+        image.putpalette(list(range(256)) * 3)
+    file = io.BytesIO()
+    image.save(file, format, **options)
+    return file.getvalue()
+
+
+def deep_png(bands: int) -> bytes:
+    """Of 16 bits. Only its header is that of the helper, which filters in Python."""
+    start = png_of_16_bits(np.zeros((1, 1, bands)))
+    header = b"IHDR" + struct.pack(">LL", SIDE, SIDE) + start[24:29]
+    rows = np.zeros((SIDE, 1 + 2 * SIDE * bands), np.uint8)
+    rows[:, 1:] = np.repeat(colours(1)[..., 0], 2 * bands, axis=1)
+    chunks = [header, b"IDAT" + zlib.compress(rows.tobytes(), 1), b"IEND"]
+    return start[:8] + b"".join(
+        struct.pack(">L", len(chunk) - 4) + chunk + struct.pack(">L", zlib.crc32(chunk))
+        for chunk in chunks
+    )
+
+
+def real_tiff(bands: int, side: int = SIDE, **options: object) -> bytes:
+    values = np.broadcast_to(np.linspace(-5, 900, side)[:, None, None], (side, side, bands))
+    return tiff_of(values, "<f4", packed=True, **options)
+
+
+KINDS: dict[str, Callable[[], bytes]] = {
+    "png": lambda: encoded("RGB", "PNG", compress_level=1),
+    "png with transparency": lambda: encoded("RGBA", "PNG", compress_level=1),
+    "png with a palette": lambda: encoded("P", "PNG", transparency=bytes(99), compress_level=1),
+    "png of 16 bits, grey": lambda: deep_png(1),
+    "png of 16 bits, grey with transparency": lambda: deep_png(2),
+    "png of 16 bits, colours with transparency": lambda: deep_png(4),
+    "jpeg": lambda: encoded("RGB", "JPEG"),
+    "jpeg of several passes": lambda: encoded("RGB", "JPEG", progressive=True, subsampling=0),
+    "jpeg, cmyk": lambda: encoded("CMYK", "JPEG"),
+    "jpeg, cmyk of several passes": lambda: encoded("CMYK", "JPEG", progressive=True),
+    "gif": lambda: encoded("P", "GIF"),
+    "gif with transparency": lambda: encoded("P", "GIF", transparency=0),
+    "webp": lambda: encoded("RGB", "WEBP", method=0, quality=30),
+    "webp with transparency": lambda: encoded("RGBA", "WEBP", method=0, quality=30),
+    "tiff of jpeg": lambda: encoded("RGB", "TIFF", compression="jpeg"),
+    "tiff of floats": lambda: real_tiff(1),
+    "tiff of floats in strips": lambda: real_tiff(1, rows=16),
+    "tiff of floats in tiles": lambda: real_tiff(1, tile=(256, 256)),
+    "tiff of floats, 3 bands": lambda: real_tiff(3, photometric=2),
+    "tiff of floats, 4 planes": lambda: real_tiff(4, photometric=2, planar=True, extra=(2,)),
+    "tiff of floats, of 13 bands": lambda: real_tiff(13, 900),
+}
+
+
+@measured
+@pytest.mark.slow
+def test_no_picture_takes_more_than_its_headers_tell(tmp_path: Path) -> None:
+    files = [tmp_path / kind for kind in KINDS]
+    for file in files:
+        file.write_bytes(KINDS[file.name]())
+    for file, (asked, peak) in zip(files, peaks_of(files, blocks=8), strict=True):
+        # Less than its pixels as RGB would mean that nothing was measured.
+        pixels = 900**2 if file.name.endswith("of 13 bands") else SIDE**2
+        assert 4 * pixels < peak <= asked, (file.name, peak, asked)
+
+
+@measured
+@pytest.mark.slow
+def test_readers_at_once_stay_within_the_budget(tmp_path: Path) -> None:
+    file = tmp_path / "deep.tif"
+    file.write_bytes(real_tiff(1, 1700))
+    [unlimited] = peaks_of([file], threads=5, budget=10**9)
+    [together] = peaks_of([file], threads=5, budget=unlimited.cost)
+    # The pictures themselves stay.
+    kept = 5 * 4 * 1700**2
+    assert together.peak <= unlimited.cost + kept
+    assert together.peak < 0.8 * unlimited.peak
+
+
+@measured
+@pytest.mark.slow
+def test_a_deep_picture_of_the_largest_size_takes_no_more_than_300_mb(tmp_path: Path) -> None:
+    file = tmp_path / "deep.tif"
+    file.write_bytes(real_tiff(1, 6324))
+    assert file.stat().st_size < 5e6
+    [alone] = peaks_of([file])
+    assert alone.peak <= alone.cost < 300e6
+    [together] = peaks_of([file], threads=5)
+    assert together.peak <= MAX_READING + 5 * 4 * 6324**2
+
+
+def test_a_picture_that_takes_too_much_is_refused_with_both_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reading, "MAX_READING", 30_000_000)
+    with pytest.raises(BadImage) as refused:
+        read_image(real_tiff(1), name="x")
+    assert str(refused.value) == (
+        "Found a picture that takes about 70 MB of memory in 'x'; expected at most 30 MB while it "
+        "is read; make it smaller first."
+    )
+
+
+def no_pixels(*_: object, **__: object) -> None:
+    raise AssertionError("pixels were read")
+
+
+def test_a_refusal_needs_the_headers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MAX_READING", 1000)
+    kinds = ("jpeg", "gif", "png with a palette", "webp", "tiff of floats", "tiff of jpeg")
+    files = [KINDS[kind]() for kind in kinds]
+    for reader in ("Image.Image", "ImageFile.ImageFile", "TiffImagePlugin.TiffImageFile"):
+        monkeypatch.setattr(f"PIL.{reader}.load", no_pixels)
+    monkeypatch.setattr("PIL._webp.WebPAnimDecoder", no_pixels)
+    monkeypatch.setattr("vit_inspect.pictures.tiff.read_values", no_pixels)
+    for data in files:
+        with pytest.raises(BadImage, match="MB of memory in 'x'; expected at most 0 MB"):
+            read_image(data, name="x")
+
+
+ERRORS = [
+    MemoryError(),
+    OSError("out of memory when reading image file"),
+    OSError("decoder error -9"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=str)
+def test_a_lack_of_memory_while_decoding_is_no_damage(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = small_png()
+
+    def full(_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ImageFile.ImageFile, "load", full)
+        with pytest.raises(OutOfMemory) as told:
+            read_image(data, name="x")
+        assert str(told.value).startswith(TOO_LITTLE)
+    assert read_image(data).size == (7, 5)
+
+
+def small_png() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGBA", (7, 5)).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("step", ["_as_rgb", "_pixels_sha256", "_on_white"])
+def test_a_lack_of_memory_while_converting_is_told(
+    step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        # As numpy says it.
+        np.empty(1 << 60, np.uint8)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reading, step, full)
+        with pytest.raises(OutOfMemory) as told:
+            read_image(small_png(), name="x")
+        assert str(told.value).startswith(TOO_LITTLE)
+    # The next one finds its memory: nothing is held.
+    with READING.part(MAX_READING):
+        pass
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from vit_inspect.errors import InspectError
+from vit_inspect.pictures.reading import read_image
+from tests.helpers.peaks import memory
+
+for file in sys.argv[1:]:
+    data = Path(file).read_bytes()
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (memory("VmSize") + 12_000_000, hard))
+    try:
+        told = str(read_image(data, name="x").size)
+    except InspectError as error:
+        told = f"{type(error).__name__}: {error}"
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    sys.stdout.write(f"{told}\\n{read_image(data).size}\\n")
+"""
+
+
+@measured
+@pytest.mark.slow
+def test_decoders_that_report_a_lack_of_memory_as_damage_are_not_believed(tmp_path: Path) -> None:
+    kinds = ["jpeg of several passes", "webp", "png", "tiff of floats"]
+    for kind in kinds:
+        (tmp_path / kind).write_bytes(KINDS[kind]())
+    run = subprocess.run(
+        [sys.executable, "-c", LIMITED, *(str(tmp_path / kind) for kind in kinds)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    size = str((SIDE, SIDE))
+    for told, again in zip(*[iter(run.stdout.splitlines())] * 2, strict=True):
+        assert told.startswith(f"OutOfMemory: {TOO_LITTLE}"), told
+        assert again == size
+    assert run.stdout.count(size) == len(kinds), run.stderr
+
+
+def test_damage_is_still_damage() -> None:
+    with pytest.raises(BadImage, match="a damaged or cut off picture in 'x'"):
+        read_image(KINDS["jpeg"]()[:5000], name="x")
