@@ -17,7 +17,7 @@ import streamlit as st
 from PIL import Image, ImageOps
 
 import vit_inspect as vi
-from vit_inspect.errors import BadImage
+from vit_inspect.errors import BadImage, OutOfMemory
 from vit_inspect.limits import MAX_PIXELS
 from vit_inspect.loading.bundled import FASHION_NAMES
 from vit_inspect.pictures.bands import CHOOSE_BANDS
@@ -162,9 +162,18 @@ def _digest(file: Any) -> str:
     return str(digests[file.file_id])
 
 
+def _problem(digest: str, name: str, data: bytes) -> str | None:
+    """Why a picture cannot be shown, at the moment or ever."""
+    try:
+        return _refusal(digest, name, data)
+    except OutOfMemory as refusal:
+        # Not kept: the next try may succeed.
+        return str(refusal)
+
+
 @st.cache_data(max_entries=512, show_spinner="Reading the picture")
-def _problem(digest: str, name: str, _data: bytes) -> str | None:
-    """Why a picture cannot be shown; the digest stands for the bytes."""
+def _refusal(digest: str, name: str, _data: bytes) -> str | None:
+    """Why a picture can never be shown; the digest stands for the bytes."""
     try:
         # The browser's page refuses it too, but not another program.
         if len(_data) > LARGEST_MB * 2**20:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 import vit_inspect as vi
@@ -31,6 +32,7 @@ from tests.helpers.picture_files import tiff_of
 from vit_inspect.analyses.attention_maps import telling_head
 from vit_inspect.figures import feature_pca, logit_lens, token_norms, token_similarity
 from vit_inspect.figures.head_statistics import STATISTICS
+from vit_inspect.pictures import reading
 from vit_inspect_dashboard import kept, models, records, sanity
 from vit_inspect_dashboard.state import Subject
 from vit_inspect_dashboard.wording import class_names
@@ -228,6 +230,29 @@ def test_an_upload_of_several_bands_is_refused_with_what_can_be_done_here() -> N
     assert told.startswith("Found 6 bands of 16 bits in 'six.tif'; ")
     assert "bands=" not in told
     assert told.endswith("; save one or three of them as a file of their own.")
+
+
+def test_an_upload_that_found_no_memory_is_shown_as_soon_as_there_is_some(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    full, real = True, reading._as_rgb
+
+    def converted(image: Image.Image) -> object:
+        if full and image.size == (80, 60):
+            raise MemoryError
+        return real(image)
+
+    monkeypatch.setattr(reading, "_as_rgb", converted)
+    app = opened("attention_distance")
+    app.file_uploader(key="uploads").upload("full.png", png(), "image/png").run()
+    assert not app.exception
+    [told] = refusals(app)
+    assert told.startswith("Found too little free memory to read 'full.png'; ")
+    assert "full.png" not in app.selectbox(key="image").options
+    full = False
+    app.run()
+    assert not refusals(app)
+    assert "full.png" in app.selectbox(key="image").options
 
 
 def test_what_depended_on_a_removed_upload_starts_anew() -> None:
