@@ -46,7 +46,7 @@ class WeightsUnavailable(InspectError):
 
 
 class OutOfMemory(InspectError):
-    """The device has too little memory for the work; no partial result is kept."""
+    """The device or the computer has too little memory for the work; no partial result is kept."""
 
 
 class OutputFailed(InspectError):

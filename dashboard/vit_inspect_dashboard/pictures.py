@@ -36,7 +36,8 @@ class Picture:
 
     key: the sample's name, or the sha256 of the uploaded bytes.
     name: what it is called on the page.
-    read: opens it, in whatever thread; raises `BadImage` where that fails.
+    read: opens it, in whatever thread; raises `BadImage` where that fails, and `OutOfMemory`
+        where it may succeed later.
     written: what it is called in Python, where that is no file of this name.
     """
 

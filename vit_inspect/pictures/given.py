@@ -18,7 +18,8 @@ Picture = Image.Image | str | os.PathLike[str] | np.ndarray
 def as_pictures(given: Picture | Sequence[Picture]) -> list[Image.Image]:
     """One picture or several, as RGB pictures; an array with a fourth axis, the first, is a batch.
 
-    Raises `BadParameter` for what is no picture, and `BadImage` for a path that holds none.
+    Raises `BadParameter` for what is no picture; and as `read_image` does for a path: `BadImage` if
+    it holds none, `OutOfMemory` where there is too little memory to read it.
     """
     if isinstance(given, str | os.PathLike | Image.Image) or not isinstance(
         given, Sequence | np.ndarray

@@ -96,7 +96,10 @@ EVERY: Mapping[str, Sample] = MappingProxyType({**SAMPLES, **CANVASES})
 
 
 def sample(name: str) -> Image.Image:
-    """The sample with this short name; raises `BadImage` for any other name."""
+    """The sample with this short name; raises `BadImage` for any other name.
+
+    Raises `OutOfMemory` where there is too little memory to read it.
+    """
     return read_image(sample_path(name))
 
 
