@@ -88,27 +88,34 @@ def memory_refusal(images: int, tokens: int, device: torch.device) -> Iterator[N
 
 
 def memory_left() -> int | None:
-    """Bytes of memory that this process may still take, as Linux says it; None elsewhere."""
+    """Bytes of memory that this process may still take, as Linux says it; None if nothing does."""
     if sys.platform != "linux":
         return None
     import resource
 
     left = [
         1024 * int(words[1])
-        for words in map(str.split, (PROC / "meminfo").read_text().splitlines())
+        for words in map(str.split, _lines_of(PROC / "meminfo"))
         if words[0] == "MemAvailable:"
     ]
-    groups = (PROC / "self/cgroup").read_text().splitlines()
+    groups = _lines_of(PROC / "self/cgroup")
     for _, kinds, group in (each.split(":", 2) for each in groups):
         if kinds in ("", "memory"):
             # A container sees its own group at the root.
             folders = CGROUPS / kinds / group.lstrip("/"), CGROUPS / kinds
             left += filter(None, map(_left_in_group, folders))
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if limit != resource.RLIM_INFINITY:
-        pages = int((PROC / "self/statm").read_text().split()[0])
-        left.append(limit - pages * resource.getpagesize())
+    if limit != resource.RLIM_INFINITY and (pages := _lines_of(PROC / "self/statm")):
+        left.append(limit - int(pages[0].split()[0]) * resource.getpagesize())
     return max(0, min(left)) if left else None
+
+
+def _lines_of(file: Path) -> list[str]:
+    """What the kernel says; nothing where it is not to be asked, as in some sandboxes."""
+    try:
+        return file.read_text().splitlines()
+    except OSError:
+        return []
 
 
 def _left_in_group(folder: Path) -> int | None:

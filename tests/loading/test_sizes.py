@@ -187,3 +187,12 @@ def test_the_memory_of_a_container_is_its_groups(
     with pytest.raises(vi.OutOfMemory, match=r"a thing of about 0\.0 GB of memory; expected at"):
         device.check_memory(301, "a thing", "do without")
     device.check_memory(300, "a thing", "do without")
+
+
+def test_where_the_system_says_nothing_nothing_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "PROC", tmp_path)
+    monkeypatch.setattr(device, "CGROUPS", tmp_path)
+    assert device.memory_left() is None
+    device.check_memory(10**18, "weights", "choose others")
