@@ -498,6 +498,13 @@ def dashboard(
             min=1, help="How large a file of weights may be that is uploaded, in MB.  [400]"
         ),
     ] = None,
+    models: Annotated[
+        Literal["listed", "cached", "any"] | None,
+        typer.Option(
+            help="Which models visitors may open: those that you offer and the bundled ones; also "
+            "what is on this machine; or any of a hub.  [any; cached if others can connect]"
+        ),
+    ] = None,
 ) -> None:
     """Start the dashboard, and open it in a browser. A checkpoint is the first model there."""
     try:
@@ -530,6 +537,7 @@ def dashboard(
             surveys=surveys,
             weights_mb=(weights_mb or WEIGHTS_MB) if allow_weights else None,
             said=said,
+            models=models,
         )
     except InspectError as error:
         _stop([error])

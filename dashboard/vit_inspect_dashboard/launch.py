@@ -15,12 +15,15 @@ import threading
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from streamlit.web import cli
 
 import vit_inspect as vi
 from vit_inspect.errors import BadParameter
+
+if TYPE_CHECKING:
+    from vit_inspect_dashboard.allowed import Allowed
 
 CONTEXT = "streamlit.runtime.scriptrunner_utils.script_run_context"
 UPLOAD_MB = 20
@@ -55,6 +58,7 @@ def serve(
     folder: Path | None = None,
     surveys: Path | None = None,
     weights_mb: int | None = None,
+    models: Allowed | None = None,
 ) -> None:
     """Serve the dashboard until it is stopped, by Ctrl-C for example.
 
@@ -65,6 +69,8 @@ def serve(
     folder: whose checkpoints are offered too; what is said holds for them, but for `OF_ONE`.
     surveys: a folder of surveys that are shown.
     weights_mb: how large the files of weights may be that visitors bring; None allows none.
+    models: which models visitors may name, as in `Allowed`; None allows any where this computer
+        alone can connect, and else those on this machine.
 
     Raises `BadParameter` for a host that has no address, and what `vit_inspect.load` raises.
     """
@@ -95,6 +101,10 @@ def serve(
         from vit_inspect_dashboard import brought
 
         brought.allow(weights_mb)
+    if models is not None or host is not None:
+        from vit_inspect_dashboard import allowed
+
+        allowed.choose(models or allowed.usual(host))
     # Whoever opens a browser at once need not wait for libraries and weights one after the other.
     threading.Thread(target=warm, kwargs={"own": True}, daemon=True).start()
     cli.main(

@@ -17,7 +17,7 @@ import vit_inspect as vi
 from vit_inspect.device import memory_refusal
 from vit_inspect.errors import InspectError
 from vit_inspect.loading.words import network_of
-from vit_inspect_dashboard import brought, kept, offers
+from vit_inspect_dashboard import allowed, brought, kept, offers
 from vit_inspect_dashboard.device import on_device, timed_on_device
 from vit_inspect_dashboard.pictures import Picture
 from vit_inspect_dashboard.state import Said, Subject
@@ -117,6 +117,7 @@ def let_go(model: vi.Model) -> None:
 
 
 def _as_it_is(name: str, size: int | None, said: Said) -> vi.Model:
+    allowed.check(name)
     # A network in memory has an owner, and is not kept here.
     load = offers.network if offers.is_in_memory(name) else _trained
     return load(name, size, said)

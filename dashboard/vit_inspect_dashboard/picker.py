@@ -13,7 +13,7 @@ from vit_inspect.loading.bundled import FASHION_NAMES
 from vit_inspect.loading.recommended import ZOO
 from vit_inspect.loading.timm_names import is_here, named, served
 from vit_inspect.model import Model
-from vit_inspect_dashboard import address, brought, offers, state, texts, told
+from vit_inspect_dashboard import address, allowed, brought, offers, state, texts, told
 from vit_inspect_dashboard.controls import NAME_LENGTH
 from vit_inspect_dashboard.wording import model_title, plain
 
@@ -45,7 +45,11 @@ class Entry(NamedTuple):
 def listed() -> dict[str, str]:
     """The names of what this server offers, is recommended and this session brought, and why."""
     why = offers.listed()
-    zoo = {each.name: each.why for each in ZOO if why.get(each.name) in (None, offers.CHOSEN)}
+    zoo = {
+        each.name: each.why
+        for each in ZOO
+        if why.get(each.name) in (None, offers.CHOSEN) and allowed.is_allowed(each.name)
+    }
     return why | zoo | brought.mine()
 
 
@@ -83,7 +87,8 @@ def entries() -> list[Entry]:
     """All models: those on this machine first, then the recommended ones, then all others."""
     own, why = _own(), listed()
     others = (each.name for each in served() if each.name not in why)
-    found = [entry(name, own, why) for name in (*why, *others)]
+    names = (*why, *filter(allowed.is_allowed, others))
+    found = [entry(name, own, why) for name in names]
     # The sort keeps the order of equals.
     return sorted(found, key=lambda each: (brought.digest_of(each.name) is None, not each.here))
 
@@ -194,7 +199,12 @@ def _dialog(here: str, first: str) -> None:
             help=f"{SHOWN} more models",
         )
     typed = (words or "").strip()[:NAME_LENGTH]
-    if typed and " " not in typed and all(each.name != typed for each in all_of_them):
+    if (
+        typed
+        and allowed.is_allowed(typed)
+        and " " not in typed
+        and all(each.name != typed for each in all_of_them)
+    ):
         take(typed, label=f"Load **{plain(typed)}** by its name")
 
 
