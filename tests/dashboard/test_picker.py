@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from tests.dashboard.apps import CLASSIFIER, FEATURES, choose_model, offered_models, opened
 from vit_inspect.loading.recommended import ZOO
 from vit_inspect.loading.timm_names import served
-from vit_inspect_dashboard import offers, picker
+from vit_inspect_dashboard import allowed, offers, picker
 
 pytestmark = pytest.mark.slow
 
@@ -136,7 +136,9 @@ def test_the_start_of_the_list_is_shown_and_more_when_asked() -> None:
     assert len(offered_models(app)) == picker.SHOWN
 
 
-def test_a_name_that_is_not_listed_can_be_loaded_by_it(empty_cache: Path) -> None:
+def test_a_name_that_is_not_listed_can_be_loaded_by_it(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app = AppTest.from_function(_only_the_dialog, default_timeout=60)
     app.session_state[picker.SOUGHT] = "hf-hub:someone/*mine*"
     app.session_state[picker.COUNT] = picker.SHOWN
@@ -153,6 +155,11 @@ def test_a_name_that_is_not_listed_can_be_loaded_by_it(empty_cache: Path) -> Non
     app.session_state[picker.SOUGHT] = "dinov2 small"
     app.toggle(key="only_here").set_value(True).run()
     assert [each.label.replace("\\", "") for each in app.button] == ["**dinov2_small**"]
+    # Not on a server whose operator allows no such name.
+    monkeypatch.setattr(allowed, "_chosen", "cached")
+    app.session_state[picker.SOUGHT] = "hf-hub:someone/mine"
+    app.run()
+    assert not [each for each in app.button if each.label.startswith("Load")]
 
 
 def _only_the_dialog() -> None:
