@@ -720,6 +720,11 @@ def with_code(folder: Path) -> None:
     [
         (incomplete, "4 weights missing for 'mine', such as", "choose another checkpoint"),
         (
+            partial(rewritten, num_hidden_layers=1),
+            "32 weights of layers that 'mine' does not have, such as vit.layers.1.",
+            "put the config.json of these weights beside them",
+        ),
+        (
             partial(rewritten, intermediate_size=40),
             "9 weights of other sizes for 'mine', such as vit.layers.0.mlp.fc1.bias of 48, where "
             "the network has 40",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -39,6 +40,9 @@ MODEL_CONFIG = "config.json"
 
 PREFIX = f"{PACKAGE}:"
 """Put before the name of a repository of a model of transformers."""
+
+LAYER = re.compile(r"\.\d+\.")
+"""The number of a layer in the name of a weight."""
 
 REPORTS = {
     "transformers.modeling_utils": "LOAD REPORT",
@@ -292,6 +296,7 @@ def _network(
             **options,
         )
     _check_complete(report, name, renamed)
+    _check_layers_used(report, module, name)
     return (module if adapter is None else merged(module, adapter, name=name)), kind
 
 
@@ -374,6 +379,21 @@ def _unavailable(name: str, error: Exception) -> WeightsUnavailable:
         "connect to the hub, check the name, or give a folder written by save_pretrained as "
         "checkpoint=FOLDER, architecture='transformers'",
     )
+
+
+def _check_layers_used(report: Mapping[str, Any], module: nn.Module, name: str) -> None:
+    """Refuse weights of more layers than the network has; transformers drops them without a word.
+
+    Those of another tower or a decoder have other names than the network's own layers.
+    """
+    own = {LAYER.sub(".#.", each) for each in module.state_dict()}
+    extra = [each for each in report["unexpected_keys"] if LAYER.sub(".#.", each) in own]
+    if extra:
+        raise WeightsUnavailable(
+            f"{len(extra)} weights of layers that {name!r} does not have, such as {min(extra)}",
+            f"as many layers as {MODEL_CONFIG} says",
+            f"put the {MODEL_CONFIG} of these weights beside them",
+        )
 
 
 def _check_complete(report: Mapping[str, Any], name: str, renewed: Collection[str] = ()) -> None:
