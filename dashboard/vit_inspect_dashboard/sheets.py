@@ -234,41 +234,19 @@ def rollout(whole: AttentionRollout, start: int) -> Sheet:
 
 def relevance(found: AttentionRelevance, column: int = 0) -> Sheet:
     """Which patches support a target, by the methods of `WAYS`, which have no common scale."""
-    maps = np.stack([shown_relevance(found, way, 0) for way in WAYS])[None].astype(np.float32)
-    return Sheet(
-        kind="Relevance",
-        unit="relevance",
-        photograph=found.photographs[0],
-        layout=found.layout,
-        columns=tuple(WAYS.values()),
-        values=maps,
-        prefix=np.zeros((*maps.shape[:2], 0), np.float32),
-        query=None,
-        opened=(0, column),
-        rows=NO_ROWS,
-        limits={},
-        from_zero=False,
-    )
+    maps = [shown_relevance(found, way, 0) for way in WAYS]
+    photograph, layout = found.photographs[0], found.layout
+    named = dict(zip(WAYS.values(), maps, strict=True))
+    return beside("Relevance", "relevance", photograph, layout, named, column)
 
 
 def matches(each: Mapping[str, PatchMap], column: int) -> Sheet:
     """How the patches match some texts, which have one scale; `each` is by the text."""
     first = next(iter(each.values()))
-    maps = np.stack([record.values[0] for record in each.values()])[None].astype(np.float32)
-    return Sheet(
-        kind="Match",
-        unit="cosine similarity",
-        photograph=first.photographs[0],
-        layout=first.layout,
-        columns=tuple(each),
-        values=maps,
-        prefix=np.zeros((*maps.shape[:2], 0), np.float32),
-        query=None,
-        opened=(0, column),
-        rows=NO_ROWS,
-        limits=shared_limits(maps, from_zero=False),
-        from_zero=False,
-    )
+    photograph, layout = first.photographs[0], first.layout
+    maps = {text: record.values[0] for text, record in each.items()}
+    sheet = beside("Match", "cosine similarity", photograph, layout, maps, column)
+    return replace(sheet, limits=shared_limits(sheet.values, from_zero=False))
 
 
 def norms(found: TokenNorms) -> Sheet:
@@ -284,6 +262,32 @@ def similarity_rows(capture: Capture, patch: tuple[int, int] | None, layer: int)
     known = patches(layout) if patch is None else (patch,)
     values = similarities(capture, known, layer=layer)[0]
     return Rows(known, values.reshape(len(known), -1))
+
+
+def beside(
+    kind: str,
+    unit: str,
+    photograph: Photograph,
+    layout: TokenLayout,
+    maps: Mapping[str, np.ndarray],
+    column: int,
+) -> Sheet:
+    """Maps of [row, column] by their names, side by side, each with its scale; `column` is open."""
+    values = np.stack(list(maps.values()))[None].astype(np.float32)
+    return Sheet(
+        kind=kind,
+        unit=unit,
+        photograph=photograph,
+        layout=layout,
+        columns=tuple(maps),
+        values=values,
+        prefix=np.zeros((*values.shape[:2], 0), np.float32),
+        query=None,
+        opened=(0, column),
+        rows=NO_ROWS,
+        limits={},
+        from_zero=False,
+    )
 
 
 def still(
