@@ -19,12 +19,10 @@ EDGE_PX, LETTER_PX = 14, 7
 
 def fitted(names: Sequence[str], sheet_in: float) -> tuple[list[str], float]:
     """The names as a print of this width has room for, and where its panels begin, in inches."""
-    found = [
-        print_sheet.fitted_at(name, NAMES_SHARE * sheet_in, print_sheet.TEXT_PT) for name in names
-    ]
-    return found, 0.12 + max(
-        print_sheet.text_width(each, print_sheet.TEXT_PT) for each in found
-    ) / 72
+    size = print_sheet.TEXT_PT
+    found = [print_sheet.fitted_at(name, NAMES_SHARE * sheet_in, size) for name in names]
+    widest = max(print_sheet.text_width(each, size) for each in found)
+    return found, 0.12 + widest / 72
 
 
 def draw(axes: Axes, count: int, names: Sequence[str] = ()) -> None:
