@@ -138,8 +138,7 @@ def choose(*, of_a_file: bool) -> Said:
                 kwargs=dict.fromkeys(KEYS),
                 help="The model as it is without this form",
             )
-    for key in words:
-        label, _, options = words[key]
+    for key, (label, _, options) in words.items():
         # A link may say anything.
         if key in said and said[key] not in options:
             raise BadParameter(
