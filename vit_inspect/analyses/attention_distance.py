@@ -74,7 +74,8 @@ class DistanceReduction:
         first, prefix = max(layout.prefix_count - block.queries.start, 0), len(layout.key_prefix)
         patches = block.weights[:, :, first:]
         self.prefix_mass[block.images, layer].add_(patches[..., :prefix].sum(dim=(2, 3)))
-        summed = torch.linalg.vecdot(block.weights, self._table(block.queries))
+        # Two thirds of the time of a dot product for each head and query.
+        summed = torch.einsum("ihqk,qk->ihq", block.weights, self._table(block.queries))
         if self.definition == "renormalised":
             # Summed, not 1 - prefix mass, which loses all digits where special tokens get nearly
             # all attention. Where they get all of it, the distance counts as 0.

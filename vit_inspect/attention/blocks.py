@@ -13,7 +13,7 @@ from torch import Tensor
 from vit_inspect.attention.layer import LayerAttention, compute_type
 from vit_inspect.attention.rows import weights_and_entropy, weights_of
 
-CPU_BLOCK_BYTES = 2**21
+CPU_BLOCK_BYTES = 3 * 2**20
 """Size of a block on a CPU: small enough for its caches, large enough that calls cost little."""
 
 DEVICE_MEMORY_SHARE = 1 / 16
