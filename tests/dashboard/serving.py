@@ -89,6 +89,13 @@ def forget() -> dict[str, float]:
     return {}
 
 
+def waiting() -> dict[str, float]:
+    """How many jobs wait for the device, with the one that runs."""
+    from vit_inspect_dashboard import device
+
+    return {"jobs": len(device.line().waiting)}
+
+
 @contextmanager
 def started(*options: str, cwd: Path = ROOT, path: Path | None = None) -> Iterator[str]:
     """The address of a server that the command `vit-inspect dashboard` starts with these options.
@@ -124,6 +131,7 @@ PROBES: dict[str, Callable[..., dict[str, float]]] = {
     "held": held,
     "limit": limit,
     "forget": forget,
+    "waiting": waiting,
 }
 
 

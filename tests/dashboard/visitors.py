@@ -119,9 +119,14 @@ class Visitor:
 
     def open(self, view: str, **query: object) -> None:
         """Goes to an address, as a copied link does."""
+        self.ask(view, **query)
+        self._await()
+
+    def ask(self, view: str, **query: object) -> None:
+        """The same, without waiting: what a page still computes is left at the next ask."""
         self._states.clear()
         self._query, self._page = urlencode({"at": view} | query), ""
-        self._rerun()
+        self._send()
 
     def go(self, view: str) -> None:
         """Clicks on the title of a view's place, and then on its own."""
@@ -178,6 +183,10 @@ class Visitor:
         changed: WidgetState | None = None,
         trigger: WidgetState | None = None,
     ) -> None:
+        self._send(changed, trigger)
+        self._await()
+
+    def _send(self, changed: WidgetState | None = None, trigger: WidgetState | None = None) -> None:
         if changed:
             self._states[changed.id] = changed
         asked = BackMsg()
@@ -188,6 +197,8 @@ class Visitor:
             asked.rerun_script.widget_states.widgets.append(trigger)
         asked.rerun_script.context_info.color_scheme = "light"
         self._socket.send(asked.SerializeToString())
+
+    def _await(self) -> None:
         while not self._finished(self._receive()):
             pass
         shown = {element.id for element in self.elements.values()}
