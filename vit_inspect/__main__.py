@@ -505,6 +505,22 @@ def dashboard(
             "what is on this machine; or any of a hub.  [any; cached if others can connect]"
         ),
     ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PORT",
+            help="Serve counts for Prometheus at this port of this computer; ADDRESS:PORT lets "
+            "others read them.",
+        ),
+    ] = None,
+    access_log: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write a line for each job to this file: what, when, how long; - is the standard "
+            "error. It holds nothing that visitors name.",
+        ),
+    ] = None,
 ) -> None:
     """Start the dashboard, and open it in a browser. A checkpoint is the first model there."""
     try:
@@ -538,6 +554,8 @@ def dashboard(
             weights_mb=(weights_mb or WEIGHTS_MB) if allow_weights else None,
             said=said,
             models=models,
+            metrics=metrics,
+            access_log=access_log,
         )
     except InspectError as error:
         _stop([error])

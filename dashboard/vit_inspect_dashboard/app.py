@@ -12,6 +12,7 @@ from vit_inspect_dashboard import (
     launched,
     models,
     offers,
+    operating,
     page,
     picker,
     pictures,
@@ -34,6 +35,7 @@ def main() -> None:
     came_to = st.navigation([home, *old], position="hidden").url_path
     address.begin()
     view = places.named(address.get("at") or came_to)
+    operating.came_to(view)
     place = places.place_of(view)
     st.set_page_config(
         page_title=f"{place.views[view]} - vit_inspect",

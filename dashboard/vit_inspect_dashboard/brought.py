@@ -25,6 +25,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from vit_inspect.errors import WeightsUnavailable
 from vit_inspect.loading.weight_files import check_safetensors
 from vit_inspect.pictures.reading import printable
+from vit_inspect_dashboard import operating
 from vit_inspect_dashboard.wording import BROUGHT, model_title
 
 FILES = 4
@@ -91,6 +92,11 @@ class Store:
         with self._lock:
             return self._sizes.get(digest)
 
+    def bytes(self) -> int:
+        """What all files take on the disk."""
+        with self._lock:
+            return sum(each.stat().st_size for each in self._folder.glob(f"*{SUFFIX}"))
+
     def _path(self, digest: str) -> Path:
         return self._folder / f"{digest}.safetensors"
 
@@ -119,6 +125,7 @@ def allow(limit_mb: int) -> None:
     """Let visitors bring files of weights of at most so many MB each."""
     global _store
     _store = Store(limit_mb)
+    operating.KEPT.labels("weights").set_function(_store.bytes)
 
 
 def limit_mb() -> int | None:

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -16,7 +17,7 @@ import torch
 import vit_inspect as vi
 from vit_inspect.analyses.faithfulness import default_maps
 from vit_inspect.errors import InspectError, OutOfMemory
-from vit_inspect_dashboard import kept
+from vit_inspect_dashboard import kept, operating
 
 WAITING = 24
 """Jobs that may wait for the device; more are refused."""
@@ -82,7 +83,9 @@ def line() -> Line:
 def on_device(work: Callable[..., Value], *arguments: Any, **parameters: Any) -> Value:
     """Do the work when it is this session's turn; until then the page says how many are ahead."""
     place = st.empty()
-    with line().turn(lambda ahead: place.caption(waiting_words(ahead))):
+    waiting = line().turn(lambda ahead: place.caption(waiting_words(ahead)))
+    with operating.job(work) as begin, waiting:
+        begin()
         place.empty()
         try:
             return work(*arguments, **parameters)
@@ -112,6 +115,7 @@ def timed_on_device(
         first = products * _product_seconds[device]
     total = None if first is None else first * len(pictures) * PASSES.get(work, 1)
 
+    @wraps(work)
     def timed() -> Value:
         began = time.perf_counter()
         done = work(of, *arguments, **parameters)

@@ -13,6 +13,7 @@ from cachetools import Cache, LRUCache
 import vit_inspect as vi
 from vit_inspect.attention.layer import AxisBias
 from vit_inspect.records.base import Result
+from vit_inspect_dashboard import operating
 from vit_inspect_dashboard.sheets import Rows
 
 CAPTURE_BYTES = 512 * 2**20
@@ -117,3 +118,7 @@ def _result_bytes(result: Result | Rows | dict[str, np.ndarray] | bytes) -> int:
     arrays = result if isinstance(result, dict) else result.arrays()
     pictures = (each.pixels for each in getattr(result, "photographs", ()))
     return sum(array.nbytes for array in (*arrays.values(), *pictures))
+
+
+operating.KEPT.labels("captures").set_function(lambda: captures().bytes())
+operating.KEPT.labels("results").set_function(lambda: results().bytes())

@@ -59,6 +59,8 @@ def serve(
     surveys: Path | None = None,
     weights_mb: int | None = None,
     models: Allowed | None = None,
+    metrics: str | None = None,
+    access_log: str | None = None,
 ) -> None:
     """Serve the dashboard until it is stopped, by Ctrl-C for example.
 
@@ -71,8 +73,11 @@ def serve(
     weights_mb: how large the files of weights may be that visitors bring; None allows none.
     models: which models visitors may name, as in `Allowed`; None allows any where this computer
         alone can connect, and else those on this machine.
+    metrics: where counts are served, as `operating.serve_counts` takes it; None serves none.
+    access_log: the file that gets a line for each job, as for `operating.write_to`; None is none.
 
-    Raises `BadParameter` for a host that has no address, and what `vit_inspect.load` raises.
+    Raises `BadParameter` for a host that has no address, for metrics and for a log that have no
+    place, and what `vit_inspect.load` raises.
     """
     if host is not None:
         try:
@@ -105,6 +110,13 @@ def serve(
         from vit_inspect_dashboard import allowed
 
         allowed.choose(models or allowed.usual(host))
+    if access_log is not None or metrics is not None:
+        from vit_inspect_dashboard import operating
+
+        if access_log is not None:
+            operating.write_to(access_log)
+        if metrics is not None:
+            operating.serve_counts(metrics)
     # Whoever opens a browser at once need not wait for libraries and weights one after the other.
     threading.Thread(target=warm, kwargs={"own": True}, daemon=True).start()
     cli.main(
