@@ -316,3 +316,22 @@ def test_figures_need_neither_torch_nor_pyplot() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_names_are_not_read_on_a_screen(
+    figure_and_result: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LONG_ID", "LONG_NAME", "LONG_CLASS"):
+        monkeypatch.setattr(sys.modules[__name__], name, '<b>q</b> "%{q} $q$')
+    figure, result = figure_and_result
+    result = dressed_as(result, (20, 40))
+    for plotted in (figure.plot(result), *figure.plots(result)):
+        spec = plotted.to_plotly_json()
+        # The words as they are, for pages; plotly does not read them.
+        spec["layout"].pop("meta", None)
+        told = json.dumps(spec, default=str)
+        for each in spec["layout"].get("annotations", ()):
+            told = told.replace(json.dumps(each.get("name", ""))[1:-1] or "\0", "")
+        for read in ("<b>q", "%{q", "$q", "&quot;"):
+            assert read not in told

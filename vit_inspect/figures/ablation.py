@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 import numpy as np
 import plotly.graph_objects as go
@@ -198,7 +197,7 @@ def plot(result: Ablation, *, image: int = 0) -> go.Figure:
             text=[outputs.told(value, result.outputs) for value in values],
             textposition="outside",
             cliponaxis=False,
-            customdata=[escape(label) for label in labels],
+            customdata=[screen_sheet.literal(label) for label in labels],
             hovertemplate=f"%{{customdata}}<br>{name} %{{x:{outputs.hover(result.outputs)}}}"
             "<extra></extra>",
         )
@@ -220,7 +219,7 @@ def plot(result: Ablation, *, image: int = 0) -> go.Figure:
             showline=False,
             ticks="",
             tickvals=list(range(len(labels))),
-            ticktext=[escape(looks.short(label)) for label in labels],
+            ticktext=[screen_sheet.literal(looks.short(label)) for label in labels],
         ),
     )
 

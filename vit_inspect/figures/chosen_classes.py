@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import NamedTuple
 
 import numpy as np
@@ -131,7 +130,8 @@ def _labelled(result: ChosenClasses) -> bool:
 def _of_class(result: ChosenClasses, place: int) -> Row:
     name, count = result.class_names[place], int(result.pictures[0, place])
     sure = float(result.confidence[0, place])
-    hover = f"<b>{escape(name)}</b><br>{_counted(count)}, mean probability {looks.percent(sure)}"
+    told = f"{_counted(count)}, mean probability {looks.percent(sure)}"
+    hover = f"<b>{screen_sheet.literal(name)}</b><br>{told}"
     return Row(name, 0, count, None, sure, hover)
 
 
@@ -143,11 +143,16 @@ def _of_label(result: ChosenClasses, place: int) -> Row:
         for which in (is_own, ~is_own)
     )
     total, mean = int(counts.sum()), float(np.average(sure, weights=counts))
-    lines = [f"<b>{escape(name)}</b>", f"{_counted(total)}, mean probability {looks.percent(mean)}"]
+    lines = [
+        f"<b>{screen_sheet.literal(name)}</b>",
+        f"{_counted(total)}, mean probability {looks.percent(mean)}",
+    ]
     if own >= 0:
         lines.append(f"{looks.percent(counts[own] / total)} with the class of this name")
     most = [each for each in np.argsort(-counts, kind="stable")[:TOLD] if counts[each]]
-    lines += [f"{escape(result.class_names[each])}: {counts[each]:,}" for each in most]
+    lines += [
+        f"{screen_sheet.literal(result.class_names[each])}: {counts[each]:,}" for each in most
+    ]
     if more := int((counts > 0).sum()) - len(most):
         lines.append(f"and {more:,} more classes")
     right = int(counts[is_own].sum())

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Literal
 
 import plotly.graph_objects as go
@@ -304,7 +303,7 @@ def _annotations(item: Box | Note) -> list[dict[str, object]]:
         {
             "x": x,
             "y": y,
-            "text": escape(text, quote=False),
+            "text": screen_sheet.literal(text),
             "showarrow": False,
             "xanchor": anchor,
             "yanchor": "middle",

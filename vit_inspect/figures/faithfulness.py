@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from html import escape
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -374,7 +373,7 @@ def _plot_table(figure: go.Figure, result: Faithfulness, domain: tuple[float, fl
     for row, look in zip(rows, shown, strict=True):
         figure.add_scatter(x=[0, 0.03, 0.06], y=[row] * 3, **look.on_screen(), **on)
     columns = [
-        ["Area under", *(escape(looks.short(look.name)) for look in shown)],
+        ["Area under", *(screen_sheet.literal(looks.short(look.name)) for look in shown)],
         *([curve, *column] for curve, column in zip(CURVES, zip(*areas, strict=True), strict=True)),
     ]
     for left, column in zip((0.1, 0.46, 0.7), columns, strict=True):
@@ -407,14 +406,15 @@ def _plot_curves(figure: go.Figure, result: Faithfulness, curve: str, *, axes: s
         hoverinfo="skip",
     )
     for look, scores in zip(_looks(result), _lines(result, curve), strict=True):
+        name = screen_sheet.literal(look.name)
         figure.add_scatter(
             x=result.share[0],
             y=scores,
             xaxis=f"x{axes}",
             yaxis=f"y{axes}",
             **look.on_screen(),
-            name=look.name,
-            hovertemplate=f"<b>{escape(look.name)}</b>, {curve}<br>%{{x:.0%}} of the patches"
+            name=name,
+            hovertemplate=f"<b>{name}</b>, {curve}<br>%{{x:.0%}} of the patches"
             f"<br>{_unit(result)} %{{y:{_format(result)}}}<extra></extra>",
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from html import escape
 
 import numpy as np
 import plotly.graph_objects as go
@@ -308,7 +307,7 @@ def _hover(result: GroupDifference, head: tuple[int, int]) -> str:
     lines = [f"<b>{looks.place_name(*head)}</b>"]
     lines.append("No effect size" if np.isnan(effect) else f"g = {looks.number(effect, '.2f')}")
     for which, mean in enumerate((result.first[head], result.second[head])):
-        lines.append(f"{escape(_group(result, which))}: {words.format(mean)}")
+        lines.append(f"{screen_sheet.literal(_group(result, which))}: {words.format(mean)}")
     lines.append(f"Difference {_value(result, result.difference[head])}")
     if not np.isnan(low):
         lines.append(f"Interval {_value(result, low)} to {_value(result, high)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from itertools import pairwise
 
 import numpy as np
@@ -81,7 +80,7 @@ def plot(result: HeadGroups, *, width: int = screen_sheet.SCREEN_PX) -> go.Figur
         for low, high in pairwise(edges.tolist())
     ]
     for which, values in enumerate((result.first, result.second)):
-        name = escape(_name(result, which))
+        name = screen_sheet.literal(_name(result, which))
         counts = np.rint(shares[which] * len(values)).astype(int).tolist()
         figure.add_bar(
             x=((edges[:-1] + edges[1:]) / 2).tolist(),

@@ -50,7 +50,7 @@ def plot(result: LayerCka) -> go.Figure:
         colorbar=screen_sheet.screen_colour_bar(UNIT, tickvals=[0, 0.5, 1]),
         hovertemplate="Layer %{y} and layer %{x}<br>%{z:.3f}<extra></extra>",
     )
-    down, across = _axis_names(result)
+    down, across = map(screen_sheet.literal, _axis_names(result))
     fitted = {"constrain": "domain", "showline": False}
     screen_sheet.name_below(figure, across)
     return figure.update_layout(

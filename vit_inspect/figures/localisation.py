@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import NamedTuple
 
 import numpy as np
@@ -107,7 +106,7 @@ def plot(result: Localisation, *, width: int = screen_sheet.SCREEN_PX) -> go.Fig
                     **on,
                 )
         told = [
-            f"<b>{escape(row.name)}</b><br>{name}: {_told(mean, pair)}"
+            f"<b>{screen_sheet.literal(row.name)}</b><br>{name}: {_told(mean, pair)}"
             for row, mean, pair in zip(found, means, ends, strict=True)
         ]
         figure.add_scatter(

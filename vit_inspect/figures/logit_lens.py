@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -173,7 +172,7 @@ def plot(result: LogitLens, *, image: int = 0, limits: looks.Limits | None = Non
     )
     columns = (
         [_rank(result, image, layer) for layer in layers],
-        [escape(_top(result, image, layer)) for layer in layers],
+        [screen_sheet.literal(_top(result, image, layer)) for layer in layers],
     )
     for left, column in zip(COLUMNS_AT, columns, strict=True):
         figure.add_scatter(
@@ -329,7 +328,10 @@ def _hover(result: LogitLens, image: int, layer: int) -> str:
     ]
     if not alone:
         lines.append(several)
-        lines += (f"{escape(name)} {outputs.told(value, result.outputs)}" for name, value in best)
+        lines += (
+            f"{screen_sheet.literal(name)} {outputs.told(value, result.outputs)}"
+            for name, value in best
+        )
     return "<br>".join(lines)
 
 

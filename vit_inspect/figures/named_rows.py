@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
@@ -58,7 +57,7 @@ def screen_axis(names: Sequence[str], **options: Any) -> dict[str, Any]:
     return screen_sheet.screen_axis(
         range=_ends(len(names)),
         tickvals=list(range(len(names))),
-        ticktext=[escape(looks.short(name)) for name in names],
+        ticktext=[screen_sheet.literal(looks.short(name)) for name in names],
         ticks="",
         **options,
     )

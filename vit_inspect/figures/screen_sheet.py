@@ -79,7 +79,7 @@ def write_below(
 
     room_px: the width of the words; left_px: how far they begin at the left of the drawing.
     """
-    folded = escape(fold(words, _within(room_px, TEXT_PX)), quote=False)
+    folded = literal(fold(words, _within(room_px, TEXT_PX)))
     below = figure.layout.margin.b
     added = LINE_PX * (1 + folded.count("\n"))
     figure.update_layout(height=figure.layout.height + added, margin_b=below + added)
@@ -104,7 +104,7 @@ def write_below(
 def headline(words: tuple[str, str], room_px: float) -> tuple[str, int]:
     """Title and subtitle as plotly writes them in a room, and in how many lines."""
     heading, small = (
-        escape(fold(text, _within(room_px, size)), quote=False)
+        literal(fold(text, _within(room_px, size)))
         for text, size in zip(words, (TITLE_PX, TEXT_PX), strict=True)
     )
     text = (
@@ -112,6 +112,15 @@ def headline(words: tuple[str, str], room_px: float) -> tuple[str, int]:
         f'<span style="font-size:{TEXT_PX}px;color:{QUIET}">{small}</span>'
     )
     return text.replace("\n", "<br>"), 1 + text.count("\n")
+
+
+def literal(text: str) -> str:
+    """Words of others for plotly, which shows them as they are.
+
+    It would read tags, the variables of a template and, in a notebook, formulas. Quotes stay: it
+    knows few signs by name.
+    """
+    return escape(text, quote=False).replace("%{", "&#37;{").replace("$", "&#36;")
 
 
 def _within(room_px: float, letter_px: float) -> Callable[[str], bool]:
