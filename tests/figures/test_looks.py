@@ -87,3 +87,16 @@ def test_lines_are_broken_between_words_and_none_is_lost():
     assert folded == "a sentence\nof some\nwords\nin two lines\n "
     assert looks.fold("of a_name_that_is_too_long.png", fits) == "of\na_name…g.png"
     assert looks.fold("short enough", fits) == "short enough"
+
+
+def test_a_name_of_thousands_of_letters_is_measured_a_few_times():
+    measured = []
+
+    def fits(word):
+        measured.append(word)
+        return len(word) <= 12
+
+    assert looks.fitted("x" * 10_000, fits) == "xxxxxx…xxxxx"
+    assert len(measured) < 20
+    for most, shown in ((0, "…"), (1, "…"), (5, "ab…ef"), (6, "abcdef")):
+        assert looks.fitted("abcdef", lambda word, most=most: len(word) <= most) == shown

@@ -8,6 +8,7 @@ the arrays. The paper's legend, which begins with "Head 1", is given up for this
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Callable
 from typing import Any
 
@@ -143,10 +144,11 @@ def fold(text: str, fits: Callable[[str], bool]) -> str:
 
 def fitted(word: str, fits: Callable[[str], bool]) -> str:
     """A name without as many letters of its middle as do not fit."""
-    letters = len(word)
-    while letters > 1 and not fits(short(word, letters)):
-        letters -= 1
-    return short(word, letters)
+    if fits(word):
+        return word
+    # A name may have thousands of letters, and measuring takes time.
+    letters = bisect(range(2, len(word)), False, key=lambda count: not fits(short(word, count)))
+    return short(word, letters + 1)
 
 
 def head_colour(head: int) -> str:
