@@ -18,6 +18,7 @@ from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.layout import TokenLayout
 from vit_inspect.pictures.given import Picture, as_picture
 from vit_inspect.pictures.preparing import Fit, Recipe, prepare
+from vit_inspect.pictures.reading import printable
 from vit_inspect.records.evidence import Outputs
 
 Blocks = tuple[nn.Module, ...]
@@ -134,6 +135,13 @@ class Model:
     stage: int = 0
     stages: tuple[Stage, ...] = ()
     words: Words | None = None
+
+    def __post_init__(self) -> None:
+        # Others' words go to terminals and files, which have no place for control characters.
+        object.__setattr__(self, "id", printable(self.id))
+        if self.labels is not None:
+            labels = tuple(printable(str(label)) for label in self.labels)
+            object.__setattr__(self, "labels", labels)
 
     @property
     def channels(self) -> int:

@@ -602,4 +602,4 @@ def _display_name(name: object) -> str:
 
 def printable(text: str) -> str:
     """Untrusted text without control characters."""
-    return "".join(character for character in text if character.isprintable())
+    return text if text.isprintable() else "".join(filter(str.isprintable, text))
