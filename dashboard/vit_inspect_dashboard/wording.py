@@ -15,12 +15,23 @@ from vit_inspect.records import names
 BROUGHT = "@sha256:"
 """What stands between the name and the hash of weights that a visitor brought."""
 
+READ = re.compile(
+    r"(?<=:)(?=//|(?:streamlit|material_\w+):)|(?<=www)(?=\.)|(?<=@)(?=[-\w]+\.)"
+    r"|(?<!\S)([<>~-])(?=(?:->|[=>-])(?!\S))",
+    re.IGNORECASE,
+)
+"""Places inside what Streamlit reads even where every sign is escaped: addresses, which become
+links, its own icons, and arrows, dashes and comparisons, which become other signs."""
+JOINER = "\u2060"
+"""It has no width, and no line is broken at it."""
+
 COUNTING = "Layers, heads, rows and columns count from 0."
 
 
 def plain(text: str) -> str:
     """Text of strangers for a place that takes Markdown: every sign stands for itself."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
+    apart = READ.sub(rf"\g<0>{JOINER}", text)
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", apart)
 
 
 def model_title(name: str) -> str:
