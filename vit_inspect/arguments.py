@@ -9,7 +9,7 @@ from operator import index
 from types import UnionType
 from typing import Any, TypeVar
 
-from vit_inspect.errors import BadParameter
+from vit_inspect.errors import BadParameter, memory_told
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -79,7 +79,7 @@ def in_words(given: object) -> str:
 def takes(kind: type | UnionType, expected: str) -> Callable[[F], F]:
     """For functions whose first argument must be of this kind, and all of the same annotation.
 
-    They raise `BadParameter` for anything else.
+    They raise `BadParameter` for anything else, and `OutOfMemory` where memory ends.
     """
 
     def of(function: F) -> F:
@@ -91,7 +91,8 @@ def takes(kind: type | UnionType, expected: str) -> Callable[[F], F]:
             for name, given in (*zip(names, args, strict=False), *kwargs.items()):
                 if names.get(name) == first:
                     of_kind(given, kind, name, expected)
-            return function(*args, **kwargs)
+            with memory_told():
+                return function(*args, **kwargs)
 
         return checked  # type: ignore[return-value]
 

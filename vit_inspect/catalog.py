@@ -26,7 +26,7 @@ from vit_inspect.analyses.rotary_similarity import rotary_similarity
 from vit_inspect.analyses.token_norms import TokenNormsReduction, token_norms
 from vit_inspect.analyses.token_similarity import token_similarity
 from vit_inspect.attention.sweep import Reduction, sweep
-from vit_inspect.errors import BadParameter, InspectError
+from vit_inspect.errors import BadParameter, InspectError, OutOfMemory
 from vit_inspect.figures.ablation import FIGURE as ABLATION
 from vit_inspect.figures.anatomy import FIGURE as ANATOMY
 from vit_inspect.figures.artefact_rate import FIGURE as ARTEFACT_RATE
@@ -241,7 +241,7 @@ def analyse(capture: Capture, *, thorough: bool = False) -> dict[str, Result | I
 
     One sweep over all attention rows serves all figures that need nothing else. Figures of the
     model alone are not included. Figures that run the model many times are included if
-    `thorough`.
+    `thorough`. Raises `OutOfMemory`.
     """
     found: dict[str, Result | InspectError] = {}
     sums: dict[str, RecordReduction[Result]] = {}
@@ -254,6 +254,9 @@ def analyse(capture: Capture, *, thorough: bool = False) -> dict[str, Result | I
                 sums[slug] = total
             else:
                 found[slug] = entry.analyse(capture)
+        except OutOfMemory:
+            # Another time, or with fewer pictures, there is this figure.
+            raise
         except InspectError as refusal:
             found[slug] = refusal
     sweep(capture.layers, *sums.values())

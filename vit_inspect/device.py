@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from vit_inspect.arguments import of_kind
-from vit_inspect.errors import BadParameter, OutOfMemory
+from vit_inspect.errors import BadParameter, OutOfMemory, memory_told
 
 PASS_TOKENS = {"cpu": 2048}
 """About how many tokens go into one of many forward passes. More are not faster on a CPU, and other
@@ -70,21 +70,12 @@ def images_per_pass(device: torch.device, tokens: int) -> int:
     return max(1, PASS_TOKENS.get(device.type, PASS_TOKENS_ELSEWHERE) // tokens)
 
 
-@contextmanager
-def memory_refusal(images: int, tokens: int, device: torch.device) -> Iterator[None]:
+def memory_refusal(images: int, tokens: int, device: torch.device) -> AbstractContextManager[None]:
     """Turns a lack of memory into an `OutOfMemory` that says how much work was tried."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        # On a CPU, only the text of the error distinguishes a full memory from other failures.
-        full = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not full and "can't allocate memory" not in str(error):
-            raise
-        raise OutOfMemory(
-            f"no memory left on the device {device}",
-            f"room for {images} {'image' if images == 1 else 'images'} of {tokens:,} tokens",
-            "use fewer images at once, a smaller input or another device",
-        ) from error
+    return memory_told(
+        f"no memory left on the device {device}",
+        f"room for {images} {'image' if images == 1 else 'images'} of {tokens:,} tokens",
+    )
 
 
 def memory_left() -> int | None:

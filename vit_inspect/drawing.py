@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from matplotlib.figure import Figure
 
 from vit_inspect.catalog import figure_of
-from vit_inspect.errors import BadParameter
+from vit_inspect.errors import BadParameter, memory_told
 from vit_inspect.figures import looks, outputs
 from vit_inspect.figures.printing import Font, Print, printed
 from vit_inspect.records.base import Result
@@ -30,6 +30,7 @@ TABLE_ROWS = 20
 """Rows of the table that stands for a record without a figure."""
 
 
+@memory_told()
 def plot(record: Result, **look: object) -> go.Figure:
     """A record as an interactive plotly figure, the same as in the dashboard.
 
@@ -44,6 +45,7 @@ def plot(record: Result, **look: object) -> go.Figure:
     return chosen(record, **look)
 
 
+@memory_told()
 def draw(
     record: Result,
     *,
@@ -68,6 +70,7 @@ def draw(
     return printed(chosen, record, Print(width_in, font, title, caption), **look)
 
 
+@memory_told()
 def html(record: Result) -> str:
     """The picture of a record with its question, how to read it and its caveat, as HTML.
 

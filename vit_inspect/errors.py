@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_NO_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory|ALLOC_FAILED", re.I)
+
 
 class InspectError(Exception):
     """An error with a sentence that says what is wrong and what to do.
@@ -47,6 +53,31 @@ class WeightsUnavailable(InspectError):
 
 class OutOfMemory(InspectError):
     """The device or the computer has too little memory for the work; no partial result is kept."""
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error of Python, numpy or torch says that memory ended.
+
+    On most devices, only the text of torch's error distinguishes this from other failures.
+    """
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)) is not None
+    )
+
+
+@contextmanager
+def memory_told(
+    found: str = "no memory left",
+    expected: str = "room for this work",
+    remedy: str = "use fewer images at once, a smaller input or another device",
+) -> Iterator[None]:
+    """Turns a lack of memory into an `OutOfMemory`."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not lacks_memory(error):
+            raise
+        raise OutOfMemory(found, expected, remedy) from error
 
 
 class OutputFailed(InspectError):

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -16,7 +16,7 @@ import torch
 
 import vit_inspect as vi
 from vit_inspect.analyses.faithfulness import default_maps
-from vit_inspect.errors import InspectError, OutOfMemory
+from vit_inspect.errors import InspectError, OutOfMemory, memory_told
 from vit_inspect_dashboard import kept, operating
 
 WAITING = 24
@@ -87,13 +87,13 @@ def on_device(work: Callable[..., Value], *arguments: Any, **parameters: Any) ->
     with operating.job(work) as begin, waiting:
         begin()
         place.empty()
-        try:
+        with suppress(OutOfMemory), memory_told():
             return work(*arguments, **parameters)
-        except OutOfMemory:
-            # What others keep is made again when they need it.
-            kept.captures().drop()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+        # What others keep is made again when they need it; what the work held is free by now.
+        kept.captures().drop()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        with memory_told():
             return work(*arguments, **parameters)
 
 

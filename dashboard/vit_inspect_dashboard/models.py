@@ -14,7 +14,6 @@ import streamlit as st
 import torch
 
 import vit_inspect as vi
-from vit_inspect.device import memory_refusal
 from vit_inspect.errors import InspectError
 from vit_inspect.loading.words import network_of
 from vit_inspect_dashboard import allowed, brought, kept, offers
@@ -160,13 +159,7 @@ def _brought(name: str, load: Callable[[], vi.Model]) -> vi.Model:
 
 @st.cache_resource(max_entries=1, show_spinner="Permuting the weights", on_release=_release)
 def _randomised(name: str, size: int | None, said: Said) -> vi.Model:
-    trained = _as_it_is(name, size, said)
-
-    def permuted() -> vi.Model:
-        with memory_refusal(1, trained.layout.token_count, trained.device):
-            return vi.randomised(trained)
-
-    return on_device(permuted)
+    return on_device(vi.randomised, _as_it_is(name, size, said))
 
 
 @st.cache_resource(max_entries=4 * MODELS, show_spinner="Reading the words")

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from vit_inspect.catalog import CaptureFigure, ModelFigure
-from vit_inspect.errors import InspectError
+from vit_inspect.errors import InspectError, memory_told
 from vit_inspect.exporting.render import PLOTLY_CONFIG
 from vit_inspect.figures import looks, narrow_sheet, outputs, overlay, screen_sheet
 from vit_inspect.figures.figure import FigureSpec, Record
@@ -43,7 +43,8 @@ class Ended(Exception):
 def refusals() -> Iterator[None]:
     """What cannot be done is a sentence in place of the figure."""
     try:
-        yield
+        with memory_told():
+            yield
     except InspectError as refusal:
         st.error(plain(str(refusal)))
         raise Ended from refusal
@@ -56,7 +57,8 @@ def failed_model(subject: Subject, place: Any, second: str = "") -> Iterator[Non
     second: where the address holds it, if it is not the sidebar's model but one beside it.
     """
     try:
-        yield
+        with memory_told():
+            yield
     except InspectError as refusal:
         first = next(iter(offers.listed()), DEFAULT)
         with place:
@@ -96,7 +98,8 @@ def failed_model(subject: Subject, place: Any, second: str = "") -> Iterator[Non
 def failed_texts(place: Any) -> Iterator[None]:
     """Texts that cannot be classes are a sentence, with the form to mend them."""
     try:
-        yield
+        with memory_told():
+            yield
     except InspectError as refusal:
         with place:
             st.error(plain(str(refusal)))

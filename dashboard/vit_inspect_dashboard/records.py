@@ -14,7 +14,6 @@ import vit_inspect as vi
 from vit_inspect.analyses.faithfulness import Map, default_maps
 from vit_inspect.analyses.tokens import concatenate
 from vit_inspect.catalog import FIGURES
-from vit_inspect.device import memory_refusal
 from vit_inspect.errors import OutOfMemory
 from vit_inspect.exporting.bundle import bundle
 from vit_inspect.figures.figure import Record
@@ -120,9 +119,7 @@ def beside(
     """The record of an analysis of one layer's tokens, over the picture and another one."""
 
     def joint(here: vi.Capture, there: vi.Capture) -> Record:
-        with memory_refusal(2, here.layout.token_count, here.model.device):
-            pair = concatenate([here, there], layer=layer)
-            return analyse(pair, layer=layer, **parameters)
+        return analyse(concatenate([here, there], layer=layer), layer=layer, **parameters)
 
     key = "beside", analyse, subject.key, other.key, layer, _primitive((), parameters)
     pair = subject, subject._replace(picture=other)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import streamlit as st
 
-from vit_inspect.errors import InspectError
+from vit_inspect.errors import InspectError, OutOfMemory
 from vit_inspect.figures.head_statistics import STATISTICS
 from vit_inspect.figures.looks import place_name
 from vit_inspect_dashboard import pictures, state, surveyed
@@ -47,6 +47,8 @@ def show(of: Head, numbers: Iterable[int], *, key: str) -> None:
                     continue
                 try:
                     st.image(pictures.thumbnail(picture.key, picture.read), width=WIDTH_PX)
+                except OutOfMemory:
+                    raise
                 except InspectError:
                     # It was there when the survey was made.
                     st.caption(gone)

@@ -11,7 +11,7 @@ from vit_inspect.analyses.embedding_filters import embedding_filters
 from vit_inspect.analyses.position_bias import position_bias
 from vit_inspect.analyses.position_similarity import position_similarity
 from vit_inspect.analyses.rotary_similarity import rotary_similarity
-from vit_inspect.errors import BadParameter, UnsupportedModel
+from vit_inspect.errors import BadParameter, UnsupportedModel, memory_told
 from vit_inspect.model import Model
 from vit_inspect.recording.recorder import Capture
 from vit_inspect.records.paper_figures import (
@@ -29,6 +29,7 @@ MOST = {6: None, 7: 1, 10: 3, 11: 2}
 """How many captures each figure takes; None for any number."""
 
 
+@memory_told()
 def paper_figure(number: Literal[6, 7, 10, 11], *sources: Capture | Model) -> PaperFigure:
     """A figure of the ViT paper, put together as the paper prints it, for any model.
 

@@ -20,7 +20,7 @@ from typing import Any
 from vit_inspect.analyses.spread import spread_of
 from vit_inspect.arguments import at_least_one, of_kind, several
 from vit_inspect.catalog import FIGURES, CaptureFigure, ModelFigure, analyse
-from vit_inspect.errors import BadParameter, InspectError, UnsupportedModel
+from vit_inspect.errors import BadParameter, InspectError, UnsupportedModel, memory_told
 from vit_inspect.exporting.files import unwritable, write
 from vit_inspect.exporting.render import BUNDLE_FORMATS, Drawn, drawn, home_of
 from vit_inspect.exporting.report import REPORT_PHOTOGRAPHS, Section, report
@@ -38,6 +38,7 @@ from vit_inspect.version import __version__
 PACKAGES = ("torch", "timm", "numpy", "scikit-learn", "pillow", "matplotlib", "plotly")
 
 
+@memory_told()
 def export(
     captures: Capture | Iterable[Capture],
     folder: str | os.PathLike[str],

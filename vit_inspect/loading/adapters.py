@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vit_inspect.errors import UnsupportedModel, WeightsUnavailable
+from vit_inspect.errors import UnsupportedModel, WeightsUnavailable, lacks_memory
 
 CONFIG = "adapter_config.json"
 
@@ -93,6 +93,8 @@ def merged(network: nn.Module, adapter: Adapter, *, name: str) -> nn.Module:
         model: Any = peft.PeftModel.from_pretrained(network, str(adapter.folder))
     # PEFT raises errors of many kinds for another network.
     except Exception as error:
+        if lacks_memory(error):
+            raise
         raise _other_base(
             f"the adapter {name!r}, which PEFT cannot put into its base model"
         ) from error

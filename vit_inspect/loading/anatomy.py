@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from vit_inspect.errors import memory_told
 from vit_inspect.loading.calls import Call, Weights, one_pass
 from vit_inspect.loading.parts import Read, read
 from vit_inspect.loading.variants import is_exact, nearest
@@ -26,6 +27,7 @@ from vit_inspect.records.anatomy import (
 )
 
 
+@memory_told()
 def anatomy(model: Model) -> Anatomy:
     """What a model is made of: its parts in order, with the sizes that one pass shows.
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from vit_inspect.device import check_memory
-from vit_inspect.errors import BadParameter, OutOfMemory, WeightsUnavailable
+from vit_inspect.errors import BadParameter, OutOfMemory, WeightsUnavailable, lacks_memory
 from vit_inspect.loading import assumed
 from vit_inspect.loading.averages import CALLBACKS, is_average, path_of_average
 from vit_inspect.loading.from_timm import (
@@ -143,7 +143,7 @@ def load(
         raise
     # The name is good, and timm's networks do not check their options: these are at fault.
     except Exception as error:
-        if not made:
+        if not made or lacks_memory(error):
             raise
         raise BadParameter(
             f"options {shown(made)} that {architecture!r} cannot have"
@@ -379,7 +379,9 @@ def _read(module: Any, file: WeightFile, prefix: str) -> Reading | None:
             given = {f"image_encoder.{name}": leaf for name, leaf in given.items()}
         converted = convert(torch_names(given) if is_jax(given) else given, module)
     # The conversions do not check the file, so they can raise any error.
-    except Exception:
+    except Exception as error:
+        if lacks_memory(error):
+            raise
         return None
     finally:
         if table is not None:

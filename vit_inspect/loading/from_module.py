@@ -20,7 +20,13 @@ from torch.overrides import BaseTorchFunctionMode
 
 from vit_inspect.arguments import of_kind, several
 from vit_inspect.device import memory_refusal
-from vit_inspect.errors import BadParameter, InspectError, UnsupportedModel
+from vit_inspect.errors import (
+    BadParameter,
+    InspectError,
+    UnsupportedModel,
+    lacks_memory,
+    memory_told,
+)
 from vit_inspect.layout import TokenLayout
 from vit_inspect.loading.adapters import check_filters, without_wrapper
 from vit_inspect.loading.from_timm import guessed_names
@@ -57,6 +63,7 @@ from vit_inspect.recording.token_order import tensor_of
 from vit_inspect.records.evidence import Outputs
 
 
+@memory_told()
 def wrap(
     module: nn.Module,
     *,
@@ -457,10 +464,12 @@ def _refusal(name: str, layout: TokenLayout) -> Iterator[None]:
     """Turns any error of the network on its input into a `BadParameter`."""
     try:
         yield
-    except (InspectError, MemoryError, torch.OutOfMemoryError):
+    except InspectError:
         raise
     # A network of the user's own can fail in any way.
     except Exception as error:
+        if lacks_memory(error):
+            raise
         rows, columns = layout.input_px
         raise BadParameter(
             f"{name}, which fails on pictures of {rows} × {columns} px",
@@ -599,10 +608,10 @@ def _are_branches(
             torch.set_grad_enabled(True)
             (gradient,) = torch.autograd.grad(after.sum(), pixels, allow_unused=True)
             return gradient is not None
-    except torch.OutOfMemoryError:
-        raise
     # Such as a change in place of what autograd needs.
-    except RuntimeError:
+    except RuntimeError as error:
+        if lacks_memory(error):
+            raise
         return True
     finally:
         for hook in hooks:

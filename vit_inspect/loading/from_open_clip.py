@@ -15,7 +15,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from vit_inspect.errors import BadParameter, WeightsUnavailable, short_reason
+from vit_inspect.errors import BadParameter, WeightsUnavailable, lacks_memory, short_reason
 from vit_inspect.loading.from_module import wrap
 from vit_inspect.loading.hub import check_repository_name, is_cached, reachable_hub
 from vit_inspect.loading.open_clip_anatomy import PACKAGE
@@ -124,6 +124,8 @@ def _load(
             )
     # Broken models raise any error: OSError, ValueError, RuntimeError, TypeError, ...
     except Exception as error:
+        if lacks_memory(error):
+            raise
         raise WeightsUnavailable(
             f"no model of open_clip for {name!r} ({_reason(error, folder)})",
             f"{CONFIG} and weights that fit it, from a hub that can be reached, its local cache or "
@@ -159,6 +161,8 @@ def _tower(name: str, place: str, folder: Path | None, module: nn.Module) -> Tow
             tokenizer = package.get_tokenizer(place)
     # As in `_load`.
     except Exception as error:
+        if lacks_memory(error):
+            raise
         raise WeightsUnavailable(
             f"no tokenizer for {name!r} ({_reason(error, folder)})",
             "the tokenizer that its text tower was trained with, where the weights are from",

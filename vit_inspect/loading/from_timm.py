@@ -27,7 +27,13 @@ from timm.models import is_model_in_modules, load_model_config_from_hf
 from torch import Tensor, nn
 
 from vit_inspect.device import check_layers, check_network
-from vit_inspect.errors import BadParameter, InspectError, WeightsUnavailable, short_reason
+from vit_inspect.errors import (
+    BadParameter,
+    InspectError,
+    WeightsUnavailable,
+    lacks_memory,
+    short_reason,
+)
 from vit_inspect.layout import MEAN
 from vit_inspect.loading.bundled import BUNDLED
 from vit_inspect.loading.hub import REPOSITORY, check_repository_name, reachable_hub, settings_in
@@ -151,6 +157,8 @@ def create(
         raise
     # A repository that is not of timm makes it raise any error: KeyError, AttributeError, ...
     except Exception as error:
+        if lacks_memory(error):
+            raise
         if name.startswith(HUB) and (other := _of_another_package(name, error)):
             raise other from error
         if isinstance(error, TypeError):

@@ -23,7 +23,13 @@ import torch
 from torch import nn
 
 from vit_inspect.device import check_layers, check_network
-from vit_inspect.errors import BadParameter, InspectError, WeightsUnavailable, short_reason
+from vit_inspect.errors import (
+    BadParameter,
+    InspectError,
+    WeightsUnavailable,
+    lacks_memory,
+    short_reason,
+)
 from vit_inspect.loading.adapters import CONFIG, Adapter, adapter_in, merged
 from vit_inspect.loading.from_module import wrap
 from vit_inspect.loading.hub import REPOSITORY, check_repository_name, is_cached, reachable_hub
@@ -158,6 +164,8 @@ def _load(
         raise
     # Broken models raise any error: OSError, ValueError, RuntimeError, SafetensorError, ...
     except Exception as error:
+        if lacks_memory(error):
+            raise
         # Where a folder lies is not for visitors of a server.
         text = str(error).replace(given, _short(given)) or type(error).__name__
         raise _unavailable(name, OSError(text)) from error
@@ -221,6 +229,8 @@ def _tower(
         raise
     # As in `_load`.
     except Exception as error:
+        if lacks_memory(error):
+            raise
         text = str(error).replace(repository, _short(repository)) or type(error).__name__
         raise WeightsUnavailable(
             f"no text tower for {name!r} ({short_reason(OSError(text))})",

@@ -12,7 +12,7 @@ import torch
 
 from vit_inspect.arguments import in_words, of_kind, several, whole
 from vit_inspect.device import KEPT, check_memory, choose_device
-from vit_inspect.errors import BadParameter
+from vit_inspect.errors import BadParameter, memory_told
 from vit_inspect.loading import (
     from_file,
     from_open_clip,
@@ -44,6 +44,7 @@ HUBS: Mapping[str, Callable[..., Model]] = MappingProxyType(
 """How names begin that are not of timm, and what loads them."""
 
 
+@memory_told()
 def load(
     name: str | None = None,
     *,

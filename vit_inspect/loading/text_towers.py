@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from vit_inspect.arguments import of_kind, several
-from vit_inspect.errors import BadParameter, WeightsUnavailable, short_reason
+from vit_inspect.errors import BadParameter, WeightsUnavailable, lacks_memory, short_reason
 from vit_inspect.model import Comparison, Words
 from vit_inspect.records.evidence import Outputs
 
@@ -146,6 +146,8 @@ def compared(
             raise
         # Tokenizers and networks of others fail in any way.
         except Exception as error:
+            if lacks_memory(error):
+                raise
             raise WeightsUnavailable(
                 f"a text tower of {name!r} that fails on texts ({short_reason(error)})",
                 "the tokenizer that its weights were trained with",

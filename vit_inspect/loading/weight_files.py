@@ -29,7 +29,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vit_inspect.errors import BadParameter, WeightsUnavailable
+from vit_inspect.errors import BadParameter, WeightsUnavailable, lacks_memory
 from vit_inspect.loading.averages import (
     AVERAGES,
     CALLBACKS,
@@ -139,6 +139,8 @@ def read_weights(path: Path, part: str | None = None) -> WeightFile:
         raise
     # Damaged bytes make the readers raise any error: EOFError, IndexError, zlib.error, ...
     except Exception as error:
+        if lacks_memory(error):
+            raise
         raise _damaged(name, error) from error
     return _unwrapped(saved, name, part or "")
 
@@ -195,6 +197,8 @@ def check_torch_file(path: Path) -> None:
         raise
     # As in `read_weights`.
     except Exception as error:
+        if lacks_memory(error):
+            raise
         raise _damaged(name, error) from error
 
 

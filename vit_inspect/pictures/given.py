@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from vit_inspect.errors import BadParameter
-from vit_inspect.pictures.reading import read_image
+from vit_inspect.pictures.reading import memory_told_of, read_image
 
 Picture = Image.Image | str | os.PathLike[str] | np.ndarray
 """An RGB picture of Pillow, a path, or an array (row, column, 3) of uint8 or of floats in 0..1."""
@@ -36,8 +36,12 @@ def as_picture(given: Picture) -> Image.Image:
     """The RGB picture; raises as `as_pictures` does."""
     if isinstance(given, str | os.PathLike):
         return read_image(given)
-    if isinstance(given, np.ndarray):
-        return _of_array(given)
+    with memory_told_of("a picture in memory"):
+        return _of_array(given) if isinstance(given, np.ndarray) else _of_pillow(given)
+
+
+def _of_pillow(given: object) -> Image.Image:
+    """The picture itself, with its pixels."""
     if not isinstance(given, Image.Image):
         raise BadParameter(
             f"an object of type {type(given).__name__} in place of a picture",

@@ -19,7 +19,7 @@ import stat
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, BinaryIO
@@ -39,7 +39,7 @@ from PIL.TiffImagePlugin import (
     ImageFileDirectory_v2,
 )
 
-from vit_inspect.errors import BadImage, BadParameter, OutOfMemory
+from vit_inspect.errors import BadImage, BadParameter, memory_told
 from vit_inspect.limits import MAX_BYTES, MAX_PIXELS, MAX_READING, READING
 from vit_inspect.pictures import tiff
 from vit_inspect.pictures.bands import Chosen, Layout, checked_bands, choose
@@ -150,7 +150,7 @@ def read_image(
     path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
     own_name = getattr(source, "name", None) if path is None else path
     name = _display_name(name if name is not None else own_name)
-    with _memory_told(name):
+    with memory_told_of(name):
         data = _bytes_of(source)
         with _refusals(data, name), _quiet:
             plan = _plan(data, name, chosen_bands)
@@ -277,17 +277,13 @@ class _Plan:
             raise ValueError(f"{self.memory} bytes of memory")
 
 
-@contextmanager
-def _memory_told(name: str) -> Iterator[None]:
-    """Turns a lack of memory into an `OutOfMemory`."""
-    try:
-        yield
-    except MemoryError as error:
-        raise OutOfMemory(
-            f"too little free memory to read '{name}'",
-            "room for the picture",
-            "try again in a moment, or make the picture smaller",
-        ) from error
+def memory_told_of(name: str) -> AbstractContextManager[None]:
+    """Turns a lack of memory into an `OutOfMemory` that says which picture it was."""
+    return memory_told(
+        f"too little free memory to read '{name}'",
+        "room for the picture",
+        "try again in a moment, or make the picture smaller",
+    )
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 
 from vit_inspect.analyses.head_statistics import Statistic
-from vit_inspect.errors import BadParameter, InspectError, Unreachable, short_reason
+from vit_inspect.errors import BadParameter, InspectError, Unreachable, memory_told, short_reason
 from vit_inspect.model import Model
 from vit_inspect.pictures.preparing import Recipe
 from vit_inspect.pictures.reading import printable
@@ -213,7 +213,8 @@ def _read(batch: Batch, recipe: Recipe, input_px: tuple[int, int]) -> Batch:
     try:
         for entry in pictures:
             _check_there(entry)
-        found = read_batch(pictures, recipe, input_px)
+        with memory_told():
+            found = read_batch(pictures, recipe, input_px)
     except InspectError as error:
         found = error
     return batch | {"inputs": pickle.dumps(found)}
@@ -243,7 +244,9 @@ class _Worker:
             try:
                 _check_versions(self.plan["versions"])
                 pictures = pickle.loads(batch["pictures"])
-                found = rows_of(self.model, self.statistics, self.plan["tokens"], pictures, found)
+                tokens = self.plan["tokens"]
+                with memory_told():
+                    found = rows_of(self.model, self.statistics, tokens, pictures, found)
             except InspectError as error:
                 found = error
         return {"part": batch["part"], "first": batch["first"], "rows": pickle.dumps(found)}

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from vit_inspect.arguments import of_kind, several
-from vit_inspect.errors import BadImage, BadParameter, Unreachable, short_reason
+from vit_inspect.errors import BadImage, BadParameter, Unreachable, lacks_memory, short_reason
 from vit_inspect.limits import MAX_BYTES
 from vit_inspect.pictures.reading import SUFFIXES, printable, read_image
 from vit_inspect.pictures.samples import EVERY, sample_path
@@ -152,6 +152,8 @@ def read(entry: Entry) -> Image.Image:
         raise
     # What lies behind a URL raises what it likes.
     except Exception as error:
+        if lacks_memory(error):
+            raise
         alone = entry.start is None and entry.row is None
         reason = short_reason(error).replace(entry.place, entry.name)
         found = f"'{printable(entry.name)}', which cannot be read ({printable(reason)})"
@@ -191,6 +193,8 @@ def _entries_of(source: str, label_from: str | None) -> Iterator[Entry]:
     except (BadImage, BadParameter):
         raise
     except Exception as error:
+        if lacks_memory(error):
+            raise
         raise unreadable(source, error) from error
     if "::" in source:
         raise BadParameter(
@@ -222,6 +226,8 @@ def _of_file(place: str, name: str, label_from: str | None, *, chosen: bool) -> 
     except (BadImage, BadParameter):
         raise
     except Exception as error:
+        if lacks_memory(error):
+            raise
         raise unreadable(place, error) from error
 
 
