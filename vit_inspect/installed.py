@@ -10,7 +10,7 @@ from types import ModuleType
 from vit_inspect.errors import DashboardMissing
 
 PACKAGE = "vit_inspect_dashboard"
-NEEDED = (PACKAGE, "streamlit", "cachetools", "prometheus_client")
+NEEDED = (PACKAGE, "streamlit", "prometheus_client")
 """What `pip install "vit-inspect[dashboard]"` brings."""
 
 

@@ -1,8 +1,8 @@
 """Which weights did visitors bring, and where are they kept?
 
 Only where the operator allows it, and only .safetensors, which hold no code. A file lies in a
-private folder under the hash of its bytes. Its name is a visitor's text: it is shown to whoever
-brought the file or has a link to it, and never used as a path.
+private folder under the hash of its bytes. Only a session that has brought the file itself can open
+it, whoever knows its name and its hash. Its name is a visitor's text, and never used as a path.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import re
 import shutil
 import tempfile
 import threading
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,12 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from vit_inspect.errors import WeightsUnavailable
 from vit_inspect.loading.weight_files import check_safetensors
 from vit_inspect.pictures.reading import printable
-from vit_inspect_dashboard import operating
+from vit_inspect_dashboard import operating, shares
+from vit_inspect_dashboard.shares import Shares
 from vit_inspect_dashboard.wording import BROUGHT, model_title
 
 FILES = 4
-"""How many files of the largest size allowed are kept; those used last stay."""
+"""How many files of the largest size allowed are kept; each session has a fair share of them."""
 
 SUFFIX = ".safetensors"
 NAME_LENGTH = 40
@@ -50,7 +50,8 @@ class Store:
     def __init__(self, limit_mb: int) -> None:
         self.limit_mb = limit_mb
         self._folder = Path(tempfile.mkdtemp(prefix="vit_inspect-"))
-        self._sizes: OrderedDict[str, int] = OrderedDict()
+        # Small files count as a megabyte each: a disk has a block and an entry for every file.
+        self._shares = Shares(FILES * limit_mb * MB)
         self._lock = threading.Lock()
         atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
 
@@ -71,26 +72,24 @@ class Store:
         with self._lock:
             if not self._path(digest).is_file():
                 self._write(data, name, self._path(digest))
-            self._sizes[digest] = data.nbytes
-            self._sizes.move_to_end(digest)
-            # Small files count as a megabyte each: a disk has a block and an entry for every file.
-            while sum(max(size, MB) for size in self._sizes.values()) > FILES * self.limit_mb * MB:
-                oldest, _ = self._sizes.popitem(last=False)
-                self._path(oldest).unlink(missing_ok=True)
+            for gone in self._shares.add(digest, max(data.nbytes, MB), shares.session()):
+                self._path(str(gone)).unlink(missing_ok=True)
         return digest
 
     def use(self, digest: str) -> Path | None:
         """The file of this sha256, if it is still there; it counts as used now."""
         with self._lock:
-            if digest not in self._sizes or not self._path(digest).is_file():
+            if digest not in self._shares.sizes or not self._path(digest).is_file():
                 return None
-            self._sizes.move_to_end(digest)
+            self._shares.use(digest, shares.session())
             return self._path(digest)
 
     def size(self, digest: str) -> int | None:
         """The bytes of the file, if it is still there."""
-        with self._lock:
-            return self._sizes.get(digest)
+        try:
+            return self._path(digest).stat().st_size
+        except FileNotFoundError:
+            return None
 
     def bytes(self) -> int:
         """What all files take on the disk."""
@@ -171,9 +170,10 @@ def digest_of(model: str) -> str | None:
 
 
 def path(model: str) -> Path | None:
-    """Where the weights of this name are, if they were brought and are still there."""
+    """Where the weights of this name are, if this session brought them and they are still there."""
     digest = digest_of(model)
-    return None if digest is None or _store is None else _store.use(digest)
+    own = map(digest_of, st.session_state.get(_SESSION, {}))
+    return None if digest is None or _store is None or digest not in own else _store.use(digest)
 
 
 def _forget(file: Any, key: str) -> None:

@@ -8,12 +8,12 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import streamlit as st
-from cachetools import Cache, LRUCache
 
 import vit_inspect as vi
 from vit_inspect.attention.layer import AxisBias
 from vit_inspect.records.base import Result
-from vit_inspect_dashboard import operating
+from vit_inspect_dashboard import operating, shares
+from vit_inspect_dashboard.shares import Shares
 from vit_inspect_dashboard.sheets import Rows
 
 CAPTURE_BYTES = 512 * 2**20
@@ -25,14 +25,22 @@ Value = TypeVar("Value")
 class ByteCache(Generic[Value]):
     """The values used last, up to a number of bytes; each is made once, whoever asks.
 
-    The newest stays however large it is, as it is about to be used.
+    Each session has a fair share of the bytes, as in `Shares`. The newest value stays however large
+    it is, as it is about to be used.
+
+    on_release: is told of each value that goes because there is too much.
     """
 
-    def __init__(self, limit: int, size: Callable[[Value], int]) -> None:
+    def __init__(
+        self,
+        limit: int,
+        size: Callable[[Value], int],
+        on_release: Callable[[Value], object] = lambda value: None,
+    ) -> None:
         self._size = size
-        self._values: LRUCache[Hashable, Value] = LRUCache(
-            limit, getsizeof=lambda value: min(size(value), limit)
-        )
+        self._on_release = on_release
+        self._values: dict[Hashable, Value] = {}
+        self._shares = Shares(limit)
         self._lock = threading.Lock()
         self._making: dict[Hashable, threading.Lock] = {}
 
@@ -40,12 +48,12 @@ class ByteCache(Generic[Value]):
         """The value of the key, made now if it is not there."""
         with self._lock:
             if key in self._values:
-                return self._values[key]
+                return self._used(key)
             making = self._making.setdefault(key, threading.Lock())
         with making:
             with self._lock:
                 if key in self._values:
-                    return self._values[key]
+                    return self._used(key)
             try:
                 value = make()
             except BaseException:
@@ -55,17 +63,21 @@ class ByteCache(Generic[Value]):
             with self._lock:
                 self._making.pop(key, None)
                 self._values[key] = value
+                gone = self._shares.add(key, self._size(value), shares.session())
+                released = [self._values.pop(each) for each in gone]
+            for each in released:
+                self._on_release(each)
             return value
 
     def peek(self, key: Hashable) -> Value | None:
         """The value of the key, if it is there."""
         with self._lock:
-            return self._values.get(key)
+            return self._used(key) if key in self._values else None
 
     def values(self) -> list[Value]:
         """All values, in the order in which they were made."""
         with self._lock:
-            return list(self._seen().values())
+            return list(self._values.values())
 
     def bytes(self) -> int:
         """What the values hold."""
@@ -74,13 +86,14 @@ class ByteCache(Generic[Value]):
     def drop(self, unwanted: Callable[[Value], bool] = lambda value: True) -> None:
         """Forget some values, by default all."""
         with self._lock:
-            for key, value in self._seen().items():
+            for key, value in list(self._values.items()):
                 if unwanted(value):
                     del self._values[key]
+                    self._shares.forget(key)
 
-    def _seen(self) -> dict[Hashable, Value]:
-        """All values by key; to look at one here is not to use it."""
-        return {key: Cache.__getitem__(self._values, key) for key in self._values}
+    def _used(self, key: Hashable) -> Value:
+        self._shares.use(key, shares.session())
+        return self._values[key]
 
 
 @st.cache_resource(show_spinner=False)

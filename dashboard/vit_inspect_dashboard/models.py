@@ -18,6 +18,7 @@ from vit_inspect.errors import InspectError
 from vit_inspect.loading.words import network_of
 from vit_inspect_dashboard import allowed, brought, kept, offers
 from vit_inspect_dashboard.device import on_device, timed_on_device
+from vit_inspect_dashboard.kept import ByteCache
 from vit_inspect_dashboard.pictures import Picture
 from vit_inspect_dashboard.state import Said, Subject
 from vit_inspect_dashboard.wording import model_title
@@ -74,6 +75,8 @@ def model(subject: Subject) -> vi.Model:
 
     Beside a model with a text tower there may be one without, which no texts are for.
     """
+    # What is kept is everybody's, but for weights that somebody brought.
+    offers.check_unchanged(subject.model)
     load = _randomised if subject.randomised else _as_it_is
     found = load(subject.model, subject.size, subject.said)
     if subject.texts and found.words is not None:
@@ -118,8 +121,20 @@ def let_go(model: vi.Model) -> None:
 def _as_it_is(name: str, size: int | None, said: Said) -> vi.Model:
     allowed.check(name)
     # A network in memory has an owner, and is not kept here.
-    load = offers.network if offers.is_in_memory(name) else _trained
-    return load(name, size, said)
+    if offers.is_in_memory(name):
+        return offers.network(name, size, said)
+    return _kept().get((name, size, said), partial(_trained, name, size, said))
+
+
+@st.cache_resource(show_spinner=False)
+def _kept() -> ByteCache[vi.Model]:
+    """The models of all sessions, each of which counts as one.
+
+    A session that goes from model to model pushes out its own, while no more than `MODELS` sessions
+    have one open. Where there are more, each who comes pushes out the one that rested longest: it
+    is loaded again when it is needed.
+    """
+    return ByteCache(MODELS, lambda model: 1, _release)
 
 
 def _release(model: vi.Model) -> None:
@@ -129,13 +144,13 @@ def _release(model: vi.Model) -> None:
     kept.captures().drop(lambda capture: network_of(capture.model) in _released)
 
 
-@st.cache_resource(max_entries=MODELS, show_spinner="Loading the model", on_release=_release)
 def _trained(name: str, size: int | None, said: Said) -> vi.Model:
     source = () if offers.is_file(name) else (name,)
     load = partial(vi.load, *source, **_both(name, said), img_size=size)
     # Afterwards: a file that goes before it was named would leave a load of the bundled model.
     offers.check_unchanged(name)
-    return _brought(name, load) if brought.digest_of(name) else load()
+    with st.spinner("Loading the model"):
+        return _brought(name, load) if brought.digest_of(name) else load()
 
 
 def _brought(name: str, load: Callable[[], vi.Model]) -> vi.Model:

@@ -218,8 +218,9 @@ def _bring(here: str, first: str) -> None:
         type=["safetensors"],
         max_upload_size=limit,
         key=key,
-        help="One .safetensors of a vision transformer of timm. Nobody sees it but you and whom "
-        "you give a link. Say its architecture in 'What the weights do not say'.",
+        help="One .safetensors of a vision transformer of timm. It stays in this session: nobody "
+        "else can open it, and after a reload you upload it again. Say its architecture in 'What "
+        "the weights do not say'.",
     )
     if file is None:
         return

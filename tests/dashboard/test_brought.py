@@ -71,8 +71,11 @@ def model_of(store: brought.Store, data: bytes, name: str = "mine.safetensors") 
     return f"{name}@sha256:{add(store, data, name)}"
 
 
-def opened(**query: str) -> AppTest:
+def opened(*, own: str | None = None, **query: str) -> AppTest:
+    """The page of a visitor who has brought the weights of the name `own`."""
     page = AppTest.from_file(str(APP), default_timeout=120)
+    if own is not None:
+        page.session_state["brought"] = {own: None}
     page.query_params.update(query)
     return page.run()
 
@@ -178,7 +181,7 @@ def test_what_is_no_whole_safetensors_is_refused_and_not_kept(
     with pytest.raises(vi.WeightsUnavailable, match=found):
         add(store, data)
     assert list(store._folder.iterdir()) == []
-    assert not store._sizes
+    assert not store._shares.sizes
 
 
 def test_those_used_last_stay(store: brought.Store) -> None:
@@ -198,7 +201,7 @@ def test_those_used_last_stay(store: brought.Store) -> None:
 def test_small_files_are_not_kept_without_number(store: brought.Store) -> None:
     for number in range(20):
         add(store, save({"a": torch.tensor([number])}))
-    assert len(list(store._folder.iterdir())) == len(store._sizes) == 16
+    assert len(list(store._folder.iterdir())) == len(store._shares.sizes) == 16
 
 
 def test_many_visitors_bring_one_file_at_once(store: brought.Store) -> None:
@@ -234,7 +237,7 @@ def test_an_upload_opens_with_what_is_said_of_it_and_only_its_visitor_has_it_in_
     assert not page.exception
     assert not page.error
     subject = page.session_state["subject"]
-    model = models.model(subject)
+    model = models._kept().values()[-1]
     assert torch.equal(model.module.head.weight, network().head.weight)
     assert (model.id, model.outputs) == ("my *model*.safetensors", "multi-label")
     assert model.source == f"file my *model*.safetensors, as {TINY}"
@@ -249,13 +252,30 @@ def test_an_upload_opens_with_what_is_said_of_it_and_only_its_visitor_has_it_in_
         models.options(subject)
     )
     assert "checkpoint='my *model*.safetensors'" in as_python.capture_lines(subject)[-2]
-    # Another visitor sees it with the link alone.
+    # Another visitor does not see it.
     other = opened()
     assert name not in offered_models(other)
     assert "dinov2_small" in other.button(key="choose_model").label.replace("\\", "")
-    linked = opened(model=name, architecture=TINY)
-    assert not linked.error
-    assert name not in offered_models(linked)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("held", ["model", "right_model"])
+@pytest.mark.parametrize("called", ["mine.safetensors", "other.safetensors"])
+def test_no_other_session_opens_weights_whose_name_and_hash_it_knows(
+    store: brought.Store, held: str, called: str
+) -> None:
+    name = model_of(store, weights())
+    owner = opened(own=name, model=name, architecture=TINY)
+    assert not owner.error
+    assert [each.id for each in models._kept().values()] == ["mine.safetensors"]
+    # The model and all that was computed of it are kept in memory now.
+    query = {"model": "fashion_vit", "at": "compare", "against": "model"}
+    link = name.replace("mine.safetensors", called)
+    stranger = opened(**query | {held: link, "architecture": TINY})
+    [said] = refusals(stranger)
+    assert said.startswith(f"Found a link to the weights '{called}', which were uploaded elsewhere")
+    # Whoever has the same file has nothing to learn from it.
+    assert not opened(own=link, model=name, architecture=TINY).error
 
 
 @pytest.mark.slow
@@ -281,7 +301,7 @@ def test_a_link_to_weights_that_are_gone_says_so_and_opens_once_they_are_there(
 @pytest.mark.slow
 def test_weights_that_go_while_they_are_shown_are_told(store: brought.Store) -> None:
     name = model_of(store, weights())
-    page = opened(model=name, architecture=TINY)
+    page = opened(own=name, model=name, architecture=TINY)
     assert not page.error
     os.remove(store.use(str(brought.digest_of(name))) or "")
     page.run()
@@ -300,15 +320,15 @@ def test_weights_that_go_while_they_wait_for_their_turn_are_told(
         return load()
 
     monkeypatch.setattr(models, "on_device", others_come_first)
-    [said] = refusals(opened(model=name, architecture=TINY))
+    [said] = refusals(opened(own=name, model=name, architecture=TINY))
     assert said.startswith("Found a link to the weights 'mine.safetensors'")
 
 
 @pytest.mark.slow
 def test_the_name_of_a_file_is_text(store: brought.Store) -> None:
-    digest = add(store, weights())
     # Whoever sends a link chooses the name in it.
-    page = opened(model=f"![a](//b.c/d) <b>@sha256:{digest}", architecture=TINY)
+    name = f"![a](//b.c/d) <b>@sha256:{add(store, weights())}"
+    page = opened(own=name, model=name, architecture=TINY)
     assert not page.error
     told = [each.value for each in (*page.caption, *page.markdown, *page.title, *page.info)]
     assert any("weights" in each for each in told)
@@ -318,9 +338,9 @@ def test_the_name_of_a_file_is_text(store: brought.Store) -> None:
 @pytest.mark.slow
 def test_weights_of_no_network_are_refused_by_their_own_name(store: brought.Store) -> None:
     name = model_of(store, save({"a": torch.ones(3)}))
-    [said] = refusals(opened(model=name, architecture=TINY))
+    [said] = refusals(opened(own=name, model=name, architecture=TINY))
     assert said.startswith(f"Found no weights of {TINY} in 'mine.safetensors', only a;")
-    [said] = refusals(opened(model=name, architecture="transformers"))
+    [said] = refusals(opened(own=name, model=name, architecture="transformers"))
     assert "mine.safetensors" in said
     assert str(store._folder) not in said
 
