@@ -502,7 +502,31 @@ def dashboard(
         Literal["listed", "cached", "any"] | None,
         typer.Option(
             help="Which models visitors may open: those that you offer and the bundled ones; also "
-            "what is on this machine; or any of a hub.  [any; cached if others can connect]"
+            "what is on this machine; or any of a hub.  [any; cached for strangers]"
+        ),
+    ] = None,
+    strangers: Annotated[
+        bool | None,
+        typer.Option(
+            "--strangers/--no-strangers",
+            help="Give each visitor a quota of uploads and of work; say so behind a proxy.  "
+            "[if others can connect]",
+        ),
+    ] = None,
+    max_parameters: Annotated[
+        float | None,
+        typer.Option(
+            min=1, help="Most parameters of a model that visitors name.  [5e8 for strangers]"
+        ),
+    ] = None,
+    max_px: Annotated[
+        int | None,
+        typer.Option(min=1, help="Longest side of a model input in px.  [640 for strangers]"),
+    ] = None,
+    disk_gb: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Most GB of weights that are fetched and kept.  [20 for strangers]"
         ),
     ] = None,
     metrics: Annotated[
@@ -556,6 +580,8 @@ def dashboard(
             models=models,
             metrics=metrics,
             access_log=access_log,
+            strangers=strangers,
+            most=_given(parameters=max_parameters, px=max_px, disk_gb=disk_gb),
         )
     except InspectError as error:
         _stop([error])
@@ -567,7 +593,12 @@ def _said(**said: Any) -> dict[str, Any]:
     for name in ("mean", "std"):
         if said[name] is not None:
             said[name] = typed.numbers(name, said[name])
-    return {name: value for name, value in said.items() if value not in (None, (), {}, [])}
+    return _given(**said)
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """Those that are not empty."""
+    return {name: value for name, value in values.items() if value not in (None, (), {}, [])}
 
 
 def _sleep_while_waiting() -> None:

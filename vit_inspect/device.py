@@ -144,8 +144,10 @@ def check_memory(wanted: int, found: str, remedy: str) -> None:
         )
 
 
-def check_network(make: Callable[[], nn.Module], name: str, remedy: str) -> None:
+def check_network(make: Callable[[], nn.Module], name: str, remedy: str) -> nn.Module:
     """Refuse a network that does not fit into memory; it is counted without being given any.
+
+    Returns what was counted, which has no weights.
 
     Raises `OutOfMemory`.
     """
@@ -163,6 +165,7 @@ def check_network(make: Callable[[], nn.Module], name: str, remedy: str) -> None
     held = (*sketch.parameters(), *sketch.buffers())
     wanted = sum(each.numel() * each.element_size() for each in held)
     check_memory(wanted, f"weights of {name}", remedy)
+    return sketch
 
 
 def check_layers(counts: Iterable[object], name: str) -> None:

@@ -16,11 +16,10 @@ Allowed = Literal["listed", "cached", "any"]
 _chosen: Allowed = "any"
 
 
-def usual(host: str | None) -> Allowed:
-    """What is allowed unless it is said: any model where this computer alone can connect."""
+def others_can_connect(host: str | None) -> bool:
+    """Whether other computers reach this address; None is this computer alone."""
     found = socket.getaddrinfo(host or "localhost", None)
-    alone = all(ipaddress.ip_address(place[4][0]).is_loopback for place in found)
-    return "any" if alone else "cached"
+    return not all(ipaddress.ip_address(place[4][0]).is_loopback for place in found)
 
 
 def choose(which: Allowed) -> None:
@@ -36,16 +35,22 @@ def choose(which: Allowed) -> None:
 
 def is_allowed(name: str) -> bool:
     """Whether a visitor may open the model of this name."""
-    if _chosen == "any":
-        return True
-    # Imported here, so that a server is up before torch is loaded.
-    from vit_inspect.loading.bundled import BUNDLED
-    from vit_inspect_dashboard import launched, offers
+    from vit_inspect_dashboard import brought
 
-    offered = name in BUNDLED or name == launched.here().model
-    if offered or offers.is_file(name) or offers.is_in_memory(name):
+    if _chosen == "any" or is_offered(name) or brought.digest_of(name):
         return True
     return _chosen == "cached" and _is_on_this_machine(name)
+
+
+def is_offered(name: str) -> bool:
+    """Whether the operator offers the model, or it is bundled."""
+    # Imported here, so that a server is up before torch is loaded.
+    from vit_inspect.loading.bundled import BUNDLED
+    from vit_inspect_dashboard import brought, launched, offers
+
+    if name in BUNDLED or name == launched.here().model or offers.is_in_memory(name):
+        return True
+    return offers.is_file(name) and brought.digest_of(name) is None
 
 
 def check(name: str) -> None:

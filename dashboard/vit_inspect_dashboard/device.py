@@ -1,4 +1,9 @@
-"""Whose turn is it on the device? One job at a time; the others wait and see how many are ahead."""
+"""Whose turn is it on the device? One job at a time; the others wait and see how many are ahead.
+
+A job in steps gives the device back after each, and ends between two of them once it has held the
+device too long (`Job`). A single pass cannot be broken: one whose estimate is too long is refused
+before it begins, and where there is no estimate, as of a server's first pass, it is let through.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import wraps
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -17,7 +23,7 @@ import torch
 import vit_inspect as vi
 from vit_inspect.analyses.faithfulness import default_maps
 from vit_inspect.errors import InspectError, OutOfMemory, memory_told
-from vit_inspect_dashboard import kept, operating
+from vit_inspect_dashboard import kept, operating, quotas, shares
 
 WAITING = 24
 """Jobs that may wait for the device; more are refused."""
@@ -38,18 +44,36 @@ class Busy(InspectError):
     """Too many jobs wait for the device."""
 
 
+class TooLong(InspectError):
+    """A job holds the device longer than this server allows."""
+
+
+class Ticket:
+    """The place of a job in the line, and the session whose job it is."""
+
+    def __init__(self, session: str) -> None:
+        self.session = session
+
+
 class Line:
     """Those who wait for the device, first come first served; the first one runs."""
 
     def __init__(self) -> None:
-        self.waiting: deque[object] = deque()
+        self.waiting: deque[Ticket] = deque()
         self._changed = threading.Condition()
 
     @contextmanager
     def turn(self, on_wait: Callable[[int], object]) -> Iterator[None]:
         """Wait, then hold the device; `on_wait` hears now and then how many jobs are ahead."""
-        ticket = object()
+        ticket, most = Ticket(shares.session()), quotas.now().jobs
         with self._changed:
+            own = sum(each.session == ticket.session for each in self.waiting)
+            if own >= most and ticket.session != shares.NOBODY:
+                raise Busy(
+                    f"{own} jobs of yours that wait for the device or run there",
+                    f"at most {most} of a visitor",
+                    "try again when one of them is done",
+                )
             if len(self.waiting) > WAITING:
                 raise Busy(
                     f"{len(self.waiting)} jobs ahead of yours on the device",
@@ -69,7 +93,7 @@ class Line:
                 self.waiting.remove(ticket)
                 self._changed.notify_all()
 
-    def _ahead(self, ticket: object) -> int:
+    def _ahead(self, ticket: Ticket) -> int:
         with self._changed:
             return self.waiting.index(ticket)
 
@@ -80,6 +104,55 @@ def line() -> Line:
     return Line()
 
 
+class Job:
+    """Work in steps, each of which may take a turn, and how long they have held the device."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self._since: float | None = None
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """While a step holds the device."""
+        self._since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds, self._since = self._held(), None
+
+    def check(self) -> None:
+        """Raises `TooLong` where no other step may begin; also within a turn of many steps."""
+        check_seconds(self._held())
+
+    def _held(self) -> float:
+        return self._seconds + (0 if self._since is None else time.monotonic() - self._since)
+
+
+_job: ContextVar[Job | None] = ContextVar("job", default=None)
+
+
+@contextmanager
+def job() -> Iterator[Job]:
+    """What is done on the device in here, in this thread, is one job."""
+    begun = Job()
+    before = _job.set(begun)
+    try:
+        yield begun
+    finally:
+        _job.reset(before)
+
+
+def check_seconds(seconds: float) -> None:
+    """Raises `TooLong` for work that holds the device longer than allowed here."""
+    most = quotas.now().job_seconds
+    if seconds > most:
+        raise TooLong(
+            f"work that holds the device for {seconds:,.0f} s",
+            f"at most {most:,.0f} s at once on this server",
+            "ask for less, such as fewer pictures, or run vit_inspect on your own computer",
+        )
+
+
 def on_device(work: Callable[..., Value], *arguments: Any, **parameters: Any) -> Value:
     """Do the work when it is this session's turn; until then the page says how many are ahead."""
     place = st.empty()
@@ -87,14 +160,15 @@ def on_device(work: Callable[..., Value], *arguments: Any, **parameters: Any) ->
     with operating.job(work) as begin, waiting:
         begin()
         place.empty()
-        with suppress(OutOfMemory), memory_told():
-            return work(*arguments, **parameters)
-        # What others keep is made again when they need it; what the work held is free by now.
-        kept.captures().drop()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        with memory_told():
-            return work(*arguments, **parameters)
+        with (_job.get() or Job()).hold():
+            with suppress(OutOfMemory), memory_told():
+                return work(*arguments, **parameters)
+            # What others keep is made again when they need it; what the work held is free by now.
+            kept.captures().drop()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            with memory_told():
+                return work(*arguments, **parameters)
 
 
 def timed_on_device(
@@ -114,6 +188,7 @@ def timed_on_device(
     if first is None and device in _product_seconds:
         first = products * _product_seconds[device]
     total = None if first is None else first * len(pictures) * PASSES.get(work, 1)
+    check_seconds(total or 0)
 
     @wraps(work)
     def timed() -> Value:

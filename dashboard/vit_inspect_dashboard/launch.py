@@ -59,6 +59,8 @@ def serve(
     surveys: Path | None = None,
     weights_mb: int | None = None,
     models: Allowed | None = None,
+    strangers: bool | None = None,
+    most: Mapping[str, float] | None = None,
     metrics: str | None = None,
     access_log: str | None = None,
 ) -> None:
@@ -71,8 +73,10 @@ def serve(
     folder: whose checkpoints are offered too; what is said holds for them, but for `OF_ONE`.
     surveys: a folder of surveys that are shown.
     weights_mb: how large the files of weights may be that visitors bring; None allows none.
-    models: which models visitors may name, as in `Allowed`; None allows any where this computer
-        alone can connect, and else those on this machine.
+    models: which models visitors may name, as in `Allowed`; None allows any where visitors are no
+        strangers, and else those on this machine.
+    strangers: whether each visitor is given a quota; None means where others can connect.
+    most: fields of `quotas.Quotas` that are otherwise.
     metrics: where counts are served, as `operating.serve_counts` takes it; None serves none.
     access_log: the file that gets a line for each job, as for `operating.write_to`; None is none.
 
@@ -106,10 +110,14 @@ def serve(
         from vit_inspect_dashboard import brought
 
         brought.allow(weights_mb)
-    if models is not None or host is not None:
-        from vit_inspect_dashboard import allowed
+    if models is not None or host is not None or strangers or most:
+        from vit_inspect_dashboard import allowed, quotas
 
-        allowed.choose(models or allowed.usual(host))
+        if strangers is None:
+            strangers = allowed.others_can_connect(host)
+        allowed.choose(models or ("cached" if strangers else "any"))
+        usual = quotas.STRANGERS if strangers else quotas.ALONE
+        quotas.choose(usual._replace(**(most or {})))
     if access_log is not None or metrics is not None:
         from vit_inspect_dashboard import operating
 

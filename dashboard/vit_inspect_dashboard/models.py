@@ -14,9 +14,10 @@ import streamlit as st
 import torch
 
 import vit_inspect as vi
-from vit_inspect.errors import InspectError
+from vit_inspect.errors import BadParameter, InspectError
+from vit_inspect.loading import ceiling
 from vit_inspect.loading.words import network_of
-from vit_inspect_dashboard import allowed, brought, kept, offers
+from vit_inspect_dashboard import allowed, brought, kept, offers, quotas
 from vit_inspect_dashboard.device import on_device, timed_on_device
 from vit_inspect_dashboard.kept import ByteCache
 from vit_inspect_dashboard.pictures import Picture
@@ -120,10 +121,18 @@ def let_go(model: vi.Model) -> None:
 
 def _as_it_is(name: str, size: int | None, said: Said) -> vi.Model:
     allowed.check(name)
+    offered = allowed.is_offered(name)
     # A network in memory has an owner, and is not kept here.
     if offers.is_in_memory(name):
         return offers.network(name, size, said)
-    return _kept().get((name, size, said), partial(_trained, name, size, said))
+    if size is not None and size > quotas.now().px:
+        raise BadParameter(
+            f"an input of {size:,} px",
+            f"at most {quotas.now().px:,.0f} px on this server",
+            "choose a smaller one, or run vit_inspect on your own computer",
+        )
+    with ceiling.under(quotas.ALONE.ceiling if offered else quotas.now().ceiling):
+        return _kept().get((name, size, said), partial(_trained, name, size, said))
 
 
 @st.cache_resource(show_spinner=False)

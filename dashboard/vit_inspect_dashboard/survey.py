@@ -14,6 +14,7 @@ import streamlit as st
 from vit_inspect.figures.figure import Record
 from vit_inspect_dashboard import address, page, pictures, records, state
 from vit_inspect_dashboard.controls import choose
+from vit_inspect_dashboard.device import TooLong, job
 from vit_inspect_dashboard.pictures import Picture
 from vit_inspect_dashboard.state import Subject
 from vit_inspect_dashboard.wording import file_stem
@@ -89,8 +90,13 @@ def when_asked(
                 help="It takes seconds to minutes.",
             )
         return None
-    with progress(partial(state.remember, RUNNING, None)) as on_progress:
-        result = run(on_progress)
+    try:
+        with progress(partial(state.remember, RUNNING, None)) as on_progress:
+            result = run(on_progress)
+    except TooLong:
+        # It would begin again at each click.
+        del st.session_state[RUNNING]
+        raise
     del st.session_state[RUNNING]
     return result
 
@@ -100,6 +106,8 @@ def progress(cancel: Callable[[], None]) -> Iterator[Progress]:
     """A bar that is told a share and words, and a button that ends the work; then both go.
 
     cancel: takes back the choice that the work is done for.
+
+    All that is done on the device meanwhile is one job, which ends with `TooLong` at a step.
     """
     place = st.empty()
     with place.container():
@@ -113,12 +121,14 @@ def progress(cancel: Callable[[], None]) -> Iterator[Progress]:
     begun: list[tuple[float, float]] = []
 
     def tell(share: float, words: str) -> None:
+        work.check()
         now = time.monotonic(), share
         if not begun:
             begun.append(now)
         bar.progress(share, text=f"{words}{time_left(begun[0], now)}")
 
-    yield tell
+    with job() as work:
+        yield tell
     place.empty()
 
 

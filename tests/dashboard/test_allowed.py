@@ -6,13 +6,16 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+import timm
+import torch
 from click.testing import Result
 from typer.testing import CliRunner
 
 import vit_inspect as vi
 from tests.dashboard.apps import offered_models, opened, refusals
 from vit_inspect.__main__ import app
-from vit_inspect_dashboard import allowed, launch, offers, picker
+from vit_inspect.loading import hub
+from vit_inspect_dashboard import allowed, launch, offers, picker, quotas
 
 pytestmark = pytest.mark.slow
 
@@ -22,6 +25,7 @@ NOT_HERE = "vit_base_patch16_224.augreg_in21k"
 @pytest.fixture(autouse=True)
 def _restored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(allowed, "_chosen", "any")
+    monkeypatch.setattr(quotas, "_chosen", quotas.ALONE)
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
@@ -82,20 +86,67 @@ def test_the_list_has_no_model_that_is_not_allowed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "which"),
+    ("words", "which", "most"),
     [
-        ([], "any"),
-        (["--host", "127.0.0.1"], "any"),
-        (["--host", "0.0.0.0"], "cached"),
-        (["--host", "0.0.0.0", "--models", "any"], "any"),
-        (["--models", "listed"], "listed"),
+        ([], "any", quotas.ALONE),
+        (["--host", "127.0.0.1"], "any", quotas.ALONE),
+        (["--host", "0.0.0.0"], "cached", quotas.STRANGERS),
+        (["--host", "0.0.0.0", "--no-strangers"], "any", quotas.ALONE),
+        (["--strangers"], "cached", quotas.STRANGERS),
+        (["--host", "0.0.0.0", "--models", "any"], "any", quotas.STRANGERS),
+        (["--models", "listed"], "listed", quotas.ALONE),
+        (["--max-px", "512"], "any", quotas.ALONE._replace(px=512)),
+        (
+            ["--strangers", "--max-parameters", "1e9", "--disk-gb", "0"],
+            "cached",
+            quotas.STRANGERS._replace(parameters=1e9, disk_gb=0),
+        ),
     ],
 )
 def test_the_command_allows_less_where_others_can_connect(
-    words: list[str], which: str, monkeypatch: pytest.MonkeyPatch
+    words: list[str], which: str, most: quotas.Quotas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(launch.cli, "main", lambda *_, **__: None)
     monkeypatch.setattr(launch, "warm", lambda **_: None)
     done: Result = CliRunner().invoke(app, ["dashboard", "--no-browser", *words])
     assert done.exit_code == 0, done.output
     assert allowed._chosen == which
+    assert quotas.now() == most
+
+
+@pytest.mark.parametrize(
+    ("most", "name", "found"),
+    [
+        ({"parameters": 5e6}, "vit_tiny_patch16_224", "5,717,416 parameters in"),
+        ({"px": 223}, "vit_tiny_patch16_224", "an input of 224 px for"),
+        ({"disk_gb": 0.022}, "vit_tiny_patch16_224", "about 0.0 GB of weights to fetch"),
+    ],
+)
+def test_what_is_too_large_is_refused_before_it_is_fetched_or_made(
+    most: dict[str, float], name: str, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+    real = timm.create_model
+
+    def create(*names: object, **options: object) -> object:
+        made.append(torch.empty(0).device.type)
+        return real(*names, **options)
+
+    monkeypatch.setattr(timm, "create_model", create)
+    monkeypatch.setattr(hub, "_answers", lambda *_: True)
+    quotas.choose(quotas.ALONE._replace(**most))
+    [said] = refusals(opened("about", model=name))
+    assert said.startswith(f"Found {found}")
+    assert "server" in said
+    assert made == ["meta"]
+
+
+def test_what_the_operator_offers_is_as_large_as_it_is() -> None:
+    quotas.choose(quotas.ALONE._replace(parameters=1000, disk_gb=0))
+    assert not opened("about", model="fashion_vit").error
+
+
+def test_an_input_that_a_link_asks_for_is_limited() -> None:
+    quotas.choose(quotas.ALONE._replace(px=300))
+    [said] = refusals(opened("about", model="dinov2_small", size="336"))
+    assert said.startswith("Found an input of 336 px; expected at most 300 px on this server")

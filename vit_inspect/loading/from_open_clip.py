@@ -10,12 +10,20 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from vit_inspect.errors import BadParameter, WeightsUnavailable, lacks_memory, short_reason
+from vit_inspect.device import check_network
+from vit_inspect.errors import (
+    BadParameter,
+    InspectError,
+    WeightsUnavailable,
+    lacks_memory,
+    short_reason,
+)
+from vit_inspect.loading import ceiling
 from vit_inspect.loading.from_module import wrap
 from vit_inspect.loading.hub import check_repository_name, is_cached, reachable_hub
 from vit_inspect.loading.open_clip_anatomy import PACKAGE
@@ -115,13 +123,23 @@ def _load(
     try:
         # Also for a folder: its configuration may name a text tower of transformers.
         with reachable_hub(cached=_is_here(name, folder)):
-            module: nn.Module = package.create_model(
-                place,
-                load_weights=pretrained,
-                require_pretrained=pretrained,
-                # Else the text tower of random weights would be fetched.
-                pretrained_text=False,
-            )
+            # Else the text tower of random weights would be fetched.
+            make = partial(package.create_model, place, pretrained_text=False)
+            if ceiling.is_set():
+                sketch: Any = check_network(
+                    partial(make, device="meta", load_weights=False, require_pretrained=False),
+                    f"{name!r}",
+                    "choose another model",
+                )
+                size = sketch.visual.image_size
+                px = max(size) if isinstance(size, list | tuple) else size
+                here = folder is not None or is_cached(
+                    name.removeprefix(PREFIX), (f"{OWN[0]}.safetensors", f"{OWN[1]}.bin")
+                )
+                ceiling.check(sketch, px, name, fetched=pretrained and not here)
+            module: nn.Module = make(load_weights=pretrained, require_pretrained=pretrained)
+    except InspectError:
+        raise
     # Broken models raise any error: OSError, ValueError, RuntimeError, TypeError, ...
     except Exception as error:
         if lacks_memory(error):

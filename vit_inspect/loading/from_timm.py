@@ -35,13 +35,20 @@ from vit_inspect.errors import (
     short_reason,
 )
 from vit_inspect.layout import MEAN
+from vit_inspect.loading import ceiling
 from vit_inspect.loading.bundled import BUNDLED
-from vit_inspect.loading.hub import REPOSITORY, check_repository_name, reachable_hub, settings_in
+from vit_inspect.loading.hub import (
+    REPOSITORY,
+    check_repository_name,
+    is_cached,
+    reachable_hub,
+    settings_in,
+)
 from vit_inspect.loading.outputs import GUESSED, with_outputs
 from vit_inspect.loading.positions import RELATIVE_RESAMPLED
 from vit_inspect.loading.recommended import DEFAULT
 from vit_inspect.loading.timm_anatomy import check_family, is_timm, model_of, not_a_vit, readout_of
-from vit_inspect.loading.timm_names import is_here
+from vit_inspect.loading.timm_names import HUB_FILES, is_here
 from vit_inspect.model import Model
 from vit_inspect.recording.hooks import instrument
 
@@ -146,11 +153,18 @@ def create(
                 # A stranger's settings may name any size.
                 _, _, said = load_model_config_from_hf(name.removeprefix(HUB))
                 check_depth(said, name)
-            if name.startswith(HUB) or (img_size and math.prod(img_size) > LARGE):
-                check_network(
+            large = img_size and math.prod(img_size) > LARGE
+            if name.startswith(HUB) or large or ceiling.is_set():
+                sketch: Any = check_network(
                     partial(_made, name, False, img_size, options),
                     f"{name!r}",
                     "choose a smaller input or another model",
+                )
+                ceiling.check(
+                    sketch,
+                    max(img_size or sketch.pretrained_cfg["input_size"][1:]),
+                    name,
+                    fetched=pretrained and not _is_fetched(name),
                 )
             return _made(name, pretrained, img_size, options)
     except InspectError:
@@ -173,6 +187,13 @@ def create(
                 "leave out img_size, or choose another size",
             ) from error
         raise _unavailable(name, missing, error) from error
+
+
+def _is_fetched(name: str) -> bool:
+    """Whether the weights are on this machine."""
+    if name.startswith(HUB):
+        return is_cached(name.removeprefix(HUB), HUB_FILES)
+    return is_here(name) is True
 
 
 def _made(

@@ -30,6 +30,7 @@ from vit_inspect.errors import (
     lacks_memory,
     short_reason,
 )
+from vit_inspect.loading import ceiling
 from vit_inspect.loading.adapters import CONFIG, Adapter, adapter_in, merged
 from vit_inspect.loading.from_module import wrap
 from vit_inspect.loading.hub import REPOSITORY, check_repository_name, is_cached, reachable_hub
@@ -46,6 +47,9 @@ MODEL_CONFIG = "config.json"
 
 PREFIX = f"{PACKAGE}:"
 """Put before the name of a repository of a model of transformers."""
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+"""Files of a repository that show that its weights were fetched."""
 
 LAYER = re.compile(r"\.\d+\.")
 """The number of a layer in the name of a weight."""
@@ -207,7 +211,7 @@ def _tower(
             # The image encoder is loaded already; only its projection is needed again.
             config.vision_config.num_hidden_layers = 0
             kind = getattr(package, config.architectures[0])
-            _check_size(partial(kind, deepcopy(config)), config.text_config, name)
+            _sketch(partial(kind, deepcopy(config)), config.text_config, name)
             with _without_report():
                 network, report = kind.from_pretrained(
                     repository,
@@ -291,7 +295,16 @@ def _network(
         # The names of the base model's classes go with it.
         config.num_labels = len(classes)
     options = {"add_pooling_layer": False} if ANATOMIES[kind].pooler else {}
-    _check_size(partial(getattr(package, kind), deepcopy(config), **options), config, name)
+    sketch = _sketch(partial(getattr(package, kind), deepcopy(config), **options), config, name)
+    px = getattr(config, "image_size", None) or 0
+    ceiling.check(
+        sketch,
+        max(px) if isinstance(px, list | tuple) else px,
+        name,
+        fetched=dtype is not None
+        and not Path(repository).is_dir()
+        and not is_cached(f"{repository}@{place.get('revision', 'main')}", WEIGHTS),
+    )
     if dtype is None:
         return getattr(package, kind)(config, **options), kind
     with _without_report():
@@ -310,12 +323,12 @@ def _network(
     return (module if adapter is None else merged(module, adapter, name=name)), kind
 
 
-def _check_size(make: Callable[[], nn.Module], config: Any, name: str) -> None:
-    """Refuse a network whose configuration names more layers or memory than there can be."""
+def _sketch(make: Callable[[], nn.Module], config: Any, name: str) -> nn.Module:
+    """The network without weights; one of more layers or memory than there can be is refused."""
     depths = getattr(config, "depths", None)
     counts = depths if isinstance(depths, list | tuple) else []
     check_layers([getattr(config, "num_hidden_layers", 0), *counts], name)
-    check_network(make, f"{name!r}", f"correct its {MODEL_CONFIG}, or choose another model")
+    return check_network(make, f"{name!r}", f"correct its {MODEL_CONFIG}, or choose another model")
 
 
 def _processor(
