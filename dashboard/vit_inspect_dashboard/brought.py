@@ -18,13 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
-from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
-from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from vit_inspect.errors import WeightsUnavailable
 from vit_inspect.loading.weight_files import check_safetensors
 from vit_inspect.pictures.reading import printable
-from vit_inspect_dashboard import operating, shares
+from vit_inspect_dashboard import operating, quotas, shares
 from vit_inspect_dashboard.shares import Shares
 from vit_inspect_dashboard.wording import BROUGHT, model_title
 
@@ -177,8 +175,6 @@ def path(model: str) -> Path | None:
 
 
 def _forget(file: Any, key: str) -> None:
-    """Let go of the bytes, which Streamlit would hold twice until the session ends."""
+    """Let go of the bytes, which Streamlit would hold twice."""
     del st.session_state[key]
-    context = get_script_run_ctx()
-    if context and isinstance(context.uploaded_file_mgr, MemoryUploadedFileManager):
-        context.uploaded_file_mgr.remove_file(context.session_id, file.file_id)
+    quotas.let_go_of_upload(file)

@@ -15,6 +15,7 @@ from typing import Any
 
 import streamlit as st
 from PIL import Image, ImageOps
+from streamlit.runtime.uploaded_file_manager import DeletedFile
 
 import vit_inspect as vi
 from vit_inspect.errors import BadImage, OutOfMemory
@@ -23,11 +24,15 @@ from vit_inspect.loading.bundled import FASHION_NAMES
 from vit_inspect.pictures.bands import CHOOSE_BANDS
 from vit_inspect.pictures.reading import ACCEPTED, SUFFIXES, printable
 from vit_inspect.pictures.samples import EVERY
-from vit_inspect_dashboard import address, launched, surveyed
+from vit_inspect_dashboard import address, launched, quotas, surveyed
 from vit_inspect_dashboard.wording import plain
 
 LARGEST_MB = 20
 """Of a picture; as Streamlit counts, in 2^20 bytes."""
+
+
+_LET_GO = "uploads_let_go"
+"""Where a session keeps the bytes of each upload that was let go, by its id."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ def uploads() -> list[Picture]:
     """What this session has uploaded and can be shown; each name is another one."""
     files = {
         _digest(file): file
-        for file in st.session_state.get("uploads") or []
+        for file in _kept_files()
         if _problem(_digest(file), file.name, file.getvalue()) is None
     }
     taken = {*EVERY, *(each.name for each in launched.here().pictures)}
@@ -127,7 +132,7 @@ def by_name() -> dict[str, Picture]:
 
 def choose_uploads(place: Any) -> None:
     """Where pictures are dropped; one that cannot be shown is refused in a sentence in `place`."""
-    files = st.file_uploader(
+    st.file_uploader(
         "Your pictures",
         type=[suffix[1:] for suffix in SUFFIXES],
         accept_multiple_files=True,
@@ -136,9 +141,11 @@ def choose_uploads(place: Any) -> None:
         on_change=_show_newest,
         help="They stay in this session, in memory. Nobody else sees them.",
     )
-    for file in files:
+    for file in _kept_files():
         if problem := _problem(_digest(file), file.name, file.getvalue()):
             place.error(plain(problem))
+    if problem := _too_many():
+        place.error(plain(problem))
 
 
 @st.cache_data(max_entries=512, show_spinner=False)
@@ -147,6 +154,40 @@ def thumbnail(key: str, _read: Callable[[], Image.Image]) -> Image.Image:
     # Beside a canvas there is room, as black as the canvas: no garment is cut.
     shaped = ImageOps.pad if key in vi.CANVASES else ImageOps.fit
     return shaped(_read(), (256, 192))
+
+
+def _kept_files() -> list[Any]:
+    """The uploads of this session within its quota; the bytes of all others are let go."""
+    let_go: dict[str, int] = st.session_state.setdefault(_LET_GO, {})
+    kept: list[Any] = []
+    size, most = 0, quotas.now()
+    for file in st.session_state.get("uploads") or []:
+        if isinstance(file, DeletedFile) or file.file_id in let_go:
+            continue
+        if len(kept) < most.pictures and size + file.size <= most.pictures_mb * quotas.MB:
+            kept.append(file)
+            size += file.size
+        else:
+            let_go[file.file_id] = file.size
+            quotas.let_go_of_upload(file)
+    return kept
+
+
+def _too_many() -> str | None:
+    """What is said as long as the browser lists pictures that were let go."""
+    let_go, kept, most = st.session_state[_LET_GO], _kept_files(), quotas.now()
+    listed = (file.file_id for file in st.session_state.get("uploads") or [])
+    sizes = [let_go[each] for each in listed if each in let_go]
+    if not sizes:
+        return None
+    found = (sum(sizes) + sum(file.size for file in kept)) / quotas.MB
+    return str(
+        BadImage(
+            f"{len(kept) + len(sizes)} pictures of {found:,.1f} MB together",
+            f"at most {most.pictures:,.0f} pictures and {most.pictures_mb:,.0f} MB of a visitor",
+            f"remove some from the list; {len(sizes)} of them cannot be shown",
+        )
+    )
 
 
 def _show_newest() -> None:

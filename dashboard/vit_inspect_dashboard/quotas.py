@@ -10,7 +10,10 @@ connections is the proxy's to limit.
 from __future__ import annotations
 
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from vit_inspect.loading.ceiling import Ceiling
 
@@ -61,6 +64,13 @@ def choose(quotas: Quotas) -> None:
     """Allow so much from now on."""
     global _chosen
     _chosen = quotas
+
+
+def let_go_of_upload(file: Any) -> None:
+    """Free the bytes of an upload, which Streamlit would hold until the session ends."""
+    context = get_script_run_ctx()
+    if context and isinstance(context.uploaded_file_mgr, MemoryUploadedFileManager):
+        context.uploaded_file_mgr.remove_file(context.session_id, file.file_id)
 
 
 def now() -> Quotas:
