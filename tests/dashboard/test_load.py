@@ -25,7 +25,8 @@ pytestmark = pytest.mark.slow
 USERS = (0, 1, 3)
 """At two sizes, 224 and 252 px, which are the models that stay loaded."""
 LIMIT_MB = 40
-"""Room for two captures, so that users push each other's out."""
+"""Room for two captures, so that users push each other's out; the newest may be beyond it."""
+CAPTURE_MB = 20
 NETWORK_MB = 85
 STEP = 1 / 65_535
 """Maps travel as whole numbers of this share of their row's largest weight."""
@@ -67,7 +68,7 @@ def test_users_at_once_see_what_each_would_see_alone(
 @pytest.mark.usefixtures("told")
 def test_users_leave_no_capture_and_no_network_behind(server: Server) -> None:
     held = server.ask("held")
-    assert 0 < held["captures"] <= LIMIT_MB
+    assert 0 < held["captures"] <= LIMIT_MB + CAPTURE_MB
     assert held["tensors"] <= held["captures"] + held["results"]
     assert held["weights"] <= 2 * NETWORK_MB
 
