@@ -149,7 +149,7 @@ def test_wrong_arguments_get_one_sentence(
     assert done.exit_code == 2
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
-    assert list((tmp_path / "out").iterdir()) == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
 
 
 @pytest.mark.usefixtures("numbers_only")
@@ -202,7 +202,7 @@ def test_only_bad_photographs_write_nothing(tmp_path: Path) -> None:
     done = invoke("figures", tmp_path / "empty.png", "--out", tmp_path / "out", "--img-size", 56)
     assert done.exit_code == 2
     assert "0 bytes in 'empty.png'" in done.stderr
-    assert list((tmp_path / "out").iterdir()) == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_the_bundle_holds_every_figure_in_every_format(whole: Written) -> None:
         for folder in folders(entry)
         for kind in BUNDLE_FORMATS
     } | {f"spread.{kind}" for kind in BUNDLE_FORMATS}
-    there = {path for path in whole.root.rglob("*") if path.is_file()}
+    there = {path for path in whole.root.rglob("[!.]*") if path.is_file()}
     assert there == set(whole.files)
     for path in there:
         if kind := START.get(path.suffix[1:]):
@@ -257,7 +257,7 @@ def test_a_second_bundle_leaves_nothing_of_the_first(
     facts["files"].pop()
     (out / "provenance.json").write_text(json.dumps(facts))
     written = export(vi.capture(tiny, noise((90, 60), 1)), out)
-    left = {path for path in out.rglob("*") if path.is_file()}
+    left = {path for path in out.rglob("[!.]*") if path.is_file()}
     assert left == {*written, out / "image-2" / "notes.txt"}
     assert (tmp_path / "attention_maps.npz").exists()
 

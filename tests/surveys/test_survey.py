@@ -17,6 +17,7 @@ from filelock import FileLock
 
 import vit_inspect as vi
 from tests.conftest import noise
+from vit_inspect.exporting.files import unwritable
 from vit_inspect.records.survey import QUANTILES
 from vit_inspect.surveys import parts, results, sources
 from vit_inspect.surveys.sources import Entry
@@ -363,14 +364,14 @@ def test_a_full_disk_leaves_what_is_done(
 ) -> None:
     whole = out.with_name("whole")
     vi.survey(tiny, photos, whole)
-    write_bytes = Path.write_bytes
+    write = parts.write
 
-    def full(self: Path, data: bytes) -> int:
-        if "000002" in self.name:
-            raise OSError(28, "No space left on device")
-        return write_bytes(self, data)
+    def full(path: Path, data: bytes) -> None:
+        if "000002" in path.name:
+            raise unwritable(path, OSError(28, "No space left on device"))
+        write(path, data)
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(parts, "write", full)
     with pytest.raises(vi.OutputFailed, match="No space left on device"):
         vi.survey(tiny, photos, out)
     monkeypatch.undo()

@@ -11,7 +11,6 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +20,7 @@ from vit_inspect.analyses.spread import spread_of
 from vit_inspect.arguments import at_least_one, of_kind, several
 from vit_inspect.catalog import FIGURES, CaptureFigure, ModelFigure, analyse
 from vit_inspect.errors import BadParameter, InspectError, UnsupportedModel, memory_told
-from vit_inspect.exporting.files import unwritable, write
+from vit_inspect.exporting.folders import Together, claimed
 from vit_inspect.exporting.render import BUNDLE_FORMATS, Drawn, drawn, home_of
 from vit_inspect.exporting.report import REPORT_PHOTOGRAPHS, Section, report
 from vit_inspect.exporting.workers import InOrder
@@ -35,6 +34,7 @@ from vit_inspect.records.base import Photograph, Result, join
 from vit_inspect.records.paper import AttentionDistance
 from vit_inspect.version import __version__
 
+REPORT = "report.html"
 PACKAGES = ("torch", "timm", "numpy", "scikit-learn", "pillow", "matplotlib", "plotly")
 
 
@@ -58,8 +58,9 @@ def export(
     captures: one, or batches of the same model, such as a generator that runs it batch by batch;
     attention distance, head statistics and CKA are averaged over all their images, and of several
     the spread of attention distance is shown. Figures of single images go into a folder each, named
-    like the photograph. A figure that the model has not is left out, and the report says why. What
-    an earlier bundle wrote there and this one does not, is removed.
+    like the photograph. A figure that the model has not is left out, and the report says why.
+    folder: gets all files in the end, in place of those that an earlier bundle wrote there, and no
+        other file is removed. A bundle that is stopped before leaves it as it was.
     command: repeats the export, for its provenance.
     thorough: also make the figures that run the model many times.
     formats: some of `BUNDLE_FORMATS`; None for all. The report always comes.
@@ -74,13 +75,14 @@ def export(
     """
     of_kind(folder, str | os.PathLike, "folder", "a path")
     workers = at_least_one(workers, "workers")
-    with InOrder(workers) as calls:
-        print = Print(width_in, font, title, caption)
-        bundle = _Bundle(Path(folder), thorough, chosen_formats(formats), print, calls, on_figure)
+    root, chosen = Path(folder), chosen_formats(formats)
+    print = Print(width_in, font, title, caption)
+    with claimed(root), Together(root) as files, InOrder(workers) as calls:
+        bundle = _Bundle(files, thorough, chosen, print, calls, on_figure)
         for capture in captures if isinstance(captures, Iterable) else [captures]:
             bundle.add(capture)
         bundle.finish(command)
-    return bundle.written
+    return [root / name for name in files.names]
 
 
 def chosen_formats(formats: Iterable[str] | None) -> tuple[str, ...]:
@@ -112,7 +114,7 @@ def bundle(
     options: dict[str, Any] = {"command": command, "formats": formats, "on_figure": on_figure}
     archive = io.BytesIO()
     with (
-        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory(prefix="vit_inspect-") as folder,
         zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file,
     ):
         written = export(captures, folder, **options, **asdict(print))
@@ -129,20 +131,19 @@ class _Bundle:
 
     def __init__(
         self,
-        root: Path,
+        files: Together,
         thorough: bool,
         formats: tuple[str, ...],
         print: Print,
         calls: InOrder,
         on_figure: Callable[[str], object],
     ) -> None:
-        self.root = root
+        self.files = files
         self.on_figure = on_figure
         self.calls = calls
         self.formats = formats
         self.print = print
         self.thorough = thorough
-        self.written: list[Path] = []
         self.model: Model | None = None
         self.error = 0.0
         self.photographs: dict[str, Photograph] = {}
@@ -185,7 +186,6 @@ class _Bundle:
         """Write the figures of the model and of all images, the report and the provenance."""
         if self.model is None:
             raise BadParameter("no photograph", "at least one", "give a picture that can be read")
-        earlier = _earlier_files(self.root)
         for entry in FIGURES:
             slug = entry.figure.slug
             if isinstance(entry, ModelFigure):
@@ -204,16 +204,10 @@ class _Bundle:
         # What follows tells of all that was written.
         self.calls.take_all()
         facts = self._provenance(self.model, command)
-        self._put(PROVENANCE, (json.dumps(facts, indent=2) + "\n").encode())
         page = report(self.sections, list(self.photographs.values()), facts)
-        self._put("report.html", page.encode())
-        for left_over in earlier - set(self.written):
-            try:
-                left_over.unlink(missing_ok=True)
-            except OSError as error:
-                raise unwritable(left_over, error) from error
-            with suppress(OSError):
-                left_over.parent.rmdir()
+        self.files.put(REPORT, page.encode())
+        self.files.put(PROVENANCE, (json.dumps(facts, indent=2) + "\n").encode())
+        self.files.arrive(_earlier_files(self.files.folder))
 
     def _put_figure(self, figure: FigureSpec[Record], record: Record, folder: str = "") -> None:
         """Have a figure drawn, and written in its turn."""
@@ -226,17 +220,12 @@ class _Bundle:
 
         def take(made: Drawn) -> None:
             for kind, data in made.files.items():
-                self._put(Path(folder, f"{figure.slug}.{kind}"), data)
+                self.files.put(Path(folder, f"{figure.slug}.{kind}").as_posix(), data)
             if made.plot is not None:
                 self.sections.append(Section(figure, photograph, made.plot))
 
         asked = home_of(figure), record, self.formats, self.print, folder, plotted
         self.calls.call(take, drawn, *asked)
-
-    def _put(self, name: str | Path, data: bytes) -> None:
-        path = self.root / name
-        write(path, data)
-        self.written.append(path)
 
     def _folder(self, photograph: Photograph) -> str:
         """A folder of its own, named like the photograph, whose name may come from a stranger."""
@@ -289,7 +278,7 @@ class _Bundle:
             "print": asdict(self.print),
             "figures": self.figures,
             "refused": self.refused,
-            "files": [path.relative_to(self.root).as_posix() for path in self.written],
+            "files": list(self.files.names),
             "largest_verified_error": self.error,
             "versions": {
                 "vit_inspect": __version__,
@@ -299,12 +288,12 @@ class _Bundle:
         }
 
 
-def _earlier_files(root: Path) -> set[Path]:
-    """The figures that an earlier bundle in this folder says it wrote."""
+def _earlier_files(root: Path) -> set[str]:
+    """The figures that an earlier bundle in this folder says it wrote, and the report."""
     slugs = {entry.figure.slug for entry in FIGURES} | {SPREAD.slug}
-    # Nothing but a figure is ever removed.
-    return {
-        path
+    # Nothing else is ever removed.
+    return {REPORT} | {
+        path.relative_to(root).as_posix()
         for path in figures_in(root)
         if path.stem in slugs and path.suffix[1:] in BUNDLE_FORMATS
     }

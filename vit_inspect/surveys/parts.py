@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 from jaxtyping import Float, Shaped
 
-from vit_inspect.errors import BadParameter, OutputFailed, short_reason
-from vit_inspect.exporting.files import ensure_folder, unwritable, write
+from vit_inspect.errors import BadParameter, short_reason
+from vit_inspect.exporting.files import remove_parts, write
+from vit_inspect.exporting.folders import claimed
 from vit_inspect.surveys.sources import Entry
 
 Progress = Callable[[int, int], object]
@@ -112,31 +112,15 @@ class Store:
     def claimed(self) -> Iterator[None]:
         """Hold the folder against other processes, and see that it is of this survey.
 
-        Raises `OutputFailed` where another process holds it, and `BadParameter` where what it holds
-        is no survey of these pictures and this model.
+        Raises `OutputFailed` where another process holds it or it cannot be written, and
+        `BadParameter` where what it holds is no survey of these pictures and this model.
         """
-        ensure_folder(self.folder)
-        lock = FileLock(self.folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise OutputFailed(
-                f"'{self.folder}', which another process is filling",
-                "a folder that no other process writes to",
-                "wait for it to end, or choose another folder",
-            ) from error
-        except OSError as error:
-            raise unwritable(self.folder, error) from error
-        try:
+        with claimed(self.folder):
             self._begin()
-            # What a process was writing when it was killed; nobody else writes these.
-            for name in (MANIFEST, "survey.json", f"{PARTS}/??????.parquet"):
-                place, _, file = name.rpartition("/")
-                for left in (self.folder / place).glob(f".{file}.*.part"):
-                    left.unlink(missing_ok=True)
+            for name in (MANIFEST, "survey.json"):
+                remove_parts(self.folder, name)
+            remove_parts(self.folder / PARTS, "??????.parquet")
             yield
-        finally:
-            lock.release()
 
     def chunks(self) -> range:
         """The numbers of all parts."""
