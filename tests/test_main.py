@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
+import signal
 import struct
 import subprocess
 import sys
+import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import Result
+from filelock import FileLock
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -22,6 +29,7 @@ from tests.helpers import two_towers
 from tests.helpers.picture_files import tiff_of
 from vit_inspect import typed
 from vit_inspect.__main__ import app
+from vit_inspect.exits import EXITS
 from vit_inspect.pictures.finding import find_photographs
 
 pytestmark = pytest.mark.slow
@@ -195,6 +203,50 @@ def test_an_output_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     done = invoke("figures", "chelsea", "--out", tmp_path / "file")
     assert done.exit_code == 2
     assert "expected a folder that may be written" in done.stderr
+
+
+def test_a_folder_that_another_run_fills_is_refused_before_the_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vit_inspect.loading.load.load", pytest.fail)
+    with FileLock(tmp_path / ".lock"):
+        done = invoke("figures", "chelsea", "--out", tmp_path)
+    assert done.exit_code == 2
+    assert "which another process is filling" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("stop", "code"),
+    [
+        (KeyboardInterrupt, 130),
+        (lambda: os.kill(os.getpid(), signal.SIGTERM), 143),
+        (lambda: os.kill(os.getpid(), signal.SIGHUP), 129),
+        # So does the handler of Ray.
+        (lambda: sys.exit(signal.SIGTERM), 143),
+    ],
+)
+@pytest.mark.parametrize("command", ["figures", "survey"])
+def test_a_signal_ends_a_command_with_a_line_and_a_code_of_its_own(
+    command: str, stop: Callable[[], object], code: int, tmp_path: Path, monkeypatch: Any
+) -> None:
+    def load(*_: object, **__: object) -> None:
+        if error := stop():
+            raise error
+        time.sleep(1)
+
+    monkeypatch.setattr("vit_inspect.loading.load.load", load)
+    done = invoke(command, "chelsea", "--out", tmp_path)
+    assert done.exit_code == code
+    assert done.stderr.startswith("Stopped. ")
+    assert done.stderr.count("\n") == 1
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("code", ["0", "1", "2", "130", "143", "129"])
+def test_every_exit_code_of_the_help_is_in_the_documentation(code: str) -> None:
+    page = Path(__file__).parents[1] / "docs/how-to/my-folder.md"
+    assert re.search(rf"\b{code}\b", EXITS)
+    assert f"\n| {code} | " in page.read_text()
 
 
 def test_only_bad_photographs_write_nothing(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import typer
 
 from vit_inspect import typed
 from vit_inspect.errors import BadParameter, InspectError
+from vit_inspect.exits import EXITS, stoppable
 from vit_inspect.installed import dashboard_part
 
 if TYPE_CHECKING:
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     from vit_inspect.recording.recorder import Capture
 
 app = typer.Typer(
-    help="A microscope for vision transformers.", no_args_is_help=True, add_completion=False
+    help="A microscope for vision transformers.",
+    epilog=EXITS,
+    no_args_is_help=True,
+    add_completion=False,
 )
 
 TOLD = 20
@@ -129,7 +133,8 @@ Template = Annotated[
 ]
 
 
-@app.command()
+@app.command(epilog=EXITS)
+@stoppable("No file is half-written; the same command makes the figures anew.")
 def figures(
     photographs: Annotated[
         list[str],
@@ -206,11 +211,11 @@ def figures(
     from tqdm import tqdm
 
     from vit_inspect.exporting.bundle import chosen_formats, export
-    from vit_inspect.exporting.files import ensure_folder
+    from vit_inspect.exporting.folders import claimed
     from vit_inspect.exporting.workers import workers_for
     from vit_inspect.figures.printing import Print
     from vit_inspect.loading.load import load
-    from vit_inspect.pictures.finding import find_photographs
+    from vit_inspect.pictures.finding import figures_in, find_photographs
 
     # What is imported stays: the collector of garbage need not look at it again and again.
     gc.freeze()
@@ -226,7 +231,9 @@ def figures(
     try:
         chosen = chosen_formats(None if formats is None else typed.listed(formats))
         print = Print(width_in, font, title, caption)
-        ensure_folder(out)
+        # What cannot be written is told before the model is loaded.
+        with claimed(out):
+            earlier = [each for each in figures_in(out) if each.exists()]
         chosen_bands = None if bands is None else typed.bands(bands)
         subject = load(
             model,
@@ -267,12 +274,15 @@ def figures(
             )
     except InspectError as error:
         _stop([*refused, error])
+    if earlier:
+        typer.echo(f"They replace the {len(earlier)} files of an earlier run.", err=True)
     typer.echo(f"{len(written)} files in {out}; start with {out / 'report.html'}")
     if refused:
         _stop(refused)
 
 
-@app.command()
+@app.command(epilog=EXITS)
+@stoppable("What is done is kept; the same command goes on with it.")
 def survey(
     sources: Annotated[
         list[str],
@@ -414,9 +424,6 @@ def survey(
             )
     except InspectError as error:
         _stop([error])
-    except KeyboardInterrupt:
-        typer.echo("Stopped. The same command goes on where it was.", err=True)
-        raise typer.Exit(130) from None
     for name, reason in found.refused[:TOLD]:
         typer.echo(f"{printable(name)}: {reason}", err=True)
     if len(found.refused) > TOLD:
