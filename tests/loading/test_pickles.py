@@ -11,6 +11,7 @@ import json
 import pickle
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,9 +19,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import save
 
 import vit_inspect as vi
-from vit_inspect.loading.weight_files import read_weights
+from vit_inspect.loading.weight_files import check_torch_file, read_weights
 
 SPARE = 1_500_000_000
 """Bytes of memory that reading may take."""
@@ -29,7 +31,7 @@ READ_ALL = f"""
 import json, resource, sys
 from pathlib import Path
 from vit_inspect.errors import WeightsUnavailable
-from vit_inspect.loading.weight_files import read_weights
+from vit_inspect.loading.weight_files import check_torch_file, read_weights
 
 now = 1024 * int(Path("/proc/self/status").read_text().partition("VmSize:")[2].split()[0])
 resource.setrlimit(resource.RLIMIT_AS, (now + {SPARE},) * 2)
@@ -217,9 +219,9 @@ BOMBS: Mapping[str, tuple[Callable[[Path, bytes], None], bytes, str]] = {
     "copied list": (
         archive,
         b"(" + LIST + called("somebodys.Settings", b"h\x00") * 1000 + b"t",
-        "values that take 256,",
+        "values that take 64,",
     ),
-    "empty containers": (packed, b"(" + b"}" * 20_000_000 + b"t", "values that take 256,000,"),
+    "empty containers": (packed, b"(" + b"}" * 20_000_000 + b"t", "values that take 64,000,"),
     "encoding": (
         archive,
         called("_codecs.encode", value("a" * 1000), value("punycode")),
@@ -317,3 +319,60 @@ def test_what_torch_saves_is_followed_to_the_end(
     read = read_weights(path).weights
     assert read.keys() == weights.keys()
     assert all(torch.equal(read[name], each.detach()) for name, each in weights.items())
+
+
+def test_what_takes_long_to_follow_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    packed(path, b"](" + b"N" * 400_000 + b"e")
+    with pytest.raises(vi.WeightsUnavailable, match="claims more than 300,000 instructions"):
+        read_weights(path)
+
+
+def test_more_weights_than_networks_have_are_refused(tmp_path: Path) -> None:
+    one = torch.zeros(1)
+    path = tmp_path / "x.pth"
+    torch.save({f"a{place}": one for place in range(10_001)}, path)
+    with pytest.raises(vi.WeightsUnavailable, match="10,001 weights in 'x.pth'; expected at most"):
+        read_weights(path)
+    with zipfile.ZipFile(path, "w") as file:
+        for place in range(10_001):
+            file.writestr(f"a{place}.npy", b"")
+    with pytest.raises(vi.WeightsUnavailable, match="10,001 weights in 'x.pth'; expected at most"):
+        read_weights(path)
+    path.write_bytes(save({f"a{place}": torch.zeros(0) for place in range(10_001)}))
+    with pytest.raises(vi.WeightsUnavailable, match="10,001 weights in 'x.pth'; expected at most"):
+        read_weights(path)
+
+
+def test_averages_of_many_callbacks_take_no_time(tmp_path: Path) -> None:
+    own = {"blocks.0.norm1.weight": torch.ones(2)}
+    callbacks = {f"EMA{place}": {"ema": own} for place in range(3000)}
+    path = tmp_path / "x.pth"
+    torch.save({"model": own, "callbacks": {"Timer": 3, **callbacks}}, path)
+    start = time.process_time()
+    read = read_weights(path)
+    assert len(read.weights) == 3001
+    assert read.left_out["callbacks"] == {"Timer": 3}
+    assert time.process_time() - start < 3
+
+
+LACKS = [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")]
+
+
+@pytest.mark.parametrize("error", LACKS, ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize("door", [read_weights, check_torch_file])
+def test_a_lack_of_memory_is_no_damage(
+    door: Callable[[Path], object],
+    error: Exception,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tmp_path / "x.pth"
+    torch.save({"a": torch.ones(2)}, path)
+
+    def full(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("vit_inspect.loading.weight_files.check_pickle", full)
+    with pytest.raises(vi.OutOfMemory, match="too little free memory to read 'x.pth'"):
+        door(path)

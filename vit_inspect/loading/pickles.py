@@ -26,7 +26,11 @@ best.
 Values of at most `ALWAYS_UNPACKED` bytes have no such limit.
 """
 
-ALWAYS_UNPACKED = 256_000_000
+ALWAYS_UNPACKED = 64_000_000
+
+MAX_STEPS = 300_000
+"""Most instructions of a file; each takes microseconds here and in torch. A tensor takes about 35,
+so that a network of 1,000 weights with its average and the state of its optimiser has 140,000."""
 
 MAX_NESTED = 500
 """Most tuples inside each other; Python computes their hash by recursion."""
@@ -38,7 +42,7 @@ lies in another twice, and so on, each doubles them."""
 PATH = 6
 """Steps of the ways that are counted; nobody here looks deeper."""
 
-CONTAINER, VALUE = 200, 32
+CONTAINER, VALUE = 400, 32
 """About how many bytes of memory a container and another value take."""
 
 ENCODINGS = ("latin1", "latin-1", "utf-8", "ascii")
@@ -125,6 +129,8 @@ class _Reader:
         memo: dict[int, object] = {}
         while True:
             self.steps += 1
+            if self.steps > MAX_STEPS:
+                self._refuse(f"more than {MAX_STEPS:,} instructions")
             code = self._read(1)
             stack = self.stack
             if code in _PUSHED:

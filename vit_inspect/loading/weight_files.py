@@ -17,7 +17,8 @@ import sys
 import threading
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -25,11 +26,11 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vit_inspect.errors import BadParameter, WeightsUnavailable, lacks_memory
+from vit_inspect.errors import BadParameter, OutOfMemory, WeightsUnavailable
 from vit_inspect.loading.averages import (
     AVERAGES,
     CALLBACKS,
@@ -73,15 +74,21 @@ RUNNING = frozenset({*sys.stdlib_module_names, "builtins", "torch", "timm"})
 MAX_PASSED_OVER = 60
 """Most classes of one file that are passed over."""
 
-MAX_HEADER = 25_000_000
+MAX_HEADER = 10_000_000
 """Most bytes of a safetensors header; a weight takes about 100."""
 
 MAX_WEIGHTS, MAX_NAME = 10_000, 200
 """Most weights of a stranger's file, and most letters of their names. Names are compared with each
 other; the largest networks have about 1,000 weights."""
 
+_reading = threading.Lock()
+"""One file is unpacked at a time; the classes that torch reads are set for the whole process."""
+
 CHUNK = 2**20
 """Bytes that are read at a time to compare a checksum."""
+
+_NO_MEMORY = r"can't allocate memory|[Cc]annot allocate memory|not enough memory"
+"""What torch and the system say where there is no memory."""
 
 _ZIP, _PICKLE, _NUMPY = b"PK", b"\x80", b"\x93NUMPY"
 
@@ -119,12 +126,13 @@ def read_weights(path: Path, part: str | None = None) -> WeightFile:
         use.
 
     Raises `WeightsUnavailable` for anything else: code, objects, damaged files (also those whose
-    checksums or sizes do not agree), files that unpack to far more than their size, or without
-    weights.
+    checksums or sizes do not agree), files that unpack to far more than their size, without weights
+    or with more of them than networks have. Raises `OutOfMemory` where the computer has too little
+    memory at the moment. Threads wait for each other, so that one file at a time is unpacked.
     """
     name = printable(path.name)
     head, size = _head(path, name)
-    try:
+    with _reading, _refusals(name):
         if head.startswith(_ZIP):
             saved = _from_archive(path, name, size)
         elif head[8:9] == b"{":
@@ -135,13 +143,6 @@ def read_weights(path: Path, part: str | None = None) -> WeightFile:
             saved = _from_torch(path, name)
         else:
             raise _other(head, name)
-    except WeightsUnavailable:
-        raise
-    # Damaged bytes make the readers raise any error: EOFError, IndexError, zlib.error, ...
-    except Exception as error:
-        if lacks_memory(error):
-            raise
-        raise _damaged(name, error) from error
     return _unwrapped(saved, name, part or "")
 
 
@@ -161,18 +162,15 @@ def check_safetensors(path: Path, name: str) -> None:
             "write them with safetensors.torch.save_file",
         )
     _check_header(name, size, int.from_bytes(head[:8], "little"))
-    try:
-        with safe_open(path, framework="numpy") as file:
-            names = file.keys()
-    except SafetensorError as error:
-        raise _damaged(name, error) from error
+    with _refusals(name), safe_open(path, framework="numpy") as file:
+        names = file.keys()
     if not names:
         raise WeightsUnavailable(f"no weights in {name!r}", ACCEPTED, "choose another file")
-    if len(names) > MAX_WEIGHTS or max(map(len, names)) > MAX_NAME:
+    _check_number(len(names), name)
+    if max(map(len, names)) > MAX_NAME:
         raise WeightsUnavailable(
-            f"{len(names):,} weights in {name!r}, with names of up to {max(map(len, names)):,} "
-            "letters",
-            f"at most {MAX_WEIGHTS:,}, with names of at most {MAX_NAME}",
+            f"names of weights of up to {max(map(len, names)):,} letters in {name!r}",
+            f"at most {MAX_NAME}",
             "save the weights of one network",
         )
 
@@ -184,7 +182,7 @@ def check_torch_file(path: Path) -> None:
     """
     name = printable(path.name)
     head, size = _head(path, name)
-    try:
+    with _reading, _refusals(name):
         if head.startswith(_ZIP):
             with zipfile.ZipFile(path) as archive:
                 members = [each for each in archive.infolist() if not each.is_dir()]
@@ -193,13 +191,6 @@ def check_torch_file(path: Path) -> None:
         elif head.startswith(_TORCH):
             with path.open("rb") as file:
                 check_pickle(file, name, size)
-    except WeightsUnavailable:
-        raise
-    # As in `read_weights`.
-    except Exception as error:
-        if lacks_memory(error):
-            raise
-        raise _damaged(name, error) from error
 
 
 def check_sha256(path: Path, wanted: str) -> None:
@@ -257,6 +248,26 @@ def _head(path: Path, name: str) -> tuple[bytes, int]:
     return head, status.st_size
 
 
+@contextmanager
+def _refusals(name: str) -> Iterator[None]:
+    """Turns what readers raise into `WeightsUnavailable`, and a lack of memory into `OutOfMemory`.
+
+    Damaged bytes make them raise any error: EOFError, IndexError, zlib.error, ...
+    """
+    try:
+        yield
+    except WeightsUnavailable:
+        raise
+    except Exception as error:
+        if isinstance(error, MemoryError) or re.search(_NO_MEMORY, str(error)):
+            raise OutOfMemory(
+                f"too little free memory to read {name!r}",
+                "room for its weights",
+                "try again in a moment, or save the weights of the network alone",
+            ) from error
+        raise _damaged(name, error) from error
+
+
 def _damaged(name: str, error: Exception) -> WeightsUnavailable:
     said = " ".join(str(error).split())
     reason = shown(said) or "it ends too early"
@@ -282,6 +293,8 @@ def _other(head: bytes, name: str) -> WeightsUnavailable:
 
 def _from_safetensors(path: Path, name: str, size: int, header: int) -> dict[str, Tensor]:
     _check_header(name, size, header)
+    with safe_open(path, framework="pt") as file:
+        _check_number(len(file.keys()), name)
     return load_file(path)
 
 
@@ -313,7 +326,18 @@ def _from_archive(path: Path, name: str, size: int) -> object:
             raise WeightsUnavailable(
                 f"an archive without weights in {name!r}", ACCEPTED, "choose another file"
             )
+        _check_number(len(members), name)
         return {each.filename.removesuffix(".npy"): _array(archive, each, name) for each in members}
+
+
+def _check_number(count: int, name: str) -> None:
+    """Refuse more weights than networks have: they take seconds."""
+    if count > MAX_WEIGHTS:
+        raise WeightsUnavailable(
+            f"{count:,} weights in {name!r}",
+            f"at most {MAX_WEIGHTS:,}",
+            "save the weights of one network",
+        )
 
 
 def _check_packed(members: list[zipfile.ZipInfo], name: str, size: int) -> None:
@@ -385,7 +409,7 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Tens
         return torch.from_numpy(values.view(np.uint16).copy()).view(torch.bfloat16)
     if dtype.kind not in "fiub":
         raise _no_tensor(member.filename, name)
-    return torch.from_numpy(values.astype(dtype.newbyteorder("=")))
+    return torch.from_numpy(values.astype(dtype.newbyteorder("="), copy=False))
 
 
 class Unread(list[object]):
@@ -423,9 +447,6 @@ _STANDS_FOR: dict[str, Callable[..., object]] = {
     "builtins.getattr": lambda *_: Unread,
 }
 
-# The classes that torch reads are set for the whole process.
-_reading = threading.Lock()
-
 
 def _from_torch(path: Path, name: str) -> object:
     """The saved object, if it holds only tensors, numbers, strings, containers and plain values."""
@@ -433,7 +454,7 @@ def _from_torch(path: Path, name: str) -> object:
     while True:
         allowed: list[Any] = [(kind, each) for each, kind in passed_over.items()]
         try:
-            with _reading, torch.serialization.safe_globals(allowed):
+            with torch.serialization.safe_globals(allowed):
                 return torch.load(path, map_location="cpu", weights_only=True)
         # A kind of tensor of its own is no plain value: a stand-in in its place is a wrong type.
         except (pickle.UnpicklingError, TypeError) as error:
@@ -491,6 +512,7 @@ def _unwrapped(saved: object, name: str, sought: str) -> WeightFile:
         opened.append(inside)
         saved = saved[inside]
     weights = tensors(saved)
+    _check_number(len(weights), name)
     if sought or not chosen:
         weights |= _from_callbacks(others)
     # What has no values is no weight, but its shape could claim any number of classes or patches.
@@ -535,13 +557,13 @@ def _from_callbacks(others: dict[str, object]) -> dict[str, Tensor]:
     """The weights of the averages that callbacks hold, taken out of the other entries."""
     callbacks = others.get(CALLBACKS)
     weights: dict[str, Tensor] = {}
-    for path, value in averages_in({CALLBACKS: callbacks}).items():
-        weights |= named_tensors(value, path)
-    left = {
-        key: value
-        for key, value in (callbacks.items() if isinstance(callbacks, Mapping) else ())
-        if not any(name.startswith(f"{CALLBACKS}.{key}.") for name in weights)
-    }
+    left: dict[object, object] = {}
+    for key, callback in callbacks.items() if isinstance(callbacks, Mapping) else ():
+        averages = averages_in({CALLBACKS: {key: callback}})
+        found = [each for path, value in averages.items() for each in named_tensors(value, path)]
+        weights.update(found)
+        if not found:
+            left[key] = callback
     if weights:
         del others[CALLBACKS]
         others |= {CALLBACKS: left} if left else {}

@@ -58,7 +58,10 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MAX_NAME = 80
 
 MAX_SCANS = 100
-"""Most passes over a JPEG; cameras and web sites write about 10. One of 60 bytes can take 40 ms."""
+"""Most passes over a JPEG; cameras and web sites write about 10."""
+
+MAX_SCANNED = 10 * MAX_PIXELS
+"""Most pixels of all these passes together; of 60 bytes, one over 40 megapixels takes 0.1 s."""
 
 MAX_TIFF_PARTS = 100_000
 """Most strips or tiles of a TIFF. If each row is a strip, the largest square has about 6,000."""
@@ -367,6 +370,8 @@ def _plan(data: bytes, name: str, bands: tuple[int, ...] | None) -> _Plan:
             raise tiff.unsupported(tags, name) from error
         raise
     _refuse_large(file.width, file.height, name)
+    if scans > 1 and scans * file.width * file.height > MAX_SCANNED:
+        raise _slow(f"a JPEG of {scans} passes over {file.width} × {file.height} px", name)
     shown = len(file.getbands())
     stored = shown if tags is None else tags.get(SAMPLESPERPIXEL, 1)
     if tags is not None and bands is not None and stored > shown:

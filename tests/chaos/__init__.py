@@ -1,0 +1,1 @@
+"""What happens to the product where anything goes wrong?"""

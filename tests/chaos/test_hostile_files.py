@@ -1,0 +1,57 @@
+"""Of hostile files, each is read or refused in a sentence: soon, and in little memory.
+
+The long part is a command of its own: `python -m tests.chaos`.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chaos.reading import KINDS, Told, hostile, outcomes
+from tests.helpers.peaks import MEASURABLE
+
+FILES = 200
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not MEASURABLE, reason="this system does not tell peaks")
+def test_hostile_files_are_read_or_refused() -> None:
+    told = list(outcomes(1, range(FILES)))
+    assert [each.number for each in told] == list(range(FILES))
+    assert [(each, each.fault) for each in told if each.fault] == []
+    # Otherwise nothing but first bytes was looked at.
+    for kind in KINDS:
+        assert {each.outcome == "read" for each in told if each.kind == kind} == {True, False}
+
+
+def test_a_file_is_known_by_its_number() -> None:
+    assert [hostile(0, number) for number in range(10)] == [hostile(0, each) for each in range(10)]
+    assert hostile(0, 0) != hostile(1, 0)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words", "seconds", "peak"),
+    [
+        ("KeyError", "KeyError('a')", 0.0, 0),
+        ("crash", "-11: Segmentation fault", 0.0, 0),
+        (
+            "BadImage",
+            "Found <class 'int'> in 'x'; expected a picture; choose another file.",
+            0.0,
+            0,
+        ),
+        ("OutOfMemory", "Found too little free memory; expected room; wait.", 0.0, 0),
+        (
+            "BadImage",
+            "Found text in 'x'; expected a picture; choose another file.",
+            0.1,
+            310_000_000,
+        ),
+        ("BadImage", "Found text in 'x'; expected a picture; choose another file.", 2.1, 0),
+    ],
+)
+def test_what_breaks_the_law_is_a_fault(
+    outcome: str, words: str, seconds: float, peak: int
+) -> None:
+    assert Told(0, "png", outcome, words, seconds, peak).fault
+    assert not Told(0, "png", "read", "", 0.1, 600_000_000).fault
