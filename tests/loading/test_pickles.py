@@ -321,37 +321,43 @@ def test_what_torch_saves_is_followed_to_the_end(
     assert all(torch.equal(read[name], each.detach()) for name, each in weights.items())
 
 
-def test_what_takes_long_to_follow_is_refused(tmp_path: Path) -> None:
+def test_what_takes_long_to_follow_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vit_inspect.loading.pickles.MAX_STEPS", 1000)
     path = tmp_path / "x.pth"
-    packed(path, b"](" + b"N" * 400_000 + b"e")
-    with pytest.raises(vi.WeightsUnavailable, match="claims more than 300,000 instructions"):
+    packed(path, b"](" + b"N" * 2000 + b"e")
+    with pytest.raises(vi.WeightsUnavailable, match="claims more than 1,000 instructions"):
         read_weights(path)
 
 
-def test_more_weights_than_networks_have_are_refused(tmp_path: Path) -> None:
-    one = torch.zeros(1)
-    path = tmp_path / "x.pth"
-    torch.save({f"a{place}": one for place in range(10_001)}, path)
-    with pytest.raises(vi.WeightsUnavailable, match="10,001 weights in 'x.pth'; expected at most"):
-        read_weights(path)
-    with zipfile.ZipFile(path, "w") as file:
-        for place in range(10_001):
-            file.writestr(f"a{place}.npy", b"")
-    with pytest.raises(vi.WeightsUnavailable, match="10,001 weights in 'x.pth'; expected at most"):
-        read_weights(path)
-    path.write_bytes(save({f"a{place}": torch.zeros(0) for place in range(10_001)}))
-    with pytest.raises(vi.WeightsUnavailable, match="10,001 weights in 'x.pth'; expected at most"):
-        read_weights(path)
+def test_more_weights_than_networks_have_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vit_inspect.loading.weight_files.MAX_WEIGHTS", 20)
+    weights = {f"a{place}": torch.zeros(0) for place in range(21)}
+    one, two, three = (tmp_path / str(each) for each in range(3))
+    torch.save(weights, one)
+    two.write_bytes(save(weights))
+    with zipfile.ZipFile(three, "w") as file:
+        for name in weights:
+            file.writestr(f"{name}.npy", b"")
+    for path in (one, two, three):
+        with pytest.raises(
+            vi.WeightsUnavailable, match=r"21 weights in '\d'; expected at most 20;"
+        ):
+            read_weights(path)
 
 
+@pytest.mark.slow
 def test_averages_of_many_callbacks_take_no_time(tmp_path: Path) -> None:
     own = {"blocks.0.norm1.weight": torch.ones(2)}
-    callbacks = {f"EMA{place}": {"ema": own} for place in range(3000)}
+    callbacks = {f"EMA{place}": {"ema": own} for place in range(2000)}
     path = tmp_path / "x.pth"
     torch.save({"model": own, "callbacks": {"Timer": 3, **callbacks}}, path)
     start = time.process_time()
     read = read_weights(path)
-    assert len(read.weights) == 3001
+    assert len(read.weights) == 2001
     assert read.left_out["callbacks"] == {"Timer": 3}
     assert time.process_time() - start < 3
 
@@ -374,5 +380,5 @@ def test_a_lack_of_memory_is_no_damage(
         raise error
 
     monkeypatch.setattr("vit_inspect.loading.weight_files.check_pickle", full)
-    with pytest.raises(vi.OutOfMemory, match="too little free memory to read 'x.pth'"):
+    with pytest.raises(vi.OutOfMemory, match=r"too little free memory to read 'x\.pth'"):
         door(path)
