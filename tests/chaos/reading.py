@@ -37,7 +37,11 @@ STUCK = 30
 
 READY = "ready\n"
 
-INTERNALS = ("Traceback", "Error(", "Error:", " object at 0x", "NoneType", "<class ", "self.")
+INTERNALS = (
+    *("Traceback", "Error(", "Error:", " object at 0x", "NoneType", "<class ", "self.", "PyTorch"),
+    *("invalid combination", "to unpack", "deserializ", "argument", "index out of", "not iterable"),
+    *("not subscriptable", "invalid syntax", "codec can't", "Expecting ", "required positional"),
+)
 """Words that no user is to read."""
 
 PICTURES = ("png", "jpeg", "webp", "bmp", "gif", "tiff")

@@ -362,6 +362,13 @@ def test_averages_of_many_callbacks_take_no_time(tmp_path: Path) -> None:
     assert time.process_time() - start < 3
 
 
+def test_damage_is_told_without_words_of_code(tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    archive(path, named("torch._utils._rebuild_tensor_v2") + together(value(1)) + b"R")
+    with pytest.raises(vi.WeightsUnavailable, match=r"'x\.pth' \(its contents cannot be read\);"):
+        read_weights(path)
+
+
 LACKS = [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")]
 
 

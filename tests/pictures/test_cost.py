@@ -22,6 +22,7 @@ from tests.helpers.picture_files import png_of_16_bits, tiff_of
 from vit_inspect.errors import BadImage, OutOfMemory
 from vit_inspect.limits import MAX_READING, READING
 from vit_inspect.pictures import reading
+from vit_inspect.pictures.given import as_picture
 from vit_inspect.pictures.reading import read_image
 
 measured = pytest.mark.skipif(not MEASURABLE, reason="this system does not tell peaks")
@@ -200,6 +201,20 @@ def test_a_lack_of_memory_while_converting_is_told(
     # The next one finds its memory: nothing is held.
     with READING.part(MAX_READING):
         pass
+
+
+@pytest.mark.parametrize("kind", ["picture", "array"])
+def test_a_lack_of_memory_for_a_picture_that_is_handed_over_is_told(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "load", full)
+    monkeypatch.setattr("vit_inspect.pictures.given.np.ascontiguousarray", full)
+    given = np.zeros((5, 7, 3), np.uint8) if kind == "array" else Image.new("RGB", (7, 5))
+    with pytest.raises(OutOfMemory, match="too little free memory to read 'image'"):
+        as_picture(given)
 
 
 LIMITED = """

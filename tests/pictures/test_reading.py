@@ -17,6 +17,7 @@ from PIL import Image, ImageCms
 
 from vit_inspect.errors import BadImage
 from vit_inspect.limits import MAX_BYTES
+from vit_inspect.pictures import reading
 from vit_inspect.pictures.reading import MAX_SCANS, MAX_TIFF_PARTS, describe, read_image
 
 LOSSLESS = ("PNG", "BMP", "GIF", "TIFF", "WEBP")
@@ -462,6 +463,17 @@ def test_a_jpeg_of_endless_passes_is_refused() -> None:
     expected = "Found a JPEG of 101 passes in 'image'; "
     assert refusal(bomb).startswith(expected)
     assert refusal(bomb).endswith("; save it again with common settings.")
+
+
+def test_a_jpeg_of_many_passes_over_many_pixels_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = encoded(Image.new("L", (64, 64)), "JPEG", progressive=True)
+    passes = data.count(b"\xff\xda")
+    monkeypatch.setattr(reading, "MAX_SCANNED", passes * 64 * 64)
+    assert read_image(data).size == (64, 64)
+    monkeypatch.setattr(reading, "MAX_SCANNED", passes * 64 * 64 - 1)
+    assert refusal(data).startswith(f"Found a JPEG of {passes} passes over 64 × 64 px in 'image'; ")
 
 
 def test_a_tiff_of_endless_strips_or_vast_tiles_is_refused() -> None:

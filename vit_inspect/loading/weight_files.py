@@ -26,7 +26,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -270,7 +270,10 @@ def _refusals(name: str) -> Iterator[None]:
 
 def _damaged(name: str, error: Exception) -> WeightsUnavailable:
     said = " ".join(str(error).split())
-    reason = shown(said) or "it ends too early"
+    # Not the words of torch, numpy and others: they speak of code, not of files.
+    reason = "it ends too early" if isinstance(error, EOFError) else "its contents cannot be read"
+    if isinstance(error, SafetensorError):
+        reason = shown(said.removeprefix("Error while deserializing header: "))
     if summed := re.fullmatch(r"Bad CRC-32 for file '(.*)'", said):
         reason = f"the bytes of {shown(summed[1])!r} have another checksum than it says"
     return WeightsUnavailable(
