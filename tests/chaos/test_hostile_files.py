@@ -5,9 +5,14 @@ The long part is a command of its own: `python -m tests.chaos`.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
-from tests.chaos.reading import KINDS, Told, hostile, outcomes
+from tests.chaos.reading import KINDS, MOST_REFUSING, Told, hostile, outcomes
 from tests.helpers.peaks import MEASURABLE
 
 FILES = 200
@@ -55,3 +60,52 @@ def test_what_breaks_the_law_is_a_fault(
 ) -> None:
     assert Told(0, "png", outcome, words, seconds, peak).fault
     assert not Told(0, "png", "read", "", 0.1, 600_000_000).fault
+
+
+TOGETHER = """
+import sys, tempfile, threading
+from pathlib import Path
+from tests.chaos import pictures, weights
+from tests.chaos.reading import KINDS, limit_memory, read
+from tests.helpers.peaks import HERE, memory
+from vit_inspect.errors import InspectError
+
+def refused(name):
+    try:
+        read(max((kind for kind in KINDS if name.startswith(kind)), key=len), folder / name)
+    except InspectError:
+        told.append(name)
+
+folder, told = Path(tempfile.mkdtemp()), []
+for name in sys.argv[1:]:
+    (folder / name).write_bytes({**pictures.BOMBS, **weights.BOMBS}[name]())
+idle = limit_memory()
+(HERE / "clear_refs").write_text("5")
+readers = [threading.Thread(target=refused, args=(name,)) for name in sys.argv[1:]]
+for reader in readers:
+    reader.start()
+for reader in readers:
+    reader.join()
+assert sorted(told) == sorted(sys.argv[1:]), told
+sys.stdout.write(str(memory("VmHWM") - idle))
+"""
+
+REFUSED = (
+    *("png with text", "gif that ends early", "webp that ends early", "pth of a long list"),
+    *("pth of a long text", "old pth of many networks", "safetensors of spaces", "npz of 60 MB"),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not MEASURABLE, reason="this system does not tell peaks")
+def test_many_readers_together_refuse_in_little_memory() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", TOGETHER, *REFUSED],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert 0 < int(run.stdout) <= MOST_REFUSING
