@@ -362,6 +362,13 @@ def test_averages_of_many_callbacks_take_no_time(tmp_path: Path) -> None:
     assert time.process_time() - start < 3
 
 
+def test_an_archive_of_another_compression_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    archive(path, value({}), zipfile.ZIP_LZMA)
+    with pytest.raises(vi.WeightsUnavailable, match="packed in another way than torch and numpy"):
+        read_weights(path)
+
+
 def test_damage_is_told_without_words_of_code(tmp_path: Path) -> None:
     path = tmp_path / "x.pth"
     archive(path, named("torch._utils._rebuild_tensor_v2") + together(value(1)) + b"R")

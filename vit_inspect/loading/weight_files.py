@@ -344,7 +344,16 @@ def _check_number(count: int, name: str) -> None:
 
 
 def _check_packed(members: list[zipfile.ZipInfo], name: str, size: int) -> None:
-    """Refuse an archive that unpacks to far more than its size."""
+    """Refuse an archive that unpacks to far more than its size, or is packed as none is."""
+    # Unpacking LZMA takes as much memory as its header claims.
+    if any(
+        each.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for each in members
+    ):
+        raise WeightsUnavailable(
+            f"an archive packed in another way than torch and numpy do in {name!r}",
+            "one that is stored or deflated",
+            "save the weights again",
+        )
     unpacked = sum(each.file_size for each in members)
     if unpacked > max(MAX_PACKING * size, ALWAYS_UNPACKED):
         raise WeightsUnavailable(
