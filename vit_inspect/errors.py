@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_NO_MEMORY = re.compile("out of memory|can't allocate memory|not enough memory|ALLOC_FAILED", re.I)
+_NO_MEMORY = re.compile(
+    "out of memory|can(no|')t allocate memory|not enough memory|ALLOC_FAILED", re.IGNORECASE
+)
 
 
 class InspectError(Exception):
@@ -56,13 +58,13 @@ class OutOfMemory(InspectError):
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """Whether an error of Python, numpy or torch says that memory ended.
+    """Whether an error of Python, numpy, torch or safetensors says that memory ended.
 
     On most devices, only the text of torch's error distinguishes this from other failures.
     """
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)) is not None
-    )
+    # That of safetensors is none of these kinds, and the package need not be imported for it.
+    told = isinstance(error, RuntimeError | OSError) or type(error).__name__ == "SafetensorError"
+    return isinstance(error, MemoryError) or (told and _NO_MEMORY.search(str(error)) is not None)
 
 
 @contextmanager

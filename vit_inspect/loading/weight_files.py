@@ -30,7 +30,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vit_inspect.errors import BadParameter, OutOfMemory, WeightsUnavailable
+from vit_inspect.errors import BadParameter, OutOfMemory, WeightsUnavailable, lacks_memory
 from vit_inspect.loading.averages import (
     AVERAGES,
     CALLBACKS,
@@ -86,9 +86,6 @@ _reading = threading.Lock()
 
 CHUNK = 2**20
 """Bytes that are read at a time to compare a checksum."""
-
-_NO_MEMORY = r"can't allocate memory|[Cc]annot allocate memory|not enough memory"
-"""What torch and the system say where there is no memory."""
 
 _ZIP, _PICKLE, _NUMPY = b"PK", b"\x80", b"\x93NUMPY"
 
@@ -259,7 +256,7 @@ def _refusals(name: str) -> Iterator[None]:
     except WeightsUnavailable:
         raise
     except Exception as error:
-        if isinstance(error, MemoryError) or re.search(_NO_MEMORY, str(error)):
+        if lacks_memory(error):
             raise OutOfMemory(
                 f"too little free memory to read {name!r}",
                 "room for its weights",
