@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 import vit_inspect as vi
 from tests.helpers import two_towers
 from tests.helpers.made import capture_of, layout_of
-from vit_inspect.__main__ import app
+from vit_inspect.__main__ import WEIGHTS_MB, app
 from vit_inspect.layout import MEAN
 
 pytestmark = pytest.mark.slow
@@ -320,6 +320,49 @@ def test_numbers_of_parameters(name: str, architecture: str, parameters: str) ->
     with torch.device("meta"):
         network = timm.create_model(architecture.strip("`"), num_classes=1000)
     assert sum(each.numel() for each in network.parameters()) == number(parameters), name
+
+
+def test_the_limits_told_are_those_of_the_code() -> None:
+    from vit_inspect import limits
+    from vit_inspect.loading import from_file, hub, pickles, weight_files
+    from vit_inspect.pictures import reading
+    from vit_inspect_dashboard import brought, device, kept, launch, models, pictures, quotas, texts
+    from vit_inspect_dashboard import survey_own as own
+
+    mega, strangers = 10**6, quotas.STRANGERS
+    limits_of = {
+        "pixels": [limits.MAX_PIXELS / mega],
+        "bytes of its file": [limits.MAX_BYTES / mega, pictures.LARGEST_MB],
+        "memory while it is read": [limits.MAX_READING / mega],
+        "passes over a JPEG": [reading.MAX_SCANS, reading.MAX_SCANNED / mega],
+        "weights": [weight_files.MAX_WEIGHTS, weight_files.MAX_NAME],
+        "instructions of a `.pth`": [pickles.MAX_STEPS],
+        "values": [pickles.MAX_PACKING, pickles.ALWAYS_UNPACKED / mega],
+        "header of a `.safetensors`": [weight_files.MAX_HEADER / mega],
+        "networks in one file": [from_file.MAX_NETWORKS],
+        "wait for a hub": [hub.PATIENCE_SECONDS, hub.PATIENCE_IF_CACHED_SECONDS],
+        "pictures of a session": [strangers.pictures],
+        "megabytes of them together": [strangers.pictures_mb],
+        "jobs that wait or run": [strangers.jobs],
+        "seconds of a job on the device": [strangers.job_seconds],
+        "parameters of a model that a visitor names": [strangers.parameters / mega],
+        "longer side of an input": [strangers.px],
+        "weights that are fetched, on disk": [strangers.disk_gb],
+        "words as classes": [texts.MOST, texts.LETTERS],
+        "pictures of a survey in the browser": [own.MOST],
+        "jobs on the device": [device.WAITING],
+        "models in memory": [models.MODELS],
+        "captures in memory": [kept.CAPTURE_BYTES / 2**20],
+        "results in memory": [kept.RESULT_BYTES / 2**20],
+        "one file of weights, with `--allow-weights`": [WEIGHTS_MB],
+    }
+    rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", TEXTS["limits.md"], re.MULTILINE))
+    for row, numbers in limits_of.items():
+        told = re.findall(r"\d[\d,.]*(?<!\W)", rows[row])
+        assert [float(each.replace(",", "")) for each in told] == numbers, row
+    assert rows["formats"].startswith("`.safetensors`")
+    assert (rows["files of weights on disk"].split()[0], brought.FILES) == ("four", 4)
+    assert launch.UPLOAD_MB == pictures.LARGEST_MB
 
 
 def test_lines_of_docstrings_that_begin_with_a_name_become_a_list() -> None:
