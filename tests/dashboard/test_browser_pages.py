@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, expect
 
 from tests.dashboard.serving import CLASSIFIER
 from tests.dashboard.windows import new_window, ready, show
+from tests.helpers.words import LITERAL
 from vit_inspect.catalog import FIGURES
 from vit_inspect.loading.recommended import DEFAULT
 from vit_inspect_dashboard.places import PLACES, VIEW_NAMES, place_of
 from vit_inspect_dashboard.state import HOME
+from vit_inspect_dashboard.wording import JOINER
 
 pytestmark = pytest.mark.slow
 
@@ -150,3 +153,19 @@ def test_an_address_that_is_no_page_says_so_and_leads_home(window: Page, address
     expect(window).to_have_url(f"{address}/")
     window.keyboard.press("Escape")
     expect(told).to_have_count(0)
+
+
+def test_words_of_strangers_stand_there_as_they_are(window: Page) -> None:
+    asked: list[str] = []
+
+    def hear(request: Request) -> None:
+        asked.append(request.url)
+
+    window.on("request", hear)
+    for key in ("Markdown", "HTML", "links", "Streamlit", "arrows"):
+        show(window, f"/?{urlencode({'at': 'about', 'image': LITERAL[key]})}")
+        told = window.get_by_test_id("stAlert")
+        assert LITERAL[key] in told.inner_text().replace(JOINER, "")
+        expect(told.locator("a, img, code, strong, .katex")).to_have_count(0)
+    window.remove_listener("request", hear)
+    assert not [each for each in asked if "127.0.0.1:9" in each]
