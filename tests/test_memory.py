@@ -50,10 +50,12 @@ class Full(TorchFunctionMode):
     def __torch_function__(
         self, function: Any, types: object, args: Any = (), kwargs: Any = None
     ) -> Any:
-        # To look at a shape, or to name a device, takes no memory.
-        self.calls += function.__name__ not in ("__get__", "__set__", "device")
-        if self.error is not None and self.calls > self.after:
-            raise self.error
+        # To look at a shape, to name a device or to leave `torch.no_grad` takes no memory.
+        free = ("__get__", "__set__", "device", "_set_grad_enabled", "set_grad_enabled")
+        if function.__name__ not in free:
+            self.calls += 1
+            if self.error is not None and self.calls > self.after:
+                raise self.error
         return function(*args, **kwargs or {})
 
 

@@ -57,14 +57,19 @@ class OutOfMemory(InspectError):
     """The device or the computer has too little memory for the work; no partial result is kept."""
 
 
-def lacks_memory(error: BaseException) -> bool:
+def lacks_memory(error: BaseException | None) -> bool:
     """Whether an error of Python, numpy, torch or safetensors says that memory ended.
 
-    On most devices, only the text of torch's error distinguishes this from other failures.
+    On most devices, only the text of torch's error distinguishes this from other failures. Other
+    packages raise an error of their own while they handle it.
     """
+    if error is None or isinstance(error, MemoryError):
+        return error is not None
     # That of safetensors is none of these kinds, and the package need not be imported for it.
     told = isinstance(error, RuntimeError | OSError) or type(error).__name__ == "SafetensorError"
-    return isinstance(error, MemoryError) or (told and _NO_MEMORY.search(str(error)) is not None)
+    if told and _NO_MEMORY.search(str(error)):
+        return True
+    return lacks_memory(error.__cause__ or error.__context__)
 
 
 @contextmanager
@@ -76,7 +81,9 @@ def memory_told(
     """Turns a lack of memory into an `OutOfMemory`."""
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
+    except InspectError:
+        raise
+    except Exception as error:
         if not lacks_memory(error):
             raise
         raise OutOfMemory(found, expected, remedy) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -92,7 +93,7 @@ def test_a_hierarchical_model_has_no_figure_6(small: Small) -> None:
 
 def test_what_a_figure_does_not_take_is_refused(capture: vi.Capture) -> None:
     # Without the checks of types, as users call it.
-    figure: Any = vi.paper_figure.__wrapped__  # type: ignore[attr-defined]
+    figure: Any = inspect.unwrap(vi.paper_figure)
     for given, found in (
         ((5, capture), "Found Figure 5; expected one of 6, 7, 10, 11"),
         ((7,), "Found 0 captures for Figure 7; expected 1;"),

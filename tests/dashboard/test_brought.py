@@ -171,7 +171,7 @@ torch.save({"a": torch.ones(2)}, PICKLE)
         ((2**40).to_bytes(8, "little") + b"{}", "header claims 1,099,511,627,776 bytes"),
         ((2).to_bytes(8, "little") + b"{}", "no weights in"),
         (save({f"w{each}": torch.zeros(1) for each in range(10_001)}), "10,001 weights in"),
-        (save({"w." * 101: torch.zeros(1)}), "names of up to 202 letters"),
+        (save({"w." * 101: torch.zeros(1)}), "names of weights of up to 202 letters"),
         (bytes(4 * 2**20 + 1), "at most 4 MB|4 MB in"),
     ],
 )

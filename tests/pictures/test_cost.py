@@ -213,7 +213,7 @@ def test_a_lack_of_memory_for_a_picture_that_is_handed_over_is_told(
     monkeypatch.setattr(Image.Image, "load", full)
     monkeypatch.setattr("vit_inspect.pictures.given.np.ascontiguousarray", full)
     given = np.zeros((5, 7, 3), np.uint8) if kind == "array" else Image.new("RGB", (7, 5))
-    with pytest.raises(OutOfMemory, match="too little free memory to read 'image'"):
+    with pytest.raises(OutOfMemory, match="too little free memory to read 'a picture in memory'"):
         as_picture(given)
 
 

@@ -232,7 +232,7 @@ class _Reader:
         if not isinstance(function, _Made):
             raise _Unfollowed
         if not isinstance(given, _Made) or given.kind not in ("tuple", "container"):
-            self._refuse("a call whose arguments are no tuple")
+            self._refuse("a call without a tuple")
         arguments = given.members
         last = function.name.rpartition(".")[2]
         ours = function.kind == "global" and "torch" in function.name
