@@ -2,10 +2,11 @@
 
     python -m tests.benchmarks.crowd [--users N] [--minutes M]
 
-Every user clicks, waits for the page, reads it for some seconds, and clicks again: on the three
-views whose numbers are compared with those computed here, alone, and on all others. So it goes for
-M minutes; then for M more minutes beside a user who asks for the largest inputs, for other models
-and for the largest pictures, again and again, mostly without waiting for what comes.
+Visitors have the quotas of strangers. Each clicks, waits for the page, reads it for some seconds,
+and clicks again: on the three views whose numbers are compared with those computed here, alone, and
+on all others. So it goes for M minutes; then for M more minutes beside a user who asks for the
+largest inputs, for other models and for the largest pictures, again and again, mostly without
+waiting for what comes.
 
 "wait" is the time from a click to the whole page, "jobs" how many wait for the device, sampled each
 second. "raw" and "trimmed" are the server's memory, as in `tests/dashboard/serving.py`.
@@ -44,8 +45,8 @@ from vit_inspect_dashboard import places
 
 READING_S = 6, 18
 """Seconds for which a user looks at a page, at least and at most."""
-LARGE_PX = 1036
-"""The largest size that the misbehaving user asks for."""
+LARGE_PX = 518, 630, 1036
+"""The sizes that the misbehaving user asks for; the last one is beyond what strangers may."""
 
 
 class Crowd:
@@ -116,7 +117,7 @@ def misbehave(port: int, until: float) -> None:
                 window.upload("large.png", file.getvalue())
             for _ in range(20):
                 view = choice.choice(["attention_relevance", "compare", "surveys", *ASKED])
-                what = choice.choice([{"size": LARGE_PX}, {"model": FASHION}, {"size": 518}])
+                what = choice.choice([{"model": FASHION}, *({"size": each} for each in LARGE_PX)])
                 window.ask(view, image=choice.choice(list(vi.SAMPLES)), **what)
                 time.sleep(choice.uniform(0, 1))
                 if time.monotonic() > until:
@@ -131,6 +132,7 @@ def main() -> None:
     write = sys.stdout.write
     p95 = []
     with Server() as server:
+        server.ask("strangers")
         for also in (False, True):
             crowd = Crowd(server.port)
             began = time.monotonic()

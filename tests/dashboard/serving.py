@@ -96,6 +96,15 @@ def waiting() -> dict[str, float]:
     return {"jobs": len(device.line().waiting)}
 
 
+def strangers() -> dict[str, float]:
+    """Gives each visitor the quotas that strangers have."""
+    from vit_inspect_dashboard import allowed, quotas
+
+    allowed.choose("cached")
+    quotas.choose(quotas.STRANGERS)
+    return {}
+
+
 @contextmanager
 def started(*options: str, cwd: Path = ROOT, path: Path | None = None) -> Iterator[str]:
     """The address of a server that the command `vit-inspect dashboard` starts with these options.
@@ -132,6 +141,7 @@ PROBES: dict[str, Callable[..., dict[str, float]]] = {
     "limit": limit,
     "forget": forget,
     "waiting": waiting,
+    "strangers": strangers,
 }
 
 
