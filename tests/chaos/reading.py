@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.helpers.peaks import HERE, memory
+from tests.helpers.peaks import GIVEN_BACK, HERE, memory
 
 MOST_SECONDS, MOST_READING = 2.0, 15.0
 """For a refusal, and for a picture that is read: of 40 megapixels and 16 bits, an honest one takes
@@ -170,7 +170,7 @@ def outcomes(seed: int, numbers: range) -> Iterator[Told]:
             with subprocess.Popen(
                 [sys.executable, "-m", *map(str, command)],
                 cwd=Path(__file__).parents[2],
-                env={**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"},
+                env=os.environ | GIVEN_BACK | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"},
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,

@@ -227,7 +227,7 @@ def _safetensors(draw: random.Random, data: bytes) -> bytes:
         entry = header[name] = copy.deepcopy(header[name])
         match draw.randrange(6):
             case 0:
-                entry["shape"] = _shape(draw, entry["shape"])
+                entry["shape"] = _shape(draw, entry.get("shape", [1]))
             case 1:
                 entry["data_offsets"][draw.randrange(2)] = draw.choice((-1, 0, 1, 1e9, 2**63, "0"))
             case 2:

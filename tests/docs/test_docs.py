@@ -339,6 +339,9 @@ def test_the_limits_told_are_those_of_the_code() -> None:
         "instructions of a `.pth`": [pickles.MAX_STEPS],
         "values": [pickles.MAX_PACKING, pickles.ALWAYS_UNPACKED / mega],
         "header of a `.safetensors`": [weight_files.MAX_HEADER / mega],
+        "what an archive of `torch.save` holds beside its numbers": [
+            weight_files.MAX_PICKLE / mega
+        ],
         "networks in one file": [from_file.MAX_NETWORKS],
         "wait for a hub": [hub.PATIENCE_SECONDS, hub.PATIENCE_IF_CACHED_SECONDS],
         "pictures of a session": [strangers.pictures],

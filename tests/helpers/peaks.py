@@ -26,7 +26,7 @@ MEASURABLE = (HERE / "clear_refs").exists()
 """Whether this system tells the peak of a process, and forgets it on demand."""
 
 
-_GIVEN_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+GIVEN_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 """So the peak of small pictures is that of what is in use, and not of what an allocator keeps."""
 
 
@@ -44,7 +44,7 @@ def peaks_of(
     run = subprocess.run(
         [sys.executable, "-m", __name__, *map(str, (threads, budget, blocks)), *map(str, files)],
         cwd=Path(__file__).parents[2],
-        env={**os.environ, **(_GIVEN_BACK if blocks > 1 or budget else {})},
+        env={**os.environ, **(GIVEN_BACK if blocks > 1 or budget else {})},
         capture_output=True,
         text=True,
         check=False,

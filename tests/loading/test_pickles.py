@@ -376,6 +376,22 @@ def test_damage_is_told_without_words_of_code(tmp_path: Path) -> None:
         read_weights(path)
 
 
+def test_more_than_numbers_in_an_archive_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    archive(path, bytes(20_000_001))
+    with pytest.raises(vi.WeightsUnavailable, match=r"20 MB beside the numbers of 'x\.pth'"):
+        read_weights(path)
+
+
+def test_a_header_that_python_cannot_read_is_damage_and_no_lack_of_memory(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    header = b"-" * 9_000 + b"1"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("a.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(vi.WeightsUnavailable, match="its contents cannot be read"):
+        read_weights(path)
+
+
 LACKS = [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")]
 
 

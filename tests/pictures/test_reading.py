@@ -554,3 +554,13 @@ def test_threads_read_alike_and_leave_the_process_as_it_was() -> None:
     assert seen == {thread: {size} for thread, size in enumerate(sizes)}
     assert warnings.filters == before
     assert limit == Image.MAX_IMAGE_PIXELS
+
+
+def test_more_transparencies_than_colours_are_damage() -> None:
+    file = io.BytesIO()
+    Image.new("P", (4, 4)).save(file, "PNG")
+    data, clear = file.getvalue(), b"tRNS" + bytes(300)
+    place = data.index(b"IDAT") - 4
+    chunk = (300).to_bytes(4, "big") + clear + zlib.crc32(clear).to_bytes(4, "big")
+    with pytest.raises(BadImage, match="a damaged or cut off picture"):
+        read_image(data[:place] + chunk + data[place:])

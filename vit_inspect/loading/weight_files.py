@@ -77,6 +77,9 @@ MAX_PASSED_OVER = 60
 MAX_HEADER = 10_000_000
 """Most bytes of a safetensors header; a weight takes about 100."""
 
+MAX_PICKLE = 20_000_000
+"""Most bytes of names, texts and single numbers of an archive of torch.save; a weight takes 100."""
+
 MAX_WEIGHTS, MAX_NAME = 10_000, 200
 """Most weights of a stranger's file, and most letters of their names. Names are compared with each
 other; the largest networks have about 1,000 weights."""
@@ -378,6 +381,12 @@ def _check_pickles(
             # torch writes 0 where it was told to compute no checksums; zipfile compares none then.
             each.CRC = None  # type: ignore[assignment]
         if Path(each.filename).name.lower() == "data.pkl":
+            if each.file_size > MAX_PICKLE:
+                raise WeightsUnavailable(
+                    f"{each.file_size / 1e6:,.0f} MB beside the numbers of {name!r}",
+                    f"at most {MAX_PICKLE // 10**6} MB",
+                    "save the weights of the network alone",
+                )
             check_pickle(archive.read(each), name, size, records)
         elif summed:
             with archive.open(each) as file:
@@ -394,7 +403,11 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Tens
             if version == (1, 0)
             else np.lib.format.read_array_header_2_0
         )
-        shape, columns_first, dtype = read_header(file)
+        try:
+            shape, columns_first, dtype = read_header(file)
+        except (MemoryError, RecursionError) as error:
+            # Python says so of signs inside each other; a header has 10,000 letters at most.
+            raise ValueError("a header of too many signs") from error
         if dtype.hasobject:
             raise WeightsUnavailable(
                 f"Python objects in {name!r} ({shown(member.filename)}), which may run code and "

@@ -166,9 +166,9 @@ def read_image(
         with READING.part(plan.memory):
             with _refusals(data, name, plan.memory), _quiet:
                 image, file_notices = plan.read()
-            # It holds the file as Pillow opened it, with its pixels and its decoder.
-            del plan
-            image, pixel_notices = _as_rgb(image)
+                # It holds the file as Pillow opened it, with its pixels and its decoder.
+                del plan
+                image, pixel_notices = _as_rgb(image)
             image.info = {}
             image.info["origin"] = ImageOrigin(
                 name=name,
