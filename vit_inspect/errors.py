@@ -69,7 +69,9 @@ def lacks_memory(error: BaseException | None) -> bool:
     told = isinstance(error, RuntimeError | OSError) or type(error).__name__ == "SafetensorError"
     if told and _NO_MEMORY.search(str(error)):
         return True
-    return lacks_memory(error.__cause__ or error.__context__)
+    return lacks_memory(
+        error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    )
 
 
 @contextmanager

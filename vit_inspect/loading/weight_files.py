@@ -405,9 +405,9 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Tens
         )
         try:
             shape, columns_first, dtype = read_header(file)
-        except (MemoryError, RecursionError) as error:
+        except (MemoryError, RecursionError):
             # Python says so of signs inside each other; a header has 10,000 letters at most.
-            raise ValueError("a header of too many signs") from error
+            raise ValueError("a header of too many signs") from None
         if dtype.hasobject:
             raise WeightsUnavailable(
                 f"Python objects in {name!r} ({shown(member.filename)}), which may run code and "
