@@ -38,7 +38,7 @@ STUCK = 30
 READY = "ready\n"
 
 INTERNALS = (
-    *("Traceback", "Error(", "Error:", " object at 0x", "NoneType", "<class ", "self.", "PyTorch"),
+    *("Traceback", "Error(", "Error:", " object at 0x", "NoneType", "<class ", " self.", "PyTorch"),
     *("invalid combination", "to unpack", "deserializ", "argument", "index out of", "not iterable"),
     *("not subscriptable", "invalid syntax", "codec can't", "Expecting ", "required positional"),
 )
