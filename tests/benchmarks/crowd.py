@@ -45,8 +45,8 @@ from vit_inspect_dashboard import places
 
 READING_S = 6, 18
 """Seconds for which a user looks at a page, at least and at most."""
-LARGE_PX = 518, 630, 1036
-"""The sizes that the misbehaving user asks for; the last one is beyond what strangers may."""
+LARGE_PX = 518
+"""The largest size that the sidebar offers."""
 
 
 class Crowd:
@@ -117,7 +117,7 @@ def misbehave(port: int, until: float) -> None:
                 window.upload("large.png", file.getvalue())
             for _ in range(20):
                 view = choice.choice(["attention_relevance", "compare", "surveys", *ASKED])
-                what = choice.choice([{"model": FASHION}, *({"size": each} for each in LARGE_PX)])
+                what = choice.choice([{"model": FASHION}, {"size": LARGE_PX}])
                 window.ask(view, image=choice.choice(list(vi.SAMPLES)), **what)
                 time.sleep(choice.uniform(0, 1))
                 if time.monotonic() > until:
