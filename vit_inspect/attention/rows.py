@@ -64,15 +64,15 @@ def weights_and_entropy(
     if layer.windows is not None or layer.padded:
         weights = weights_of(layer, scaled, keys, images, queries)
         return weights, row_entropy(weights)
-    # In place, so that the block stays in the cache, and step by step: torch's softmax takes the
-    # time of the exponential, both sums and the quotient together.
+    # In place, so that the block stays in the cache, and step by step: torch's log_softmax alone
+    # takes longer than the largest score, the difference, the exponential and the sum.
     scores = _scores(scaled, keys, _bias_of(layer, images, queries))
     scores -= scores.amax(dim=-1, keepdim=True)
     if layer.bias is not None:
         # Keys that a bias hides have a weight of 0, and 0 times infinity is no number.
         scores.clamp_(min=torch.finfo(scores.dtype).min)
     weights = scores.exp()
-    # The largest is 1, so the logarithm is no less than 0, and loses no digits where it is small.
+    # The largest weight is 1 here, so the total is at least 1, and no entropy is below 0.
     total = weights.sum(dim=-1)
     entropy = total.log() - scores.mul_(weights).sum(dim=-1) / total
     weights *= total.reciprocal_()[..., None]
