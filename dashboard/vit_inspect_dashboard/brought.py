@@ -23,6 +23,7 @@ from vit_inspect.errors import WeightsUnavailable
 from vit_inspect.loading.weight_files import check_safetensors
 from vit_inspect.pictures.reading import printable
 from vit_inspect_dashboard import operating, quotas, shares
+from vit_inspect_dashboard.quotas import MB
 from vit_inspect_dashboard.shares import Shares
 from vit_inspect_dashboard.wording import BROUGHT, model_title
 
@@ -32,9 +33,6 @@ FILES = 4
 SUFFIX = ".safetensors"
 NAME_LENGTH = 40
 """Letters of a file's name that are kept, its suffix among them."""
-
-MB = 2**20
-"""Bytes of a megabyte, as Streamlit counts them."""
 
 _SESSION = "brought"
 

@@ -18,6 +18,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from vit_inspect.loading.ceiling import Ceiling
 
 MB, GB = 2**20, 10**9
+"""Bytes: of uploads as Streamlit counts them, of disks as their makers do."""
 
 
 class Quotas(NamedTuple):
