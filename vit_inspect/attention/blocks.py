@@ -50,9 +50,6 @@ def row_blocks(
     """
     kind = compute_type(layer.queries.dtype)
     scaled, keys = layer.queries.to(kind) * layer.scale, layer.keys.to(kind)
-    if layer.windows is None:
-        # As they are multiplied: each block would arrange them anew.
-        keys = keys.mT.contiguous().mT
     images, heads, query_count, _ = scaled.shape
     budget = block_bytes or _block_bytes(scaled.device)
     row_bytes = heads * keys.shape[2] * keys.element_size()
@@ -60,6 +57,9 @@ def row_blocks(
     # Equally many in each: a rest of a few rows would cost nearly as much as a whole block.
     parts = ceil(query_count / max(1, budget // row_bytes))
     queries_per_block = ceil(query_count / parts)
+    if layer.windows is None and parts > 1:
+        # As they are multiplied: each block would arrange them anew.
+        keys = keys.mT.contiguous().mT
     for first_image in range(0, images, images_per_block):
         image = slice(first_image, min(first_image + images_per_block, images))
         for first_query in range(0, query_count, queries_per_block):
