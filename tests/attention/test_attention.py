@@ -17,7 +17,7 @@ from vit_inspect.attention import blocks
 from vit_inspect.attention.blocks import RowBlock, row_blocks
 from vit_inspect.attention.layer import AxisBias, LayerAttention
 from vit_inspect.attention.rows import rows
-from vit_inspect.attention.sweep import sweep
+from vit_inspect.attention.sweep import Reduction, sweep
 from vit_inspect.device import memory_refusal
 from vit_inspect.errors import OutOfMemory
 
@@ -203,7 +203,7 @@ def test_half_precision_is_computed_in_single(dtype: torch.dtype) -> None:
         np.testing.assert_allclose(block.weights.numpy(), explicit(layer), rtol=0, atol=1e-6)
 
 
-class Listed:
+class Listed(Reduction):
     """A reduction that writes down what it was given."""
 
     def __init__(self) -> None:
@@ -281,7 +281,7 @@ def test_other_failures_pass() -> None:
 
 
 def test_a_sweep_that_does_not_fit_is_told_in_a_sentence() -> None:
-    class Huge:
+    class Huge(Reduction):
         def add(self, layer: int, block: RowBlock) -> None:
             torch.empty(2**60)
 

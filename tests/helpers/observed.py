@@ -48,7 +48,5 @@ def check_observation(
         torch.testing.assert_close(one, other, rtol=0, atol=atol)
     assert set(means) == set(kept.arrays())
     for name, values in means.items():
-        # A difference of entropies has fewer digits than they.
-        small = 10 if name == "nmi" else 1
-        rtol, atol = (1e-12, small * 1e-13) if double else (1e-5, small * 1e-7)
+        rtol, atol = (1e-12, 1e-13) if double else (1e-5, 1e-6 if name == "nmi" else 1e-7)
         np.testing.assert_allclose(values, getattr(kept, name), rtol=rtol, atol=atol, err_msg=name)

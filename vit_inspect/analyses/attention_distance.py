@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vit_inspect.arguments import takes
 from vit_inspect.attention.blocks import RowBlock
+from vit_inspect.attention.sweep import Reduction
 from vit_inspect.errors import BadParameter
 from vit_inspect.model import Model
 from vit_inspect.recording.inputs import Given
@@ -47,7 +48,7 @@ def attention_distance(
     return summed(model, image, begin).result()
 
 
-class DistanceReduction:
+class DistanceReduction(Reduction):
     """Sums distance and prefix mass over blocks of attention rows."""
 
     def __init__(self, heads: Heads, *, definition: Definition = "paper") -> None:

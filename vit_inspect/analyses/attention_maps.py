@@ -13,7 +13,7 @@ from vit_inspect.analyses.readout import readout_weights
 from vit_inspect.attention.blocks import RowBlock
 from vit_inspect.attention.layer import LayerAttention
 from vit_inspect.attention.rows import rows
-from vit_inspect.attention.sweep import sweep
+from vit_inspect.attention.sweep import Reduction, sweep
 from vit_inspect.errors import BadParameter
 from vit_inspect.layout import READOUT, Query, Region
 from vit_inspect.recording.recorder import Capture, of_capture
@@ -63,7 +63,7 @@ def readout_reduction(capture: Capture) -> ReadoutReduction | None:
     return None if capture.layout.readout in capture.layout.prefix else ReadoutReduction(capture)
 
 
-class ReadoutReduction:
+class ReadoutReduction(Reduction):
     """Sums the rows of the tokens that the model reads, weighted by their shares."""
 
     def __init__(self, capture: Capture) -> None:

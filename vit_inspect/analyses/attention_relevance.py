@@ -16,7 +16,7 @@ from vit_inspect.arguments import takes
 from vit_inspect.attention.blocks import RowBlock
 from vit_inspect.attention.layer import compute_type
 from vit_inspect.attention.rows import rows
-from vit_inspect.attention.sweep import sweep
+from vit_inspect.attention.sweep import Reduction, sweep
 from vit_inspect.errors import BadParameter, UnsupportedModel
 from vit_inspect.model import Model
 from vit_inspect.recording.gradients import Gradients, differentiate
@@ -70,7 +70,7 @@ def attention_relevance(
     return relevance.result()
 
 
-class RelevanceReduction:
+class RelevanceReduction(Reduction):
     """Runs the model forward and back, then multiplies the read-out's row by the layers.
 
     Blocks of rows come last layer first. They can be from any capture of the same pictures.

@@ -13,7 +13,7 @@ from torch.nn.functional import normalize, pad
 from vit_inspect.analyses.readout import readout_weights
 from vit_inspect.arguments import in_words, one_of
 from vit_inspect.attention.blocks import RowBlock
-from vit_inspect.attention.sweep import sweep
+from vit_inspect.attention.sweep import Reduction, sweep
 from vit_inspect.errors import BadParameter
 from vit_inspect.recording.recorder import Capture, of_capture
 from vit_inspect.records.paper import AttentionRollout
@@ -44,7 +44,7 @@ def attention_rollout(
     return rollout.result()
 
 
-class RolloutReduction:
+class RolloutReduction(Reduction):
     """Multiplies the read-out's row by the layers, last layer first, block by block.
 
     without: tokens that are removed as keys and from the read-out; rows are then divided by their

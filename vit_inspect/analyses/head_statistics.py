@@ -16,6 +16,7 @@ from vit_inspect.analyses.attention_distance import DistanceReduction
 from vit_inspect.arguments import takes
 from vit_inspect.attention.blocks import RowBlock
 from vit_inspect.attention.rows import row_entropy
+from vit_inspect.attention.sweep import Reduction
 from vit_inspect.layout import TokenLayout
 from vit_inspect.model import Model
 from vit_inspect.recording.inputs import Given
@@ -46,10 +47,10 @@ def head_statistics(model: Model | Capture, image: Given | None = None) -> HeadS
 
     model, image: as for `attention_distance`.
     """
-    return summed(model, image, HeadReduction, entropy=True).result()
+    return summed(model, image, HeadReduction).result()
 
 
-class HeadReduction:
+class HeadReduction(Reduction):
     """Sums statistics of the heads over blocks of attention rows.
 
     statistics: those that are wanted.
@@ -60,6 +61,7 @@ class HeadReduction:
     ) -> None:
         self.heads = heads
         self.statistics = statistics
+        self.needs_entropy = not {"entropy", "nmi"}.isdisjoint(statistics)
         layout = heads.layout
         self.distance = DistanceReduction(heads)
         self.entropy = heads.zeros()
@@ -94,9 +96,8 @@ class HeadReduction:
             flat = block.weights.flatten(2).flatten(0, 1)
             local = flat.index_select(1, near - start * self.keys).sum(dim=1)
             self.local_mass[place].add_(local.unflatten(0, block.weights.shape[:2]))
-        if needs_entropy(self.statistics):
-            whole = row_entropy(block.weights) if block.entropy is None else block.entropy
-            entropy = whole[:, :, first:]
+        if block.entropy is not None and self.needs_entropy:
+            entropy = block.entropy[:, :, first:]
             self.entropy[place].add_(entropy.sum(dim=2))
             self.effective_tokens[place].add_(entropy.exp().sum(dim=2))
         if "nmi" in self.statistics:
@@ -127,11 +128,6 @@ class HeadReduction:
     def result(self) -> HeadStatistics:
         """The record of all statistics."""
         return HeadStatistics(self.heads.model.id, self.heads.layout, **self.means())
-
-
-def needs_entropy(statistics: Collection[Statistic]) -> bool:
-    """Whether one of these is computed from the entropy of each row."""
-    return not {"entropy", "nmi"}.isdisjoint(statistics)
 
 
 def neighbours(layout: TokenLayout) -> Int[Tensor, "2 pair"]:

@@ -8,7 +8,7 @@ from typing import get_args
 from jaxtyping import Float
 from torch import Tensor
 
-from vit_inspect.analyses.head_statistics import HeadReduction, Statistic, needs_entropy
+from vit_inspect.analyses.head_statistics import HeadReduction, Statistic
 from vit_inspect.errors import BadParameter
 from vit_inspect.model import Model, of_model
 from vit_inspect.recording.inputs import Given, input_of
@@ -61,6 +61,5 @@ def observe_heads(
         model,
         pixels,
         lambda heads: HeadReduction(heads, statistics),
-        entropy=needs_entropy(statistics),
         tokens=tokens,
     )

@@ -13,7 +13,7 @@ from torch import Tensor
 from vit_inspect.analyses.attention_rollout import RolloutReduction
 from vit_inspect.attention.blocks import RowBlock
 from vit_inspect.attention.layer import compute_type
-from vit_inspect.attention.sweep import sweep
+from vit_inspect.attention.sweep import Reduction, sweep
 from vit_inspect.errors import UnsupportedModel
 from vit_inspect.recording.recorder import Capture, of_capture
 from vit_inspect.records.evidence import TokenNorms
@@ -159,7 +159,7 @@ def norms_of(tokens: Float[Tensor, "image token width"]) -> Float[Tensor, "image
     return torch.linalg.vector_norm(tokens, dim=-1, dtype=compute_type(tokens.dtype))
 
 
-class TokenNormsReduction:
+class TokenNormsReduction(Reduction):
     """Finds the artefacts, then sums the attention to them over all attention rows."""
 
     def __init__(self, capture: Capture, *, layer: int | None = None) -> None:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vit_inspect.attention.layer import LayerAttention, compute_type
-from vit_inspect.attention.rows import weights_and_entropy, weights_of
+from vit_inspect.attention.rows import weights_of
 
 CPU_BLOCK_BYTES = 3 * 2**20
 """Size of a block on a CPU: small enough for its caches, large enough that calls cost little."""
@@ -65,10 +65,7 @@ def row_blocks(
         for first_query in range(0, query_count, queries_per_block):
             query = slice(first_query, min(first_query + queries_per_block, query_count))
             part = layer, scaled[image, :, query], keys[image], image, query
-            if entropy:
-                yield RowBlock(image, query, *weights_and_entropy(*part))
-            else:
-                yield RowBlock(image, query, weights_of(*part))
+            yield RowBlock(image, query, *weights_of(*part, entropy=entropy))
 
 
 def _block_bytes(device: torch.device) -> int:

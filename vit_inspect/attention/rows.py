@@ -24,7 +24,7 @@ def rows(layer: LayerAttention, queries: Sequence[int]) -> Float[Tensor, "image 
     chosen = torch.as_tensor(queries, device=layer.queries.device)
     kind = compute_type(layer.queries.dtype)
     scaled = layer.queries[:, :, chosen].to(kind) * layer.scale
-    return weights_of(layer, scaled, layer.keys.to(kind), slice(None), chosen)
+    return weights_of(layer, scaled, layer.keys.to(kind), slice(None), chosen)[0]
 
 
 def weights_of(
@@ -33,8 +33,12 @@ def weights_of(
     keys: Float[Tensor, "some_image head key width"],
     images: slice,
     queries: slice | Int[Tensor, "query"],
-) -> Float[Tensor, "some_image head query key"]:
-    """The rows of some images and queries of a layer.
+    *,
+    entropy: bool = False,
+) -> tuple[
+    Float[Tensor, "some_image head query key"], Float[Tensor, "some_image head query"] | None
+]:
+    """The rows of some images and queries of a layer; and the entropy of each, if it is wanted.
 
     scaled, keys: their queries times the scale, and the keys of these images, in the type to
         compute with.
@@ -43,40 +47,39 @@ def weights_of(
     if layer.windows is not None:
         if isinstance(queries, slice):
             queries = torch.arange(queries.start, queries.stop, device=keys.device)
-        return _window_rows(scaled, keys, bias, layer.windows, queries + int(layer.padded))
-    # In place, so that the block stays in the cache.
+        weights = _window_rows(scaled, keys, bias, layer.windows, queries + int(layer.padded))
+        return weights, row_entropy(weights) if entropy else None
     scores = _scores(scaled, keys[:, :, 1:] if layer.padded else keys, bias)
-    weights = torch.softmax(scores, dim=-1, out=scores)
-    return pad(weights, (1, 0)) if layer.padded else weights
+    weights, found = _softmax(scores, entropy=entropy, hidden=layer.bias is not None)
+    return pad(weights, (1, 0)) if layer.padded else weights, found
 
 
-def weights_and_entropy(
-    layer: LayerAttention,
-    scaled: Float[Tensor, "some_image head query width"],
-    keys: Float[Tensor, "some_image head key width"],
-    images: slice,
-    queries: slice,
-) -> tuple[Float[Tensor, "some_image head query key"], Float[Tensor, "some_image head query"]]:
-    """The rows of `weights_of`, and the entropy of each.
+def _softmax(
+    scores: Float[Tensor, "*row key"], *, entropy: bool, hidden: bool
+) -> tuple[Float[Tensor, "*row key"], Float[Tensor, "*row"] | None]:
+    """The softmax of each row, whose scores are lost; and its entropy, if it is wanted.
 
-    From scores it takes half the time that it takes from weights, which need a logarithm each.
+    Step by step, which takes no longer than torch's softmax: the weights are the same to the bit
+    whether entropy is wanted or not, and from scores it takes half the time that it takes from
+    weights, which need a logarithm each.
+
+    hidden: whether there can be keys with a score of minus infinity.
     """
-    if layer.windows is not None or layer.padded:
-        weights = weights_of(layer, scaled, keys, images, queries)
-        return weights, row_entropy(weights)
-    # In place, so that the block stays in the cache, and step by step: torch's log_softmax alone
-    # takes longer than the largest score, the difference, the exponential and the sum.
-    scores = _scores(scaled, keys, _bias_of(layer, images, queries))
+    # In place where it can be, so that the block stays in the cache.
     scores -= scores.amax(dim=-1, keepdim=True)
-    if layer.bias is not None:
-        # Keys that a bias hides have a weight of 0, and 0 times infinity is no number.
-        scores.clamp_(min=torch.finfo(scores.dtype).min)
+    if not entropy:
+        weights = scores.exp_()
+        weights *= weights.sum(dim=-1, keepdim=True).reciprocal_()
+        return weights, None
     weights = scores.exp()
     # The largest weight is 1 here, so the total is at least 1, and no entropy is below 0.
     total = weights.sum(dim=-1)
-    entropy = total.log() - scores.mul_(weights).sum(dim=-1) / total
+    if hidden:
+        # Their weight is 0, and 0 times infinity is no number.
+        scores.clamp_(min=torch.finfo(scores.dtype).min)
+    found = total.log() - scores.mul_(weights).sum(dim=-1) / total
     weights *= total.reciprocal_()[..., None]
-    return weights, entropy
+    return weights, found
 
 
 def row_entropy(rows: Float[Tensor, "*row key"]) -> Float[Tensor, "*row"]:

@@ -14,7 +14,12 @@ from vit_inspect.device import memory_refusal
 
 @runtime_checkable
 class Reduction(Protocol):
-    """A sum over all rows of all layers."""
+    """A sum over all rows of all layers.
+
+    needs_entropy: whether its blocks bring the entropy of their rows.
+    """
+
+    needs_entropy: bool = False
 
     def add(self, layer: int, block: RowBlock) -> None:
         """Add one block; the last layer comes first, and the queries of a layer in order."""
@@ -27,8 +32,9 @@ def sweep(layers: Sequence[LayerAttention], *reductions: Reduction, first_layer:
     the device has too little memory for a block.
     """
     images, _, tokens, _ = layers[-1].queries.shape
+    entropy = any(reduction.needs_entropy for reduction in reductions)
     with torch.inference_mode(), memory_refusal(images, tokens, layers[-1].queries.device):
         for index in reversed(range(first_layer, len(layers))):
-            for block in row_blocks(layers[index]):
+            for block in row_blocks(layers[index], entropy=entropy):
                 for reduction in reductions:
                     reduction.add(index, block)

@@ -41,7 +41,6 @@ class Observer(Recorder, Generic[Sums]):
     """Adds all rows of the model's blocks to a reduction, as they are computed in this thread.
 
     begin: makes the reduction, once it is known how many heads there are.
-    entropy: whether blocks bring that of their rows.
     tokens: is given what each block returns, in order.
     """
 
@@ -50,14 +49,11 @@ class Observer(Recorder, Generic[Sums]):
         model: Model,
         images: int,
         begin: Callable[[Heads], Sums],
-        *,
-        entropy: bool,
         tokens: TokenSums | None = None,
     ) -> None:
         super().__init__(model, images)
         self.tokens = tokens
         self.begin = begin
-        self.entropy = entropy
         self.numbers = {block: layer for layer, block in enumerate(model.blocks)}
         self.reduction: Sums | None = None
 
@@ -146,7 +142,7 @@ class Observer(Recorder, Generic[Sums]):
         output = layer.values.new_empty(images, queries, heads, layer.values.shape[3])
         output = output.transpose(1, 2)
         values = layer.values.to(compute_type(layer.queries.dtype)).contiguous()
-        for block in row_blocks(layer, entropy=self.entropy):
+        for block in row_blocks(layer, entropy=self.reduction.needs_entropy):
             output[block.images, :, block.queries] = block.weights @ values[block.images]
             self.reduction.add(number, block)
         # What is checked in the end is their shape.
@@ -200,15 +196,13 @@ def observed(
     model: Model,
     pixels: Float[Tensor, "image channel row column"],
     begin: Callable[[Heads], Sums],
-    *,
-    entropy: bool = False,
     tokens: TokenSums | None = None,
 ) -> Pass[Sums]:
     """Run the model once and sum over all rows of its blocks; parameters as of an `Observer`.
 
     Raises what `capture` raises of a network.
     """
-    observer = Observer(model, len(pixels), begin, entropy=entropy, tokens=tokens)
+    observer = Observer(model, len(pixels), begin, tokens)
     with (
         memory_refusal(len(pixels), model.layout.token_count, model.device),
         # Not inference mode: what a network keeps of its first pass, such as a table of positions,
@@ -224,8 +218,6 @@ def summed(
     of: Model | Capture,
     image: Given | None,
     begin: Callable[[Heads], Sums],
-    *,
-    entropy: bool = False,
 ) -> Sums:
     """Sums over all rows: of a capture, or of pictures inside the forward pass of a model.
 
@@ -236,7 +228,7 @@ def summed(
         sums = begin(of.heads)
         sweep(of.layers, sums)
         return sums
-    return observed(of, input_of(of, image), begin, entropy=entropy).sums
+    return observed(of, input_of(of, image), begin).sums
 
 
 def _empty(layer: LayerAttention) -> LayerAttention:
