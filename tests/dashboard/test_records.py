@@ -193,9 +193,9 @@ def test_another_layer_of_token_norms_sweeps_only_where_there_are_artefacts(
     swept: list[int] = []
     real = sweep.row_blocks
 
-    def row_blocks(layer: LayerAttention) -> object:
+    def row_blocks(layer: LayerAttention, *, entropy: bool) -> object:
         swept.append(1)
-        return real(layer)
+        return real(layer, entropy=entropy)
 
     monkeypatch.setattr(sweep, "row_blocks", row_blocks)
     for layer, record in zip(layers, wanted, strict=True):
