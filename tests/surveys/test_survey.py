@@ -19,7 +19,7 @@ import vit_inspect as vi
 from tests.conftest import noise
 from vit_inspect.exporting.files import unwritable
 from vit_inspect.records.survey import QUANTILES
-from vit_inspect.surveys import parts, results, sources
+from vit_inspect.surveys import engine_local, parts, results, sources
 from vit_inspect.surveys.sources import Entry
 from vit_inspect.surveys.work import read_batch
 
@@ -232,6 +232,21 @@ def test_more_workers_make_the_same_bytes(tiny: vi.Model, photos: Path, tmp_path
     for workers in (1, 3):
         vi.survey(tiny, photos, tmp_path / str(workers), workers=workers, batch=1)
     assert bytes_of(tmp_path / "1") == bytes_of(tmp_path / "3")
+
+
+@pytest.mark.parametrize("behind", [1, 2])
+def test_batches_that_are_sent_ahead_make_the_same_bytes(
+    tiny: vi.Model, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behind: int
+) -> None:
+    (photos / "dogs" / "bad.png").write_bytes(b"not a picture")
+    vi.survey(tiny, photos, tmp_path / "one", batch=1)
+    ended: list[int] = []
+    monkeypatch.setitem(engine_local.SENT, "cpu", behind)
+    vi.survey(
+        tiny, photos, tmp_path / "ahead", batch=1, on_progress=lambda done, _: ended.append(done)
+    )
+    assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "ahead")
+    assert ended == sorted(ended)
 
 
 def test_one_process_fills_a_folder_at_a_time(tiny: vi.Model, photos: Path, out: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -14,10 +15,13 @@ from vit_inspect.exporting.workers import InOrder
 from vit_inspect.model import Model
 from vit_inspect.surveys.parts import Progress, Row, Store
 from vit_inspect.surveys.sources import Entry, read
-from vit_inspect.surveys.work import Engine, Inputs, read_batch, rows_of
+from vit_inspect.surveys.work import Engine, Inputs, Sent, read_batch, rows_of, send
 
 AHEAD = 2
 """Batches of each worker that wait for the device."""
+
+SENT = {"cuda": 1}
+"""Batches that are on their way to a kind of device while it computes one; of others none."""
 
 
 @contextmanager
@@ -50,10 +54,17 @@ def _fill(
     """Make the parts that are missing, one after the other."""
     batch, done, count = store.plan["batch"], store.done(), len(store.entries)
     rows: list[Row] = []
+    sent: deque[tuple[int, Sequence[Entry], Sent]] = deque()
+    behind = SENT.get(model.device.type, 0)
 
     def take(number: int, pictures: Sequence[Entry], inputs: Inputs) -> None:
+        sent.append((number, pictures, send(model, inputs)))
+        if len(sent) > behind:
+            compute(*sent.popleft())
+
+    def compute(number: int, pictures: Sequence[Entry], there: Sent) -> None:
         nonlocal done
-        rows.extend(run(rows_of, model, statistics, store.plan["tokens"], pictures, inputs))
+        rows.extend(run(rows_of, model, statistics, store.plan["tokens"], pictures, there))
         done += len(pictures)
         if len(rows) == len(store.chunk(number)):
             store.put(number, rows)
@@ -68,3 +79,5 @@ def _fill(
             how = model.recipe, model.layout.input_px, read
             calls.call(partial(take, number, some), read_batch, some, *how)
     calls.take_all()
+    while sent:
+        compute(*sent.popleft())

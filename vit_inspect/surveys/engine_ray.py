@@ -22,7 +22,7 @@ from vit_inspect.pictures.preparing import Recipe
 from vit_inspect.pictures.reading import printable
 from vit_inspect.surveys.parts import Progress, Row, Store
 from vit_inspect.surveys.sources import Entry
-from vit_inspect.surveys.work import Engine, read_batch, rows_of, versions_of
+from vit_inspect.surveys.work import Engine, read_batch, rows_of, send, versions_of
 
 PROCESS_BYTES = 2**29
 """About what a process takes that has loaded torch and holds no model."""
@@ -246,7 +246,9 @@ class _Worker:
                 pictures = pickle.loads(batch["pictures"])
                 tokens = self.plan["tokens"]
                 with memory_told():
-                    found = rows_of(self.model, self.statistics, tokens, pictures, found)
+                    found = rows_of(
+                        self.model, self.statistics, tokens, pictures, send(self.model, found)
+                    )
             except InspectError as error:
                 found = error
         return {"part": batch["part"], "first": batch["first"], "rows": pickle.dumps(found)}

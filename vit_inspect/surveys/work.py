@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
@@ -62,29 +63,72 @@ def read_batch(
     return found
 
 
+class Sent(NamedTuple):
+    """The pixels of a batch on their way to the model's device.
+
+    reasons: of each picture why it has no pixels, or None.
+    copied: on a GPU, when they are there.
+    """
+
+    reasons: list[str | None]
+    pixels: Tensor | None
+    copied: torch.cuda.Event | None = None
+
+    def arrived(self) -> Tensor | None:
+        """The pixels, for the stream that computes; it waits for them, and nothing else does."""
+        if self.pixels is not None and self.copied is not None:
+            computing = torch.cuda.current_stream(self.pixels.device)
+            computing.wait_event(self.copied)
+            # Their memory is that of the other stream, which must not use it again before.
+            self.pixels.record_stream(computing)
+        return self.pixels
+
+
+def send(model: Model, inputs: Inputs) -> Sent:
+    """Begin to bring a batch to the model's device.
+
+    A GPU copies from pinned memory in a stream of its own, while another one computes.
+    """
+    reasons = [each if isinstance(each, str) else None for each in inputs]
+    arrays = [each for each in inputs if not isinstance(each, str)]
+    if not arrays:
+        return Sent(reasons, None)
+    pixels = torch.from_numpy(np.stack(arrays))
+    if model.device.type != "cuda":
+        return Sent(reasons, pixels.to(model.device, model.dtype))
+    with torch.cuda.stream(_copying(model.device)) as stream:
+        there = pixels.pin_memory().to(model.device, non_blocking=True).to(model.dtype)
+        return Sent(reasons, there, stream.record_event())
+
+
+@cache
+def _copying(device: torch.device) -> torch.cuda.Stream:
+    """The stream of a GPU that copies."""
+    return torch.cuda.Stream(device)
+
+
 def rows_of(
     model: Model,
     statistics: Sequence[Statistic],
     tokens: Sequence[TokenStatistic],
     pictures: Sequence[Entry],
-    inputs: Inputs,
+    sent: Sent,
 ) -> list[Row]:
     """What a batch of pictures comes to, in one forward pass."""
-    arrays = [each for each in inputs if not isinstance(each, str)]
     numbers: list[dict[str, np.ndarray]] = []
     chosen: list[tuple[int, float] | None] = []
     taken: list[dict[str, np.ndarray]] = []
-    if arrays:
-        pixels = torch.from_numpy(np.stack(arrays)).to(model.device, model.dtype)
-        of_tokens = TokenReduction(model, len(arrays), tokens)
+    pixels = sent.arrived()
+    if pixels is not None:
+        of_tokens = TokenReduction(model, len(pixels), tokens)
         seen = observe_heads(model, pixels, statistics, of_tokens if tokens else None)
-        numbers = _each(seen.sums.means(), len(arrays))
-        taken = _each(of_tokens.numbers(), len(arrays))
+        numbers = _each(seen.sums.means(), len(pixels))
+        taken = _each(of_tokens.numbers(), len(pixels))
         chosen = _chosen(model, seen.output)
     known = zip(numbers, chosen, taken, strict=True)
     return [
-        Row(entry, given) if isinstance(given, str) else Row(entry, None, *next(known))
-        for entry, given in zip(pictures, inputs, strict=True)
+        Row(entry, reason) if reason else Row(entry, None, *next(known))
+        for entry, reason in zip(pictures, sent.reasons, strict=True)
     ]
 
 
