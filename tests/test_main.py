@@ -28,8 +28,8 @@ from tests.conftest import noise
 from tests.helpers import two_towers
 from tests.helpers.picture_files import tiff_of
 from vit_inspect import typed
-from vit_inspect.__main__ import app
-from vit_inspect.exits import EXITS
+from vit_inspect.commands.app import app
+from vit_inspect.commands.exits import EXITS
 from vit_inspect.pictures.finding import find_photographs
 
 pytestmark = pytest.mark.slow

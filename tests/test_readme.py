@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import vit_inspect as vi
 from scripts.readme_tables import figure_table
 from tests.conftest import noise
-from vit_inspect.__main__ import app
+from vit_inspect.commands.app import app
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import vit_inspect as vi
 from tests.dashboard.apps import offered_models, opened, refusals
-from vit_inspect.__main__ import app
+from vit_inspect.commands.app import app
 from vit_inspect.loading import hub
 from vit_inspect_dashboard import allowed, launch, offers, picker, quotas
 

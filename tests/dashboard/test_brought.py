@@ -25,7 +25,7 @@ import vit_inspect as vi
 from tests.dashboard.apps import APP, at_once, offered_models, refusals
 from tests.dashboard.serving import started
 from tests.dashboard.windows import show, user_with
-from vit_inspect.__main__ import app
+from vit_inspect.commands.app import app
 from vit_inspect_dashboard import (
     as_python,
     brought,

@@ -23,7 +23,7 @@ import vit_inspect as vi
 from tests.dashboard.apps import APP, offered_models
 from tests.dashboard.serving import started
 from tests.dashboard.windows import show, user_with
-from vit_inspect.__main__ import app
+from vit_inspect.commands.app import app
 from vit_inspect_dashboard import launch, models, offers
 
 TINY = "test_vit"

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 import vit_inspect as vi
 from tests.dashboard.apps import APP, command
 from tests.dashboard.serving import ROOT, started
-from vit_inspect.__main__ import app
+from vit_inspect.commands.app import app
 from vit_inspect.loading import timm_names
 from vit_inspect_dashboard import launch, models, offers
 

@@ -21,7 +21,7 @@ import vit_inspect as vi
 from tests.dashboard.apps import at_once, opened, png
 from tests.dashboard.serving import started
 from tests.dashboard.visitors import visitor
-from vit_inspect.__main__ import app
+from vit_inspect.commands.app import app
 from vit_inspect.errors import BadImage
 from vit_inspect_dashboard import device, launch, operating
 

@@ -20,7 +20,8 @@ from typer.testing import CliRunner
 import vit_inspect as vi
 from tests.helpers import two_towers
 from tests.helpers.made import capture_of, layout_of
-from vit_inspect.__main__ import WEIGHTS_MB, app
+from vit_inspect.commands.app import app
+from vit_inspect.commands.dashboard import WEIGHTS_MB
 from vit_inspect.layout import MEAN
 
 pytestmark = pytest.mark.slow

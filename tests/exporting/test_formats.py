@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import vit_inspect as vi
 from tests.conftest import noise
 from tests.exporting.conftest import contents
-from vit_inspect.__main__ import app
+from vit_inspect.commands.app import app
 from vit_inspect.exporting.bundle import chosen_formats, export
 from vit_inspect.exporting.render import BUNDLE_FORMATS
 

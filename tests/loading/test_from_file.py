@@ -37,7 +37,7 @@ from typer.testing import CliRunner
 import vit_inspect as vi
 from tests.conftest import noise
 from tests.helpers.oracle import sharpen
-from vit_inspect.__main__ import app
+from vit_inspect.commands.app import app
 from vit_inspect.layout import MEAN
 from vit_inspect.loading.from_file import load_checkpoint
 from vit_inspect.loading.from_timm import _resampled

@@ -22,7 +22,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import vit_inspect as vi
-from vit_inspect.__main__ import app
+from vit_inspect.commands.app import app
 from vit_inspect.layout import MEAN, MEAN_ALL, MEAN_PREFIX, NONLINEAR, POOL
 from vit_inspect.loading.bundled import FASHION
 from vit_inspect.loading.recommended import DEFAULT, ZOO

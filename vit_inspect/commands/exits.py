@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
 import typer
+
+from vit_inspect.errors import InspectError
 
 EXITS = (
     "Exit codes: 0 all is done; 2 something was refused or could not be done, and a sentence says "
@@ -57,3 +59,10 @@ def stoppable(told: str) -> Iterator[None]:
             signal.signal(each, signal.SIG_DFL)
     typer.echo(f"Stopped. {told}", err=True)
     raise typer.Exit(128 + number)
+
+
+def refuse(errors: Iterable[InspectError]) -> NoReturn:
+    """Tell what was wrong, and leave as for wrong arguments."""
+    for error in errors:
+        typer.echo(str(error), err=True)
+    raise typer.Exit(2)

@@ -1,0 +1,215 @@
+"""`vit-inspect figures`: how do photographs become a folder of figures?"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from vit_inspect import typed
+from vit_inspect.commands.exits import refuse, stoppable
+from vit_inspect.commands.options import (
+    Architecture,
+    ArchOption,
+    Checkpoint,
+    CropFraction,
+    CropModeName,
+    DeviceName,
+    FitName,
+    Ignore,
+    InputSize,
+    Interpolation,
+    LabelFile,
+    Mean,
+    ModelId,
+    OutputKind,
+    Part,
+    Readout,
+    Sha256,
+    StageNumber,
+    Std,
+    Template,
+    Text,
+    model_of,
+)
+from vit_inspect.errors import InspectError
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from vit_inspect.model import Model
+    from vit_inspect.recording.recorder import Capture
+
+
+@stoppable("No file is half-written; the same command makes the figures anew.")
+def figures(
+    photographs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PHOTO...",
+            help="Picture files, folders of them, or samples such as chelsea.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the figures.")],
+    model: ModelId = None,
+    img_size: InputSize = None,
+    fit: FitName = "crop",
+    bands: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BAND,...",
+            help="Bands of each file to show, counted from 0: three as red, green and blue, such "
+            "as 3,2,1, or one as grey.",
+        ),
+    ] = None,
+    checkpoint: Checkpoint = None,
+    architecture: Architecture = None,
+    arch_option: ArchOption = None,
+    sha256: Sha256 = None,
+    part: Part = None,
+    ignore: Ignore = None,
+    mean: Mean = None,
+    std: Std = None,
+    interpolation: Interpolation = None,
+    crop_fraction: CropFraction = None,
+    crop_mode: CropModeName = None,
+    readout: Readout = None,
+    labels: LabelFile = None,
+    device: DeviceName = "auto",
+    stage: StageNumber = None,
+    outputs: OutputKind = None,
+    text: Text = None,
+    template: Template = None,
+    thorough: Annotated[
+        bool,
+        typer.Option("--thorough", help="Also figures that run the model many times."),
+    ] = False,
+    batch: Annotated[int, typer.Option(min=1, help="Photographs in one forward pass.")] = 4,
+    formats: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORMAT,...",
+            help="Files of each figure, some of svg,pdf,png,npz,csv; all if none are given. "
+            "The report always comes.",
+        ),
+    ] = None,
+    width_in: Annotated[
+        float | None,
+        typer.Option(help="Width of the figures for print in inches, such as 3.25 for a column."),
+    ] = None,
+    font: Annotated[
+        Literal["sans", "times", "computer modern"],
+        typer.Option(help="Font of the figures for print."),
+    ] = "sans",
+    title: Annotated[
+        bool, typer.Option("--title/--no-title", help="Whether figures for print have titles.")
+    ] = True,
+    caption: Annotated[
+        bool,
+        typer.Option("--caption/--no-caption", help="Whether figures for print have captions."),
+    ] = True,
+) -> None:
+    """Write the inspection figures of photographs into a folder.
+
+    Attention distance, head statistics and layer similarity are averaged over all photographs;
+    the others are drawn for each.
+    """
+    # Imported here, so that --help answers at once.
+    from tqdm import tqdm
+
+    from vit_inspect.exporting.bundle import chosen_formats, export
+    from vit_inspect.exporting.folders import claimed
+    from vit_inspect.exporting.workers import workers_for
+    from vit_inspect.figures.printing import Print
+    from vit_inspect.pictures.finding import figures_in, find_photographs
+
+    refused: list[InspectError] = []
+    paths: list[Path] = []
+    for argument in photographs:
+        try:
+            paths += find_photographs([argument], tell=partial(typer.echo, err=True))
+        except InspectError as error:
+            refused.append(error)
+    if not paths:
+        refuse(refused)
+    try:
+        chosen = chosen_formats(None if formats is None else typed.listed(formats))
+        print = Print(width_in, font, title, caption)
+        # What cannot be written is told before the model is loaded.
+        with claimed(out):
+            earlier = [each for each in figures_in(out) if each.exists()]
+        chosen_bands = None if bands is None else typed.bands(bands)
+        subject = model_of(
+            model,
+            img_size=img_size,
+            fit=fit,
+            device=device,
+            stage=stage,
+            text=text,
+            template=template,
+            checkpoint=checkpoint,
+            architecture=architecture,
+            arch_options=arch_option,
+            sha256=sha256,
+            part=part,
+            ignore=ignore,
+            mean=mean,
+            std=std,
+            interpolation=interpolation,
+            crop_fraction=crop_fraction,
+            crop_mode=crop_mode,
+            readout=readout,
+            labels=labels,
+            outputs=outputs,
+        )
+        with tqdm(total=len(paths), unit="photo", disable=None) as bar:
+            captures = _captures(subject, paths, batch, chosen_bands, refused, bar)
+            written = export(
+                captures,
+                out,
+                command=shlex.join(["python", "-m", "vit_inspect", *sys.argv[1:]]),
+                thorough=thorough,
+                formats=chosen,
+                **asdict(print),
+                workers=workers_for(len(paths)),
+            )
+    except InspectError as error:
+        refuse([*refused, error])
+    if earlier:
+        typer.echo(f"They replace the {len(earlier)} files of an earlier run.", err=True)
+    typer.echo(f"{len(written)} files in {out}; start with {out / 'report.html'}")
+    if refused:
+        refuse(refused)
+
+
+def _captures(
+    model: Model,
+    paths: list[Path],
+    batch: int,
+    bands: tuple[int, ...] | None,
+    refused: list[InspectError],
+    bar: tqdm[Any],
+) -> Iterator[Capture]:
+    """The photographs batch by batch; those that cannot be read are left out and remembered."""
+    from vit_inspect.pictures.reading import read_image
+    from vit_inspect.recording.recorder import capture
+
+    for first in range(0, len(paths), batch):
+        some = paths[first : first + batch]
+        images = []
+        for path in some:
+            try:
+                images.append(read_image(path, bands=bands))
+            except InspectError as error:
+                refused.append(error)
+        if images:
+            yield capture(model, images)
+        bar.update(len(some))
+    # Processes may still be drawing the last ones.
+    bar.set_description("drawing")

@@ -1,0 +1,185 @@
+"""`vit-inspect survey`: how do many pictures become a survey?"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from vit_inspect.commands.exits import refuse, stoppable
+from vit_inspect.commands.options import (
+    Architecture,
+    ArchOption,
+    Checkpoint,
+    CropFraction,
+    CropModeName,
+    DeviceName,
+    FitName,
+    Ignore,
+    InputSize,
+    Interpolation,
+    LabelFile,
+    Mean,
+    ModelId,
+    OutputKind,
+    Part,
+    Readout,
+    Sha256,
+    StageNumber,
+    Std,
+    Template,
+    Text,
+    model_of,
+)
+from vit_inspect.errors import BadParameter, InspectError
+
+TOLD = 20
+"""Pictures that cannot be read are named one by one, up to this many."""
+
+
+@stoppable("What is done is kept; the same command goes on with it.")
+def survey(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Files, folders with all below them, globs, lists (.txt, .csv), shards (.tar), "
+            "tables (.parquet): as paths or URLs.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the survey; the same one goes on.")],
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most so many pictures: the first ones.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Take those of --limit at random, by this number.")
+    ] = None,
+    label_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="folder|COLUMN|SUFFIX",
+            help="Where labels of pictures are: the folder they lie in, a column of a list or a "
+            "table, or the suffix of files beside them in a shard.",
+        ),
+    ] = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="This computer, or the computers of a Ray cluster."),
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="The cluster of --engine ray.  [a new one, here]"),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes that read pictures; of --engine ray, models at once. The results are "
+            "the same.",
+        ),
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Photographs in one forward pass.")] = 4,
+    tokens: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="artefacts|cka",
+            help="Also take of the tokens after each block how many are artefacts, or how similar "
+            "layers are; can be given twice.",
+        ),
+    ] = None,
+    model: ModelId = None,
+    img_size: InputSize = None,
+    fit: FitName = "crop",
+    checkpoint: Checkpoint = None,
+    architecture: Architecture = None,
+    arch_option: ArchOption = None,
+    sha256: Sha256 = None,
+    part: Part = None,
+    ignore: Ignore = None,
+    mean: Mean = None,
+    std: Std = None,
+    interpolation: Interpolation = None,
+    crop_fraction: CropFraction = None,
+    crop_mode: CropModeName = None,
+    readout: Readout = None,
+    labels: LabelFile = None,
+    outputs: OutputKind = None,
+    text: Text = None,
+    template: Template = None,
+    device: DeviceName = "auto",
+    stage: StageNumber = None,
+) -> None:
+    """Take numbers of every head over many pictures, inside the forward pass.
+
+    Pictures that cannot be read are left out and named. A survey that was stopped goes on with the
+    same command.
+    """
+    from tqdm import tqdm
+
+    from vit_inspect.pictures.reading import printable
+    from vit_inspect.surveys.survey import survey
+
+    try:
+        if engine == "ray" and device == "auto":
+            # Each computer of the cluster takes the model to its own device.
+            device = "cpu"
+        if ray_address is not None:
+            if engine != "ray":
+                raise BadParameter("--ray-address without --engine ray", "both", "add --engine ray")
+            os.environ["RAY_ADDRESS"] = ray_address
+        subject = model_of(
+            model,
+            img_size=img_size,
+            fit=fit,
+            device=device,
+            stage=stage,
+            text=text,
+            template=template,
+            checkpoint=checkpoint,
+            architecture=architecture,
+            arch_options=arch_option,
+            sha256=sha256,
+            part=part,
+            ignore=ignore,
+            mean=mean,
+            std=std,
+            interpolation=interpolation,
+            crop_fraction=crop_fraction,
+            crop_mode=crop_mode,
+            readout=readout,
+            labels=labels,
+            outputs=outputs,
+        )
+        with tqdm(unit="photo", disable=None) as bar:
+
+            def tell(done: int, count: int) -> None:
+                # What an earlier run did says nothing of the speed of this one.
+                if bar.total is None:
+                    bar.reset(count)
+                    bar.initial = done
+                bar.update(done - bar.n)
+
+            found = survey(
+                subject,
+                sources,
+                out,
+                tokens=tokens or (),  # type: ignore[arg-type]
+                label_from=label_from,
+                limit=limit,
+                seed=seed,
+                engine=engine,
+                workers=workers,
+                batch=batch,
+                on_progress=tell,
+            )
+    except InspectError as error:
+        refuse([error])
+    for name, reason in found.refused[:TOLD]:
+        typer.echo(f"{printable(name)}: {reason}", err=True)
+    if len(found.refused) > TOLD:
+        typer.echo(f"and {len(found.refused) - TOLD:,} more in {out / 'survey.json'}", err=True)
+    typer.echo(f"{found.count:,} of {len(found.entries):,} pictures in {out}")
+    if not found.count:
+        raise typer.Exit(2)
