@@ -30,6 +30,7 @@ import socket  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from functools import partial  # noqa: E402
 from pathlib import Path  # noqa: E402
+from types import ModuleType  # noqa: E402
 from unittest.mock import patch  # noqa: E402
 
 import huggingface_hub.constants  # noqa: E402
@@ -140,3 +141,9 @@ def unplotted(monkeypatch: pytest.MonkeyPatch) -> None:
 def numbers_only(monkeypatch: pytest.MonkeyPatch, unplotted: None) -> None:
     """Bundles without any picture."""
     monkeypatch.setattr("vit_inspect.exporting.bundle.BUNDLE_FORMATS", ("npz",))
+
+
+@pytest.fixture
+def own_main(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A main module that workers need not import: Streamlit's tests leave a script in its place."""
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -39,12 +37,6 @@ def results(capture: vi.Capture, small: Callable[..., vi.Model]) -> dict[str, vi
     }
     found = analyse(capture, thorough=True)
     return of_model | {slug: each for slug, each in found.items() if isinstance(each, vi.Result)}
-
-
-@pytest.fixture
-def own_main(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A main module that workers need not import: Streamlit's tests leave a script in its place."""
-    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
 
 
 def contents(folder: Path) -> dict[str, bytes]:

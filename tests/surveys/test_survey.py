@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -418,6 +419,20 @@ def test_a_damaged_part_is_named(tiny: vi.Model, photos: Path, out: Path) -> Non
     (out / "parts" / "000001.parquet").write_bytes(b"PAR1")
     with pytest.raises(vi.BadParameter, match=r"000001\.parquet.*remove it"):
         vi.open_survey(out)
+
+
+def test_a_lack_of_memory_is_no_damage_of_a_survey(
+    tiny: vi.Model, photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = vi.survey(tiny, photos, out, statistics=["nmi"])
+
+    def full(*_: object, **__: object) -> None:
+        raise pa.ArrowMemoryError("malloc of size 64 failed")
+
+    monkeypatch.setattr(pq, "read_table", full)
+    for read in (lambda: vi.open_survey(out), lambda: found.values("nmi", 0, 0)):
+        with pytest.raises(vi.OutOfMemory, match="no memory left"):
+            read()
 
 
 @pytest.mark.usefixtures("unchecked")

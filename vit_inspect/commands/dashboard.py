@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from vit_inspect.commands.exits import refuse
+from vit_inspect.commands.exits import refusing
 from vit_inspect.commands.options import (
     Architecture,
     ArchOption,
@@ -26,7 +26,7 @@ from vit_inspect.commands.options import (
     given,
     said,
 )
-from vit_inspect.errors import BadParameter, InspectError
+from vit_inspect.errors import BadParameter
 from vit_inspect.installed import dashboard_part
 
 WEIGHTS_MB = 400
@@ -126,7 +126,7 @@ def dashboard(
     ] = None,
 ) -> None:
     """Start the dashboard, and open it in a browser. A checkpoint is the first model there."""
-    try:
+    with refusing():
         if weights_mb is not None and not allow_weights:
             raise BadParameter(
                 "--weights-mb without --allow-weights", "both or none", "add --allow-weights"
@@ -162,5 +162,3 @@ def dashboard(
             strangers=strangers,
             most=given(parameters=max_parameters, px=max_px, disk_gb=disk_gb),
         )
-    except InspectError as error:
-        refuse([error])

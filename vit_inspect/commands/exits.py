@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
 import typer
 
-from vit_inspect.errors import InspectError
+from vit_inspect.errors import InspectError, memory_told
 
 EXITS = (
     "Exit codes: 0 all is done; 2 something was refused or could not be done, and a sentence says "
@@ -61,8 +61,20 @@ def stoppable(told: str) -> Iterator[None]:
     raise typer.Exit(128 + number)
 
 
-def refuse(errors: Iterable[InspectError]) -> NoReturn:
-    """Tell what was wrong, and leave as for wrong arguments."""
-    for error in errors:
-        typer.echo(str(error), err=True)
-    raise typer.Exit(2)
+@contextmanager
+def refusing() -> Iterator[list[InspectError]]:
+    """A command that tells what it refused when it ends, and then leaves as for wrong arguments.
+
+    What this gives takes refusals after which the command goes on. An error that ends it, or a
+    lack of memory, is the last.
+    """
+    refused: list[InspectError] = []
+    try:
+        with memory_told():
+            yield refused
+    except InspectError as error:
+        refused.append(error)
+    for each in refused:
+        typer.echo(str(each), err=True)
+    if refused:
+        raise typer.Exit(2)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from vit_inspect import typed
-from vit_inspect.commands.exits import refuse, stoppable
+from vit_inspect.commands.exits import refusing, stoppable
 from vit_inspect.commands.options import (
     Architecture,
     ArchOption,
@@ -38,7 +38,7 @@ from vit_inspect.commands.options import (
     Text,
     model_of,
 )
-from vit_inspect.errors import InspectError
+from vit_inspect.errors import InspectError, OutOfMemory
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -120,25 +120,24 @@ def figures(
     Attention distance, head statistics and layer similarity are averaged over all photographs;
     the others are drawn for each.
     """
-    # Imported here, so that --help answers at once.
-    from tqdm import tqdm
+    with refusing() as refused:
+        # Imported here, so that --help answers at once.
+        from tqdm import tqdm
 
-    from vit_inspect.exporting.bundle import chosen_formats, export
-    from vit_inspect.exporting.folders import claimed
-    from vit_inspect.exporting.workers import workers_for
-    from vit_inspect.figures.printing import Print
-    from vit_inspect.pictures.finding import figures_in, find_photographs
+        from vit_inspect.exporting.bundle import chosen_formats, export
+        from vit_inspect.exporting.folders import claimed
+        from vit_inspect.exporting.workers import workers_for
+        from vit_inspect.figures.printing import Print
+        from vit_inspect.pictures.finding import figures_in, find_photographs
 
-    refused: list[InspectError] = []
-    paths: list[Path] = []
-    for argument in photographs:
-        try:
-            paths += find_photographs([argument], tell=partial(typer.echo, err=True))
-        except InspectError as error:
-            refused.append(error)
-    if not paths:
-        refuse(refused)
-    try:
+        paths: list[Path] = []
+        for argument in photographs:
+            try:
+                paths += find_photographs([argument], tell=partial(typer.echo, err=True))
+            except InspectError as error:
+                refused.append(error)
+        if not paths:
+            return
         chosen = chosen_formats(None if formats is None else typed.listed(formats))
         print = Print(width_in, font, title, caption)
         # What cannot be written is told before the model is loaded.
@@ -179,13 +178,9 @@ def figures(
                 **asdict(print),
                 workers=workers_for(len(paths)),
             )
-    except InspectError as error:
-        refuse([*refused, error])
-    if earlier:
-        typer.echo(f"They replace the {len(earlier)} files of an earlier run.", err=True)
-    typer.echo(f"{len(written)} files in {out}; start with {out / 'report.html'}")
-    if refused:
-        refuse(refused)
+        if earlier:
+            typer.echo(f"They replace the {len(earlier)} files of an earlier run.", err=True)
+        typer.echo(f"{len(written)} files in {out}; start with {out / 'report.html'}")
 
 
 def _captures(
@@ -206,6 +201,9 @@ def _captures(
         for path in some:
             try:
                 images.append(read_image(path, bands=bands))
+            except OutOfMemory:
+                # Another time, or with fewer pictures at once, it can be read.
+                raise
             except InspectError as error:
                 refused.append(error)
         if images:

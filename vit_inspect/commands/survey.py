@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from vit_inspect.commands.exits import refuse, stoppable
+from vit_inspect.commands.exits import refusing, stoppable
 from vit_inspect.commands.options import (
     Architecture,
     ArchOption,
@@ -33,7 +33,7 @@ from vit_inspect.commands.options import (
     Text,
     model_of,
 )
-from vit_inspect.errors import BadParameter, InspectError
+from vit_inspect.errors import BadParameter
 
 TOLD = 20
 """Pictures that cannot be read are named one by one, up to this many."""
@@ -116,12 +116,12 @@ def survey(
     Pictures that cannot be read are left out and named. A survey that was stopped goes on with the
     same command.
     """
-    from tqdm import tqdm
+    with refusing():
+        from tqdm import tqdm
 
-    from vit_inspect.pictures.reading import printable
-    from vit_inspect.surveys.survey import survey
+        from vit_inspect.pictures.reading import printable
+        from vit_inspect.surveys.survey import survey
 
-    try:
         if engine == "ray" and device == "auto":
             # Each computer of the cluster takes the model to its own device.
             device = "cpu"
@@ -174,12 +174,10 @@ def survey(
                 batch=batch,
                 on_progress=tell,
             )
-    except InspectError as error:
-        refuse([error])
-    for name, reason in found.refused[:TOLD]:
-        typer.echo(f"{printable(name)}: {reason}", err=True)
-    if len(found.refused) > TOLD:
-        typer.echo(f"and {len(found.refused) - TOLD:,} more in {out / 'survey.json'}", err=True)
-    typer.echo(f"{found.count:,} of {len(found.entries):,} pictures in {out}")
-    if not found.count:
-        raise typer.Exit(2)
+        for name, reason in found.refused[:TOLD]:
+            typer.echo(f"{printable(name)}: {reason}", err=True)
+        if len(found.refused) > TOLD:
+            typer.echo(f"and {len(found.refused) - TOLD:,} more in {out / 'survey.json'}", err=True)
+        typer.echo(f"{found.count:,} of {len(found.entries):,} pictures in {out}")
+        if not found.count:
+            raise typer.Exit(2)

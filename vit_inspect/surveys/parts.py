@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float, Shaped
 
-from vit_inspect.errors import BadParameter, short_reason
+from vit_inspect.errors import BadParameter, memory_told, short_reason
 from vit_inspect.exporting.files import remove_parts, write
 from vit_inspect.exporting.folders import claimed
 from vit_inspect.surveys.sources import Entry
@@ -96,7 +96,8 @@ class Store:
     def opened(cls, folder: Path) -> Store:
         """The survey that is in a folder; raises `BadParameter` where there is none."""
         try:
-            table = pq.read_table(folder / MANIFEST)
+            with memory_told():
+                table = pq.read_table(folder / MANIFEST)
             plan = json.loads(table.schema.metadata[PLAN])
             if missing := [name for name in NEEDED if name not in plan]:
                 raise ValueError(f"its plan lacks {', '.join(missing)}")
@@ -222,7 +223,9 @@ class Store:
 
     def _read(self, path: Path, columns: Sequence[str]) -> pa.Table:
         try:
-            return pq.read_table(path, columns=list(columns))
+            # Its own error for a lack of memory is an `ArrowException` too.
+            with memory_told():
+                return pq.read_table(path, columns=list(columns))
         except (OSError, pa.ArrowException) as error:
             raise BadParameter(
                 f"the part '{path}', which cannot be read ({short_reason(error)})",
