@@ -219,6 +219,7 @@ def test_a_folder_that_another_run_fills_is_refused_before_the_model_is_loaded(
     ("stop", "code"),
     [
         (KeyboardInterrupt, 130),
+        (lambda: os.kill(os.getpid(), signal.SIGINT), 130),
         (lambda: os.kill(os.getpid(), signal.SIGTERM), 143),
         (lambda: os.kill(os.getpid(), signal.SIGHUP), 129),
         # So does the handler of Ray.
@@ -235,11 +236,12 @@ def test_a_signal_ends_a_command_with_a_line_and_a_code_of_its_own(
         time.sleep(1)
 
     monkeypatch.setattr("vit_inspect.loading.load.load", load)
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
     done = invoke(command, "chelsea", "--out", tmp_path)
     assert done.exit_code == code
     assert done.stderr.startswith("Stopped. ")
     assert done.stderr.count("\n") == 1
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 @pytest.mark.parametrize("code", ["0", "1", "2", "130", "143", "129"])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-
-from vit_inspect.commands.app import app
+import signal
+from typing import NoReturn
 
 
 def _sleep_while_waiting() -> None:
@@ -19,9 +19,21 @@ def _sleep_while_waiting() -> None:
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 
+def _leave(number: int, frame: object) -> NoReturn:
+    """Ends the program where there is nothing to clear up, in whatever library it is."""
+    os.write(2, b"Stopped.\n")
+    os._exit(128 + number)
+
+
 def main() -> None:
     """Run the command line."""
+    # What is ignored stays so. The commands say what is done while they work.
+    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave)
     _sleep_while_waiting()
+    # Imported here, as that takes most of the time until a command begins.
+    from vit_inspect.commands.app import app
+
     app(prog_name="python -m vit_inspect")
 
 

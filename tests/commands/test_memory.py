@@ -80,16 +80,16 @@ LACKS_OF_BOTH: dict[str, Lack] = {
     "at half of the calls of torch": in_torch(0.5, LACKS["CUDA"]),
     "when most is done": in_torch(0.9, LACKS["CUDA"]),
     "at the last call of torch": in_torch(1, LACKS["cuBLAS"]),
+    "reading a picture": in_a_function(reading, "_as_rgb", 3),
     "writing": lambda out, _: faults(out, 10, MemoryError(), lasting=False),
 }
 LACKS_OF_FIGURES = LACKS_OF_BOTH | {
     "looking for pictures": in_a_function(finding, "find_photographs", 1),
-    "reading a picture": in_a_function(reading, "_as_rgb", 3),
     "drawing": in_a_function(render, "render", 5),
 }
 LACKS_BESIDE_READERS: dict[str, Lack] = {
     "observing": in_torch(0.8, LACKS["CUDA"]),
-    "reading": lambda *_: patch.object(engine_local, "read_batch", read_but_the_third),
+    "reading pictures": lambda *_: patch.object(engine_local, "read_batch", read_but_the_third),
 }
 LACKS_OF_SURVEYS = (
     LACKS_OF_BOTH

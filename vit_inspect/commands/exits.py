@@ -17,6 +17,9 @@ EXITS = (
     "what; 1 an error of the program; 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP."
 )
 
+STOPS = "SIGINT", "SIGTERM", "SIGHUP"
+"""Signals that ask a program to end; not every system has all."""
+
 
 class Stopped(KeyboardInterrupt):
     """A signal that asks the program to end; whoever expects Ctrl-C expects it too."""
@@ -38,13 +41,14 @@ def stoppable(told: str) -> Iterator[None]:
     def stop(number: int, frame: object) -> NoReturn:
         raise Stopped(number)
 
-    asked = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    asked = [getattr(signal, name) for name in STOPS if hasattr(signal, name)]
     # What is ignored, as under nohup, stays so. Only the first thread may set what is done.
     first = threading.current_thread() is threading.main_thread()
-    ours = [each for each in asked if first and signal.getsignal(each) == signal.SIG_DFL]
-    for each in ours:
-        signal.signal(each, stop)
+    before = {each: signal.getsignal(each) for each in asked if first}
+    ours = {each: found for each, found in before.items() if found not in (signal.SIG_IGN, None)}
     try:
+        for each in ours:
+            signal.signal(each, stop)
         yield
         return
     except KeyboardInterrupt as stopped:
@@ -55,8 +59,8 @@ def stoppable(told: str) -> Iterator[None]:
             raise
         number = signal.SIGTERM
     finally:
-        for each in ours:
-            signal.signal(each, signal.SIG_DFL)
+        for each, handler in ours.items():
+            signal.signal(each, handler)
     typer.echo(f"Stopped. {told}", err=True)
     raise typer.Exit(128 + number)
 
