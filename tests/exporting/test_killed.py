@@ -5,24 +5,25 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from tests.conftest import noise
 from tests.exporting.conftest import contents
+from tests.helpers.stopped import CODES, stop
+from vit_inspect.commands.app import app
+from vit_inspect.exporting import workers
+from vit_inspect.exporting.folders import ASIDE
 
 STOPS = int(os.environ.get("VIT_INSPECT_KILLS", "1"))
 """By each signal."""
-CODES = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}
 
 
-def command(photographs: list[str], out: Path) -> list[str]:
-    words = [sys.executable, "-m", "vit_inspect", "figures", *photographs, "--out", str(out)]
-    return [*words, "--model", "fashion_vit", "--formats", "npz"]
+def command(photographs: list[Path], out: Path) -> list[str]:
+    words = ["figures", *map(str, photographs), "--out", str(out)]
+    return [*words, "--model", "fashion_vit", "--batch", "1", "--formats", "npz"]
 
 
 def seen_in(folder: Path) -> dict[str, bytes]:
@@ -33,54 +34,30 @@ def seen_in(folder: Path) -> dict[str, bytes]:
     return found | {"provenance.json": json.dumps(told | {"command": None}).encode()}
 
 
-def alive(session: int) -> list[str]:
-    """What still runs of a session, where the system tells it in files."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, _, of = stat.read_text().rpartition(")")[2].split()[:4]
-        except OSError:
-            continue
-        if int(of) == session and state != "Z":
-            found.append(stat.parent.name)
-    return found
-
-
 @pytest.mark.slow
-def test_a_run_that_is_stopped_mixes_nothing_and_leaves_no_process(tmp_path: Path) -> None:
-    out, second = tmp_path / "out", ["china", "coffee", "astronaut", "rocket"]
-    subprocess.run(command(["chelsea"], out), check=True, capture_output=True)
-    before = seen_in(out)
-    begun = time.monotonic()
-    subprocess.run(command(second, tmp_path / "whole"), check=True, capture_output=True)
-    takes, after = time.monotonic() - begun, seen_in(tmp_path / "whole")
-    chance, stopped = random.Random(0), 0
-    for number, code in STOPS * list(CODES.items()):
-        with subprocess.Popen(
-            command(second, out),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        ) as process:
-            time.sleep(chance.uniform(0.3, 0.9) * takes)
-            process.send_signal(number)
-            _, told = process.communicate()
-        assert process.returncode in (code, 0)
-        stopped += process.returncode == code
-        if process.returncode > 0:
-            assert told.strip().splitlines()[-1].startswith("Stopped. ")
-        assert "Traceback" not in told
-        # A worker whose first process was killed sees it and ends.
-        for _ in range(100):
-            if not (left := alive(process.pid)):
-                break
-            time.sleep(0.1)
-        assert not left
-        found = seen_in(out)
-        if "unfinished" not in json.loads(found["provenance.json"]):
-            assert found in (before, after)
-    assert stopped
-    subprocess.run(command(second, out), check=True, capture_output=True)
-    assert seen_in(out) == after
+@pytest.mark.usefixtures("unchecked", "unplotted")
+def test_a_run_that_is_stopped_mixes_nothing_and_leaves_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "workers_for", lambda _: 1)
+    pictures = [tmp_path / f"{number}.png" for number in range(5)]
+    for number, picture in enumerate(pictures):
+        noise((40 + number, 36), number).save(picture)
+    out, first, second = tmp_path / "out", pictures[:1], pictures[1:]
+
+    def made(photographs: list[Path], folder: Path) -> dict[str, bytes]:
+        """What the command makes in this process, where it takes less time."""
+        done = CliRunner().invoke(app, command(photographs, folder), catch_exceptions=False)
+        assert done.exit_code == 0
+        return seen_in(folder)
+
+    before, after = made(first, out), made(second, tmp_path / "whole")
+    chance = random.Random(0)
+    for number in STOPS * list(CODES):
+        # The last ones come too soon one after the other.
+        some = chance.randint(1, len(after) // 2)
+        words = ["tests.helpers.unplotted", *command(second, out)]
+        stop(words, number, lambda: [*out.glob(f"{ASIDE}/**/*.npz")], some)
+        assert seen_in(out) == before
+    assert made(second, out) == after
     assert {each.name for each in out.glob(".*")} == {".lock"}
