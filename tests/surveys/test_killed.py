@@ -1,53 +1,53 @@
-"""Is a survey whose process is killed, at any moment, the same in the end?"""
+"""Is a survey whose process is stopped, at any moment, the same in the end?"""
 
 from __future__ import annotations
 
 import os
-import random
-import subprocess
-import sys
-import time
+import signal
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.conftest import noise
+from tests.helpers.stopped import CODES, stop
 from tests.surveys.test_survey import bytes_of
+from vit_inspect.commands.app import app
 
-PICTURES = 200
-"""Of four parts."""
-KILLS = int(os.environ.get("VIT_INSPECT_KILLS", "1"))
+PICTURES = 300
+"""Of five parts."""
+STOPS = int(os.environ.get("VIT_INSPECT_KILLS", "1"))
+"""Of each signal, in a folder of their own."""
 
 
 def command(pictures: Path, out: Path) -> list[str]:
-    words = [sys.executable, "-m", "vit_inspect", "survey", str(pictures), "--out", str(out)]
-    return [*words, "--img-size", "28"]
+    return ["survey", str(pictures), "--out", str(out), "--img-size", "28"]
 
 
 @pytest.mark.slow
-def test_a_survey_that_was_killed_goes_on_with_the_same_command(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("unchecked")
+def test_a_survey_that_was_stopped_goes_on_with_the_same_command(tmp_path: Path) -> None:
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     for number in range(PICTURES):
         noise((40, 40), number).save(pictures / f"{number:03d}.png")
     (pictures / "bad.png").write_bytes(b"no picture")
-    chance = random.Random(0)
-    killed = 0
-    for _ in range(KILLS):
-        with subprocess.Popen(
-            command(pictures, tmp_path / "torn"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        ) as process:
-            # From the moment on at which it begins to write.
-            while process.poll() is None and not (tmp_path / "torn" / "manifest.parquet").exists():
-                time.sleep(0.01)
-            time.sleep(chance.uniform(0, 2))
-            killed += process.poll() is None
-            process.kill()
-            process.communicate()
-    assert killed
-    for out in ("torn", "whole"):
-        done = subprocess.run(
-            command(pictures, tmp_path / out), check=True, capture_output=True, text=True
-        )
+
+    def made(out: Path) -> dict[str, bytes]:
+        """What the command makes in this process."""
+        done = CliRunner().invoke(app, command(pictures, out), catch_exceptions=False)
         assert f"{PICTURES} of {PICTURES + 1} pictures" in done.stdout
-    assert bytes_of(tmp_path / "torn") == bytes_of(tmp_path / "whole")
+        return bytes_of(out)
+
+    whole = made(tmp_path / "whole")
+    for attempt in range(STOPS):
+        torn = tmp_path / str(attempt)
+        # One part after the other: what the first ones made is kept.
+        for parts, number in enumerate(CODES, start=1):
+            words = ["vit_inspect", *command(pictures, torn), "--workers", "2"]
+            stop(words, number, lambda: [*torn.glob("parts/[0-9]*.parquet")], parts)  # noqa: B023
+            found = bytes_of(torn)
+            if number == signal.SIGKILL:
+                found = {name: data for name, data in found.items() if "/." not in name}
+            assert found.items() <= whole.items()
+        assert made(torn) == whole
