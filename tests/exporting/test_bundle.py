@@ -10,6 +10,7 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
+from unicodedata import bidirectional, normalize
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ import vit_inspect as vi
 from tests.conftest import noise
 from tests.exporting.conftest import OTHERS
 from vit_inspect.catalog import FIGURES, ModelFigure
-from vit_inspect.exporting.bundle import bundle, export
+from vit_inspect.exporting.bundle import bundle, export, folder_name
 from vit_inspect.exporting.render import BUNDLE_FORMATS
 from vit_inspect.figures.attention_distance import FIGURE as DISTANCE
 from vit_inspect.figures.attention_maps import FIGURE as ATTENTION_MAPS
@@ -211,6 +212,63 @@ def test_folders_differ_by_more_than_case(capture: vi.Capture, tmp_path: Path) -
     )
     written = export(replace(capture, photographs=tuple(named)), tmp_path / "out")
     assert {path.parent.name for path in written} == {"out", "Cat", "cat-2"}
+
+
+STRANGE = (
+    *("con", "CON.jpg", "nul.png", "Aux", "com1.png", "LPT².png", "conin$", "com10.png"),
+    *("a:b", "a?b.png", 'a"b', "a|b", "a/../b", "a\\b.png", "a\0b", "a\nb.png", "~", "-", "", "."),
+    *("dots...", "dots.", "dots ", " dots", "..", "...png", ".png", "_.png", "no_suffix"),
+    *("\u202egnp.exe", "a\u200eb.png", "\u2066a\u2069", "שלום.png", "日本語.png", "🙂.png"),
+    *("a" * 300, "A" * 300 + ".png", "字" * 300, "🙂" * 300, "𐐀" * 300, "𐐨" * 300),
+    *(
+        "Cat.jpg",
+        "cat.png",
+        "CAT",
+        "cat-2.png",
+        "é.png",
+        "e\u0301.png",
+        "É",
+        "가.png",
+        "\u1100\u1161",
+    ),
+    *("straße", "STRASSE", "ſ", "s", "S", "K", "\u212a", "ﬁ", "fi", "Σ", "ς", "σ"),
+)
+
+
+def test_every_system_has_a_folder_of_its_own_for_every_name() -> None:
+    taken: list[str] = []
+    for name in STRANGE:
+        taken.append(folder_name(name, taken))
+    devices = {"con", "prn", "aux", "nul"} | {
+        f"{kind}{port}" for kind in ("com", "lpt") for port in "0123456789¹²³"
+    }
+    for found in taken:
+        # What Windows takes, with and without what it adds itself.
+        assert not set(found) & set('<>:"/\\|?*.'), found
+        assert found.isprintable()
+        assert found.strip() == found != ""
+        assert found.casefold() not in devices
+        # ext4, XFS and APFS; what is added there is a dot and a suffix of a figure.
+        assert len(found.encode()) <= 255
+        assert len(found) < 70
+        assert not any(bidirectional(each) in {"LRE", "RLO", "RLE", "LRO"} for each in found)
+    for form in ("NFC", "NFD"):
+        alike = {normalize(form, normalize(form, each).casefold()) for each in taken}
+        assert len(alike) == len(STRANGE)
+    for change in (str.upper, str.lower):
+        assert len({change(each) for each in taken}) == len(STRANGE)
+
+
+@pytest.mark.usefixtures("unplotted")
+def test_an_archive_opens_on_every_system(capture: vi.Capture) -> None:
+    named = (
+        replace(photograph, name=name)
+        for photograph, name in zip(capture.photographs, ("nul.png", "é" * 300), strict=True)
+    )
+    data = bundle(replace(capture, photographs=tuple(named)), formats=("npz",))
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        folders = {name.partition("/")[0] for name in archive.namelist() if "/" in name}
+    assert folders == {"nul_", "é" * 60}
 
 
 @pytest.mark.usefixtures("numbers_only")

@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from vit_inspect.analyses.spread import spread_of
 from vit_inspect.arguments import at_least_one, of_kind, several
@@ -35,6 +36,10 @@ from vit_inspect.records.paper import AttentionDistance
 from vit_inspect.version import __version__
 
 REPORT = "report.html"
+LONGEST = 60
+"""Letters of a folder's name: disks take 255 bytes, and Windows 260 letters of a whole path."""
+DEVICES = re.compile("con|prn|aux|nul|(com|lpt)[0-9¹²³]", re.IGNORECASE)
+"""What Windows has no file or folder of."""
 PACKAGES = ("torch", "timm", "numpy", "scikit-learn", "pillow", "matplotlib", "plotly")
 
 
@@ -229,11 +234,7 @@ class _Bundle:
 
     def _folder(self, photograph: Photograph) -> str:
         """A folder of its own, named like the photograph, whose name may come from a stranger."""
-        stem = re.sub(r"[^\w-]+", "_", Path(photograph.name).stem).strip("_") or "image"
-        names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
-        # On some disks "Cat" and "cat" are one folder.
-        taken = {name.casefold() for name in self.photographs}
-        return next(name for name in names if name.casefold() not in taken)
+        return folder_name(photograph.name, self.photographs)
 
     def _provenance(self, model: Model, command: str | None) -> dict[str, Any]:
         """Everything that the figures depend on."""
@@ -286,6 +287,19 @@ class _Bundle:
                 **{package: version(package) for package in PACKAGES},
             },
         }
+
+
+def folder_name(name: str, taken: Iterable[str]) -> str:
+    """A folder's name like that of a photograph, and unlike those taken, for any system."""
+    # On a Mac a letter and its accent are the same name as the letter with the accent.
+    stem = re.sub(r"[^\w-]+", "_", normalize("NFC", Path(name).stem))
+    stem = stem.strip("_")[:LONGEST] or "image"
+    if DEVICES.fullmatch(stem):
+        stem += "_"
+    names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+    # On some disks "Cat" and "cat" are one folder.
+    folded = {each.casefold() for each in taken}
+    return next(each for each in names if each.casefold() not in folded)
 
 
 def _earlier_files(root: Path) -> set[str]:
