@@ -42,7 +42,8 @@ from vit_inspect.layout import MEAN
 from vit_inspect.loading.from_file import load_checkpoint
 from vit_inspect.loading.from_timm import _resampled
 from vit_inspect.loading.jax_names import torch_names
-from vit_inspect.loading.weight_files import check_safetensors, read_weights
+from vit_inspect.loading.weight_files import check_safetensors
+from vit_inspect.loading.wrappers import read_weights
 
 pytestmark = pytest.mark.slow
 

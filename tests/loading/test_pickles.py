@@ -22,7 +22,8 @@ import torch
 from safetensors.torch import save
 
 import vit_inspect as vi
-from vit_inspect.loading.weight_files import check_torch_file, read_weights
+from vit_inspect.loading.weight_files import check_torch_file
+from vit_inspect.loading.wrappers import read_weights
 
 SPARE = 1_500_000_000
 """Bytes of memory that reading may take."""
@@ -31,7 +32,8 @@ READ_ALL = f"""
 import json, resource, sys
 from pathlib import Path
 from vit_inspect.errors import WeightsUnavailable
-from vit_inspect.loading.weight_files import check_torch_file, read_weights
+from vit_inspect.loading.weight_files import check_torch_file
+from vit_inspect.loading.wrappers import read_weights
 
 now = 1024 * int(Path("/proc/self/status").read_text().partition("VmSize:")[2].split()[0])
 resource.setrlimit(resource.RLIMIT_AS, (now + {SPARE},) * 2)

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from vit_inspect.loading.timm_anatomy import is_averaged
-from vit_inspect.loading.weight_files import Unread, WeightFile
+from vit_inspect.loading.weight_files import Unread
+from vit_inspect.loading.wrappers import WeightFile
 from vit_inspect.model import Model
 from vit_inspect.pictures.preparing import in_words
 

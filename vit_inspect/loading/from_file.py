@@ -36,7 +36,8 @@ from vit_inspect.loading.positions import RELATIVE_RESAMPLED
 from vit_inspect.loading.timm_anatomy import first_convolution
 from vit_inspect.loading.timm_parts import trunk_of
 from vit_inspect.loading.unplaced import dropped_keys, strange, unplaced, without
-from vit_inspect.loading.weight_files import WeightFile, read_weights, shown
+from vit_inspect.loading.weight_files import shown
+from vit_inspect.loading.wrappers import WeightFile, read_weights
 from vit_inspect.model import Model
 from vit_inspect.pictures.preparing import channels
 

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from vit_inspect.errors import BadParameter
 from vit_inspect.loading.averages import AVERAGES, CALLBACKS
-from vit_inspect.loading.weight_files import WRAPPERS, shown
+from vit_inspect.loading.weight_files import shown
+from vit_inspect.loading.wrappers import WRAPPERS
 
 _HEADS = (
     r"heads?|\w+_heads?|head_(?!norm)\w+|fc|classifier|\w+_classifier|linear|last_layer|prototypes?"
