@@ -14,14 +14,21 @@ from typing import Any
 
 import streamlit as st
 
+from vit_inspect.figures.looks import short
+from vit_inspect.pictures.reading import printable
+
 MOST = 60
 """Entries of an address that are read, and values of one entry."""
 LENGTH = 300
 """Letters of a value that are read."""
+NAMED, LETTERS = 8, 40
+"""Options that are named where one is asked for that is not among them, and letters of each."""
 
 _HELD = "address"
 _WRITTEN = "address_written"
 _CHANGED = "address_changed"
+_FITTING = "address_fitting"
+_TOLD = "address_told"
 
 Values = dict[str, tuple[str, ...]]
 
@@ -36,6 +43,32 @@ def begin() -> None:
     changed = session.pop(_CHANGED, False)
     if _HELD not in session or (came != session.get(_WRITTEN) and not changed):
         session[_HELD] = came
+    session[_FITTING] = {}
+
+
+def correct() -> list[str]:
+    """What was asked for and is not possible here, in sentences; then it is asked for no more.
+
+    For the end of a page, which then has what the address says. What is asked for no more is told
+    until something else is chosen.
+    """
+    session = st.session_state
+    held: Values = {**session[_HELD]}
+    before, gone = session.get(_TOLD, (held, ()))
+    gone = gone if before == held else ()
+    still: tuple[str, ...] = ()
+    for key, found in session[_FITTING].items():
+        told = tuple(said for _, said in found if said)
+        # One control of a page may have what another one has not.
+        fitting = max((each for each, _ in found), key=len)
+        if fitting == held.get(key, ()):
+            still += told
+        else:
+            gone += told
+            held[key] = fitting
+    session[_HELD] = {key: values for key, values in held.items() if values}
+    session[_TOLD] = session[_HELD], gone
+    return list(dict.fromkeys((*gone, *still)))
 
 
 def finish() -> None:
@@ -82,31 +115,51 @@ def stay() -> None:
     st.session_state[_CHANGED] = True
 
 
+def chosen(
+    key: str, options: Iterable[Any], *, start: Any = None, typed: bool = False, awaited: str = ""
+) -> Any:
+    """Which of some options is chosen; `start` where none is, or none that is among them.
+
+    That something else is asked for is told: see `correct`.
+
+    typed: whether the user may type what is not among the options.
+    awaited: what is told of something that may come yet; then the address goes on asking for it.
+    """
+    held = get(key)
+    if not held:
+        return start
+    known = {str(each): each for each in options}
+    if held in known or typed:
+        _note(key, get_all(key))
+    elif awaited:
+        _note(key, get_all(key), awaited)
+    else:
+        _note(key, (), _not_possible(key, [held], str(start), list(known)))
+    return known.get(held, held if typed else start)
+
+
 def one_of(
-    key: str,
-    options: Iterable[Any],
-    *,
-    start: Any = None,
-    typed: bool = False,
-    control: str | None = None,
+    key: str, options: Iterable[Any], *, control: str | None = None, start: Any = None, **how: Any
 ) -> dict[str, Any]:
     """What a control of one of some options is given beside its words and options.
 
-    start: what it shows while nothing is chosen, or nothing that is among the options; it does not
-        stand in the address.
-    typed: whether the user may type what is not among the options.
     control: the control's own name, where a page has several of one choice.
+    start: what it shows at first; it does not stand in the address.
+    how: further words for `chosen`.
     """
-    held = get(key)
-    otherwise = held if held and typed else start
     control = control or key
-    st.session_state[control] = {str(each): each for each in options}.get(held or "", otherwise)
+    st.session_state[control] = chosen(key, options, start=start, **how)
     return {"key": control, "on_change": _take, "args": (key, start, control)}
 
 
 def many_of(key: str, options: Sequence[str]) -> dict[str, Any]:
     """The same for a control of any number of options, at first none."""
-    st.session_state[key] = [each for each in get_all(key) if each in options]
+    values = get_all(key)
+    fitting = [each for each in values if each in options]
+    others = [each for each in values if each and each not in options]
+    instead = _few(fitting) or "nothing"
+    _note(key, fitting, _not_possible(key, others, instead, options) if others else "")
+    st.session_state[key] = fitting
     return {"key": key, "on_change": _take, "args": (key, None)}
 
 
@@ -127,6 +180,26 @@ def take(keys: Iterable[str]) -> None:
 def _take(key: str, start: Any, control: str | None = None) -> None:
     value = st.session_state.get(control or key)
     put(**{key: None if value in (start, None, "") else value})
+
+
+def _note(key: str, fitting: Iterable[str], told: str = "") -> None:
+    """Of what is asked for under a key, some is possible, and of the rest something is told."""
+    notes = st.session_state.setdefault(_FITTING, {})
+    notes.setdefault(key, []).append((tuple(fitting), told))
+
+
+def _not_possible(key: str, asked: list[str], instead: str, options: Sequence[str]) -> str:
+    return (
+        f"“{key}={_few(asked)}” of the address is not possible here. Chosen instead: "
+        f"{short(instead, LETTERS)}. Possible: {_few(options)}."
+    )
+
+
+def _few(words: Sequence[str]) -> str:
+    """Words in a row, without those in the middle of many."""
+    if len(words) > NAMED:
+        words = [*words[: NAMED - 2], "…", words[-1]]
+    return ", ".join(short(printable(each), LETTERS) for each in words)
 
 
 def _came() -> Values:

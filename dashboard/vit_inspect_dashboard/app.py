@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -24,6 +25,7 @@ from vit_inspect_dashboard import (
 )
 from vit_inspect_dashboard.components.screen import screen
 from vit_inspect_dashboard.components.strip import strip
+from vit_inspect_dashboard.wording import plain
 
 HERE = Path(__file__).parent
 
@@ -34,7 +36,8 @@ def main() -> None:
     old = [_old_page(name) for name in (*places.VIEW_NAMES, *places.OLD)]
     came_to = st.navigation([home, *old], position="hidden").url_path
     address.begin()
-    view = places.named(address.get("at") or came_to)
+    first = places.named(came_to)
+    view = places.named(address.chosen("at", places.NAMES, start=first))
     operating.came_to(view)
     place = places.place_of(view)
     st.set_page_config(
@@ -44,17 +47,22 @@ def main() -> None:
     )
     st.html(HERE / "style.css")
     _choose_place(view, place)
+    told_here = st.container()
     try:
         with suppress(page.Ended), page.refusals():
-            _show(view, place)
+            _show(view, place, told_here)
+        if told := address.correct():
+            told_here.warning("  \n".join(map(plain, told)))
         screen()
     finally:
         address.finish()
 
 
-def _show(view: str, place: places.Place) -> None:
-    """The sidebar with the model and the picture, and what is open."""
-    told_here = st.container()
+def _show(view: str, place: places.Place, told_here: Any) -> None:
+    """The sidebar with the model and the picture, and what is open.
+
+    told_here: a place above it for what is wrong with what was chosen.
+    """
     with st.sidebar:
         picture = sidebar.choose_picture(told_here)
         name = picker.choose()

@@ -29,43 +29,39 @@ FIRST = {name: options[0] for name, options in CHOICES.items()}
 
 def chosen_look(first_look: Look = LOOKS[0]) -> dict[str, str]:
     """How maps are drawn, of each of the explorer's choices; `first_look` if none is chosen."""
-    held = {name: address.get(name) for name in CHOICES}
     first = FIRST | {"look": first_look}
     return {
-        name: found if (found := held[name]) in options else first[name]
-        for name, options in CHOICES.items()
+        name: address.chosen(name, options, start=first[name]) for name, options in CHOICES.items()
     }
 
 
 def chosen_query(layout: TokenLayout) -> Query:
     """The token or region whose map is shown; what the model reads, if no other is chosen."""
-    held = address.get("query")
-    if found := REGION.fullmatch(held or ""):
+    named: dict[str, Query] = {query_name(each, layout): each for each in all_queries(layout)}
+    start = query_name(READOUT, layout)
+    named[start] = READOUT
+    held = address.get("query") or ""
+    if found := REGION.fullmatch(held):
         top, left, bottom, right = map(int, found.groups())
         if top <= bottom < layout.grid[0] and left <= right < layout.grid[1]:
-            return Region(top, left, bottom, right)
-    named = {
-        query_name(each, layout): each for each in all_queries(layout) if each != layout.readout
-    }
-    return named.get(held or "", READOUT)
+            named[held] = Region(top, left, bottom, right)
+    return named[address.chosen("query", named, start=start)]
 
 
-def chosen_number(key: str, count: int, *, start: int, first: int = 0) -> int:
-    """A layer, for example, of the `count` from `first` on."""
-    held = address.get(key) or ""
-    return int(held) if held.isdecimal() and int(held) in range(first, first + count) else start
+def chosen_number(key: str, count: int, *, start: int) -> int:
+    """A layer, for example, of so many."""
+    return int(address.chosen(key, range(count), start=start))
 
 
 def chosen_name(key: str, names: Sequence[str]) -> int:
     """Which of some columns that have names; the first one, if no other is chosen."""
-    held = address.get(key)
-    return names.index(held) if held in names else 0
+    return names.index(address.chosen(key, names, start=names[0]))
 
 
 def chosen_column(heads: int, *, start: int, key: str = "head") -> int:
     """The head, or the column of the mean or the maximum of all heads."""
-    beside = {MEAN: heads, MAX: heads + 1}
-    return beside.get(address.get(key) or "", chosen_number(key, heads, start=start))
+    columns = sheets.attention_columns(heads)
+    return columns.index(address.chosen(key, columns, start=columns[start]))
 
 
 def invitation(layout: TokenLayout, seen: str) -> str:

@@ -56,6 +56,8 @@ PLACES = (
     _place("About this model", (), about="About this model"),
 )
 VIEW_NAMES = tuple(name for place in PLACES for name in place.views)
+NAMES = (*VIEW_NAMES, *OLD)
+"""What an address may say."""
 
 
 def named(name: str | None) -> str:

@@ -7,13 +7,13 @@ from typing import Any, get_args
 
 import streamlit as st
 
-from vit_inspect.figures.looks import parameter_count
+from vit_inspect.figures.looks import parameter_count, short
 from vit_inspect.loading.recommended import DEFAULT
 from vit_inspect.model import Model
 from vit_inspect.pictures.preparing import Fit
 from vit_inspect.pictures.reading import printable
 from vit_inspect_dashboard import address, kept, models, offers, picker, pictures, state
-from vit_inspect_dashboard.controls import choose, step_buttons
+from vit_inspect_dashboard.controls import NAME_LENGTH, choose, step_buttons
 from vit_inspect_dashboard.pictures import Picture
 from vit_inspect_dashboard.state import Subject
 from vit_inspect_dashboard.wording import plain, token_name
@@ -34,23 +34,19 @@ def choose_picture(place: Any) -> Picture:
         "Picture",
         list(found),
         help="Samples, and what you upload.",
-        **address.one_of("image", found, start=next(iter(found))),
+        **address.one_of("image", found, start=next(iter(found)), awaited=elsewhere(found)),
     )
     with st.container(horizontal=True, gap="small"):
         step_buttons("image", list(found), name, keys=("P", "N"), what="picture")
-    if missing := missing_picture(found):
-        place.warning(plain(missing))
     return found[str(name)]
 
 
-def missing_picture(found: Collection[str]) -> str | None:
+def elsewhere(found: Collection[str]) -> str:
     """What is said where the address names a picture that this session does not have."""
-    wanted = address.get("image")
-    if wanted is None or wanted in found:
-        return None
+    wanted = short(printable(address.get("image") or ""), NAME_LENGTH)
     return (
-        f"This link shows {printable(wanted)}, which was uploaded elsewhere. Add it to the "
-        f"pictures to see this view; until then it is of {next(iter(found))}."
+        f"This link shows {wanted}, which was uploaded elsewhere. Add it to the pictures to see "
+        f"this view; until then it is of {next(iter(found))}."
     )
 
 
@@ -115,13 +111,14 @@ def choose_size(subject: Subject, input_px: int, patch_px: int) -> None:
 
 def choose_stage(model: Model) -> int | None:
     """One stage of a hierarchical model; None for a model that has just one."""
+    options = list(range(model.stage_count))
+    control = address.one_of("stage", options, start=model.stage)
     if model.stage_count == 1:
         return None
-    options = list(range(model.stage_count))
     stage = st.selectbox(
         "Stage",
         options,
-        **address.one_of("stage", options, start=model.stage),
+        **control,
         help="This model merges its tokens between stages. Each stage has a grid of its own; stage "
         "0 has the finest.",
     )

@@ -42,7 +42,7 @@ def choose(name: str, offered: dict[str, Path]) -> str | None:
         others,
         width=260,
         help="Another survey: of another model or checkpoint, or of other pictures.",
-        **address.one_of("beside", others, start=NONE),
+        **address.one_of("other_survey", others, start=NONE),
     )
     return None if chosen == NONE else str(chosen)
 

@@ -33,6 +33,13 @@ def page() -> None:
     st.button("Forget", on_click=address.put, kwargs=dict.fromkeys(("layer", "mean", "off")))
     held = st.session_state["address"]
     st.text(f"{address.get('layer')} {address.get_all('layer')} {address.get('none')} {len(held)}")
+    for name, options in (("left", [1, 2]), ("right", [2, 3])):
+        st.selectbox(name, options, **address.one_of("both", options, start=2, control=name))
+    soon = "It may come."
+    late = ["now", *st.session_state.get("came", [])]
+    st.selectbox("Late", late, **address.one_of("late", late, start="now", awaited=soon))
+    for said in address.correct():
+        st.warning(said)
     address.finish()
 
 
@@ -172,14 +179,64 @@ def test_what_leaves_the_address_as_it_is_is_no_step_back() -> None:
     assert app.query_params == {"layer": "0"}
 
 
-@pytest.mark.parametrize("nonsense", ["3", "-1", "1.0", "", "true", "<b>", "9" * LENGTH])
-def test_what_is_no_option_is_not_shown_and_not_lost(nonsense: str) -> None:
-    app = opened(layer=nonsense, off=[nonsense, "x"], crop=nonsense, check=nonsense)
+def told(app: AppTest) -> list[str]:
+    return [each.value for each in app.warning]
+
+
+@pytest.mark.parametrize("nonsense", ["4", "-1", "1.0", "true", "<b>", "9" * LENGTH])
+def test_what_is_no_option_is_told_and_asked_for_no_more(nonsense: str) -> None:
+    app = opened(layer=nonsense, off=[nonsense, "x"], check=nonsense, query="Patch (0, 1)")
     assert shown(app) == (2, None, False, ["x"], None, None)
-    # Another model may have it.
-    assert app.query_params["layer"] == nonsense
-    app.selectbox(key="layer").set_value(1).run()
-    assert app.query_params["layer"] == "1"
+    name = nonsense if len(nonsense) < LENGTH else f"{'9' * 20}…{'9' * 19}"
+    sentences = [
+        f"“layer={name}” of the address is not possible here. Chosen instead: 2. "
+        "Possible: 0, 1, 2.",
+        f"“check={name}” of the address is not possible here. Chosen instead: False. "
+        "Possible: False, True.",
+        f"“off={name}” of the address is not possible here. Chosen instead: x. Possible: x, y, z.",
+    ]
+    assert told(app) == sentences
+    # The address says what is shown; what has no control here may be possible elsewhere.
+    assert app.query_params == {"off": "x", "query": "Patch (0, 1)"}
+    # Another run changes nothing, and a choice ends it.
+    said = told(app)
+    app.run()
+    press(app, "Work")
+    assert told(app) == said
+    app.toggle(key="check").set_value(True).run()
+    assert told(app) == []
+    # Whoever goes back to the link is told again.
+    arrive(app, layer=nonsense)
+    assert told(app)[0] == sentences[0]
+    assert app.query_params == {}
+
+
+def test_nothing_is_not_told() -> None:
+    app = opened(layer="", off=["", "x"], crop="", check="", late="")
+    assert (shown(app), told(app)) == ((2, None, False, ["x"], None, None), [])
+
+
+def test_what_one_control_of_a_page_has_stays_and_the_other_is_told() -> None:
+    app = opened(both="3")
+    for _ in range(2):
+        assert [app.selectbox(key=each).value for each in ("left", "right")] == [2, 3]
+        [said] = told(app)
+        assert said.startswith("“both=3” of the address is not possible here. Chosen instead: 2.")
+        assert app.query_params == {"both": "3"}
+        app.run()
+
+
+def test_what_may_come_yet_is_told_and_still_asked_for() -> None:
+    app = opened(late="soon")
+    for _ in range(2):
+        assert app.selectbox(key="late").value == "now"
+        assert told(app) == ["It may come."]
+        assert app.query_params == {"late": "soon"}
+        app.run()
+    app.session_state["came"] = ["soon"]
+    app.run()
+    assert app.selectbox(key="late").value == "soon"
+    assert told(app) == []
 
 
 def test_what_may_be_typed_is_shown_though_it_is_no_option() -> None:

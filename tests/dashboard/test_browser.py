@@ -619,7 +619,10 @@ def test_what_is_no_picture_is_a_sentence(page: Page) -> None:
     expect(page.locator("canvas.picture")).to_be_visible()
 
 
-def test_nonsense_in_the_address_is_ignored(page: Page, maps: vi.AttentionMaps) -> None:
+def test_nonsense_in_the_address_is_told_and_goes_out_of_it(
+    page: Page, maps: vi.AttentionMaps
+) -> None:
+    show(page, "/?image=coffee")
     show(
         page,
         "/?at=../../x&layer=99&head=-1&query=Patch+99,99&image=../../etc/passwd&size=7&fit=x&"
@@ -631,6 +634,19 @@ def test_nonsense_in_the_address_is_ignored(page: Page, maps: vi.AttentionMaps) 
     expect(page.get_by_label("Look", exact=True)).to_have_value("heat")
     expect(page.get_by_text("257 tokens")).to_be_visible()
     expect(page.locator('[data-testid="stException"]')).to_have_count(0)
+    told = page.get_by_text(
+        "“size=7” of the address is not possible here. Chosen instead: 224. "
+        "Possible: 224, 252, 336, 378, 448, 518."
+    )
+    expect(told).to_be_visible()
+    # But for the picture, which may be given yet.
+    expect(page).to_have_url(re.compile(r"/\?image=[^&]*$"))
+    # Back leads out of a link that was mended.
+    for _ in range(2):
+        page.go_back()
+        ready(page)
+    expect(page).to_have_url(re.compile(r"image=coffee$"))
+    expect(told).to_have_count(0)
 
 
 def test_a_model_that_cannot_be_had_is_a_sentence_with_a_way_back(page: Page) -> None:

@@ -85,12 +85,6 @@ def test_a_number_is_one_of_the_layers_or_where_it_starts(
     assert canvas.chosen_number("layer", 3, start=1) == number
 
 
-def test_numbers_may_begin_later(held: dict[str, tuple[str, ...]]) -> None:
-    for said, number in (("3", 3), ("5", 5), ("2", 4), ("6", 4), ("0", 4)):
-        held["layer"] = (said,)
-        assert canvas.chosen_number("layer", 3, start=4, first=3) == number
-
-
 @pytest.mark.parametrize(
     ("said", "column"),
     [("0", 0), ("3", 3), ("mean", 4), ("max", 5), ("4", 2), ("5", 2), ("MEAN", 2), ("", 2)],

@@ -111,7 +111,7 @@ def test_two_surveys_are_side_by_side_on_one_scale(
     model = vi.load(CLASSIFIER, img_size=None)
     pictures = tmp_path / "pictures"
     other = vi.survey(vi.randomised(model), pictures, folder / "other", statistics=["entropy"])
-    app = opened("surveys", beside="other", layer=1, head=2, statistic="Effective tokens")
+    app = opened("surveys", other_survey="other", layer=1, head=2, statistic="Effective tokens")
     assert not app.exception
     left, right, _, both, matrix = charts(app)
     assert left["layout"]["yaxis"]["range"] == right["layout"]["yaxis"]["range"]
@@ -121,7 +121,7 @@ def test_two_surveys_are_side_by_side_on_one_scale(
     np.testing.assert_allclose(matrix["data"][0]["z"], expected.effect)
     # Of another architecture, heads have no partner, and distances no common unit.
     vi.survey(vi.load(FEATURES, img_size=None), pictures, folder / "third")
-    app = opened("surveys", beside="third")
+    app = opened("surveys", other_survey="third")
     assert any("No difference of heads" in each.value for each in app.caption)
 
 

@@ -112,10 +112,10 @@ def test_the_head_that_varies_most_is_open_at_first_and_a_statistic_is_chosen(
     go(app, "surveys", model=FEATURES)
     told = " ".join(each.value for each in app.caption).replace("\\", "")
     assert f"open in Explore with {FEATURES} at" in told
-    assert "There is no survey" not in told
     # A link to a survey that is not here does not pass another one off as it.
+    assert not app.warning
     go(app, "surveys", survey="yours")
-    assert any("There is no survey “yours” here" in each.value for each in app.caption)
+    assert app.warning[0].value.startswith("“survey\\=yours” of the address is not possible here")
 
 
 def test_a_picture_that_is_gone_is_told_and_the_page_stays(

@@ -78,9 +78,6 @@ def show_survey(offered: dict[str, Path]) -> Sequence[FigureSpec[Any]]:
                 **address.one_of("statistic", titles, start=next(iter(titles))),
             )
             other = survey_beside.choose(name, offered)
-    asked = address.get("survey")
-    if asked and asked not in offered:
-        st.caption(plain(f"There is no survey “{asked}” here; “{chosen}” is shown instead."))
     tell_what(folder, survey)
     if shown != survey_whole.HEADS:
         return survey_whole.show(name, folder, shown, training=offered[chosen])
