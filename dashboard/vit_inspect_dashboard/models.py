@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -14,7 +15,7 @@ import streamlit as st
 import torch
 
 import vit_inspect as vi
-from vit_inspect.errors import BadParameter, InspectError
+from vit_inspect.errors import InspectError
 from vit_inspect.loading import ceiling
 from vit_inspect.loading.words import network_of
 from vit_inspect_dashboard import allowed, brought, kept, offers, quotas
@@ -125,13 +126,11 @@ def _as_it_is(name: str, size: int | None, said: Said) -> vi.Model:
     # A network in memory has an owner, and is not kept here.
     if offers.is_in_memory(name):
         return offers.network(name, size, said)
-    if size is not None and size > quotas.now().px:
-        raise BadParameter(
-            f"an input of {size:,} px",
-            f"at most {quotas.now().px:,.0f} px on this server",
-            "choose a smaller one, or run vit_inspect on your own computer",
-        )
-    with ceiling.under(quotas.ALONE.ceiling if offered else quotas.now().ceiling):
+    most = quotas.now().ceiling
+    if offered:
+        # What the operator offers is as large as it is; a size is what the visitor asks for.
+        most = quotas.ALONE.ceiling._replace(px=inf if size is None else most.px)
+    with ceiling.under(most):
         return _kept().get((name, size, said), partial(_trained, name, size, said))
 
 

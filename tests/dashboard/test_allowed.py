@@ -149,4 +149,6 @@ def test_what_the_operator_offers_is_as_large_as_it_is() -> None:
 def test_an_input_that_a_link_asks_for_is_limited() -> None:
     quotas.choose(quotas.ALONE._replace(px=300))
     [said] = refusals(opened("about", model="dinov2_small", size="336"))
-    assert said.startswith("Found an input of 336 px; expected at most 300 px on this server")
+    assert said.startswith(
+        "Found an input of 336 px for 'dinov2_small'; expected at most 300 px on this server"
+    )

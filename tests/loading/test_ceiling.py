@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import inf
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub.constants
 import pytest
@@ -55,6 +56,20 @@ def test_other_packages_are_counted_too(folders: dict[str, Path], package: str) 
         vi.load(checkpoint=folder, architecture=package, device="cpu")
     with under(OPEN._replace(px=px)), pytest.raises(vi.WeightsUnavailable):
         vi.load(checkpoint=folder, architecture=package, device="cpu")
+
+
+@pytest.mark.parametrize("size", [28, (14, 28)])
+def test_a_size_that_is_asked_for_is_no_larger_whatever_the_source(
+    tmp_path: Path, size: Any
+) -> None:
+    for said in ({}, {"name": "transformers:a/b"}, {"checkpoint": tmp_path / "none.pth"}):
+        with (
+            under(OPEN._replace(px=27)),
+            pytest.raises(
+                vi.BadParameter, match=r"an input of 28 px for '.*'; expected at most 27"
+            ),
+        ):
+            vi.load(**said, img_size=size)
 
 
 def test_a_fetch_fills_no_more_than_the_disk(cache: Path) -> None:

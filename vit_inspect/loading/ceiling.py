@@ -47,6 +47,17 @@ def is_set() -> bool:
     return _ceiling.get() is not None
 
 
+def check_px(px: int, name: str) -> None:
+    """Raises `BadParameter` for an input of which the longer side is larger than allowed here."""
+    most = _ceiling.get()
+    if most is not None and px > most.px:
+        raise BadParameter(
+            f"an input of {px:,} px for {name!r}",
+            f"at most {most.px:,.0f} px on this server",
+            "choose a smaller input or another model, or run vit_inspect on your own computer",
+        )
+
+
 def check(sketch: nn.Module, px: int, name: str, *, fetched: bool) -> None:
     """Refuse a network that is larger than allowed here.
 
@@ -67,12 +78,7 @@ def check(sketch: nn.Module, px: int, name: str, *, fetched: bool) -> None:
             f"at most {most.parameters:,.0f} on this server",
             "choose a smaller model, or run vit_inspect on your own computer",
         )
-    if px > most.px:
-        raise BadParameter(
-            f"an input of {px:,} px for {name!r}",
-            f"at most {most.px:,.0f} px on this server",
-            "choose a smaller input or another model, or run vit_inspect on your own computer",
-        )
+    check_px(px, name)
     if not fetched or most.disk == float("inf") or huggingface_hub.constants.HF_HUB_OFFLINE:
         return
     wanted = sum(each.numel() * each.element_size() for each in sketch.parameters())

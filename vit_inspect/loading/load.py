@@ -20,6 +20,7 @@ from vit_inspect.loading import (
     from_transformers,
     open_clip_anatomy,
 )
+from vit_inspect.loading.ceiling import check_px
 from vit_inspect.loading.outputs import with_labels, with_outputs
 from vit_inspect.loading.recommended import DEFAULT
 from vit_inspect.loading.weight_files import check_sha256
@@ -157,9 +158,13 @@ def load(
                 "leave out sha256, or give the file as checkpoint",
             )
         check_sha256(Path(checkpoint), sha256)
+    if checkpoint is not None and name is None:
+        name = Path(checkpoint).stem
+    name = DEFAULT if name is None else name
+    if size is not None:
+        check_px(max(size), name)
     if checkpoint is not None:
         path = Path(checkpoint)
-        name = path.stem if name is None else name
         if architecture in FOLDERS:
             model = FOLDERS[architecture](
                 name, path, img_size=size, device=target, dtype=dtype, pretrained=pretrained
@@ -178,7 +183,6 @@ def load(
                 dtype=dtype,
             )
     else:
-        name = DEFAULT if name is None else name
         source = next((of for start, of in HUBS.items() if name.startswith(start)), from_timm.load)
         model = source(name, img_size=size, device=target, dtype=dtype, pretrained=pretrained)
     if size is not None:
