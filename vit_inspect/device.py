@@ -154,8 +154,8 @@ def check_network(make: Callable[[], nn.Module], name: str, remedy: str) -> nn.M
     try:
         with torch.device("meta"):
             sketch = make()
-    except RuntimeError as error:
-        if "overflow" not in str(error):
+    except (RuntimeError, TypeError) as error:
+        if "overflow" not in str(error).lower():
             raise
         raise OutOfMemory(
             f"sizes of {name} whose product no computer can count",

@@ -65,12 +65,13 @@ def check(name: str) -> None:
 
 def _is_on_this_machine(name: str) -> bool:
     from vit_inspect.loading import from_open_clip, from_timm, from_transformers
+    from vit_inspect.loading.folders import MODEL_CONFIG
     from vit_inspect.loading.hub import is_cached
     from vit_inspect.loading.timm_names import is_here
 
     for start, file in (
-        (from_timm.HUB, from_transformers.MODEL_CONFIG),
-        (from_transformers.PREFIX, from_transformers.MODEL_CONFIG),
+        (from_timm.HUB, MODEL_CONFIG),
+        (from_transformers.PREFIX, MODEL_CONFIG),
         (from_open_clip.PREFIX, from_open_clip.CONFIG),
     ):
         if name.startswith(start):

@@ -69,7 +69,7 @@ CONFIGS: dict[str, tuple[dict[str, object], str]] = {
         {"hidden_size": 2**40},
         "OutOfMemory: Found sizes of 'more than a number holds' whose product no computer",
     ),
-    "classes": ({"num_labels": 300_000, "hidden_size": 4096}, "weights of 'classes' of about 5."),
+    "classes": ({"num_labels": 50_000, "hidden_size": 24_576}, "weights of 'classes' of about "),
     "layers": (
         {"num_hidden_layers": 10**6},
         "BadParameter: Found 1,000,000 layers of 'layers'; expected at most 1,000; correct its",

@@ -32,18 +32,16 @@ from vit_inspect.errors import (
 )
 from vit_inspect.loading import ceiling
 from vit_inspect.loading.adapters import CONFIG, Adapter, adapter_in, merged
+from vit_inspect.loading.folders import MODEL_CONFIG, PROCESSORS, check_config, check_folder
 from vit_inspect.loading.from_module import wrap
 from vit_inspect.loading.hub import REPOSITORY, check_repository_name, is_cached, reachable_hub
 from vit_inspect.loading.text_towers import Lazy, Tower, checked_tower, has_words, words_of
 from vit_inspect.loading.transformers_anatomy import ANATOMIES, TOWERS, describe, unknown
-from vit_inspect.loading.weight_files import check_torch_file
 from vit_inspect.model import Model
 from vit_inspect.pictures.preparing import in_words
 from vit_inspect.pictures.reading import printable
 
 PACKAGE = "transformers"
-
-MODEL_CONFIG = "config.json"
 
 PREFIX = f"{PACKAGE}:"
 """Put before the name of a repository of a model of transformers."""
@@ -108,8 +106,6 @@ def load_folder(
     _package(name)
     if not any((folder / each).is_file() for each in (MODEL_CONFIG, CONFIG)):
         raise _without_model(folder)
-    for path in sorted(folder.glob("*_model*.bin")) if pretrained else ():
-        check_torch_file(path)
     # Its text tower may be loaded when the program works in another folder.
     place = str(folder.absolute())
     model = _load(name, place, "main", img_size, device, dtype, pretrained)
@@ -154,11 +150,14 @@ def _load(
 ) -> Model:
     package, given = _package(name), repository
     try:
+        check_folder(Path(repository), name, weights=pretrained)
         adapter = adapter_in(Path(repository), name=name)
         if adapter is not None:
             repository, revision = _base(adapter, name), adapter.revision
+            check_folder(Path(repository), name, weights=pretrained)
         with _hub(repository, revision):
             place = {"trust_remote_code": False, "revision": revision}
+            check_config(package.PreTrainedConfig.get_config_dict(repository, **place)[0], name)
             whole = package.AutoConfig.from_pretrained(repository, **place)
             module, kind = _network(
                 package, name, repository, whole, place, adapter, dtype if pretrained else None
@@ -343,8 +342,7 @@ def _processor(
     A Trainer saves none. A repository on the hub must have one.
     """
     for holder in ([] if adapter is None else [adapter.folder]) + [Path(repository)]:
-        names = ("preprocessor_config.json", "processor_config.json")
-        if not holder.is_dir() or any((holder / each).exists() for each in names):
+        if not holder.is_dir() or any((holder / each).exists() for each in PROCESSORS):
             return package.AutoImageProcessor.from_pretrained(str(holder), **place), False
     return getattr(package, ANATOMIES[kind].processor)(**ANATOMIES[kind].prepared), True
 

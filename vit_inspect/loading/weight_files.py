@@ -123,7 +123,7 @@ def check_safetensors(path: Path, name: str) -> None:
 
 
 def check_torch_file(path: Path) -> None:
-    """Refuse a file of torch.save that another package is to read, if it claims more than it has.
+    """Refuse what another package is to read as torch.save's, if it is not, or claims too much.
 
     Raises `WeightsUnavailable` for that, and for damage.
     """
@@ -138,6 +138,8 @@ def check_torch_file(path: Path) -> None:
         elif head.startswith(_TORCH):
             with path.open("rb") as file:
                 check_pickle(file, name, size)
+        else:
+            raise _other(head, name)
 
 
 def check_sha256(path: Path, wanted: str) -> None:
