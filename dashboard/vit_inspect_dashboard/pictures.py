@@ -22,7 +22,8 @@ from vit_inspect.errors import BadImage, OutOfMemory
 from vit_inspect.limits import MAX_PIXELS
 from vit_inspect.loading.bundled import FASHION_NAMES
 from vit_inspect.pictures.bands import CHOOSE_BANDS
-from vit_inspect.pictures.reading import ACCEPTED, SUFFIXES, printable
+from vit_inspect.pictures.planning import ACCEPTED
+from vit_inspect.pictures.reading import SUFFIXES, printable
 from vit_inspect.pictures.samples import EVERY
 from vit_inspect_dashboard import address, launched, quotas, surveyed
 from vit_inspect_dashboard.wording import plain

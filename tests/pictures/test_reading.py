@@ -17,8 +17,9 @@ from PIL import Image, ImageCms
 
 from vit_inspect.errors import BadImage
 from vit_inspect.limits import MAX_BYTES
-from vit_inspect.pictures import reading
-from vit_inspect.pictures.reading import MAX_SCANS, MAX_TIFF_PARTS, describe, read_image
+from vit_inspect.pictures import planning
+from vit_inspect.pictures.planning import MAX_SCANS, MAX_TIFF_PARTS
+from vit_inspect.pictures.reading import describe, read_image
 
 LOSSLESS = ("PNG", "BMP", "GIF", "TIFF", "WEBP")
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -470,9 +471,9 @@ def test_a_jpeg_of_many_passes_over_many_pixels_is_refused(
 ) -> None:
     data = encoded(Image.new("L", (64, 64)), "JPEG", progressive=True)
     passes = data.count(b"\xff\xda")
-    monkeypatch.setattr(reading, "MAX_SCANNED", passes * 64 * 64)
+    monkeypatch.setattr(planning, "MAX_SCANNED", passes * 64 * 64)
     assert read_image(data).size == (64, 64)
-    monkeypatch.setattr(reading, "MAX_SCANNED", passes * 64 * 64 - 1)
+    monkeypatch.setattr(planning, "MAX_SCANNED", passes * 64 * 64 - 1)
     assert refusal(data).startswith(f"Found a JPEG of {passes} passes over 64 × 64 px in 'image'; ")
 
 
