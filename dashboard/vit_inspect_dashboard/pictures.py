@@ -142,10 +142,11 @@ def choose_uploads(place: Any) -> None:
         on_change=_show_newest,
         help="They stay in this session, in memory. Nobody else sees them.",
     )
-    for file in _kept_files():
+    kept = _kept_files()
+    for file in kept:
         if problem := _problem(_digest(file), file.name, file.getvalue()):
             place.error(plain(problem))
-    if problem := _too_many():
+    if problem := _too_many(kept):
         place.error(plain(problem))
 
 
@@ -174,9 +175,9 @@ def _kept_files() -> list[Any]:
     return kept
 
 
-def _too_many() -> str | None:
-    """What is said as long as the browser lists pictures that were let go."""
-    let_go, kept, most = st.session_state[_LET_GO], _kept_files(), quotas.now()
+def _too_many(kept: list[Any]) -> str | None:
+    """What is said as long as the browser lists pictures that were let go, beside those kept."""
+    let_go, most = st.session_state[_LET_GO], quotas.now()
     listed = (file.file_id for file in st.session_state.get("uploads") or [])
     sizes = [let_go[each] for each in listed if each in let_go]
     if not sizes:

@@ -38,6 +38,10 @@ def uploads(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return files
 
 
+def told_of_uploads() -> str | None:
+    return pictures._too_many(pictures._kept_files())
+
+
 def test_pictures_beyond_the_quota_are_let_go_and_told(
     uploads: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -46,19 +50,19 @@ def test_pictures_beyond_the_quota_are_let_go_and_told(
     uploads += [held("a", 4), held("b", 7), held("c", 6)]
     assert [each.name for each in pictures._kept_files()] == ["a", "c"]
     assert freed == ["b"]
-    told = pictures._too_many()
+    told = told_of_uploads()
     assert told == (
         "Found 3 pictures of 17.0 MB together; expected at most 3 pictures and 10 MB of a visitor; "
         "remove some from the list; 1 of them cannot be shown."
     )
     # Streamlit has the bytes no longer, and its browser still lists the file.
     uploads[1] = DeletedFile("b")
-    assert pictures._too_many() == told
+    assert told_of_uploads() == told
     del uploads[1]
-    assert pictures._too_many() is None
+    assert told_of_uploads() is None
     uploads += [held("d", 0), held("e", 0)]
     assert [each.name for each in pictures._kept_files()] == ["a", "c", "d"]
-    assert "Found 4 pictures of 10.0 MB together" in str(pictures._too_many())
+    assert "Found 4 pictures of 10.0 MB together" in str(told_of_uploads())
     assert freed == ["b", "e"]
 
 
@@ -66,7 +70,7 @@ def test_whoever_is_alone_has_no_quota(uploads: list[Any], monkeypatch: pytest.M
     monkeypatch.setattr(quotas, "_chosen", quotas.ALONE)
     uploads += [held(str(number), 20) for number in range(500)]
     assert pictures._kept_files() == uploads
-    assert pictures._too_many() is None
+    assert told_of_uploads() is None
 
 
 @pytest.mark.slow
