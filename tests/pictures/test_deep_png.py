@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import struct
+import time
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.chaos.pictures import png
 from tests.helpers.picture_files import png_of_16_bits
 from vit_inspect.errors import BadImage
 from vit_inspect.pictures.deep_png import read_deep_png
@@ -27,6 +31,35 @@ def test_all_bits_of_all_bands_are_read(bands: int) -> None:
     np.testing.assert_array_equal(values, VALUES[..., :bands])
     assert (layout.bands, layout.bits) == (bands, 16)
     assert layout.alpha == {1: None, 2: 1, 3: None, 4: 3}[bands]
+
+
+@pytest.mark.parametrize(("bands", "times"), [(1, 1), (2, 1), (3, 2), (4, 2)])
+def test_it_is_unpacked_once_and_colours_once_for_each_byte(
+    bands: int, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpacked, decoder = [], Image._getdecoder
+
+    def counted(mode: str, name: str, *args: object) -> object:
+        unpacked.append(name)
+        return decoder(mode, name, *args)
+
+    monkeypatch.setattr(Image, "_getdecoder", counted)
+    read_image(png_of_16_bits(VALUES[..., :bands]))
+    assert unpacked.count("zip") == times
+
+
+@pytest.mark.parametrize("chunk", [b"tRNS\0\1", b"sBIT\x0c"])
+def test_a_picture_of_one_column_takes_no_longer_than_one_of_one_row(chunk: bytes) -> None:
+    seconds = []
+    for width, height in ((200_000, 1), (1, 200_000)):
+        header = b"IHDR" + struct.pack(">LLBBBBB", width, height, 16, 0, 0, 0, 0)
+        body = b"IDAT" + zlib.compress(bytes(height * (1 + 2 * width)))
+        data = png([header, chunk, body, b"IEND"])
+        start = time.process_time()
+        assert read_image(data).size == (width, height)
+        seconds.append(time.process_time() - start)
+    # A step of Python for each row takes a second.
+    assert seconds[1] < seconds[0] + 0.4
 
 
 def test_other_pictures_are_left_to_pillow() -> None:

@@ -89,17 +89,16 @@ def memory_for_file(file: ImageFile.ImageFile, data: bytes, *, scans: int, chose
     loading = own * pixels + _beside(file, data, scans)
     after = _to_rgb(pixels, own, profile=profile)
     if bands := deep_bands(file):
-        # It is loaded twice, once for each byte of the values.
-        values = 2 * bands * pixels
-        loading = 2 * 4 * pixels + values + (len(data) if bands == 2 else 0)
-        after += own * pixels
+        # Its pixels are loaded for some bytes of the values at a time, and are not kept.
+        kept = values = 2 * bands * pixels
+        loading = own * pixels + values + blocks.MEMORY
     elif chosen or file.mode == "F" or file.mode.startswith("I"):
         bands, values = 4, 4 * pixels
         # As RGB, if it was something else, and all blocks of its values before they are joined.
         loading += 4 * pixels + 2 * values
+        kept = own * pixels + values
     else:
         return len(data) + max(loading, after) + _ALWAYS
-    kept = own * pixels + values
     copied = 3 * values // bands if chosen else 0
     tones = memory_for_tones(file.width, file.height, bands, "RGBA")
     return len(data) + max(loading, kept + copied, kept + tones, after) + _ALWAYS

@@ -7,8 +7,6 @@ twice, once for each byte.
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 from typing import Literal
 
 import numpy as np
@@ -17,6 +15,7 @@ from PIL import Image, ImageFile
 
 from vit_inspect.pictures.bands import Layout
 from vit_inspect.pictures.blocks import blocks
+from vit_inspect.pictures.tones import row_blocks
 
 _COLOURS: dict[str, Literal["L", "RGB"]] = {
     "I;16B": "L",
@@ -34,8 +33,8 @@ def read_deep_png(
 ) -> tuple[UInt16[np.ndarray, "row column band"], Layout] | None:
     """All values of a PNG of 16 bits and their layout; None for any other picture.
 
-    file: the picture in these bytes, opened and not yet loaded. A colour of it that stands for
-        transparency is made a band.
+    file: the picture in these bytes, opened and not yet loaded; it is loaded then. A colour of it
+        that stands for transparency is made a band.
     """
     raw_mode = _raw_mode(file)
     if raw_mode is None:
@@ -48,22 +47,24 @@ def read_deep_png(
         for rows, part in blocks(file):
             values[rows, :, 0] = np.asarray(part)
     elif raw_mode == "LA;16B":
-        for rows, part in blocks(_grey_with_alpha(data)):
+        # Two values of two bytes, read as four values of one byte: they are packed alike.
+        for rows, part in blocks(_read_as(file, "RGBA")):
             values[rows, :, :2] = np.asarray(part).view(">u2")
     else:
         stored = 3 if raw_mode == "RGB;16B" else 4
+        # The order of bytes in a TIFF, the other way round: so the low bytes are kept.
+        again = Image.open(io.BytesIO(data), formats=("PNG",))
+        for rows, part in blocks(_read_as(again, raw_mode[:-1] + "L")):
+            values[rows, :, :stored] = np.asarray(part)
+        # So the pixels of one picture at a time are in memory.
+        del again
         for rows, part in blocks(file):
-            values[rows, :, :stored] = np.asarray(part).astype(np.uint16) << 8
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as again:
-            # The order of bytes in a TIFF, the other way round: so the low bytes are kept.
-            again.tile = [again.tile[0]._replace(args=raw_mode[:-1] + "L")]
-            for rows, part in blocks(again):
-                values[rows, :, :stored] |= np.asarray(part)
+            values[rows, :, :stored] |= np.asarray(part).astype(np.uint16) << 8
     white = _white(data, values[..., : len(colours)])
     if clear is not None:
-        for row in values:
-            shown = row[:, : len(colours)]
-            row[:, -1] = (shown != np.array(clear)).any(axis=1) * np.uint16(0xFFFF)
+        for rows in row_blocks(values):
+            shown = values[rows, :, : len(colours)]
+            values[rows, :, -1] = (shown != np.array(clear)).any(axis=2) * np.uint16(0xFFFF)
     alpha = len(colours) if bands > len(colours) else None
     return values, Layout(colours, bands, 16, alpha=alpha, white=white)
 
@@ -87,14 +88,10 @@ def _bands(raw_mode: str, clear: object) -> int:
     return len(_COLOURS[raw_mode]) + (raw_mode in ("LA;16B", "RGBA;16B") or clear is not None)
 
 
-def _grey_with_alpha(data: bytes) -> Image.Image:
-    """Two values of two bytes, read as four values of one byte: they are packed alike."""
-    start = _SIGNATURE + 4
-    header = bytearray(data[start : start + 4 + 13])
-    # Depth and colour type.
-    header[12:14] = 8, 6
-    chunk = bytes(header) + struct.pack(">L", zlib.crc32(header))
-    return Image.open(io.BytesIO(data[:start] + chunk + data[start + len(chunk) :]))
+def _read_as(file: ImageFile.ImageFile, raw_mode: str) -> ImageFile.ImageFile:
+    """A picture that is not loaded yet, whose values Pillow will take for others."""
+    file.tile = [file.tile[0]._replace(args=raw_mode)]
+    return file
 
 
 def _white(data: bytes, values: UInt16[np.ndarray, "row column band"]) -> int | None:
@@ -110,7 +107,7 @@ def _white(data: bytes, values: UInt16[np.ndarray, "row column band"]) -> int | 
             if bits >= 16:
                 # All bits: what programs state that do not know.
                 return None
-            low = any((row & (0xFFFF >> bits)).any() for row in values)
+            low = any((values[rows] & (0xFFFF >> bits)).any() for rows in row_blocks(values))
             return (1 << bits) - 1 if low else 0xFFFF
         place += 12 + length
     return None

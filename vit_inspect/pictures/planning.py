@@ -147,8 +147,9 @@ def _first_frame(
     name: str,
     told: list[str],
 ) -> tuple[Image.Image, list[str]]:
-    frame, notices = _frame_of(file, data, bands, name)
-    notices += told
+    deep = read_deep_png(file, data)
+    if deep is None:
+        file.load()
     try:
         orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
     except MemoryError:
@@ -156,12 +157,24 @@ def _first_frame(
     except Exception:
         # The pixels are complete, and most pictures with such data are upright.
         orientation = 1
-        notices.append("Its EXIF data is damaged, so it may not be upright.")
+        told = [*told, "Its EXIF data is damaged, so it may not be upright."]
     # Not the number of frames: counting reads a whole animation. The extra pictures in a
     # phone's MPO (previews, depth) are not frames.
     if file.format != "MPO" and getattr(file, "is_animated", False):
-        notices.append(_SEVERAL_FRAMES)
-    return _upright(frame, orientation), notices
+        told = [*told, _SEVERAL_FRAMES]
+    if deep is None and bands is None:
+        return _upright(file, orientation), told
+    values, layout = deep or values_of(file)
+    profile = file.info.get("icc_profile")
+    # The values are enough now: this frees its pixels.
+    file.close()
+    chosen = choose(layout, bands, name)
+    if chosen.bands != tuple(range(layout.bands)):
+        deep, values = None, values[..., list(chosen.bands)]
+    frame, notices = _shown(values, layout, chosen)
+    if bands is None:
+        frame.info["icc_profile"] = profile
+    return _upright(frame, orientation), [*notices, *told]
 
 
 def _plan_of_tiff(
@@ -190,24 +203,6 @@ def _first_of_tiff(
     if layout.first_page:
         notices.append(_SEVERAL_FRAMES)
     return _upright(frame, tags.get(ExifTags.Base.Orientation, 1)), notices
-
-
-def _frame_of(
-    file: ImageFile.ImageFile, data: bytes, bands: tuple[int, ...] | None, name: str
-) -> tuple[Image.Image, list[str]]:
-    """The first frame of an opened picture in 8 bits, or its chosen bands; and notices."""
-    deep = read_deep_png(file, data)
-    if deep is None and bands is None:
-        file.load()
-        return file, []
-    values, layout = deep or values_of(file)
-    chosen = choose(layout, bands, name)
-    if chosen.bands != tuple(range(layout.bands)):
-        deep, values = None, values[..., list(chosen.bands)]
-    frame, notices = _shown(values, layout, chosen)
-    if bands is None:
-        frame.info["icc_profile"] = file.info.get("icc_profile")
-    return frame, notices
 
 
 def values_of(image: Image.Image) -> tuple[Shaped[np.ndarray, "row column band"], Layout]:
@@ -244,7 +239,10 @@ def _upright(image: Image.Image, orientation: Any) -> Image.Image:
     # Not ImageOps.exif_transpose: it also rewrites the EXIF data, which is not needed here, and
     # therefore fails on good pictures with one invalid tag.
     turn = _UPRIGHT.get(orientation)
-    return image.copy() if turn is None else image.transpose(turn)
+    if turn is not None:
+        return image.transpose(turn)
+    # A copy of a file that Pillow opened is a picture without a decoder.
+    return image.copy() if isinstance(image, ImageFile.ImageFile) else image
 
 
 def _refuse_slow_tiff(tags: ImageFileDirectory_v2, name: str) -> None:

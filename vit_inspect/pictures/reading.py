@@ -326,9 +326,10 @@ def _on_white(image: Image.Image) -> tuple[Image.Image, bool]:
     rgb, clear = Image.new("RGB", image.size), False
     for rows, part in blocks(image):
         layer = part.convert("RGBA")
-        clear = clear or layer.getchannel("A").getextrema() != (255, 255)
-        white = Image.new("RGBA", layer.size, "white")
-        rgb.paste(Image.alpha_composite(white, layer).convert("RGB"), (0, rows.start))
+        if layer.getchannel("A").getextrema() != (255, 255):
+            clear = True
+            layer = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+        rgb.paste(layer.convert("RGB"), (0, rows.start))
     return rgb, clear
 
 

@@ -208,10 +208,13 @@ def read_values(
     dtype = np.dtype(f"{layout.kind}{_container(layout.bits) // 8}")
     values = np.empty((height, width, len(bands)), dtype)
     # All bands lie in one plane, or each in its own.
-    shown: list[tuple[slice, list[int]]] = [(slice(None), list(bands))]
+    shown = [slice(None)]
     if parts.planar:
-        shown = [(slice(place, place + 1), [0]) for place in range(len(bands))]
-    for (places, inside), plane in zip(shown, _planes(parts, bands), strict=True):
+        shown = [slice(place, place + 1) for place in range(len(bands))]
+    # Values are copied one by one where a list chooses among them.
+    every = parts.planar or bands == tuple(range(parts.bands))
+    inside = slice(None) if every else list(bands)
+    for places, plane in zip(shown, _planes(parts, bands), strict=True):
         for run in _runs(data, tags, parts, plane):
             top = run.rows.start * parts.height
             for raw in _rows_of(run, data, tags, parts):
