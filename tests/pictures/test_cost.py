@@ -46,6 +46,13 @@ def encoded(mode: str, format: str, **options: object) -> bytes:
     return file.getvalue()
 
 
+def column(mode: str, format: str, **options: object) -> bytes:
+    """Of one column."""
+    file = io.BytesIO()
+    Image.new(mode, (1, SIDE**2)).save(file, format, **options)
+    return file.getvalue()
+
+
 def deep_png(bands: int) -> bytes:
     """Of 16 bits. Only its header is that of the helper, which filters in Python."""
     start = png_of_16_bits(np.zeros((1, 1, bands)))
@@ -71,6 +78,9 @@ KINDS: dict[str, Callable[[], bytes]] = {
     "png of 16 bits, grey": lambda: deep_png(1),
     "png of 16 bits, grey with transparency": lambda: deep_png(2),
     "png of 16 bits, colours with transparency": lambda: deep_png(4),
+    "png of one column": lambda: column("L", "PNG"),
+    "png of one column with transparency": lambda: column("RGBA", "PNG"),
+    "png of one column of 16 bits": lambda: column("I;16", "PNG"),
     "jpeg": lambda: encoded("RGB", "JPEG"),
     "jpeg of several passes": lambda: encoded("RGB", "JPEG", progressive=True, subsampling=0),
     "jpeg, cmyk": lambda: encoded("CMYK", "JPEG"),
@@ -81,6 +91,8 @@ KINDS: dict[str, Callable[[], bytes]] = {
     "webp with transparency": lambda: encoded("RGBA", "WEBP", method=0, quality=30),
     "tiff of jpeg": lambda: encoded("RGB", "TIFF", compression="jpeg"),
     "tiff of floats": lambda: real_tiff(1),
+    "tiff of one column": lambda: column("L", "TIFF", strip_size=2**30),
+    "tiff of one column, packed": lambda: column("RGB", "TIFF", compression="tiff_lzw"),
     "tiff of floats in strips": lambda: real_tiff(1, rows=16),
     "tiff of floats in tiles": lambda: real_tiff(1, tile=(256, 256)),
     "tiff of floats, 3 bands": lambda: real_tiff(3, photometric=2),

@@ -15,7 +15,8 @@ MEMORY = 24 * _BLOCK
 
 def blocks(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
     """Which rows, and a picture of them, from above."""
-    step = max(1, _BLOCK // image.width)
+    # Pillow takes 8 bytes for each row beside its pixels, as much as for two of these.
+    step = max(1, _BLOCK // (image.width + 2))
     for top in range(0, image.height, step):
         below = min(top + step, image.height)
         yield slice(top, below), image.crop((0, top, image.width, below))

@@ -28,6 +28,9 @@ from vit_inspect.pictures.tones import memory_for_tones
 _ALWAYS = 8_000_000
 """Buffers of decoders, and what the allocator keeps."""
 
+_ROW = 16
+"""Bytes for a row beside its pixels: Pillow keeps where they lie, in two pictures at once."""
+
 _DEPTH_OF_PNG = 24
 """The byte of a PNG that tells the bits of a value."""
 
@@ -46,7 +49,7 @@ def memory_for_tiff(
     values, reading = tiff.memory_for_values(data, tags, layout, chosen.bands, name)
     toning = values + memory_for_tones(width, height, len(chosen.bands), chosen.mode)
     after = _to_rgb(width * height, pixel_bytes(chosen.mode), profile=ICCPROFILE in tags)
-    return len(data) + max(reading, toning, after) + _ALWAYS
+    return len(data) + max(reading, toning, after) + _ROW * height + _ALWAYS
 
 
 def size_before_opening(data: bytes) -> tuple[int, int] | None:
@@ -76,7 +79,8 @@ def memory_before_opening(data: bytes, size: tuple[int, int], *, chosen: bool) -
         # Two loaded pictures, four bands of values, and what lies below the next frame.
         of_pixel = 2 * 4 + 4 * 2 + 8 + 8 * chosen
     tones = memory_for_tones(*size, 4, "RGBA") - 4 * pixels
-    return len(data) + of_pixel * pixels + max(3 * len(data), tones, blocks.MEMORY) + _ALWAYS
+    beside = max(3 * len(data), tones, blocks.MEMORY) + _ROW * size[1]
+    return len(data) + of_pixel * pixels + beside + _ALWAYS
 
 
 def memory_for_file(file: ImageFile.ImageFile, data: bytes, *, scans: int, chosen: bool) -> int:
@@ -85,6 +89,7 @@ def memory_for_file(file: ImageFile.ImageFile, data: bytes, *, scans: int, chose
     scans: passes over the pixels of a JPEG. chosen: whether bands of it are chosen.
     """
     pixels, own = file.width * file.height, pixel_bytes(file.mode)
+    always = len(data) + _ROW * file.height + _ALWAYS
     profile = bool(file.info.get("icc_profile"))
     loading = own * pixels + _beside(file, data, scans)
     after = _to_rgb(pixels, own, profile=profile)
@@ -98,10 +103,10 @@ def memory_for_file(file: ImageFile.ImageFile, data: bytes, *, scans: int, chose
         loading += 4 * pixels + 2 * values
         kept = own * pixels + values
     else:
-        return len(data) + max(loading, after) + _ALWAYS
+        return always + max(loading, after)
     copied = 3 * values // bands if chosen else 0
     tones = memory_for_tones(file.width, file.height, bands, "RGBA")
-    return len(data) + max(loading, kept + copied, kept + tones, after) + _ALWAYS
+    return always + max(loading, kept + copied, kept + tones, after)
 
 
 def _to_rgb(pixels: int, own: int, *, profile: bool) -> int:
