@@ -21,7 +21,7 @@ from tests.helpers.peaks import MEASURABLE, peaks_of
 from tests.helpers.picture_files import png_of_16_bits, tiff_of
 from vit_inspect.errors import BadImage, OutOfMemory
 from vit_inspect.limits import MAX_READING, READING
-from vit_inspect.pictures import reading
+from vit_inspect.pictures import planning, reading, tiff
 from vit_inspect.pictures.given import as_picture
 from vit_inspect.pictures.reading import read_image
 
@@ -71,6 +71,20 @@ def real_tiff(bands: int, side: int = SIDE, **options: object) -> bytes:
     return tiff_of(values, "<f4", packed=True, **options)
 
 
+def lzw_tiff(side: int, *, empty: bool = False) -> bytes:
+    """Of 16 bits in four bands, in one strip; an empty one has nothing but its header right."""
+    file = io.BytesIO()
+    Image.new("L", (1 if empty else 8 * side, side)).save(
+        file, "TIFF", compression="tiff_lzw", strip_size=2**30
+    )
+    tags, data = tiff.tags_of(file.getvalue()), file.getvalue()
+    entries = {256: (side,), 257: (side,), 258: (16,) * 4, 259: (5,), 262: (2,), 277: (4,)}
+    entries |= {278: (side,), 279: tags[279], 338: (2,), 273: (0,)}
+    start = len(tiff._header(entries))
+    (place,) = tags[273]
+    return tiff._header(entries | {273: (start,)}) + data[place : place + tags[279][0]]
+
+
 KINDS: dict[str, Callable[[], bytes]] = {
     "png": lambda: encoded("RGB", "PNG", compress_level=1),
     "png with transparency": lambda: encoded("RGBA", "PNG", compress_level=1),
@@ -91,6 +105,7 @@ KINDS: dict[str, Callable[[], bytes]] = {
     "webp with transparency": lambda: encoded("RGBA", "WEBP", method=0, quality=30),
     "tiff of jpeg": lambda: encoded("RGB", "TIFF", compression="jpeg"),
     "tiff of floats": lambda: real_tiff(1),
+    "tiff of lzw in one strip": lambda: lzw_tiff(SIDE),
     "tiff of one column": lambda: column("L", "TIFF", strip_size=2**30),
     "tiff of one column, packed": lambda: column("RGB", "TIFF", compression="tiff_lzw"),
     "tiff of floats in strips": lambda: real_tiff(1, rows=16),
@@ -148,6 +163,13 @@ def test_a_picture_that_takes_too_much_is_refused_with_both_numbers(
         "Found a picture that takes about 70 MB of memory in 'x'; expected at most 30 MB while it "
         "is read; make it smaller first."
     )
+
+
+def test_a_large_strip_is_not_counted_beside_the_values_that_it_becomes() -> None:
+    pixels = 6324**2
+    memory = planning.plan_of(lzw_tiff(6324, empty=True), "x", None).memory
+    # The strip, and what Pillow takes to unpack it.
+    assert 2 * 8 * pixels < memory < MAX_READING < 3 * 8 * pixels
 
 
 def no_pixels(*_: object, **__: object) -> None:

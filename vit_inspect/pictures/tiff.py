@@ -193,10 +193,19 @@ def memory_for_values(
             f"at most {MAX_UNPACKED // 10**6} MB of them",
             "make it smaller first",
         )
-    runs = [run for plane in _planes(parts, bands) for run in _runs(data, tags, parts, plane)]
     row = parts.across * parts.width * parts.bands
     numbers = _AT_ONCE * max(row, min(_BLOCK, row * height))
-    return values, values + numbers + max(_memory_for(run, data, tags, parts) for run in runs)
+    most = 0
+    for place, plane in enumerate(_planes(parts, bands)):
+        for run in _runs(data, tags, parts, plane):
+            # Of the values, only those that are read are in memory: the first plane fills it.
+            before, after = (
+                values if place else values * min(rows * parts.height, height) // height
+                for rows in (run.rows.start, run.rows.stop)
+            )
+            unpacking, unpacked = _memory_for(run, data, tags, parts)
+            most = max(most, before + unpacking, after + unpacked + numbers)
+    return values, most
 
 
 def read_values(
@@ -348,15 +357,17 @@ def _in_pieces(run: _Run, tags: ImageFileDirectory_v2, parts: _Parts) -> bool:
     )
 
 
-def _memory_for(run: _Run, data: bytes, tags: ImageFileDirectory_v2, parts: _Parts) -> int:
-    """Bytes that are taken at most while it is unpacked, beside its numbers."""
+def _memory_for(
+    run: _Run, data: bytes, tags: ImageFileDirectory_v2, parts: _Parts
+) -> tuple[int, int]:
+    """Bytes that are taken at most while it is unpacked, and while its bytes become numbers."""
     if _in_pieces(run, tags, parts):
-        return 4 * _LARGE
-    packed = sum(run.sizes) if run.whole else len(data)
+        return 4 * _LARGE, 4 * _LARGE
+    unpacked = (sum(run.sizes) if run.whole else len(data)) + len(run.rows) * parts.size
     # Pillow unpacks a strip or tile on its own before it stands in the picture, and some
     # compressions keep a window of what was unpacked.
     buffers = 2 if _compression(tags) in _WITH_WINDOW else 1
-    return 2 * packed + (len(run.rows) + buffers) * parts.size
+    return unpacked + buffers * parts.size, unpacked
 
 
 def _rows_of(
@@ -411,10 +422,10 @@ def _unpacked(run: _Run, data: bytes, tags: ImageFileDirectory_v2, parts: _Parts
     if parts.tiled:
         where, how_long = TILEOFFSETS, TILEBYTECOUNTS
         entries = {TILEWIDTH: (parts.columns // parts.across,), TILELENGTH: (parts.height,)}
-    body, offsets = data, run.offsets
+    offsets, stored = run.offsets, [memoryview(data)]
     if run.whole:
         spans = zip(run.offsets, run.sizes, strict=True)
-        body = b"".join(data[start : start + size] for start, size in spans)
+        stored = [stored[0][start : start + size] for start, size in spans]
         offsets = (0, *itertools.accumulate(run.sizes[:-1]))
     top, below = run.rows.start * parts.height, run.rows.stop * parts.height
     entries |= {
@@ -432,7 +443,7 @@ def _unpacked(run: _Run, data: bytes, tags: ImageFileDirectory_v2, parts: _Parts
     shift = len(_header(entries))
     entries[where] = tuple(offset + shift for offset in offsets)
     # Not Image.open, which limits the pixels.
-    packed = _Bytes(io.BytesIO(_header(entries) + body))
+    packed = _Bytes(io.BytesIO(b"".join([_header(entries), *stored])))
     packed.load()
     return packed
 
