@@ -336,6 +336,7 @@ def test_the_limits_told_are_those_of_the_code() -> None:
         "bytes of its file": [limits.MAX_BYTES / mega, pictures.LARGEST_MB],
         "memory while it is read": [limits.MAX_READING / mega],
         "passes over a JPEG": [planning.MAX_SCANS, planning.MAX_SCANNED / mega],
+        "a BMP packed in runs": [planning.MAX_RUNS / mega] * 2,
         "weights": [weight_files.MAX_WEIGHTS, weight_files.MAX_NAME],
         "instructions of a `.pth`": [pickles.MAX_STEPS],
         "values": [pickles.MAX_PACKING, pickles.ALWAYS_UNPACKED / mega],

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from tests.helpers.picture_seeds import SEEDS
 from vit_inspect.errors import BadImage
 from vit_inspect.limits import MAX_BYTES
 from vit_inspect.pictures import planning
-from vit_inspect.pictures.planning import MAX_SCANS, MAX_TIFF_PARTS
+from vit_inspect.pictures.planning import MAX_RUNS, MAX_SCANS, MAX_TIFF_PARTS
 from vit_inspect.pictures.reading import describe, read_image
 
 LOSSLESS = ("PNG", "BMP", "GIF", "TIFF", "WEBP")
@@ -475,6 +476,18 @@ def test_a_jpeg_of_many_passes_over_many_pixels_is_refused(
     assert read_image(data).size == (64, 64)
     monkeypatch.setattr(planning, "MAX_SCANNED", passes * 64 * 64 - 1)
     assert refusal(data).startswith(f"Found a JPEG of {passes} passes over 64 × 64 px in 'image'; ")
+
+
+def test_a_bmp_of_so_many_runs_that_they_take_seconds_is_refused() -> None:
+    (packed,) = (each for each in SEEDS if each.startswith(b"BM") and each[30] == 1)
+    assert read_image(packed).size == (17, 12)
+    wide = packed[:18] + struct.pack("<L", MAX_RUNS // 12 + 1) + packed[22:]
+    expected = "Found a BMP of 250001 × 12 px packed in runs of 1,136 bytes in 'image'; "
+    assert refusal(wide).startswith(expected)
+    long = packed + bytes(MAX_RUNS)
+    assert refusal(long).startswith(
+        "Found a BMP of 17 × 12 px packed in runs of 3,001,136 bytes in"
+    )
 
 
 def test_a_tiff_of_endless_strips_or_vast_tiles_is_refused() -> None:
