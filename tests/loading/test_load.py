@@ -9,9 +9,13 @@ import json
 import re
 import socket
 import sys
+import threading
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NoReturn
 
 import huggingface_hub.constants
 import pytest
@@ -27,6 +31,7 @@ from vit_inspect.layout import MEAN, MEAN_ALL, MEAN_PREFIX, NONLINEAR, POOL
 from vit_inspect.loading.bundled import FASHION
 from vit_inspect.loading.recommended import DEFAULT, ZOO
 from vit_inspect.loading.timm_anatomy import _imagenet_names, model_of
+from vit_inspect.loading.weight_files import WeightFile, read_weights
 
 TINY = "vit_tiny_patch16_224"
 
@@ -227,6 +232,35 @@ def test_a_checkpoint_is_read_only_if_it_has_the_hash_that_is_said(
     )
     assert done.exit_code == 2
     assert done.stderr == f"{refusal.value}\n"
+
+
+def test_the_weights_of_one_file_at_a_time_are_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.pth"
+    torch.save({"weight": torch.ones(1)}, path)
+    held: list[object] = []
+    two = threading.Event()
+
+    def read(*given: object) -> WeightFile:
+        held.append(file := read_weights(*given))
+        if len(held) > 1:
+            two.set()
+        return file
+
+    def refuse(file: WeightFile, *_: object) -> NoReturn:
+        # Time for the other one to read.
+        two.wait(0.3)
+        held.remove(file)
+        raise vi.WeightsUnavailable("no weights", "some", "choose another file")
+
+    monkeypatch.setattr("vit_inspect.loading.from_file.read_weights", read)
+    monkeypatch.setattr("vit_inspect.loading.from_file._check_count", refuse)
+    load = partial(vi.load, checkpoint=path, architecture="test_vit", device="cpu")
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(load) for _ in range(2)]
+    assert [str(each.exception())[:16] for each in jobs] == ["Found no weights"] * 2
+    assert not two.is_set()
 
 
 @pytest.mark.parametrize(

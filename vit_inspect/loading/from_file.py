@@ -8,6 +8,7 @@ what was used, unused or adapted. A file that would change what the model comput
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,9 @@ LACKING = 100_000_000
 MAX_LISTED = 12
 """Most parts of a file that a notice names; a training program leaves about five."""
 
+_loading = threading.Lock()
+"""The weights of one file at a time are in memory beside the network that is made of them."""
+
 
 @dataclass(frozen=True, eq=False)
 class Reading:
@@ -117,6 +121,8 @@ def load(
     img_size: the input as (rows px, columns px), or None for the size the file was trained for.
     given: what else the user says, by name, such as "mean": no notice tells it.
 
+    Threads wait for each other: many files that are refused take the memory of the largest.
+
     Raises what `load_checkpoint` raises, `BadParameter` for an unknown architecture or more layers
     than a network has, and `OutOfMemory` for tables that memory has no room for.
     """
@@ -128,50 +134,51 @@ def load(
         )
     if architecture is not None:
         check_name(architecture)
-    file = read_weights(path, part)
-    said = assumed.said(file, path.parent)
-    believed: tuple[str, ...] = ()
-    if architecture is None:
-        architecture = _said_architecture(said.architecture, file.name)
-        believed = (f"Architecture {architecture}, as the settings beside the weights say.",)
-    options = {**said.options, **arch_options}
-    made = ", ".join(f"{each}={value!r}" for each, value in options.items())
-    check_depth(options, architecture)
-    try:
-        _check_count(file, architecture, options)
-        module = create(architecture, pretrained=False, img_size=img_size, **options)
-    except (WeightsUnavailable, OutOfMemory):
-        raise
-    # The name is good, and timm's networks do not check their options: these are at fault.
-    except Exception as error:
-        if not made or lacks_memory(error):
+    with _loading:
+        file = read_weights(path, part)
+        said = assumed.said(file, path.parent)
+        believed: tuple[str, ...] = ()
+        if architecture is None:
+            architecture = _said_architecture(said.architecture, file.name)
+            believed = (f"Architecture {architecture}, as the settings beside the weights say.",)
+        options = {**said.options, **arch_options}
+        made = ", ".join(f"{each}={value!r}" for each, value in options.items())
+        check_depth(options, architecture)
+        try:
+            _check_count(file, architecture, options)
+            module = create(architecture, pretrained=False, img_size=img_size, **options)
+        except (WeightsUnavailable, OutOfMemory):
             raise
-        raise BadParameter(
-            f"options {shown(made)} that {architecture!r} cannot have"
-            + ("" if img_size is None else " at this input size"),
-            "options of this architecture in timm, with values that fit",
-            "give the right ones as arch_options: the settings beside the weights say these"
-            if said.options.keys() - arch_options.keys()
-            else "leave out what it does not have, such as a number of heads that does not divide "
-            "the width",
-        ) from error
-    size, notices = load_checkpoint(
-        module, file, architecture=architecture, ignore=ignore, size=img_size
-    )
-    if is_another(said.architecture, architecture):
-        notices += (f"Beside its weights it is called {shown(said.architecture)!r}.",)
-    model = ready(
-        name,
-        module,
-        source=f"file {path.name}, as {architecture}" + (f" with {made}" if made else ""),
-        img_size=size,
-        device=device,
-        dtype=dtype,
-        notices=(*believed, *notices, *guessed_names(module)),
-    )
-    return assumed.completed(
-        model, file, said, architecture=architecture, given={*given, *arch_options}
-    )
+        # The name is good, and timm's networks do not check their options: these are at fault.
+        except Exception as error:
+            if not made or lacks_memory(error):
+                raise
+            raise BadParameter(
+                f"options {shown(made)} that {architecture!r} cannot have"
+                + ("" if img_size is None else " at this input size"),
+                "options of this architecture in timm, with values that fit",
+                "give the right ones as arch_options: the settings beside the weights say these"
+                if said.options.keys() - arch_options.keys()
+                else "leave out what it does not have, such as a number of heads that does not "
+                "divide the width",
+            ) from error
+        size, notices = load_checkpoint(
+            module, file, architecture=architecture, ignore=ignore, size=img_size
+        )
+        if is_another(said.architecture, architecture):
+            notices += (f"Beside its weights it is called {shown(said.architecture)!r}.",)
+        model = ready(
+            name,
+            module,
+            source=f"file {path.name}, as {architecture}" + (f" with {made}" if made else ""),
+            img_size=size,
+            device=device,
+            dtype=dtype,
+            notices=(*believed, *notices, *guessed_names(module)),
+        )
+        return assumed.completed(
+            model, file, said, architecture=architecture, given={*given, *arch_options}
+        )
 
 
 def _said_architecture(said: str, name: str) -> str:
