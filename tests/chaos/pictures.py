@@ -38,17 +38,21 @@ TIFF_TAGS += (324, 325, 330, 338, 339, 340, 341, 347, 530, 532, 700, 34665, 3467
 def hostile(draw: random.Random, kind: str) -> bytes:
     """A file that begins as one of this kind, most often after accidents."""
     seeds = [each for each in SEEDS if each.startswith(KINDS[kind])]
-    data = draw.choice(seeds)
-    way = draw.choices(("header", "bytes", "both", "polyglot", "bomb"), (40, 30, 20, 7, 3))[0]
-    if way == "bomb":
+    if draw.random() < 0.03:
         name = draw.choice([each for each in BOMBS if each.startswith(kind)])
         data = BOMBS[name]()
         return data if draw.random() < 0.3 else struck(draw, data, seeds, 40)
+    return damaged(draw, kind, draw.choice(seeds))
+
+
+def damaged(draw: random.Random, kind: str, data: bytes) -> bytes:
+    """A file of this kind after accidents to its headers, to any of its bytes, or as a polyglot."""
+    way = draw.choices(("header", "bytes", "both", "polyglot"), (40, 30, 20, 7))[0]
     if way in ("header", "both"):
         for _ in range(draw.choice((1, 1, 2, 3))):
             data = _HEADERS[kind](draw, data)
     if way in ("bytes", "both"):
-        data = struck(draw, data, seeds)
+        data = struck(draw, data, SEEDS)
     if way == "polyglot":
         data = polyglot(draw, data, SEEDS)
     return with_checksums(data) if draw.random() < 0.9 else data

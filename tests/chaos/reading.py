@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,9 @@ STUCK = 30
 """Seconds after which a file is taken to have stopped the process."""
 
 READY = "ready\n"
+
+SPARING = {**GIVEN_BACK, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+"""The environment of a process that reads in little memory."""
 
 INTERNALS = (
     *("Traceback", "Error(", "Error:", " object at 0x", "NoneType", "<class ", " self.", "PyTorch"),
@@ -106,7 +109,9 @@ def read(kind: str, path: Path) -> None:
         )
 
 
-def tell(number: int, kind: str, path: Path, idle: int) -> Told:
+def tell(
+    number: int, kind: str, path: Path, idle: int, door: Callable[[str, Path], object] = read
+) -> Told:
     """Read a file and measure it; what is no answer for a user is told with its class."""
     from vit_inspect.errors import InspectError
 
@@ -114,7 +119,7 @@ def tell(number: int, kind: str, path: Path, idle: int) -> Told:
     (HERE / "clear_refs").write_text("5")
     start = time.process_time()
     try:
-        read(kind, path)
+        door(kind, path)
     except InspectError as error:
         outcome, words = type(error).__name__, str(error)
     except BaseException as error:
@@ -170,7 +175,7 @@ def outcomes(seed: int, numbers: range) -> Iterator[Told]:
             with subprocess.Popen(
                 [sys.executable, "-m", *map(str, command)],
                 cwd=Path(__file__).parents[2],
-                env=os.environ | GIVEN_BACK | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"},
+                env=os.environ | SPARING,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,

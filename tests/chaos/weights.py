@@ -85,11 +85,15 @@ def seeds(kind: str) -> tuple[bytes, ...]:
 
 def hostile(draw: random.Random, kind: str) -> bytes:
     """A file that begins as one of this kind, most often after accidents."""
-    data = draw.choice(seeds(kind))
-    way = draw.choices(("inside", "bytes", "both", "polyglot", "bomb"), (55, 20, 12, 8, 5))[0]
-    if way == "bomb":
+    if draw.random() < 0.05:
         data = BOMBS[draw.choice([each for each in BOMBS if each.startswith(kind)])]()
         return data if draw.random() < 0.4 else struck(draw, data, seeds(kind), 40)
+    return damaged(draw, kind, draw.choice(seeds(kind)))
+
+
+def damaged(draw: random.Random, kind: str, data: bytes) -> bytes:
+    """A file of this kind after accidents to its parts, to any of its bytes, or as a polyglot."""
+    way = draw.choices(("inside", "bytes", "both", "polyglot"), (55, 20, 12, 8))[0]
     if way in ("inside", "both"):
         data = _INSIDE[kind](draw, data)
     if way in ("bytes", "both"):
@@ -125,7 +129,7 @@ def _zip_header(draw: random.Random, data: bytes) -> bytes:
     return data[:place] + new + data[place + len(new) :]
 
 
-def _archive(draw: random.Random, data: bytes, inner: Callable[[bytes], bytes], of: str) -> bytes:
+def in_archive(draw: random.Random, data: bytes, inner: Callable[[bytes], bytes], of: str) -> bytes:
     """An archive whose members, names or headers are others; `inner` changes those of this name."""
     if draw.random() < 0.25:
         return _zip_header(draw, data)
@@ -208,13 +212,12 @@ def _pickle(draw: random.Random, data: bytes) -> bytes:
 
 def _old(draw: random.Random, data: bytes) -> bytes:
     """The pickles of an old file lie behind each other: here in the fourth, the object."""
-    file = io.BytesIO(data)
-    for _ in range(3):
-        pickle.load(file)
-    start = file.tell()
-    for *_, end in pickletools.genops(data[start:]):
-        place = end
-    end = start + (place or 0) + 1
+    start = end = 0
+    for _ in range(4):
+        start = end
+        # Nothing is loaded: a file that was damaged before may ask for code.
+        *_, (*_, place) = pickletools.genops(data[start:])
+        end = start + (place or 0) + 1
     return data[:start] + _pickle(draw, data[start:end]) + data[end:]
 
 
@@ -282,10 +285,10 @@ def _npy(draw: random.Random, data: bytes) -> bytes:
 
 
 _INSIDE: dict[str, Callable[[random.Random, bytes], bytes]] = {
-    "pth": lambda draw, data: _archive(draw, data, partial(_pickle, draw), "data.pkl"),
+    "pth": lambda draw, data: in_archive(draw, data, partial(_pickle, draw), "data.pkl"),
     "old pth": _old,
     "safetensors": _safetensors,
-    "npz": lambda draw, data: _archive(draw, data, partial(_npy, draw), ".npy"),
+    "npz": lambda draw, data: in_archive(draw, data, partial(_npy, draw), ".npy"),
 }
 
 
