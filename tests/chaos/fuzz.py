@@ -50,7 +50,7 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("files", nargs="*", help="Read these again, and search for no others.")
     parser.add_argument("--seconds", type=int, default=300, help="How long to search.")
     parser.add_argument("--corpus", help="Folder of what was found, from which to go on.")
-    told = parser.parse_args(given)
+    told = parser.parse_intermixed_args(given)
     if importlib.util.find_spec("atheris") is None:
         parser.error("atheris is not installed: run pip install -e '.[fuzz]'")
     corpus = Path(told.corpus or Path(tempfile.gettempdir()) / f"vit_inspect-{told.what}").resolve()

@@ -326,7 +326,7 @@ def test_numbers_of_parameters(name: str, architecture: str, parameters: str) ->
 def test_the_limits_told_are_those_of_the_code() -> None:
     from vit_inspect import limits
     from vit_inspect.loading import folders, from_file, hub, pickles, weight_files
-    from vit_inspect.pictures import planning
+    from vit_inspect.pictures import pieces, planning
     from vit_inspect_dashboard import brought, device, kept, launch, models, pictures, quotas, texts
     from vit_inspect_dashboard import survey_own as own
 
@@ -336,7 +336,8 @@ def test_the_limits_told_are_those_of_the_code() -> None:
         "bytes of its file": [limits.MAX_BYTES / mega, pictures.LARGEST_MB],
         "memory while it is read": [limits.MAX_READING / mega],
         "passes over a JPEG": [planning.MAX_SCANS, planning.MAX_SCANNED / mega],
-        "a BMP packed in runs": [planning.MAX_RUNS / mega] * 2,
+        "pieces of a file around its pixels": [pieces.MAX_PIECES],
+        "pixels of a BMP packed in runs": [planning.MAX_RUNS / mega],
         "weights": [weight_files.MAX_WEIGHTS, weight_files.MAX_NAME],
         "instructions of a `.pth`": [pickles.MAX_STEPS],
         "values": [pickles.MAX_PACKING, pickles.ALWAYS_UNPACKED / mega],

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from tests.helpers.picture_files import png_of_16_bits
 from tests.helpers.picture_seeds import SEEDS
 from vit_inspect.errors import BadImage
 from vit_inspect.limits import MAX_BYTES
-from vit_inspect.pictures import planning
+from vit_inspect.pictures import pieces, planning
 from vit_inspect.pictures.planning import MAX_RUNS, MAX_SCANS, MAX_TIFF_PARTS
 from vit_inspect.pictures.reading import describe, read_image
 
@@ -482,11 +483,38 @@ def test_a_bmp_of_so_many_runs_that_they_take_seconds_is_refused() -> None:
     (packed,) = (each for each in SEEDS if each.startswith(b"BM") and each[30] == 1)
     assert read_image(packed).size == (17, 12)
     wide = packed[:18] + struct.pack("<L", MAX_RUNS // 12 + 1) + packed[22:]
-    expected = "Found a BMP of 250001 × 12 px packed in runs of 1,136 bytes in 'image'; "
+    expected = "Found a BMP of 250001 × 12 px packed in runs in 'image'; "
     assert refusal(wide).startswith(expected)
-    long = packed + bytes(MAX_RUNS)
-    assert refusal(long).startswith(
-        "Found a BMP of 17 × 12 px packed in runs of 3,001,136 bytes in"
+
+
+@pytest.mark.parametrize("kind", ["png", "deep png", "jpeg", "gif", "gif after", "tiff", "bmp"])
+def test_a_file_of_endless_pieces_is_refused(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    colours = Image.fromarray(RGB)
+    gif = encoded(Image.new("P", (5, 7)), "GIF")
+    palette = 13 + 3 * 2 ** ((gif[10] & 7) + 1)
+    in_runs = next(each for each in SEEDS if each.startswith(b"BM") and each[30] == 1)
+    deep = png_of_16_bits(np.zeros((7, 5, 2)))
+    many = 200
+    chunks = (bytes(4) + b"abCd" + struct.pack(">L", zlib.crc32(b"abCd"))) * many
+    grey = {256: 8, 257: 8, 258: 8, 262: 1}
+    tags = [struct.pack("<HHLL", tag, 3, 1, value) for tag, value in grey.items()]
+    table = struct.pack("<H", len(tags) + many) + b"".join(tags)
+    table += b"".join(struct.pack("<HHLL", 50_000 + place, 3, 1, 1) for place in range(many))
+    good, bomb = {
+        "png": lambda: (png := encoded(colours, "PNG"), png[:33] + chunks + png[33:]),
+        "deep png": lambda: (deep, deep[:-12] + chunks + deep[-12:]),
+        "jpeg": lambda: (jpeg := encoded(colours, "JPEG"), jpeg[:2] + b"\xff" * many + jpeg[2:]),
+        "gif": lambda: (gif, gif[:palette] + b"!\xfe\1a\0" * many + gif[palette:]),
+        "gif after": lambda: (gif, gif[:-1] + bytes(many) + gif[-1:]),
+        "tiff": lambda: (encoded(colours, "TIFF"), b"II*\0" + struct.pack("<L", 8) + table),
+        "bmp": lambda: (in_runs, in_runs[:1078] + b"\1\7" * many),
+    }[kind]()
+    for module in (pieces, reading):
+        monkeypatch.setattr(module, "MAX_PIECES", 180)
+    read_image(good)
+    assert refusal(bomb) == (
+        "Found more than 180 pieces of a file in 'image'; expected "
+        f"{reading.ACCEPTED}; save it again with common settings."
     )
 
 

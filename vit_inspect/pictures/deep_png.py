@@ -6,7 +6,6 @@ twice, once for each byte.
 
 from __future__ import annotations
 
-import io
 from typing import Literal
 
 import numpy as np
@@ -15,6 +14,7 @@ from PIL import Image, ImageFile
 
 from vit_inspect.pictures.bands import Layout
 from vit_inspect.pictures.blocks import blocks
+from vit_inspect.pictures.pieces import Pieces
 from vit_inspect.pictures.tones import row_blocks
 
 _COLOURS: dict[str, Literal["L", "RGB"]] = {
@@ -53,7 +53,7 @@ def read_deep_png(
     else:
         stored = 3 if raw_mode == "RGB;16B" else 4
         # The order of bytes in a TIFF, the other way round: so the low bytes are kept.
-        again = Image.open(io.BytesIO(data), formats=("PNG",))
+        again = Image.open(Pieces(data), formats=("PNG",))
         for rows, part in blocks(_read_as(again, raw_mode[:-1] + "L")):
             values[rows, :, :stored] = np.asarray(part)
         # So the pixels of one picture at a time are in memory.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +34,7 @@ from vit_inspect.pictures.cost import (
     size_before_opening,
 )
 from vit_inspect.pictures.deep_png import read_deep_png
+from vit_inspect.pictures.pieces import Pieces
 from vit_inspect.pictures.tones import picture_of
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
@@ -46,8 +46,7 @@ MAX_SCANNED = 10 * MAX_PIXELS
 """Most pixels of all these passes together; of 60 bytes, one over 40 megapixels takes 0.1 s."""
 
 MAX_RUNS = 3_000_000
-"""Most pixels, and most bytes, of a BMP packed in runs: Pillow unpacks it in Python, at 0.2 µs for
-a pixel and 0.4 µs for a byte."""
+"""Most pixels of a BMP packed in runs, which Pillow unpacks in Python: at 0.2 µs for a pixel."""
 
 MAX_TIFF_PARTS = 100_000
 """Most strips or tiles of a TIFF. If each row is a strip, the largest square has about 6,000."""
@@ -99,7 +98,7 @@ def plan_of(data: bytes, name: str, bands: tuple[int, ...] | None) -> Plan:
     # These two bytes cannot follow each other in a JPEG's compressed pixels.
     scans = data.count(b"\xff\xda") if data.startswith(b"\xff\xd8") else 0
     if scans > MAX_SCANS:
-        raise _slow(f"a JPEG of {scans} passes", name)
+        raise slow(f"a JPEG of {scans} passes", name)
     if tiff.is_tiff(data):
         tags = tiff.tags_of(data)
         _refuse_slow_tiff(tags, name)
@@ -118,11 +117,10 @@ def plan_of(data: bytes, name: str, bands: tuple[int, ...] | None) -> Plan:
         raise
     _refuse_large(file.width, file.height, name)
     if scans > 1 and scans * file.width * file.height > MAX_SCANNED:
-        raise _slow(f"a JPEG of {scans} passes over {file.width} × {file.height} px", name)
+        raise slow(f"a JPEG of {scans} passes over {file.width} × {file.height} px", name)
     in_runs = any(part.codec_name == "bmp_rle" for part in file.tile)
-    if in_runs and max(file.width * file.height, len(data)) > MAX_RUNS:
-        found = f"a BMP of {file.width} × {file.height} px packed in runs of {len(data):,} bytes"
-        raise _slow(found, name)
+    if in_runs and file.width * file.height > MAX_RUNS:
+        raise slow(f"a BMP of {file.width} × {file.height} px packed in runs", name)
     shown = len(file.getbands())
     stored = shown if tags is None else tags.get(SAMPLESPERPIXEL, 1)
     if tags is not None and bands is not None and stored > shown:
@@ -137,7 +135,7 @@ def plan_of(data: bytes, name: str, bands: tuple[int, ...] | None) -> Plan:
 
 
 def _opened(data: bytes) -> ImageFile.ImageFile:
-    return Image.open(io.BytesIO(data), formats=FORMATS)
+    return Image.open(Pieces(data), formats=FORMATS)
 
 
 def _first_of_unopened(
@@ -259,13 +257,14 @@ def _refuse_slow_tiff(tags: ImageFileDirectory_v2, name: str) -> None:
     # buffer for a whole tile even if the picture is small.
     parts = max(len(tags.get(tag, ())) for tag in (STRIPOFFSETS, TILEOFFSETS))
     if parts > MAX_TIFF_PARTS:
-        raise _slow(f"a TIFF of {parts} strips or tiles", name)
+        raise slow(f"a TIFF of {parts} strips or tiles", name)
     width, height = tags.get(TILEWIDTH), tags.get(TILELENGTH)
     if isinstance(width, int) and isinstance(height, int) and width * height > MAX_PIXELS:
-        raise _slow(f"a TIFF with tiles of {width} × {height} px", name)
+        raise slow(f"a TIFF with tiles of {width} × {height} px", name)
 
 
-def _slow(found: str, name: str) -> BadImage:
+def slow(found: str, name: str) -> BadImage:
+    """What to raise of a picture that common programs do not write, and that takes too long."""
     return BadImage(f"{found} in '{name}'", ACCEPTED, "save it again with common settings")
 
 

@@ -30,11 +30,13 @@ from vit_inspect.errors import BadImage, BadParameter, memory_told
 from vit_inspect.limits import MAX_BYTES, MAX_PIXELS, MAX_READING, READING
 from vit_inspect.pictures.bands import checked_bands
 from vit_inspect.pictures.blocks import blocks
+from vit_inspect.pictures.pieces import MAX_PIECES, TooManyPieces
 from vit_inspect.pictures.planning import (
     ACCEPTED,
     MAKE_SMALLER,
     is_deep,
     plan_of,
+    slow,
     too_many_pixels,
     values_of,
 )
@@ -242,6 +244,8 @@ def _refusals(data: bytes, name: str, memory: int = 0) -> Iterator[None]:
         if re.match(_MAGIC, data, re.DOTALL):
             raise _damaged(name) from error
         raise BadImage(f"{_kind(data)} in '{name}'", ACCEPTED, "choose another file") from error
+    except TooManyPieces as error:
+        raise slow(f"more than {MAX_PIECES:,} pieces of a file", name) from error
     except Image.DecompressionBombError as error:
         raise too_many_pixels(f"far more than {MAX_PIXELS // 10**6} megapixels", name) from error
     # Damaged bytes make Pillow's plugins raise almost any error: no list of them is complete.

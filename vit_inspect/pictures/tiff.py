@@ -45,6 +45,7 @@ from PIL.TiffImagePlugin import (
 
 from vit_inspect.errors import BadImage
 from vit_inspect.pictures.bands import Layout, counted
+from vit_inspect.pictures.pieces import Pieces
 
 MAX_UNPACKED = 400_000_000
 """Most bytes of unpacked values: 5 bands of 16 bits at 40 megapixels."""
@@ -96,7 +97,7 @@ def tags_of(data: bytes) -> ImageFileDirectory_v2:
     # where a big-endian file has 0.
     header = b"II+\0" + data[4:16] if 43 in data[2:4] else data[:8]
     tags = ImageFileDirectory_v2(header, prefix=data[:2])
-    stream = io.BytesIO(data)
+    stream = Pieces(data)
     stream.seek(tags.next)
     tags.load(stream)
     return tags
