@@ -292,7 +292,16 @@ def _pillow_tiff(compression: str, side: int = LARGE, mode: str = "RGB") -> byte
     return file.getvalue()
 
 
+def _within(kind: bytes, place: int, piece: bytes) -> bytes:
+    """A small file of this kind with ten megabytes of such pieces at a place inside."""
+    data = next(each for each in SEEDS if each.startswith(kind))
+    return data[:place] + piece * (10_000_000 // len(piece)) + data[place:]
+
+
 BOMBS: dict[str, Callable[[], bytes]] = {
+    "png of many pieces": lambda: _within(PNG_START, 33, png([b"abCd"])[8:]),
+    "jpeg of many pieces": lambda: _within(b"\xff\xd8", 2, b"\xff\xe5\0\2"),
+    "gif of many pieces": lambda: _within(b"GIF", -1, b"\0"),
     "png": lambda: _png_of(8, 2),
     "png that ends early": lambda: _png_of(8, 6, rows=5000),
     "png of 16 bits": lambda: _png_of(16, 0),
