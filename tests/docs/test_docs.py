@@ -325,7 +325,7 @@ def test_numbers_of_parameters(name: str, architecture: str, parameters: str) ->
 
 def test_the_limits_told_are_those_of_the_code() -> None:
     from vit_inspect import limits
-    from vit_inspect.loading import folders, from_file, hub, pickles, weight_files
+    from vit_inspect.loading import archives, folders, from_file, hub, pickles, weight_files
     from vit_inspect.pictures import pieces, planning
     from vit_inspect_dashboard import brought, device, kept, launch, models, pictures, quotas, texts
     from vit_inspect_dashboard import survey_own as own
@@ -341,6 +341,7 @@ def test_the_limits_told_are_those_of_the_code() -> None:
         "weights": [weight_files.MAX_WEIGHTS, weight_files.MAX_NAME],
         "instructions of a `.pth`": [pickles.MAX_STEPS],
         "values": [pickles.MAX_PACKING, pickles.ALWAYS_UNPACKED / mega],
+        "directory of a `.pth` or `.npz`": [archives.MAX_DIRECTORY / mega],
         "header of a `.safetensors`": [weight_files.MAX_HEADER / mega],
         "settings in a folder of `transformers`": [
             folders.MAX_SETTINGS / mega,

@@ -9,6 +9,7 @@ import collections
 import datetime
 import json
 import pickle
+import re
 import subprocess
 import sys
 import time
@@ -349,6 +350,20 @@ def test_more_weights_than_networks_have_are_refused(
             vi.WeightsUnavailable, match=r"21 weights in '\d'; expected at most 20;"
         ):
             read_weights(path)
+
+
+@pytest.mark.parametrize("door", [read_weights, check_torch_file])
+def test_an_archive_of_a_long_directory_is_refused_before_it_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, door: Callable[[Path], object]
+) -> None:
+    path = tmp_path / "x.pth"
+    torch.save({f"a{place}": torch.zeros(1) for place in range(20)}, path)
+    door(path)
+    monkeypatch.setattr("vit_inspect.loading.archives.MAX_DIRECTORY", 1000)
+    monkeypatch.setattr("zipfile.ZipInfo", None)
+    with pytest.raises(vi.WeightsUnavailable) as refusal:
+        door(path)
+    assert re.fullmatch(r"a directory of \d,\d+ bytes in the archive 'x\.pth'", refusal.value.found)
 
 
 @pytest.mark.slow

@@ -30,6 +30,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vit_inspect.errors import BadParameter, OutOfMemory, WeightsUnavailable, lacks_memory
+from vit_inspect.loading import archives
 from vit_inspect.loading.pickles import ALWAYS_UNPACKED, MAX_PACKING, check_pickle
 from vit_inspect.pictures.reading import printable
 
@@ -131,7 +132,7 @@ def check_torch_file(path: Path) -> None:
     head, size = _head(path, name)
     with _reading, _refusals(name):
         if head.startswith(_ZIP):
-            with zipfile.ZipFile(path) as archive:
+            with archives.opened(path, name) as archive:
                 members = [each for each in archive.infolist() if not each.is_dir()]
                 _check_packed(members, name, size)
                 _check_pickles(archive, members, name, size)
@@ -261,7 +262,7 @@ def _check_header(name: str, size: int, header: int) -> None:
 
 
 def _from_archive(path: Path, name: str, size: int) -> object:
-    with zipfile.ZipFile(path) as archive:
+    with archives.opened(path, name) as archive:
         members = [each for each in archive.infolist() if not each.is_dir()]
         _check_packed(members, name, size)
         files = {Path(each.filename).name for each in members}
