@@ -19,7 +19,7 @@ from tests.helpers.picture_files import png_of_16_bits
 from tests.helpers.picture_seeds import SEEDS
 from vit_inspect.errors import BadImage
 from vit_inspect.limits import MAX_BYTES
-from vit_inspect.pictures import pieces, planning
+from vit_inspect.pictures import pieces, planning, reading
 from vit_inspect.pictures.planning import MAX_RUNS, MAX_SCANS, MAX_TIFF_PARTS
 from vit_inspect.pictures.reading import describe, read_image
 
@@ -514,7 +514,7 @@ def test_a_file_of_endless_pieces_is_refused(kind: str, monkeypatch: pytest.Monk
     read_image(good)
     assert refusal(bomb) == (
         "Found more than 180 pieces of a file in 'image'; expected "
-        f"{reading.ACCEPTED}; save it again with common settings."
+        f"{planning.ACCEPTED}; save it again with common settings."
     )
 
 

@@ -42,8 +42,9 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_SCANS = 100
 """Most passes over a JPEG; cameras and web sites write about 10."""
 
-MAX_SCANNED = 10 * MAX_PIXELS
-"""Most pixels of all these passes together; of 60 bytes, one over 40 megapixels takes 0.1 s."""
+MAX_SCANNED = 20 * MAX_PIXELS
+"""Most pixels of all these passes together: a progressive JPEG in CMYK has 18 passes. Of 60 bytes,
+one over 40 megapixels takes 0.1 s."""
 
 MAX_RUNS = 3_000_000
 """Most pixels of a BMP packed in runs, which Pillow unpacks in Python: at 0.2 µs for a pixel."""
