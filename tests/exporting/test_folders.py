@@ -80,7 +80,8 @@ def test_one_run_fills_a_folder_at_a_time(tmp_path: Path) -> None:
     with FileLock(tmp_path / LOCK), pytest.raises(vi.OutputFailed, match="another process"):
         fill(tmp_path, "first", FIRST)
     assert not (tmp_path / ASIDE).exists()
-    fill(tmp_path, "first", FIRST)
+    for _ in range(2):
+        fill(tmp_path, "first", FIRST)
 
 
 def test_a_file_of_others_where_a_folder_is_to_be_stops_a_run_before_anything_changes(
