@@ -47,7 +47,8 @@ def stop(
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(number)
-        _, told = process.communicate()
+        # A worker that runs on holds what it could write to.
+        _, told = process.communicate(timeout=60)
     assert process.returncode == CODES[number], told
     assert "Traceback" not in told
     if number != signal.SIGKILL:
