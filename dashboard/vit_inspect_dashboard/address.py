@@ -20,7 +20,7 @@ from vit_inspect.pictures.reading import printable
 MOST = 60
 """Entries of an address that are read, and values of one entry."""
 LENGTH = 300
-"""Letters of a value that are read."""
+"""Letters of a value that are read and written."""
 NAMED, LETTERS = 8, 40
 """Options that are named where one is asked for that is not among them, and letters of each."""
 
@@ -101,7 +101,7 @@ def put(**chosen: object) -> None:
         many = value if isinstance(value, list | tuple) else [] if value is None else [value]
         held.pop(key, None)
         if many:
-            held[key] = tuple(map(str, many))
+            held[key] = tuple(map(_written, many))
     st.session_state[_HELD] = held
     stay()
 
@@ -128,7 +128,7 @@ def chosen(
     held = get(key)
     if not held:
         return start
-    known = {str(each): each for each in options}
+    known = {_written(each): each for each in options}
     if held in known or typed:
         _note(key, get_all(key))
     elif awaited:
@@ -155,11 +155,12 @@ def one_of(
 def many_of(key: str, options: Sequence[str]) -> dict[str, Any]:
     """The same for a control of any number of options, at first none."""
     values = get_all(key)
-    fitting = [each for each in values if each in options]
-    others = [each for each in values if each and each not in options]
+    known = {_written(each): each for each in options}
+    fitting = [each for each in values if each in known]
+    others = [each for each in values if each and each not in known]
     instead = _few(fitting) or "nothing"
     _note(key, fitting, _not_possible(key, others, instead, options) if others else "")
-    st.session_state[key] = fitting
+    st.session_state[key] = [known[each] for each in fitting]
     return {"key": key, "on_change": _take, "args": (key, None)}
 
 
@@ -193,6 +194,11 @@ def _not_possible(key: str, asked: list[str], instead: str, options: Sequence[st
         f"“{key}={_few(asked)}” of the address is not possible here. Chosen instead: "
         f"{short(instead, LETTERS)}. Possible: {_few(options)}."
     )
+
+
+def _written(value: object) -> str:
+    """A value as it stands in the address."""
+    return str(value)[:LENGTH]
 
 
 def _few(words: Sequence[str]) -> str:

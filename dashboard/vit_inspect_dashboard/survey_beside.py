@@ -94,6 +94,7 @@ def show_difference(of: Head, other: str, folder: Path) -> None:
                     surveyed.of_head(each, of.statistic, of.layer, of.head, over=name)
                     for each, name in ((of.folder, of.survey), (folder, other))
                 ),
+                what="_surveys",
             )
         record = surveyed.beside(of.folder, folder, of.statistic, names)
     except InspectError as refusal:

@@ -164,8 +164,11 @@ def _compare(of: Head, chosen: Groups) -> None:
         survey_thumbnails.show_group(of, name, numbers, key=key)
 
 
-def show_head(of: Head, first: vi.HeadValues, second: vi.HeadValues) -> None:
-    """One head's distributions in two groups; that there is none of a group is told."""
+def show_head(of: Head, first: vi.HeadValues, second: vi.HeadValues, *, what: str = "") -> None:
+    """One head's distributions in two groups; that there is none of a group is told.
+
+    what: tells it from other groups of the page, also in the names of files.
+    """
     try:
         both = vi.head_groups(first, second)
     except InspectError as refusal:
@@ -173,7 +176,7 @@ def show_head(of: Head, first: vi.HeadValues, second: vi.HeadValues) -> None:
         return
     page.plot(
         DISTRIBUTION.plot(both),
-        key="both_groups",
+        key=f"both_groups{what}",
         alt=f"{looks.place_name(of.layer, of.head)} in both groups, as two histograms",
     )
-    exports.offer(DISTRIBUTION, both, name=of.survey, suffix=f"_L{of.layer}_H{of.head}")
+    exports.offer(DISTRIBUTION, both, name=of.survey, suffix=f"_L{of.layer}_H{of.head}{what}")

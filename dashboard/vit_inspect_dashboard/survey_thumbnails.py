@@ -12,6 +12,7 @@ import streamlit as st
 from vit_inspect.errors import InspectError, OutOfMemory
 from vit_inspect.figures.head_statistics import STATISTICS
 from vit_inspect.figures.looks import place_name
+from vit_inspect.pictures.reading import printable
 from vit_inspect_dashboard import pictures, state, surveyed
 from vit_inspect_dashboard.wording import plain
 
@@ -53,7 +54,7 @@ def show(of: Head, numbers: Iterable[int], *, key: str) -> None:
                     # It was there when the survey was made.
                     st.caption(gone)
                 st.button(
-                    plain(entries[number].name),
+                    plain(printable(entries[number].name)),
                     key=f"{key}_{number}",
                     on_click=state.open_picture,
                     args=(picture.name, of.layer, of.head),

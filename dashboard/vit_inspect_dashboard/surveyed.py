@@ -196,7 +196,7 @@ def _labels(folder: str, stamp: int) -> dict[str, np.ndarray]:
     found: dict[str, list[int]] = {}
     for number, entry in enumerate(_opened(folder, stamp).entries):
         if entry.label is not None:
-            found.setdefault(entry.label, []).append(number)
+            found.setdefault(printable(entry.label), []).append(number)
     return {label: np.array(found[label]) for label in sorted(found)}
 
 

@@ -40,10 +40,11 @@ def model_title(name: str) -> str:
 
 
 def class_names(labels: Sequence[str]) -> list[str]:
-    """What classes are called in lists, each unlike all others: some models use a name twice."""
+    """What classes are called in lists, each unlike all others: some use a name twice, or none."""
     count = Counter(labels)
     return [
-        f"{label} ({index})" if count[label] > 1 else label for index, label in enumerate(labels)
+        f"{label} ({index})".strip() if count[label] > 1 or not label.strip() else label
+        for index, label in enumerate(labels)
     ]
 
 

@@ -211,6 +211,18 @@ def test_what_is_no_option_is_told_and_asked_for_no_more(nonsense: str) -> None:
     assert app.query_params == {}
 
 
+def test_an_option_of_more_letters_than_an_address_holds_is_chosen_by_its_beginning() -> None:
+    app = opened()
+    app.session_state["came"] = ["x" * 10_000]
+    app.run()
+    app.selectbox(key="late").set_value("x" * 10_000).run()
+    for _ in range(2):
+        assert app.query_params == {"late": "x" * LENGTH}
+        assert app.selectbox(key="late").value == "x" * 10_000
+        assert told(app) == []
+        app.run()
+
+
 def test_nothing_is_not_told() -> None:
     app = opened(layer="", off=["", "x"], crop="", check="", late="")
     assert (shown(app), told(app)) == ((2, None, False, ["x"], None, None), [])

@@ -161,6 +161,7 @@ def test_relevance_is_of_the_most_probable_class_of_each_picture_until_one_is_ch
 
 def test_both_classes_of_one_name_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert class_names(["crane", "dog", "crane"]) == ["crane (0)", "dog", "crane (2)"]
+    assert class_names(["dog", "", " "]) == ["dog", "(1)", "(2)"]
     asked: list[object] = []
     real = records.of_capture
 

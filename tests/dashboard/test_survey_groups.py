@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 import vit_inspect as vi
 from tests.conftest import noise
-from tests.dashboard.apps import CLASSIFIER, FEATURES, charts, opened, press, refusals
+from tests.dashboard.apps import CLASSIFIER, FEATURES, charts, go, opened, press, refusals
 from tests.dashboard.test_surveys import folder as folder
 from tests.dashboard.test_surveys import survey as survey
 from vit_inspect_dashboard import pictures, survey_thumbnails, surveyed
@@ -119,6 +119,9 @@ def test_two_surveys_are_side_by_side_on_one_scale(
     assert "The same 6 pictures in mine and in other" in words_of(matrix)
     expected = vi.compare_surveys(survey, other, "effective_tokens")
     np.testing.assert_allclose(matrix["data"][0]["z"], expected.effect)
+    # Two groups of the pictures stand below them.
+    go(app, "surveys", groups="a range of values")
+    assert not app.exception
     # Of another architecture, heads have no partner, and distances no common unit.
     vi.survey(vi.load(FEATURES, img_size=None), pictures, folder / "third")
     app = opened("surveys", other_survey="third")
