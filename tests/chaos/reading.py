@@ -32,8 +32,9 @@ ROOM = 1_500_000_000
 """Bytes of address space above the idle process: the budget of pictures, that of a file, and what
 the allocator of each thread sets aside."""
 
-STUCK = 30
-"""Seconds after which a file is taken to have stopped the process."""
+STUCK = 120
+"""Seconds of the clock after which a file is taken to have stopped the process; on a busy computer
+30 went by for 5 of the processor."""
 
 READY = "ready\n"
 
