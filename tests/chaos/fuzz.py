@@ -23,7 +23,7 @@ from tests.chaos import pictures, weights
 from tests.chaos.reading import SPARING, STUCK, limit_memory, read, tell
 from tests.helpers.peaks import memory
 from tests.helpers.picture_seeds import SEEDS, with_checksums
-from vit_inspect.loading.weight_files import read_weights
+from vit_inspect.loading.wrappers import read_weights
 
 MOST_BYTES = 30_000
 """Of a file; the seeds have at most half of it."""

@@ -31,7 +31,7 @@ from vit_inspect.layout import MEAN, MEAN_ALL, MEAN_PREFIX, NONLINEAR, POOL
 from vit_inspect.loading.bundled import FASHION
 from vit_inspect.loading.recommended import DEFAULT, ZOO
 from vit_inspect.loading.timm_anatomy import _imagenet_names, model_of
-from vit_inspect.loading.weight_files import WeightFile, read_weights
+from vit_inspect.loading.wrappers import WeightFile, read_weights
 
 TINY = "vit_tiny_patch16_224"
 
