@@ -112,6 +112,16 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "no pixels": (config(image_size=[32, 0]), "Found image_size 0"),
     "less than nothing": (config(hidden_size=-32), "Found hidden_size -32"),
     "no heads": (config(num_attention_heads=0), "Found num_attention_heads 0"),
+    "more heads than width": (
+        config(num_attention_heads=33),
+        "Found num_attention_heads 33 of 'mine'; expected at most hidden_size 32",
+    ),
+    "endless heads": (
+        config(num_attention_heads=10**12),
+        "Found num_attention_heads 1000000000000",
+    ),
+    "a list of kinds": (config(model_type=["vit"]), "Found model_type ['vit'] of 'mine'; expected"),
+    "endless pixels": (config(image_size=10**12), "Found image_size 1000000000000 of 'mine'"),
     "negative heads": (config(num_attention_heads=-2), "Found num_attention_heads -2"),
     "a word": (
         config(num_hidden_layers="2"),
@@ -158,9 +168,13 @@ LATER: dict[str, tuple[Change, str]] = {
         config(id2label={str(each): "a" for each in range(300_000)}),
         "Found 300,000 classes of 'mine'",
     ),
-    "patches": (config(image_size=10**12), "Found sizes of 'mine' whose product no computer can"),
+    "patches": (
+        config(image_size=[10**7] * 2, patch_size=1, hidden_size=10**7),
+        "Found sizes of 'mine' whose product no computer can",
+    ),
+    "endless layers": (config(num_hidden_layers=10**7), "Found 10,000,000 layers"),
     "pixels": (config(image_size=[10**6, 10**6]), "Found weights of 'mine' of about"),
-    "channels": (config(num_channels=10**12), "Found weights of 'mine' of about"),
+    "channels": (config(num_channels=10**7), "Found weights of 'mine' of about"),
     "code": (
         config(model_type="own", auto_map={"AutoConfig": "own.Config"}),
         "Found no model of transformers for 'mine'",

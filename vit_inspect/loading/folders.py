@@ -30,6 +30,9 @@ MAX_CLASSES = 50_000
 """Most classes that a configuration may name; ImageNet-21k has 21,841. `transformers` takes a
 second for as many."""
 
+MAX_COUNT = 10_000_000
+"""Largest of the numbers below: those of networks that exist have at most five digits."""
+
 COUNTS = (
     "hidden_size",
     "num_hidden_layers",
@@ -66,8 +69,11 @@ def check_config(said: Mapping[str, Any], name: str) -> None:
     for part in (each for each in parts if isinstance(each, Mapping)):
         for key in COUNTS:
             for value in _several(part.get(key)):
-                if value is not None and (type(value) is not int or value < 1):
-                    raise _refused(key, value, "whole numbers of at least 1", name)
+                if value is not None and not (type(value) is int and 1 <= value <= MAX_COUNT):
+                    raise _refused(key, value, f"whole numbers of 1 to {MAX_COUNT:,}", name)
+        width, heads = (part.get(key) for key in ("hidden_size", "num_attention_heads"))
+        if type(width) is int and type(heads) is int and heads > width:
+            raise _refused("num_attention_heads", heads, f"at most hidden_size {width}", name)
         labels, count = part.get("id2label"), part.get("num_labels")
         classes = max(
             len(labels) if isinstance(labels, Mapping) else 0, count if type(count) is int else 0
@@ -78,6 +84,8 @@ def check_config(said: Mapping[str, Any], name: str) -> None:
                 f"at most {MAX_CLASSES:,}",
                 _remedy(MODEL_CONFIG),
             )
+    if not isinstance(kind := said.get("model_type", ""), str):
+        raise _refused("model_type", kind, "a name", name)
     kinds = said.get("architectures")
     if kinds is not None and not (
         isinstance(kinds, list) and all(isinstance(each, str) for each in kinds)
