@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 
 if "pytest" in sys.modules:
     # Nothing is garbage until all is imported, which `unsearched` waits for. Benchmarks import this
     # file too.
     gc.disable()
+
+if "pytest" in sys.modules and signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # In the background of a shell, Ctrl-C is ignored, also by the commands that tests stop by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # As many workers as cores: threads of their own, also in processes that tests start, would only

@@ -112,7 +112,7 @@ def test_a_choice_is_in_the_address_and_forgets_what_belonged_to_the_other() -> 
     # The dialog is gone.
     assert not [each for each in app.button if str(each.key).startswith("take_")]
     # The model that is open stays as it is.
-    app.query_params.update(size="56")
+    app.query_params.update(size="224")
     app.run()
     choose_model(app, FEATURES)
     assert not app.exception
@@ -120,7 +120,7 @@ def test_a_choice_is_in_the_address_and_forgets_what_belonged_to_the_other() -> 
         "model": FEATURES,
         "at": "about",
         "layer": "1",
-        "size": "56",
+        "size": "224",
     }
 
 
