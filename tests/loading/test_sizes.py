@@ -66,7 +66,7 @@ CONFIGS: dict[str, tuple[dict[str, object], str]] = {
         "OutOfMemory: Found weights of 'width' of about 12.8 GB of memory",
     ),
     "more than a number holds": (
-        {"hidden_size": 2**40},
+        {"hidden_size": 10**7, "image_size": [10**7] * 2, "patch_size": 1},
         "OutOfMemory: Found sizes of 'more than a number holds' whose product no computer",
     ),
     "classes": ({"num_labels": 50_000, "hidden_size": 24_576}, "weights of 'classes' of about "),

@@ -160,7 +160,7 @@ def test_a_picture_that_takes_too_much_is_refused_with_both_numbers(
     with pytest.raises(BadImage) as refused:
         read_image(real_tiff(1), name="x")
     assert str(refused.value) == (
-        "Found a picture that takes about 64 MB of memory in 'x'; expected at most 30 MB while it "
+        "Found a picture that takes about 65 MB of memory in 'x'; expected at most 30 MB while it "
         "is read; make it smaller first."
     )
 

@@ -25,7 +25,7 @@ from vit_inspect.pictures.blocks import pixel_bytes
 from vit_inspect.pictures.deep_png import deep_bands
 from vit_inspect.pictures.tones import memory_for_tones
 
-_ALWAYS = 8_000_000
+_ALWAYS = 9_000_000
 """Buffers of decoders, and what the allocator keeps."""
 
 _ROW = 16
