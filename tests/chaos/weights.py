@@ -232,7 +232,8 @@ def _safetensors(draw: random.Random, data: bytes) -> bytes:
             case 0:
                 entry["shape"] = _shape(draw, entry.get("shape", [1]))
             case 1:
-                entry["data_offsets"][draw.randrange(2)] = draw.choice((-1, 0, 1, 1e9, 2**63, "0"))
+                places = entry.setdefault("data_offsets", [0, 0])
+                places[draw.randrange(2)] = draw.choice((-1, 0, 1, 1e9, 2**63, "0"))
             case 2:
                 kinds = ("F64", "I8", "BOOL", "F8_E4M3", "C64", "F4", "U16", "X9", "", None, 3)
                 entry["dtype"] = draw.choice(kinds)
