@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +21,7 @@ import vit_inspect as vi
 from tests.conftest import noise
 from vit_inspect.exporting.files import unwritable
 from vit_inspect.records.survey import QUANTILES
-from vit_inspect.surveys import engine_local, parts, results, sources
+from vit_inspect.surveys import engine_local, parts, results, sources, work
 from vit_inspect.surveys.sources import Entry
 from vit_inspect.surveys.work import read_batch
 
@@ -248,6 +249,41 @@ def test_batches_that_are_sent_ahead_make_the_same_bytes(
     )
     assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "ahead")
     assert ended == sorted(ended)
+
+
+def test_a_gpu_computes_when_its_pixels_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Without a GPU: what is asked of its streams, and when, in torch's own context of a stream.
+    asked: list[object] = []
+    to, event = torch.Tensor.to, Mock(spec=torch.cuda.Event)
+
+    class Stream:
+        def record_event(self) -> torch.cuda.Event:
+            asked.append("recorded")
+            return event
+
+        def wait_event(self, awaited: torch.cuda.Event) -> None:
+            assert awaited is event
+            asked.append("awaited")
+
+    def copied(pixels: torch.Tensor, *where: Any, **how: Any) -> torch.Tensor:
+        asked.append(how or where)
+        return to(pixels, *(each for each in where if isinstance(each, torch.dtype)))
+
+    monkeypatch.setattr(work, "_copying", lambda device: Stream())
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda pixels: asked.append("pinned") or pixels)
+    monkeypatch.setattr(torch.Tensor, "to", copied)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda pixels, stream: asked.append("held"))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream())
+    model = Mock(spec=vi.Model, device=torch.device("cuda"), dtype=torch.float64)
+    pixels = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
+    sent = work.send(model, [pixels, "no picture", pixels + 1])
+    assert sent.reasons == [None, "no picture", None]
+    assert asked == ["pinned", {"non_blocking": True}, (torch.float64,), "recorded"]
+    there = sent.arrived()
+    assert asked[4:] == ["awaited", "held"]
+    assert there is not None
+    assert there.dtype == torch.float64
+    np.testing.assert_array_equal(there.numpy(), np.stack([pixels, pixels + 1]))
 
 
 def test_one_process_fills_a_folder_at_a_time(tiny: vi.Model, photos: Path, out: Path) -> None:

@@ -96,9 +96,10 @@ def send(model: Model, inputs: Inputs) -> Sent:
     pixels = torch.from_numpy(np.stack(arrays))
     if model.device.type != "cuda":
         return Sent(reasons, pixels.to(model.device, model.dtype))
-    with torch.cuda.stream(_copying(model.device)) as stream:
+    stream = _copying(model.device)
+    with torch.cuda.stream(stream):
         there = pixels.pin_memory().to(model.device, non_blocking=True).to(model.dtype)
-        return Sent(reasons, there, stream.record_event())
+    return Sent(reasons, there, stream.record_event())
 
 
 @cache
