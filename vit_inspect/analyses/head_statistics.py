@@ -96,7 +96,8 @@ class HeadReduction(Reduction):
             flat = block.weights.flatten(2).flatten(0, 1)
             local = flat.index_select(1, near - start * self.keys).sum(dim=1)
             self.local_mass[place].add_(local.unflatten(0, block.weights.shape[:2]))
-        if block.entropy is not None and self.needs_entropy:
+        if self.needs_entropy:
+            assert block.entropy is not None
             entropy = block.entropy[:, :, first:]
             self.entropy[place].add_(entropy.sum(dim=2))
             self.effective_tokens[place].add_(entropy.exp().sum(dim=2))

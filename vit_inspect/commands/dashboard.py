@@ -7,25 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from vit_inspect.commands import options
 from vit_inspect.commands.exits import refusing
-from vit_inspect.commands.options import (
-    Architecture,
-    ArchOption,
-    Checkpoint,
-    CropFraction,
-    CropModeName,
-    Ignore,
-    Interpolation,
-    LabelFile,
-    Mean,
-    OutputKind,
-    Part,
-    Readout,
-    Sha256,
-    Std,
-    given,
-    said,
-)
 from vit_inspect.errors import BadParameter
 from vit_inspect.installed import dashboard_part
 
@@ -45,20 +28,20 @@ def dashboard(
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the dashboard in a browser.")
     ] = True,
-    checkpoint: Checkpoint = None,
-    architecture: Architecture = None,
-    arch_option: ArchOption = None,
-    sha256: Sha256 = None,
-    part: Part = None,
-    ignore: Ignore = None,
-    mean: Mean = None,
-    std: Std = None,
-    interpolation: Interpolation = None,
-    crop_fraction: CropFraction = None,
-    crop_mode: CropModeName = None,
-    readout: Readout = None,
-    labels: LabelFile = None,
-    outputs: OutputKind = None,
+    checkpoint: options.Checkpoint = None,
+    architecture: options.Architecture = None,
+    arch_option: options.ArchOption = None,
+    sha256: options.Sha256 = None,
+    part: options.Part = None,
+    ignore: options.Ignore = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    interpolation: options.Interpolation = None,
+    crop_fraction: options.CropFraction = None,
+    crop_mode: options.CropModeName = None,
+    readout: options.Readout = None,
+    labels: options.LabelFile = None,
+    outputs: options.OutputKind = None,
     checkpoints: Annotated[
         Path | None,
         typer.Option(help="A folder whose checkpoints are offered; each is loaded when chosen."),
@@ -132,7 +115,7 @@ def dashboard(
                 "--weights-mb without --allow-weights", "both or none", "add --allow-weights"
             )
         launch = dashboard_part("launch")
-        of_checkpoint = said(
+        of_checkpoint = options.said(
             checkpoint=checkpoint,
             architecture=architecture,
             arch_options=arch_option,
@@ -160,5 +143,5 @@ def dashboard(
             metrics=metrics,
             access_log=access_log,
             strangers=strangers,
-            most=given(parameters=max_parameters, px=max_px, disk_gb=disk_gb),
+            most=options.given(parameters=max_parameters, px=max_px, disk_gb=disk_gb),
         )

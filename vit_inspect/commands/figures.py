@@ -13,31 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from vit_inspect import typed
+from vit_inspect.commands import options
 from vit_inspect.commands.exits import refusing, stoppable
-from vit_inspect.commands.options import (
-    Architecture,
-    ArchOption,
-    Checkpoint,
-    CropFraction,
-    CropModeName,
-    DeviceName,
-    FitName,
-    Ignore,
-    InputSize,
-    Interpolation,
-    LabelFile,
-    Mean,
-    ModelId,
-    OutputKind,
-    Part,
-    Readout,
-    Sha256,
-    StageNumber,
-    Std,
-    Template,
-    Text,
-    model_of,
-)
 from vit_inspect.errors import InspectError, OutOfMemory
 
 if TYPE_CHECKING:
@@ -57,9 +34,9 @@ def figures(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the figures.")],
-    model: ModelId = None,
-    img_size: InputSize = None,
-    fit: FitName = "crop",
+    model: options.ModelId = None,
+    img_size: options.InputSize = None,
+    fit: options.FitName = "crop",
     bands: Annotated[
         str | None,
         typer.Option(
@@ -68,24 +45,24 @@ def figures(
             "as 3,2,1, or one as grey.",
         ),
     ] = None,
-    checkpoint: Checkpoint = None,
-    architecture: Architecture = None,
-    arch_option: ArchOption = None,
-    sha256: Sha256 = None,
-    part: Part = None,
-    ignore: Ignore = None,
-    mean: Mean = None,
-    std: Std = None,
-    interpolation: Interpolation = None,
-    crop_fraction: CropFraction = None,
-    crop_mode: CropModeName = None,
-    readout: Readout = None,
-    labels: LabelFile = None,
-    device: DeviceName = "auto",
-    stage: StageNumber = None,
-    outputs: OutputKind = None,
-    text: Text = None,
-    template: Template = None,
+    checkpoint: options.Checkpoint = None,
+    architecture: options.Architecture = None,
+    arch_option: options.ArchOption = None,
+    sha256: options.Sha256 = None,
+    part: options.Part = None,
+    ignore: options.Ignore = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    interpolation: options.Interpolation = None,
+    crop_fraction: options.CropFraction = None,
+    crop_mode: options.CropModeName = None,
+    readout: options.Readout = None,
+    labels: options.LabelFile = None,
+    device: options.DeviceName = "auto",
+    stage: options.StageNumber = None,
+    outputs: options.OutputKind = None,
+    text: options.Text = None,
+    template: options.Template = None,
     thorough: Annotated[
         bool,
         typer.Option("--thorough", help="Also figures that run the model many times."),
@@ -144,7 +121,7 @@ def figures(
         with claimed(out):
             earlier = [each for each in figures_in(out) if each.exists()]
         chosen_bands = None if bands is None else typed.bands(bands)
-        subject = model_of(
+        subject = options.model_of(
             model,
             img_size=img_size,
             fit=fit,

@@ -8,31 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from vit_inspect.commands import options
 from vit_inspect.commands.exits import refusing, stoppable
-from vit_inspect.commands.options import (
-    Architecture,
-    ArchOption,
-    Checkpoint,
-    CropFraction,
-    CropModeName,
-    DeviceName,
-    FitName,
-    Ignore,
-    InputSize,
-    Interpolation,
-    LabelFile,
-    Mean,
-    ModelId,
-    OutputKind,
-    Part,
-    Readout,
-    Sha256,
-    StageNumber,
-    Std,
-    Template,
-    Text,
-    model_of,
-)
 from vit_inspect.errors import BadParameter
 
 TOLD = 20
@@ -89,27 +66,27 @@ def survey(
             "layers are; can be given twice.",
         ),
     ] = None,
-    model: ModelId = None,
-    img_size: InputSize = None,
-    fit: FitName = "crop",
-    checkpoint: Checkpoint = None,
-    architecture: Architecture = None,
-    arch_option: ArchOption = None,
-    sha256: Sha256 = None,
-    part: Part = None,
-    ignore: Ignore = None,
-    mean: Mean = None,
-    std: Std = None,
-    interpolation: Interpolation = None,
-    crop_fraction: CropFraction = None,
-    crop_mode: CropModeName = None,
-    readout: Readout = None,
-    labels: LabelFile = None,
-    outputs: OutputKind = None,
-    text: Text = None,
-    template: Template = None,
-    device: DeviceName = "auto",
-    stage: StageNumber = None,
+    model: options.ModelId = None,
+    img_size: options.InputSize = None,
+    fit: options.FitName = "crop",
+    checkpoint: options.Checkpoint = None,
+    architecture: options.Architecture = None,
+    arch_option: options.ArchOption = None,
+    sha256: options.Sha256 = None,
+    part: options.Part = None,
+    ignore: options.Ignore = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    interpolation: options.Interpolation = None,
+    crop_fraction: options.CropFraction = None,
+    crop_mode: options.CropModeName = None,
+    readout: options.Readout = None,
+    labels: options.LabelFile = None,
+    outputs: options.OutputKind = None,
+    text: options.Text = None,
+    template: options.Template = None,
+    device: options.DeviceName = "auto",
+    stage: options.StageNumber = None,
 ) -> None:
     """Take numbers of every head over many pictures, inside the forward pass.
 
@@ -129,7 +106,7 @@ def survey(
             if engine != "ray":
                 raise BadParameter("--ray-address without --engine ray", "both", "add --engine ray")
             os.environ["RAY_ADDRESS"] = ray_address
-        subject = model_of(
+        subject = options.model_of(
             model,
             img_size=img_size,
             fit=fit,
