@@ -28,9 +28,15 @@ def alive(session: int) -> list[str]:
 
 
 def stop(
-    words: list[str], number: signal.Signals, files: Callable[[], list[Path]], count: int
+    words: list[str],
+    number: signal.Signals,
+    files: Callable[[], list[Path]],
+    count: int,
+    later_s: float = 0,
 ) -> None:
     """Start a command, a module and its words, and stop it when it has made so many files.
+
+    later_s: seconds after that, in which it works on what is next.
 
     Fails where it ends before, or in another way than with its line and its code, and where one of
     its processes runs on.
@@ -46,6 +52,7 @@ def stop(
         while len(files()) < count:
             assert process.poll() is None
             time.sleep(0.01)
+        time.sleep(later_s)
         process.send_signal(number)
         # A worker that runs on holds what it could write to.
         _, told = process.communicate(timeout=60)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,8 @@ PICTURES = 300
 """Of five parts."""
 STOPS = int(os.environ.get("VIT_INSPECT_KILLS", "1"))
 """Of each signal, in a folder of their own."""
+LATER_S = 0.3
+"""Seconds; a part takes longer."""
 
 
 def command(pictures: Path, out: Path) -> list[str]:
@@ -39,13 +43,14 @@ def test_a_survey_that_was_stopped_goes_on_with_the_same_command(tmp_path: Path)
         assert f"{PICTURES} of {PICTURES + 1} pictures" in done.stdout
         return bytes_of(out)
 
-    whole = made(tmp_path / "whole")
+    whole, chance = made(tmp_path / "whole"), random.Random(0)
     for attempt in range(STOPS):
         torn = tmp_path / str(attempt)
         # One part after the other: what the first ones made is kept.
         for parts, number in enumerate(CODES, start=1):
             words = ["vit_inspect", *command(pictures, torn), "--workers", "2"]
-            stop(words, number, lambda: [*torn.glob("parts/[0-9]*.parquet")], parts)  # noqa: B023
+            made_parts = partial(lambda torn: [*torn.glob("parts/[0-9]*.parquet")], torn)
+            stop(words, number, made_parts, parts, later_s=chance.uniform(0, LATER_S))
             found = bytes_of(torn)
             if number == signal.SIGKILL:
                 found = {name: data for name, data in found.items() if "/." not in name}
