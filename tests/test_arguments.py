@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -123,11 +124,17 @@ def capture(small: Callable[..., vi.Model]) -> vi.Capture:
 @pytest.mark.parametrize(("call", "words"), WRONG.values(), ids=WRONG)
 @pytest.mark.usefixtures("unchecked")
 def test_a_wrong_type_is_one_sentence(
-    capture: vi.Capture, call: Callable[[vi.Capture], Any], words: str
+    capture: vi.Capture,
+    call: Callable[[vi.Capture], Any],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(vi.BadParameter) as refusal:
         call(capture)
     assert words in str(refusal.value)
+    assert not [*tmp_path.iterdir()], "nothing is made for it"
 
 
 NUMBERS: list[Callable[[int], Any]] = [np.int64, np.uint8, torch.tensor, np.array]

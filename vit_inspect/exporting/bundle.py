@@ -82,10 +82,12 @@ def export(
     workers = at_least_one(workers, "workers")
     root, chosen = Path(folder), chosen_formats(formats)
     print = Print(width_in, font, title, caption)
+    # What is no capture at all is refused before there is a folder.
+    given = captures if isinstance(captures, Iterable) else [_captured(captures)]
     with claimed(root), Together(root) as files, InOrder(workers) as calls:
         bundle = _Bundle(files, thorough, chosen, print, calls, on_figure)
-        for capture in captures if isinstance(captures, Iterable) else [captures]:
-            bundle.add(capture)
+        for capture in given:
+            bundle.add(_captured(capture))
         bundle.finish(command)
     return [root / name for name in files.names]
 
@@ -131,6 +133,12 @@ def bundle(
     return archive.getvalue()
 
 
+def _captured(given: Capture) -> Capture:
+    """The same; raises `BadParameter` for anything else."""
+    of_kind(given, Capture, "capture", "what vit_inspect.capture(model, picture) returns")
+    return given
+
+
 class _Bundle:
     """Writes figures as they come, and remembers what the report and the provenance tell."""
 
@@ -159,7 +167,6 @@ class _Bundle:
 
     def add(self, capture: Capture) -> None:
         """Write the figures of a batch's single images; keep what is averaged over all."""
-        of_kind(capture, Capture, "capture", "what vit_inspect.capture(model, picture) returns")
         if self.model not in (None, capture.model):
             raise BadParameter(
                 f"captures of {self.model.id if self.model else ''} and of {capture.model.id}",
