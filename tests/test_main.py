@@ -315,12 +315,13 @@ def test_texts_are_classes_of_figures_and_of_a_survey(tmp_path: Path) -> None:
     assert "add --text TEXT" in done.stderr
 
 
+@pytest.mark.usefixtures("unplotted")
 def test_figures_that_a_run_wrote_beside_its_photographs_are_no_photographs(
     tmp_path: Path,
 ) -> None:
     for number in range(2):
         noise((60, 60), number).save(tmp_path / f"{number}.png")
-    words = "figures", tmp_path, "--out", tmp_path, "--img-size", 56, "--formats", "png"
+    words = "figures", tmp_path, "--out", tmp_path, "--model", "fashion_vit", "--formats", "png"
     first = invoke(*words)
     assert first.exit_code == 0
     assert "left out" not in first.stderr
