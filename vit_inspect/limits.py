@@ -24,6 +24,13 @@ The most costly kind of 40 megapixels without several bands is a WebP: 17 bytes 
 """
 
 
+MAX_UNCHECKED = 290_000_000
+"""Most bytes of memory that a picture takes before its decoder can find damage.
+
+A small file that is damaged at its end would take as much as a good picture, and be none.
+"""
+
+
 class Budget:
     """An amount that is shared by threads, each of which takes a part of it for a while.
 

@@ -11,10 +11,12 @@ from functools import cache
 
 import numpy as np
 from PIL import Image, ImageCms
+from PIL.TiffImagePlugin import STRIPBYTECOUNTS, STRIPOFFSETS
 
 from tests.chaos.accidents import COUNTS, polyglot, struck
 from tests.helpers.picture_files import tiff_of
 from tests.helpers.picture_seeds import PNG_START, PROFILE, SEEDS, encoded, with_checksums
+from vit_inspect.pictures.tiff import tags_of
 
 KINDS = {
     "png": (PNG_START,),
@@ -28,7 +30,10 @@ KINDS = {
 LARGE = 6300
 """Pixels a side of a picture that is just not too large."""
 
-CLAIMS = (LARGE, LARGE, 40_000_000, *COUNTS)
+LARGE_OF_8 = 6000
+"""The same of a kind that takes 8 bytes for each pixel before damage is found."""
+
+CLAIMS = (LARGE, LARGE_OF_8, 40_000_000, *COUNTS)
 """Sides that headers claim: some just fit, so that the body is looked at."""
 
 TIFF_TAGS = (254, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 317, 320, 322, 323)
@@ -292,6 +297,13 @@ def _pillow_tiff(compression: str, side: int = LARGE, mode: str = "RGB") -> byte
     return file.getvalue()
 
 
+def _damaged_at_its_end(data: bytes) -> bytes:
+    """A TIFF without the bytes of its last strip."""
+    tags = tags_of(data)
+    place, size = tags[STRIPOFFSETS][-1], tags[STRIPBYTECOUNTS][-1]
+    return data[:place] + b"\xff" * size + data[place + size :]
+
+
 def _within(kind: bytes, place: int, piece: bytes) -> bytes:
     """A small file of this kind with ten megabytes of such pieces at a place inside."""
     data = next(each for each in SEEDS if each.startswith(kind))
@@ -314,7 +326,9 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "jpeg of several passes that ends early": lambda: _large("L", "JPEG", progressive=True)[:-90],
     "jpeg of many passes": lambda: _jpeg_of(90),
     "webp": lambda: _large("RGB", "WEBP", side=3000, method=0),
-    "webp without loss": lambda: _large("RGBA", "WEBP", lossless=True, method=0, quality=0),
+    "webp without loss": lambda: _large(
+        "RGBA", "WEBP", LARGE_OF_8, lossless=True, method=0, quality=0
+    ),
     "webp that ends early": lambda: _large("RGB", "WEBP", side=3000, method=0)[:-3000],
     "bmp": lambda: encoded(Image.new("1", (LARGE, LARGE)), "BMP"),
     "gif": lambda: _large("P", "GIF"),
@@ -323,6 +337,12 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "tiff of bands": lambda: _tiff_of(2000, "<u2", 9),
     "tiff of lzw": lambda: _pillow_tiff("tiff_lzw"),
     "tiff of lzw that ends early": lambda: _pillow_tiff("tiff_lzw")[:-5000],
+    "tiff of 16 bits that is damaged at its end": lambda: _damaged_at_its_end(
+        _tiff_of(LARGE, "<u2", 4, photometric=2, extra=(2,), rows=64)
+    ),
+    "tiff of large numbers that is damaged at its end": lambda: _damaged_at_its_end(
+        _tiff_of(LARGE, "<f8", rows=64)
+    ),
     "tiff of zstd": lambda: _pillow_tiff("zstd"),
     "tiff of lzma": lambda: _pillow_tiff("lzma", 3000),
     "tiff of jpeg": lambda: _pillow_tiff("jpeg", 3000),

@@ -335,6 +335,7 @@ def test_the_limits_told_are_those_of_the_code() -> None:
         "pixels": [limits.MAX_PIXELS / mega],
         "bytes of its file": [limits.MAX_BYTES / mega, pictures.LARGEST_MB],
         "memory while it is read": [limits.MAX_READING / mega],
+        "memory before damage can be found": [limits.MAX_UNCHECKED / mega],
         "passes over a JPEG": [planning.MAX_SCANS, planning.MAX_SCANNED / mega],
         "pieces of a file around its pixels": [pieces.MAX_PIECES],
         "pixels of a BMP packed in runs": [planning.MAX_RUNS / mega],

@@ -6,12 +6,14 @@ The lack of memory is told as such, and never as damage.
 from __future__ import annotations
 
 import io
+import re
 import struct
 import subprocess
 import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from PIL import Image, ImageFile
 from tests.helpers.peaks import MEASURABLE, peaks_of
 from tests.helpers.picture_files import png_of_16_bits, tiff_of
 from vit_inspect.errors import BadImage, OutOfMemory
-from vit_inspect.limits import MAX_READING, READING
+from vit_inspect.limits import MAX_READING, MAX_UNCHECKED, READING
 from vit_inspect.pictures import planning, reading, tiff
 from vit_inspect.pictures.given import as_picture
 from vit_inspect.pictures.reading import read_image
@@ -166,10 +168,88 @@ def test_a_picture_that_takes_too_much_is_refused_with_both_numbers(
 
 
 def test_a_large_strip_is_not_counted_beside_the_values_that_it_becomes() -> None:
-    pixels = 6324**2
-    memory = planning.plan_of(lzw_tiff(6324, empty=True), "x", None).memory
+    pixels = 5900**2
+    memory = planning.plan_of(lzw_tiff(5900, empty=True), "x", None).memory
     # The strip, and what Pillow takes to unpack it.
-    assert 2 * 8 * pixels < memory < MAX_READING < 3 * 8 * pixels
+    assert 2 * 8 * pixels < memory < 2.2 * 8 * pixels
+
+
+def lossless_webp(side: int) -> bytes:
+    """Whose header is of another size."""
+    data = encoded("RGB", "WEBP", lossless=True, method=0, quality=0)
+    assert data[12:16] == b"VP8L"
+    return data[:21] + struct.pack("<L", (side - 1) | (side - 1) << 14) + data[25:]
+
+
+def jpeg_of_passes(side: int, mode: str = "CMYK") -> bytes:
+    """Whose header is of another size."""
+    data = encoded(mode, "JPEG", progressive=True, subsampling=0)
+    place = data.index(b"\xff\xc2") + 5
+    return data[:place] + struct.pack(">HH", side, side) + data[place + 4 :]
+
+
+def animated_png(side: int) -> bytes:
+    """Whose header is of another size."""
+    file = io.BytesIO()
+    frames = [Image.new("RGB", (7, 5), colour) for colour in ("red", "blue")]
+    frames[0].save(file, "PNG", save_all=True, append_images=frames[1:])
+    data = file.getvalue()
+    return data[:16] + struct.pack(">LL", side, side) + data[24:]
+
+
+LATE: dict[str, Callable[[int], bytes]] = {
+    "tiff of lzw in one strip": lambda side: lzw_tiff(side, empty=True),
+    "webp without loss": lossless_webp,
+    "png, animated": animated_png,
+    "jpeg, cmyk of several passes": jpeg_of_passes,
+}
+"""Whose decoders take 8 bytes for each pixel before they find damage."""
+
+
+@pytest.mark.parametrize("kind", LATE)
+def test_what_takes_much_before_damage_is_found_is_refused_by_its_header(kind: str) -> None:
+    assert planning.plan_of(LATE[kind](5900), "x", None).unchecked <= MAX_UNCHECKED
+    with pytest.raises(BadImage) as refused:
+        read_image(LATE[kind](6324), name="x")
+    assert re.fullmatch(
+        r"Found a picture that takes about 32\d MB of memory before it is known whether it is "
+        r"damaged, in 'x'; expected at most 290 MB until then; save it again with common settings, "
+        r"or make it smaller\.",
+        str(refused.value),
+    )
+
+
+def test_usual_pictures_of_the_largest_size_are_not_refused_for_it() -> None:
+    passes = planning.plan_of(jpeg_of_passes(6324, "RGB"), "x", None)
+    assert 6 * 6324**2 < passes.unchecked <= MAX_UNCHECKED
+    strips = planning.plan_of(real_tiff(1, 6324, rows=64), "x", None)
+    assert strips.unchecked < 50e6
+
+
+def test_many_values_are_written_after_all_was_unpacked_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    good = real_tiff(1, 96, rows=16)
+    tags = tiff.tags_of(good)
+    place, size = tags[273][-1], tags[279][-1]
+    damaged = good[:place] + b"\xff" * size + good[place + size :]
+    written, numbers = [], tiff._numbers
+
+    def write(raw: np.ndarray, *given: Any) -> np.ndarray:
+        written.append(len(raw))
+        return numbers(raw, *given)
+
+    monkeypatch.setattr(tiff, "_numbers", write)
+    # Each strip is unpacked alone.
+    monkeypatch.setattr(tiff, "_LARGE", 1)
+    pixels = read_image(good).tobytes()
+    for most, seen in ((10**9, 5 * 16), (0, 0)):
+        monkeypatch.setattr(tiff, "_TWICE", most)
+        assert read_image(good).tobytes() == pixels
+        written.clear()
+        with pytest.raises(BadImage, match="a damaged or cut off picture"):
+            read_image(damaged)
+        assert sum(written) == seen
 
 
 def no_pixels(*_: object, **__: object) -> None:

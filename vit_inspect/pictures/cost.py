@@ -109,6 +109,28 @@ def memory_for_file(file: ImageFile.ImageFile, data: bytes, *, scans: int, chose
     return always + max(loading, kept + copied, kept + tones, after)
 
 
+def unchecked_of_tiff(
+    data: bytes, tags: ImageFileDirectory_v2, layout: Layout, chosen: Chosen
+) -> int:
+    """What a TIFF whose values are read here takes before damage is found."""
+    return len(data) + tiff.memory_before_damage(data, tags, layout, chosen.bands)
+
+
+def unchecked_before_opening(data: bytes, size: tuple[int, int]) -> int:
+    """The same of a picture that Pillow has not opened.
+
+    Of an animated PNG and of a WebP without loss, two pictures are kept.
+    """
+    two = not data.startswith(b"RIFF") or b"VP8L" in data
+    return len(data) + 8 * size[0] * size[1] * two
+
+
+def unchecked_of_file(file: ImageFile.ImageFile, data: bytes, *, scans: int) -> int:
+    """The same of a picture that Pillow has opened: of a JPEG, all passes come before a pixel."""
+    kept = 2 * len(file.getbands()) if scans > 1 else pixel_bytes(file.mode)
+    return len(data) + kept * file.width * file.height
+
+
 def _to_rgb(pixels: int, own: int, *, profile: bool) -> int:
     """From the loaded picture to RGB: it is turned upright, and each step makes a new one."""
     return pixels * max(2 * own, own + 4 + 4 * profile) + blocks.MEMORY

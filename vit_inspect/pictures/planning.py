@@ -32,6 +32,9 @@ from vit_inspect.pictures.cost import (
     memory_for_file,
     memory_for_tiff,
     size_before_opening,
+    unchecked_before_opening,
+    unchecked_of_file,
+    unchecked_of_tiff,
 )
 from vit_inspect.pictures.deep_png import read_deep_png
 from vit_inspect.pictures.pieces import Pieces
@@ -77,10 +80,12 @@ class Plan:
     """What the headers say.
 
     memory: bytes that are taken at most until the picture is RGB, with those of the file.
+    unchecked: those of them that are taken at most before damage can be found.
     read: gives the first frame, loaded and upright, in the file's own colours; and notices.
     """
 
     memory: int
+    unchecked: int
     read: Callable[[], tuple[Image.Image, list[str]]]
 
     def __post_init__(self) -> None:
@@ -109,7 +114,8 @@ def plan_of(data: bytes, name: str, bands: tuple[int, ...] | None) -> Plan:
     if size := size_before_opening(data):
         _refuse_large(*size, name)
         memory = memory_before_opening(data, size, chosen=bands is not None)
-        return Plan(memory, partial(_first_of_unopened, data, bands, name))
+        unchecked = unchecked_before_opening(data, size)
+        return Plan(memory, unchecked, partial(_first_of_unopened, data, bands, name))
     try:
         file = _opened(data)
     except UnidentifiedImageError as error:
@@ -132,7 +138,8 @@ def plan_of(data: bytes, name: str, bands: tuple[int, ...] | None) -> Plan:
         )
     told = [f"Only {shown} of its {stored} bands are shown."] if stored > shown else []
     memory = memory_for_file(file, data, scans=scans, chosen=bands is not None)
-    return Plan(memory, partial(_first_frame, file, data, bands, name, told))
+    unchecked = unchecked_of_file(file, data, scans=scans)
+    return Plan(memory, unchecked, partial(_first_frame, file, data, bands, name, told))
 
 
 def _opened(data: bytes) -> ImageFile.ImageFile:
@@ -194,7 +201,9 @@ def _plan_of_tiff(
     _refuse_large(tags[IMAGEWIDTH], tags[IMAGELENGTH], name)
     chosen = choose(layout, bands, name)
     memory = memory_for_tiff(data, tags, layout, chosen, name)
-    return Plan(memory, partial(_first_of_tiff, data, tags, layout, bands, chosen))
+    unchecked = unchecked_of_tiff(data, tags, layout, chosen)
+    read = partial(_first_of_tiff, data, tags, layout, bands, chosen)
+    return Plan(memory, unchecked, read)
 
 
 def _first_of_tiff(

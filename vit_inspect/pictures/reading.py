@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from vit_inspect.errors import BadImage, BadParameter, memory_told
-from vit_inspect.limits import MAX_BYTES, MAX_PIXELS, MAX_READING, READING
+from vit_inspect.limits import MAX_BYTES, MAX_PIXELS, MAX_READING, MAX_UNCHECKED, READING
 from vit_inspect.pictures.bands import checked_bands
 from vit_inspect.pictures.blocks import blocks
 from vit_inspect.pictures.pieces import MAX_PIECES, TooManyPieces
@@ -122,6 +122,13 @@ def read_image(
                 f"a picture that takes about {plan.memory / 1e6:,.0f} MB of memory in '{name}'",
                 f"at most {MAX_READING // 10**6} MB while it is read",
                 MAKE_SMALLER,
+            )
+        if plan.unchecked > MAX_UNCHECKED:
+            raise BadImage(
+                f"a picture that takes about {plan.unchecked / 1e6:,.0f} MB of memory before it is"
+                f" known whether it is damaged, in '{name}'",
+                f"at most {MAX_UNCHECKED // 10**6} MB until then",
+                "save it again with common settings, or make it smaller",
             )
         with READING.part(plan.memory):
             with _refusals(data, name, plan.memory), _quiet:

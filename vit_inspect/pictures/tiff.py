@@ -85,6 +85,9 @@ _FED = 1 << 16
 _LARGE = 1 << 23
 """Bytes of a strip that is unpacked in pieces, and of the strips or tiles that are together."""
 
+_TWICE = 200_000_000
+"""Bytes of values and file from which on all is unpacked twice, the first time to find damage."""
+
 
 def is_tiff(data: bytes) -> bool:
     """Whether these bytes start like a TIFF."""
@@ -209,6 +212,15 @@ def memory_for_values(
     return values, most
 
 
+def memory_before_damage(
+    data: bytes, tags: ImageFileDirectory_v2, layout: Layout, bands: tuple[int, ...]
+) -> int:
+    """Bytes that are taken at most, beside the file, before all of it was unpacked once."""
+    parts = _parts_of(tags, layout)
+    runs = (run for plane in _planes(parts, bands) for run in _runs(data, tags, parts, plane))
+    return max(_before_damage(run, data, tags, parts) for run in runs)
+
+
 def read_values(
     data: bytes, tags: ImageFileDirectory_v2, layout: Layout, bands: tuple[int, ...]
 ) -> Shaped[np.ndarray, "row column band"]:
@@ -221,10 +233,17 @@ def read_values(
     shown = [slice(None)]
     if parts.planar:
         shown = [slice(place, place + 1) for place in range(len(bands))]
+    planes = _planes(parts, bands)
+    if values.nbytes + len(data) > _TWICE:
+        # What was not written takes no memory yet.
+        for plane in planes:
+            for run in _runs(data, tags, parts, plane):
+                for _ in _rows_of(run, data, tags, parts):
+                    pass
     # Values are copied one by one where a list chooses among them.
     every = parts.planar or bands == tuple(range(parts.bands))
     inside = slice(None) if every else list(bands)
-    for places, plane in zip(shown, _planes(parts, bands), strict=True):
+    for places, plane in zip(shown, planes, strict=True):
         for run in _runs(data, tags, parts, plane):
             top = run.rows.start * parts.height
             for raw in _rows_of(run, data, tags, parts):
@@ -365,10 +384,22 @@ def _memory_for(
     if _in_pieces(run, tags, parts):
         return 4 * _LARGE, 4 * _LARGE
     unpacked = (sum(run.sizes) if run.whole else len(data)) + len(run.rows) * parts.size
-    # Pillow unpacks a strip or tile on its own before it stands in the picture, and some
-    # compressions keep a window of what was unpacked.
-    buffers = 2 if _compression(tags) in _WITH_WINDOW else 1
-    return unpacked + buffers * parts.size, unpacked
+    return unpacked + _buffers(tags) * parts.size, unpacked
+
+
+def _before_damage(run: _Run, data: bytes, tags: ImageFileDirectory_v2, parts: _Parts) -> int:
+    """Bytes that are taken at most before its last strip or row of tiles is found damaged."""
+    most, _ = _memory_for(run, data, tags, parts)
+    # A damaged one does not get into the picture.
+    return most if _in_pieces(run, tags, parts) else most - parts.size
+
+
+def _buffers(tags: ImageFileDirectory_v2) -> int:
+    """Pillow unpacks a strip or tile on its own before it stands in the picture.
+
+    Some compressions also keep a window of what was unpacked.
+    """
+    return 2 if _compression(tags) in _WITH_WINDOW else 1
 
 
 def _rows_of(
