@@ -226,6 +226,16 @@ def test_usual_pictures_of_the_largest_size_are_not_refused_for_it() -> None:
     assert strips.unchecked < 50e6
 
 
+def test_a_preview_in_the_header_is_no_pass_over_the_picture() -> None:
+    plain = encoded("CMYK", "JPEG")
+    kept = b"preview \xff\xda\xff\xda"
+    preview = plain[:2] + b"\xff\xed" + struct.pack(">H", len(kept) + 2) + kept + plain[2:]
+    assert Image.open(io.BytesIO(preview)).applist[0][1] == kept
+    before, after = (planning.plan_of(data, "x", None) for data in (plain, preview))
+    assert after.unchecked - before.unchecked == len(preview) - len(plain)
+    assert after.memory - before.memory == len(preview) - len(plain)
+
+
 def test_many_values_are_written_after_all_was_unpacked_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

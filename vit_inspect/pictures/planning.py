@@ -42,6 +42,9 @@ from vit_inspect.pictures.tones import picture_of
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 
+_PASS = b"\xff\xda"
+"""What begins a pass of a JPEG; these two bytes cannot follow each other in compressed pixels."""
+
 MAX_SCANS = 100
 """Most passes over a JPEG; cameras and web sites write about 10."""
 
@@ -101,8 +104,7 @@ def plan_of(data: bytes, name: str, bands: tuple[int, ...] | None) -> Plan:
     if len(data) > MAX_BYTES:
         raise BadImage(f"more than {MAX_BYTES // 10**6} MB in '{name}'", ACCEPTED, MAKE_SMALLER)
     tags = None
-    # These two bytes cannot follow each other in a JPEG's compressed pixels.
-    scans = data.count(b"\xff\xda") if data.startswith(b"\xff\xd8") else 0
+    scans = data.count(_PASS) if data.startswith(b"\xff\xd8") else 0
     if scans > MAX_SCANS:
         raise slow(f"a JPEG of {scans} passes", name)
     if tiff.is_tiff(data):
@@ -123,6 +125,8 @@ def plan_of(data: bytes, name: str, bands: tuple[int, ...] | None) -> Plan:
             raise tiff.unsupported(tags, name) from error
         raise
     _refuse_large(file.width, file.height, name)
+    # Those of a preview in its header are no passes over the picture.
+    scans -= sum(part.count(_PASS) for _, part in getattr(file, "applist", ()))
     if scans > 1 and scans * file.width * file.height > MAX_SCANNED:
         raise slow(f"a JPEG of {scans} passes over {file.width} × {file.height} px", name)
     in_runs = any(part.codec_name == "bmp_rle" for part in file.tile)
