@@ -27,6 +27,14 @@ def alive(session: int) -> list[str]:
     return found
 
 
+def _count(files: Callable[[], list[Path]]) -> int:
+    """How many there are; none while the folder of an earlier run is being removed."""
+    try:
+        return len(files())
+    except FileNotFoundError:
+        return 0
+
+
 def stop(
     words: list[str],
     number: signal.Signals,
@@ -49,7 +57,7 @@ def stop(
         text=True,
         start_new_session=True,
     ) as process:
-        while len(files()) < count:
+        while _count(files) < count:
             assert process.poll() is None
             time.sleep(0.01)
         time.sleep(later_s)
