@@ -11,12 +11,10 @@ from functools import cache
 
 import numpy as np
 from PIL import Image, ImageCms
-from PIL.TiffImagePlugin import STRIPBYTECOUNTS, STRIPOFFSETS
 
 from tests.chaos.accidents import COUNTS, polyglot, struck
-from tests.helpers.picture_files import tiff_of
+from tests.helpers.picture_files import damaged_at_its_end, tiff_of
 from tests.helpers.picture_seeds import PNG_START, PROFILE, SEEDS, encoded, with_checksums
-from vit_inspect.pictures.tiff import tags_of
 
 KINDS = {
     "png": (PNG_START,),
@@ -297,13 +295,6 @@ def _pillow_tiff(compression: str, side: int = LARGE, mode: str = "RGB") -> byte
     return file.getvalue()
 
 
-def _damaged_at_its_end(data: bytes) -> bytes:
-    """A TIFF without the bytes of its last strip."""
-    tags = tags_of(data)
-    place, size = tags[STRIPOFFSETS][-1], tags[STRIPBYTECOUNTS][-1]
-    return data[:place] + b"\xff" * size + data[place + size :]
-
-
 def _within(kind: bytes, place: int, piece: bytes) -> bytes:
     """A small file of this kind with ten megabytes of such pieces at a place inside."""
     data = next(each for each in SEEDS if each.startswith(kind))
@@ -337,10 +328,10 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "tiff of bands": lambda: _tiff_of(2000, "<u2", 9),
     "tiff of lzw": lambda: _pillow_tiff("tiff_lzw"),
     "tiff of lzw that ends early": lambda: _pillow_tiff("tiff_lzw")[:-5000],
-    "tiff of 16 bits that is damaged at its end": lambda: _damaged_at_its_end(
+    "tiff of 16 bits that is damaged at its end": lambda: damaged_at_its_end(
         _tiff_of(LARGE, "<u2", 4, photometric=2, extra=(2,), rows=64)
     ),
-    "tiff of large numbers that is damaged at its end": lambda: _damaged_at_its_end(
+    "tiff of large numbers that is damaged at its end": lambda: damaged_at_its_end(
         _tiff_of(LARGE, "<f8", rows=64)
     ),
     "tiff of zstd": lambda: _pillow_tiff("zstd"),

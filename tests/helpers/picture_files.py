@@ -6,6 +6,9 @@ import struct
 import zlib
 
 import numpy as np
+from PIL.TiffImagePlugin import STRIPBYTECOUNTS, STRIPOFFSETS
+
+from vit_inspect.pictures.tiff import tags_of
 
 
 def png_of_16_bits(
@@ -124,3 +127,10 @@ def _raw(part: np.ndarray, order: str, bits: int | None, predictor: int) -> byte
     if predictor == 2:
         part = np.diff(part, axis=1, prepend=part.dtype.type(0))
     return part.astype(part.dtype.newbyteorder(order)).tobytes()
+
+
+def damaged_at_its_end(data: bytes) -> bytes:
+    """A TIFF whose last strip is no packed data."""
+    tags = tags_of(data)
+    place, size = tags[STRIPOFFSETS][-1], tags[STRIPBYTECOUNTS][-1]
+    return data[:place] + b"\xff" * size + data[place + size :]

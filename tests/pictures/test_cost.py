@@ -20,7 +20,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from tests.helpers.peaks import MEASURABLE, peaks_of
-from tests.helpers.picture_files import png_of_16_bits, tiff_of
+from tests.helpers.picture_files import damaged_at_its_end, png_of_16_bits, tiff_of
 from vit_inspect.errors import BadImage, OutOfMemory
 from vit_inspect.limits import MAX_READING, MAX_UNCHECKED, READING
 from vit_inspect.pictures import planning, reading, tiff
@@ -240,9 +240,7 @@ def test_many_values_are_written_after_all_was_unpacked_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     good = real_tiff(1, 96, rows=16)
-    tags = tiff.tags_of(good)
-    place, size = tags[273][-1], tags[279][-1]
-    damaged = good[:place] + b"\xff" * size + good[place + size :]
+    damaged = damaged_at_its_end(good)
     written, numbers = [], tiff._numbers
 
     def write(raw: np.ndarray, *given: Any) -> np.ndarray:
