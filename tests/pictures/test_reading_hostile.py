@@ -65,7 +65,7 @@ def test_every_seed_is_a_picture() -> None:
 
 @pytest.mark.slow
 @settings(
-    max_examples=2000,
+    max_examples=5000,
     deadline=None,
     derandomize=True,
     database=None,
