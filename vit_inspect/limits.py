@@ -23,7 +23,6 @@ MAX_READING = 800_000_000
 The most costly kind of 40 megapixels without several bands is a WebP: 17 bytes for each pixel.
 """
 
-
 MAX_UNCHECKED = 290_000_000
 """Most bytes of memory that a picture takes before its decoder can find damage.
 

@@ -384,7 +384,10 @@ def _memory_for(
     if _in_pieces(run, tags, parts):
         return 4 * _LARGE, 4 * _LARGE
     unpacked = (sum(run.sizes) if run.whole else len(data)) + len(run.rows) * parts.size
-    return unpacked + _buffers(tags) * parts.size, unpacked
+    # Pillow unpacks a strip or tile on its own before it stands in the picture, and some
+    # compressions keep a window of what was unpacked.
+    buffers = 2 if _compression(tags) in _WITH_WINDOW else 1
+    return unpacked + buffers * parts.size, unpacked
 
 
 def _before_damage(run: _Run, data: bytes, tags: ImageFileDirectory_v2, parts: _Parts) -> int:
@@ -392,14 +395,6 @@ def _before_damage(run: _Run, data: bytes, tags: ImageFileDirectory_v2, parts: _
     most, _ = _memory_for(run, data, tags, parts)
     # A damaged one does not get into the picture.
     return most if _in_pieces(run, tags, parts) else most - parts.size
-
-
-def _buffers(tags: ImageFileDirectory_v2) -> int:
-    """Pillow unpacks a strip or tile on its own before it stands in the picture.
-
-    Some compressions also keep a window of what was unpacked.
-    """
-    return 2 if _compression(tags) in _WITH_WINDOW else 1
 
 
 def _rows_of(
