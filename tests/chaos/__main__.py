@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.chaos.reading import KINDS, Told, outcomes
+from tests.chaos.reading import KINDS, MOST_KEPT, Told, outcomes
 
 
 def main() -> int:
@@ -41,9 +41,11 @@ def main() -> int:
     _show("slowest", sorted(told, key=lambda each: -each.seconds)[:5])
     _show("largest refused", sorted(refused, key=lambda each: -each.peak)[:5])
     _show("largest read", sorted(told, key=lambda each: -each.peak * (each.outcome == "read"))[:3])
+    kept = sum(each.kept for each in told) / step
+    _print(f"left in a process at the end: {kept / 1e6:.1f} MB; at most {MOST_KEPT / 1e6:.0f}")
     faults = [each for each in told if each.fault]
     _show(f"{len(faults)} faults", faults)
-    return int(bool(faults))
+    return int(bool(faults) or kept > MOST_KEPT)
 
 
 def _show(title: str, files: list[Told]) -> None:

@@ -21,7 +21,6 @@ from pathlib import Path
 
 from tests.chaos import pictures, weights
 from tests.chaos.reading import SPARING, STUCK, limit_memory, read, tell
-from tests.helpers.peaks import memory
 from tests.helpers.picture_seeds import SEEDS, with_checksums
 from vit_inspect.loading.wrappers import read_weights
 
@@ -88,7 +87,7 @@ def search(what: str, seconds: int, corpus: str, files: Sequence[str], folder: s
 
     def judge(data: bytes) -> None:
         path.write_bytes(data)
-        told = tell(0, kind, path, memory("VmRSS"), door)
+        told = tell(0, kind, path, door)
         if told.fault:
             raise AssertionError(f"{told.outcome} {told.words} {told.fault}")
 

@@ -265,11 +265,11 @@ def _large(mode: str, format: str, side: int = LARGE, **options: object) -> byte
 
 
 @cache
-def _png_of(depth: int, colours: int, *, rows: int = LARGE) -> bytes:
-    """A PNG of the largest size in one colour, with pixels for its first rows."""
+def _png_of(depth: int, colours: int, side: int = LARGE, *, rows: int = LARGE) -> bytes:
+    """A PNG in one colour, with pixels for its first rows."""
     bands = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colours]
-    packed = zlib.compress(bytes(rows * (1 + LARGE * bands * depth // 8)), 1)
-    header = b"IHDR" + struct.pack(">LLBBBBB", LARGE, LARGE, depth, colours, 0, 0, 0)
+    packed = zlib.compress(bytes(min(rows, side) * (1 + side * bands * depth // 8)), 1)
+    header = b"IHDR" + struct.pack(">LLBBBBB", side, side, depth, colours, 0, 0, 0)
     return png([header, b"IDAT" + packed, b"IEND"])
 
 
@@ -308,7 +308,8 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "png": lambda: _png_of(8, 2),
     "png that ends early": lambda: _png_of(8, 6, rows=5000),
     "png of 16 bits": lambda: _png_of(16, 0),
-    "png of 16 bits, with transparency, that ends early": lambda: _png_of(16, 6, rows=100),
+    "png of 16 bits in colours": lambda: _png_of(16, 2, 5160),
+    "png of 16 bits that ends early": lambda: _png_of(16, 6, 4470, rows=4400),
     "png with text": lambda: png(
         [*chunks_of(SEEDS[0])[:1], *[b"zTXtx\0\0" + zlib.compress(bytes(10**6))] * 70]
     ),

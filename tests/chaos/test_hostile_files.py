@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.reading import MOST_REFUSING, PICTURES, WEIGHTS, Told, hostile, outcomes
+from tests.chaos.reading import MOST_KEPT, MOST_REFUSING, PICTURES, WEIGHTS, Told, hostile, outcomes
 from tests.helpers.peaks import MEASURABLE
 
 FILES = 200
@@ -24,6 +24,7 @@ def test_hostile_files_are_read_or_refused() -> None:
     told = list(outcomes(1, range(FILES)))
     assert [each.number for each in told] == list(range(FILES))
     assert [(each, each.fault) for each in told if each.fault] == []
+    assert sum(each.kept for each in told) < MOST_KEPT
     # Otherwise nothing but first bytes was looked at.
     for kinds in (PICTURES, WEIGHTS):
         assert {each.outcome == "read" for each in told if each.kind in kinds} == {True, False}
@@ -53,6 +54,7 @@ def test_a_file_is_known_by_its_number() -> None:
             310_000_000,
         ),
         ("BadImage", "Found text in 'x'; expected a picture; choose another file.", 2.1, 0),
+        ("read", "", 2.1, 0),
     ],
 )
 def test_what_breaks_the_law_is_a_fault(

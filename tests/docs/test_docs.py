@@ -339,6 +339,11 @@ def test_the_limits_told_are_those_of_the_code() -> None:
         "passes over a JPEG": [planning.MAX_SCANS, planning.MAX_SCANNED / mega],
         "pieces of a file around its pixels": [pieces.MAX_PIECES],
         "pixels of a BMP packed in runs": [planning.MAX_RUNS / mega],
+        "bytes of the pixels of a PNG of 16 bits": [
+            planning.MAX_UNPACKED / mega,
+            planning.MAX_UNPACKED // (2 * 3 * mega),
+            planning.MAX_UNPACKED // (2 * 4 * mega),
+        ],
         "weights": [weight_files.MAX_WEIGHTS, weight_files.MAX_NAME],
         "instructions of a `.pth`": [pickles.MAX_STEPS],
         "values": [pickles.MAX_PACKING, pickles.ALWAYS_UNPACKED / mega],

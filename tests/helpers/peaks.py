@@ -88,11 +88,11 @@ def _measure(file: Path, threads: int, budget: int) -> Peak:
 
 def _make_blocks_smaller(times: int) -> None:
     """Where pictures are small too, large blocks would hide what the pictures take."""
-    from vit_inspect.pictures import blocks, cost, tiff, tones
+    from vit_inspect.pictures import blocks, cost, deep_png, tiff, tones
 
     for module, name in [
         *[(blocks, "_BLOCK"), (blocks, "MEMORY"), (tones, "_BLOCK")],
-        *[(tiff, "_BLOCK"), (tiff, "_LARGE")],
+        *[(tiff, "_BLOCK"), (tiff, "_LARGE"), (deep_png, "_BLOCK")],
     ]:
         setattr(module, name, getattr(module, name) // times)
     if times > 1:

@@ -12,13 +12,42 @@ from vit_inspect.pictures.tiff import tags_of
 
 
 def png_of_16_bits(
-    values: np.ndarray, *, significant: int | None = None, clear: tuple[int, ...] = ()
+    values: np.ndarray,
+    *,
+    significant: int | None = None,
+    clear: tuple[int, ...] = (),
+    interlaced: bool = False,
 ) -> bytes:
     """A PNG of 1 to 4 bands (row, column, band), with the chunks sBIT and tRNS if they are given.
 
     Row by row, another of the five filters is used.
     """
     height, width, bands = values.shape
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[bands]
+    header = struct.pack(">LLBBBBB", width, height, 16, kind, 0, 0, interlaced)
+    chunks = [(b"IHDR", header)]
+    if significant is not None:
+        chunks.append((b"sBIT", bytes([significant] * bands)))
+    if clear:
+        chunks.append((b"tRNS", struct.pack(f">{bands}H", *clear)))
+    parts = [values]
+    if interlaced:
+        steps = ((8, 8), (8, 8), (8, 4), (4, 4), (4, 2), (2, 2), (2, 1))
+        starts = ((0, 0), (0, 4), (4, 0), (0, 2), (2, 0), (0, 1), (1, 0))
+        parts = [
+            values[row::down, column::right]
+            for (row, column), (down, right) in zip(starts, steps, strict=True)
+        ]
+    packed = zlib.compress(b"".join(_filtered(part) for part in parts if part.size))
+    chunks += [(b"IDAT", packed), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">L", len(data)) + kind + data + struct.pack(">L", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+
+
+def _filtered(values: np.ndarray) -> bytes:
+    height, _, bands = values.shape
     raw = values.astype(">u2").reshape(height, -1).view(np.uint8).astype(int)
     step = 2 * bands
     left = np.pad(raw, ((0, 0), (step, 0)))[:, :-step]
@@ -28,19 +57,8 @@ def png_of_16_bits(
     nearest = np.argmin([abs(guess - each) for each in (left, above, corner)], axis=0)
     paeth = np.choose(nearest, (left, above, corner))
     predictions = (0 * raw, left, above, (left + above) // 2, paeth)
-    rows = b"".join(
+    return b"".join(
         bytes((row % 5, *((raw[row] - predictions[row % 5][row]) % 256))) for row in range(height)
-    )
-    kind = {1: 0, 2: 4, 3: 2, 4: 6}[bands]
-    chunks = [(b"IHDR", struct.pack(">LLBBBBB", width, height, 16, kind, 0, 0, 0))]
-    if significant is not None:
-        chunks.append((b"sBIT", bytes([significant] * bands)))
-    if clear:
-        chunks.append((b"tRNS", struct.pack(f">{bands}H", *clear)))
-    chunks += [(b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">L", len(data)) + kind + data + struct.pack(">L", zlib.crc32(kind + data))
-        for kind, data in chunks
     )
 
 

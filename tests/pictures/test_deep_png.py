@@ -9,11 +9,13 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
-from tests.chaos.pictures import png
+from tests.chaos.pictures import chunks_of, png
 from tests.helpers.picture_files import png_of_16_bits
 from vit_inspect.errors import BadImage
+from vit_inspect.limits import MAX_READING, MAX_UNCHECKED
+from vit_inspect.pictures import deep_png, planning
 from vit_inspect.pictures.deep_png import read_deep_png
 from vit_inspect.pictures.reading import describe, read_image
 
@@ -33,19 +35,90 @@ def test_all_bits_of_all_bands_are_read(bands: int) -> None:
     assert layout.alpha == {1: None, 2: 1, 3: None, 4: 3}[bands]
 
 
-@pytest.mark.parametrize(("bands", "times"), [(1, 1), (2, 1), (3, 2), (4, 2)])
-def test_it_is_unpacked_once_and_colours_once_for_each_byte(
-    bands: int, times: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("bands", [1, 2, 3, 4])
+@pytest.mark.parametrize("pixels", [1, 14, 21, 1000])
+def test_blocks_of_rows_make_no_difference(
+    bands: int, pixels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unpacked, decoder = [], Image._getdecoder
+    monkeypatch.setattr(deep_png, "_BLOCK", pixels)
+    data = png_of_16_bits(VALUES[..., :bands])
+    with Image.open(io.BytesIO(data)) as file:
+        values, _ = read_deep_png(file, data)
+    np.testing.assert_array_equal(values, VALUES[..., :bands])
 
-    def counted(mode: str, name: str, *args: object) -> object:
-        unpacked.append(name)
-        return decoder(mode, name, *args)
 
-    monkeypatch.setattr(Image, "_getdecoder", counted)
-    read_image(png_of_16_bits(VALUES[..., :bands]))
-    assert unpacked.count("zip") == times
+@pytest.mark.parametrize("bands", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 3), (5, 1), (11, 7)])
+def test_an_interlaced_picture_is_read_to_the_last_bit(bands: int, size: tuple[int, int]) -> None:
+    part = VALUES[: size[0], : size[1], :bands]
+    data = png_of_16_bits(part, interlaced=True)
+    with Image.open(io.BytesIO(data)) as file:
+        values, _ = read_deep_png(file, data)
+    np.testing.assert_array_equal(values, part)
+    # As another reader sees it, which keeps the first bytes of colours.
+    if bands > 2:
+        shown = np.asarray(Image.open(io.BytesIO(data)))
+        np.testing.assert_array_equal(shown, part >> 8)
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_chunks_may_be_of_any_size_and_some_stand_after_the_pixels(interlaced: bool) -> None:
+    values = VALUES[..., :3]
+    header, pixels, end = chunks_of(png_of_16_bits(values, interlaced=interlaced))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 3
+    cut = [b"IDAT" + pixels[place : place + 7] for place in range(4, len(pixels), 7)]
+    after = b"eXIf" + exif.tobytes()[6:]
+    picture = read_image(png([header, b"IDAT", *cut, b"IDAT", after, end]))
+    expected = np.rint(values / 257)[::-1, ::-1]
+    np.testing.assert_array_equal(np.asarray(picture), expected)
+
+
+def test_each_byte_is_unpacked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    unpacked, take = [], deep_png._Unpacked.take
+
+    def counted(self: deep_png._Unpacked, count: int) -> bytearray:
+        unpacked.append(count)
+        return take(self, count)
+
+    monkeypatch.setattr(deep_png, "_BLOCK", 21)
+    monkeypatch.setattr(deep_png._Unpacked, "take", counted)
+    read_image(png_of_16_bits(VALUES))
+    # Blocks of three rows.
+    assert [each // (1 + 7 * 4 * 2) for each in unpacked] == [3, 3, 3, 2]
+
+
+@pytest.mark.parametrize(("bands", "side"), [(1, 6324), (2, 6324), (3, 5163), (4, 4472)])
+def test_the_largest_ones_are_read_and_larger_ones_refused_by_their_headers(
+    bands: int, side: int
+) -> None:
+    header, pixels, end = chunks_of(png_of_16_bits(VALUES[..., :bands]))
+
+    def of_size(side: int) -> bytes:
+        return png([b"IHDR" + struct.pack(">LL", side, side) + header[12:], pixels, end])
+
+    plan = planning.plan_of(of_size(side), "x", None)
+    assert plan.memory <= MAX_READING
+    assert plan.unchecked <= MAX_UNCHECKED
+    with pytest.raises(BadImage) as refused:
+        read_image(of_size(side + 1), name="x")
+    if bands > 2:
+        assert str(refused.value) == (
+            f"Found a PNG of {side + 1} × {side + 1} px in 16 bits, 160 MB unpacked, in 'x'; "
+            "expected at most 160 MB of 16 bits; save it with 8 bits, or make it smaller first."
+        )
+
+
+def test_a_wrong_or_missing_checksum_is_damage_and_more_bytes_are_not() -> None:
+    header, pixels, end = chunks_of(png_of_16_bits(VALUES))
+    good = read_image(png([header, pixels, end])).tobytes()
+    more = b"IDAT" + zlib.compress(zlib.decompress(pixels[4:]) + b"more") + bytes(9)
+    assert read_image(png([header, more, end])).tobytes() == good
+    assert read_image(png([header, pixels, b"IDAT" + bytes(10**6), end])).tobytes() == good
+    wrong = pixels[:-1] + bytes([pixels[-1] ^ 1])
+    for damaged in (wrong, pixels[:-1], pixels[:-40]):
+        with pytest.raises(BadImage, match="damaged or cut off"):
+            read_image(png([header, damaged, end]))
 
 
 @pytest.mark.parametrize("chunk", [b"tRNS\0\1", b"sBIT\x0c"])

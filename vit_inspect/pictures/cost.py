@@ -22,7 +22,7 @@ from PIL.TiffImagePlugin import (
 from vit_inspect.pictures import blocks, tiff
 from vit_inspect.pictures.bands import Chosen, Layout
 from vit_inspect.pictures.blocks import pixel_bytes
-from vit_inspect.pictures.deep_png import deep_bands
+from vit_inspect.pictures.deep_png import deep_bands, memory_for_block
 from vit_inspect.pictures.tones import memory_for_tones
 
 _ALWAYS = 9_000_000
@@ -94,9 +94,8 @@ def memory_for_file(file: ImageFile.ImageFile, data: bytes, *, scans: int, chose
     loading = own * pixels + _beside(file, data, scans)
     after = _to_rgb(pixels, own, profile=profile)
     if bands := deep_bands(file):
-        # Its pixels are loaded for some bytes of the values at a time, and are not kept.
         kept = values = 2 * bands * pixels
-        loading = own * pixels + values + blocks.MEMORY
+        loading = values + memory_for_block(file.width, bands)
     elif chosen or file.mode == "F" or file.mode.startswith("I"):
         bands, values = 4, 4 * pixels
         # As RGB, if it was something else, and all blocks of its values before they are joined.
@@ -127,6 +126,9 @@ def unchecked_before_opening(data: bytes, size: tuple[int, int]) -> int:
 
 def unchecked_of_file(file: ImageFile.ImageFile, data: bytes, *, scans: int) -> int:
     """The same of a picture that Pillow has opened: of a JPEG, all passes come before a pixel."""
+    if bands := deep_bands(file):
+        values = 2 * bands * file.width * file.height
+        return len(data) + values + memory_for_block(file.width, bands)
     kept = 2 * len(file.getbands()) if scans > 1 else pixel_bytes(file.mode)
     return len(data) + kept * file.width * file.height
 

@@ -1,11 +1,15 @@
 """Which values are stored in a PNG of 16 bits?
 
-Pillow reads its colours in 8 bits: it keeps one of the two bytes of each value. Here it reads them
-twice, once for each byte.
+Pillow reads its colours in 8 bits: it keeps one of the two bytes of each value. But a filter of a
+PNG works on each byte of a value alone, so the first bytes of all values are a picture of 8 bits,
+and the second ones are another. Here the file is unpacked once, and Pillow reads these two.
 """
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Iterator
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -13,19 +17,31 @@ from jaxtyping import UInt16
 from PIL import Image, ImageFile
 
 from vit_inspect.pictures.bands import Layout
-from vit_inspect.pictures.blocks import blocks
-from vit_inspect.pictures.pieces import Pieces
 from vit_inspect.pictures.tones import row_blocks
 
-_COLOURS: dict[str, Literal["L", "RGB"]] = {
+_STORED: dict[str, Literal["L", "LA", "RGB", "RGBA"]] = {
     "I;16B": "L",
-    "LA;16B": "L",
+    "LA;16B": "LA",
     "RGB;16B": "RGB",
-    "RGBA;16B": "RGB",
+    "RGBA;16B": "RGBA",
 }
-"""The colours of raw values, by what Pillow calls these."""
+"""The bands in the file, as a mode of Pillow, by what Pillow calls raw values of 16 bits."""
+
+_WHOLE = ((0, 0, 1, 1),)
+_ADAM7 = (
+    *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
+    *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
+)
+"""First column and row, and steps to the next ones, of the pictures of which an interlaced one is
+made (PNG specification, 8.1)."""
 
 _SIGNATURE = 8
+
+_PART = 1 << 16
+"""Bytes of the file that are unpacked at once: of them, what is not needed yet is copied."""
+
+_BLOCK = 1 << 18
+"""Pixels that are read at once."""
 
 
 def read_deep_png(
@@ -33,33 +49,22 @@ def read_deep_png(
 ) -> tuple[UInt16[np.ndarray, "row column band"], Layout] | None:
     """All values of a PNG of 16 bits and their layout; None for any other picture.
 
-    file: the picture in these bytes, opened and not yet loaded; it is loaded then. A colour of it
-        that stands for transparency is made a band.
+    file: the picture in these bytes, opened and not yet loaded. What stands after its pixels is
+        read then, but not its pixels. A colour of it that stands for transparency is made a band.
+
+    Raises `ValueError` or `zlib.error` for damaged pixels.
     """
-    raw_mode = _raw_mode(file)
-    if raw_mode is None:
+    mode, clear = _stored(file), file.info.get("transparency")
+    if mode is None:
         return None
-    clear = file.info.get("transparency")
-    bands = _bands(raw_mode, clear)
-    colours = _COLOURS[raw_mode]
-    values = np.empty((file.height, file.width, bands), np.uint16)
-    if raw_mode == "I;16B":
-        for rows, part in blocks(file):
-            values[rows, :, 0] = np.asarray(part)
-    elif raw_mode == "LA;16B":
-        # Two values of two bytes, read as four values of one byte: they are packed alike.
-        for rows, part in blocks(_read_as(file, "RGBA")):
-            values[rows, :, :2] = np.asarray(part).view(">u2")
-    else:
-        stored = 3 if raw_mode == "RGB;16B" else 4
-        # The order of bytes in a TIFF, the other way round: so the low bytes are kept.
-        again = Image.open(Pieces(data), formats=("PNG",))
-        for rows, part in blocks(_read_as(again, raw_mode[:-1] + "L")):
-            values[rows, :, :stored] = np.asarray(part)
-        # So the pixels of one picture at a time are in memory.
-        del again
-        for rows, part in blocks(file):
-            values[rows, :, :stored] |= np.asarray(part).astype(np.uint16) << 8
+    _read_to_its_end(file)
+    colours: Literal["L", "RGB"] = "L" if mode[0] == "L" else "RGB"
+    bands = len(mode) + (clear is not None)
+    values = np.zeros((file.height, file.width, bands), np.uint16)
+    unpacked = _Unpacked(data)
+    for column, row, right, down in _ADAM7 if file.info.get("interlace") else _WHOLE:
+        _read(values[row::down, column::right, : len(mode)], mode, unpacked)
+    unpacked.check_end()
     white = _white(data, values[..., : len(colours)])
     if clear is not None:
         for rows in row_blocks(values):
@@ -71,27 +76,113 @@ def read_deep_png(
 
 def deep_bands(file: ImageFile.ImageFile) -> int:
     """How many bands `read_deep_png` would read; 0 for a picture that is none of 16 bits."""
-    raw_mode = _raw_mode(file)
-    return 0 if raw_mode is None else _bands(raw_mode, file.info.get("transparency"))
+    mode = _stored(file)
+    return len(mode) + (file.info.get("transparency") is not None) if mode else 0
 
 
-def _raw_mode(file: ImageFile.ImageFile) -> str | None:
-    """What Pillow calls the values of a PNG of 16 bits."""
-    raw_mode = file.tile[0].args if file.tile else None
-    if file.format != "PNG" or not isinstance(raw_mode, str) or raw_mode not in _COLOURS:
-        return None
-    return raw_mode
+def unpacked_bytes(file: ImageFile.ImageFile) -> int:
+    """Of all pixels; 0 for a picture that is no PNG of 16 bits."""
+    return 2 * len(_stored(file) or "") * file.width * file.height
 
 
-def _bands(raw_mode: str, clear: object) -> int:
-    """With that of transparency."""
-    return len(_COLOURS[raw_mode]) + (raw_mode in ("LA;16B", "RGBA;16B") or clear is not None)
+def memory_for_block(width: int, bands: int) -> int:
+    """Bytes that `read_deep_png` takes at most beside the values."""
+    # The unpacked bytes twice; of 8 bits: filtered, packed, a picture, and its values twice.
+    return (4 * bands + 2 * bands + 4 + 2 * bands) * (_BLOCK + 2 * width)
 
 
-def _read_as(file: ImageFile.ImageFile, raw_mode: str) -> ImageFile.ImageFile:
-    """A picture that is not loaded yet, whose values Pillow will take for others."""
-    file.tile = [file.tile[0]._replace(args=raw_mode)]
-    return file
+def _stored(file: ImageFile.ImageFile) -> Literal["L", "LA", "RGB", "RGBA"] | None:
+    """The bands of a PNG of 16 bits that is not loaded yet."""
+    raw_mode = file.tile[0].args if file.tile and file.format == "PNG" else None
+    return _STORED.get(raw_mode) if isinstance(raw_mode, str) else None
+
+
+def _read_to_its_end(file: ImageFile.ImageFile) -> None:
+    """Read what stands after the pixels, such as EXIF data, and one row of these at most."""
+    interlace = file.info.pop("interlace", 0)
+    file.tile = [file.tile[0]._replace(extents=(0, 0, file.width, 1))]
+    file.load()
+    file.info["interlace"] = interlace
+
+
+def _read(
+    values: UInt16[np.ndarray, "row column band"],
+    mode: Literal["L", "LA", "RGB", "RGBA"],
+    unpacked: _Unpacked,
+) -> None:
+    """Read a picture whose rows come next into these values, which are 0."""
+    rows, columns, bands = values.shape
+    if not rows * columns:
+        # Of an interlaced picture of few pixels.
+        return
+    step = max(1, _BLOCK // columns)
+    # The bytes of the row above, which filters use: first, then second bytes.
+    above = [np.zeros(columns * bands, np.uint8)] * 2
+    for first in range(0, rows, step):
+        part = values[first : first + step]
+        taken = unpacked.take(len(part) * (1 + 2 * columns * bands))
+        packed = np.frombuffer(taken, np.uint8).reshape(len(part), -1)
+        for byte in range(2):
+            filtered = np.zeros((1 + len(part), 1 + columns * bands), np.uint8)
+            filtered[0, 1:] = above[byte]
+            filtered[1:, 0] = packed[:, 0]
+            filtered[1:, 1:] = packed[:, 1 + byte :: 2]
+            stored, size = zlib.compress(filtered.data, level=0), (columns, 1 + len(part))
+            image = Image.frombytes(mode, size, stored, "zip", mode)
+            found = np.asarray(image).reshape(-1, columns, bands)
+            above[byte] = found[-1].flatten()
+            part <<= 8
+            part |= found[1:]
+
+
+class _Unpacked:
+    """What the pixels of a PNG are packed from."""
+
+    def __init__(self, data: bytes) -> None:
+        self._parts = (
+            data[place : min(place + _PART, end)]
+            for kind, start, end in _chunks(data)
+            if kind == b"IDAT"
+            for place in range(start, end, _PART)
+        )
+        self._decoder = zlib.decompressobj()
+
+    def take(self, count: int) -> bytearray:
+        """The next bytes; raises `ValueError` where there are no more."""
+        taken = bytearray()
+        for part in self._rest():
+            taken += self._decoder.decompress(part, count - len(taken))
+            if len(taken) == count:
+                return taken
+        raise ValueError(f"{count - len(taken)} bytes are missing")
+
+    def check_end(self) -> None:
+        """Raises `zlib.error` for a wrong checksum of all bytes, `ValueError` where it is missing.
+
+        More bytes are ignored, as by Pillow.
+        """
+        for part in self._rest():
+            if self._decoder.decompress(part, 1):
+                return
+        if not self._decoder.eof:
+            raise ValueError("the end is missing")
+
+    def _rest(self) -> Iterator[bytes]:
+        for part in chain([self._decoder.unconsumed_tail], self._parts):
+            # It would keep, and copy each time, all that stands after the end.
+            if self._decoder.eof:
+                return
+            yield part
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, start and end of each chunk of a PNG."""
+    place = _SIGNATURE
+    while header := data[place : place + 8]:
+        start = place + 8
+        end = start + int.from_bytes(header[:4], "big")
+        yield header[4:], start, end
+        place = end + 4
 
 
 def _white(data: bytes, values: UInt16[np.ndarray, "row column band"]) -> int | None:
@@ -99,15 +190,14 @@ def _white(data: bytes, values: UInt16[np.ndarray, "row column band"]) -> int | 
 
     They are the upper bits by the standard, but some programs store them as the lower ones.
     """
-    place = _SIGNATURE
-    while (chunk := data[place : place + 8]) and chunk[4:] not in (b"IDAT", b"IEND"):
-        length = int.from_bytes(chunk[:4], "big")
-        if chunk[4:] == b"sBIT":
-            bits = max(data[place + 8 : place + 8 + length], default=16)
+    for kind, start, end in _chunks(data):
+        if kind == b"IDAT":
+            break
+        if kind == b"sBIT":
+            bits = max(data[start:end], default=16)
             if bits >= 16:
                 # All bits: what programs state that do not know.
                 return None
             low = any((values[rows] & (0xFFFF >> bits)).any() for rows in row_blocks(values))
             return (1 << bits) - 1 if low else 0xFFFF
-        place += 12 + length
     return None

@@ -36,7 +36,7 @@ from vit_inspect.pictures.cost import (
     unchecked_of_file,
     unchecked_of_tiff,
 )
-from vit_inspect.pictures.deep_png import read_deep_png
+from vit_inspect.pictures.deep_png import read_deep_png, unpacked_bytes
 from vit_inspect.pictures.pieces import Pieces
 from vit_inspect.pictures.tones import picture_of
 
@@ -54,6 +54,10 @@ one over 40 megapixels takes 0.1 s."""
 
 MAX_RUNS = 3_000_000
 """Most pixels of a BMP packed in runs, which Pillow unpacks in Python: at 0.2 µs for a pixel."""
+
+MAX_UNPACKED = 160_000_000
+"""Most bytes of the pixels of a PNG of 16 bits, which take 2 s to read. Larger ones of a camera, in
+colour, have files above `MAX_BYTES`: little of their noise can be packed."""
 
 MAX_TIFF_PARTS = 100_000
 """Most strips or tiles of a TIFF. If each row is a strip, the largest square has about 6,000."""
@@ -125,6 +129,7 @@ def plan_of(data: bytes, name: str, bands: tuple[int, ...] | None) -> Plan:
             raise tiff.unsupported(tags, name) from error
         raise
     _refuse_large(file.width, file.height, name)
+    _refuse_slow_png(file, name)
     # Those of a preview in its header are no passes over the picture.
     scans -= sum(part.count(_PASS) for _, part in getattr(file, "applist", ()))
     if scans > 1 and scans * file.width * file.height > MAX_SCANNED:
@@ -155,6 +160,7 @@ def _first_of_unopened(
 ) -> tuple[Image.Image, list[str]]:
     file = _opened(data)
     _refuse_large(file.width, file.height, name)
+    _refuse_slow_png(file, name)
     return _first_frame(file, data, bands, name, [])
 
 
@@ -275,6 +281,16 @@ def _refuse_slow_tiff(tags: ImageFileDirectory_v2, name: str) -> None:
     width, height = tags.get(TILEWIDTH), tags.get(TILELENGTH)
     if isinstance(width, int) and isinstance(height, int) and width * height > MAX_PIXELS:
         raise slow(f"a TIFF with tiles of {width} × {height} px", name)
+
+
+def _refuse_slow_png(file: ImageFile.ImageFile, name: str) -> None:
+    if (unpacked := unpacked_bytes(file)) > MAX_UNPACKED:
+        raise BadImage(
+            f"a PNG of {file.width} × {file.height} px in 16 bits, {unpacked / 1e6:.0f} MB"
+            f" unpacked, in '{name}'",
+            f"at most {MAX_UNPACKED // 10**6} MB of 16 bits",
+            "save it with 8 bits, or make it smaller first",
+        )
 
 
 def slow(found: str, name: str) -> BadImage:
