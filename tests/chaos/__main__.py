@@ -43,7 +43,7 @@ def main() -> int:
     _show("largest read", sorted(told, key=lambda each: -each.peak * (each.outcome == "read"))[:3])
     kept = sum(each.kept for each in told) / step
     _print(f"left in a process at the end: {kept / 1e6:.1f} MB; at most {MOST_KEPT / 1e6:.0f}")
-    faults = [each for each in told if each.fault]
+    faults = [each for each in told if each.fault_or_late]
     _show(f"{len(faults)} faults", faults)
     return int(bool(faults) or kept > MOST_KEPT)
 
@@ -52,7 +52,8 @@ def _show(title: str, files: list[Told]) -> None:
     _print(f"{title}:")
     for each in files:
         measured = f"{each.seconds:.2f} s, {each.peak / 1e6:.0f} MB"
-        _print(f"  {each.number} {each.kind}: {measured}, {each.outcome} {each.words} {each.fault}")
+        told = f"{each.outcome} {each.words} {each.fault_or_late}"
+        _print(f"  {each.number} {each.kind}: {measured}, {told}")
 
 
 def _print(line: str) -> None:

@@ -88,8 +88,8 @@ def search(what: str, seconds: int, corpus: str, files: Sequence[str], folder: s
     def judge(data: bytes) -> None:
         path.write_bytes(data)
         told = tell(0, kind, path, door)
-        if told.fault:
-            raise AssertionError(f"{told.outcome} {told.words} {told.fault}")
+        if told.fault_or_late:
+            raise AssertionError(f"{told.outcome} {told.words} {told.fault_or_late}")
 
     def change(data: bytes, most: int, seed: int) -> bytes:
         return changed(random.Random(seed), what, data, atheris.Mutate)[:most]

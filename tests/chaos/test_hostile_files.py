@@ -35,33 +35,29 @@ def test_a_file_is_known_by_its_number() -> None:
     assert hostile(0, 0) != hostile(1, 0)
 
 
-@pytest.mark.parametrize(
-    ("outcome", "words", "seconds", "peak"),
-    [
-        ("KeyError", "KeyError('a')", 0.0, 0),
-        ("crash", "-11: Segmentation fault", 0.0, 0),
-        (
-            "BadImage",
-            "Found <class 'int'> in 'x'; expected a picture; choose another file.",
-            0.0,
-            0,
-        ),
-        ("OutOfMemory", "Found too little free memory; expected room; wait.", 0.0, 0),
-        (
-            "BadImage",
-            "Found text in 'x'; expected a picture; choose another file.",
-            0.1,
-            310_000_000,
-        ),
-        ("BadImage", "Found text in 'x'; expected a picture; choose another file.", 2.1, 0),
-        ("read", "", 2.1, 0),
-    ],
-)
-def test_what_breaks_the_law_is_a_fault(
-    outcome: str, words: str, seconds: float, peak: int
-) -> None:
-    assert Told(0, "png", outcome, words, seconds, peak).fault
-    assert not Told(0, "png", "read", "", 0.1, 600_000_000).fault
+TEXT = "Found text in 'x'; expected a picture; choose another file."
+FAULTS = [
+    ("KeyError", "KeyError('a')", 0),
+    ("crash", "-11: Segmentation fault", 0),
+    ("BadImage", "Found <class 'int'> in 'x'; expected a picture; choose another file.", 0),
+    ("OutOfMemory", "Found too little free memory; expected room; wait.", 0),
+    ("BadImage", TEXT, 310_000_000),
+]
+
+
+@pytest.mark.parametrize(("outcome", "words", "peak"), FAULTS)
+def test_what_breaks_the_law_is_a_fault(outcome: str, words: str, peak: int) -> None:
+    told = Told(0, "png", outcome, words, 0.1, peak)
+    assert told.fault
+    assert told.fault_or_late == told.fault
+
+
+@pytest.mark.parametrize(("outcome", "words"), [("read", ""), ("BadImage", TEXT)])
+def test_a_file_that_takes_long_is_late(outcome: str, words: str) -> None:
+    for seconds, late in ((1.9, ""), (2.1, "2.1 s")):
+        told = Told(0, "png", outcome, words, seconds, 600_000_000 * (outcome == "read"))
+        assert told.fault == ""
+        assert told.fault_or_late == late
 
 
 TOGETHER = """
