@@ -65,6 +65,8 @@ def _softmax(
 
     hidden: whether there can be keys with a score of minus infinity.
     """
+    # Not powers of 2, which take half the time on some processors: torch computes the last few of
+    # each thread's share in another way, so bits would depend on the number of threads.
     # In place where it can be, so that the block stays in the cache.
     scores -= scores.amax(dim=-1, keepdim=True)
     if not entropy:
