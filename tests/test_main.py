@@ -343,6 +343,19 @@ def test_figures_that_a_run_wrote_beside_its_photographs_are_no_photographs(
     assert find_photographs([made[-1]]) == [made[-1]]
 
 
+def test_the_folder_of_one_photograph_in_a_bundle_has_no_photographs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "0"
+    folder.mkdir()
+    noise((60, 60), 0).save(folder / "map.png")
+    (tmp_path / "provenance.json").write_text(json.dumps({"files": ["0/map.png"]}))
+    monkeypatch.chdir(folder)
+    for argument in (folder, "."):
+        with pytest.raises(vi.BadImage, match="but figures of an earlier run"):
+            find_photographs([argument])
+
+
 @pytest.mark.parametrize("listed", ['["../a.png"]', '["/a.png"]', '[""]', "[3]", "{", '"a.png"'])
 def test_a_strange_provenance_hides_no_picture(tmp_path: Path, listed: str) -> None:
     noise((60, 60), 1).save(tmp_path / "a.png")

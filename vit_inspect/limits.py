@@ -14,6 +14,9 @@ from contextlib import contextmanager
 MAX_PIXELS = 40_000_000
 """Most pixels of a picture."""
 
+MAX_SIDE = 2_000_000
+"""Most pixels of a row or a column: decoders have some work for each row."""
+
 MAX_BYTES = 100_000_000
 """Most bytes of the file of a picture."""
 
@@ -24,7 +27,7 @@ The most costly kind of 40 megapixels without several bands is a WebP: 17 bytes 
 """
 
 MAX_UNCHECKED = 290_000_000
-"""Most bytes of memory that a picture takes before its decoder can find damage.
+"""Most bytes of memory that all pictures take together before their decoders can find damage.
 
 A small file that is damaged at its end would take as much as a good picture, and be none.
 """
@@ -73,3 +76,6 @@ class Budget:
 
 READING = Budget(MAX_READING)
 """The memory in which pictures are read."""
+
+UNCHECKED = Budget(MAX_UNCHECKED)
+"""The memory of pictures of which it is not known yet whether they are damaged."""

@@ -163,8 +163,12 @@ def on_device(work: Callable[..., Value], *arguments: Any, **parameters: Any) ->
         with (_job.get() or Job()).hold():
             with suppress(OutOfMemory), memory_told():
                 return work(*arguments, **parameters)
-            # What others keep is made again when they need it; what the work held is free by now.
-            kept.captures().drop()
+            # What the work held is free by now, and what is kept is made again when it is needed:
+            # but strangers pay for their own work.
+            if quotas.now() == quotas.ALONE:
+                kept.captures().drop()
+            else:
+                kept.captures().drop_own()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             with memory_told():

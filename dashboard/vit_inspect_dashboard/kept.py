@@ -91,6 +91,14 @@ class ByteCache(Generic[Value]):
                     del self._values[key]
                     self._shares.forget(key)
 
+    def drop_own(self) -> None:
+        """Forget what no other session holds."""
+        with self._lock:
+            others = self._shares.of_others(shares.session())
+            for key in self._values.keys() - others:
+                del self._values[key]
+                self._shares.forget(key)
+
     def _used(self, key: Hashable) -> Value:
         self._shares.use(key, shares.session())
         return self._values[key]

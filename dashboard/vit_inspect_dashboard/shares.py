@@ -75,6 +75,15 @@ class Shares:
         for by in list(self.held):
             self._drop(thing, by)
 
+    def of_others(self, by: str) -> set[Hashable]:
+        """What other sessions hold whose pages are open."""
+        return {
+            thing
+            for session, things in self.held.items()
+            if session != by and not has_ended(session)
+            for thing in things
+        }
+
     def _let_go(self, newest: Hashable) -> bool:
         """Whether a session has more than its share, and so has let go of one thing."""
         places = {thing: place for place, thing in enumerate(self.sizes)}

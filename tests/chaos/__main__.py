@@ -27,11 +27,8 @@ def main() -> int:
     step = given.jobs
     shares = [range(first, given.files, step) for first in range(step)]
     with ThreadPoolExecutor(step) as pool:
-        told = [
-            each
-            for share in pool.map(lambda s: list(outcomes(given.seed, s)), shares)
-            for each in share
-        ]
+        by_process = list(pool.map(lambda share: list(outcomes(given.seed, share)), shares))
+    told = [each for some in by_process for each in some]
     _print(f"{len(told):,} files in {time.perf_counter() - start:.0f} s, seed {given.seed}")
     counts = Counter((each.kind, each.outcome) for each in told)
     for kind in KINDS:
@@ -41,7 +38,7 @@ def main() -> int:
     _show("slowest", sorted(told, key=lambda each: -each.seconds)[:5])
     _show("largest refused", sorted(refused, key=lambda each: -each.peak)[:5])
     _show("largest read", sorted(told, key=lambda each: -each.peak * (each.outcome == "read"))[:3])
-    kept = sum(each.kept for each in told) / step
+    kept = max(sum(each.kept for each in some) for some in by_process)
     _print(f"left in a process at the end: {kept / 1e6:.1f} MB; at most {MOST_KEPT / 1e6:.0f}")
     faults = [each for each in told if each.fault_or_late]
     _show(f"{len(faults)} faults", faults)

@@ -273,6 +273,12 @@ def _png_of(depth: int, colours: int, side: int = LARGE, *, rows: int = LARGE) -
     return png([header, b"IDAT" + packed, b"IEND"])
 
 
+def _with_clear(data: bytes) -> bytes:
+    """A PNG of colours in 16 bits, of which one is transparent."""
+    header, *rest = chunks_of(data)
+    return png([header, b"tRNS" + struct.pack(">3H", 1, 2, 3), *rest])
+
+
 @cache
 def _jpeg_of(scans: int) -> bytes:
     """A JPEG whose last pass is repeated."""
@@ -309,6 +315,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "png that ends early": lambda: _png_of(8, 6, rows=5000),
     "png of 16 bits": lambda: _png_of(16, 0),
     "png of 16 bits in colours": lambda: _png_of(16, 2, 5160),
+    "png of 16 bits and a clear colour": lambda: _with_clear(_png_of(16, 2, 4470)),
     "png of 16 bits that ends early": lambda: _png_of(16, 6, 4470, rows=4400),
     "png with text": lambda: png(
         [*chunks_of(SEEDS[0])[:1], *[b"zTXtx\0\0" + zlib.compress(bytes(10**6))] * 70]

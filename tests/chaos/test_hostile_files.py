@@ -91,6 +91,8 @@ sys.stdout.write(str(memory("VmHWM") - idle))
 REFUSED = (
     *("png with text", "gif that ends early", "webp that ends early", "pth of a long list"),
     *("pth of a long text", "old pth of many networks", "safetensors of spaces", "npz of 60 MB"),
+    *("png of 16 bits that ends early", "tiff of lzw that ends early"),
+    *("jpeg of several passes that ends early", "tiff of large numbers that is damaged at its end"),
 )
 
 

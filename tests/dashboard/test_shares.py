@@ -125,3 +125,22 @@ def test_one_visitor_with_many_pictures_leaves_the_others_theirs(
     kept.drop()
     assert not kept._shares.sizes
     assert not kept._shares.held
+
+
+def test_one_visitor_without_memory_frees_what_no_other_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here = ["quiet"]
+    monkeypatch.setattr(shares, "session", lambda: here[0])
+    kept = ByteCache[bytes](100, len)
+    kept.get("both", lambda: bytes(10))
+    kept.get("theirs", lambda: bytes(10))
+    here[0] = "left"
+    kept.get("of one who left", lambda: bytes(10))
+    here[0] = "busy"
+    kept.peek("both")
+    kept.get("own", lambda: bytes(10))
+    monkeypatch.setattr(shares, "has_ended", lambda session: session == "left")
+    kept.drop_own()
+    assert sorted(kept._values) == ["both", "theirs"]
+    assert set(kept._shares.sizes) == {"both", "theirs"}

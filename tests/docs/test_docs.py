@@ -333,16 +333,17 @@ def test_the_limits_told_are_those_of_the_code() -> None:
     mega, strangers = 10**6, quotas.STRANGERS
     limits_of = {
         "pixels": [limits.MAX_PIXELS / mega],
+        "pixels of a side": [limits.MAX_SIDE / mega],
         "bytes of its file": [limits.MAX_BYTES / mega, pictures.LARGEST_MB],
         "memory while it is read": [limits.MAX_READING / mega],
         "memory before damage can be found": [limits.MAX_UNCHECKED / mega],
         "passes over a JPEG": [planning.MAX_SCANS, planning.MAX_SCANNED / mega],
         "pieces of a file around its pixels": [pieces.MAX_PIECES],
         "pixels of a BMP packed in runs": [planning.MAX_RUNS / mega],
-        "bytes of the pixels of a PNG of 16 bits": [
-            planning.MAX_UNPACKED / mega,
-            planning.MAX_UNPACKED // (2 * 3 * mega),
-            planning.MAX_UNPACKED // (2 * 4 * mega),
+        "values of a PNG of 16 bits": [
+            planning.MAX_DEEP / mega,
+            planning.MAX_DEEP // (3 * mega),
+            planning.MAX_DEEP // (4 * mega),
         ],
         "weights": [weight_files.MAX_WEIGHTS, weight_files.MAX_NAME],
         "instructions of a `.pth`": [pickles.MAX_STEPS],

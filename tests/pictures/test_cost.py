@@ -96,6 +96,7 @@ KINDS: dict[str, Callable[[], bytes]] = {
     "png of 16 bits, colours": lambda: deep_png(3),
     "png of 16 bits, colours with transparency": lambda: deep_png(4),
     "png of 16 bits in one row": lambda: png_of_16_bits(np.zeros((1, SIDE**2 // 9, 3))),
+    "png of 16 bits in long rows": lambda: png_of_16_bits(np.zeros((4, SIDE**2 // 12, 4))),
     "png of one column": lambda: column("L", "PNG"),
     "png of one column with transparency": lambda: column("RGBA", "PNG"),
     "png of one column of 16 bits": lambda: column("I;16", "PNG"),

@@ -14,7 +14,7 @@ from PIL import ExifTags, Image
 from tests.chaos.pictures import chunks_of, png
 from tests.helpers.picture_files import png_of_16_bits
 from vit_inspect.errors import BadImage
-from vit_inspect.limits import MAX_READING, MAX_UNCHECKED
+from vit_inspect.limits import MAX_READING, MAX_SIDE, MAX_UNCHECKED
 from vit_inspect.pictures import deep_png, planning
 from vit_inspect.pictures.deep_png import read_deep_png
 from vit_inspect.pictures.reading import describe, read_image
@@ -42,9 +42,10 @@ def test_blocks_of_rows_make_no_difference(
 ) -> None:
     monkeypatch.setattr(deep_png, "_BLOCK", pixels)
     data = png_of_16_bits(VALUES[..., :bands])
-    with Image.open(io.BytesIO(data)) as file:
-        values, _ = read_deep_png(file, data)
-    np.testing.assert_array_equal(values, VALUES[..., :bands])
+    for each in (data, png_of_16_bits(VALUES[..., :bands], interlaced=True)):
+        with Image.open(io.BytesIO(each)) as file:
+            values, _ = read_deep_png(file, each)
+        np.testing.assert_array_equal(values, VALUES[..., :bands])
 
 
 @pytest.mark.parametrize("bands", [1, 2, 3, 4])
@@ -72,6 +73,40 @@ def test_chunks_may_be_of_any_size_and_some_stand_after_the_pixels(interlaced: b
     picture = read_image(png([header, b"IDAT", *cut, b"IDAT", after, end]))
     expected = np.rint(values / 257)[::-1, ::-1]
     np.testing.assert_array_equal(np.asarray(picture), expected)
+
+
+def test_a_side_of_millions_of_pixels_is_refused_by_its_header() -> None:
+    header, pixels, end = chunks_of(png_of_16_bits(VALUES[..., :1]))
+    for size in ((MAX_SIDE, 1), (1, MAX_SIDE)):
+        data = png([b"IHDR" + struct.pack(">LL", *size) + header[12:], pixels, end])
+        assert planning.plan_of(data, "x", None).memory < MAX_READING
+        more = tuple(side + (side > 1) for side in size)
+        with pytest.raises(BadImage) as refused:
+            read_image(
+                png([b"IHDR" + struct.pack(">LL", *more) + header[12:], pixels, end]), name="x"
+            )
+        assert str(refused.value) == (
+            f"Found {more[0]} × {more[1]} px in 'x'; expected sides of at most 2,000,000 px; cut it "
+            "into pieces first."
+        )
+
+
+def test_pixels_end_where_other_chunks_begin() -> None:
+    header, pixels, end = chunks_of(png_of_16_bits(VALUES))
+    first, second = pixels[:50], b"IDAT" + pixels[50:]
+    read_image(png([header, first, second, end]))
+    for between in (b"tEXtof\0it", end):
+        with pytest.raises(BadImage, match="damaged or cut off"):
+            read_image(png([header, first, between, second, end]))
+
+
+def test_a_colour_that_is_transparent_counts_as_a_band() -> None:
+    header, pixels, end = chunks_of(png_of_16_bits(VALUES[..., :3]))
+    clear = b"tRNS" + struct.pack(">3H", 1, 2, 3)
+    large = b"IHDR" + struct.pack(">LL", 5000, 5000) + header[12:]
+    planning.plan_of(png([large, pixels, end]), "x", None)
+    with pytest.raises(BadImage, match="100,000,000 values of 16 bits"):
+        planning.plan_of(png([large, clear, pixels, end]), "x", None)
 
 
 def test_each_byte_is_unpacked_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,8 +139,9 @@ def test_the_largest_ones_are_read_and_larger_ones_refused_by_their_headers(
         read_image(of_size(side + 1), name="x")
     if bands > 2:
         assert str(refused.value) == (
-            f"Found a PNG of {side + 1} × {side + 1} px in 16 bits, 160 MB unpacked, in 'x'; "
-            "expected at most 160 MB of 16 bits; save it with 8 bits, or make it smaller first."
+            f"Found {bands * (side + 1) ** 2:,} values of 16 bits in 'x', a PNG of {side + 1} × "
+            f"{side + 1} px; expected at most 80,000,000; save it with 8 bits, or make it smaller "
+            "first."
         )
 
 

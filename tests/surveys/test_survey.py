@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -165,6 +166,29 @@ def test_a_survey_below_its_own_source_is_no_picture_of_it(tiny: vi.Model, photo
     assert again.entries == made.entries
     # Nor is one that another run left there.
     vi.survey(tiny, photos, photos / "other")
+
+
+def test_figures_of_a_bundle_and_what_lies_among_the_results_are_left_out_and_told(
+    tiny: vi.Model, photos: Path
+) -> None:
+    names = {entry.name for entry in sources.entries(photos)}
+    first = sources.entries(photos)[0].place
+    for folder, figure in ((photos, "figure.png"), (photos / "a", "map.png")):
+        folder.mkdir(exist_ok=True)
+        shutil.copy(first, folder / figure)
+    # Of a bundle, a folder below is of one photograph.
+    (photos / "provenance.json").write_text(json.dumps({"files": ["figure.png", "a/map.png"]}))
+    (photos / "out").mkdir()
+    shutil.copy(first, photos / "out" / "kept.png")
+    told: list[str] = []
+    made = vi.survey(tiny, photos, photos / "out", tell=told.append)
+    assert {entry.name for entry in made.entries} == names
+    assert told == [
+        f"2 figures of an earlier run in '{photos}' are left out.",
+        f"1 picture below '{photos / 'out'}', where the results go, is left out.",
+    ]
+    with pytest.raises(vi.BadImage, match="no picture in"):
+        vi.survey(tiny, photos / "a")
 
 
 def test_results_among_the_pictures_themselves_are_refused(tiny: vi.Model, photos: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -150,6 +151,7 @@ def survey(
                 workers=workers,
                 batch=batch,
                 on_progress=tell,
+                tell=partial(typer.echo, err=True),
             )
         for name, reason in found.refused[:TOLD]:
             typer.echo(f"{printable(name)}: {reason}", err=True)

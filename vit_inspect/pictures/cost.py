@@ -121,7 +121,8 @@ def unchecked_before_opening(data: bytes, size: tuple[int, int]) -> int:
     Of an animated PNG and of a WebP without loss, two pictures are kept.
     """
     two = not data.startswith(b"RIFF") or b"VP8L" in data
-    return len(data) + 8 * size[0] * size[1] * two
+    deep = not data.startswith(b"RIFF") and data[_DEPTH_OF_PNG] == 16
+    return len(data) + 8 * size[0] * size[1] * two + deep * memory_for_block(size[0], 4)
 
 
 def unchecked_of_file(file: ImageFile.ImageFile, data: bytes, *, scans: int) -> int:

@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Literal
 
 import numpy as np
-from jaxtyping import UInt16
+from jaxtyping import UInt8, UInt16
 from PIL import Image, ImageFile
 
 from vit_inspect.pictures.bands import Layout
@@ -68,8 +68,11 @@ def read_deep_png(
     white = _white(data, values[..., : len(colours)])
     if clear is not None:
         for rows in row_blocks(values):
-            shown = values[rows, :, : len(colours)]
-            values[rows, :, -1] = (shown != np.array(clear)).any(axis=2) * np.uint16(0xFFFF)
+            # Band by band: numpy takes much longer for all three of a pixel at once.
+            other = np.zeros(values[rows].shape[:2], bool)
+            for band, value in enumerate(np.atleast_1d(clear)):
+                other |= values[rows, :, band] != value
+            values[rows, :, -1] = other * np.uint16(0xFFFF)
     alpha = len(colours) if bands > len(colours) else None
     return values, Layout(colours, bands, 16, alpha=alpha, white=white)
 
@@ -78,11 +81,6 @@ def deep_bands(file: ImageFile.ImageFile) -> int:
     """How many bands `read_deep_png` would read; 0 for a picture that is none of 16 bits."""
     mode = _stored(file)
     return len(mode) + (file.info.get("transparency") is not None) if mode else 0
-
-
-def unpacked_bytes(file: ImageFile.ImageFile) -> int:
-    """Of all pixels; 0 for a picture that is no PNG of 16 bits."""
-    return 2 * len(_stored(file) or "") * file.width * file.height
 
 
 def memory_for_block(width: int, bands: int) -> int:
@@ -119,32 +117,39 @@ def _read(
     # The bytes of the row above, which filters use: first, then second bytes.
     above = [np.zeros(columns * bands, np.uint8)] * 2
     for first in range(0, rows, step):
-        part = values[first : first + step]
-        taken = unpacked.take(len(part) * (1 + 2 * columns * bands))
-        packed = np.frombuffer(taken, np.uint8).reshape(len(part), -1)
-        for byte in range(2):
-            filtered = np.zeros((1 + len(part), 1 + columns * bands), np.uint8)
-            filtered[0, 1:] = above[byte]
-            filtered[1:, 0] = packed[:, 0]
-            filtered[1:, 1:] = packed[:, 1 + byte :: 2]
-            stored, size = zlib.compress(filtered.data, level=0), (columns, 1 + len(part))
-            image = Image.frombytes(mode, size, stored, "zip", mode)
-            found = np.asarray(image).reshape(-1, columns, bands)
-            above[byte] = found[-1].flatten()
-            part <<= 8
-            part |= found[1:]
+        above = _read_block(values[first : first + step], mode, unpacked, above)
+
+
+def _read_block(
+    values: UInt16[np.ndarray, "row column band"],
+    mode: Literal["L", "LA", "RGB", "RGBA"],
+    unpacked: _Unpacked,
+    above: list[UInt8[np.ndarray, "byte"]],
+) -> list[UInt8[np.ndarray, "byte"]]:
+    """The same of some rows below the bytes of another one; returns those of the last."""
+    rows, columns, bands = values.shape
+    taken = unpacked.take(rows * (1 + 2 * columns * bands))
+    packed = np.frombuffer(taken, np.uint8).reshape(rows, -1)
+    last = []
+    for byte in range(2):
+        filtered = np.zeros((1 + rows, 1 + columns * bands), np.uint8)
+        filtered[0, 1:] = above[byte]
+        filtered[1:, 0] = packed[:, 0]
+        filtered[1:, 1:] = packed[:, 1 + byte :: 2]
+        stored = zlib.compress(filtered.data, level=0)
+        image = Image.frombytes(mode, (columns, 1 + rows), stored, "zip", mode)
+        found = np.asarray(image).reshape(-1, columns, bands)
+        last.append(found[-1].flatten())
+        values <<= 8
+        values |= found[1:]
+    return last
 
 
 class _Unpacked:
-    """What the pixels of a PNG are packed from."""
+    """The bytes from which the pixels of a PNG were packed."""
 
     def __init__(self, data: bytes) -> None:
-        self._parts = (
-            data[place : min(place + _PART, end)]
-            for kind, start, end in _chunks(data)
-            if kind == b"IDAT"
-            for place in range(start, end, _PART)
-        )
+        self._parts = _parts_of_pixels(data)
         self._decoder = zlib.decompressobj()
 
     def take(self, count: int) -> bytearray:
@@ -175,6 +180,18 @@ class _Unpacked:
             yield part
 
 
+def _parts_of_pixels(data: bytes) -> Iterator[bytes]:
+    """What the chunks IDAT hold, which follow each other."""
+    begun = False
+    for kind, start, end in _chunks(data):
+        if kind == b"IDAT":
+            begun = True
+            for place in range(start, end, _PART):
+                yield data[place : min(place + _PART, end)]
+        elif begun:
+            return
+
+
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Kind, start and end of each chunk of a PNG."""
     place = _SIGNATURE
@@ -194,7 +211,7 @@ def _white(data: bytes, values: UInt16[np.ndarray, "row column band"]) -> int | 
         if kind == b"IDAT":
             break
         if kind == b"sBIT":
-            bits = max(data[start:end], default=16)
+            bits = max(data[start : min(start + 4, end)], default=16)
             if bits >= 16:
                 # All bits: what programs state that do not know.
                 return None

@@ -33,7 +33,10 @@ def find_photographs(
 
 
 def figures_in(folder: Path) -> set[Path]:
-    """The files that an earlier bundle in this folder says it wrote there, or one folder below."""
+    """The files that an earlier bundle in this folder says it wrote there, or one folder below it.
+
+    So of a folder, ask also the one that it lies in.
+    """
     try:
         names = json.loads((folder / PROVENANCE).read_text())["files"]
         parts = [Path(name).parts for name in names]
@@ -45,6 +48,14 @@ def figures_in(folder: Path) -> set[Path]:
         for part in parts
         if 1 <= len(part) <= 2 and ".." not in part and not Path(*part).is_absolute()
     }
+
+
+def figures_told(count: int, where: str) -> str:
+    """The sentence on so many figures that were left out of a folder."""
+    return (
+        f"{count} {'figure' if count == 1 else 'figures'} of an earlier run in "
+        f"'{printable(where)}' {'is' if count == 1 else 'are'} left out."
+    )
 
 
 def _photographs(argument: str, tell: Callable[[str], object]) -> list[Path]:
@@ -65,13 +76,11 @@ def _photographs(argument: str, tell: Callable[[str], object]) -> list[Path]:
             error,
             remedy=f"check the path, or take a sample: {in_words()}",
         ) from error
-    figures = figures_in(path)
-    given = [file for file in pictures if file not in figures]
+    whole = path.absolute()
+    figures = figures_in(whole) | figures_in(whole.parent)
+    given = [file for file in pictures if file.absolute() not in figures]
     if left_out := len(pictures) - len(given):
-        tell(
-            f"{left_out} {'figure' if left_out == 1 else 'figures'} of an earlier run in "
-            f"'{printable(argument)}' {'is' if left_out == 1 else 'are'} left out."
-        )
+        tell(figures_told(left_out, argument))
     if not given:
         raise BadImage(
             f"no picture in the folder '{printable(argument)}'"

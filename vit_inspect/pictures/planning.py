@@ -23,7 +23,7 @@ from PIL.TiffImagePlugin import (
 )
 
 from vit_inspect.errors import BadImage
-from vit_inspect.limits import MAX_BYTES, MAX_PIXELS
+from vit_inspect.limits import MAX_BYTES, MAX_PIXELS, MAX_SIDE
 from vit_inspect.pictures import tiff
 from vit_inspect.pictures.bands import Chosen, Layout, choose
 from vit_inspect.pictures.blocks import blocks
@@ -36,7 +36,7 @@ from vit_inspect.pictures.cost import (
     unchecked_of_file,
     unchecked_of_tiff,
 )
-from vit_inspect.pictures.deep_png import read_deep_png, unpacked_bytes
+from vit_inspect.pictures.deep_png import deep_bands, read_deep_png
 from vit_inspect.pictures.pieces import Pieces
 from vit_inspect.pictures.tones import picture_of
 
@@ -55,9 +55,8 @@ one over 40 megapixels takes 0.1 s."""
 MAX_RUNS = 3_000_000
 """Most pixels of a BMP packed in runs, which Pillow unpacks in Python: at 0.2 µs for a pixel."""
 
-MAX_UNPACKED = 160_000_000
-"""Most bytes of the pixels of a PNG of 16 bits, which take 2 s to read. Larger ones of a camera, in
-colour, have files above `MAX_BYTES`: little of their noise can be packed."""
+MAX_DEEP = 80_000_000
+"""Most values of a PNG of 16 bits, which take 2 s to read."""
 
 MAX_TIFF_PARTS = 100_000
 """Most strips or tiles of a TIFF. If each row is a strip, the largest square has about 6,000."""
@@ -284,11 +283,10 @@ def _refuse_slow_tiff(tags: ImageFileDirectory_v2, name: str) -> None:
 
 
 def _refuse_slow_png(file: ImageFile.ImageFile, name: str) -> None:
-    if (unpacked := unpacked_bytes(file)) > MAX_UNPACKED:
+    if (values := deep_bands(file) * file.width * file.height) > MAX_DEEP:
         raise BadImage(
-            f"a PNG of {file.width} × {file.height} px in 16 bits, {unpacked / 1e6:.0f} MB"
-            f" unpacked, in '{name}'",
-            f"at most {MAX_UNPACKED // 10**6} MB of 16 bits",
+            f"{values:,} values of 16 bits in '{name}', a PNG of {file.width} × {file.height} px",
+            f"at most {MAX_DEEP:,}",
             "save it with 8 bits, or make it smaller first",
         )
 
@@ -301,6 +299,12 @@ def slow(found: str, name: str) -> BadImage:
 def _refuse_large(width: int, height: int, name: str) -> None:
     if width * height > MAX_PIXELS:
         raise too_many_pixels(f"{width} × {height} px", name)
+    if max(width, height) > MAX_SIDE:
+        raise BadImage(
+            f"{width} × {height} px in '{name}'",
+            f"sides of at most {MAX_SIDE:,} px",
+            "cut it into pieces first",
+        )
 
 
 def too_many_pixels(size: str, name: str) -> BadImage:

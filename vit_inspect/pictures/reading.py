@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from vit_inspect.errors import BadImage, BadParameter, memory_told
-from vit_inspect.limits import MAX_BYTES, MAX_PIXELS, MAX_READING, MAX_UNCHECKED, READING
+from vit_inspect.limits import MAX_BYTES, MAX_PIXELS, MAX_READING, MAX_UNCHECKED, READING, UNCHECKED
 from vit_inspect.pictures.bands import checked_bands
 from vit_inspect.pictures.blocks import blocks
 from vit_inspect.pictures.pieces import MAX_PIECES, TooManyPieces
@@ -133,7 +133,8 @@ def read_image(
             )
         with READING.part(plan.memory):
             with _refusals(data, name, plan.memory), _quiet:
-                image, file_notices = plan.read()
+                with UNCHECKED.part(plan.unchecked):
+                    image, file_notices = plan.read()
                 # It holds the file as Pillow opened it, with its pixels and its decoder.
                 del plan
                 image, pixel_notices = _as_rgb(image)

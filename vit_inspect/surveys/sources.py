@@ -13,7 +13,7 @@ import random
 import re
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
@@ -21,11 +21,13 @@ from typing import Any, BinaryIO, NamedTuple, cast
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
 from PIL import Image
 
 from vit_inspect.arguments import of_kind, several
 from vit_inspect.errors import BadImage, BadParameter, Unreachable, lacks_memory, short_reason
 from vit_inspect.limits import MAX_BYTES
+from vit_inspect.pictures.finding import PROVENANCE, figures_in, figures_told
 from vit_inspect.pictures.reading import SUFFIXES, printable, read_image
 from vit_inspect.pictures.samples import EVERY, sample_path
 
@@ -64,18 +66,20 @@ def entries(
     limit: int | None = None,
     seed: int | None = None,
     without: str | os.PathLike[str] | None = None,
+    tell: Callable[[str], object] = lambda sentence: None,
 ) -> list[Entry]:
     """The pictures of a source, in an order that depends on names alone.
 
     Folders are searched with all that is below them, for pictures, `.tar` shards (WebDataset) and
-    `.parquet` tables. A `.txt` list has a place on each line, a `.csv` list in its first column;
-    they may be relative to the list. A table's pictures are in its column of bytes, as Hugging
-    Face writes them.
+    `.parquet` tables; figures that were written there are left out. A `.txt` list has a place on
+    each line, a `.csv` list in its first column; they may be relative to the list. A table's
+    pictures are in its column of bytes, as Hugging Face writes them.
 
     label_from: "folder" takes the name of the folder that a picture lies in; for a `.csv` list or a
         table, a column; for a shard, the suffix of the files beside the pictures, such as "cls".
     limit: how many pictures at most: the first ones, or with a seed some at random, in order.
     without: a folder of which nothing is taken.
+    tell: is told in a sentence what was left out.
 
     Raises `BadImage` where there is no picture or a place cannot be read, and `BadParameter` for
     a column that is not there.
@@ -87,7 +91,7 @@ def entries(
     )
     for each in places:
         of_kind(each, str | os.PathLike, "source", "a path or a URL, or several")
-    by_source = [list(_entries_of(os.fspath(each), label_from)) for each in places]
+    by_source = [list(_entries_of(os.fspath(each), label_from, tell)) for each in places]
     names = Counter(entry.name for found in by_source for entry in found)
     found = [
         # Where sources have pictures of one name, the last folder tells them apart.
@@ -109,6 +113,12 @@ def entries(
                 f"'{printable(str(without))}' for the results, in which all pictures lie",
                 "a folder of its own",
                 "choose another folder",
+            )
+        if left_out := len(found) - len(outside):
+            tell(
+                f"{left_out:,} {'picture' if left_out == 1 else 'pictures'} below "
+                f"'{printable(str(without))}', where the results go, "
+                f"{'is' if left_out == 1 else 'are'} left out."
             )
         found = outside
     if not found:
@@ -174,7 +184,9 @@ def unreadable(place: str, error: Exception) -> BadImage:
     )
 
 
-def _entries_of(source: str, label_from: str | None) -> Iterator[Entry]:
+def _entries_of(
+    source: str, label_from: str | None, tell: Callable[[str], object]
+) -> Iterator[Entry]:
     """The pictures of one argument."""
     if source in EVERY and not os.path.exists(source):
         yield Entry(source, str(sample_path(source)), label=_folder(source, label_from))
@@ -183,6 +195,9 @@ def _entries_of(source: str, label_from: str | None) -> Iterator[Entry]:
         system, path = fsspec.url_to_fs(source)
         if system.isdir(path):
             files, root = system.find(path, detail=True), path
+            if isinstance(system, LocalFileSystem) and (figures := _figures(files, root)):
+                tell(figures_told(len(figures), source))
+                files = {file: files[file] for file in files.keys() - figures}
         elif any(mark in source for mark in "*?[") and not system.exists(path):
             files, root = system.glob(path, detail=True), _fixed_part(path)
         else:
@@ -209,6 +224,18 @@ def _entries_of(source: str, label_from: str | None) -> Iterator[Entry]:
             for entry in _of_file(place, name, label_from, chosen=False):
                 # A file that was replaced has most likely another size.
                 yield entry if entry.size else entry._replace(size=files[file].get("size"))
+
+
+def _figures(files: Iterable[str], root: str) -> set[str]:
+    """Which of the files below a folder are figures of a bundle."""
+    bundles = {posixpath.dirname(each) for each in files if posixpath.basename(each) == PROVENANCE}
+    written = {
+        figure.as_posix()
+        for folder in (*bundles, posixpath.dirname(root))
+        for figure in figures_in(Path(folder))
+        if figure.suffix.lower() in SUFFIXES
+    }
+    return written.intersection(files)
 
 
 def _of_file(place: str, name: str, label_from: str | None, *, chosen: bool) -> Iterator[Entry]:

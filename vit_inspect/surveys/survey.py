@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -54,6 +54,7 @@ def survey(
     batch: int = BATCH,
     resume: bool = True,
     on_progress: Progress = lambda done, count: None,
+    tell: Callable[[str], object] = lambda sentence: None,
 ) -> Survey:
     """Numbers of every head over the pictures of a source, as `observe` takes them.
 
@@ -76,6 +77,7 @@ def survey(
     batch: pictures in one forward pass. Rounding depends on it.
     resume: go on with the parts that are in `out`; without it, a folder with parts is refused.
     on_progress: is told how many pictures are done, of how many.
+    tell: is told in a sentence what of the source was left out.
 
     A picture that cannot be read is left out and named. A survey that was stopped goes on where it
     was left, with the same call, but for a part that was open: what is there is whole, and the
@@ -99,7 +101,9 @@ def survey(
     if out is None:
         kept = TemporaryDirectory(prefix="survey-", ignore_cleanup_errors=True)
         out = kept.name
-    pictures = entries(source, label_from=label_from, limit=limit, seed=seed, without=out)
+    pictures = entries(
+        source, label_from=label_from, limit=limit, seed=seed, without=out, tell=tell
+    )
     found = survey_of(
         model,
         pictures,
