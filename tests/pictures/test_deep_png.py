@@ -86,8 +86,8 @@ def test_a_side_of_millions_of_pixels_is_refused_by_its_header() -> None:
                 png([b"IHDR" + struct.pack(">LL", *more) + header[12:], pixels, end]), name="x"
             )
         assert str(refused.value) == (
-            f"Found {more[0]} × {more[1]} px in 'x'; expected sides of at most 2,000,000 px; cut it "
-            "into pieces first."
+            f"Found {more[0]} × {more[1]} px in 'x'; expected sides of at most 2,000,000 px; "
+            "cut it into pieces first."
         )
 
 
