@@ -10,6 +10,8 @@ import re
 import struct
 import subprocess
 import sys
+import threading
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -220,6 +222,30 @@ def test_what_takes_much_before_damage_is_found_is_refused_by_its_header(kind: s
         r"or make it smaller\.",
         str(refused.value),
     )
+
+
+@pytest.mark.parametrize(("unchecked", "most"), [(MAX_UNCHECKED // 2, 2), (MAX_UNCHECKED, 1)])
+def test_pictures_that_may_be_damaged_are_counted_together(
+    unchecked: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once: list[int] = []
+    running: list[object] = []
+
+    def read() -> tuple[Image.Image, list[str]]:
+        running.append(read)
+        time.sleep(0.05)
+        at_once.append(len(running))
+        running.pop()
+        return Image.new("RGB", (3, 2)), []
+
+    monkeypatch.setattr(reading, "plan_of", lambda *_: planning.Plan(1, unchecked, read))
+    readers = [threading.Thread(target=read_image, args=(b"x",)) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    assert len(at_once) == 4
+    assert max(at_once) == most
 
 
 def test_usual_pictures_of_the_largest_size_are_not_refused_for_it() -> None:
