@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
+from tests.chaos.pictures import chunks_of, png
 from tests.helpers.peaks import MEASURABLE, peaks_of
 from tests.helpers.picture_files import damaged_at_its_end, png_of_16_bits, tiff_of
 from vit_inspect.errors import BadImage, OutOfMemory
@@ -246,6 +247,17 @@ def test_pictures_that_may_be_damaged_are_counted_together(
         reader.join()
     assert len(at_once) == 4
     assert max(at_once) == most
+
+
+def test_an_animation_with_a_second_header_is_damaged() -> None:
+    header, *rest = chunks_of(animated_png(5))
+    # Of its real size.
+    header = header[:4] + struct.pack(">LL", 7, 5) + header[12:]
+    assert read_image(png([header, *rest])).size == (7, 5)
+    small = header[:4] + struct.pack(">LL", 1, 1) + header[12:]
+    at = next(place for place, chunk in enumerate(rest) if chunk.startswith(b"acTL"))
+    with pytest.raises(BadImage, match="damaged or cut off"):
+        read_image(png([small, *rest[: at + 1], header, *rest[at + 1 :]]))
 
 
 def test_usual_pictures_of_the_largest_size_are_not_refused_for_it() -> None:

@@ -60,7 +60,7 @@ def read_deep_png(
     _read_to_its_end(file)
     colours: Literal["L", "RGB"] = "L" if mode[0] == "L" else "RGB"
     bands = len(mode) + (clear is not None)
-    values = np.zeros((file.height, file.width, bands), np.uint16)
+    values = np.empty((file.height, file.width, bands), np.uint16)
     unpacked = _Unpacked(data)
     for column, row, right, down in _ADAM7 if file.info.get("interlace") else _WHOLE:
         _read(values[row::down, column::right, : len(mode)], mode, unpacked)
@@ -85,7 +85,7 @@ def deep_bands(file: ImageFile.ImageFile) -> int:
 
 def memory_for_block(width: int, bands: int) -> int:
     """Bytes that `read_deep_png` takes at most beside the values."""
-    # The unpacked bytes twice; of 8 bits: filtered, packed, a picture, and its values twice.
+    # Unpacked bytes and values; of 8 bits: filtered, packed, a picture, and its values twice.
     return (4 * bands + 2 * bands + 4 + 2 * bands) * (_BLOCK + 2 * width)
 
 
@@ -108,7 +108,7 @@ def _read(
     mode: Literal["L", "LA", "RGB", "RGBA"],
     unpacked: _Unpacked,
 ) -> None:
-    """Read a picture whose rows come next into these values, which are 0."""
+    """Read a picture whose rows come next into these values."""
     rows, columns, bands = values.shape
     if not rows * columns:
         # Of an interlaced picture of few pixels.
@@ -131,6 +131,7 @@ def _read_block(
     taken = unpacked.take(rows * (1 + 2 * columns * bands))
     packed = np.frombuffer(taken, np.uint8).reshape(rows, -1)
     last = []
+    block = np.zeros(values.shape, np.uint16)
     for byte in range(2):
         filtered = np.zeros((1 + rows, 1 + columns * bands), np.uint8)
         filtered[0, 1:] = above[byte]
@@ -140,8 +141,12 @@ def _read_block(
         image = Image.frombytes(mode, (columns, 1 + rows), stored, "zip", mode)
         found = np.asarray(image).reshape(-1, columns, bands)
         last.append(found[-1].flatten())
-        values <<= 8
-        values |= found[1:]
+        block <<= 8
+        block |= found[1:]
+    # Band by band: numpy takes much longer for the few values of each pixel where others lie
+    # between them.
+    for band in range(bands):
+        values[..., band] = block[..., band]
     return last
 
 

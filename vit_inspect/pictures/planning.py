@@ -120,7 +120,7 @@ def plan_of(data: bytes, name: str, bands: tuple[int, ...] | None) -> Plan:
         _refuse_large(*size, name)
         memory = memory_before_opening(data, size, chosen=bands is not None)
         unchecked = unchecked_before_opening(data, size)
-        return Plan(memory, unchecked, partial(_first_of_unopened, data, bands, name))
+        return Plan(memory, unchecked, partial(_first_of_unopened, data, size, bands, name))
     try:
         file = _opened(data)
     except UnidentifiedImageError as error:
@@ -155,10 +155,12 @@ def _opened(data: bytes) -> ImageFile.ImageFile:
 
 
 def _first_of_unopened(
-    data: bytes, bands: tuple[int, ...] | None, name: str
+    data: bytes, size: tuple[int, int], bands: tuple[int, ...] | None, name: str
 ) -> tuple[Image.Image, list[str]]:
     file = _opened(data)
-    _refuse_large(file.width, file.height, name)
+    if file.size != size:
+        # A second header; the memory was asked for the first one.
+        raise ValueError(f"{file.size} px, and {size} px at the start")
     _refuse_slow_png(file, name)
     return _first_frame(file, data, bands, name, [])
 
