@@ -353,6 +353,7 @@ def test_the_limits_told_are_those_of_the_code() -> None:
         "settings in a folder of `transformers`": [
             folders.MAX_SETTINGS / mega,
             folders.MAX_CLASSES,
+            folders.MAX_PX,
         ],
         "what an archive of `torch.save` holds beside its numbers": [
             weight_files.MAX_PICKLE / mega

@@ -122,6 +122,10 @@ REFUSED: dict[str, tuple[Change, str]] = {
     ),
     "a list of kinds": (config(model_type=["vit"]), "Found model_type ['vit'] of 'mine'; expected"),
     "endless pixels": (config(image_size=10**12), "Found image_size 1000000000000 of 'mine'"),
+    "many pixels": (
+        config(image_size=[32, 2049]),
+        "Found image_size 2049 of 'mine'; expected at most 2,048 px; correct its config.json",
+    ),
     "negative heads": (config(num_attention_heads=-2), "Found num_attention_heads -2"),
     "a word": (
         config(num_hidden_layers="2"),
@@ -169,11 +173,14 @@ LATER: dict[str, tuple[Change, str]] = {
         "Found 300,000 classes of 'mine'",
     ),
     "patches": (
-        config(image_size=[10**7] * 2, patch_size=1, hidden_size=10**7),
+        config(image_size=2048, patch_size=2048, num_channels=10**7, hidden_size=10**7),
         "Found sizes of 'mine' whose product no computer can",
     ),
     "endless layers": (config(num_hidden_layers=10**7), "Found 10,000,000 layers"),
-    "pixels": (config(image_size=[10**6, 10**6]), "Found weights of 'mine' of about"),
+    "pixels": (
+        config(image_size=2048, patch_size=1, hidden_size=10**6),
+        "Found weights of 'mine' of about",
+    ),
     "channels": (config(num_channels=10**7), "Found weights of 'mine' of about"),
     "code": (
         config(model_type="own", auto_map={"AutoConfig": "own.Config"}),

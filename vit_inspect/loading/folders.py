@@ -33,6 +33,11 @@ second for as many."""
 MAX_COUNT = 10_000_000
 """Largest of the numbers below: those of networks that exist have at most five digits."""
 
+MAX_PX = 2048
+"""Largest side of an input that settings may name: without a table of positions nothing else says
+that it is too large, and the first pass would take hours. Those of networks that exist have at most
+1024."""
+
 COUNTS = (
     "hidden_size",
     "num_hidden_layers",
@@ -71,6 +76,8 @@ def check_config(said: Mapping[str, Any], name: str) -> None:
             for value in _several(part.get(key)):
                 if value is not None and not (type(value) is int and 1 <= value <= MAX_COUNT):
                     raise _refused(key, value, f"whole numbers of 1 to {MAX_COUNT:,}", name)
+                if key == "image_size" and (value or 0) > MAX_PX:
+                    raise _refused(key, value, f"at most {MAX_PX:,} px", name)
         width, heads = (part.get(key) for key in ("hidden_size", "num_attention_heads"))
         if type(width) is int and type(heads) is int and heads > width:
             raise _refused("num_attention_heads", heads, f"at most hidden_size {width}", name)
