@@ -57,16 +57,16 @@ VIT = {
 CONFIGS: dict[str, tuple[dict[str, object], str]] = {
     "small": ({}, "loaded"),
     "positions": (
-        {"image_size": 8 * 10**6},
-        "OutOfMemory: Found weights of 'positions' of about 128,000.0 GB of memory; expected at "
-        "most the 1.",
+        {"image_size": 2048, "patch_size": 1, "hidden_size": 1024},
+        "OutOfMemory: Found weights of 'positions' of about 17.2 GB of memory; expected at most "
+        "the 1.",
     ),
     "width": (
         {"hidden_size": 20_000, "num_attention_heads": 1},
         "OutOfMemory: Found weights of 'width' of about 12.8 GB of memory",
     ),
     "more than a number holds": (
-        {"hidden_size": 10**7, "image_size": [10**7] * 2, "patch_size": 1},
+        {"hidden_size": 10**7, "num_channels": 10**7, "image_size": 2048, "patch_size": 2048},
         "OutOfMemory: Found sizes of 'more than a number holds' whose product no computer",
     ),
     "classes": ({"num_labels": 50_000, "hidden_size": 24_576}, "weights of 'classes' of about "),
