@@ -105,8 +105,9 @@ def read_image(
     wait for each other.
 
     Raises `BadImage` for a file that cannot be shown: one that is damaged, of another kind, of more
-    than 40 megapixels, 2 million px a side or 100 MB, which would take more than 800 MB of memory alone, or 290 MB
-    before damage can be found, or with several bands of which nothing says which are colours.
+    than 40 megapixels, 2 million px a side or 100 MB, which would take more than 800 MB of memory
+    alone, or 290 MB before damage can be found, which takes too long to unpack, or with several
+    bands of which nothing says which are colours.
     Raises `BadParameter` for `bands` that are not one or three numbers, and `OutOfMemory` where the
     computer has too little memory at the moment.
     """
